@@ -1,0 +1,4 @@
+"""trtlab.numeric: what a number means (formats, rounding, quantisation, calibration).
+
+May import: the standard library, numpy; numba inside functions only. No other room.
+"""

@@ -1,0 +1,4 @@
+"""trtlab.plan: decisions with no device and no clock (memory placement, tactics, streams).
+
+May import: the standard library, numpy, and trtlab.numeric and trtlab.graph.
+"""
