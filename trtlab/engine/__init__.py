@@ -1,0 +1,5 @@
+"""engine: what runs. Stages, NVIDIA's compilers, ONNX Runtime, the glass box, timing.
+
+May use numpy, onnx, torch, onnxruntime, tensorrt or tensorrt_rtx (all loaded only when called), and the rooms
+numeric, graph and plan. Draws nothing: that is teach.
+"""

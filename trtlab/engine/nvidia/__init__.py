@@ -1,0 +1,45 @@
+"""engine/nvidia: NVIDIA's compilers (`tensorrt` 10 and 11, `tensorrt_rtx` 1) behind one call, in a worker process.
+
+`explain(model)` -> `BuildReport`. Nothing here imports a compiler into this process.
+"""
+
+from trtlab.engine.nvidia.errors import (
+    BuildCancelled,
+    BuildCrashed,
+    BuildError,
+    BuildTimeout,
+    CompilerError,
+    CompilerMissing,
+    ExecutionImpossible,
+    ModelError,
+    ParseError,
+    PlanFileError,
+    ProfileError,
+    UnsupportedTarget,
+)
+from trtlab.engine.nvidia.explain import Progress, choose_compiler, explain, warm
+from trtlab.engine.nvidia.report import BuildReport, Kernel, NetworkLayer, Phase, TensorInfo
+
+__all__ = [
+    "BuildCancelled",
+    "BuildCrashed",
+    "BuildError",
+    "BuildReport",
+    "BuildTimeout",
+    "CompilerError",
+    "CompilerMissing",
+    "ExecutionImpossible",
+    "Kernel",
+    "ModelError",
+    "NetworkLayer",
+    "ParseError",
+    "Phase",
+    "PlanFileError",
+    "ProfileError",
+    "Progress",
+    "TensorInfo",
+    "UnsupportedTarget",
+    "choose_compiler",
+    "explain",
+    "warm",
+]

@@ -1,0 +1,151 @@
+"""engine/nvidia/child: the worker process that holds the compiler. Started by worker.py, one per concurrent build.
+
+In: frames on standard input (a build or an execution, and cancels). Out: frames on standard output (hello, phases,
+one result or error each). It ends when its input closes, ignores Ctrl-C (the parent decides), and asks the kernel to
+end it first when memory runs out, so that no build takes a learner's notebook with it.
+"""
+
+import importlib
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any, BinaryIO
+
+from trtlab.engine.nvidia import compiler, wire
+from trtlab.engine.nvidia.errors import BuildError, CompilerError, ModelError
+from trtlab.engine.nvidia.log import memory_from_log, steps_from_log
+
+STEP_INTERVAL_S = 0.03
+
+
+class Channel:
+    """The parent's end of the conversation: requests in, frames out, cancels noted at once by a reader thread."""
+
+    def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
+        self._source, self._sink = source, sink
+        self._write_lock = threading.Lock()
+        self.requests: queue.Queue[tuple[dict[str, Any], bytes]] = queue.Queue()
+        self._cancelled: set[int] = set()
+        threading.Thread(target=self._read, daemon=True, name="requests").start()
+
+    def _read(self) -> None:
+        while (frame := wire.receive(self._source)) is not None:
+            message, block = frame
+            if message["kind"] == "cancel":
+                self._cancelled.add(message["id"])
+            else:
+                self.requests.put((message, block))
+        os._exit(0)  # the parent is gone; the builder may hold the main thread
+
+    def send(self, message: dict[str, Any], block: bytes | memoryview = b"") -> None:
+        with self._write_lock:
+            wire.send(self._sink, message, block)
+
+    def is_cancelled(self, request_id: int) -> bool:
+        return request_id in self._cancelled
+
+
+def main() -> None:
+    """Import the compiler named on the command line, say hello, then serve requests until the input closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sink = os.fdopen(os.dup(1), "wb", buffering=1 << 20)
+    os.dup2(2, 1)  # whatever prints to standard output must not land between frames
+    wire.widen_pipe(sink.fileno())
+    _volunteer_for_the_oom_killer()
+    channel = Channel(sys.stdin.buffer, sink)
+    try:
+        trt = importlib.import_module(sys.argv[1])
+    except Exception as error:
+        channel.send({"kind": "hello", "error": f"{type(error).__name__}: {error}"})
+        return
+    channel.send({"kind": "hello", "version": trt.__version__})
+    importlib.import_module("onnx")
+    logger = compiler.make_logger(trt)
+    while True:
+        message, block = channel.requests.get()
+        _serve(trt, logger, channel, message, block)
+
+
+def _volunteer_for_the_oom_killer() -> None:
+    try:
+        Path("/proc/self/oom_score_adj").write_text("800", encoding="ascii")
+    except OSError:
+        return
+
+
+def _serve(trt: ModuleType, logger: Any, channel: Channel, message: dict[str, Any], block: bytes) -> None:
+    request_id = message["id"]
+    session = compiler.Session(_throttled(channel, request_id), lambda: channel.is_cancelled(request_id))
+    try:
+        handler = {"build": _build, "execute": _execute}[message["kind"]]
+        values, plan = handler(trt, logger, message, block, session)
+    except CompilerError as error:
+        channel.send({"kind": "error", "id": request_id, "error": error, "log": tuple(session.lines)})
+    except MemoryError:
+        error = BuildError("The worker ran out of memory.", hint="Build a smaller model, or close other programs.")
+        channel.send({"kind": "error", "id": request_id, "error": error, "log": tuple(session.lines)})
+    except Exception as failure:
+        text = traceback.format_exc(limit=3)
+        error = BuildError(
+            f"The compiler's worker failed: {type(failure).__name__}: {failure}.", hint="This is a defect; please report it.", log=(text,)
+        )
+        channel.send({"kind": "error", "id": request_id, "error": error, "log": tuple(session.lines)})
+    else:
+        channel.send({"kind": "result", "id": request_id, "values": values}, plan)
+
+
+def _throttled(channel: Channel, request_id: int) -> Any:
+    last = -STEP_INTERVAL_S
+
+    def emit(event: dict[str, Any]) -> None:
+        nonlocal last
+        if event["kind"] == "step" and event["seconds"] - last < STEP_INTERVAL_S:
+            return
+        last = event["seconds"]
+        channel.send({**event, "id": request_id})
+
+    return emit
+
+
+def _build(
+    trt: ModuleType, logger: Any, message: dict[str, Any], block: bytes, session: compiler.Session
+) -> tuple[dict[str, Any], bytes | memoryview]:
+    request: compiler.BuildRequest = message["request"]
+    model = block or _read(request.model_path)
+    facts, plan = compiler.run(trt, logger, request, model, session)
+    steps, unread = steps_from_log(session.lines)
+    if plan is not None and not steps and not compiler.has_targets(trt):
+        steps = compiler.inspect_plan(trt, logger, plan)
+    facts |= {
+        "steps": steps,
+        "unread_lines": unread,
+        "memory": memory_from_log(session.lines),
+        "phases": tuple(sorted(session.phases, key=lambda phase: phase.start_s)),
+        "log": tuple(session.lines),
+    }
+    return facts, b"" if plan is None else memoryview(plan)
+
+
+def _execute(
+    trt: ModuleType, logger: Any, message: dict[str, Any], block: bytes, session: compiler.Session
+) -> tuple[dict[str, Any], bytes]:
+    from trtlab.engine.nvidia import runtime
+
+    logger.lines = session.lines
+    return runtime.execute(trt, logger, block, message["feeds"], message["repeats"]), b""
+
+
+def _read(path: str | None) -> bytes:
+    try:
+        return Path(path or "").read_bytes()
+    except OSError as error:
+        raise ModelError(f"The model file cannot be read: {path}: {error.strerror}.", hint="Expected an .onnx file.") from None
+
+
+if __name__ == "__main__":
+    main()

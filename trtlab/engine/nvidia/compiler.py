@@ -1,0 +1,342 @@
+"""engine/nvidia/compiler: the calls into `tensorrt` 10.x and 11.x or `tensorrt_rtx` 1.x, by feature detection.
+
+Runs inside the worker process only. In: the compiler's module, a model's bytes, a `BuildRequest`. Out: plain values
+for a `BuildReport`, and the plan. Differences between the three libraries live in the `_has_...` tests of this file.
+Verified by execution on tensorrt_rtx 1.7; the paths for tensorrt 10 and 11 by their documentation and by fakes.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from trtlab.engine.nvidia import log as logs
+from trtlab.engine.nvidia.errors import (
+    BuildCancelled,
+    BuildError,
+    CompilerError,
+    ModelError,
+    ParseError,
+    ProfileError,
+    UnsupportedTarget,
+    hint_for,
+)
+from trtlab.engine.nvidia.inspector import steps_from_inspector
+from trtlab.engine.nvidia.report import Kernel, LogLine, NetworkLayer, Phase, Profile, TensorInfo
+
+PORTABLE = "portable"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRequest:
+    """What to build and how. `targets` holds names such as SM89, or `portable`; empty means this machine's GPU."""
+
+    model_path: str | None = None
+    targets: tuple[str, ...] = ()
+    profiles: tuple[Profile, ...] = ()
+    set_flags: tuple[str, ...] = ()
+    clear_flags: tuple[str, ...] = ()
+    workspace_bytes: int | None = None
+    max_aux_streams: int | None = None
+    stop_after: str = "build"
+
+
+class Session:
+    """One build: the clock, the log and the phases that its steps write to."""
+
+    def __init__(self, emit: Callable[[dict[str, Any]], None], is_cancelled: Callable[[], bool]) -> None:
+        self.emit, self.is_cancelled = emit, is_cancelled
+        self.started = time.perf_counter()
+        self.lines: list[LogLine] = []
+        self.phases: list[Phase] = []
+        self._open: list[tuple[str, str | None, float, int]] = []
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    def start_phase(self, name: str, parent: str | None, steps: int = 0) -> None:
+        self._open.append((name, parent, self.seconds(), steps))
+        self.emit({"kind": "phase", "name": name, "parent": parent, "steps": steps, "seconds": self.seconds()})
+
+    def finish_phase(self, name: str) -> None:
+        index = next((i for i in reversed(range(len(self._open))) if self._open[i][0] == name), None)
+        if index is None:
+            return
+        _, parent, start, steps = self._open.pop(index)
+        self.phases.append(Phase(name=name, parent=parent, start_s=start, seconds=self.seconds() - start, steps=steps))
+        self.emit({"kind": "phase_done", "name": name, "parent": parent, "steps": steps, "seconds": self.seconds()})
+
+    def stop_if_cancelled(self) -> None:
+        if self.is_cancelled():
+            raise BuildCancelled("The build was cancelled.", hint="Nothing was written; run it again whenever you like.")
+
+
+# --- the compiler's own classes, subclassed ---------------------------------------------------------------------------
+
+
+def make_logger(trt: ModuleType) -> Any:
+    """A logger that appends to `logger.lines`. One per process: the library keeps the first it is given."""
+
+    class Logger(trt.ILogger):  # type: ignore[name-defined,misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.lines: list[LogLine] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            self.lines.append(LogLine(severity=severity.name, text=message))
+
+    return Logger()
+
+
+def make_monitor(trt: ModuleType, session: Session) -> Any:
+    """A progress monitor that reports phases and answers whether to go on."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined,misc]
+        def __init__(self) -> None:
+            super().__init__()
+
+        def phase_start(self, name: str, parent: str | None, steps: int) -> None:
+            session.start_phase(name, parent or "build", steps)
+
+        def step_complete(self, name: str, step: int) -> bool:
+            session.emit({"kind": "step", "name": name, "step": step, "seconds": session.seconds()})
+            return not session.is_cancelled()
+
+        def phase_finish(self, name: str) -> None:
+            session.finish_phase(name)
+
+    return Monitor()
+
+
+# --- feature detection ------------------------------------------------------------------------------------------------
+
+
+def has_targets(trt: ModuleType) -> bool:
+    """Whether plans can be built for other GPUs than this machine's (tensorrt_rtx only)."""
+    return hasattr(trt, "ComputeCapability")
+
+
+def network_flags(trt: ModuleType) -> int:
+    """Flags for `create_network`: strongly typed in all three libraries. tensorrt 10 needs the flag, 11 ignores it,
+    tensorrt_rtx wants 0."""
+    members = getattr(getattr(trt, "NetworkDefinitionCreationFlag", None), "__members__", {})
+    if has_targets(trt) or "STRONGLY_TYPED" not in members:
+        return 0
+    return 1 << int(members["STRONGLY_TYPED"])
+
+
+# --- the stages ---------------------------------------------------------------------------------------------------------
+
+
+def check_onnx(model: bytes, path: str | None) -> None:
+    """Refuse what `onnx.checker` refuses, before NVIDIA's code sees it. Raises ModelError."""
+    import onnx
+
+    if not (path or model):
+        raise ModelError("The model is empty: 0 bytes.", hint="Expected the bytes of an .onnx file.")
+    try:
+        onnx.checker.check_model(path or model)
+    except (onnx.checker.ValidationError, ValueError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:600] or type(error).__name__
+        hint = hint_for(reason) or "Export the model again, or open it in a viewer such as Netron to see what is wrong."
+        raise ModelError(f"This is not a valid ONNX model; onnx.checker says: {reason.rstrip('.')}.", hint=hint) from None
+
+
+def parse_onnx(trt: ModuleType, builder: Any, logger: Any, model: bytes, path: str | None) -> tuple[Any, Any]:
+    """(network, parser) for a model. The parser is returned because it must outlive the network. Raises ParseError."""
+    network = builder.create_network(network_flags(trt))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(model, path):
+        raise _parse_error(parser, logger.lines)
+    if network.num_outputs == 0:
+        raise ModelError("The model computes nothing: the parser found no output.", hint="Expected at least one node and one output.")
+    return network, parser
+
+
+def _parse_error(parser: Any, lines: list[LogLine]) -> ParseError:
+    if parser.num_errors == 0:
+        reason = "; ".join(logs.failures(lines)) or "no reason given"
+        return ParseError(f"NVIDIA's parser refused the model: {reason}.", hint=hint_for(reason))
+    error = parser.get_error(0)
+    node, op, code = _text(error.node_name), _text(error.node_operator), getattr(error.code(), "name", str(error.code()))
+    description = _text(error.desc)
+    logged = "; ".join(logs.failures(lines))
+    reason = description if len(description) > len("false") else "this form of the operator is not supported"
+    hint = hint_for(description) or hint_for(logged) or f"Change node {node!r} or replace it before export."
+    return ParseError(
+        f"NVIDIA's parser refused node {node!r} (operator {op}): {reason}.",
+        hint=hint, log=logs.failures(lines), node=node, op=op, index=error.node(), code=code, description=description,
+    )  # fmt: skip
+
+
+def _text(getter: Callable[[], str]) -> str:
+    try:
+        return getter()
+    except UnicodeDecodeError as error:
+        return bytes(error.object).decode("utf-8", "backslashreplace")
+
+
+def configure(trt: ModuleType, builder: Any, network: Any, request: BuildRequest, monitor: Any) -> Any:
+    """A builder configuration for the request. Raises UnsupportedTarget, ProfileError or BuildError."""
+    config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    config.progress_monitor = monitor
+    _set_targets(trt, config, request.targets)
+    for name in request.set_flags:
+        config.set_flag(_flag(trt, name))
+    for name in request.clear_flags:
+        config.clear_flag(_flag(trt, name))
+    if request.workspace_bytes is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_bytes)
+    if request.max_aux_streams is not None:
+        config.max_aux_streams = request.max_aux_streams
+    for profile in request.profiles:
+        _add_profile(builder, config, network, profile)
+    return config
+
+
+def _set_targets(trt: ModuleType, config: Any, targets: tuple[str, ...]) -> None:
+    if not has_targets(trt):
+        if targets:
+            raise UnsupportedTarget(
+                f"{trt.__name__} builds for the GPU it runs on and takes no target: got {', '.join(targets)}.",
+                hint="Leave target out, or pass compiler='tensorrt_rtx'.", target=targets[0],
+            )  # fmt: skip
+        return
+    if targets == (PORTABLE,) or not targets:
+        return
+    known = trt.ComputeCapability.__members__
+    for name in targets:
+        if name not in known or not name.startswith("SM"):
+            choices = ", ".join(n for n in known if n.startswith("SM"))
+            raise UnsupportedTarget(
+                f"{trt.__name__} {trt.__version__} cannot build for {name!r}.",
+                hint=f"Expected one of {choices}, or 'portable'.", target=name,
+            )  # fmt: skip
+    config.num_compute_capabilities = len(targets)
+    for index, name in enumerate(targets):
+        config.set_compute_capability(known[name], index)
+
+
+def _flag(trt: ModuleType, name: str) -> Any:
+    members = trt.BuilderFlag.__members__
+    if name not in members:
+        raise BuildError(
+            f"{trt.__name__} {trt.__version__} has no builder flag {name!r}.",
+            hint=f"It has {', '.join(members)}. Precision flags such as FP16 and INT8 ended with TensorRT 11: type the model instead.",
+        )
+    return members[name]
+
+
+def _add_profile(builder: Any, config: Any, network: Any, profile: Profile) -> None:
+    inputs = {network.get_input(i).name: tuple(network.get_input(i).shape) for i in range(network.num_inputs)}
+    native = builder.create_optimization_profile()
+    for name, smallest, optimal, largest in profile.shapes:
+        _check_profile(name, (smallest, optimal, largest), inputs)
+        native.set_shape(name, smallest, optimal, largest)
+    if config.add_optimization_profile(native) < 0:
+        raise ProfileError(f"The builder refused the optimisation profile {profile.shapes}.", hint=hint_for("kMIN"))
+
+
+def _check_profile(name: str, shapes: tuple[tuple[int, ...], ...], inputs: dict[str, tuple[int, ...]]) -> None:
+    if name not in inputs:
+        raise ProfileError(f"The profile names {name!r}, which is no input.", hint=f"The inputs are {', '.join(inputs)}.")
+    declared = inputs[name]
+    fits = all(len(shape) == len(declared) for shape in shapes) and all(
+        0 <= low <= best <= high and (size == -1 or low == best == high == size)
+        for low, best, high, size in zip(*shapes, declared, strict=True)
+    )
+    if not fits:
+        raise ProfileError(
+            f"The profile of {name!r}, {' / '.join(map(str, shapes))}, does not fit its shape {declared}.", hint=hint_for("kMIN")
+        )
+
+
+def build_plan(builder: Any, network: Any, config: Any, session: Session) -> Any:
+    """The serialised plan (IHostMemory). Raises BuildCancelled, UnsupportedTarget, ProfileError or BuildError."""
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        session.stop_if_cancelled()
+        raise _build_error(logs.failures(session.lines))
+    return plan
+
+
+def _build_error(reasons: tuple[str, ...]) -> CompilerError:
+    text = "; ".join(reasons) or "the builder gave no reason"
+    kinds = ((r"optimization profile", ProfileError), (r"HW-specific datatypes|Cannot compile operation", UnsupportedTarget))
+    kind = next((kind for pattern, kind in kinds if re.search(pattern, text)), BuildError)
+    return kind(f"The builder made no plan: {text.rstrip('.')}.", hint=hint_for(text), log=reasons)
+
+
+# --- reading the network ------------------------------------------------------------------------------------------------
+
+
+def describe_network(network: Any) -> dict[str, Any]:
+    """Inputs, outputs and layers of a network definition as plain values."""
+    return {
+        "inputs": tuple(_tensor(network.get_input(i)) for i in range(network.num_inputs)),
+        "outputs": tuple(_tensor(network.get_output(i)) for i in range(network.num_outputs)),
+        "layers": tuple(_layer(network.get_layer(i)) for i in range(network.num_layers)),
+    }
+
+
+def _layer(layer: Any) -> NetworkLayer:
+    inputs = (layer.get_input(i) for i in range(layer.num_inputs))
+    outputs = (layer.get_output(i) for i in range(layer.num_outputs))
+    return NetworkLayer(
+        name=_text(lambda: layer.name),
+        type=layer.type.name,
+        onnx_nodes=logs.onnx_nodes_from_metadata(_text(lambda: layer.metadata)),
+        inputs=tuple(_tensor(tensor) for tensor in inputs if tensor is not None),
+        outputs=tuple(_tensor(tensor) for tensor in outputs if tensor is not None),
+    )
+
+
+def _tensor(tensor: Any) -> TensorInfo:
+    try:
+        shape = tuple(int(size) for size in tensor.shape)
+    except ValueError:  # the rank itself is not known yet
+        shape = ()
+    return TensorInfo(name=_text(lambda: tensor.name), shape=shape, dtype=tensor.dtype.name)
+
+
+def flag_names(trt: ModuleType, config: Any) -> tuple[str, ...]:
+    """Names of the builder flags that are on; by default TF32 alone."""
+    return tuple(name for name, flag in trt.BuilderFlag.__members__.items() if config.get_flag(flag))
+
+
+def run(trt: ModuleType, logger: Any, request: BuildRequest, model: bytes, session: Session) -> tuple[dict[str, Any], Any]:
+    """All stages for one request: (values for the report, plan or None when `stop_after` is `parse`)."""
+    logger.lines = session.lines
+    session.start_phase("check", None)
+    check_onnx(model, request.model_path)
+    session.finish_phase("check")
+    session.stop_if_cancelled()
+    session.start_phase("parse", None)
+    builder = trt.Builder(logger)
+    network, parser = parse_onnx(trt, builder, logger, model, request.model_path)
+    session.finish_phase("parse")
+    facts = describe_network(network)
+    session.stop_if_cancelled()
+    session.start_phase("configure", None)
+    config = configure(trt, builder, network, request, make_monitor(trt, session))
+    session.finish_phase("configure")
+    facts["flags"] = flag_names(trt, config)
+    plan = None
+    if request.stop_after != "parse":
+        session.start_phase("build", None)
+        plan = build_plan(builder, network, config, session)
+        session.finish_phase("build")
+    del config, parser, network, builder
+    return facts, plan
+
+
+def inspect_plan(trt: ModuleType, logger: Any, plan: Any) -> tuple[Kernel, ...]:
+    """Engine steps through the engine inspector; for tensorrt, which deserialises on the GPU it built for."""
+    engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
+    if engine is None:
+        return ()
+    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    return steps_from_inspector(text)

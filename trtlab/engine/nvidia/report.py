@@ -1,0 +1,218 @@
+"""engine/nvidia/report: what one build said about itself, as frozen values.
+
+In: figures collected by the worker. Out: `BuildReport`, which notebooks, the command line and recordings read. It
+round-trips through JSON. Who checks it: tests compare it with the raw log and with ONNX Runtime's graph.
+"""
+
+import base64
+import dataclasses
+import functools
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from trtlab.engine.provenance import Provenance
+
+NOT_KERNELS = frozenset({"signal", "wait", "shape_call"})
+"""Engine steps that launch nothing on the GPU: two halves of an event between streams, and shape arithmetic on the host."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorInfo:
+    """A tensor as the compiler prints it. -1 in `shape` is a dynamic dimension; `strides` count elements."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    strides: tuple[int, ...] | None = None
+    format: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkLayer:
+    """One layer of the network definition, as the parser made it, before any optimisation."""
+
+    name: str
+    type: str
+    onnx_nodes: tuple[str, ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+
+    @property
+    def is_constant(self) -> bool:
+        """Constants are counted apart: a parser may make thousands of them, and none is work."""
+        return self.type == "CONSTANT"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """One step of the engine. `onnx_nodes` are the nodes merged into it; a kernel with none moves data or computes
+    something the compiler invented. `tactic` is the chosen implementation: `__myelin_CASK_STUB` means that the
+    just-in-time compiler chooses on the device."""
+
+    name: str
+    type: str
+    tactic: str
+    stream: int
+    onnx_nodes: tuple[str, ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    constants: tuple[TensorInfo, ...] = ()
+    event: int | None = None
+
+    @property
+    def dtype(self) -> str:
+        """What the kernel writes (`Float`, `Half`, `Int8`, ...); empty for a step without tensors."""
+        tensors = self.outputs or self.inputs
+        return tensors[0].dtype if tensors else ""
+
+    @property
+    def is_launch(self) -> bool:
+        """Whether the step launches a kernel, as opposed to synchronising streams or computing a shape."""
+        return self.type not in NOT_KERNELS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A phase of the work: `start_s` and `seconds` on the worker's clock, from the moment the model arrived."""
+
+    name: str
+    parent: str | None
+    start_s: float
+    seconds: float
+    steps: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
+    """One message of the compiler; `severity` as NVIDIA names it, or STDERR for what bypassed the logger."""
+
+    severity: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryFigures:
+    """Bytes, as the builder logs them; None where it said nothing. With several optimisation profiles each figure is
+    the largest, because one execution context runs one profile at a time."""
+
+    activation_bytes: int | None = None
+    weights_bytes: int | None = None
+    scratch_bytes: int | None = None
+    host_persistent_bytes: int | None = None
+    device_persistent_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """An optimisation profile: for each dynamic input its minimum, optimum and maximum shape."""
+
+    shapes: tuple[tuple[str, tuple[int, ...], tuple[int, ...], tuple[int, ...]], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildReport:
+    """Everything one build tells. The plan itself is `plan` (bytes; empty in recordings, which keep size and hash).
+
+    `steps` is the engine in order; `kernels` are those steps that launch something. ONNX constants and network
+    constants are counted apart from the nodes that compute.
+    """
+
+    model_name: str
+    model_sha256: str
+    onnx_nodes: int
+    onnx_constants: int
+    compiler: str
+    compiler_version: str
+    targets: tuple[str, ...]
+    flags: tuple[str, ...]
+    profiles: tuple[Profile, ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    layers: tuple[NetworkLayer, ...]
+    steps: tuple[Kernel, ...]
+    memory: MemoryFigures
+    phases: tuple[Phase, ...]
+    log: tuple[LogLine, ...]
+    unread_lines: tuple[str, ...]
+    plan_size_bytes: int
+    provenance: Provenance
+    plan: bytes = field(repr=False)
+    recorded_plan_sha256: str | None = None
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """The steps that launch a kernel, in execution order."""
+        return tuple(step for step in self.steps if step.is_launch)
+
+    @property
+    def activation_bytes(self) -> int | None:
+        """Device memory for intermediate tensors, planned once per execution context."""
+        return self.memory.activation_bytes
+
+    @property
+    def weights_bytes(self) -> int | None:
+        """Weights inside the plan, in the precision the kernels want."""
+        return self.memory.weights_bytes
+
+    @functools.cached_property
+    def plan_sha256(self) -> str:
+        """Hash of the plan; a recording without its plan keeps the hash it had."""
+        return self.recorded_plan_sha256 or hashlib.sha256(self.plan).hexdigest()
+
+    @property
+    def layer_counts(self) -> tuple[int, int]:
+        """(layers that compute, constant layers) of the network definition."""
+        constants = sum(layer.is_constant for layer in self.layers)
+        return len(self.layers) - constants, constants
+
+    def phase_seconds(self, name: str) -> float:
+        """Seconds of a top-level phase: `check`, `parse`, `configure` or `build`. Unknown: KeyError with the choices."""
+        top = {phase.name: phase.seconds for phase in self.phases if phase.parent is None}
+        if name not in top:
+            raise KeyError(f"no phase {name!r}; this report has {', '.join(top)}")
+        return top[name]
+
+    def kernel_types(self) -> dict[str, int]:
+        """How many steps of each type, most frequent first."""
+        return dict(Counter(step.type for step in self.steps).most_common())
+
+    def without_plan(self) -> "BuildReport":
+        """The same report without the plan's bytes, for recordings; size and hash stay."""
+        return dataclasses.replace(self, plan=b"", recorded_plan_sha256=self.plan_sha256)
+
+    def to_json(self, indent: int | None = None) -> str:
+        """The whole report as JSON text; the plan in base64."""
+        values = _converter().unstructure(self)
+        return json.dumps(values, indent=indent, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "BuildReport":
+        """The report that `to_json` wrote. ValueError names what is wrong when the text is something else."""
+        from cattrs.errors import BaseValidationError
+
+        try:
+            return _converter().structure(json.loads(text), cls)
+        except (json.JSONDecodeError, BaseValidationError, ValueError, TypeError, AttributeError) as error:
+            reason = "; ".join(_reasons(error))
+            raise ValueError(f"this is not a BuildReport in JSON: {reason}. Expected what BuildReport.to_json writes.") from error
+
+
+def _reasons(error: Exception) -> list[str]:
+    from cattrs import transform_error
+
+    if isinstance(error, ExceptionGroup):
+        return transform_error(error)[:3]
+    return [f"{type(error).__name__}: {error}"]
+
+
+@functools.cache
+def _converter() -> Any:
+    from cattrs.preconf.json import make_converter
+
+    converter = make_converter(forbid_extra_keys=True)
+    converter.register_unstructure_hook(bytes, lambda data: base64.b64encode(data).decode("ascii"))
+    converter.register_structure_hook(bytes, lambda text, _: base64.b64decode(text, validate=True))
+    return converter
