@@ -48,12 +48,12 @@ clean: ## remove the virtual environment and every cache
 	find . -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +
 
 # A stamp file per kind of installation: nothing is installed twice until pyproject.toml or constraints.txt changes.
-$(VENV)/.for-lab: pyproject.toml constraints.txt | $(BIN)/pip
+$(VENV)/.for-lab: pyproject.toml constraints.txt trtlab/jupyter/overrides.json | $(BIN)/pip
 	@echo "Installing trtlab into $(VENV): 1.3 GB and about two minutes, more where PyTorch brings CUDA ..."
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
-$(VENV)/.for-test: pyproject.toml constraints.txt | $(BIN)/pip
+$(VENV)/.for-test: pyproject.toml constraints.txt trtlab/jupyter/overrides.json | $(BIN)/pip
 	@echo "Installing trtlab and its test tools into $(VENV): 1.5 GB and about two minutes ..."
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@ $(VENV)/.for-lab

@@ -1,0 +1,52 @@
+"""What every test may count on: the order of the run, a browser or a clear word about it, GPU tests only on a GPU."""
+
+import ctypes
+import os
+import shutil
+from functools import cache
+
+import pytest
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+@cache
+def _find_browser():
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+@cache
+def _has_gpu():
+    try:
+        return ctypes.CDLL("libcuda.so.1").cuInit(0) == 0
+    except OSError:
+        return False
+
+
+def pytest_report_header():
+    return [
+        f"browser: {_find_browser() or 'none found, browser tests cannot run'}",
+        f"gpu: {'usable' if _has_gpu() else 'none, tests marked gpu are skipped'}",
+    ]
+
+
+def pytest_collection_modifyitems(items):
+    """Quick answers first: plain tests, then slow ones, then the browser, then whole notebooks."""
+
+    def place(item):
+        return (item.path.suffix == ".ipynb", "browser" in item.keywords, "slow" in item.keywords)
+
+    items.sort(key=place)
+    for item in items:
+        if "gpu" in item.keywords and not _has_gpu():
+            item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU with a working driver"))
+
+
+@pytest.fixture(scope="session")
+def browser_path():
+    """Chromium or Chrome on this machine; without one the test is skipped, and on CI it fails."""
+    path = _find_browser()
+    if path is None:
+        say = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        say(f"no browser found (looked for {', '.join(BROWSERS)}); on Debian or Ubuntu: apt install chromium")
+    return path

@@ -1,0 +1,144 @@
+"""The rooms of trtlab as a table, checked against every import statement and against fresh interpreters.
+
+numeric < graph < plan < engine; study looks down lazily; only cli.py opens teach.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "trtlab"
+HEAVY = {"torch", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "numba", "plotly", "ipywidgets", "sklearn"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What a room may import when it is opened (`top`) and, besides, inside functions (`lazy`)."""
+
+    top: set[str]
+    lazy: set[str]
+
+
+def _room(top: str, lazy: str = "") -> Room:
+    return Room(top=set(top.split()), lazy=set(lazy.split()))
+
+
+COMPILERS = "onnxruntime tensorrt tensorrt_rtx"
+RUNS = f"torch {COMPILERS} triton onnxscript sklearn cattrs"
+DRAWS = "trtlab.study trtlab.teach ipywidgets anywidget plotly traitlets IPython nbclient nbformat"
+BELOW_ENGINE = "trtlab.numeric trtlab.graph trtlab.plan numpy onnx onnx_ir"
+
+# The diagram. A room may always import itself and the standard library.
+ROOMS = {
+    "numeric": _room("numpy", "numba"),
+    "graph": _room("trtlab.numeric numpy onnx onnx_ir"),
+    "plan": _room("trtlab.numeric trtlab.graph numpy"),
+    "engine": _room(BELOW_ENGINE, RUNS),
+    "study": _room("numpy yaml fsrs", "trtlab.numeric trtlab.graph trtlab.plan trtlab.engine"),
+    "teach": _room(f"{BELOW_ENGINE} trtlab.engine {DRAWS}", RUNS),
+    "__init__": _room("", f"{BELOW_ENGINE} trtlab.engine trtlab.study"),
+    "cli": _room("trtlab", f"{BELOW_ENGINE} trtlab.engine {DRAWS} {RUNS}"),
+}
+# Files that are only opened inside functions themselves; torch stands at their top because they subclass its Module.
+OPENED_LAZILY = {"engine/models/networks.py": "torch"}
+
+
+def imports(node: ast.AST, package: list[str], *, lazy: bool = False) -> Iterator[tuple[str, bool, int]]:
+    """Every import below `node` as (module, runs only inside a function, line); relative ones made absolute."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from ((alias.name, lazy, child.lineno) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            base = package[: len(package) - child.level + 1] if child.level else []
+            module = ".".join([*base, *([child.module] if child.module else [])])
+            for alias in child.names:  # `from trtlab import teach` names a room; `from numpy import array` does not
+                yield (f"trtlab.{alias.name}" if module == "trtlab" else module, lazy, child.lineno)
+                if alias.name == "*":
+                    yield ("*", lazy, child.lineno)
+        else:
+            only_types = isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")
+            in_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from imports(child, package, lazy=lazy or only_types or in_function)
+
+
+def faults(path: str, source: str) -> list[str]:
+    """What the file `path` (relative to trtlab/) imports against the diagram, one line each."""
+    parts = Path(path).with_suffix("").parts
+    room = ROOMS[parts[0]]
+    top = room.top | {OPENED_LAZILY.get(path)}
+    found = []
+    for module, lazy, line in imports(ast.parse(source), ["trtlab", *parts[:-1]]):
+        names = module.split(".")
+        name = ".".join(names[:2]) if names[0] == "trtlab" else names[0]
+        if name == "*":
+            found.append(f"{path}:{line} imports *")
+        elif name in sys.stdlib_module_names or name in top or name == f"trtlab.{parts[0]}":
+            continue
+        elif name not in room.lazy:
+            found.append(f"{path}:{line} {parts[0]} may not import {name}")
+        elif not lazy:
+            found.append(f"{path}:{line} {parts[0]} may import {name} only inside a function")
+    return found
+
+
+def test_every_import_follows_the_diagram():
+    files = sorted(PACKAGE.rglob("*.py"))
+    assert len(files) > len(ROOMS) - 2
+    assert [f for p in files for f in faults(str(p.relative_to(PACKAGE)), p.read_text("utf-8"))] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "fault"),
+    [
+        ("numeric/codec.py", "import numba", "numeric may import numba only inside a function"),
+        ("numeric/codec.py", "try:\n    import torch\nexcept ImportError: ...", "numeric may not import torch"),
+        ("numeric/codec.py", "def f():\n    import onnx.helper", "numeric may not import onnx"),
+        ("numeric/codec.py", "from ..graph import cost", "numeric may not import trtlab.graph"),
+        ("graph/rules/silu.py", "from ...plan import memory", "graph may not import trtlab.plan"),
+        ("plan/memory.py", "from trtlab import engine", "plan may not import trtlab.engine"),
+        ("engine/ort.py", "import onnxruntime as ort", "engine may import onnxruntime only inside a function"),
+        ("engine/stages.py", "def f():\n    from trtlab.teach import say", "engine may not import trtlab.teach"),
+        ("study/quiz.py", "import trtlab.numeric", "study may import trtlab.numeric only inside a function"),
+        ("study/quiz.py", "def f():\n    import plotly", "study may not import plotly"),
+        ("__init__.py", "from trtlab.engine import explain", "__init__ may import trtlab.engine only inside"),
+        ("cli.py", "import trtlab.teach.say", "cli may import trtlab.teach only inside a function"),
+        ("teach/bits.py", "from numpy import *", "imports *"),
+    ],
+)
+def test_a_crossed_wall_is_seen(path, source, fault):
+    (found,) = faults(path, source)
+    assert fault in found
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("numeric/codec.py", "import math, numpy as np\nfrom .formats import FORMATS\nfrom trtlab.numeric import exact"),
+        ("numeric/codec.py", "def kernel():\n    import numba"),
+        ("engine/ort.py", "if TYPE_CHECKING:\n    import onnxruntime\nfrom ..graph import cost"),
+        ("engine/models/networks.py", "import torch"),
+        ("study/quiz.py", "def f():\n    from trtlab.engine import glassbox"),
+    ],
+)
+def test_an_open_door_is_let_be(path, source):
+    assert faults(path, source) == []
+
+
+def test_file_names_say_which_room_and_shadow_nothing():
+    stems = {str(p.relative_to(PACKAGE)): p.stem for p in PACKAGE.rglob("*.py")}
+    assert not [p for p, stem in stems.items() if stem in {"utils", "helpers", "common", "misc"}]
+    assert not [p for p, stem in stems.items() if stem in HEAVY or p.split("/")[-2:-1] in [[h] for h in HEAVY]]
+
+
+@pytest.mark.parametrize("module", ["trtlab", *(f"trtlab.{room}" for room in ROOMS if room not in {"__init__", "teach"})])
+def test_opening_a_room_loads_nothing_heavy(module):
+    """`import trtlab` stays light, and a notebook about number formats never loads torch."""
+    allowed = {"onnx"} if module in {"trtlab.graph", "trtlab.plan", "trtlab.engine"} else set()
+    code = f"import sys, {module}; print(*sorted(set(sys.modules) & {HEAVY - allowed!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr

@@ -1,0 +1,89 @@
+"""teach/publish against small notebooks: what is saved, what is left out, and what is refused."""
+
+import json
+
+import nbformat
+import pytest
+
+from trtlab.teach import publish
+
+
+@pytest.fixture
+def book(tmp_path):
+    """A function that writes a notebook of code cells and returns its path."""
+
+    def write(*sources):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+        path = tmp_path / "book.ipynb"
+        nbformat.write(notebook, path)
+        return path
+
+    return write
+
+
+def outputs(path):
+    return [out for cell in nbformat.read(path, 4).cells for out in cell.outputs]
+
+
+@pytest.mark.slow
+def test_a_clean_run_is_saved_with_png_and_without_widgets_and_twice_the_same(book, browser_path):
+    path = book(
+        "import ipywidgets, plotly.graph_objects as go\nprint('one')\nprint('two')",
+        "go.Figure(go.Bar(y=[1, 2]))",
+        "ipywidgets.IntSlider()",
+    )
+    assert publish.main([str(path)]) == 0
+    stream, plot, slider = outputs(path)
+    assert stream.text == "one\ntwo\n"
+    assert {"image/png", "application/vnd.plotly.v1+json"} <= set(plot.data)
+    assert slider.data == {"text/plain": "[interactive: run this cell to use it]"}
+    saved = path.read_text()
+    notebook = json.loads(saved)
+    assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
+    assert [cell["metadata"] for cell in notebook["cells"]] == [{}, {}, {}]
+    publish.publish(path)
+    assert path.read_text() == saved
+
+
+def test_a_failing_cell_is_shown_and_the_old_file_stays(book, capsys):
+    path = book("depth = 3", "raise ValueError(f'no tactic at {depth}')")
+    before = path.read_text()
+    assert publish.main([str(path)]) == 1
+    assert "no tactic at 3" in capsys.readouterr().err
+    assert path.read_text() == before
+    assert [p.name for p in path.parent.iterdir()] == ["book.ipynb"]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import os; print(os.getcwd())", "cell 0 prints a path of this machine: /"),
+        ("for _ in range(6_000): print('x' * 99)", "KB, more than 500 KB; largest outputs: cell 0 6.. KB"),
+    ],
+)
+def test_what_no_reader_should_get_is_refused(book, source, message):
+    with pytest.raises(publish.PublishError, match=message):
+        publish.publish(book(source))
+
+
+@pytest.mark.parametrize("text", ["/home/ada/x.onnx", "at '/home/ada'", "file:///home/ada/m", "/home/ada:3"])
+def test_a_machine_path_is_found(text):
+    output = nbformat.v4.new_output("stream", text=text)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[output])])
+    assert len(list(publish.find_leaks(notebook, ["/home/ada"]))) == 1
+
+
+@pytest.mark.parametrize("text", ["/home/adam/x", "conv/home/ada", "notebooks/models/cnn.onnx"])
+def test_a_path_of_no_machine_is_let_be(text):
+    output = nbformat.v4.new_output("stream", text=text)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[output])])
+    assert list(publish.find_leaks(notebook, ["/home/ada"])) == []
+
+
+def test_cells_without_an_id_get_one_that_stays(tmp_path):
+    path = tmp_path / "old.ipynb"
+    cells = [{"cell_type": "markdown", "metadata": {}, "source": ["same"]} for _ in range(2)]
+    path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 4}))
+    first, second = ([cell.id for cell in publish.read(path).cells] for _ in range(2))
+    assert first == second
+    assert len(set(first)) == 2

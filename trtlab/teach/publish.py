@@ -1,0 +1,139 @@
+"""teach/publish: notebooks in, the same notebooks out, each with the outputs of one clean run.
+
+    python -m trtlab.teach.publish notebooks/*.ipynb
+
+What is saved is what a reader on GitHub sees: plots as PNG beside the interactive ones, no widget state, no times and no
+trace of this machine. A notebook with a failing cell keeps its old file. tests/test_publish.py checks all of it.
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+
+SIZE_LIMIT_BYTES = 500_000
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
+LANGUAGE_INFO = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"}
+ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class PublishError(Exception):
+    """A notebook that cannot be saved, and why."""
+
+
+def read(path: Path) -> NotebookNode:
+    """The notebook in `path`; cells with no id, or with one already used, get one made from their source."""
+    raw = json.loads(path.read_text("utf-8"))
+    seen: set[str] = set()
+    for cell in raw["cells"]:
+        if not cell.get("id") or cell["id"] in seen:
+            cell["id"] = sha256(f"{len(seen)}{''.join(cell['source'])}".encode()).hexdigest()[:8]
+        seen.add(cell["id"])
+    raw.update(nbformat=4, nbformat_minor=5)
+    return nbformat.reads(json.dumps(raw), as_version=4)
+
+
+def execute(notebook: NotebookNode, folder: Path, timeout_s: int) -> None:
+    """Run every cell in a fresh kernel in `folder`; outputs land in `notebook`. Raises PublishError."""
+    client = NotebookClient(
+        notebook,
+        timeout=timeout_s,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        record_timing=False,
+        store_widget_state=False,
+        coalesce_streams=True,
+        extra_arguments=["--log-level=ERROR"],
+    )
+    with tempfile.TemporaryDirectory() as no_profile:
+        plots = {"PLOTLY_RENDERER": "plotly_mimetype+png"}
+        env = {**os.environ, **plots, "IPYTHONDIR": no_profile, "PYTHONHASHSEED": "0"}
+        try:
+            client.execute(env=env)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            raise PublishError(ANSI_COLOUR.sub("", str(error))) from error
+
+
+def clean(notebook: NotebookNode) -> None:
+    """Remove all that differs between two runs or two machines and that no reader sees."""
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata.update(kernelspec=KERNELSPEC, language_info=LANGUAGE_INFO)
+    for cell in notebook.cells:
+        for key in ("execution", "ExecuteTime", "collapsed", "scrolled"):
+            cell.metadata.pop(key, None)
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if data.pop(WIDGET_VIEW, None) and set(data) <= {"text/plain"}:
+                data["text/plain"] = "[interactive: run this cell to use it]"
+
+
+def machine_paths() -> list[str]:
+    """The folders whose names would tell where a notebook was run."""
+    tree = Path(__file__).resolve().parents[2]
+    folders = {Path.home(), Path.cwd(), tree, Path(tempfile.gettempdir()), Path(sys.prefix), Path(sys.base_prefix)}
+    return sorted(str(f) for f in folders if len(f.parts) > 1 and str(f) != "/usr")
+
+
+def find_leaks(notebook: NotebookNode, folders: list[str]) -> Iterator[str]:
+    """One line for every output that names one of `folders`. Pictures in base64 are not text."""
+    pattern = re.compile(r"(?<![\w.+=-])(?:" + "|".join(map(re.escape, folders)) + r")(?![\w.+=-])[^\s\"'\\<>]*")
+    for number, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            data = {k: v for k, v in output.get("data", {}).items() if not k.startswith("image/") or "svg" in k}
+            text = json.dumps({**output, "data": data}, ensure_ascii=False)
+            yield from (f"cell {number} prints a path of this machine: {leak}" for leak in pattern.findall(text))
+
+
+def write(notebook: NotebookNode, path: Path) -> int:
+    """Replace `path` in one step; returns its size in bytes. Raises PublishError above SIZE_LIMIT_BYTES."""
+    text = nbformat.writes(notebook, version=4).rstrip("\n") + "\n"
+    size_bytes = len(text.encode())
+    if size_bytes > SIZE_LIMIT_BYTES:
+        sizes = [(len(json.dumps(cell.get("outputs", []))), number) for number, cell in enumerate(notebook.cells)]
+        largest = ", ".join(f"cell {number} {size // 1000} KB" for size, number in sorted(sizes, reverse=True)[:3])
+        raise PublishError(f"{size_bytes // 1000} KB, more than {SIZE_LIMIT_BYTES // 1000} KB; largest outputs: {largest}")
+    new = path.with_suffix(".ipynb.new")
+    new.write_text(text, "utf-8")
+    new.replace(path)
+    return size_bytes
+
+
+def publish(path: Path, timeout_s: int = 600) -> int:
+    """Execute `path` and save it with clean outputs; returns its size in bytes. Raises PublishError."""
+    notebook = read(path)
+    execute(notebook, path.resolve().parent, timeout_s)
+    clean(notebook)
+    if leaks := list(find_leaks(notebook, machine_paths())):
+        raise PublishError("\n".join(leaks))
+    return write(notebook, path)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; exit code 1 when any notebook could not be published, and why on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m trtlab.teach.publish", description=main.__doc__)
+    parser.add_argument("notebooks", nargs="+", type=Path)
+    parser.add_argument("--timeout", type=int, default=600, metavar="SECONDS", help="for one cell (default: 600)")
+    options = parser.parse_args(arguments)
+    failed = 0
+    for path in options.notebooks:
+        try:
+            print(f"{path}: {publish(path, options.timeout) // 1000} KB", flush=True)
+        except (PublishError, OSError, ValueError, KeyError) as error:
+            failed += 1
+            print(f"{path}: left as it was\n{error}", file=sys.stderr, flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
