@@ -1,0 +1,40 @@
+"""One JupyterLab and one Chromium for all browser tests; a fresh page for each."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from .labpage import CHROMIUM_FLAGS, LabPage, lab_server
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+
+@pytest.fixture(scope="package")
+def lab_folder(tmp_path_factory):
+    """A copy of notebooks/, so that nothing a test does reaches the checkout."""
+    return Path(shutil.copytree(NOTEBOOKS, tmp_path_factory.mktemp("lab") / "notebooks"))
+
+
+@pytest.fixture(scope="package")
+def lab_url(browser_path, lab_folder, tmp_path_factory):
+    with lab_server(lab_folder, tmp_path_factory.mktemp("jupyter")) as url:
+        yield url
+
+
+@pytest.fixture(scope="package")
+def chromium(browser_path):
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=list(CHROMIUM_FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def lab_page(chromium, lab_url):
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    page = LabPage(context, lab_url)
+    yield page
+    page.close()
+    context.close()

@@ -1,0 +1,148 @@
+"""A real JupyterLab and the page a learner sees, with everything that goes wrong written down."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+CHROMIUM_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+LOCAL_HOSTS = {"localhost", "127.0.0.1", "", None}  # no host: data: and blob:
+
+_PANEL = "window.jupyterapp?.shell.currentWidget"
+_READY = f"() => {_PANEL}?.sessionContext?.session?.kernel?.connectionStatus === 'connected'"
+_RUN_ALL = """() => {
+    window.allRan = false;
+    window.jupyterapp.commands.execute('notebook:run-all-cells').finally(() => { window.allRan = true; });
+}"""
+# The kernel's status may read idle while a cell is still [*], so only the prompts count.
+_ALL_RAN = f"""() => window.allRan
+    && {_PANEL}.content.widgets.every(cell => !cell.node.querySelector('.jp-InputPrompt')?.textContent.includes('*'))"""
+_CELLS = f"() => {_PANEL}.content.model.sharedModel.toJSON().cells"
+_CONTENT_HEIGHT = "() => document.querySelector('.jp-NotebookPanel .jp-WindowedPanel-outer').scrollHeight"
+
+
+@contextlib.contextmanager
+def lab_server(notebooks: Path, scratch: Path, wait_s: float = 60):
+    """JupyterLab on `notebooks` with settings of its own under `scratch`; yields its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    own = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    own += ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser"]
+    command += ["--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={notebooks}"]
+    command += ["--IdentityProvider.token=", "--ServerApp.password=", "--LabApp.extension_manager=readonly"]
+    log = scratch / "jupyterlab.log"
+    with log.open("w") as sink:
+        env = {**os.environ, **{name: str(scratch / name.lower()) for name in own}}
+        server = subprocess.Popen(command, env=env, stdout=sink, stderr=subprocess.STDOUT)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait_until_up(url, server, log, wait_s)
+        yield url
+    finally:
+        server.terminate()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _wait_until_up(url, server, log, wait_s):
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline and server.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/api/status", timeout=5):
+            return
+        time.sleep(0.2)
+    raise RuntimeError(f"JupyterLab did not answer on {url} within {wait_s} s:\n{log.read_text()[-3000:]}")
+
+
+class LabPage:
+    """One browser page on JupyterLab: open, run, look, and know what went wrong meanwhile.
+
+    `console_errors` and `external_requests` fill up by themselves; requests to other hosts are refused as if offline.
+    """
+
+    def __init__(self, context, url):
+        self.url = url
+        self.console_errors: list[str] = []
+        self.external_requests: list[str] = []
+        context.route(lambda address: urlsplit(address).hostname not in LOCAL_HOSTS, self._refuse)
+        self.page = context.new_page()
+        self.page.on("console", self._on_console)
+        self.page.on("pageerror", lambda error: self.console_errors.append(str(error)))
+        self.page.on("websocket", lambda socket: self._note_host(socket.url))
+
+    def _refuse(self, route):
+        self._note_host(route.request.url)
+        route.abort()
+
+    def _note_host(self, address):
+        if urlsplit(address).hostname not in LOCAL_HOSTS:
+            self.external_requests.append(address)
+
+    def _on_console(self, message):
+        if message.type == "error":
+            self.console_errors.append(f"{message.text} ({message.location.get('url', '')})")
+
+    def open(self, notebook, timeout_s=60):
+        """Open `notebook` (a path below the server's folder) in a fresh workspace and wait for its kernel."""
+        self.page.goto(f"{self.url}/lab/tree/{notebook}?reset")
+        self.page.wait_for_function(_READY, timeout=timeout_s * 1000)
+
+    def run_all(self, timeout_s=300):
+        """Run every cell and wait until no prompt shows [*]; returns the cells as saved in a file."""
+        self.page.evaluate(_RUN_ALL)
+        self.page.wait_for_function(_ALL_RAN, timeout=timeout_s * 1000)
+        return self.cells()
+
+    def close(self):
+        """End every kernel, so that the next test starts from nothing."""
+        self.page.evaluate("() => window.jupyterapp?.serviceManager.sessions.shutdownAll()")
+
+    def cells(self):
+        return self.page.evaluate(_CELLS)
+
+    def error_outputs(self):
+        """`name: value` of every error shown below a cell."""
+        outputs = [out for cell in self.cells() for out in cell.get("outputs", [])]
+        return [f"{out['ename']}: {out['evalue']}" for out in outputs if out["output_type"] == "error"]
+
+    def kernel_property(self, name):
+        return self.page.evaluate(f"name => {_PANEL}.sessionContext.session.kernel[name]", name)
+
+    def set_theme(self, theme):
+        """`theme` is "light" or "dark"; JupyterLab saves it in its settings, as its menu does."""
+        change = "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })"
+        self.page.evaluate(change, f"JupyterLab {theme.title()}")
+        self.page.wait_for_selector(f"body[data-jp-theme-light='{str(theme == 'light').lower()}']", state="attached")
+
+    def screenshot(self, name, whole=False):
+        """Save `name`.png under $TRTLAB_SCREENSHOTS, the whole notebook at once if wanted; without it, do nothing."""
+        folder = os.environ.get("TRTLAB_SCREENSHOTS")
+        if not folder:
+            return None
+        before = self.page.viewport_size
+        if whole:
+            for _ in range(2):  # cells out of sight report an estimated height first
+                height = min(self.page.evaluate(_CONTENT_HEIGHT) + 200, 16_000)
+                self.page.set_viewport_size({**before, "height": max(height, before["height"])})
+                self.page.wait_for_timeout(300)
+        path = Path(folder) / f"{name}.png"
+        self.page.screenshot(path=path)
+        self.page.set_viewport_size(before)
+        return path
