@@ -116,7 +116,7 @@ def _build(
     trt: ModuleType, logger: Any, message: dict[str, Any], block: bytes, session: compiler.Session
 ) -> tuple[dict[str, Any], bytes | memoryview]:
     request: compiler.BuildRequest = message["request"]
-    model = block or _read(request.model_path)
+    model = block if request.model_path is None else _read(request.model_path)
     facts, plan = compiler.run(trt, logger, request, model, session)
     steps, unread = steps_from_log(session.lines)
     if plan is not None and not steps and not compiler.has_targets(trt):
@@ -140,9 +140,9 @@ def _execute(
     return runtime.execute(trt, logger, block, message["feeds"], message["repeats"]), b""
 
 
-def _read(path: str | None) -> bytes:
+def _read(path: str) -> bytes:
     try:
-        return Path(path or "").read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise ModelError(f"The model file cannot be read: {path}: {error.strerror}.", hint="Expected an .onnx file.") from None
 

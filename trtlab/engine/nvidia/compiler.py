@@ -134,14 +134,15 @@ def check_onnx(model: bytes, path: str | None) -> None:
     """Refuse what `onnx.checker` refuses, before NVIDIA's code sees it. Raises ModelError."""
     import onnx
 
-    if not (path or model):
-        raise ModelError("The model is empty: 0 bytes.", hint="Expected the bytes of an .onnx file.")
+    what = path or "The model"
+    if not model:
+        raise ModelError(f"{what} is empty: 0 bytes.", hint="Expected the bytes of an .onnx file.")
     try:
         onnx.checker.check_model(path or model)
     except (onnx.checker.ValidationError, ValueError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:600] or type(error).__name__
         hint = hint_for(reason) or "Export the model again, or open it in a viewer such as Netron to see what is wrong."
-        raise ModelError(f"This is not a valid ONNX model; onnx.checker says: {reason.rstrip('.')}.", hint=hint) from None
+        raise ModelError(f"{what} is not valid ONNX; onnx.checker says: {reason.rstrip('.')}.", hint=hint) from None
 
 
 def parse_onnx(trt: ModuleType, builder: Any, logger: Any, model: bytes, path: str | None) -> tuple[Any, Any]:
@@ -161,7 +162,7 @@ def _parse_error(parser: Any, lines: list[LogLine]) -> ParseError:
         return ParseError(f"NVIDIA's parser refused the model: {reason}.", hint=hint_for(reason))
     error = parser.get_error(0)
     node, op, code = _text(error.node_name), _text(error.node_operator), getattr(error.code(), "name", str(error.code()))
-    description = _text(error.desc)
+    description = logs.readable(_text(error.desc))
     logged = "; ".join(logs.failures(lines))
     reason = description if len(description) > len("false") else "this form of the operator is not supported"
     hint = hint_for(description) or hint_for(logged) or f"Change node {node!r} or replace it before export."
@@ -259,15 +260,25 @@ def build_plan(builder: Any, network: Any, config: Any, session: Session) -> Any
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         session.stop_if_cancelled()
-        raise _build_error(logs.failures(session.lines))
+        raise _build_error(logs.failures(session.lines), network)
     return plan
 
 
-def _build_error(reasons: tuple[str, ...]) -> CompilerError:
+def _build_error(reasons: tuple[str, ...], network: Any) -> CompilerError:
     text = "; ".join(reasons) or "the builder gave no reason"
+    what = f"The builder made no plan: {text}."
+    if "no optimization profile" in text:
+        return ProfileError(what, hint=f"Pass {_profile_suggestion(network)}: minimum, optimum and maximum shapes.", log=reasons)
     kinds = ((r"optimization profile", ProfileError), (r"HW-specific datatypes|Cannot compile operation", UnsupportedTarget))
     kind = next((kind for pattern, kind in kinds if re.search(pattern, text)), BuildError)
-    return kind(f"The builder made no plan: {text.rstrip('.')}.", hint=hint_for(text), log=reasons)
+    return kind(what, hint=hint_for(text), log=reasons)
+
+
+def _profile_suggestion(network: Any) -> str:
+    inputs = (network.get_input(i) for i in range(network.num_inputs))
+    dynamic = {tensor.name: tuple(tensor.shape) for tensor in inputs if -1 in tuple(tensor.shape)}
+    shapes = {name: tuple(tuple(n if s == -1 else s for s in shape) for n in (1, 8, 32)) for name, shape in dynamic.items()}
+    return f"profiles={shapes}"
 
 
 # --- reading the network ------------------------------------------------------------------------------------------------

@@ -85,8 +85,6 @@ _HINTS: tuple[tuple[str, str], ...] = (
     (r"[Nn]on-zero zero[ -]?point", "TensorRT's INT8 is symmetric: quantise again with every zero point 0"
      " (ActivationSymmetric and WeightSymmetric in ONNX Runtime's quantiser)."),
     (r"INT32.*(Dequantize|DQ)|bias.*Int32", "Quantise with QuantizeBias=False: TensorRT keeps biases in floating point."),
-    (r"no optimization profile", "An input has a dynamic dimension. Pass"
-     " profiles={'input': ((1, ...), (8, ...), (32, ...))}: its minimum, optimum and maximum shapes."),
     (r"optimization profile|kMIN|kOPT|kMAX", "Give each dynamic input minimum <= optimum <= maximum, equal to the model's"
      " static dimensions elsewhere."),
     (r"HW-specific datatypes|not supported.*SM\d+|Cannot compile operation", "Choose a newer target or another precision:"

@@ -108,10 +108,17 @@ def is_spurious(text: str) -> bool:
 
 
 def failures(lines: Sequence[LogLine]) -> tuple[str, ...]:
-    """The error messages of a log in order, each once, without the spurious ones and without source positions."""
+    """The error messages of a log in order, each once and readable, without the spurious ones."""
     texts = (line.text for line in lines if line.severity in _FAILURES and not is_spurious(line.text))
-    return tuple(dict.fromkeys(_without_position(text) for text in texts))
+    return tuple(dict.fromkeys(readable(text) for text in texts))
 
 
-def _without_position(text: str) -> str:
-    return re.sub(r"\s*(In \w+ )?at \S+:\d+", "", text).strip()
+def readable(text: str) -> str:
+    """A message of NVIDIA's without source positions, spurious lines and wrapping: what a person needs of it."""
+    lines = [line for line in text.splitlines() if line.strip() and not is_spurious(line) and not line.startswith("Invalid Node")]
+    plain = re.sub(r"\s*\bIn \w+ at \S+:\d+|\s+at \S+:\d+", "", " ".join(lines))
+    quoted = re.fullmatch(r'\w+ && "(.*)"', plain.strip())
+    if quoted:
+        return quoted[1].rstrip("?")
+    wrapped = re.fullmatch(r"[\w:]+: Error Code \d+: [\w ]+ \((.*)\)", plain.strip())
+    return (wrapped[1] if wrapped else plain).strip().rstrip(".")

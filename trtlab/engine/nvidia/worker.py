@@ -121,7 +121,7 @@ class Worker:
         cancel: CancelFlag | None,
         on_event: Callable[[dict[str, Any]], None] | None,
     ) -> tuple[dict[str, Any], bytes]:
-        phase, kill_at = "start", None
+        phases, kill_at = ["start"], None
         for frame in self._frames_until(deadline):
             if kill_at is None and cancel is not None and cancel.is_set():
                 kill_at = time.monotonic() + CANCEL_GRACE_S
@@ -129,7 +129,7 @@ class Worker:
                     wire.send(self._input, {"kind": "cancel", "id": request_id})
             if kill_at is not None and time.monotonic() > kill_at:
                 self.kill()
-                raise BuildCancelled(f"The build was cancelled during {phase!r}.", hint="Its worker was ended; the next build starts a new one.")
+                raise BuildCancelled(f"The build was cancelled during {phases[-1]!r}.", hint="Its worker was ended; the next build starts a new one.")
             if frame is None:
                 continue
             message, block = frame
@@ -139,16 +139,16 @@ class Worker:
                 return message, block
             if message["kind"] == "error":
                 error = message["error"]
-                error.details["phase"], error.details["full_log"] = phase, message["log"]
+                error.details["phase"], error.details["full_log"] = phases[-1], message["log"]
                 raise error
-            phase = message["name"] if message["kind"] == "phase" else phase
+            _follow(phases, message)
             if on_event is not None:
                 on_event(message)
         if not self.is_alive or time.monotonic() < deadline:
-            raise self._crash(phase)
+            raise self._crash(phases[-1])
         self.kill()
         raise BuildTimeout(
-            f"The build took longer than timeout_s={timeout_s:g} (last phase: {phase!r}).", hint="Give it more time, or a smaller model."
+            f"The build took longer than timeout_s={timeout_s:g} (in phase {phases[-1]!r}).", hint="Give it more time, or a smaller model."
         )
 
     def _frames_until(self, deadline: float) -> Iterator[tuple[dict[str, Any], bytes] | None]:
@@ -201,6 +201,14 @@ class Worker:
         for stream in (self._input, self._stderr):
             with contextlib.suppress(OSError):
                 stream.close()
+
+
+def _follow(phases: list[str], event: dict[str, Any]) -> None:
+    """Keep the stack of open phases; its last is where a crash or a timeout happened."""
+    if event["kind"] == "phase":
+        phases.append(event["name"])
+    elif event["kind"] == "phase_done" and event["name"] in phases[1:]:
+        phases.remove(event["name"])
 
 
 class Pool:

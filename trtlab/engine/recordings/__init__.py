@@ -1,0 +1,50 @@
+"""engine/recordings: build reports of the teaching models, for machines where no NVIDIA compiler can be installed.
+
+In: a key such as `digits-FP32-SM89-static`. Out: a `BuildReport` whose provenance says RECORDED, when, by which
+version and with which command. Files are gzipped JSON, without the plan's bytes (NVIDIA's, and large).
+Make them again with `python -m trtlab.engine.recordings`.
+"""
+
+import functools
+import gzip
+from dataclasses import replace
+from pathlib import Path
+
+from trtlab.engine.nvidia.errors import CompilerMissing
+from trtlab.engine.nvidia.report import BuildReport
+from trtlab.engine.provenance import Origin
+
+FOLDER = Path(__file__).parent
+SUFFIX = ".json.gz"
+COMMAND = "python -m trtlab.engine.recordings"
+
+
+def key(model: str, precision: str, target: str, *, dynamic_batch: bool) -> str:
+    """`digits-FP32-SM89-static`: the name of a recording, whether or not it exists."""
+    return f"{model}-{precision}-{target}-{'dynamic' if dynamic_batch else 'static'}"
+
+
+def names() -> tuple[str, ...]:
+    """Keys of the recordings in the package."""
+    return tuple(sorted(path.name.removesuffix(SUFFIX) for path in FOLDER.glob(f"*{SUFFIX}")))
+
+
+def load(name: str, missing: CompilerMissing | None = None) -> BuildReport:
+    """The recorded report. CompilerMissing, with the choices, when there is none of that name."""
+    if name not in names():
+        why = f"{missing.what} " if missing is not None else ""
+        raise CompilerMissing(f"{why}There is no recording {name!r} to show instead.", hint=f"Recorded are {', '.join(names()) or 'none'}.")
+    return _load(name)
+
+
+@functools.cache
+def _load(name: str) -> BuildReport:
+    return BuildReport.from_json(gzip.decompress((FOLDER / f"{name}{SUFFIX}").read_bytes()).decode("utf-8"))
+
+
+def save(name: str, report: BuildReport) -> Path:
+    """Write a report as a recording: RECORDED, with the command, without plan bytes; the same report, the same file."""
+    recorded = replace(report.without_plan(), provenance=replace(report.provenance, origin=Origin.RECORDED, command=COMMAND))
+    path = FOLDER / f"{name}{SUFFIX}"
+    path.write_bytes(gzip.compress(recorded.to_json().encode("utf-8"), mtime=0))
+    return path

@@ -1,0 +1,37 @@
+"""engine/recordings: `python -m trtlab.engine.recordings` builds every teaching model again and records the reports.
+
+Needs a compiler; overwrites the files of this folder.
+"""
+
+from trtlab.engine.recordings import key, save
+from trtlab.engine.stages import Workflow
+
+TARGETS = {"digits": ("SM75", "SM86", "SM89", "SM120"), "resnet18": ("SM89",), "transformer": ("SM89",)}
+BATCHES = {"digits": 16, "resnet18": 1, "transformer": 1}
+
+
+def main() -> None:
+    for model, targets in TARGETS.items():
+        for precision in ("FP32", "FP16"):
+            for target in targets:
+                for dynamic_batch in (False, True):
+                    record(model, precision, target, dynamic_batch)
+
+
+def record(model: str, precision: str, target: str, dynamic_batch: bool) -> None:
+    """Build one variant and save its report; a variant that the target cannot run is named and left out."""
+    from trtlab.engine.nvidia import UnsupportedTarget
+
+    name = key(model, precision, target, dynamic_batch=dynamic_batch)
+    flow = Workflow(model, precision=precision, target=target, batch=BATCHES[model], dynamic_batch=dynamic_batch)
+    try:
+        list(flow.run(("export", "check", "parse", "configure", "build")))
+    except UnsupportedTarget as error:
+        print(f"{name}: left out: {error.what}")
+        return
+    path = save(name, flow.report)
+    print(f"{name}: {len(flow.report.kernels)} kernels, {path.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
