@@ -1,0 +1,218 @@
+"""engine/models/export: torch to ONNX, quietly, with names that a person can read.
+
+In: a teaching model's name or a `torch.nn.Module` with example inputs. Out: one self-contained
+`onnx.ModelProto`. torch and onnx are imported when a function is called. Checked by
+tests/engine/test_models.py: onnx.checker, ONNX Runtime against torch.
+"""
+
+import contextlib
+import copy
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
+    from torch import Tensor, nn
+
+    from trtlab.engine.models import TeachingModel
+
+PRECISIONS = ("FP32", "FP16")
+MIN_OPSET = 18  # the oldest that torch's exporter writes
+
+
+class ExportError(RuntimeError):
+    """torch could not turn this module into ONNX; the message says where it stopped and what to try."""
+
+
+def export_onnx(
+    model: "str | TeachingModel | nn.Module",
+    example_inputs: "Tensor | Sequence[Tensor] | None" = None,
+    *,
+    precision: Literal["FP32", "FP16"] = "FP32",
+    dynamic_batch: bool = False,
+    fold_batchnorm: bool = True,
+    opset: int | None = None,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+) -> "onnx.ModelProto":
+    """An ONNX model of the network in eval mode, weights inside; the module itself is left as it was.
+
+    FP16 is `module.half()` before export: weights, inputs and outputs are all FP16 and no Cast is added,
+    which is what a strongly typed TensorRT network wants (it refuses mixed inputs, and no builder flag
+    chooses types any more). A BatchNorm is then folded in FP16 too, which rounds twice: 0.15% of the output's
+    spread on the digits CNN, not 0.07%. `dynamic_batch` leaves axis 0 of every input open under the name
+    "batch"; else it is that of the example inputs. `fold_batchnorm`: torch's exporter folds every BatchNorm
+    into the convolution before it. False keeps those nodes, so that a compiler can be seen doing it. Node
+    names are `module.path/OpType`. Default opset: torch's own (20 in 2.13). Raises ValueError or TypeError
+    for bad arguments, ExportError where torch cannot export.
+    """
+    _check_choices(precision, opset)
+    module, inputs, names_in, names_out = _resolve(model, example_inputs)
+    module = copy.deepcopy(module).eval()
+    if precision == "FP16":
+        module, inputs = module.half(), tuple(x.half() if x.is_floating_point() else x for x in inputs)
+    options: dict[str, Any] = {
+        "input_names": _as_list(input_names or names_in),
+        "output_names": _as_list(output_names or names_out),
+        "opset_version": opset,
+        "optimize": fold_batchnorm,
+    }
+    if dynamic_batch:
+        inputs, options["dynamic_shapes"] = _open_batch(inputs)
+    program = _export_quietly(module, inputs, options)
+    if not fold_batchnorm:
+        _tidy(program.model)
+    return _finish(program.model, opset)
+
+
+def _check_choices(precision: str, opset: int | None) -> None:
+    import onnx
+
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"export_onnx writes {' or '.join(PRECISIONS)}: got precision={precision!r}; "
+            "INT8, FP8 and FP4 are made from an exported FP32 model by quantisation"
+        )
+    if opset is not None and not MIN_OPSET <= opset <= onnx.defs.onnx_opset_version():
+        raise ValueError(
+            f"torch's exporter and this onnx write opset {MIN_OPSET} to {onnx.defs.onnx_opset_version()}: "
+            f"got opset={opset}; leave it out for torch's choice"
+        )
+
+
+def _resolve(
+    model: "str | TeachingModel | nn.Module", example_inputs: "Tensor | Sequence[Tensor] | None"
+) -> "tuple[nn.Module, tuple[Tensor, ...], Sequence[str], Sequence[str]]":
+    """The module, its example inputs, and the names of inputs and outputs (empty: torch chooses)."""
+    import torch
+
+    from trtlab.engine.models import TeachingModel, teaching_model
+
+    if isinstance(model, str):
+        model = teaching_model(model)
+    if isinstance(model, TeachingModel):
+        inputs = model.example_inputs() if example_inputs is None else example_inputs
+        return model.make(), _as_tensors(inputs), model.input_names, model.output_names
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(
+            f"export_onnx takes the name of a teaching model or a torch.nn.Module: got {type(model).__name__}"
+        )
+    if example_inputs is None:
+        raise ValueError(
+            f"{type(model).__name__} needs example inputs, because export traces one call: got None; "
+            "pass a tuple of tensors such as (torch.randn(1, 3, 224, 224),)"
+        )
+    return model, _as_tensors(example_inputs), (), ()
+
+
+def _as_tensors(inputs: "Tensor | Sequence[Tensor]") -> "tuple[Tensor, ...]":
+    import torch
+
+    tensors = (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
+    wrong = [type(x).__name__ for x in tensors if not isinstance(x, torch.Tensor)]
+    if wrong or not tensors:
+        raise TypeError(
+            f"example inputs are a tuple of torch tensors: got {', '.join(wrong) or 'none at all'}; "
+            "torch.from_numpy(array) makes one"
+        )
+    return tensors
+
+
+def _as_list(names: Sequence[str]) -> list[str] | None:
+    return list(names) or None
+
+
+def _open_batch(inputs: "tuple[Tensor, ...]") -> tuple["tuple[Tensor, ...]", tuple[Any, ...]]:
+    """The inputs at a batch of 2 or more (torch would fix an axis of size 1), and which axes stay open."""
+    import torch
+
+    batch = torch.export.Dim("batch")
+    wide = tuple(torch.cat([x, x]) if x.ndim and len(x) == 1 else x for x in inputs)
+    return wide, tuple({0: batch} if x.ndim else None for x in wide)
+
+
+def _export_quietly(module: "nn.Module", inputs: "tuple[Tensor, ...]", options: dict[str, Any]) -> Any:
+    import torch
+
+    try:
+        with _quiet():
+            return torch.onnx.export(
+                module, inputs, dynamo=True, external_data=False, verbose=False, **options
+            )
+    except torch.onnx.OnnxExporterError as error:
+        cause = error.__cause__ or error
+        reason = str(cause).strip().split("\n")[0]
+        raise ExportError(
+            f"torch could not export {type(module).__name__}: {type(cause).__name__}: {reason}; try the same "
+            "call in eager mode, then dynamic_batch=False, then torch operations for data-dependent Python"
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No chatter while torch exports: it logs what it does without and calls its own deprecated functions."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        # Two inputs that share the open axis: torch takes the name from the first and says so.
+        warnings.filterwarnings("ignore", "# The axis name: ", UserWarning)
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def _tidy(model: "ir.Model") -> None:
+    """Fold constants and drop dead nodes, as torch's own clean-up does, but keep BatchNormalization."""
+    import onnx_ir.passes.common as passes
+    from onnxscript import optimizer, rewriter
+    from onnxscript.rewriter.rules import common as rules
+
+    kept = [rules.materialize_reshape_shape_rule, rules.remove_optional_bias_from_conv_rule]
+    optimizer.fold_constants(model, onnx_shape_inference=True)
+    rewriter.rewrite(model, kept)
+    passes.RemoveUnusedNodesPass()(model)
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+
+
+def _finish(model: "ir.Model", opset: int | None) -> "onnx.ModelProto":
+    """Readable node names, and no stack traces, whose paths would tell of the exporting machine."""
+    import onnx_ir as ir
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+    got = model.opset_imports.get("")
+    if opset not in (None, got):
+        raise ExportError(
+            f"torch wrote opset {got}, not the opset {opset} that was asked for; leave opset out"
+        )
+    _name_nodes(model)
+    ClearMetadataAndDocStringPass()(model)
+    return ir.to_proto(model)
+
+
+def _name_nodes(model: "ir.Model") -> None:
+    """layer1.0.conv1/Conv, attention/MatMul, attention/MatMul_1: where in the module, and which operator."""
+    seen: Counter[str] = Counter()
+    for node in model.graph:
+        base = "/".join(filter(None, [_module_path(node), node.op_type]))
+        node.name = f"{base}_{seen[base]}" if seen[base] else base
+        seen[base] += 1
+
+
+def _module_path(node: "ir.Node") -> str:
+    """The path of the module that the node came from; a node with a weight is named after that."""
+    weights = [x.name for x in node.inputs if x is not None and x.name and x.name.endswith(".weight")]
+    if weights:
+        return weights[0].removesuffix(".weight")
+    scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]")
+    path = [part.strip("'\" ") for part in scopes.strip("[]").split(",")]
+    return path[-2] if len(path) > 1 else ""
