@@ -1,0 +1,135 @@
+"""engine/bench: what `trtlab bench` measures. Ratios against a peer in the same run; medians; interleaved.
+
+In: a benchmark's name. Out: frozen `Ratio`s with value, target, peer and provenance. Absolute times are printed where
+an aim was set for them, and are never asserted by a test.
+"""
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from trtlab.engine import provenance
+from trtlab.engine.provenance import Provenance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """A measured value, smaller is better. `bound` is the target; `unit` is empty for a ratio against `peer`."""
+
+    name: str
+    what: str
+    value: float
+    bound: float
+    peer: str
+    provenance: Provenance
+    unit: str = ""
+
+    @property
+    def met(self) -> bool:
+        return self.value <= self.bound
+
+    @property
+    def shown_value(self) -> str:
+        return f"{self.value:.3g}{' ' + self.unit if self.unit else 'x'}"
+
+    @property
+    def target(self) -> str:
+        return f"<= {self.bound:g}{' ' + self.unit if self.unit else 'x'}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        values = asdict(self) | {"met": self.met}
+        values["provenance"]["origin"] = self.provenance.origin.value
+        return values
+
+
+def run_benches(name: str | None = None) -> list[Ratio]:
+    """One benchmark, or all of them. ValueError names the known ones."""
+    if name is not None and name not in BENCHES:
+        raise ValueError(f"There is no benchmark {name!r}. Expected one of {', '.join(BENCHES)}.")
+    return [ratio for key, bench in BENCHES.items() if name in (None, key) for ratio in bench()]
+
+
+def _bench_import(rounds: int = 15) -> list[Ratio]:
+    """`import trtlab` in a fresh interpreter, less a bare one, interleaved."""
+    differences = []
+    for _ in range(rounds):
+        bare = _seconds(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True))
+        ours = _seconds(lambda: subprocess.run([sys.executable, "-c", "import trtlab"], check=True))
+        differences.append((ours - bare) * 1e3)
+    value = max(0.0, statistics.median(differences))
+    return [
+        Ratio(
+            name="import", what="import trtlab", value=value, bound=150.0, unit="ms", peer="bare Python, subtracted",
+            provenance=provenance.live(samples=rounds),
+        )
+    ]  # fmt: skip
+
+
+_RAW = """
+import pathlib, sys, time
+import tensorrt_rtx as trt
+class Log(trt.ILogger):
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+    def log(self, severity, text):
+        self.lines.append((severity, text))
+log = Log()
+for path in sys.stdin:
+    log.lines.clear()
+    started = time.perf_counter()
+    model = pathlib.Path(path.strip()).read_bytes()
+    builder = trt.Builder(log)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, log)
+    assert parser.parse(model)
+    config = builder.create_builder_config()
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(trt.ComputeCapability.SM89, 0)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    plan = bytes(memoryview(builder.build_serialized_network(network, config)))
+    print(time.perf_counter() - started, flush=True)
+    del plan, config, parser, network, builder, model
+"""
+
+
+def _bench_wrapper(rounds: int = 10) -> list[Ratio]:
+    """`explain` against the bare calls on ResNet-18 from a file: check, log reading and transfer included."""
+    import tempfile
+    from pathlib import Path
+
+    import trtlab
+    from trtlab.engine.models import export_onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "resnet18.onnx"
+        path.write_bytes(export_onnx("resnet18").SerializeToString())
+        raw, wrapped = [], []
+        with subprocess.Popen([sys.executable, "-c", _RAW], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as peer:
+            for _ in range(rounds + 2):
+                raw.append(_ask(peer, str(path)))
+                wrapped.append(_seconds(lambda: len(trtlab.explain(path, compiler="tensorrt_rtx").plan)))
+    value = statistics.median(wrapped[2:]) / statistics.median(raw[2:])
+    live = provenance.live(["tensorrt-rtx", "onnx"], samples=rounds)
+    return [Ratio(name="wrapper", what="explain(ResNet-18)", value=value, bound=1.15, peer="bare tensorrt_rtx calls", provenance=live)]
+
+
+def _ask(peer: "subprocess.Popen[str]", line: str) -> float:
+    assert peer.stdin is not None and peer.stdout is not None
+    peer.stdin.write(line + "\n")
+    peer.stdin.flush()
+    return float(peer.stdout.readline())
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+BENCHES: dict[str, Callable[[], list[Ratio]]] = {"import": _bench_import, "wrapper": _bench_wrapper}
