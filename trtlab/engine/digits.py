@@ -84,7 +84,8 @@ def train(
 ) -> "tuple[DigitsCNN, tuple[Epoch, ...]]":
     """A trained network in eval mode and what each epoch did. Only the split's training part is read.
 
-    The same seed gives the same weights on the same machine; torch's global random state is left as it was.
+    The same seed and number of threads give the same weights on the same machine (sums follow the threads);
+    torch's global random state is left as it was.
     Raises ValueError for epochs < 1.
     """
     import torch
