@@ -1,4 +1,4 @@
-"""What every test may count on: the order of the run, a browser or a clear word about it, GPU tests only on a GPU."""
+"""For every test: the order of the run, a browser or a clear word about it, GPU tests only on a GPU."""
 
 import ctypes
 import os

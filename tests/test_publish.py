@@ -26,7 +26,8 @@ def outputs(path):
 
 
 @pytest.mark.slow
-def test_a_clean_run_is_saved_with_png_and_without_widgets_and_twice_the_same(book, browser_path):
+@pytest.mark.usefixtures("browser_path")  # kaleido draws the PNG with it
+def test_a_clean_run_is_saved_with_png_and_without_widgets_and_twice_the_same(book):
     path = book(
         "import ipywidgets, plotly.graph_objects as go\nprint('one')\nprint('two')",
         "go.Figure(go.Bar(y=[1, 2]))",

@@ -18,7 +18,7 @@ def lab_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="package")
-def lab_url(browser_path, lab_folder, tmp_path_factory):
+def lab_url(lab_folder, tmp_path_factory):
     with lab_server(lab_folder, tmp_path_factory.mktemp("jupyter")) as url:
         yield url
 
@@ -32,7 +32,7 @@ def chromium(browser_path):
 
 
 @pytest.fixture
-def lab_page(chromium, lab_url):
+def lab_page(chromium, lab_url):  # chromium first: without a browser no server is started
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     page = LabPage(context, lab_url)
     yield page

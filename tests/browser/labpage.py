@@ -28,10 +28,11 @@ _RUN_ALL = """() => {
     window.jupyterapp.commands.execute('notebook:run-all-cells').finally(() => { window.allRan = true; });
 }"""
 # The kernel's status may read idle while a cell is still [*], so only the prompts count.
-_ALL_RAN = f"""() => window.allRan
-    && {_PANEL}.content.widgets.every(cell => !cell.node.querySelector('.jp-InputPrompt')?.textContent.includes('*'))"""
+_ALL_RAN = f"""() => window.allRan && {_PANEL}.content.widgets.every(
+    cell => !cell.node.querySelector('.jp-InputPrompt')?.textContent.includes('*'))"""
 _CELLS = f"() => {_PANEL}.content.model.sharedModel.toJSON().cells"
-_CONTENT_HEIGHT = "() => document.querySelector('.jp-NotebookPanel .jp-WindowedPanel-outer').scrollHeight"
+_CONTENT_HEIGHT = f"""() => {_PANEL}.content.widgets.at(-1).node.getBoundingClientRect().bottom
+    + document.querySelector('.jp-NotebookPanel .jp-WindowedPanel-outer').scrollTop"""
 
 
 @contextlib.contextmanager
@@ -43,7 +44,12 @@ def lab_server(notebooks: Path, scratch: Path, wait_s: float = 60):
     own = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
     own += ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser"]
-    command += ["--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={notebooks}"]
+    command += [
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        f"--ServerApp.root_dir={notebooks}",
+    ]
     command += ["--IdentityProvider.token=", "--ServerApp.password=", "--LabApp.extension_manager=readonly"]
     log = scratch / "jupyterlab.log"
     with log.open("w") as sink:
@@ -74,7 +80,8 @@ def _wait_until_up(url, server, log, wait_s):
 class LabPage:
     """One browser page on JupyterLab: open, run, look, and know what went wrong meanwhile.
 
-    `console_errors` and `external_requests` fill up by themselves; requests to other hosts are refused as if offline.
+    `console_errors` and `external_requests` fill up by themselves; a request to another host is refused,
+    as if the machine were offline.
     """
 
     def __init__(self, context, url):
@@ -129,17 +136,22 @@ class LabPage:
         """`theme` is "light" or "dark"; JupyterLab saves it in its settings, as its menu does."""
         change = "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })"
         self.page.evaluate(change, f"JupyterLab {theme.title()}")
-        self.page.wait_for_selector(f"body[data-jp-theme-light='{str(theme == 'light').lower()}']", state="attached")
+        self.page.wait_for_selector(
+            f"body[data-jp-theme-light='{str(theme == 'light').lower()}']", state="attached"
+        )
 
     def screenshot(self, name, whole=False):
-        """Save `name`.png under $TRTLAB_SCREENSHOTS, the whole notebook at once if wanted; without it, do nothing."""
+        """Save `name`.png in the folder $TRTLAB_SCREENSHOTS; returns its path (None where none is set).
+
+        `whole` makes the window as tall as the notebook first.
+        """
         folder = os.environ.get("TRTLAB_SCREENSHOTS")
         if not folder:
             return None
         before = self.page.viewport_size
         if whole:
             for _ in range(2):  # cells out of sight report an estimated height first
-                height = min(self.page.evaluate(_CONTENT_HEIGHT) + 200, 16_000)
+                height = min(round(self.page.evaluate(_CONTENT_HEIGHT)) + 60, 16_000)
                 self.page.set_viewport_size({**before, "height": max(height, before["height"])})
                 self.page.wait_for_timeout(300)
         path = Path(folder) / f"{name}.png"

@@ -2,8 +2,9 @@
 
     python -m trtlab.teach.publish notebooks/*.ipynb
 
-What is saved is what a reader on GitHub sees: plots as PNG beside the interactive ones, no widget state, no times and no
-trace of this machine. A notebook with a failing cell keeps its old file. tests/test_publish.py checks all of it.
+What is saved is what a reader on GitHub sees: plots as PNG beside the interactive ones, no widget state, no
+times and no trace of this machine. A notebook with a failing cell keeps its old file. tests/test_publish.py
+checks all of it.
 """
 
 import argparse
@@ -81,18 +82,31 @@ def clean(notebook: NotebookNode) -> None:
 def machine_paths() -> list[str]:
     """The folders whose names would tell where a notebook was run."""
     tree = Path(__file__).resolve().parents[2]
-    folders = {Path.home(), Path.cwd(), tree, Path(tempfile.gettempdir()), Path(sys.prefix), Path(sys.base_prefix)}
+    folders = {
+        Path.home(),
+        Path.cwd(),
+        tree,
+        Path(tempfile.gettempdir()),
+        Path(sys.prefix),
+        Path(sys.base_prefix),
+    }
     return sorted(str(f) for f in folders if len(f.parts) > 1 and str(f) != "/usr")
 
 
 def find_leaks(notebook: NotebookNode, folders: list[str]) -> Iterator[str]:
     """One line for every output that names one of `folders`. Pictures in base64 are not text."""
-    pattern = re.compile(r"(?<![\w.+=-])(?:" + "|".join(map(re.escape, folders)) + r")(?![\w.+=-])[^\s\"'\\<>]*")
+    pattern = re.compile(
+        r"(?<![\w.+=-])(?:" + "|".join(map(re.escape, folders)) + r")(?![\w.+=-])[^\s\"'\\<>]*"
+    )
     for number, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
-            data = {k: v for k, v in output.get("data", {}).items() if not k.startswith("image/") or "svg" in k}
+            data = {
+                k: v for k, v in output.get("data", {}).items() if not k.startswith("image/") or "svg" in k
+            }
             text = json.dumps({**output, "data": data}, ensure_ascii=False)
-            yield from (f"cell {number} prints a path of this machine: {leak}" for leak in pattern.findall(text))
+            yield from (
+                f"cell {number} prints a path of this machine: {leak}" for leak in pattern.findall(text)
+            )
 
 
 def write(notebook: NotebookNode, path: Path) -> int:
@@ -100,9 +114,15 @@ def write(notebook: NotebookNode, path: Path) -> int:
     text = nbformat.writes(notebook, version=4).rstrip("\n") + "\n"
     size_bytes = len(text.encode())
     if size_bytes > SIZE_LIMIT_BYTES:
-        sizes = [(len(json.dumps(cell.get("outputs", []))), number) for number, cell in enumerate(notebook.cells)]
-        largest = ", ".join(f"cell {number} {size // 1000} KB" for size, number in sorted(sizes, reverse=True)[:3])
-        raise PublishError(f"{size_bytes // 1000} KB, more than {SIZE_LIMIT_BYTES // 1000} KB; largest outputs: {largest}")
+        sizes = [
+            (len(json.dumps(cell.get("outputs", []))), number) for number, cell in enumerate(notebook.cells)
+        ]
+        largest = ", ".join(
+            f"cell {number} {size // 1000} KB" for size, number in sorted(sizes, reverse=True)[:3]
+        )
+        raise PublishError(
+            f"{size_bytes // 1000} KB, more than {SIZE_LIMIT_BYTES // 1000} KB; largest outputs: {largest}"
+        )
     new = path.with_suffix(".ipynb.new")
     new.write_text(text, "utf-8")
     new.replace(path)
@@ -123,7 +143,9 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; exit code 1 when any notebook could not be published, and why on stderr."""
     parser = argparse.ArgumentParser(prog="python -m trtlab.teach.publish", description=main.__doc__)
     parser.add_argument("notebooks", nargs="+", type=Path)
-    parser.add_argument("--timeout", type=int, default=600, metavar="SECONDS", help="for one cell (default: 600)")
+    parser.add_argument(
+        "--timeout", type=int, default=600, metavar="SECONDS", help="for one cell (default: 600)"
+    )
     options = parser.parse_args(arguments)
     failed = 0
     for path in options.notebooks:
