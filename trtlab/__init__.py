@@ -22,7 +22,9 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(_HOME_OF[name]), name)
     if name in _ROOMS:
         return importlib.import_module(f"trtlab.{name}")
-    raise AttributeError(f"trtlab has no name {name!r}; it has {', '.join(sorted(_HOME_OF))} and the rooms {', '.join(_ROOMS)}")
+    raise AttributeError(
+        f"trtlab has no name {name!r}; it has {', '.join(sorted(_HOME_OF))} and the rooms {', '.join(_ROOMS)}"
+    )
 
 
 def __dir__() -> list[str]:

@@ -48,18 +48,28 @@ def _complain(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="trtlab", description="A workbook for TensorRT interviews: look, build, measure.")
+    parser = argparse.ArgumentParser(
+        prog="trtlab", description="A workbook for TensorRT interviews: look, build, measure."
+    )
     parser.add_argument("--version", action="version", version=f"trtlab {trtlab.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add(commands, "doctor", _doctor, "what this machine can do: build, execute, and if not, why")
-    explain = _add(commands, "explain", _explain, "build any ONNX model with NVIDIA's compiler and list its kernels")
+    explain = _add(
+        commands, "explain", _explain, "build any ONNX model with NVIDIA's compiler and list its kernels"
+    )
     explain.add_argument("model", metavar="MODEL.onnx")
-    explain.add_argument("--target", help="SM89 (default), several as SM86,SM120, or portable; none for tensorrt")
+    explain.add_argument(
+        "--target", help="SM89 (default), several as SM86,SM120, or portable; none for tensorrt"
+    )
     explain.add_argument(
         "--profile", action="append", default=[], type=_profile, metavar="NAME=MIN:OPT:MAX",
         help="shapes of a dynamic input, such as image=1x3x224x224:8x3x224x224:32x3x224x224; repeat for more inputs",
     )  # fmt: skip
-    explain.add_argument("--compiler", choices=("tensorrt", "tensorrt_rtx"), help="default: tensorrt with a GPU, else tensorrt_rtx")
+    explain.add_argument(
+        "--compiler",
+        choices=("tensorrt", "tensorrt_rtx"),
+        help="default: tensorrt with a GPU, else tensorrt_rtx",
+    )
     explain.add_argument("--plan", metavar="FILE", help="also save the plan, with a manifest beside it")
     explain.add_argument("--log", action="store_true", help="print the builder's whole log after the table")
     explain.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS")
@@ -68,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(commands: Any, name: str, command: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+def _add(
+    commands: Any, name: str, command: Callable[[argparse.Namespace], None], text: str
+) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
     parser.add_argument("--json", action="store_true", help="machine-readable output")
     parser.set_defaults(command=command)
@@ -105,14 +117,21 @@ def _doctor(options: argparse.Namespace) -> None:
     print(f"instruction sets: {' '.join(machine.isa) or 'unknown'}")
     print(f"CUDA driver:      {machine.driver.version or machine.driver.why_not}")
     for gpu in machine.driver.gpus:
-        print(f"GPU:              {gpu.name}, {gpu.target}, {gpu.memory_bytes / 2**30:.0f} GiB, {gpu.multiprocessors} multiprocessors")
+        print(
+            f"GPU:              {gpu.name}, {gpu.target}, {gpu.memory_bytes / 2**30:.0f} GiB, {gpu.multiprocessors} multiprocessors"
+        )
     print()
-    rows = [(lib.name, lib.version or "-", "yes" if lib.usable else "no", lib.why_not or "") for lib in machine.libraries]
+    rows = [
+        (lib.name, lib.version or "-", "yes" if lib.usable else "no", lib.why_not or "")
+        for lib in machine.libraries
+    ]
     _print_table(rows, ("library", "version", "usable", "why not"))
     print()
     builds = f"yes, with {machine.compiler} for {', '.join(machine.targets)}"
     print(f"build:   {builds if machine.can_build else 'no'}")
-    print(f"execute: {'yes' if machine.can_execute else f'no ({machine.why_not_execute}); ONNX Runtime stands in'}")
+    print(
+        f"execute: {'yes' if machine.can_execute else f'no ({machine.why_not_execute}); ONNX Runtime stands in'}"
+    )
 
 
 # --- explain ----------------------------------------------------------------------------------------------------------
@@ -143,15 +162,21 @@ def _explain(options: argparse.Namespace) -> None:
 def _profile(text: str) -> tuple[str, tuple[tuple[int, ...], ...]]:
     name, _, shapes = text.rpartition("=")
     try:
-        smallest, optimal, largest = (tuple(int(size) for size in shape.split("x")) for shape in shapes.split(":"))
+        smallest, optimal, largest = (
+            tuple(int(size) for size in shape.split("x")) for shape in shapes.split(":")
+        )
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=MIN:OPT:MAX, such as image=1x3x8x8:8x3x8x8:32x3x8x8") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not NAME=MIN:OPT:MAX, such as image=1x3x8x8:8x3x8x8:32x3x8x8"
+        ) from None
     return name, (smallest, optimal, largest)
 
 
 def _ticker() -> Callable[[Any], None]:
     def tick(progress: Any) -> None:
-        sys.stderr.write(f"\r\x1b[K{progress.seconds:6.1f} s  {progress.name}" if not progress.done else "\r\x1b[K")
+        sys.stderr.write(
+            f"\r\x1b[K{progress.seconds:6.1f} s  {progress.name}" if not progress.done else "\r\x1b[K"
+        )
         sys.stderr.flush()
 
     return tick
@@ -162,17 +187,31 @@ def _print_report(report: Any) -> None:
     streams = len({kernel.stream for kernel in report.kernels})
     print(f"{report.model_name}: {report.onnx_nodes} ONNX nodes (+ {report.onnx_constants} constants)")
     print(f"  -> {layers} network layers (+ {constants} constants)")
-    print(f"  -> {len(report.kernels)} kernels on {streams} stream{'s' * (streams != 1)} for {', '.join(report.targets) or 'this GPU'}")
-    sizes = {"plan": report.plan_size_bytes, "activations": report.activation_bytes, "weights": report.weights_bytes}
-    print("  " + ", ".join(f"{name} {'unknown' if size is None else f'{size:,} B'}" for name, size in sizes.items()))
+    print(
+        f"  -> {len(report.kernels)} kernels on {streams} stream{'s' * (streams != 1)} for {', '.join(report.targets) or 'this GPU'}"
+    )
+    sizes = {
+        "plan": report.plan_size_bytes,
+        "activations": report.activation_bytes,
+        "weights": report.weights_bytes,
+    }
+    print(
+        "  "
+        + ", ".join(f"{name} {'unknown' if size is None else f'{size:,} B'}" for name, size in sizes.items())
+    )
     print("  " + ", ".join(f"{p.name} {p.seconds:.3f} s" for p in report.phases if p.parent is None))
     print()
-    rows = [(i, k.type, k.dtype, k.stream, _shape(k), k.name, " + ".join(k.onnx_nodes) or "-") for i, k in enumerate(report.kernels)]
+    rows = [
+        (i, k.type, k.dtype, k.stream, _shape(k), k.name, " + ".join(k.onnx_nodes) or "-")
+        for i, k in enumerate(report.kernels)
+    ]
     _print_table(rows, ("#", "type", "dtype", "stream", "output", "kernel", "ONNX nodes merged into it"))
     print()
     print(report.provenance.line())
     if report.unread_lines:
-        print(f"{len(report.unread_lines)} lines of the builder's list could not be read; see unread_lines in --json.")
+        print(
+            f"{len(report.unread_lines)} lines of the builder's list could not be read; see unread_lines in --json."
+        )
 
 
 def _shape(kernel: Any) -> str:

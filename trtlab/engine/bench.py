@@ -110,13 +110,24 @@ def _bench_wrapper(rounds: int = 10) -> list[Ratio]:
         path = Path(folder) / "resnet18.onnx"
         path.write_bytes(export_onnx("resnet18").SerializeToString())
         raw, wrapped = [], []
-        with subprocess.Popen([sys.executable, "-c", _RAW], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as peer:
+        with subprocess.Popen(
+            [sys.executable, "-c", _RAW], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as peer:
             for _ in range(rounds + 2):
                 raw.append(_ask(peer, str(path)))
                 wrapped.append(_seconds(lambda: len(trtlab.explain(path, compiler="tensorrt_rtx").plan)))
     value = statistics.median(wrapped[2:]) / statistics.median(raw[2:])
     live = provenance.live(["tensorrt-rtx", "onnx"], samples=rounds)
-    return [Ratio(name="wrapper", what="explain(ResNet-18)", value=value, bound=1.15, peer="bare tensorrt_rtx calls", provenance=live)]
+    return [
+        Ratio(
+            name="wrapper",
+            what="explain(ResNet-18)",
+            value=value,
+            bound=1.15,
+            peer="bare tensorrt_rtx calls",
+            provenance=live,
+        )
+    ]
 
 
 def _ask(peer: "subprocess.Popen[str]", line: str) -> float:

@@ -21,7 +21,13 @@ from trtlab.engine.provenance import installed_version, processor_name, usable_c
 
 ISA_OF_INTEREST = ("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
                    "amx_tile", "amx_int8", "amx_bf16", "asimd", "sve", "bf16", "i8mm")  # fmt: skip
-DISTRIBUTIONS = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx", "onnxruntime": "onnxruntime", "torch": "torch", "onnx": "onnx"}
+DISTRIBUTIONS = {
+    "tensorrt": "tensorrt",
+    "tensorrt_rtx": "tensorrt-rtx",
+    "onnxruntime": "onnxruntime",
+    "torch": "torch",
+    "onnx": "onnx",
+}
 COMPILERS = ("tensorrt", "tensorrt_rtx")
 RTX_EXECUTES = frozenset({"SM75", "SM80", "SM86", "SM87", "SM89", "SM120", "SM121"})
 """Compute capabilities whose plans TensorRT-RTX 1.7 runs; it refuses SM90 when it deserialises."""
@@ -140,7 +146,14 @@ def inspect_machine() -> Machine:
 def _instruction_sets() -> tuple[str, ...]:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            flags = next((set(line.split(":", 1)[1].split()) for line in file if line.startswith(("flags", "Features"))), set())
+            flags = next(
+                (
+                    set(line.split(":", 1)[1].split())
+                    for line in file
+                    if line.startswith(("flags", "Features"))
+                ),
+                set(),
+            )
     except OSError:
         return ()
     return tuple(name for name in ISA_OF_INTEREST if name in flags)
@@ -169,9 +182,13 @@ def cuda_driver() -> Driver:
         return Driver(version=None, gpus=(), why_not=f"no NVIDIA driver: {name} cannot be loaded")
     status = cuda.cuInit(0)
     if status == _NO_DEVICE:
-        return Driver(version=_driver_version(cuda), gpus=(), why_not="an NVIDIA driver is installed but finds no GPU")
+        return Driver(
+            version=_driver_version(cuda), gpus=(), why_not="an NVIDIA driver is installed but finds no GPU"
+        )
     if status != 0:
-        return Driver(version=None, gpus=(), why_not=f"the NVIDIA driver does not start: cuInit returned {status}")
+        return Driver(
+            version=None, gpus=(), why_not=f"the NVIDIA driver does not start: cuInit returned {status}"
+        )
     return Driver(version=_driver_version(cuda), gpus=_gpus(cuda), why_not=None)
 
 
@@ -241,14 +258,20 @@ def _library_state(name: str, driver: Driver) -> LibraryState:
 def _probe_compiler(name: str, version: str | None, driver: Driver) -> LibraryState:
     command = [sys.executable, "-c", _PROBE.format(name=name)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
+        )
     except subprocess.TimeoutExpired:
-        return LibraryState(name=name, version=version, usable=False, why_not="its import did not end within 60 s")
+        return LibraryState(
+            name=name, version=version, usable=False, why_not="its import did not end within 60 s"
+        )
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or [f"its import ended with status {done.returncode}"])[-1]
         return LibraryState(name=name, version=version, usable=False, why_not=reason)
     facts = json.loads(done.stdout.strip().splitlines()[-1])
     if not facts["builder"]:
-        return LibraryState(name=name, version=facts["version"], usable=False, why_not="it has a runtime but no Builder")
+        return LibraryState(
+            name=name, version=facts["version"], usable=False, why_not="it has a runtime but no Builder"
+        )
     targets = tuple(facts["targets"]) or tuple(dict.fromkeys(gpu.target for gpu in driver.gpus))
     return LibraryState(name=name, version=facts["version"], usable=True, targets=targets)

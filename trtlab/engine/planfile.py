@@ -42,7 +42,10 @@ def manifest_path(path: Path) -> Path:
 def save_plan(report: BuildReport, path: str | os.PathLike[str]) -> Manifest:
     """Write the plan and its manifest; a crash in between leaves the old pair or a pair that `load_plan` refuses."""
     if not report.plan:
-        raise PlanFileError("This report carries no plan (recordings keep only its size and hash).", hint="Build the model to get one.")
+        raise PlanFileError(
+            "This report carries no plan (recordings keep only its size and hash).",
+            hint="Build the model to get one.",
+        )
     target = Path(path)
     manifest = Manifest(
         model_name=report.model_name,
@@ -59,7 +62,9 @@ def save_plan(report: BuildReport, path: str | os.PathLike[str]) -> Manifest:
     return manifest
 
 
-def load_plan(path: str | os.PathLike[str], *, compiler: str | None = None, compiler_version: str | None = None) -> tuple[bytes, Manifest]:
+def load_plan(
+    path: str | os.PathLike[str], *, compiler: str | None = None, compiler_version: str | None = None
+) -> tuple[bytes, Manifest]:
     """(plan, manifest) after every check. With `compiler` and `compiler_version`, a plan of another one is refused too.
 
     Raises PlanFileError: missing or unreadable manifest, truncated or altered plan, other compiler or version.
@@ -69,22 +74,32 @@ def load_plan(path: str | os.PathLike[str], *, compiler: str | None = None, comp
     try:
         plan = target.read_bytes()
     except OSError as error:
-        raise PlanFileError(f"The plan {target} cannot be read: {error.strerror}.", hint="Build and save it again.") from None
+        raise PlanFileError(
+            f"The plan {target.name} cannot be read: {error.strerror}.", hint="Build and save it again."
+        ) from None
     if len(plan) != manifest.size_bytes:
-        raise PlanFileError(f"The plan {target} has {len(plan)} bytes, its manifest says {manifest.size_bytes}.", hint="Build it again.")
+        raise PlanFileError(
+            f"The plan {target.name} has {len(plan)} bytes, its manifest says {manifest.size_bytes}.",
+            hint="Build it again.",
+        )
     if hashlib.sha256(plan).hexdigest() != manifest.sha256:
-        raise PlanFileError(f"The plan {target} was altered: its SHA-256 is not the manifest's.", hint="Build it again.")
+        raise PlanFileError(
+            f"The plan {target.name} was altered: its SHA-256 is not the manifest's.", hint="Build it again."
+        )
     _check_version(manifest, compiler, compiler_version)
     return plan, manifest
 
 
 def _check_version(manifest: Manifest, compiler: str | None, version: str | None) -> None:
     made_by = f"{manifest.compiler} {manifest.compiler_version}"
-    differs = (compiler not in (None, manifest.compiler)) or (version not in (None, manifest.compiler_version))
+    differs = (compiler not in (None, manifest.compiler)) or (
+        version not in (None, manifest.compiler_version)
+    )
     if differs:
         wanted = " ".join(filter(None, (compiler, version)))
         raise PlanFileError(
-            f"The plan was built by {made_by}, this is {wanted}.", hint="A plan runs on the version that built it: build it again."
+            f"The plan was built by {made_by}, this is {wanted}.",
+            hint="A plan runs on the version that built it: build it again.",
         )
 
 
@@ -93,12 +108,23 @@ def _read_manifest(path: Path) -> Manifest:
         values = json.loads(path.read_text(encoding="utf-8"))
         manifest = Manifest(**(values | {"targets": tuple(values["targets"])}))
     except FileNotFoundError:
-        raise PlanFileError(f"There is no manifest {path}.", hint="A plan is loaded only with the manifest save_plan wrote.") from None
+        raise PlanFileError(
+            f"There is no manifest {path.name} beside the plan.", hint="A plan is loaded only with the manifest save_plan wrote."
+        ) from None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise PlanFileError(f"The manifest {path} cannot be read: {error}.", hint="Build and save the plan again.") from None
-    wrong = [field.name for field in dataclasses.fields(Manifest) if not isinstance(getattr(manifest, field.name), _TYPES.get(field.name, str))]
+        raise PlanFileError(
+            f"The manifest {path.name} cannot be read: {error}.", hint="Build and save the plan again."
+        ) from None
+    wrong = [
+        field.name
+        for field in dataclasses.fields(Manifest)
+        if not isinstance(getattr(manifest, field.name), _TYPES.get(field.name, str))
+    ]
     if wrong or manifest.format != FORMAT:
-        raise PlanFileError(f"The manifest {path} is not of format {FORMAT} ({', '.join(wrong) or manifest.format!r}).", hint="Save the plan again.")
+        raise PlanFileError(
+            f"The manifest {path.name} is not of format {FORMAT} ({', '.join(wrong) or manifest.format!r}).",
+            hint="Save the plan again.",
+        )
     return manifest
 
 

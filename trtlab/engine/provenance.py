@@ -41,7 +41,9 @@ class Provenance:
         """One line for the foot of a figure: `LIVE on 2 cores of ..., 2026-11-22, tensorrt_rtx 1.7.1, 1 sample`."""
         versions = ", ".join(f"{name} {version}" for name, version in self.versions)
         samples = f"{self.samples} sample" + ("" if self.samples == 1 else "s")
-        return ", ".join(filter(None, [f"{self.origin.value} on {self.device}", self.when[:10], versions, samples]))
+        return ", ".join(
+            filter(None, [f"{self.origin.value} on {self.device}", self.when[:10], versions, samples])
+        )
 
 
 @functools.cache

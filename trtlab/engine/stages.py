@@ -132,7 +132,9 @@ class Workflow:
             raise ValueError(f"precision is {precision!r}; expected one of {', '.join(TOLERANCES)}")
         self.model = teaching_model(model)
         self.precision, self.target, self.batch, self.dynamic_batch = precision, target, batch, dynamic_batch
-        self.directory = Path(directory) if directory is not None else Path(tempfile.mkdtemp(prefix="trtlab-"))
+        self.directory = (
+            Path(directory) if directory is not None else Path(tempfile.mkdtemp(prefix="trtlab-"))
+        )
         self.on_progress, self.cancel = on_progress, cancel
         self.records: dict[str, StageRecord] = {}
         self._compiler_wanted = compiler
@@ -173,7 +175,10 @@ class Workflow:
         """Input arrays in the model's precision; for digits, scans of the held-out test split."""
         dtype = np.float16 if self.precision == "FP16" else np.float32
         tensors = self._samples()[0]
-        return {name: np.ascontiguousarray(tensor, dtype=dtype) for name, tensor in zip(self.model.input_names, tensors, strict=True)}
+        return {
+            name: np.ascontiguousarray(tensor, dtype=dtype)
+            for name, tensor in zip(self.model.input_names, tensors, strict=True)
+        }
 
     def _samples(self) -> tuple[tuple[npt.NDArray[Any], ...], npt.NDArray[Any] | None]:
         if self.model.name == "digits":
@@ -200,7 +205,11 @@ class Workflow:
         inputs = tuple(torch.from_numpy(array.copy()) for array in self._samples()[0])
         started = time.perf_counter()
         proto = export_onnx(
-            self.model.name, inputs, precision=self.precision, dynamic_batch=self.dynamic_batch, fold_batchnorm=False
+            self.model.name,
+            inputs,
+            precision=self.precision,
+            dynamic_batch=self.dynamic_batch,
+            fold_batchnorm=False,
         )
         seconds = time.perf_counter() - started
         counts, data = count_nodes(proto), proto.SerializeToString()
@@ -275,7 +284,9 @@ class Workflow:
         report = self.report
         if not report.plan:
             why = "the recording keeps the plan's size and hash, not its bytes"
-            return self._impossible("serialise", report.compiler, f"a plan of {report.plan_size_bytes:,} bytes", why)
+            return self._impossible(
+                "serialise", report.compiler, f"a plan of {report.plan_size_bytes:,} bytes", why
+            )
         path = self.directory / f"{self.model.name}-{self.precision}-{self.target}.plan"
         started = time.perf_counter()
         manifest = planfile.save_plan(report, path)
@@ -301,20 +312,30 @@ class Workflow:
         started = time.perf_counter()
         session = OrtSession(self.onnx_bytes)
         seconds = time.perf_counter() - started
-        return self._stood_in("deserialise", f"{len(self.onnx_bytes):,} bytes of the same ONNX", "ONNX Runtime session", seconds, session)
+        return self._stood_in(
+            "deserialise",
+            f"{len(self.onnx_bytes):,} bytes of the same ONNX",
+            "ONNX Runtime session",
+            seconds,
+            session,
+        )
 
     def context(self) -> StageRecord:
         """Engine -> execution context: shapes, profile, addresses, activation memory."""
         if isinstance(self._ran(), Execution):
             return self._executed("context", "engine", "execution context with its activation memory")
-        return self._impossible("context", "ONNX Runtime", "session", "an ONNX Runtime session is engine and context in one")
+        return self._impossible(
+            "context", "ONNX Runtime", "session", "an ONNX Runtime session is engine and context in one"
+        )
 
     def host_to_device(self) -> StageRecord:
         """Copy inputs from pinned host memory to the device, on a stream."""
         feeds = self.feeds()
         size = sum(array.nbytes for array in feeds.values())
         if isinstance(self._ran(), Execution):
-            return self._executed("host_to_device", f"{size:,} bytes in pinned memory", f"{size:,} bytes on the GPU")
+            return self._executed(
+                "host_to_device", f"{size:,} bytes in pinned memory", f"{size:,} bytes on the GPU"
+            )
         why = "ONNX Runtime on the CPU reads the arrays where they are; there is no device to copy to"
         return self._impossible("host_to_device", "ONNX Runtime", f"{size:,} bytes", why, artefact=feeds)
 
@@ -322,7 +343,9 @@ class Workflow:
         """Run: execute_async_v3 on a stream, and the synchronous execute_v2, which still exists."""
         ran, feeds = self._ran(), self.feeds()
         if isinstance(ran, Execution):
-            return self._executed("enqueue", f"{self.batch} inputs", "outputs in device memory", artefact=ran.outputs)
+            return self._executed(
+                "enqueue", f"{self.batch} inputs", "outputs in device memory", artefact=ran.outputs
+            )
         session = self.artefact("deserialise")
         started = time.perf_counter()
         outputs = session.run(feeds)
@@ -335,8 +358,12 @@ class Workflow:
         ran, outputs = self._ran(), self.artefact("enqueue")
         size = sum(array.nbytes for array in outputs.values())
         if isinstance(ran, Execution):
-            return self._executed("device_to_host", f"{size:,} bytes on the GPU", f"{size:,} bytes in host memory")
-        return self._impossible("device_to_host", "ONNX Runtime", f"{size:,} bytes", "the outputs are in host memory already")
+            return self._executed(
+                "device_to_host", f"{size:,} bytes on the GPU", f"{size:,} bytes in host memory"
+            )
+        return self._impossible(
+            "device_to_host", "ONNX Runtime", f"{size:,} bytes", "the outputs are in host memory already"
+        )
 
     def compare(self) -> StageRecord:
         """The answer against torch in FP32, and for digits against the labels."""
@@ -347,10 +374,18 @@ class Workflow:
         with torch.inference_mode():
             reference = self.model.make()(*(torch.from_numpy(array.copy()) for array in samples)).numpy()
         result = Comparison(
-            outputs=outputs, reference=reference, labels=labels, inputs=samples[0], tolerance=TOLERANCES[self.precision]
+            outputs=outputs,
+            reference=reference,
+            labels=labels,
+            inputs=samples[0],
+            tolerance=TOLERANCES[self.precision],
         )
         verdict = "agrees" if result.agrees else "DISAGREES"
-        correct = "" if labels is None else f"; {int((result.predictions == labels).sum())} of {len(labels)} labels right"
+        correct = (
+            ""
+            if labels is None
+            else f"; {int((result.predictions == labels).sum())} of {len(labels)} labels right"
+        )
         executor = self.records["enqueue"].executor
         return self._record(
             "compare",
@@ -372,7 +407,9 @@ class Workflow:
         try:
             compiler = choose_compiler(self._compiler_wanted)
         except CompilerMissing as missing:
-            key = recordings.key(self.model.name, self.precision, self.target, dynamic_batch=self.dynamic_batch)
+            key = recordings.key(
+                self.model.name, self.precision, self.target, dynamic_batch=self.dynamic_batch
+            )
             return recordings.load(key, missing)
         target = None if compiler == "tensorrt" else self.target
         return explain(
@@ -387,7 +424,9 @@ class Workflow:
         )
 
     def _from_report(self, report: BuildReport, name: str, **values: Any) -> StageRecord:
-        log = tuple(line.text for line in report.log if line.severity in ("WARNING", "INFO") and len(line.text) < 200)
+        log = tuple(
+            line.text for line in report.log if line.severity in ("WARNING", "INFO") and len(line.text) < 200
+        )
         return self._record(
             name,
             executor=f"{report.compiler} {report.compiler_version}",
@@ -404,7 +443,9 @@ class Workflow:
         if record.artefact is None:
             return ExecutionImpossible(f"There is no plan file to load: {record.why_not}.")
         report = self.report
-        plan, _ = planfile.load_plan(record.artefact, compiler=report.compiler, compiler_version=report.compiler_version)
+        plan, _ = planfile.load_plan(
+            record.artefact, compiler=report.compiler, compiler_version=report.compiler_version
+        )
         try:
             return execute(plan, self.feeds(), compiler=report.compiler, cancel=self.cancel)
         except ExecutionImpossible as impossible:
@@ -444,7 +485,9 @@ class Workflow:
             artefact=artefact,
         )
 
-    def _impossible(self, name: str, executor: str, went_in: str, why: str, artefact: Any = None) -> StageRecord:
+    def _impossible(
+        self, name: str, executor: str, went_in: str, why: str, artefact: Any = None
+    ) -> StageRecord:
         return self._record(
             name,
             status=Status.IMPOSSIBLE,

@@ -1,0 +1,318 @@
+"""teach/cards: what a stage, a machine, a network and an engine look like in a notebook.
+
+In: frozen values of the engine room. Out: `Drawing`s. No figure, no widget, no state; the long lists scroll.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from trtlab.engine.device import Machine
+from trtlab.engine.nvidia.report import BuildReport, Kernel, TensorInfo
+from trtlab.engine.planfile import Manifest
+from trtlab.engine.provenance import Origin
+from trtlab.engine.stages import STAGES, Comparison, StageRecord, Status
+from trtlab.teach.html import (
+    Drawing,
+    badge,
+    bytes_text,
+    callout,
+    card,
+    chips,
+    escape,
+    origin_badge,
+    provenance_line,
+    seconds_text,
+    table,
+    text_table,
+)
+
+TITLES = {
+    "export": "Export",
+    "check": "Check",
+    "parse": "Parse",
+    "configure": "Configure",
+    "build": "Build",
+    "serialise": "Serialise",
+    "deserialise": "Deserialise",
+    "context": "Execution context",
+    "host_to_device": "Copy in (host to device)",
+    "enqueue": "Enqueue",
+    "device_to_host": "Copy out (device to host)",
+    "compare": "Compare",
+}
+STATUS_KIND = {Status.DONE: "done", Status.STOOD_IN: "stood", Status.IMPOSSIBLE: "not"}
+
+
+def _fact(label: str, value: str, note: str = "", kind: str = "") -> str:
+    return f'<div class="box fact"><small>{escape(label)}</small><b class="{kind}">{escape(value)}</b><span class="dim">{escape(note)}</span></div>'
+
+
+# --- the machine ------------------------------------------------------------------------------------------------------
+
+
+def draw_machine(machine: Machine) -> Drawing:
+    """What this machine can do: build, execute, and with what."""
+    gpu = ", ".join(f"{g.name} ({g.target})" for g in machine.driver.gpus) or "none"
+    builds = (
+        ("yes", f"{machine.compiler} for {', '.join(machine.targets)}", "yes")
+        if machine.can_build
+        else ("no", "recordings stand in", "no")
+    )
+    executes = (
+        ("yes", gpu, "yes")
+        if machine.can_execute
+        else ("no", f"{machine.why_not_execute}; ONNX Runtime stands in", "no")
+    )
+    facts = [
+        _fact("Build TensorRT plans?", *builds),
+        _fact("Execute them?", *executes),
+        _fact("Processor", f"{machine.cores} cores", f"{machine.processor}; {' '.join(machine.isa)}"),
+        _fact("Memory", bytes_text(machine.memory_bytes), f"{machine.system}, Python {machine.python}"),
+        _fact("GPU", gpu, machine.driver.why_not or f"CUDA driver {machine.driver.version}"),
+    ]
+    rows = [
+        (lib.name, lib.version or "–", "yes" if lib.usable else "no", lib.why_not or "")
+        for lib in machine.libraries
+    ]
+    header = ("library", "version", "usable", "why not")
+    body = f'<div class="grid">{"".join(facts)}</div><details><summary>Libraries</summary>{table(header, [tuple(map(escape, r)) for r in rows])}</details>'
+    text = f"build: {' '.join(builds[:2])}\nexecute: {' '.join(executes[:2])}\n" + text_table(header, rows)
+    return Drawing(markup=card(f"<b>This machine</b>{origin_badge(Origin.LIVE)}", body), text=text)
+
+
+def draw_badges() -> Drawing:
+    """What LIVE, RECORDED and SIMULATED promise."""
+    rows = [(origin.value, " ".join((_BADGES[origin]).split())) for origin in Origin]
+    markup = table(("badge", "what it promises"), [(badge(name), escape(text)) for name, text in rows])
+    return Drawing(
+        markup=f'<div class="card">{markup}</div>', text=text_table(("badge", "what it promises"), rows)
+    )
+
+
+_BADGES = {
+    Origin.LIVE: "Made on this machine when the cell ran. Run the cell again and it is made again.",
+    Origin.RECORDED: "Read from a file in the package, made earlier on the named device, by the command that the file keeps.",
+    Origin.SIMULATED: "Computed from a description of a device. Good for reasoning, no measurement.",
+}
+
+
+def draw_map(rows: Iterable[tuple[str, str, str, str]]) -> Drawing:
+    """The notebooks: (file, question, what you will be able to do, minutes); a link for each that is here."""
+    rows = list(rows)
+    header = ("notebook", "question", "afterwards you can", "minutes")
+    marked = [
+        (f'<a href="{escape(f)}.ipynb">{escape(f)}</a>', escape(q), escape(a), escape(m))
+        for f, q, a, m in rows
+    ]
+    return Drawing(
+        markup=f'<div class="card">{table(header, marked, numeric=(3,))}</div>', text=text_table(header, rows)
+    )
+
+
+# --- stages -----------------------------------------------------------------------------------------------------------
+
+
+def draw_stage(record: StageRecord) -> Drawing:
+    """One stage: what went in, what came out, how long, by whom, and what was not possible here."""
+    number = STAGES.index(record.name) + 1
+    head = (
+        f"<b>{number}. {escape(TITLES[record.name])}</b>{badge(record.status.value, STATUS_KIND[record.status])}"
+        f'{origin_badge(record.provenance.origin)}<span class="by push">{escape(record.executor)} · {seconds_text(record.seconds)}</span>'
+    )
+    body = (
+        f'<div class="flow"><div class="box"><small>in</small>{escape(record.went_in)}</div><div class="arrow">→</div>'
+        f'<div class="box"><small>out</small>{escape(record.came_out)}</div></div>'
+    )
+    if record.why_not:
+        body += callout(escape(record.why_not))
+    if record.log:
+        lines = "<br>".join(escape(line) for line in record.log)
+        body += f'<details><summary>{len(record.log)} lines of the compiler\'s log</summary><div class="mono">{lines}</div></details>'
+    text = (
+        f"{number}. {TITLES[record.name]} [{record.status.value}, {record.provenance.origin.value}] {record.executor}, "
+        f"{seconds_text(record.seconds)}\n  in:  {record.went_in}\n  out: {record.came_out}"
+        + (f"\n  why: {record.why_not}" if record.why_not else "")
+    )
+    return Drawing(markup=card(head, body, foot=provenance_line(record.provenance)), text=text)
+
+
+def draw_workflow(records: Iterable[StageRecord]) -> Drawing:
+    """All stages in one table: the map of Q3, filled in by this machine."""
+    records = list(records)
+    header = ("", "stage", "status", "by", "time", "out")
+    rows = [
+        (
+            str(STAGES.index(r.name) + 1),
+            TITLES[r.name],
+            r.status.value,
+            r.executor,
+            seconds_text(r.seconds),
+            r.came_out if r.status != Status.IMPOSSIBLE else r.why_not or "",
+        )
+        for r in records
+    ]
+    marked = [
+        (n, f"<b>{escape(t)}</b>", badge(s, STATUS_KIND[r.status]), escape(by), escape(time), escape(out))
+        for (n, t, s, by, time, out), r in zip(rows, records, strict=True)
+    ]
+    lines = dict.fromkeys(provenance_line(r.provenance) for r in records)
+    return Drawing(
+        markup=f'<div class="card">{table(header, marked, numeric=(4,))}<div class="foot">{"<br>".join(lines)}</div></div>',
+        text=text_table(header, rows),
+    )
+
+
+# --- artefacts --------------------------------------------------------------------------------------------------------
+
+
+def draw_onnx(model: Any) -> Drawing:
+    """The nodes of an ONNX model: operator, name, inputs and outputs; initializers are counted apart."""
+    rows = [
+        (node.op_type, node.name, ", ".join(filter(None, node.input)), ", ".join(node.output))
+        for node in model.graph.node
+    ]
+    header = ("operator", "node", "inputs", "outputs")
+    marked = [
+        (f"<b>{escape(op)}</b>", *(f"<code>{escape(part)}</code>" for part in rest)) for op, *rest in rows
+    ]
+    head = f'<b>ONNX graph</b><span class="by">{len(rows)} nodes, {len(model.graph.initializer)} initializers (weights)</span>'
+    return Drawing(markup=card(head, table(header, marked)), text=text_table(header, rows))
+
+
+def draw_layers(report: BuildReport) -> Drawing:
+    """The network definition that the parser made: NVIDIA's layers, constants left out and counted."""
+    layers, constants = report.layer_counts
+    header = ("layer type", "from ONNX node", "output", "dtype")
+    rows = [
+        (
+            layer.type,
+            " + ".join(layer.onnx_nodes) or layer.name,
+            "; ".join(_shape(t) for t in layer.outputs),
+            "; ".join(t.dtype for t in layer.outputs),
+        )
+        for layer in report.layers
+        if not layer.is_constant
+    ]
+    marked = [
+        (f"<b>{escape(a)}</b>", f"<code>{escape(b)}</code>", escape(c), escape(d)) for a, b, c, d in rows
+    ]
+    head = f'<b>Network definition</b>{origin_badge(report.provenance.origin)}<span class="by">{layers} layers, and {constants} constants</span>'
+    return Drawing(
+        markup=card(head, table(header, marked), foot=provenance_line(report.provenance)),
+        text=text_table(header, rows),
+    )
+
+
+def _shape(tensor: TensorInfo) -> str:
+    return "×".join("?" if size < 0 else str(size) for size in tensor.shape) or "scalar"
+
+
+def draw_configuration(configuration: dict[str, Any]) -> Drawing:
+    """Targets, flags and optimisation profiles of a build."""
+    rows = [
+        ("targets", ", ".join(configuration["targets"]) or "this machine's GPU"),
+        ("builder flags that are on", ", ".join(configuration["flags"]) or "none"),
+        (
+            "optimisation profiles",
+            "; ".join(map(_profile_text, configuration["profiles"])) or "none: every shape is static",
+        ),
+    ]
+    return Drawing(
+        markup=f'<div class="card">{table(("setting", "value"), [(escape(a), escape(b)) for a, b in rows])}</div>',
+        text=text_table(("setting", "value"), rows),
+    )
+
+
+def _profile_text(profile: Any) -> str:
+    return ", ".join(f"{name}: min {low}, opt {best}, max {high}" for name, low, best, high in profile.shapes)
+
+
+def draw_engine(report: BuildReport) -> Drawing:
+    """The kernels, in order, each with the ONNX nodes it swallowed; a dashed box is a kernel the compiler added."""
+    header = ("#", "kernel", "type", "ONNX nodes merged into it", "writes", "dtype", "stream")
+    rows = [
+        (
+            str(i),
+            k.name,
+            k.type,
+            " + ".join(k.onnx_nodes) or "(added by the compiler)",
+            _writes(k),
+            k.dtype,
+            str(k.stream),
+        )
+        for i, k in enumerate(report.kernels)
+    ]
+    marked = [
+        (n, f"<code>{escape(name)}</code>", escape(kind), _swallowed(k), escape(out), escape(dtype), stream)
+        for (n, name, kind, _, out, dtype, stream), k in zip(rows, report.kernels, strict=True)
+    ]
+    facts = (
+        _fact(
+            "ONNX nodes → kernels",
+            f"{report.onnx_nodes} → {len(report.kernels)}",
+            f"{report.onnx_constants} constants counted apart",
+        )
+        + _fact(
+            "activation memory", bytes_text(report.activation_bytes), "planned once per execution context"
+        )
+        + _fact("weights", bytes_text(report.weights_bytes), "inside the plan")
+        + _fact("plan", bytes_text(report.plan_size_bytes), f"SHA-256 {report.plan_sha256[:12]}")
+    )
+    waits = len(report.steps) - len(report.kernels)
+    note = (
+        f'<p class="dim">{waits} further steps launch nothing: signals and waits between streams, and shape arithmetic.</p>'
+        if waits
+        else ""
+    )
+    head = f'<b>Engine</b>{origin_badge(report.provenance.origin)}<span class="by push">{escape(report.compiler)} {escape(report.compiler_version)}</span>'
+    body = f'<div class="grid">{facts}</div><div style="height:10px"></div>{table(header, marked, numeric=(0,))}{note}'
+    return Drawing(
+        markup=card(head, body, foot=provenance_line(report.provenance)), text=text_table(header, rows)
+    )
+
+
+def _swallowed(kernel: Kernel) -> str:
+    return chips(kernel.onnx_nodes) if kernel.onnx_nodes else chips(["added by the compiler"], kind="made")
+
+
+def _writes(kernel: Kernel) -> str:
+    return _shape(kernel.outputs[0]) if kernel.outputs else "–"
+
+
+def draw_manifest(manifest: Manifest) -> Drawing:
+    """What lies beside a plan file."""
+    rows = [
+        (name, ", ".join(value) if isinstance(value, tuple) else str(value))
+        for name, value in vars(manifest).items()
+    ]
+    marked = [(escape(name), f"<code>{escape(value)}</code>") for name, value in rows]
+    return Drawing(
+        markup=f'<div class="card">{table(("manifest", "value"), marked)}</div>',
+        text=text_table(("manifest", "value"), rows),
+    )
+
+
+def draw_comparison(result: Comparison) -> Drawing:
+    """The verdict on an answer: error against the reference, and labels where the input has them."""
+    verdict = "agrees with the reference" if result.agrees else "DISAGREES with the reference"
+    facts = _fact("verdict", verdict, kind="yes" if result.agrees else "no")
+    facts += _fact(
+        "largest error",
+        f"{result.relative_error:.1e}",
+        f"relative to the largest output; accepted: {result.tolerance:g}",
+    )
+    text = f"{verdict}: {result.relative_error:.1e} of at most {result.tolerance:g}"
+    if result.labels is not None:
+        right = int((result.predictions == result.labels).sum())
+        facts += _fact("labels right", f"{right} of {len(result.labels)}")
+        text += f"; {right} of {len(result.labels)} labels right"
+    return Drawing(markup=f'<div class="grid">{facts}</div>', text=text)
+
+
+def draw_error(error: BaseException) -> Drawing:
+    """An error as a reader meets it: type, what happened, the way out."""
+    what, hint = getattr(error, "what", str(error)), getattr(error, "hint", "")
+    body = f"<b>{escape(type(error).__name__)}</b>: {escape(what)}" + (
+        f"<br><span class=dim>Way out:</span> {escape(hint)}" if hint else ""
+    )
+    return Drawing(markup=callout(body, bad=True), text=f"{type(error).__name__}: {what} {hint}".strip())

@@ -1,0 +1,37 @@
+"""teach/source: show the real code of a function in a notebook, so that a lesson never quotes a copy that has aged.
+
+In: a function or class of the package. Out: a `Drawing` with its source, file and lines.
+"""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+import trtlab
+from trtlab.teach.html import Drawing, card, escape
+
+_ROOT = Path(trtlab.__file__).parent.parent
+
+
+def show(thing: Callable[..., Any]) -> Drawing:
+    """The source of a function or class, as it runs now. TypeError when it has none (a builtin, say)."""
+    try:
+        lines, first = inspect.getsourcelines(thing)
+        path = Path(inspect.getsourcefile(thing) or "")
+    except (TypeError, OSError):
+        raise TypeError(
+            f"{thing!r} has no Python source. Expected a function or class of the package."
+        ) from None
+    where = path.relative_to(_ROOT).as_posix() if path.is_relative_to(_ROOT) else path.name
+    text = "".join(lines)
+    code = highlight(text, PythonLexer(), HtmlFormatter(noclasses=False, nowrap=True))
+    head = f'<b>{escape(getattr(thing, "__qualname__", thing))}</b><span class="by">{escape(where)}:{first}</span>'
+    return Drawing(
+        markup=card(head, f'<div class="highlight"><pre class="mono" style="margin:0">{code}</pre></div>'),
+        text=f"# {where}:{first}\n{text}",
+    )
