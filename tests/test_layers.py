@@ -40,7 +40,7 @@ def _room(top: str, lazy: str = "") -> Room:
 
 COMPILERS = "onnxruntime tensorrt tensorrt_rtx"
 RUNS = f"trtlab torch {COMPILERS} triton onnxscript sklearn cattrs google"
-DRAWS = "trtlab.study trtlab.teach ipywidgets anywidget plotly traitlets IPython nbclient nbformat"
+DRAWS = "trtlab trtlab.study trtlab.teach ipywidgets anywidget plotly traitlets pygments IPython nbclient nbformat"
 BELOW_ENGINE = "trtlab.numeric trtlab.graph trtlab.plan numpy onnx onnx_ir"
 
 # The diagram. A room may always import itself and the standard library.
