@@ -40,7 +40,7 @@ def _room(top: str, lazy: str = "") -> Room:
 
 COMPILERS = "onnxruntime tensorrt tensorrt_rtx"
 RUNS = f"trtlab torch {COMPILERS} triton onnxscript sklearn cattrs google"
-DRAWS = "trtlab trtlab.study trtlab.teach ipywidgets anywidget plotly traitlets pygments IPython nbclient nbformat"
+DRAWS = "ipywidgets anywidget plotly traitlets pygments IPython nbclient nbformat trtlab.study trtlab.teach"
 BELOW_ENGINE = "trtlab.numeric trtlab.graph trtlab.plan numpy onnx onnx_ir"
 
 # The diagram. A room may always import itself and the standard library.
@@ -50,7 +50,7 @@ ROOMS = {
     "plan": _room("trtlab.numeric trtlab.graph numpy"),
     "engine": _room(BELOW_ENGINE, RUNS),
     "study": _room("numpy yaml fsrs", "trtlab.numeric trtlab.graph trtlab.plan trtlab.engine"),
-    "teach": _room(f"{BELOW_ENGINE} trtlab.engine {DRAWS}", RUNS),
+    "teach": _room(f"trtlab {BELOW_ENGINE} trtlab.engine {DRAWS}", RUNS),
     "__init__": _room("", f"{BELOW_ENGINE} trtlab.engine trtlab.study"),
     "__main__": _room("trtlab.cli"),
     "cli": _room("trtlab trtlab.engine", f"{BELOW_ENGINE} {DRAWS} {RUNS}"),
