@@ -162,14 +162,10 @@ def test_an_open_door_is_let_be(path, source):
 def test_file_names_say_which_room_and_shadow_nothing():
     stems = {str(p.relative_to(PACKAGE)): p.stem for p in PACKAGE.rglob("*.py")}
     assert not [p for p, stem in stems.items() if stem in {"utils", "helpers", "common", "misc"}]
-    assert not [
-        p for p, stem in stems.items() if stem in HEAVY or p.split("/")[-2:-1] in [[h] for h in HEAVY]
-    ]
+    assert not [p for p, stem in stems.items() if stem in HEAVY or p.split("/")[-2:-1] in [[h] for h in HEAVY]]
 
 
-@pytest.mark.parametrize(
-    "module", ["trtlab", *(f"trtlab.{r}" for r in ROOMS if r != "teach" and "__" not in r)]
-)
+@pytest.mark.parametrize("module", ["trtlab", *(f"trtlab.{r}" for r in ROOMS if r != "teach" and "__" not in r)])
 def test_opening_a_room_loads_nothing_heavy(module):
     """`import trtlab` stays light, and a notebook about number formats never loads torch."""
     allowed = {"onnx"} if module in {"trtlab.graph", "trtlab.plan", "trtlab.engine"} else set()

@@ -57,9 +57,7 @@ def conda():
 def test_every_direct_dependency_is_pinned_inside_its_range(pins):
     direct = {**DEPENDENCIES, **EXTRAS["test"]}
     assert {
-        name: pins.get(name)
-        for name, req in direct.items()
-        if not req.specifier.contains(pins.get(name, "0"))
+        name: pins.get(name) for name, req in direct.items() if not req.specifier.contains(pins.get(name, "0"))
     } == {}
 
 
@@ -110,12 +108,8 @@ def test_the_wheel_holds_all_code_data_and_the_jupyterlab_setting(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-        (setting,) = [
-            n for n in names if n.endswith("data/share/jupyter/lab/settings/overrides.d/trtlab.json")
-        ]
+        (setting,) = [n for n in names if n.endswith("data/share/jupyter/lab/settings/overrides.d/trtlab.json")]
         kernels = json.loads(archive.read(setting))["@jupyterlab/apputils-extension:kernels-settings"]
     assert kernels == {"commsOverSubshells": "disabled"}
     ours = {p.relative_to(ROOT).as_posix() for p in (ROOT / "trtlab").rglob("*") if p.is_file()}
-    assert {name for name in ours if "__pycache__" not in name} == {
-        n for n in names if n.startswith("trtlab/")
-    }
+    assert {name for name in ours if "__pycache__" not in name} == {n for n in names if n.startswith("trtlab/")}

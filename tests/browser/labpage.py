@@ -31,8 +31,10 @@ _RUN_ALL = """() => {
 _ALL_RAN = f"""() => window.allRan && {_PANEL}.content.widgets.every(
     cell => !cell.node.querySelector('.jp-InputPrompt')?.textContent.includes('*'))"""
 _CELLS = f"() => {_PANEL}.content.model.sharedModel.toJSON().cells"
-_CONTENT_HEIGHT = f"""() => {_PANEL}.content.widgets.at(-1).node.getBoundingClientRect().bottom
-    + document.querySelector('.jp-NotebookPanel .jp-WindowedPanel-outer').scrollTop"""
+_CONTENT_HEIGHT = f"""() => {{
+    document.querySelector('.jp-NotebookPanel .jp-WindowedPanel-outer').scrollTop = 0;
+    return {_PANEL}.content.widgets.at(-1).node.getBoundingClientRect().bottom;
+}}"""
 
 
 @contextlib.contextmanager
@@ -136,9 +138,7 @@ class LabPage:
         """`theme` is "light" or "dark"; JupyterLab saves it in its settings, as its menu does."""
         change = "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })"
         self.page.evaluate(change, f"JupyterLab {theme.title()}")
-        self.page.wait_for_selector(
-            f"body[data-jp-theme-light='{str(theme == 'light').lower()}']", state="attached"
-        )
+        self.page.wait_for_selector(f"body[data-jp-theme-light='{str(theme == 'light').lower()}']", state="attached")
 
     def screenshot(self, name, whole=False):
         """Save `name`.png in the folder $TRTLAB_SCREENSHOTS; returns its path (None where none is set).
@@ -150,7 +150,7 @@ class LabPage:
             return None
         before = self.page.viewport_size
         if whole:
-            for _ in range(2):  # cells out of sight report an estimated height first
+            for _ in range(3):  # cells out of sight report an estimated height first
                 height = min(round(self.page.evaluate(_CONTENT_HEIGHT)) + 60, 16_000)
                 self.page.set_viewport_size({**before, "height": max(height, before["height"])})
                 self.page.wait_for_timeout(300)

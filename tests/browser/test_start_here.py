@@ -35,8 +35,6 @@ def test_the_page_notices_what_goes_wrong(lab_page, lab_folder):
     lab_page.open("broken.ipynb")
     lab_page.run_all()
     assert lab_page.error_outputs() == ["ZeroDivisionError: division by zero"]
-    lab_page.page.evaluate(
-        "() => { console.error('seen'); return fetch('http://elsewhere.example/').catch(() => 0); }"
-    )
+    lab_page.page.evaluate("() => { console.error('seen'); return fetch('http://elsewhere.example/').catch(() => 0); }")
     assert any("seen" in error for error in lab_page.console_errors)
     assert lab_page.external_requests == ["http://elsewhere.example/"]

@@ -95,18 +95,12 @@ def machine_paths() -> list[str]:
 
 def find_leaks(notebook: NotebookNode, folders: list[str]) -> Iterator[str]:
     """One line for every output that names one of `folders`. Pictures in base64 are not text."""
-    pattern = re.compile(
-        r"(?<![\w.+=-])(?:" + "|".join(map(re.escape, folders)) + r")(?![\w.+=-])[^\s\"'\\<>]*"
-    )
+    pattern = re.compile(r"(?<![\w.+=-])(?:" + "|".join(map(re.escape, folders)) + r")(?![\w.+=-])[^\s\"'\\<>]*")
     for number, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
-            data = {
-                k: v for k, v in output.get("data", {}).items() if not k.startswith("image/") or "svg" in k
-            }
+            data = {k: v for k, v in output.get("data", {}).items() if not k.startswith("image/") or "svg" in k}
             text = json.dumps({**output, "data": data}, ensure_ascii=False)
-            yield from (
-                f"cell {number} prints a path of this machine: {leak}" for leak in pattern.findall(text)
-            )
+            yield from (f"cell {number} prints a path of this machine: {leak}" for leak in pattern.findall(text))
 
 
 def write(notebook: NotebookNode, path: Path) -> int:
@@ -114,12 +108,8 @@ def write(notebook: NotebookNode, path: Path) -> int:
     text = nbformat.writes(notebook, version=4).rstrip("\n") + "\n"
     size_bytes = len(text.encode())
     if size_bytes > SIZE_LIMIT_BYTES:
-        sizes = [
-            (len(json.dumps(cell.get("outputs", []))), number) for number, cell in enumerate(notebook.cells)
-        ]
-        largest = ", ".join(
-            f"cell {number} {size // 1000} KB" for size, number in sorted(sizes, reverse=True)[:3]
-        )
+        sizes = [(len(json.dumps(cell.get("outputs", []))), number) for number, cell in enumerate(notebook.cells)]
+        largest = ", ".join(f"cell {number} {size // 1000} KB" for size, number in sorted(sizes, reverse=True)[:3])
         raise PublishError(
             f"{size_bytes // 1000} KB, more than {SIZE_LIMIT_BYTES // 1000} KB; largest outputs: {largest}"
         )
@@ -143,9 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; exit code 1 when any notebook could not be published, and why on stderr."""
     parser = argparse.ArgumentParser(prog="python -m trtlab.teach.publish", description=main.__doc__)
     parser.add_argument("notebooks", nargs="+", type=Path)
-    parser.add_argument(
-        "--timeout", type=int, default=600, metavar="SECONDS", help="for one cell (default: 600)"
-    )
+    parser.add_argument("--timeout", type=int, default=600, metavar="SECONDS", help="for one cell (default: 600)")
     options = parser.parse_args(arguments)
     failed = 0
     for path in options.notebooks:
