@@ -54,13 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"trtlab {trtlab.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add(commands, "doctor", _doctor, "what this machine can do: build, execute, and if not, why")
-    explain = _add(
-        commands, "explain", _explain, "build any ONNX model with NVIDIA's compiler and list its kernels"
-    )
+    explain = _add(commands, "explain", _explain, "build any ONNX model with NVIDIA's compiler and list its kernels")
     explain.add_argument("model", metavar="MODEL.onnx")
-    explain.add_argument(
-        "--target", help="SM89 (default), several as SM86,SM120, or portable; none for tensorrt"
-    )
+    explain.add_argument("--target", help="SM89 (default), several as SM86,SM120, or portable; none for tensorrt")
     explain.add_argument(
         "--profile", action="append", default=[], type=_profile, metavar="NAME=MIN:OPT:MAX",
         help="shapes of a dynamic input, such as image=1x3x224x224:8x3x224x224:32x3x224x224; repeat for more inputs",
@@ -78,9 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(
-    commands: Any, name: str, command: Callable[[argparse.Namespace], None], text: str
-) -> argparse.ArgumentParser:
+def _add(commands: Any, name: str, command: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
     parser.add_argument("--json", action="store_true", help="machine-readable output")
     parser.set_defaults(command=command)
@@ -102,7 +96,7 @@ def _print_table(rows: Rows, header: Sequence[str]) -> None:
             print("  ".join("-" * width for width in widths) + "  " + "-" * len(row[-1]))
 
 
-# --- doctor -----------------------------------------------------------------------------------------------------------
+# --- doctor ---------------------------------------------------------------------------------------------------------
 
 
 def _doctor(options: argparse.Namespace) -> None:
@@ -118,23 +112,21 @@ def _doctor(options: argparse.Namespace) -> None:
     print(f"CUDA driver:      {machine.driver.version or machine.driver.why_not}")
     for gpu in machine.driver.gpus:
         print(
-            f"GPU:              {gpu.name}, {gpu.target}, {gpu.memory_bytes / 2**30:.0f} GiB, {gpu.multiprocessors} multiprocessors"
+            f"GPU:              {gpu.name}, {gpu.target}, {gpu.memory_bytes / 2**30:.0f} GiB,"
+            f" {gpu.multiprocessors} multiprocessors"
         )
     print()
     rows = [
-        (lib.name, lib.version or "-", "yes" if lib.usable else "no", lib.why_not or "")
-        for lib in machine.libraries
+        (lib.name, lib.version or "-", "yes" if lib.usable else "no", lib.why_not or "") for lib in machine.libraries
     ]
     _print_table(rows, ("library", "version", "usable", "why not"))
     print()
     builds = f"yes, with {machine.compiler} for {', '.join(machine.targets)}"
     print(f"build:   {builds if machine.can_build else 'no'}")
-    print(
-        f"execute: {'yes' if machine.can_execute else f'no ({machine.why_not_execute}); ONNX Runtime stands in'}"
-    )
+    print(f"execute: {'yes' if machine.can_execute else f'no ({machine.why_not_execute}); ONNX Runtime stands in'}")
 
 
-# --- explain ----------------------------------------------------------------------------------------------------------
+# --- explain --------------------------------------------------------------------------------------------------------
 
 
 def _explain(options: argparse.Namespace) -> None:
@@ -162,9 +154,7 @@ def _explain(options: argparse.Namespace) -> None:
 def _profile(text: str) -> tuple[str, tuple[tuple[int, ...], ...]]:
     name, _, shapes = text.rpartition("=")
     try:
-        smallest, optimal, largest = (
-            tuple(int(size) for size in shape.split("x")) for shape in shapes.split(":")
-        )
+        smallest, optimal, largest = (tuple(int(size) for size in shape.split("x")) for shape in shapes.split(":"))
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not NAME=MIN:OPT:MAX, such as image=1x3x8x8:8x3x8x8:32x3x8x8"
@@ -174,9 +164,7 @@ def _profile(text: str) -> tuple[str, tuple[tuple[int, ...], ...]]:
 
 def _ticker() -> Callable[[Any], None]:
     def tick(progress: Any) -> None:
-        sys.stderr.write(
-            f"\r\x1b[K{progress.seconds:6.1f} s  {progress.name}" if not progress.done else "\r\x1b[K"
-        )
+        sys.stderr.write(f"\r\x1b[K{progress.seconds:6.1f} s  {progress.name}" if not progress.done else "\r\x1b[K")
         sys.stderr.flush()
 
     return tick
@@ -188,17 +176,15 @@ def _print_report(report: Any) -> None:
     print(f"{report.model_name}: {report.onnx_nodes} ONNX nodes (+ {report.onnx_constants} constants)")
     print(f"  -> {layers} network layers (+ {constants} constants)")
     print(
-        f"  -> {len(report.kernels)} kernels on {streams} stream{'s' * (streams != 1)} for {', '.join(report.targets) or 'this GPU'}"
+        f"  -> {len(report.kernels)} kernels on {streams} stream{'s' * (streams != 1)}"
+        f" for {', '.join(report.targets) or 'this GPU'}"
     )
     sizes = {
         "plan": report.plan_size_bytes,
         "activations": report.activation_bytes,
         "weights": report.weights_bytes,
     }
-    print(
-        "  "
-        + ", ".join(f"{name} {'unknown' if size is None else f'{size:,} B'}" for name, size in sizes.items())
-    )
+    print("  " + ", ".join(f"{name} {'unknown' if size is None else f'{size:,} B'}" for name, size in sizes.items()))
     print("  " + ", ".join(f"{p.name} {p.seconds:.3f} s" for p in report.phases if p.parent is None))
     print()
     rows = [
@@ -209,16 +195,14 @@ def _print_report(report: Any) -> None:
     print()
     print(report.provenance.line())
     if report.unread_lines:
-        print(
-            f"{len(report.unread_lines)} lines of the builder's list could not be read; see unread_lines in --json."
-        )
+        print(f"{len(report.unread_lines)} lines of the builder's list could not be read; see unread_lines in --json.")
 
 
 def _shape(kernel: Any) -> str:
     return "x".join(map(str, kernel.outputs[0].shape)) or "scalar" if kernel.outputs else "-"
 
 
-# --- bench ------------------------------------------------------------------------------------------------------------
+# --- bench ----------------------------------------------------------------------------------------------------------
 
 
 def _bench(options: argparse.Namespace) -> None:

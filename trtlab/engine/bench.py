@@ -131,7 +131,8 @@ def _bench_wrapper(rounds: int = 10) -> list[Ratio]:
 
 
 def _ask(peer: "subprocess.Popen[str]", line: str) -> float:
-    assert peer.stdin is not None and peer.stdout is not None
+    assert peer.stdin is not None
+    assert peer.stdout is not None
     peer.stdin.write(line + "\n")
     peer.stdin.flush()
     return float(peer.stdout.readline())

@@ -15,6 +15,7 @@ import platform
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from trtlab.engine.provenance import installed_version, processor_name, usable_cores
@@ -145,13 +146,9 @@ def inspect_machine() -> Machine:
 
 def _instruction_sets() -> tuple[str, ...]:
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
             flags = next(
-                (
-                    set(line.split(":", 1)[1].split())
-                    for line in file
-                    if line.startswith(("flags", "Features"))
-                ),
+                (set(line.split(":", 1)[1].split()) for line in file if line.startswith(("flags", "Features"))),
                 set(),
             )
     except OSError:
@@ -166,7 +163,7 @@ def _memory_bytes() -> int | None:
         return None
 
 
-# --- the CUDA driver -------------------------------------------------------------------------------------------------
+# --- the CUDA driver ------------------------------------------------------------------------------------------------
 
 _ATTRIBUTE_MULTIPROCESSORS, _ATTRIBUTE_MAJOR, _ATTRIBUTE_MINOR = 16, 75, 76
 _NO_DEVICE = 100
@@ -182,13 +179,9 @@ def cuda_driver() -> Driver:
         return Driver(version=None, gpus=(), why_not=f"no NVIDIA driver: {name} cannot be loaded")
     status = cuda.cuInit(0)
     if status == _NO_DEVICE:
-        return Driver(
-            version=_driver_version(cuda), gpus=(), why_not="an NVIDIA driver is installed but finds no GPU"
-        )
+        return Driver(version=_driver_version(cuda), gpus=(), why_not="an NVIDIA driver is installed but finds no GPU")
     if status != 0:
-        return Driver(
-            version=None, gpus=(), why_not=f"the NVIDIA driver does not start: cuInit returned {status}"
-        )
+        return Driver(version=None, gpus=(), why_not=f"the NVIDIA driver does not start: cuInit returned {status}")
     return Driver(version=_driver_version(cuda), gpus=_gpus(cuda), why_not=None)
 
 
@@ -232,7 +225,7 @@ def is_installed(name: str) -> bool:
         return False
 
 
-# --- libraries -------------------------------------------------------------------------------------------------------
+# --- libraries ------------------------------------------------------------------------------------------------------
 
 _PROBE = """
 import json, sys
@@ -262,9 +255,7 @@ def _probe_compiler(name: str, version: str | None, driver: Driver) -> LibrarySt
             command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
         )
     except subprocess.TimeoutExpired:
-        return LibraryState(
-            name=name, version=version, usable=False, why_not="its import did not end within 60 s"
-        )
+        return LibraryState(name=name, version=version, usable=False, why_not="its import did not end within 60 s")
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or [f"its import ended with status {done.returncode}"])[-1]
         return LibraryState(name=name, version=version, usable=False, why_not=reason)

@@ -188,14 +188,10 @@ def check_feeds(inputs: Sequence[TensorSpec], feeds: Feeds) -> None:
     unknown = [repr(name) for name in feeds if name not in {spec.name for spec in inputs}]
     missing = [repr(spec.name) for spec in inputs if spec.name not in feeds]
     if unknown:
-        raise OrtInputError(
-            f"the model has no input {', '.join(unknown)}: expected {wanted}; remove or rename it"
-        )
+        raise OrtInputError(f"the model has no input {', '.join(unknown)}: expected {wanted}; remove or rename it")
     if missing:
         got = ", ".join(repr(name) for name in feeds) or "nothing"
-        raise OrtInputError(
-            f"missing input {', '.join(missing)}: expected {wanted}, got {got}; feed every input"
-        )
+        raise OrtInputError(f"missing input {', '.join(missing)}: expected {wanted}, got {got}; feed every input")
     for spec in inputs:
         _check_array(spec, feeds[spec.name])
 
@@ -207,17 +203,13 @@ def _check_array(spec: TensorSpec, value: Any) -> None:
             f"np.asarray(value, dtype={spec.dtype!r}) makes one, tensor.numpy() does for a torch tensor"
         )
     if spec.dtype not in _NUMPY_OF_ORT.values():
-        raise OrtInputError(
-            f"input {spec.name!r} is {spec.dtype}, which numpy cannot hold; export the model in FP32"
-        )
+        raise OrtInputError(f"input {spec.name!r} is {spec.dtype}, which numpy cannot hold; export the model in FP32")
     if value.dtype != np.dtype(spec.dtype) and not (spec.dtype == "object" and value.dtype.kind in "US"):
         raise OrtInputError(
             f"input {spec.name!r} has the wrong dtype: expected {spec.dtype}, got {value.dtype}; "
             f"array.astype({spec.dtype!r}) converts it"
         )
-    sizes = [
-        (axis, size) for axis, size in zip(spec.shape, value.shape, strict=False) if isinstance(axis, int)
-    ]
+    sizes = [(axis, size) for axis, size in zip(spec.shape, value.shape, strict=False) if isinstance(axis, int)]
     if value.ndim != len(spec.shape) or any(axis != size for axis, size in sizes):
         raise OrtInputError(
             f"input {spec.name!r} has the wrong shape: expected {spec}, got {list(value.shape)}; "
@@ -256,9 +248,7 @@ def _check_options(level: OptimizationLevel, threads: int | None, providers: Seq
 
     if level not in tuple(OptimizationLevel):
         names = ", ".join(member.name for member in OptimizationLevel)
-        raise ValueError(
-            f"level is an OptimizationLevel, one of {names}: got {level!r}; use OptimizationLevel.ALL"
-        )
+        raise ValueError(f"level is an OptimizationLevel, one of {names}: got {level!r}; use OptimizationLevel.ALL")
     if threads is not None and threads < 1:
         raise ValueError(f"a session needs at least one thread: got threads={threads}; None takes all cores")
     available = onnxruntime.get_available_providers()
@@ -290,9 +280,7 @@ def _spec(value: Any) -> TensorSpec:
 
 def _run(session: "onnxruntime.InferenceSession", feeds: Feeds) -> dict[str, npt.NDArray]:
     names = [value.name for value in session.get_outputs()]
-    with _as(
-        OrtRunError, "ONNX Runtime failed while running", "check that all inputs agree on their open axes"
-    ):
+    with _as(OrtRunError, "ONNX Runtime failed while running", "check that all inputs agree on their open axes"):
         return dict(zip(names, session.run(names, dict(feeds)), strict=True))
 
 

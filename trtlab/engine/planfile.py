@@ -92,9 +92,7 @@ def load_plan(
 
 def _check_version(manifest: Manifest, compiler: str | None, version: str | None) -> None:
     made_by = f"{manifest.compiler} {manifest.compiler_version}"
-    differs = (compiler not in (None, manifest.compiler)) or (
-        version not in (None, manifest.compiler_version)
-    )
+    differs = (compiler not in (None, manifest.compiler)) or (version not in (None, manifest.compiler_version))
     if differs:
         wanted = " ".join(filter(None, (compiler, version)))
         raise PlanFileError(
@@ -109,7 +107,8 @@ def _read_manifest(path: Path) -> Manifest:
         manifest = Manifest(**(values | {"targets": tuple(values["targets"])}))
     except FileNotFoundError:
         raise PlanFileError(
-            f"There is no manifest {path.name} beside the plan.", hint="A plan is loaded only with the manifest save_plan wrote."
+            f"There is no manifest {path.name} beside the plan.",
+            hint="A plan is loaded only with the manifest save_plan wrote.",
         ) from None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise PlanFileError(
@@ -139,7 +138,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

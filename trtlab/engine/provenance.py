@@ -11,7 +11,8 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 
 class Origin(enum.Enum):
@@ -41,9 +42,7 @@ class Provenance:
         """One line for the foot of a figure: `LIVE on 2 cores of ..., 2026-11-22, tensorrt_rtx 1.7.1, 1 sample`."""
         versions = ", ".join(f"{name} {version}" for name, version in self.versions)
         samples = f"{self.samples} sample" + ("" if self.samples == 1 else "s")
-        return ", ".join(
-            filter(None, [f"{self.origin.value} on {self.device}", self.when[:10], versions, samples])
-        )
+        return ", ".join(filter(None, [f"{self.origin.value} on {self.device}", self.when[:10], versions, samples]))
 
 
 @functools.cache
@@ -55,7 +54,7 @@ def describe_machine() -> str:
 def processor_name() -> str:
     """The marketing name where the system tells it, else the architecture (`arm64`)."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
             names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
     except OSError:
         names = []
@@ -84,3 +83,13 @@ def live(packages: Iterable[str] = (), *, samples: int = 1, device: str | None =
     return Provenance(
         origin=Origin.LIVE, device=device or describe_machine(), when=now, versions=versions, samples=samples
     )
+
+
+def merged(parts: Iterable[Provenance]) -> tuple[Provenance, ...]:
+    """One provenance for each origin, device and day among `parts`, with the versions of all of them."""
+    found: dict[tuple[Origin, str, str], Provenance] = {}
+    for part in parts:
+        key = (part.origin, part.device, part.when[:10])
+        known = found.get(key, part)
+        found[key] = replace(known, versions=tuple(dict.fromkeys(known.versions + part.versions)))
+    return tuple(found.values())

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from trtlab.engine.nvidia import (
     explain,
 )
 from trtlab.engine.nvidia.execute import Execution, execute
+from trtlab.engine.nvidia.explain import ProfileShapes
 from trtlab.engine.nvidia.worker import CancelFlag
 from trtlab.engine.provenance import Provenance
 from trtlab.graph.onnxfile import count_nodes, sha256_of
@@ -45,7 +46,8 @@ STAGES = (
     "device_to_host",
     "compare",
 )
-TOLERANCES = {"FP32": 1e-4, "FP16": 2e-2}
+Precision = Literal["FP32", "FP16"]
+TOLERANCES: dict[str, float] = {"FP32": 1e-4, "FP16": 2e-2}
 """Largest accepted error of an output, relative to the largest reference output. FP16 keeps about three digits."""
 
 Images = npt.NDArray[np.float32]
@@ -88,6 +90,8 @@ class Comparison:
     labels: npt.NDArray[Any] | None
     inputs: npt.NDArray[Any]
     tolerance: float
+    executor: str
+    provenance: Provenance
 
     @property
     def relative_error(self) -> float:
@@ -117,7 +121,7 @@ class Workflow:
         self,
         model: str = "digits",
         *,
-        precision: str = "FP32",
+        precision: Precision = "FP32",
         target: str = "SM89",
         batch: int = 16,
         dynamic_batch: bool = False,
@@ -132,15 +136,13 @@ class Workflow:
             raise ValueError(f"precision is {precision!r}; expected one of {', '.join(TOLERANCES)}")
         self.model = teaching_model(model)
         self.precision, self.target, self.batch, self.dynamic_batch = precision, target, batch, dynamic_batch
-        self.directory = (
-            Path(directory) if directory is not None else Path(tempfile.mkdtemp(prefix="trtlab-"))
-        )
+        self.directory = Path(directory) if directory is not None else Path(tempfile.mkdtemp(prefix="trtlab-"))
         self.on_progress, self.cancel = on_progress, cancel
         self.records: dict[str, StageRecord] = {}
         self._compiler_wanted = compiler
         self._execution: Execution | ExecutionImpossible | None = None
 
-    # --- what stages share ---------------------------------------------------------------------------------------------
+    # --- what stages share ------------------------------------------------------------------------------------------
 
     def run(self, stages: Sequence[str] = STAGES) -> Iterator[StageRecord]:
         """Run stages in order, yielding each record as it is made. Compiler errors pass through."""
@@ -164,12 +166,12 @@ class Workflow:
         """The build's report, LIVE or RECORDED."""
         return self.artefact("build")
 
-    def profiles(self) -> dict[str, tuple[tuple[int, ...], ...]] | None:
+    def profiles(self) -> ProfileShapes | None:
         """The optimisation profile of a dynamic batch: 1 at least, this batch at best, four times it at most."""
         if not self.dynamic_batch:
             return None
-        sizes = (1, self.batch, 4 * self.batch)
-        return {name: tuple((n, *self.model.sample_shape) for n in sizes) for name in self.model.input_names}
+        smallest, optimal, largest = (self.model.input_shapes(n) for n in (1, self.batch, 4 * self.batch))
+        return {name: (smallest[name], optimal[name], largest[name]) for name in self.model.input_names}
 
     def feeds(self) -> dict[str, npt.NDArray[Any]]:
         """Input arrays in the model's precision; for digits, scans of the held-out test split."""
@@ -189,14 +191,14 @@ class Workflow:
         return tuple(tensor.numpy() for tensor in self.model.example_inputs(self.batch)), None
 
     def _record(self, name: str, **values: Any) -> StageRecord:
-        defaults = {"status": Status.DONE, "provenance": provenance.live(values.pop("packages", ()))}
+        defaults: dict[str, Any] = {"status": Status.DONE, "provenance": provenance.live(values.pop("packages", ()))}
         self.records[name] = StageRecord(name=name, **(defaults | values))
         return self.records[name]
 
-    # --- build phase -------------------------------------------------------------------------------------------------
+    # --- build phase ------------------------------------------------------------------------------------------------
 
     def export(self) -> StageRecord:
-        """torch.nn.Module -> ONNX. BatchNorm is kept (the exporter would fold it), so that the compiler is seen merging it."""
+        """torch.nn.Module -> ONNX. BatchNorm is kept, though the exporter would fold it: the compiler is seen doing so."""
         import torch
 
         from trtlab.engine.models import export_onnx
@@ -284,9 +286,7 @@ class Workflow:
         report = self.report
         if not report.plan:
             why = "the recording keeps the plan's size and hash, not its bytes"
-            return self._impossible(
-                "serialise", report.compiler, f"a plan of {report.plan_size_bytes:,} bytes", why
-            )
+            return self._impossible("serialise", report.compiler, f"a plan of {report.plan_size_bytes:,} bytes", why)
         path = self.directory / f"{self.model.name}-{self.precision}-{self.target}.plan"
         started = time.perf_counter()
         manifest = planfile.save_plan(report, path)
@@ -300,7 +300,7 @@ class Workflow:
             artefact=path,
         )
 
-    # --- runtime phase -----------------------------------------------------------------------------------------------
+    # --- runtime phase ----------------------------------------------------------------------------------------------
 
     def deserialise(self) -> StageRecord:
         """File -> engine. Checked against its manifest first. Where no plan can run, ONNX Runtime opens the twin."""
@@ -333,9 +333,7 @@ class Workflow:
         feeds = self.feeds()
         size = sum(array.nbytes for array in feeds.values())
         if isinstance(self._ran(), Execution):
-            return self._executed(
-                "host_to_device", f"{size:,} bytes in pinned memory", f"{size:,} bytes on the GPU"
-            )
+            return self._executed("host_to_device", f"{size:,} bytes in pinned memory", f"{size:,} bytes on the GPU")
         why = "ONNX Runtime on the CPU reads the arrays where they are; there is no device to copy to"
         return self._impossible("host_to_device", "ONNX Runtime", f"{size:,} bytes", why, artefact=feeds)
 
@@ -343,9 +341,7 @@ class Workflow:
         """Run: execute_async_v3 on a stream, and the synchronous execute_v2, which still exists."""
         ran, feeds = self._ran(), self.feeds()
         if isinstance(ran, Execution):
-            return self._executed(
-                "enqueue", f"{self.batch} inputs", "outputs in device memory", artefact=ran.outputs
-            )
+            return self._executed("enqueue", f"{self.batch} inputs", "outputs in device memory", artefact=ran.outputs)
         session = self.artefact("deserialise")
         started = time.perf_counter()
         outputs = session.run(feeds)
@@ -358,9 +354,7 @@ class Workflow:
         ran, outputs = self._ran(), self.artefact("enqueue")
         size = sum(array.nbytes for array in outputs.values())
         if isinstance(ran, Execution):
-            return self._executed(
-                "device_to_host", f"{size:,} bytes on the GPU", f"{size:,} bytes in host memory"
-            )
+            return self._executed("device_to_host", f"{size:,} bytes on the GPU", f"{size:,} bytes in host memory")
         return self._impossible(
             "device_to_host", "ONNX Runtime", f"{size:,} bytes", "the outputs are in host memory already"
         )
@@ -379,25 +373,24 @@ class Workflow:
             labels=labels,
             inputs=samples[0],
             tolerance=TOLERANCES[self.precision],
+            executor=self.records["enqueue"].executor,
+            provenance=self.records["enqueue"].provenance,
         )
         verdict = "agrees" if result.agrees else "DISAGREES"
         correct = (
-            ""
-            if labels is None
-            else f"; {int((result.predictions == labels).sum())} of {len(labels)} labels right"
+            "" if labels is None else f"; {int((result.predictions == labels).sum())} of {len(labels)} labels right"
         )
-        executor = self.records["enqueue"].executor
         return self._record(
             "compare",
             executor="torch (reference)",
-            went_in=f"{executor} {self.precision} against torch FP32",
+            went_in=f"{result.executor} {self.precision} against torch FP32",
             came_out=f"{verdict}: error {result.relative_error:.1e} of at most {result.tolerance:g}{correct}",
             seconds=None,
             packages=("torch",),
             artefact=result,
         )
 
-    # --- helpers -------------------------------------------------------------------------------------------------------
+    # --- helpers ----------------------------------------------------------------------------------------------------
 
     def _explain(self, stop_after: str) -> BuildReport:
         """The report, from the compiler or, where none can be installed, from a recording."""
@@ -407,9 +400,7 @@ class Workflow:
         try:
             compiler = choose_compiler(self._compiler_wanted)
         except CompilerMissing as missing:
-            key = recordings.key(
-                self.model.name, self.precision, self.target, dynamic_batch=self.dynamic_batch
-            )
+            key = recordings.key(self.model.name, self.precision, self.target, dynamic_batch=self.dynamic_batch)
             return recordings.load(key, missing)
         target = None if compiler == "tensorrt" else self.target
         return explain(
@@ -424,9 +415,7 @@ class Workflow:
         )
 
     def _from_report(self, report: BuildReport, name: str, **values: Any) -> StageRecord:
-        log = tuple(
-            line.text for line in report.log if line.severity in ("WARNING", "INFO") and len(line.text) < 200
-        )
+        log = tuple(line.text for line in report.log if line.severity in ("WARNING", "INFO") and len(line.text) < 200)
         return self._record(
             name,
             executor=f"{report.compiler} {report.compiler_version}",
@@ -485,9 +474,7 @@ class Workflow:
             artefact=artefact,
         )
 
-    def _impossible(
-        self, name: str, executor: str, went_in: str, why: str, artefact: Any = None
-    ) -> StageRecord:
+    def _impossible(self, name: str, executor: str, went_in: str, why: str, artefact: Any = None) -> StageRecord:
         return self._record(
             name,
             status=Status.IMPOSSIBLE,

@@ -9,15 +9,16 @@ from typing import Any
 from trtlab.engine.device import Machine
 from trtlab.engine.nvidia.report import BuildReport, Kernel, TensorInfo
 from trtlab.engine.planfile import Manifest
-from trtlab.engine.provenance import Origin
+from trtlab.engine.provenance import Origin, merged
 from trtlab.engine.stages import STAGES, Comparison, StageRecord, Status
-from trtlab.teach.html import (
+from trtlab.teach.drawing import (
     Drawing,
     badge,
     bytes_text,
     callout,
     card,
     chips,
+    details,
     escape,
     origin_badge,
     provenance_line,
@@ -44,10 +45,11 @@ STATUS_KIND = {Status.DONE: "done", Status.STOOD_IN: "stood", Status.IMPOSSIBLE:
 
 
 def _fact(label: str, value: str, note: str = "", kind: str = "") -> str:
-    return f'<div class="box fact"><small>{escape(label)}</small><b class="{kind}">{escape(value)}</b><span class="dim">{escape(note)}</span></div>'
+    heading = f'<small>{escape(label)}</small><b class="{kind}">{escape(value)}</b>'
+    return f'<div class="box fact">{heading}<span class="dim">{escape(note)}</span></div>'
 
 
-# --- the machine ------------------------------------------------------------------------------------------------------
+# --- the machine ----------------------------------------------------------------------------------------------------
 
 
 def draw_machine(machine: Machine) -> Drawing:
@@ -71,11 +73,11 @@ def draw_machine(machine: Machine) -> Drawing:
         _fact("GPU", gpu, machine.driver.why_not or f"CUDA driver {machine.driver.version}"),
     ]
     rows = [
-        (lib.name, lib.version or "–", "yes" if lib.usable else "no", lib.why_not or "")
-        for lib in machine.libraries
+        (lib.name, lib.version or "–", "yes" if lib.usable else "no", lib.why_not or "") for lib in machine.libraries
     ]
     header = ("library", "version", "usable", "why not")
-    body = f'<div class="grid">{"".join(facts)}</div><details><summary>Libraries</summary>{table(header, [tuple(map(escape, r)) for r in rows])}</details>'
+    libraries = details("Libraries", table(header, [tuple(map(escape, row)) for row in rows]))
+    body = f'<div class="grid">{"".join(facts)}</div>{libraries}'
     text = f"build: {' '.join(builds[:2])}\nexecute: {' '.join(executes[:2])}\n" + text_table(header, rows)
     return Drawing(markup=card(f"<b>This machine</b>{origin_badge(Origin.LIVE)}", body), text=text)
 
@@ -84,14 +86,12 @@ def draw_badges() -> Drawing:
     """What LIVE, RECORDED and SIMULATED promise."""
     rows = [(origin.value, " ".join((_BADGES[origin]).split())) for origin in Origin]
     markup = table(("badge", "what it promises"), [(badge(name), escape(text)) for name, text in rows])
-    return Drawing(
-        markup=f'<div class="card">{markup}</div>', text=text_table(("badge", "what it promises"), rows)
-    )
+    return Drawing(markup=f'<div class="card">{markup}</div>', text=text_table(("badge", "what it promises"), rows))
 
 
 _BADGES = {
     Origin.LIVE: "Made on this machine when the cell ran. Run the cell again and it is made again.",
-    Origin.RECORDED: "Read from a file in the package, made earlier on the named device, by the command that the file keeps.",
+    Origin.RECORDED: "Read from a file in the package, made earlier on the named device by the command the file keeps.",
     Origin.SIMULATED: "Computed from a description of a device. Good for reasoning, no measurement.",
 }
 
@@ -100,40 +100,40 @@ def draw_map(rows: Iterable[tuple[str, str, str, str]]) -> Drawing:
     """The notebooks: (file, question, what you will be able to do, minutes); a link for each that is here."""
     rows = list(rows)
     header = ("notebook", "question", "afterwards you can", "minutes")
-    marked = [
-        (f'<a href="{escape(f)}.ipynb">{escape(f)}</a>', escape(q), escape(a), escape(m))
-        for f, q, a, m in rows
-    ]
+    marked = [(f'<a href="{escape(f)}.ipynb">{escape(f)}</a>', escape(q), escape(a), escape(m)) for f, q, a, m in rows]
     return Drawing(
         markup=f'<div class="card">{table(header, marked, numeric=(3,))}</div>', text=text_table(header, rows)
     )
 
 
-# --- stages -----------------------------------------------------------------------------------------------------------
+# --- stages ---------------------------------------------------------------------------------------------------------
 
 
 def draw_stage(record: StageRecord) -> Drawing:
     """One stage: what went in, what came out, how long, by whom, and what was not possible here."""
     number = STAGES.index(record.name) + 1
+    happened = record.status != Status.IMPOSSIBLE
+    origin = origin_badge(record.provenance.origin) if happened else ""
     head = (
         f"<b>{number}. {escape(TITLES[record.name])}</b>{badge(record.status.value, STATUS_KIND[record.status])}"
-        f'{origin_badge(record.provenance.origin)}<span class="by push">{escape(record.executor)} · {seconds_text(record.seconds)}</span>'
+        f'{origin}<span class="by push">{escape(record.executor)} · {seconds_text(record.seconds)}</span>'
     )
     body = (
-        f'<div class="flow"><div class="box"><small>in</small>{escape(record.went_in)}</div><div class="arrow">→</div>'
+        f'<div class="flow"><div class="box"><small>in</small>{escape(record.went_in)}</div>'
+        '<div class="arrow">→</div>'
         f'<div class="box"><small>out</small>{escape(record.came_out)}</div></div>'
     )
     if record.why_not:
         body += callout(escape(record.why_not))
     if record.log:
         lines = "<br>".join(escape(line) for line in record.log)
-        body += f'<details><summary>{len(record.log)} lines of the compiler\'s log</summary><div class="mono">{lines}</div></details>'
+        body += details(f"{len(record.log)} lines of the compiler's log", f'<div class="mono">{lines}</div>')
     text = (
         f"{number}. {TITLES[record.name]} [{record.status.value}, {record.provenance.origin.value}] {record.executor}, "
         f"{seconds_text(record.seconds)}\n  in:  {record.went_in}\n  out: {record.came_out}"
         + (f"\n  why: {record.why_not}" if record.why_not else "")
     )
-    return Drawing(markup=card(head, body, foot=provenance_line(record.provenance)), text=text)
+    return Drawing(markup=card(head, body, foot=provenance_line(record.provenance) if happened else ""), text=text)
 
 
 def draw_workflow(records: Iterable[StageRecord]) -> Drawing:
@@ -155,14 +155,17 @@ def draw_workflow(records: Iterable[StageRecord]) -> Drawing:
         (n, f"<b>{escape(t)}</b>", badge(s, STATUS_KIND[r.status]), escape(by), escape(time), escape(out))
         for (n, t, s, by, time, out), r in zip(rows, records, strict=True)
     ]
-    lines = dict.fromkeys(provenance_line(r.provenance) for r in records)
+    foot = "<br>".join(
+        escape(provenance.line())
+        for provenance in merged(r.provenance for r in records if r.status != Status.IMPOSSIBLE)
+    )
     return Drawing(
-        markup=f'<div class="card">{table(header, marked, numeric=(4,))}<div class="foot">{"<br>".join(lines)}</div></div>',
+        markup=f'<div class="card tall">{table(header, marked, numeric=(4,))}<div class="foot">{foot}</div></div>',
         text=text_table(header, rows),
     )
 
 
-# --- artefacts --------------------------------------------------------------------------------------------------------
+# --- artefacts ------------------------------------------------------------------------------------------------------
 
 
 def draw_onnx(model: Any) -> Drawing:
@@ -172,10 +175,9 @@ def draw_onnx(model: Any) -> Drawing:
         for node in model.graph.node
     ]
     header = ("operator", "node", "inputs", "outputs")
-    marked = [
-        (f"<b>{escape(op)}</b>", *(f"<code>{escape(part)}</code>" for part in rest)) for op, *rest in rows
-    ]
-    head = f'<b>ONNX graph</b><span class="by">{len(rows)} nodes, {len(model.graph.initializer)} initializers (weights)</span>'
+    marked = [(f"<b>{escape(op)}</b>", *(f"<code>{escape(part)}</code>" for part in rest)) for op, *rest in rows]
+    weights = len(model.graph.initializer)
+    head = f'<b>ONNX graph</b><span class="by">{len(rows)} nodes, {weights} initializers (weights)</span>'
     return Drawing(markup=card(head, table(header, marked)), text=text_table(header, rows))
 
 
@@ -193,10 +195,9 @@ def draw_layers(report: BuildReport) -> Drawing:
         for layer in report.layers
         if not layer.is_constant
     ]
-    marked = [
-        (f"<b>{escape(a)}</b>", f"<code>{escape(b)}</code>", escape(c), escape(d)) for a, b, c, d in rows
-    ]
-    head = f'<b>Network definition</b>{origin_badge(report.provenance.origin)}<span class="by">{layers} layers, and {constants} constants</span>'
+    marked = [(f"<b>{escape(a)}</b>", f"<code>{escape(b)}</code>", escape(c), escape(d)) for a, b, c, d in rows]
+    by = f'<span class="by">{layers} layers, and {constants} constants</span>'
+    head = f"<b>Network definition</b>{origin_badge(report.provenance.origin)}{by}"
     return Drawing(
         markup=card(head, table(header, marked), foot=provenance_line(report.provenance)),
         text=text_table(header, rows),
@@ -252,23 +253,21 @@ def draw_engine(report: BuildReport) -> Drawing:
             f"{report.onnx_nodes} → {len(report.kernels)}",
             f"{report.onnx_constants} constants counted apart",
         )
-        + _fact(
-            "activation memory", bytes_text(report.activation_bytes), "planned once per execution context"
-        )
+        + _fact("activation memory", bytes_text(report.activation_bytes), "planned once per execution context")
         + _fact("weights", bytes_text(report.weights_bytes), "inside the plan")
         + _fact("plan", bytes_text(report.plan_size_bytes), f"SHA-256 {report.plan_sha256[:12]}")
     )
     waits = len(report.steps) - len(report.kernels)
     note = (
-        f'<p class="dim">{waits} further steps launch nothing: signals and waits between streams, and shape arithmetic.</p>'
+        f'<p class="dim">{waits} more in the engine launch nothing: signals and waits between streams,'
+        " arithmetic on shapes.</p>"
         if waits
         else ""
     )
-    head = f'<b>Engine</b>{origin_badge(report.provenance.origin)}<span class="by push">{escape(report.compiler)} {escape(report.compiler_version)}</span>'
+    by = f'<span class="by push">{escape(report.compiler)} {escape(report.compiler_version)}</span>'
+    head = f"<b>Engine</b>{origin_badge(report.provenance.origin)}{by}"
     body = f'<div class="grid">{facts}</div><div style="height:10px"></div>{table(header, marked, numeric=(0,))}{note}'
-    return Drawing(
-        markup=card(head, body, foot=provenance_line(report.provenance)), text=text_table(header, rows)
-    )
+    return Drawing(markup=card(head, body, foot=provenance_line(report.provenance)), text=text_table(header, rows))
 
 
 def _swallowed(kernel: Kernel) -> str:
@@ -282,8 +281,7 @@ def _writes(kernel: Kernel) -> str:
 def draw_manifest(manifest: Manifest) -> Drawing:
     """What lies beside a plan file."""
     rows = [
-        (name, ", ".join(value) if isinstance(value, tuple) else str(value))
-        for name, value in vars(manifest).items()
+        (name, ", ".join(value) if isinstance(value, tuple) else str(value)) for name, value in vars(manifest).items()
     ]
     marked = [(escape(name), f"<code>{escape(value)}</code>") for name, value in rows]
     return Drawing(

@@ -6,30 +6,32 @@ In: frozen values of the engine room. Out: plotly figures, static enough to be s
 from collections.abc import Sequence
 from typing import Any
 
+from trtlab.engine.provenance import merged
 from trtlab.engine.stages import Comparison, StageRecord, Status
 from trtlab.teach.cards import TITLES
-from trtlab.teach.html import seconds_text
+from trtlab.teach.drawing import seconds_text
 
 COLOURS = {Status.DONE: "#76b900", Status.STOOD_IN: "#d29922", Status.IMPOSSIBLE: "#8c959f"}
 INK = "#7d8590"
+GRID = "rgba(125,133,144,.25)"
 FONT = {"family": "system-ui, sans-serif", "size": 13, "color": INK}
 
 
 def _style(figure: Any, *, title: str, height: int, foot: str) -> Any:
     figure.update_layout(
         title={"text": title, "x": 0, "xanchor": "left", "font": {"size": 16}},
-        height=height, width=900, font=FONT, showlegend=False, margin={"l": 10, "r": 20, "t": 48, "b": 62},
+        height=height, width=900, font=FONT, showlegend=False, margin={"l": 10, "r": 20, "t": 70, "b": 85},
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
     )  # fmt: skip
     figure.add_annotation(
-        text=foot, xref="paper", yref="paper", x=0, y=0, yshift=-50, xanchor="left", yanchor="bottom",
+        text=foot, xref="paper", yref="paper", x=0, y=0, yshift=-85, xanchor="left", yanchor="bottom",
         showarrow=False, font={"size": 11, "color": INK}, align="left",
     )  # fmt: skip
     return figure
 
 
 def draw_waterfall(records: Sequence[StageRecord]) -> Any:
-    """Where the time goes: one bar per timed stage, laid end to end, on a logarithmic-free scale of milliseconds."""
+    """Where the time goes: one bar per timed stage, laid end to end, in milliseconds."""
     import plotly.graph_objects as go
 
     timed = [record for record in records if record.seconds is not None]
@@ -47,25 +49,13 @@ def draw_waterfall(records: Sequence[StageRecord]) -> Any:
             hovertext=[f"{r.executor}<br>{r.status.value}" for r in timed],
         )
     )
-    total = starts[-1] + 1e3 * (timed[-1].seconds or 0.0) if timed else 1.0
-    figure.update_xaxes(
-        title_text="milliseconds", range=[0, total * 1.12], gridcolor="rgba(125,133,144,.25)", zeroline=False
-    )
+    total = sum(1e3 * (r.seconds or 0.0) for r in timed)
+    figure.update_xaxes(title_text="milliseconds", range=[0, total * 1.12], gridcolor=GRID, zeroline=False)
     figure.update_yaxes(autorange="reversed", automargin=True)
-    foot = (
-        "<br>".join(
-            dict.fromkeys(
-                f"{r.provenance.origin.value}: {r.executor}" for r in timed if r.status is Status.STOOD_IN
-            )
-        )
-        or timed[0].provenance.line()
-    )
-    return _style(
-        figure,
-        title="Where the time goes",
-        height=90 + 34 * len(timed),
-        foot=f"{timed[0].provenance.origin.value} on {timed[0].provenance.device}, {timed[0].provenance.when[:10]}, one run; amber: {foot}",
-    )
+    foot = "<br>".join(provenance.line() for provenance in merged(r.provenance for r in timed))
+    if any(r.status is Status.STOOD_IN for r in timed):
+        foot += "<br>amber: ONNX Runtime stood in"
+    return _style(figure, title="Where the time goes", height=150 + 30 * len(timed), foot=foot)
 
 
 def draw_predictions(result: Comparison, *, columns: int = 8) -> Any:
@@ -87,5 +77,6 @@ def draw_predictions(result: Comparison, *, columns: int = 8) -> Any:
         figure.add_trace(heat, row=i // columns + 1, col=i % columns + 1)
     figure.update_xaxes(visible=False, constrain="domain")
     figure.update_yaxes(visible=False, autorange="reversed", scaleanchor="x", constrain="domain")
-    foot = f"{len(labels)} scans of the held-out test split; above each: the answer"
-    return _style(figure, title="What the network saw, and what it said", height=110 + 130 * rows, foot=foot)
+    foot = f"{len(labels)} scans of the held-out test split; above each: the answer of {result.executor}"
+    foot += f"<br>{result.provenance.line()}"
+    return _style(figure, title="What the network saw, and what it said", height=150 + 130 * rows, foot=foot)

@@ -13,7 +13,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 import trtlab
-from trtlab.teach.html import Drawing, card, escape
+from trtlab.teach.drawing import Drawing, card, escape
 
 _ROOT = Path(trtlab.__file__).parent.parent
 
@@ -24,9 +24,7 @@ def show(thing: Callable[..., Any]) -> Drawing:
         lines, first = inspect.getsourcelines(thing)
         path = Path(inspect.getsourcefile(thing) or "")
     except (TypeError, OSError):
-        raise TypeError(
-            f"{thing!r} has no Python source. Expected a function or class of the package."
-        ) from None
+        raise TypeError(f"{thing!r} has no Python source. Expected a function or class of the package.") from None
     where = path.relative_to(_ROOT).as_posix() if path.is_relative_to(_ROOT) else path.name
     text = "".join(lines)
     code = highlight(text, PythonLexer(), HtmlFormatter(noclasses=False, nowrap=True))

@@ -48,9 +48,7 @@ class TeachingModel:
     def example_inputs(self, batch: int = 1) -> "tuple[Tensor, ...]":
         """One FP32 tensor [batch, *sample_shape], the same on every call. Raises ValueError for batch < 1."""
         if batch < 1:
-            raise ValueError(
-                f"{self.name} needs a batch of at least one sample: got batch={batch}; use 1 or more"
-            )
+            raise ValueError(f"{self.name} needs a batch of at least one sample: got batch={batch}; use 1 or more")
         return (self.sampler(batch, self.sample_shape),)
 
     def input_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:

@@ -140,9 +140,7 @@ def _export_quietly(module: "nn.Module", inputs: "tuple[Tensor, ...]", options: 
 
     try:
         with _quiet():
-            return torch.onnx.export(
-                module, inputs, dynamo=True, external_data=False, verbose=False, **options
-            )
+            return torch.onnx.export(module, inputs, dynamo=True, external_data=False, verbose=False, **options)
     except torch.onnx.OnnxExporterError as error:
         cause = error.__cause__ or error
         reason = str(cause).strip().split("\n")[0]
@@ -191,9 +189,7 @@ def _finish(model: "ir.Model", opset: int | None) -> "onnx.ModelProto":
 
     got = model.opset_imports.get("")
     if opset not in (None, got):
-        raise ExportError(
-            f"torch wrote opset {got}, not the opset {opset} that was asked for; leave opset out"
-        )
+        raise ExportError(f"torch wrote opset {got}, not the opset {opset} that was asked for; leave opset out")
     _name_nodes(model)
     ClearMetadataAndDocStringPass()(model)
     return ir.to_proto(model)

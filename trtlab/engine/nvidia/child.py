@@ -21,6 +21,7 @@ from trtlab.engine.nvidia.errors import BuildError, CompilerError, ModelError
 from trtlab.engine.nvidia.log import memory_from_log, steps_from_log
 
 STEP_INTERVAL_S = 0.03
+NO_LIST = "The log brought no kernel list; a name in the model that is not UTF-8 keeps the message from Python."
 
 
 class Channel:
@@ -60,7 +61,7 @@ def main() -> None:
     channel = Channel(sys.stdin.buffer, sink)
     try:
         trt = importlib.import_module(sys.argv[1])
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (an import can fail in any way)
         channel.send({"kind": "hello", "error": f"{type(error).__name__}: {error}"})
         return
     channel.send({"kind": "hello", "version": trt.__version__})
@@ -81,22 +82,24 @@ def _volunteer_for_the_oom_killer() -> None:
 def _serve(trt: ModuleType, logger: Any, channel: Channel, message: dict[str, Any], block: bytes) -> None:
     request_id = message["id"]
     session = compiler.Session(_throttled(channel, request_id), lambda: channel.is_cancelled(request_id))
+    handler = {"build": _build, "execute": _execute}[message["kind"]]
     try:
-        handler = {"build": _build, "execute": _execute}[message["kind"]]
         values, plan = handler(trt, logger, message, block, session)
-    except CompilerError as error:
-        channel.send({"kind": "error", "id": request_id, "error": error, "log": tuple(session.lines)})
-    except MemoryError:
-        error = BuildError("The worker ran out of memory.", hint="Build a smaller model, or close other programs.")
-        channel.send({"kind": "error", "id": request_id, "error": error, "log": tuple(session.lines)})
-    except Exception as failure:
-        text = traceback.format_exc(limit=3)
-        error = BuildError(
-            f"The compiler's worker failed: {type(failure).__name__}: {failure}.", hint="This is a defect; please report it.", log=(text,)
-        )
-        channel.send({"kind": "error", "id": request_id, "error": error, "log": tuple(session.lines)})
-    else:
         channel.send({"kind": "result", "id": request_id, "values": values}, plan)
+    except Exception as failure:  # noqa: BLE001 (the parent raises it, typed)
+        channel.send({"kind": "error", "id": request_id, "error": _typed(failure), "log": tuple(session.lines)})
+
+
+def _typed(failure: Exception) -> CompilerError:
+    if isinstance(failure, CompilerError):
+        return failure
+    if isinstance(failure, MemoryError):
+        return BuildError("The worker ran out of memory.", hint="Build a smaller model, or close other programs.")
+    return BuildError(
+        f"The compiler's worker failed: {type(failure).__name__}: {failure}.",
+        hint="This is a defect; please report it with error.log.",
+        log=tuple(traceback.format_exception(failure)),
+    )
 
 
 def _throttled(channel: Channel, request_id: int) -> Any:
@@ -121,6 +124,8 @@ def _build(
     steps, unread = steps_from_log(session.lines)
     if plan is not None and not steps and not compiler.has_targets(trt):
         steps = compiler.inspect_plan(trt, logger, plan)
+    if plan is not None and not steps and not unread:
+        unread = (NO_LIST,)
     facts |= {
         "steps": steps,
         "unread_lines": unread,
@@ -144,7 +149,9 @@ def _read(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise ModelError(f"The model file cannot be read: {path}: {error.strerror}.", hint="Expected an .onnx file.") from None
+        raise ModelError(
+            f"The model file cannot be read: {path}: {error.strerror}.", hint="Expected an .onnx file."
+        ) from None
 
 
 if __name__ == "__main__":

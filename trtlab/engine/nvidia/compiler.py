@@ -70,16 +70,18 @@ class Session:
 
     def stop_if_cancelled(self) -> None:
         if self.is_cancelled():
-            raise BuildCancelled("The build was cancelled.", hint="Nothing was written; run it again whenever you like.")
+            raise BuildCancelled(
+                "The build was cancelled.", hint="Nothing was written; run it again whenever you like."
+            )
 
 
-# --- the compiler's own classes, subclassed ---------------------------------------------------------------------------
+# --- the compiler's own classes, subclassed -------------------------------------------------------------------------
 
 
 def make_logger(trt: ModuleType) -> Any:
     """A logger that appends to `logger.lines`. One per process: the library keeps the first it is given."""
 
-    class Logger(trt.ILogger):  # type: ignore[name-defined,misc]
+    class Logger(trt.ILogger):  # type: ignore[name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.lines: list[LogLine] = []
@@ -93,7 +95,7 @@ def make_logger(trt: ModuleType) -> Any:
 def make_monitor(trt: ModuleType, session: Session) -> Any:
     """A progress monitor that reports phases and answers whether to go on."""
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined,misc]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined]
         def __init__(self) -> None:
             super().__init__()
 
@@ -110,7 +112,7 @@ def make_monitor(trt: ModuleType, session: Session) -> Any:
     return Monitor()
 
 
-# --- feature detection ------------------------------------------------------------------------------------------------
+# --- feature detection ----------------------------------------------------------------------------------------------
 
 
 def has_targets(trt: ModuleType) -> bool:
@@ -127,7 +129,7 @@ def network_flags(trt: ModuleType) -> int:
     return 1 << int(members["STRONGLY_TYPED"])
 
 
-# --- the stages ---------------------------------------------------------------------------------------------------------
+# --- the stages -----------------------------------------------------------------------------------------------------
 
 
 def check_onnx(model: bytes, path: str | None) -> None:
@@ -152,7 +154,9 @@ def parse_onnx(trt: ModuleType, builder: Any, logger: Any, model: bytes, path: s
     if not parser.parse(model, path):
         raise _parse_error(parser, logger.lines)
     if network.num_outputs == 0:
-        raise ModelError("The model computes nothing: the parser found no output.", hint="Expected at least one node and one output.")
+        raise ModelError(
+            "The model computes nothing: the parser found no output.", hint="Expected at least one node and one output."
+        )
     return network, parser
 
 
@@ -161,13 +165,20 @@ def _parse_error(parser: Any, lines: list[LogLine]) -> ParseError:
         reason = "; ".join(logs.failures(lines)) or "no reason given"
         return ParseError(f"NVIDIA's parser refused the model: {reason}.", hint=hint_for(reason))
     error = parser.get_error(0)
-    node, op, code = _text(error.node_name), _text(error.node_operator), getattr(error.code(), "name", str(error.code()))
+    node, op, code = (
+        _text(error.node_name),
+        _text(error.node_operator),
+        getattr(error.code(), "name", str(error.code())),
+    )
     description = logs.readable(_text(error.desc))
     logged = "; ".join(logs.failures(lines))
     reason = description if len(description) > len("false") else "this form of the operator is not supported"
-    hint = hint_for(description) or hint_for(logged) or f"Change node {node!r} or replace it before export."
+    if "Failed to import initializer" in description and logged:
+        reason = logs.failures(lines)[0]  # names the weight file and what is wrong with it
+    where = f"node {logs.shortened(node)!r} (operator {op})" if op else "the model"
+    hint = hint_for(description) or hint_for(logged) or f"Change {where} or replace it before export."
     return ParseError(
-        f"NVIDIA's parser refused node {node!r} (operator {op}): {reason}.",
+        f"NVIDIA's parser refused {where}: {reason.rstrip('.!')}.",
         hint=hint, log=logs.failures(lines), node=node, op=op, index=error.node(), code=code, description=description,
     )  # fmt: skip
 
@@ -226,7 +237,8 @@ def _flag(trt: ModuleType, name: str) -> Any:
     if name not in members:
         raise BuildError(
             f"{trt.__name__} {trt.__version__} has no builder flag {name!r}.",
-            hint=f"It has {', '.join(members)}. Precision flags such as FP16 and INT8 ended with TensorRT 11: type the model instead.",
+            hint=f"It has {', '.join(members)}. Precision flags such as FP16 and INT8 ended with TensorRT 11:"
+            " type the model instead.",
         )
     return members[name]
 
@@ -243,7 +255,9 @@ def _add_profile(builder: Any, config: Any, network: Any, profile: Profile) -> N
 
 def _check_profile(name: str, shapes: tuple[tuple[int, ...], ...], inputs: dict[str, tuple[int, ...]]) -> None:
     if name not in inputs:
-        raise ProfileError(f"The profile names {name!r}, which is no input.", hint=f"The inputs are {', '.join(inputs)}.")
+        raise ProfileError(
+            f"The profile names {name!r}, which is no input.", hint=f"The inputs are {', '.join(inputs)}."
+        )
     declared = inputs[name]
     fits = all(len(shape) == len(declared) for shape in shapes) and all(
         0 <= low <= best <= high and (size == -1 or low == best == high == size)
@@ -251,7 +265,8 @@ def _check_profile(name: str, shapes: tuple[tuple[int, ...], ...], inputs: dict[
     )
     if not fits:
         raise ProfileError(
-            f"The profile of {name!r}, {' / '.join(map(str, shapes))}, does not fit its shape {declared}.", hint=hint_for("kMIN")
+            f"The profile of {name!r}, {' / '.join(map(str, shapes))}, does not fit its shape {declared}.",
+            hint=hint_for("kMIN"),
         )
 
 
@@ -268,8 +283,13 @@ def _build_error(reasons: tuple[str, ...], network: Any) -> CompilerError:
     text = "; ".join(reasons) or "the builder gave no reason"
     what = f"The builder made no plan: {text}."
     if "no optimization profile" in text:
-        return ProfileError(what, hint=f"Pass {_profile_suggestion(network)}: minimum, optimum and maximum shapes.", log=reasons)
-    kinds = ((r"optimization profile", ProfileError), (r"HW-specific datatypes|Cannot compile operation", UnsupportedTarget))
+        return ProfileError(
+            what, hint=f"Pass {_profile_suggestion(network)}: minimum, optimum and maximum shapes.", log=reasons
+        )
+    kinds = (
+        (r"optimization profile", ProfileError),
+        (r"HW-specific datatypes|Cannot compile operation", UnsupportedTarget),
+    )
     kind = next((kind for pattern, kind in kinds if re.search(pattern, text)), BuildError)
     return kind(what, hint=hint_for(text), log=reasons)
 
@@ -277,11 +297,13 @@ def _build_error(reasons: tuple[str, ...], network: Any) -> CompilerError:
 def _profile_suggestion(network: Any) -> str:
     inputs = (network.get_input(i) for i in range(network.num_inputs))
     dynamic = {tensor.name: tuple(tensor.shape) for tensor in inputs if -1 in tuple(tensor.shape)}
-    shapes = {name: tuple(tuple(n if s == -1 else s for s in shape) for n in (1, 8, 32)) for name, shape in dynamic.items()}
+    shapes = {
+        name: tuple(tuple(n if s == -1 else s for s in shape) for n in (1, 8, 32)) for name, shape in dynamic.items()
+    }
     return f"profiles={shapes}"
 
 
-# --- reading the network ------------------------------------------------------------------------------------------------
+# --- reading the network --------------------------------------------------------------------------------------------
 
 
 def describe_network(network: Any) -> dict[str, Any]:
@@ -318,7 +340,9 @@ def flag_names(trt: ModuleType, config: Any) -> tuple[str, ...]:
     return tuple(name for name, flag in trt.BuilderFlag.__members__.items() if config.get_flag(flag))
 
 
-def run(trt: ModuleType, logger: Any, request: BuildRequest, model: bytes, session: Session) -> tuple[dict[str, Any], Any]:
+def run(
+    trt: ModuleType, logger: Any, request: BuildRequest, model: bytes, session: Session
+) -> tuple[dict[str, Any], Any]:
     """All stages for one request: (values for the report, plan or None when `stop_after` is `parse`)."""
     logger.lines = session.lines
     session.start_phase("check", None)

@@ -92,7 +92,9 @@ def choose_compiler(compiler: str | None = None) -> str:
     Raises CompilerMissing with what to install. Imports neither.
     """
     if compiler is not None and compiler not in device.COMPILERS:
-        raise CompilerMissing(f"There is no compiler {compiler!r}.", hint=f"Expected one of {', '.join(device.COMPILERS)}.")
+        raise CompilerMissing(
+            f"There is no compiler {compiler!r}.", hint=f"Expected one of {', '.join(device.COMPILERS)}."
+        )
     reasons = []
     for name in (compiler,) if compiler else device.COMPILERS:
         reason = _why_not_usable(name)
@@ -101,7 +103,8 @@ def choose_compiler(compiler: str | None = None) -> str:
         reasons.append(f"{name}: {reason}")
     raise CompilerMissing(
         f"No TensorRT compiler can be used here ({'; '.join(reasons)}).",
-        hint="On Linux or Windows x86-64: pip install tensorrt-rtx (needs no GPU). Elsewhere the notebooks show recordings.",
+        hint="On Linux or Windows x86-64: pip install tensorrt-rtx (needs no GPU)."
+        " Elsewhere the notebooks show recordings.",
     )
 
 
@@ -129,7 +132,11 @@ def _normalise_target(name: str) -> str:
         return PORTABLE
     match = re.fullmatch(r"(?:sm_?)?(\d{1,2})\.?(\d)", name.strip(), re.IGNORECASE)
     if match is None:
-        raise UnsupportedTarget(f"{name!r} is no target.", hint="Expected a compute capability such as SM89 or 8.9, or 'portable'.", target=name)
+        raise UnsupportedTarget(
+            f"{name!r} is no target.",
+            hint="Expected a compute capability such as SM89 or 8.9, or 'portable'.",
+            target=name,
+        )
     return f"SM{match[1]}{match[2]}"
 
 
@@ -138,7 +145,9 @@ def normalise_profiles(profiles: ProfileShapes | Sequence[ProfileShapes] | None)
     if not profiles:
         return ()
     mappings = [profiles] if isinstance(profiles, Mapping) else list(profiles)
-    return tuple(Profile(shapes=tuple(_profile_entry(name, shapes) for name, shapes in mapping.items())) for mapping in mappings)
+    return tuple(
+        Profile(shapes=tuple(_profile_entry(name, shapes) for name, shapes in mapping.items())) for mapping in mappings
+    )
 
 
 def _profile_entry(name: str, shapes: Any) -> tuple[str, tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
@@ -146,7 +155,8 @@ def _profile_entry(name: str, shapes: Any) -> tuple[str, tuple[int, ...], tuple[
         smallest, optimal, largest = (tuple(int(size) for size in shape) for shape in shapes)
     except (TypeError, ValueError):
         raise ProfileError(
-            f"The profile of {name!r} is {shapes!r}.", hint="Expected three shapes: ((1, 3, 8, 8), (8, 3, 8, 8), (32, 3, 8, 8))."
+            f"The profile of {name!r} is {shapes!r}.",
+            hint="Expected three shapes: ((1, 3, 8, 8), (8, 3, 8, 8), (32, 3, 8, 8)).",
         ) from None
     return name, smallest, optimal, largest
 
@@ -156,7 +166,10 @@ def _source(model: Any, example_inputs: tuple[Any, ...] | None, name: str | None
         from trtlab.engine.models import export_onnx
 
         if example_inputs is None:
-            raise ModelError(f"{type(model).__name__} is a torch module without example inputs.", hint="Pass example_inputs=(tensor, ...).")
+            raise ModelError(
+                f"{type(model).__name__} is a torch module without example inputs.",
+                hint="Pass example_inputs=(tensor, ...).",
+            )
         return source_from_model(export_onnx(model, example_inputs), name or type(model).__name__)
     try:
         return source_from_model(model, name)
@@ -192,7 +205,9 @@ def _progress_adapter(on_progress: Callable[[Progress], None]) -> Callable[[dict
         parent, steps = open_phases.get(event["name"], (None, 0))
         done = event["kind"] == "phase_done"
         step = steps if done else event.get("step", 0)
-        on_progress(Progress(name=event["name"], parent=parent, step=step, steps=steps, done=done, seconds=event["seconds"]))
+        on_progress(
+            Progress(name=event["name"], parent=parent, step=step, steps=steps, done=done, seconds=event["seconds"])
+        )
 
     return adapt
 

@@ -18,7 +18,7 @@ from trtlab.engine.nvidia.report import Kernel, LogLine, MemoryFigures, TensorIn
 _STEP = re.compile(
     r"^Name: (?P<name>.*?), LayerType: (?P<type>\w+), Inputs: \[(?P<inputs>.*)\], Constants: \[(?P<constants>.*)\], "
     r"Outputs: \[(?P<outputs>.*)\], TacticName: (?P<tactic>.*?), StreamId: (?P<stream>\d+)"
-    r"(?:, EventId: (?P<event>\d+))?, Metadata: ?(?P<metadata>.*)$",
+    r"(?:, EventId: (?P<event>\d+))?(?:, JumpTarget\w*: [^,]*)*, Metadata: ?(?P<metadata>.*)$",
     re.DOTALL,
 )
 _TENSOR = re.compile(
@@ -34,7 +34,9 @@ _MEMORY = {
     "host_persistent_bytes": re.compile(r"^Total Host Persistent Memory: (\d+) bytes"),
     "device_persistent_bytes": re.compile(r"^Total Device Persistent Memory: (\d+) bytes"),
 }
-_SPURIOUS = re.compile(r"catchCudaError|cudaError.*\b35\b|CUDA driver version is insufficient|differs from one already registered")
+_SPURIOUS = re.compile(
+    r"catchCudaError|cudaError.*\b35\b|CUDA driver version is insufficient|differs from one already registered"
+)
 _FAILURES = ("INTERNAL_ERROR", "ERROR")
 
 
@@ -48,7 +50,9 @@ def steps_from_log(lines: Iterable[LogLine]) -> tuple[tuple[Kernel, ...], tuple[
     steps: list[Kernel] = []
     unread: list[str] = []
     for message in (line.text for line in lines if line.text.startswith("Layers:\n")):
-        listing = re.split(r"\n+I/O Tensors:\n", message, maxsplit=1)[0].removeprefix("Layers:\n")
+        listing = re.split(r"\n+I/O Tensors:\n(?!.*\nI/O Tensors:\n)", message, flags=re.DOTALL)[0].removeprefix(
+            "Layers:\n"
+        )
         for text in re.split(r"\n(?=Name: )", listing.strip("\n")):
             step = _step_from_text(text)
             if step is None:
@@ -113,12 +117,21 @@ def failures(lines: Sequence[LogLine]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(readable(text) for text in texts))
 
 
+def shortened(name: str, limit: int = 120) -> str:
+    """A name that fits into a sentence."""
+    return name if len(name) <= limit else f"{name[:limit]}…"
+
+
 def readable(text: str) -> str:
     """A message of NVIDIA's without source positions, spurious lines and wrapping: what a person needs of it."""
-    lines = [line for line in text.splitlines() if line.strip() and not is_spurious(line) and not line.startswith("Invalid Node")]
+    lines = [
+        line
+        for line in text.splitlines()
+        if line.strip() and not is_spurious(line) and not line.startswith("Invalid Node")
+    ]
     plain = re.sub(r"\s*\bIn \w+ at \S+:\d+|\s+at \S+:\d+", "", " ".join(lines))
-    quoted = re.fullmatch(r'\w+ && "(.*)"', plain.strip())
+    quoted = re.fullmatch(r'.+ && "(.*)"', plain.strip())
     if quoted:
-        return quoted[1].rstrip("?")
+        return quoted[1].rstrip("?.")
     wrapped = re.fullmatch(r"[\w:]+: Error Code \d+: [\w ]+ \((.*)\)", plain.strip())
     return (wrapped[1] if wrapped else plain).strip().rstrip(".")

@@ -15,8 +15,9 @@ from typing import Any
 
 from trtlab.engine.provenance import Provenance
 
-NOT_KERNELS = frozenset({"signal", "wait", "shape_call"})
-"""Engine steps that launch nothing on the GPU: two halves of an event between streams, and shape arithmetic on the host."""
+NOT_KERNELS = frozenset({"signal", "wait", "shape_call", "jmp", "cjmp"})
+"""Engine steps that launch nothing on the GPU: two halves of an event between streams, shape arithmetic on the host,
+the jumps of If and Loop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +170,7 @@ class BuildReport:
         return len(self.layers) - constants, constants
 
     def phase_seconds(self, name: str) -> float:
-        """Seconds of a top-level phase: `check`, `parse`, `configure` or `build`. Unknown: KeyError with the choices."""
+        """Seconds of a top-level phase: `check`, `parse`, `configure` or `build`. KeyError names the choices."""
         top = {phase.name: phase.seconds for phase in self.phases if phase.parent is None}
         if name not in top:
             raise KeyError(f"no phase {name!r}; this report has {', '.join(top)}")
@@ -197,7 +198,9 @@ class BuildReport:
             return _converter().structure(json.loads(text), cls)
         except (json.JSONDecodeError, BaseValidationError, ValueError, TypeError, AttributeError) as error:
             reason = "; ".join(_reasons(error))
-            raise ValueError(f"this is not a BuildReport in JSON: {reason}. Expected what BuildReport.to_json writes.") from error
+            raise ValueError(
+                f"this is not a BuildReport in JSON: {reason}. Expected what BuildReport.to_json writes."
+            ) from error
 
 
 def _reasons(error: Exception) -> list[str]:

@@ -29,7 +29,9 @@ def execute(trt: ModuleType, logger: Any, plan: bytes, feeds: Arrays, repeats: i
     engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
     seconds["deserialise"] = time.perf_counter() - started
     if engine is None:
-        raise ExecutionImpossible(f"NVIDIA's runtime refuses the plan here: {_reason(logger)}.", hint="The same network runs on ONNX Runtime.")
+        raise ExecutionImpossible(
+            f"NVIDIA's runtime refuses the plan here: {_reason(logger)}.", hint="The same network runs on ONNX Runtime."
+        )
     torch = _torch_with_cuda()
     started = time.perf_counter()
     context = engine.create_execution_context()
@@ -67,7 +69,8 @@ def _torch_with_cuda() -> Any:
 
     if not torch.cuda.is_available():
         raise ExecutionImpossible(
-            "The plan was deserialised, but torch here is a CPU build and has no device memory.", hint="Install torch with CUDA."
+            "The plan was deserialised, but torch here is a CPU build and has no device memory.",
+            hint="Install torch with CUDA.",
         )
     return torch
 
@@ -83,7 +86,10 @@ def _inputs_on_device(torch: Any, feeds: Arrays, stream: Any) -> dict[str, Any]:
 def _outputs_on_device(trt: ModuleType, torch: Any, engine: Any, context: Any) -> dict[str, Any]:
     names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
     outputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT]
-    return {name: _empty(trt, torch, engine.get_tensor_dtype(name), tuple(context.get_tensor_shape(name))) for name in outputs}
+    return {
+        name: _empty(trt, torch, engine.get_tensor_dtype(name), tuple(context.get_tensor_shape(name)))
+        for name in outputs
+    }
 
 
 def _empty(trt: ModuleType, torch: Any, dtype: Any, shape: tuple[int, ...]) -> Any:

@@ -16,7 +16,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, cast
 
 from trtlab.engine.nvidia import wire
 from trtlab.engine.nvidia.errors import BuildCancelled, BuildCrashed, BuildTimeout, CompilerMissing
@@ -52,8 +53,7 @@ class Worker:
             env=os.environ | _ENVIRONMENT,
             start_new_session=True,
         )
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._input, self._output = self._process.stdin, self._process.stdout
+        self._input, self._output = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
         wire.widen_pipe(self._input.fileno())
         self._frames: queue.Queue[tuple[dict[str, Any], bytes] | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True, name="compiler answers").start()
@@ -66,6 +66,7 @@ class Worker:
             except (OSError, ValueError):
                 frame = None
             self._frames.put(frame)
+        self._output.close()
 
     @property
     def is_alive(self) -> bool:
@@ -82,9 +83,13 @@ class Worker:
                 return
             reason = frame[0]["error"] if frame is not None else self.stderr_tail() or "its process ended at once"
             self.kill()
-            raise CompilerMissing(f"{self.compiler} cannot be imported: {reason}.", hint=f"Reinstall it: pip install {self.compiler}.")
+            raise CompilerMissing(
+                f"{self.compiler} cannot be imported: {reason}.", hint=f"Reinstall it: pip install {self.compiler}."
+            )
         self.kill()
-        raise CompilerMissing(f"{self.compiler} did not start within {STARTUP_S:.0f} s.", hint="Is this machine out of memory?")
+        raise CompilerMissing(
+            f"{self.compiler} did not start within {STARTUP_S:.0f} s.", hint="Is this machine out of memory?"
+        )
 
     def ask(
         self,
@@ -129,7 +134,10 @@ class Worker:
                     wire.send(self._input, {"kind": "cancel", "id": request_id})
             if kill_at is not None and time.monotonic() > kill_at:
                 self.kill()
-                raise BuildCancelled(f"The build was cancelled during {phases[-1]!r}.", hint="Its worker was ended; the next build starts a new one.")
+                raise BuildCancelled(
+                    f"The build was cancelled during {phases[-1]!r}.",
+                    hint="Its worker was ended; the next build starts a new one.",
+                )
             if frame is None:
                 continue
             message, block = frame
@@ -148,7 +156,8 @@ class Worker:
             raise self._crash(phases[-1])
         self.kill()
         raise BuildTimeout(
-            f"The build took longer than timeout_s={timeout_s:g} (in phase {phases[-1]!r}).", hint="Give it more time, or a smaller model."
+            f"The build took longer than timeout_s={timeout_s:g} (in phase {phases[-1]!r}).",
+            hint="Give it more time, or a smaller model.",
         )
 
     def _frames_until(self, deadline: float) -> Iterator[tuple[dict[str, Any], bytes] | None]:
@@ -172,8 +181,8 @@ class Worker:
         self.kill()
         return BuildCrashed(
             f"NVIDIA's builder crashed ({name}) during {phase!r}; your session is unharmed.",
-            hint="Some valid models do this. Try another precision, simplify the model (onnxslim), or cut it in two to find the"
-            " node; the next build uses a fresh worker.",
+            hint="Some valid models do this. Try another precision, simplify the model (onnxslim), or cut it in two to"
+            " find the node; the next build uses a fresh worker.",
             log=tuple(tail.splitlines()), signal=name, phase=phase,
         )  # fmt: skip
 
@@ -181,12 +190,12 @@ class Worker:
         """The last that the child wrote past its logger."""
         if self._stderr.closed:
             return ""
-        with open(self._stderr.name, "rb") as file:
+        with Path(self._stderr.name).open("rb") as file:
             return file.read()[-limit_bytes:].decode("utf-8", "replace").strip()
 
     def new_stderr(self) -> str:
         """What the child wrote past its logger since the last call."""
-        with open(self._stderr.name, "rb") as file:
+        with Path(self._stderr.name).open("rb") as file:
             file.seek(self._stderr_read)
             text = file.read()
         self._stderr_read += len(text)
@@ -256,6 +265,8 @@ class Pool:
     def _give_back(self, worker: Worker) -> None:
         with self._lock:
             alive = [kept for kept in self._idle if kept.is_alive]
+            for dead in set(self._idle).difference(alive):
+                dead.kill()  # closes its pipes
             candidate = worker if worker.is_alive else Worker(worker.compiler) if worker.version else None
             if candidate is not None and len(alive) < IDLE_KEPT:
                 alive.append(candidate)

@@ -33,7 +33,10 @@ def load(name: str, missing: CompilerMissing | None = None) -> BuildReport:
     """The recorded report. CompilerMissing, with the choices, when there is none of that name."""
     if name not in names():
         why = f"{missing.what} " if missing is not None else ""
-        raise CompilerMissing(f"{why}There is no recording {name!r} to show instead.", hint=f"Recorded are {', '.join(names()) or 'none'}.")
+        raise CompilerMissing(
+            f"{why}There is no recording {name!r} to show instead.",
+            hint=f"Recorded are {', '.join(names()) or 'none'}.",
+        )
     return _load(name)
 
 
@@ -44,7 +47,9 @@ def _load(name: str) -> BuildReport:
 
 def save(name: str, report: BuildReport) -> Path:
     """Write a report as a recording: RECORDED, with the command, without plan bytes; the same report, the same file."""
-    recorded = replace(report.without_plan(), provenance=replace(report.provenance, origin=Origin.RECORDED, command=COMMAND))
+    recorded = replace(
+        report.without_plan(), provenance=replace(report.provenance, origin=Origin.RECORDED, command=COMMAND)
+    )
     path = FOLDER / f"{name}{SUFFIX}"
     path.write_bytes(gzip.compress(recorded.to_json().encode("utf-8"), mtime=0))
     return path

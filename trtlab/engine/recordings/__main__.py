@@ -4,21 +4,22 @@ Needs a compiler; overwrites the files of this folder.
 """
 
 from trtlab.engine.recordings import key, save
-from trtlab.engine.stages import Workflow
+from trtlab.engine.stages import Precision, Workflow
 
 TARGETS = {"digits": ("SM75", "SM86", "SM89", "SM120"), "resnet18": ("SM89",), "transformer": ("SM89",)}
+PRECISIONS: tuple[Precision, ...] = ("FP32", "FP16")
 BATCHES = {"digits": 16, "resnet18": 1, "transformer": 1}
 
 
 def main() -> None:
     for model, targets in TARGETS.items():
-        for precision in ("FP32", "FP16"):
+        for precision in PRECISIONS:
             for target in targets:
                 for dynamic_batch in (False, True):
                     record(model, precision, target, dynamic_batch)
 
 
-def record(model: str, precision: str, target: str, dynamic_batch: bool) -> None:
+def record(model: str, precision: Precision, target: str, dynamic_batch: bool) -> None:
     """Build one variant and save its report; a variant that the target cannot run is named and left out."""
     from trtlab.engine.nvidia import UnsupportedTarget
 

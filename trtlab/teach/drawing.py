@@ -1,4 +1,4 @@
-"""teach/html: the small pieces that every card is made of.
+"""teach/drawing: the small pieces that every card is made of.
 
 In: text and rows. Out: `Drawing`, which a notebook shows as HTML and everything else as text. Everything that came
 from a model or a log is escaped here, so that no name in an ONNX file can inject markup.
@@ -21,7 +21,7 @@ class Drawing:
     markup: str
     text: str
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+    def _repr_mimebundle_(self, **_what_ipython_asks: Any) -> dict[str, str]:
         return {
             "text/html": f'<style>{_stylesheet()}</style><div class="trt">{self.markup}</div>',
             "text/plain": self.text,
@@ -65,12 +65,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: Sequ
     """A table whose cells are markup (escape text first). `numeric` columns are aligned to the right."""
 
     def cells(row: Sequence[str], tag: str) -> str:
-        return "".join(
-            f"<{tag}{' class=num' if i in numeric else ''}>{cell}</{tag}>" for i, cell in enumerate(row)
-        )
+        return "".join(f"<{tag}{' class=num' if i in numeric else ''}>{cell}</{tag}>" for i, cell in enumerate(row))
 
     lines = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{cells(header, "th")}</tr></thead><tbody>{lines}</tbody></table></div>'
+    return (
+        f'<div class="scroll"><table><thead><tr>{cells(header, "th")}</tr></thead><tbody>{lines}</tbody></table></div>'
+    )
 
 
 def text_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -78,13 +78,17 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     lines = [[str(cell) for cell in row] for row in [header, *rows]]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
 
 
 def provenance_line(provenance: Provenance) -> str:
     return escape(provenance.line())
+
+
+def details(summary: str, body: str) -> str:
+    """A part that opens on demand; `summary` is text, `body` markup."""
+    return f"<details><summary>{escape(summary)}</summary>{body}</details>"
 
 
 def callout(text: str, *, bad: bool = False) -> str:
