@@ -1,0 +1,258 @@
+"""engine/nvidia/errors: each thing that can be wrong with a model, on the real tensorrt_rtx, becomes a typed error with a way out."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from trtlab.engine.nvidia import (
+    BuildCrashed,
+    BuildError,
+    CompilerError,
+    CompilerMissing,
+    ModelError,
+    ParseError,
+    ProfileError,
+    UnsupportedTarget,
+    choose_compiler,
+    errors,
+)
+from trtlab.engine.nvidia.errors import hint_for
+
+from . import onnx_models as models
+from .rtx import build, needs_rtx
+
+DYNAMIC = models.dynamic_conv()
+
+
+def refused_by_the_parser(model):
+    with pytest.raises(ParseError) as caught:
+        build(model)
+    return caught.value
+
+
+@needs_rtx
+@pytest.mark.parametrize(
+    ("model", "node", "op", "code", "said", "way_out"),
+    [
+        (models.mixed_types(), "mixed", "MatMul", "INVALID_NODE", "must have same input types", "Insert a Cast"),
+        (models.unknown_op(), "mystery", "Mystery", "INVALID_NODE", "Plugin not found", "no operator of this name"),
+        (
+            models.single("Det", inputs="float[1, 8, 8] x", output="float[1] y"),
+            "node1", "Det", "UNSUPPORTED_NODE", "this form of the operator is not supported", "Change node 'node1'",
+        ),
+        (models.dropout_in_training_mode(), "drop", "Dropout", "UNSUPPORTED_NODE", "training mode", r"model\.eval\(\)"),
+        (models.qdq_conv(zero_point=3), "q1", "QuantizeLinear", "INVALID_NODE", "Non-zero zero point", "every zero point 0"),
+        (models.qdq_int32_bias(), "dq_bias", "DequantizeLinear", "INVALID_NODE", "input has type Int32", "QuantizeBias=False"),
+        (
+            models.single(
+                "Resize", '<mode = "cubic", antialias = 1>', "float[1, 1, 8, 8] x", "float[1, 1, 4, 4] y", "x, , s",
+                s=np.array([1, 1, 0.5, 0.5], np.float32),
+            ),
+            "node1", "Resize", "UNSUPPORTED_NODE_ATTR", r"\(operator Resize\): Antialiasing is not supported", "Change node 'node1'",
+        ),
+    ],
+    ids=["mixed types", "unknown operator", "false", "training mode", "zero point", "INT32 bias", "attribute"],
+)  # fmt: skip
+def test_a_parse_error_names_node_operator_reason_and_way_out(model, node, op, code, said, way_out):
+    with pytest.raises(ParseError, match=said) as caught:
+        build(model)
+    error = caught.value
+    assert (error.node, error.op, error.code) == (node, op, code)
+    assert error.index == [n.name for n in model.graph.node].index(node)
+    assert error.description
+    assert error.phase == "parse"
+    assert f"'{node}'" in str(error)
+    with pytest.raises(ParseError, match=way_out):
+        raise error
+
+
+@needs_rtx
+@pytest.mark.parametrize("name", ["a" * 5000, "ü\nö"], ids=["too long", "unicode"])
+def test_a_parse_error_with_an_odd_name_is_readable(name):
+    model = models.unknown_op()
+    model.graph.node[0].name = name
+    error = refused_by_the_parser(model)
+    assert error.node == name
+    assert len(str(error)) < 1000
+
+
+@needs_rtx
+def test_a_parse_error_with_a_name_that_is_not_utf8():
+    data = models.unknown_op().SerializeToString()
+    error = refused_by_the_parser(data.replace(b"mystery", b"myst\xff\xfey"))
+    assert error.node == "myst\\xff\\xfey"
+
+
+@needs_rtx
+def test_an_input_type_without_a_counterpart_blames_the_model():
+    model = models.single("StringNormalizer", inputs="string[8] x", output="string[8] y")
+    with pytest.raises(ParseError, match=r"refused the model: .*data type\. Change the model"):
+        build(model)
+
+
+@needs_rtx
+@pytest.mark.parametrize("as_path", [True, False])
+def test_missing_external_data_is_named(tmp_path, as_path):
+    model, _ = models.external_weights()
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"weights\.bin.*The weights lie in a second file\. Pass the path"):
+        build(path if as_path else model)
+
+
+@needs_rtx
+def test_truncated_external_data_is_named(tmp_path):
+    model, data = models.external_weights()
+    (tmp_path / "weights.bin").write_bytes(data[:10])
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(CompilerError, match=r"weights\.bin.*The weights lie in a second file"):
+        build(tmp_path / "model.onnx")
+
+
+# --- profiles ----------------------------------------------------------------------------------------------------------
+
+
+@needs_rtx
+def test_a_missing_profile_suggests_one_that_works():
+    with pytest.raises(
+        ProfileError, match=r"no optimization profile has been defined\. Pass profiles=\{'image': "
+    ) as caught:
+        build(DYNAMIC)
+    suggestion = caught.value.hint.removeprefix("Pass profiles=").split(": minimum")[0]
+    assert suggestion == "{'image': ((1, 3, 8, 8), (8, 3, 8, 8), (32, 3, 8, 8))}"
+    assert build(DYNAMIC, profiles={"image": ((1, 3, 8, 8), (8, 3, 8, 8), (32, 3, 8, 8))}).kernels
+
+
+@needs_rtx
+@pytest.mark.parametrize(
+    ("profile", "said"),
+    [
+        ({"picture": ((1, 3, 8, 8),) * 3}, r"names 'picture', which is no input\. The inputs are image"),
+        ({"image": ((8, 3, 8, 8), (4, 3, 8, 8), (8, 3, 8, 8))}, "minimum <= optimum <= maximum"),
+        ({"image": ((1, 3, 8, 8), (4, 3, 8, 8), (2, 3, 8, 8))}, "minimum <= optimum <= maximum"),
+        ({"image": ((1, 3, 9, 8),) * 3}, r"does not fit its shape \(-1, 3, 8, 8\)"),
+        ({"image": ((1, 3, 8),) * 3}, r"does not fit its shape \(-1, 3, 8, 8\)"),
+        ({"image": ((-1, 3, 8, 8),) * 3}, r"does not fit its shape \(-1, 3, 8, 8\)"),
+    ],
+    ids=["name", "minimum", "maximum", "static size", "rank", "negative"],
+)
+def test_a_profile_that_does_not_fit(profile, said):
+    with pytest.raises(ProfileError, match=said):
+        build(DYNAMIC, profiles=profile)
+
+
+# --- the builder -------------------------------------------------------------------------------------------------------
+
+
+@needs_rtx
+@pytest.mark.parametrize("workspace", [0, 1])
+def test_too_small_a_workspace(workspace):
+    with pytest.raises(BuildError, match=r"workspace.*Raise workspace_bytes"):
+        build(models.parallel_convs(branches=4, channels=64, kernel=3), workspace_bytes=workspace)
+
+
+@needs_rtx
+@pytest.mark.parametrize(
+    ("model", "target", "said"),
+    [
+        (models.matmul(), "SM75", r"Turing \(SM75\): FP32 GEMM is not supported.*SM75 has no FP32 GEMM"),
+        (models.fp8_matmul(), "SM86", r"target\(s\) sm86, because the model contains HW-specific datatypes: fp8"),
+        (models.bf16_matmul(), "SM75", r"target\(s\) sm75, because the model contains HW-specific datatypes: b16"),
+        (models.matmul(), ["SM75", "SM89"], "FP32 GEMM is not supported"),
+        (models.pointwise(), "SM42", r"cannot build for 'SM42'\. Expected one of SM75, .*'portable'"),
+        (models.pointwise(), ["SM89", "SM53"], r"cannot build for 'SM53'"),
+    ],
+    ids=["FP32 GEMM", "FP8", "BF16", "one of two", "unknown", "second unknown"],
+)  # fmt: skip
+def test_a_target_that_cannot(model, target, said):
+    with pytest.raises(UnsupportedTarget, match=said):
+        build(model, target)
+
+
+@needs_rtx
+def test_a_flag_of_another_age():
+    with pytest.raises(BuildError, match=r"no builder flag 'FP16'\. It has .*TF32.*type the model instead"):
+        build(models.pointwise(), set_flags=["FP16"])
+
+
+@needs_rtx
+def test_no_message_blames_the_missing_driver():
+    """Most failures drag a `cudaError 35` line along, which has nothing to do with them."""
+    for model, options in (
+        (models.unknown_op(), {}),
+        (models.matmul(), {"target": "SM75"}),
+        (models.pointwise(), {"workspace_bytes": -1}),
+    ):
+        try:
+            build(model, **options)
+        except CompilerError as error:
+            assert "cuda" not in f"{error} {error.log}".lower()
+
+
+# --- the compiler itself -------------------------------------------------------------------------------------------------
+
+
+def test_a_compiler_of_no_known_name():
+    with pytest.raises(CompilerMissing, match=r"There is no compiler 'tvm'\. Expected one of tensorrt, tensorrt_rtx"):
+        choose_compiler("tvm")
+
+
+def test_no_compiler_at_all(monkeypatch):
+    monkeypatch.setattr("trtlab.engine.device.is_installed", lambda _name: False)
+    with pytest.raises(
+        CompilerMissing,
+        match=r"tensorrt: not installed; tensorrt_rtx: not installed.*pip install tensorrt-rtx",
+    ):
+        choose_compiler()
+
+
+@pytest.mark.parametrize(("why_not", "chosen"), [(None, "tensorrt"), ("no driver", "tensorrt_rtx")])
+def test_tensorrt_is_chosen_where_a_driver_loads(monkeypatch, why_not, chosen):
+    from trtlab.engine import device
+
+    monkeypatch.setattr(device, "is_installed", lambda _name: True)
+    monkeypatch.setattr(device, "cuda_driver", lambda: device.Driver(version=None, gpus=(), why_not=why_not))
+    assert choose_compiler() == chosen
+    assert choose_compiler("tensorrt_rtx") == "tensorrt_rtx"
+
+
+# --- the types -----------------------------------------------------------------------------------------------------------
+
+
+def test_errors_survive_the_process_border_whole():
+    error = ParseError("What.", hint="Way out.", log=("a", "b"), node="n", op="Op", index=3, code="C", description="d")
+    error.details["phase"] = "parse"
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is ParseError
+    assert str(again) == "What. Way out."
+    assert (again.log, again.details) == (error.log, error.details)
+    assert again.node == "n"
+
+
+def test_an_error_names_the_details_it_has():
+    with pytest.raises(AttributeError, match="BuildCrashed has no 'node'; it has what, hint, log, signal"):
+        _ = BuildCrashed("It died.", signal="SIGSEGV").node
+
+
+HINTS = {  # a message of NVIDIA's or onnx.checker's, and a word of the hint that must belong to it
+    "Plugin not found, are the plugin name, version, and namespace correct": "no operator of this name",
+    "mixed: IMatrixMultiplyLayer must have same input types. `A` is of type Float and `B` is of type Half": "Insert a Cast",
+    "Assertion failed: shiftIsAllZeros(zeroPoint): Non-zero zero point is not supported": "every zero point 0",
+    "dq_bias: input has type Int32 but must have type FP8, FP4, Int4, Int8, or UInt8": "QuantizeBias=False",
+    "IOptimizationProfile: kMIN dimensions exceed kMAX dimensions": "minimum <= optimum <= maximum",
+    "Cannot compile for target(s) sm86, because the model contains HW-specific datatypes: fp8_e4m3": "newer target",
+    "no tactics to implement the operation within workspace limit": "workspace_bytes",
+    "TensorRT does not support the Dropout operator in training mode": "model.eval()",
+    "Data of TensorProto ( tensor name: w) should be stored in /m/weights.bin, but it is not regular file": "second file",
+}
+
+
+@pytest.mark.parametrize(("message", "word"), HINTS.items(), ids=[word for word in HINTS.values()])
+def test_every_message_finds_its_hint(message, word):
+    assert word in hint_for(message)
+
+
+def test_every_hint_is_found_by_some_message():
+    assert {hint_for(message) for message in HINTS} == {hint for _, hint in errors._HINTS}
+    assert hint_for("all is well") == ""

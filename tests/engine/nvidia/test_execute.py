@@ -1,0 +1,140 @@
+"""engine/nvidia/execute and runtime: the refusal on a machine without a GPU, and the order of calls on one, by fakes."""
+
+import contextlib
+import ctypes
+import types
+
+import numpy as np
+import pytest
+import torch
+
+from trtlab.engine.device import cuda_driver
+from trtlab.engine.nvidia import ExecutionImpossible, runtime
+from trtlab.engine.nvidia.execute import execute
+from trtlab.engine.nvidia.report import LogLine
+
+from . import onnx_models as models
+from .rtx import build, needs_rtx
+
+FEEDS = {"x": np.arange(8, dtype=np.float32).reshape(1, 8)}
+no_driver = pytest.mark.skipif(cuda_driver().why_not is None, reason="this machine has a CUDA driver")
+
+
+@needs_rtx
+@no_driver
+def test_without_a_driver_the_refusal_says_so():
+    plan = build(models.single("Relu")).plan
+    with pytest.raises(ExecutionImpossible, match=r"refuses the plan here: .*cudaError 35.*runs on ONNX Runtime"):
+        execute(plan, FEEDS, compiler="tensorrt_rtx")
+
+
+@needs_rtx
+@no_driver
+@pytest.mark.parametrize("plan", [b"", b"hello", bytes(5000)], ids=["empty", "text", "zeros"])
+def test_a_broken_plan_is_refused_and_the_worker_lives(plan):
+    with pytest.raises(ExecutionImpossible, match="NVIDIA's runtime refuses the plan here: "):
+        execute(plan, FEEDS, compiler="tensorrt_rtx")
+    assert build(models.single("Relu")).kernels
+
+
+# --- fakes: an engine that computes relu(x), and torch.cuda on the CPU ---------------------------------------------------
+
+
+class FakeContext:
+    """Knows tensors by address, as the real one does; every call is noted."""
+
+    def __init__(self, calls):
+        self.calls, self.shapes, self.addresses = calls, {}, {}
+
+    def set_input_shape(self, name, shape):
+        self.calls.append("set_input_shape")
+        self.shapes[name] = tuple(shape)
+
+    def get_tensor_shape(self, name):
+        return self.shapes["x"] if name == "y" else self.shapes[name]
+
+    def set_tensor_address(self, name, address):
+        self.calls.append("set_tensor_address")
+        self.addresses[name] = address
+
+    def execute_async_v3(self, stream):
+        assert stream == 77
+        self.calls.append("execute_async_v3")
+        self._relu(self.addresses["x"], self.addresses["y"])
+
+    def execute_v2(self, bindings):
+        self.calls.append("execute_v2")
+        self._relu(*bindings)
+
+    def _relu(self, source, sink):
+        count = int(np.prod(self.shapes["x"]))
+        kind = np.ctypeslib.as_array
+        floats = ctypes.POINTER(ctypes.c_float)
+        kind(ctypes.cast(sink, floats), (count,))[:] = np.maximum(kind(ctypes.cast(source, floats), (count,)), 0)
+
+
+@pytest.fixture
+def calls():
+    return []
+
+
+@pytest.fixture
+def trt(calls):
+    """What runtime.execute needs of tensorrt 10, 11 or tensorrt_rtx."""
+    modes = types.SimpleNamespace(INPUT="in", OUTPUT="out")
+    engine = types.SimpleNamespace(
+        num_io_tensors=2,
+        get_tensor_name=["x", "y"].__getitem__,
+        get_tensor_mode={"x": "in", "y": "out"}.get,
+        get_tensor_dtype=lambda _name: "FLOAT",
+        create_execution_context=lambda: FakeContext(calls),
+    )
+    engines = {b"plan": engine}
+    return types.SimpleNamespace(
+        Runtime=lambda _logger: types.SimpleNamespace(deserialize_cuda_engine=engines.get),
+        TensorIOMode=modes,
+        nptype={"FLOAT": np.float32}.get,
+    )
+
+
+@pytest.fixture
+def _torch_on_cpu(monkeypatch, calls):
+    """torch.cuda with one stream, number 77, whose device memory is host memory."""
+    stream = types.SimpleNamespace(cuda_stream=77, synchronize=lambda: calls.append("synchronize"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _stream: contextlib.nullcontext())
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *_args, **_options: self.clone())
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *args, device=None, **options: empty(*args, **options))
+
+
+@pytest.mark.usefixtures("_torch_on_cpu")
+def test_both_ways_of_running_give_the_answer(trt, calls):
+    values = runtime.execute(trt, types.SimpleNamespace(lines=[]), b"plan", {"x": FEEDS["x"] - 4}, 3)
+    expected = np.maximum(FEEDS["x"] - 4, 0)
+    np.testing.assert_array_equal(values["outputs"]["y"], expected)
+    np.testing.assert_array_equal(values["sync_outputs"]["y"], expected)
+    stages = {"deserialise", "context", "host_to_device", "enqueue", "enqueue_call", "device_to_host", "execute_v2"}
+    assert set(values["seconds"]) == stages
+    assert all(seconds >= 0 for seconds in values["seconds"].values())
+    assert calls.count("execute_async_v3") == 3
+    assert calls.index("set_input_shape") < calls.index("set_tensor_address") < calls.index("execute_async_v3")
+    assert calls[calls.index("execute_async_v3") + 1] == "synchronize"
+    assert calls[-1] == "execute_v2"
+
+
+@pytest.mark.usefixtures("_torch_on_cpu")
+def test_a_refused_plan_gives_nvidias_reason(trt):
+    logger = types.SimpleNamespace(
+        lines=[LogLine(severity="ERROR", text="IRuntime: Error Code 1: Serialization (plan of another version)")]
+    )
+    with pytest.raises(ExecutionImpossible, match=r"refuses the plan here: plan of another version\. The same network"):
+        runtime.execute(trt, logger, b"another", FEEDS, 1)
+
+
+def test_torch_without_cuda_says_what_to_install(trt, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ExecutionImpossible, match=r"torch here is a CPU build.*Install torch with CUDA"):
+        runtime.execute(trt, types.SimpleNamespace(lines=[]), b"plan", FEEDS, 1)

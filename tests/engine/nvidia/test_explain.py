@@ -1,0 +1,416 @@
+"""engine/nvidia/explain on the real tensorrt_rtx: what its compiler does, and that the report says so."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from trtlab.engine.nvidia import ModelError, ProfileError, UnsupportedTarget
+from trtlab.engine.nvidia.explain import normalise_profiles, normalise_targets
+from trtlab.engine.provenance import Origin
+
+from . import onnx_models as models
+from .rtx import build, merged, needs_rtx
+
+pytestmark = needs_rtx
+
+LIGHT = sorted((Path(onnx.__file__).parent / "backend/test/data/light").glob("*.onnx"))
+IMAGES = {"image": ((1, 3, 8, 8), (4, 3, 8, 8), (8, 3, 8, 8))}
+
+
+def types_of(report):
+    return {kernel.type for kernel in report.kernels}
+
+
+# --- what the compiler does -------------------------------------------------------------------------------------------
+
+
+def test_the_log_holds_the_kernel_list_and_all_of_it_is_read():
+    report = build(models.conv_bn_relu())
+    (listing,) = [line.text for line in report.log if line.text.startswith("Layers:\n")]
+    steps = listing.split("I/O Tensors:")[0]
+    assert steps.count("\nName: ") == len(report.steps) > 0
+    assert sum(len(step.inputs) + len(step.constants) + len(step.outputs) for step in report.steps) == steps.count(
+        "{ Name: "
+    )
+    assert report.unread_lines == ()
+
+
+def test_two_builds_give_the_same_bytes():
+    first, second = (build(models.conv_bn_relu()) for _ in range(2))
+    assert first.plan == second.plan
+    assert first.plan_size_bytes == len(first.plan) > 1000
+    assert first.steps == second.steps
+
+
+def test_vertical_fusion_merges_conv_batchnorm_and_relu():
+    report = build(models.conv_bn_relu())
+    (fused,) = [kernel for kernel in report.kernels if "bn1" in kernel.onnx_nodes]
+    assert fused.onnx_nodes == ("conv1", "bn1", "relu1")
+    assert fused.name.startswith("__myl_CorrMulAddRelu")
+    assert fused.dtype == "Float"
+
+
+def test_pointwise_fusion_merges_mul_add_relu():
+    (kernel,) = build(models.pointwise()).kernels
+    assert kernel.name.startswith("__myl_MulAddRelu")
+    assert kernel.onnx_nodes == ("mul", "add", "relu")
+    assert sorted(tensor.name[0] for tensor in kernel.inputs) == ["a", "b", "c"]
+    assert kernel.outputs[0].shape == (8, 64)
+
+
+def test_a_marked_output_breaks_the_fusion():
+    model = models.pointwise()
+    model.graph.output.append(onnx.helper.make_tensor_value_info("m", onnx.TensorProto.FLOAT, [8, 64]))
+    (whole,), kernels = build(models.pointwise()).kernels, build(model).kernels
+    assert len(kernels) > 1 or len(kernels[0].outputs) > len(whole.outputs)
+
+
+def test_horizontal_fusion_merges_three_matmuls_of_one_input():
+    assert merged(build(models.parallel_matmuls())) == [("q", "k", "v")]
+
+
+def test_parallel_convs_run_on_three_streams_and_synchronisation_is_no_kernel():
+    report = build(models.parallel_convs())
+    assert {kernel.stream for kernel in report.kernels} == {0, 1, 2}
+    assert sorted(nodes for nodes in merged(report)) == [("conv0",), ("conv1",), ("conv2",)]
+    counts = report.kernel_types()
+    assert counts["signal"] > 0
+    assert counts["wait"] > 0
+    assert types_of(report).isdisjoint({"signal", "wait"})
+    assert len(report.steps) == len(report.kernels) + counts["signal"] + counts["wait"]
+    events = {kind: {step.event for step in report.steps if step.type == kind} for kind in ("signal", "wait")}
+    assert events["wait"] == events["signal"]
+    assert None not in events["signal"]
+
+
+def test_branches_write_into_the_concatenation_with_its_stride():
+    report = build(models.parallel_convs())
+    assert not any("join" in nodes for nodes in merged(report))
+    into_y = [tensor for kernel in report.kernels for tensor in kernel.outputs if tensor.name.startswith("y")]
+    assert [tensor.shape for tensor in into_y] == [(1, 16, 64, 64)] * 3
+    assert {tensor.strides[0] for tensor in into_y} == {48 * 64 * 64}
+
+
+def test_a_concat_of_inputs_is_a_copying_kernel():
+    (kernel,) = build(models.concat_of_inputs()).kernels
+    assert kernel.name.startswith("__myl_Conc")
+    assert kernel.onnx_nodes == ("join",)
+
+
+def test_dead_layers_are_parsed_and_then_gone():
+    report = build(models.dead_branch())
+    assert report.layer_counts == (3, 0)
+    assert report.onnx_nodes == 3
+    assert merged(report) == [("alive",)]
+
+
+def test_strides_count_elements():
+    (kernel,) = build(models.pointwise()).kernels
+    assert {tensor.strides for tensor in kernel.inputs + kernel.outputs} == {(64, 1)}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_dynamic_shapes_with_profiles(count):
+    report = build(models.dynamic_conv(), profiles=[IMAGES] * count)
+    assert report.inputs[0].shape == (-1, 3, 8, 8)
+    assert len(report.profiles) == count
+    assert report.profiles[0].shapes == (("image", *IMAGES["image"]),)
+    assert merged(report) == [("conv1", "relu1")] * count  # each profile has kernels of its own
+    assert report.kernel_types()["shape_call"] == count
+    assert "shape_call" not in types_of(report)
+
+
+def test_more_auxiliary_streams_need_more_memory():
+    model = models.parallel_convs(branches=4, channels=64, kernel=3)
+    sizes = [build(model, max_aux_streams=count).activation_bytes for count in (0, 1, 3)]
+    assert sizes[0] < sizes[1] < sizes[2]
+    assert {kernel.stream for kernel in build(model, max_aux_streams=0).kernels} == {0}
+
+
+def test_tf32_is_on_until_it_is_cleared():
+    kept, cleared = build(models.matmul()), build(models.matmul(), clear_flags=["TF32"])
+    assert kept.flags == ("TF32",)
+    assert cleared.flags == ()
+    assert kept.plan != cleared.plan
+
+
+def test_double_becomes_float():
+    report = build(models.double_add())
+    assert {kernel.dtype for kernel in report.kernels} == {"Float"}
+
+
+@pytest.mark.parametrize(("dtype", "printed"), [("float", "Float"), ("float16", "Half")])
+def test_a_kernel_knows_its_type(dtype, printed):
+    (kernel,) = build(models.matmul(dtype)).kernels
+    assert kernel.dtype == printed
+    assert kernel.type == "gemm"
+
+
+def test_int8_and_fp8_show_in_the_kernels():
+    assert "Int8" in {kernel.dtype for kernel in build(models.qdq_conv()).kernels}
+    assert "FP8" in {kernel.dtype for kernel in build(models.fp8_matmul(), target="SM89").kernels}
+
+
+def test_attention_in_fp16_becomes_one_attention_kernel():
+    report = build(models.attention())
+    assert any("mha" in kernel.name for kernel in report.kernels)
+    assert {nodes for nodes in merged(report)} == {("attention1",)}
+
+
+@pytest.mark.parametrize("model", [models.if_else(), models.loop()], ids=["If", "Loop"])
+def test_control_flow_is_read_and_jumps_are_no_kernels(model):
+    report = build(model)
+    assert report.unread_lines == ()
+    assert report.kernel_types()["cjmp"] == 1
+    assert types_of(report).isdisjoint({"cjmp", "jmp"})
+
+
+def test_memory_figures_come_from_the_log():
+    memory = build(models.parallel_convs(branches=4, channels=64, kernel=3)).memory
+    assert memory.weights_bytes >= 4 * 64 * 64 * 9 * 4
+    assert memory.activation_bytes > 0
+    assert memory.scratch_bytes is not None
+    assert memory.host_persistent_bytes is not None
+    assert memory.device_persistent_bytes is not None
+
+
+# --- targets -----------------------------------------------------------------------------------------------------------
+
+
+def test_targets_give_different_plans_and_are_reported():
+    plans = {}
+    for target in ("SM86", "SM89", "portable", ("SM86", "SM89")):
+        report = build(models.conv_bn_relu(), target)
+        assert report.targets == ((target,) if isinstance(target, str) else target)
+        plans[target] = report.plan_sha256
+    assert len(set(plans.values())) == len(plans)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("SM89", ("SM89",)), ("sm_89", ("SM89",)), ("8.9", ("SM89",)), ("89", ("SM89",)), ("sm120", ("SM120",)), ("12.0", ("SM120",)),
+        ("SM86, SM89", ("SM86", "SM89")), (["8.6", "SM86", "SM89"], ("SM86", "SM89")), ("Portable", ("portable",)), (None, ("SM89",)),
+    ],
+)  # fmt: skip
+def test_targets_are_understood(written, meant):
+    assert normalise_targets(written, "tensorrt_rtx") == meant
+
+
+def test_without_a_target_tensorrt_builds_for_its_own_gpu():
+    assert normalise_targets(None, "tensorrt") == ()
+
+
+@pytest.mark.parametrize("target", ["Ada", "", "SM", "SM8x", "SM8999"])
+def test_a_target_that_is_none(target):
+    with pytest.raises(UnsupportedTarget, match=r"is no target\. Expected a compute capability such as SM89 or 8\.9"):
+        build(models.pointwise(), target)
+
+
+# --- ways in -----------------------------------------------------------------------------------------------------------
+
+
+def test_path_bytes_and_proto_are_the_same_model(tmp_path):
+    model = models.pointwise()
+    path = tmp_path / "three ways.onnx"
+    path.write_bytes(model.SerializeToString())
+    reports = [build(source) for source in (path, str(path), model.SerializeToString(), model)]
+    assert [report.model_name for report in reports] == ["three ways", "three ways", "model", "g"]
+    assert len({(report.model_sha256, report.plan_sha256, report.steps) for report in reports}) == 1
+    assert build(model, name="mine").model_name == "mine"
+
+
+def test_a_model_with_external_weights_is_loaded_by_its_path(tmp_path):
+    model, data = models.external_weights()
+    (tmp_path / "weights.bin").write_bytes(data)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    report = build(tmp_path / "model.onnx")
+    whole = build(models.conv_bn_relu())
+    assert report.steps == whole.steps
+    assert report.weights_bytes == whole.weights_bytes
+
+
+def test_a_torch_module_is_exported_first():
+    module = torch.nn.Sequential(torch.nn.Linear(16, 8), torch.nn.ReLU())
+    report = build(module, example_inputs=(torch.zeros(4, 16),))
+    assert report.model_name == "Sequential"
+    assert report.outputs[0].shape == (4, 8)
+    assert len(report.kernels) > 0
+    assert any("Relu" in node for nodes in merged(report) for node in nodes)
+
+
+def test_a_torch_module_needs_example_inputs():
+    with pytest.raises(ModelError, match=r"Linear is a torch module without example inputs\. Pass example_inputs"):
+        build(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (3, "got int"), (None, "got NoneType"), ([b"a"], "got list"), ("/no/such.onnx", r"/no/such\.onnx does not exist"),
+        ("/", "/ is a folder"), (b"", "is empty: 0 bytes"),
+        (b"hello", r"not valid ONNX; onnx\.checker says"), (bytes(100), r"not valid ONNX; onnx\.checker says"),
+        (np.random.default_rng(0).bytes(1000), r"not valid ONNX; onnx\.checker says"),
+    ],
+    ids=["int", "None", "list", "no file", "folder", "empty", "text", "zeros", "noise"],
+)  # fmt: skip
+def test_what_is_no_model(model, said):
+    with pytest.raises(ModelError, match=said):
+        build(model)
+
+
+def test_an_empty_file_is_named(tmp_path):
+    (tmp_path / "empty.onnx").touch()
+    with pytest.raises(ModelError, match=r"empty\.onnx is empty: 0 bytes"):
+        build(tmp_path / "empty.onnx")
+
+
+def test_a_model_without_nodes_or_outputs():
+    with pytest.raises(ModelError, match="computes nothing"):
+        build(models.make("g (float[1, 8] x) => () {}"))
+
+
+def test_parsing_alone_gives_layers_and_no_plan():
+    report = build(models.conv_bn_relu(), stop_after="parse")
+    assert report.layer_counts == (4, 0)
+    assert [layer.onnx_nodes for layer in report.layers] == [("conv1",), ("bn1",), ("relu1",), ("conv2",)]
+    assert report.plan == b""
+    assert report.kernels == report.unread_lines == ()
+    with pytest.raises(KeyError, match="no phase 'build'; this report has check, parse, configure"):
+        report.phase_seconds("build")
+
+
+def test_constants_are_counted_apart():
+    report = build(models.qdq_conv())
+    assert (report.onnx_nodes, report.onnx_constants) == (4, 5)
+    compute, constants = report.layer_counts
+    assert compute == sum(layer.type != "CONSTANT" for layer in report.layers)
+    assert constants > 0
+
+
+# --- odd names ---------------------------------------------------------------------------------------------------------
+
+ODD = {
+    "commas": "a, LayerType: x, Inputs: [",
+    "brackets": "][}{]) [ONNX Layer: other]",
+    "newlines": "two\nlines\n",
+    "the start of a step": "a\nName: b",
+    "the end of the list": "a\n\nI/O Tensors:\n\nName: b",
+    "separators": "a\x1fb\x1ec",
+    "unicode": "Faltung – 卷积 🙂",
+    "quotes": 'it\'s "quoted" \\ % {0} {name}',
+    "long": "n" * 4000,
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("name", ODD.values(), ids=ODD)
+def test_odd_node_names_never_break_the_reader(name):
+    report = build(models.conv_bn_relu((name, "bn1", "relu1", "conv2")))
+    plain = build(models.conv_bn_relu())
+    assert len(report.steps) == len(plain.steps) or report.unread_lines
+
+
+@pytest.mark.parametrize("name", ["commas", "unicode", "quotes"])
+def test_most_odd_names_are_even_read(name):
+    report = build(models.conv_bn_relu((ODD[name], "bn1", "relu1", "conv2")))
+    assert (ODD[name], "bn1", "relu1") in merged(report)
+    assert report.unread_lines == ()
+
+
+def test_names_that_are_not_utf8_are_said_to_hide_the_kernels():
+    data = models.single("Relu").SerializeToString()
+    assert data.count(b"node1") == 1
+    report = build(data.replace(b"node1", b"n\xff\xfee1"))
+    assert report.layers[0].name == "n\\xff\\xfee1"
+    assert report.plan_size_bytes > 0
+    assert report.steps or report.unread_lines
+
+
+# --- progress ----------------------------------------------------------------------------------------------------------
+
+
+def test_phases_come_in_order_are_all_closed_and_nested():
+    events = []
+    report = build(models.dynamic_conv(), profiles=IMAGES, on_progress=events.append)
+    assert [e.name for e in events if e.parent is None and not e.done] == [
+        "check",
+        "parse",
+        "configure",
+        "build",
+    ]
+    assert [e.seconds for e in events] == sorted(e.seconds for e in events)
+    stack = []
+    for event in events:
+        if event.done:
+            assert stack.pop() == event.name
+        elif event.name not in stack:  # else a step of an open phase
+            assert event.parent == (stack[-1] if stack else None)
+            stack.append(event.name)
+    assert stack == []
+    assert all(e.step == e.steps for e in events if e.done)
+    assert {phase.name for phase in report.phases} == {e.name for e in events}
+    assert sum(phase.parent is None for phase in report.phases) == 4
+
+
+def test_phases_of_a_report_lie_inside_their_parents():
+    report = build(models.conv_bn_relu())
+    spans = {phase.name: (phase.start_s, phase.start_s + phase.seconds) for phase in report.phases}
+    for phase in report.phases:
+        start, end = spans[phase.name]
+        outer_start, outer_end = spans.get(phase.parent, (0, float("inf")))
+        assert outer_start <= start <= end <= outer_end
+    assert [phase.start_s for phase in report.phases] == sorted(phase.start_s for phase in report.phases)
+    assert report.phase_seconds("build") > 0
+
+
+# --- profiles as arguments ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shapes", [None, 3, ((1,), (2,)), (1, 2, 3), (("a",), ("b",), ("c",))])
+def test_a_profile_is_three_shapes(shapes):
+    with pytest.raises(ProfileError, match=r"The profile of 'x' is .* Expected three shapes"):
+        normalise_profiles({"x": shapes})
+
+
+def test_no_profiles_are_no_profiles():
+    assert normalise_profiles(None) == normalise_profiles({}) == normalise_profiles([]) == ()
+
+
+# --- provenance and real networks ----------------------------------------------------------------------------------------
+
+
+def test_a_build_is_live_and_says_with_what():
+    report = build(models.pointwise())
+    assert report.provenance.origin is Origin.LIVE
+    versions = dict(report.provenance.versions)
+    assert versions["onnx"] == onnx.__version__
+    assert "tensorrt-rtx" in versions
+    assert report.compiler_version in report.provenance.line() or versions["tensorrt-rtx"].startswith(
+        report.compiler_version
+    )
+
+
+def _slow_if_dense(path):
+    return pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if "dense" in path.stem else [])
+
+
+def test_the_nine_light_networks_are_there():
+    assert len(LIGHT) == 9
+
+
+@pytest.mark.parametrize("path", [_slow_if_dense(path) for path in LIGHT])
+def test_light_networks_of_the_onnx_package(path):
+    report = build(path)
+    named = {node for kernel in report.kernels for node in kernel.onnx_nodes}
+    layers = {node for layer in report.layers for node in layer.onnx_nodes}
+    assert len(report.kernels) > 0
+    assert report.layer_counts[0] > 0
+    assert report.unread_lines == ()
+    assert named <= layers
+    in_file = {node.name for node in onnx.load(path).graph.node} - {""}
+    assert not in_file or named <= in_file
+    assert 0 < len(report.kernels) < report.onnx_nodes

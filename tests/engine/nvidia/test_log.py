@@ -1,0 +1,126 @@
+"""engine/nvidia/log: the reader of the builder's log, on lines as NVIDIA prints them and on damaged ones."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trtlab.engine.nvidia import log
+from trtlab.engine.nvidia.report import LogLine
+
+TENSOR = "{{ Name: {}, Dimensions: [1,3,8,8], Strides: [192,64,8,1], StrideOrder: [3,2,1,0], Datatype: {}, Format: (Linear) Row major linear format }}"
+X, Y = TENSOR.format("x", "Float"), TENSOR.format("y", "Half")
+STEP = (
+    f"Name: conv1_myl0_1, LayerType: correlation, Inputs: [ {X}, {X}], Constants: [ {X}], Outputs: [ {Y}], "
+    "TacticName: __myelin_CASK_STUB, StreamId: 2, Metadata: [ONNX Layer: conv1]\x1f[ONNX Layer: bn1]\x1e[ONNX Layer: conv1]"
+)
+SIGNAL = "Name: signal_1, LayerType: signal, Inputs: [], Constants: [], Outputs: [], TacticName: , StreamId: 0, EventId: 4, Metadata: "
+JUMP = (
+    f"Name: j, LayerType: cjmp, Inputs: [ {X}], Constants: [], Outputs: [], TacticName: , StreamId: 0, JumpTargetThen: a, "
+    "JumpTargetElse: <EXIT>, Metadata: [ONNX Layer: if]"
+)
+
+
+def listing(*steps):
+    return [
+        LogLine(
+            severity="VERBOSE",
+            text="Layers:\n" + "\n".join(steps) + "\n\nI/O Tensors:\n\nName: x, Dimensions: [1]",
+        )
+    ]
+
+
+def test_a_step_is_read_whole():
+    (step,), unread = log.steps_from_log(listing(STEP))
+    assert unread == ()
+    assert (step.name, step.type, step.tactic, step.stream, step.event) == (
+        "conv1_myl0_1",
+        "correlation",
+        "__myelin_CASK_STUB",
+        2,
+        None,
+    )
+    assert step.onnx_nodes == ("conv1", "bn1")
+    assert [tensor.name for tensor in step.inputs + step.constants + step.outputs] == ["x", "x", "x", "y"]
+    assert step.inputs[0].shape == (1, 3, 8, 8)
+    assert step.inputs[0].strides == (192, 64, 8, 1)
+    assert step.inputs[0].format == "(Linear) Row major linear format"
+    assert step.dtype == "Half"
+
+
+def test_signals_and_jumps_are_steps_that_launch_nothing():
+    (signal, jump), unread = log.steps_from_log(listing(SIGNAL, JUMP))
+    assert unread == ()
+    assert (signal.event, signal.dtype, signal.is_launch) == (4, "", False)
+    assert (jump.onnx_nodes, jump.is_launch) == (("if",), False)
+
+
+def test_a_damaged_step_is_kept_and_the_others_are_read():
+    damaged = STEP.replace("StreamId: 2", "StreamId: two")
+    steps, unread = log.steps_from_log(listing(SIGNAL, damaged, STEP))
+    assert [step.type for step in steps] == ["signal", "correlation"]
+    assert unread == (damaged,)
+
+
+def test_a_log_without_a_list_gives_nothing():
+    assert log.steps_from_log([LogLine(severity="INFO", text="Layers: none")]) == ((), ())
+    assert log.steps_from_log([]) == ((), ())
+
+
+@given(st.text(max_size=200), st.integers(min_value=0, max_value=len(STEP)))
+def test_nothing_in_a_list_raises(noise, position):
+    steps, unread = log.steps_from_log(listing(STEP[:position] + noise + STEP[position:]))
+    assert steps or unread
+
+
+@pytest.mark.parametrize(
+    ("metadata", "nodes"),
+    [
+        ("", ()), ("[ONNX Layer: a]", ("a",)), ("[ONNX Layer: a]\x1f[ONNX Layer: b]\x1e[ONNX Layer: a]", ("a", "b")),
+        ("[ONNX Layer: a][ONNX Layer: b]", ("a", "b")), ("[ONNX Layer: a]b]\x1f[ONNX Layer: c]", ("a]b", "c")), ("[Other: a]", ()),
+    ],
+)  # fmt: skip
+def test_node_names_in_metadata(metadata, nodes):
+    assert log.onnx_nodes_from_metadata(metadata) == nodes
+
+
+def test_memory_figures_are_the_largest():
+    texts = ("Total Activation Memory: 10 bytes", "Total Activation Memory: 30 bytes", "Total Activation Memory: 20 bytes",
+             "Total Weights Memory: 7 bytes", "Max Scratch Memory: 0 bytes", "Total Host Persistent Memory: 1 bytes of 2")  # fmt: skip
+    figures = log.memory_from_log(LogLine(severity="VERBOSE", text=text) for text in texts)
+    assert (figures.activation_bytes, figures.weights_bytes, figures.scratch_bytes) == (30, 7, 0)
+    assert figures.host_persistent_bytes == 1
+    assert figures.device_persistent_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ('creator && "Plugin not found, are the plugin name, version, and namespace correct?"',
+         "Plugin not found, are the plugin name, version, and namespace correct"),
+        ('(antialias == 0) && "Antialiasing is not supported currently."', "Antialiasing is not supported currently"),
+        ("IBuilder::build: Error Code 4: API Usage Error (Network has no outputs.)", "Network has no outputs"),
+        ("Something failed. In build at /a/b.cpp:12", "Something failed"),
+        ("Real reason\nCUDA driver version is insufficient for CUDA runtime version", "Real reason"),
+    ],
+)  # fmt: skip
+def test_messages_become_readable(text, plain):
+    assert log.readable(text) == plain
+
+
+def test_failures_are_errors_once_and_without_the_spurious():
+    lines = [
+        LogLine(severity="ERROR", text="broken"),
+        LogLine(
+            severity="ERROR",
+            text="[checkMacros.cpp::catchCudaError::231] Error Code 1: Cuda Runtime (cudaError 35)",
+        ),
+        LogLine(severity="WARNING", text="only a warning"),
+        LogLine(severity="INTERNAL_ERROR", text="worse"),
+        LogLine(severity="ERROR", text="broken"),
+    ]
+    assert log.failures(lines) == ("broken", "worse")
+
+
+def test_long_names_are_shortened():
+    assert log.shortened("short") == "short"
+    assert log.shortened("n" * 500) == "n" * 120 + "…"

@@ -1,0 +1,427 @@
+"""engine/nvidia/worker: crashes, timeouts, cancels, interrupts, threads and forks, with real children.
+
+Nothing here may leave a child process behind, and after every accident the next build must succeed.
+"""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import onnx
+import pytest
+
+from trtlab.engine.nvidia import (
+    BuildCancelled,
+    BuildCrashed,
+    BuildError,
+    BuildTimeout,
+    CompilerMissing,
+    ModelError,
+)
+from trtlab.engine.nvidia.compiler import BuildRequest
+from trtlab.engine.nvidia.worker import POOL, Pool, Worker
+
+from . import onnx_models as models
+from .rtx import build, merged, needs_rtx
+
+DENSENET = Path(onnx.__file__).parent / "backend/test/data/light/light_densenet121.onnx"
+SETTLE_S = 10
+linux = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
+
+
+@pytest.fixture(autouse=True)
+def _still_works():
+    """After every test the pool builds."""
+    yield
+    assert merged(build(models.pointwise())) == [("mul", "add", "relu")]
+
+
+def eventually(condition):
+    """Whether `condition()` becomes true within SETTLE_S."""
+    deadline = time.monotonic() + SETTLE_S
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def compiler_children(pid=None):
+    """Running compiler processes whose parent is `pid` (this process)."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes()
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if b"trtlab.engine.nvidia.child" in command and parent == (pid or os.getpid()):
+            found.append(int(folder.name))
+    return found
+
+
+def run_python(script, **options):
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+pytestmark = [needs_rtx, linux]
+
+
+# --- crashes -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_valid_model_that_kills_the_builder_is_survived():
+    """Opset-23 Attention in FP16 with one tensor as query and key: onnx.checker is content, the builder dies."""
+    with pytest.raises(BuildCrashed, match=r"crashed \(SIGSEGV\) during '.+'; your session is unharmed") as caught:
+        build(models.attention(same_query_and_key=True))
+    assert caught.value.signal == "SIGSEGV"
+    assert caught.value.phase not in ("start", "check", "parse")
+    assert build(models.attention()).kernels
+
+
+def kill_children_on(name):
+    """A progress listener that ends this process's compilers when phase `name` starts."""
+
+    def listen(event):
+        if event.name == name and not event.done:
+            for pid in compiler_children():
+                os.kill(pid, signal.SIGKILL)
+
+    return listen
+
+
+def test_a_child_killed_from_outside_is_a_crash():
+    POOL.close()
+    with pytest.raises(BuildCrashed, match=r"crashed \(SIGKILL\)") as caught:
+        build(DENSENET, on_progress=kill_children_on("Optimizing graph"))
+    assert caught.value.signal == "SIGKILL"
+
+
+def test_an_idle_child_that_died_is_replaced():
+    build(models.pointwise())
+    children = compiler_children()
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: not any(map(is_running, children)))
+    assert build(models.pointwise()).kernels
+
+
+# --- patience ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_build_that_takes_too_long_is_ended():
+    with pytest.raises(BuildTimeout, match=r"longer than timeout_s=0\.5 \(in phase '.+'\)\. Give it more time"):
+        build(DENSENET, timeout_s=0.5)
+
+
+def test_timeout_is_a_timeout_error():
+    assert issubclass(BuildTimeout, TimeoutError)
+
+
+@pytest.mark.parametrize("phase", ["parse", "build", "Optimizing graph"])
+def test_cancel_within_a_second(phase):
+    cancel, cancelled_at = threading.Event(), []
+
+    def listen(event):
+        if event.name == phase and not event.done and not cancelled_at:
+            cancelled_at.append(time.monotonic())
+            cancel.set()
+
+    with pytest.raises(BuildCancelled, match="The build was cancelled"):
+        build(DENSENET, cancel=cancel, on_progress=listen)
+    assert time.monotonic() - cancelled_at[0] < 1.0
+
+
+def test_cancel_from_another_thread_within_a_second():
+    cancel = threading.Event()
+    building = threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        future = threads.submit(build, DENSENET, cancel=cancel, on_progress=lambda _event: building.set())
+        assert building.wait(SETTLE_S)
+        time.sleep(1)
+        started = time.monotonic()
+        cancel.set()
+        with pytest.raises(BuildCancelled):
+            future.result()
+        assert time.monotonic() - started < 1.0
+
+
+def test_cancelled_before_it_began():
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(BuildCancelled):
+        build(DENSENET, cancel=cancel)
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_leaves_a_usable_pool(interrupt):
+    def listen(event):
+        if event.name == "Optimizing graph":
+            raise interrupt
+
+    with pytest.raises(interrupt):
+        build(DENSENET, on_progress=listen)
+
+
+def test_ctrl_c_ends_the_build():
+    """A real SIGINT, sent to the main thread while it waits."""
+    timer = threading.Timer(1.0, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        build(DENSENET)
+    timer.join()
+
+
+def test_an_error_in_a_listener_passes_through():
+    def listen(_event):
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        build(models.conv_bn_relu(), on_progress=listen)
+
+
+# --- several at once ----------------------------------------------------------------------------------------------------
+
+
+def test_two_threads_build_at_once_and_each_gets_its_own():
+    alone = {name: build(make()) for name, make in MAKERS.items()}
+    names = list(MAKERS) * 6
+    with ThreadPoolExecutor(2) as threads:
+        reports = list(threads.map(lambda name: build(MAKERS[name](), name=name), names))
+    for name, report in zip(names, reports, strict=True):
+        assert report.model_name == name
+        assert report.plan == alone[name].plan
+        assert report.steps == alone[name].steps
+    assert len(compiler_children()) <= 2
+
+
+MAKERS = {"convs": models.parallel_convs, "pointwise": models.pointwise}
+
+
+def test_more_threads_than_places():
+    with ThreadPoolExecutor(5) as threads:
+        reports = list(threads.map(lambda _i: build(models.pointwise()), range(15)))
+    assert len({report.plan_sha256 for report in reports}) == 1
+
+
+def test_a_fork_builds_for_itself():
+    """In a process of its own: forking this one, which has threads, is not clean."""
+    script = """
+        import gc, os, sys
+        from tests_models import pointwise
+        from trtlab.engine.nvidia import explain
+        from trtlab.engine.nvidia.worker import POOL
+        first = explain(pointwise(), compiler="tensorrt_rtx")
+        pid = os.fork()
+        second = explain(pointwise(), compiler="tensorrt_rtx")
+        gc.collect()
+        POOL.close()
+        if pid == 0:
+            os._exit(0 if second.plan == first.plan else 1)
+        _, status = os.waitpid(pid, 0)
+        third = explain(pointwise(), compiler="tensorrt_rtx")
+        sys.exit(os.waitstatus_to_exitcode(status) or int(not first.plan == second.plan == third.plan))
+    """
+    script = script.replace(
+        "from tests_models import", f"sys.path.insert(0, {str(Path(__file__).parent)!r}); from onnx_models import"
+    )
+    process = run_python(script)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+
+
+@pytest.mark.slow
+def test_a_spawned_process_builds():
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        report = pool.apply(build, (models.pointwise().SerializeToString(),))
+    assert report.steps == build(models.pointwise()).steps
+
+
+# --- no child is left ---------------------------------------------------------------------------------------------------
+
+
+def test_closing_the_pool_ends_its_children():
+    build(models.pointwise())
+    children = compiler_children()
+    assert children
+    POOL.close()
+    assert eventually(lambda: not any(map(is_running, children)))
+    POOL.close()
+
+
+def parent_that(ending):
+    """A process that builds once, prints its child's process id, and then ends in one of several ways."""
+    model = models.pointwise().SerializeToString()
+    script = f"""
+        import os, signal, sys, time
+        from pathlib import Path
+        from trtlab.engine.nvidia import explain
+        explain({model!r}, compiler="tensorrt_rtx")
+        task = Path(f"/proc/{{os.getpid()}}/task")
+        print(*(child for thread in task.iterdir() for child in (thread / "children").read_text().split()), flush=True)
+        {ending}
+    """
+    process = run_python(script)
+    children = [int(word) for word in process.stdout.readline().split()]
+    assert children
+    return process, children
+
+
+@pytest.mark.parametrize(
+    "ending", ["sys.exit(0)", "raise SystemExit(3)", "os._exit(1)", "os.kill(os.getpid(), signal.SIGKILL)"]
+)
+def test_no_child_outlives_its_parent(ending):
+    process, children = parent_that(ending)
+    process.communicate(timeout=60)
+    assert eventually(lambda: not any(map(is_running, children)))
+
+
+def test_no_child_outlives_a_parent_killed_in_the_middle_of_a_build():
+    script = f"""
+        from trtlab.engine.nvidia import explain
+        explain({str(DENSENET)!r}, compiler="tensorrt_rtx", on_progress=lambda event: print(event.name, flush=True))
+    """
+    process = run_python(script)
+    while "Optimizing graph" not in process.stdout.readline():
+        assert process.poll() is None
+    children = compiler_children(process.pid)
+    assert children
+    process.kill()
+    process.communicate(timeout=60)
+    assert eventually(lambda: not any(map(is_running, children)))
+
+
+# --- a compiler that misbehaves: small packages on PYTHONPATH stand for broken installations -----------------------------
+
+
+@pytest.fixture
+def fake_compiler(tmp_path, monkeypatch):
+    """A function that writes a `tensorrt_rtx` package which the next child will import."""
+
+    def write(text):
+        (tmp_path / "tensorrt_rtx.py").write_text(textwrap.dedent(text))
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])))
+        POOL.close()
+
+    yield write
+    monkeypatch.undo()
+    POOL.close()
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("raise ImportError('libnvinfer is not there')", "cannot be imported: ImportError: libnvinfer is not there"),
+        ("1 / 0", "cannot be imported: ZeroDivisionError"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "cannot be imported: its process ended at once"),
+        ("import os, sys; print('dying', file=sys.stderr, flush=True); os._exit(3)", "cannot be imported: dying"),
+    ],
+)
+def test_a_compiler_that_cannot_be_imported(fake_compiler, source, said):
+    fake_compiler(source)
+    with pytest.raises(CompilerMissing, match=f"tensorrt_rtx {said}.*Reinstall it: pip install tensorrt.rtx"):
+        build(models.pointwise())
+
+
+def test_prints_on_standard_output_do_not_corrupt_frames(fake_compiler):
+    fake_compiler(
+        """
+        import os, sys
+        print("hello from the import", flush=True)
+        os.write(1, b"straight to the descriptor\\n" * 100)
+        sys.path[:] = [p for p in sys.path if p != os.path.dirname(__file__)]
+        del sys.modules["tensorrt_rtx"]
+        import tensorrt_rtx
+        sys.modules["tensorrt_rtx"] = tensorrt_rtx
+        """
+    )
+    report = build(models.pointwise())
+    assert merged(report) == [("mul", "add", "relu")]
+    stray = [line.text for line in report.log if line.severity == "STDERR"]
+    assert "hello from the import" in stray
+    assert stray.count("straight to the descriptor") == 100
+
+
+def test_a_defect_in_the_child_is_a_build_error(fake_compiler):
+    fake_compiler(
+        """
+        __version__ = "0"
+        class ILogger: pass
+        class NetworkDefinitionCreationFlag: pass
+        def Builder(logger): raise RuntimeError("no such thing")
+        """
+    )
+    with pytest.raises(BuildError, match=r"worker failed: RuntimeError: no such thing\. This is a defect"):
+        build(models.pointwise())
+
+
+# --- the worker and the pool themselves ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pool():
+    pool = Pool()
+    yield pool
+    pool.close()
+
+
+def test_a_worker_is_used_again(pool):
+    with pool.worker("tensorrt_rtx") as first:
+        pass
+    with pool.worker("tensorrt_rtx") as second:
+        assert second is first
+        with pool.worker("tensorrt_rtx") as third:
+            assert third is not first
+
+
+def test_warming_starts_one_child(pool):
+    before = set(compiler_children())
+    pool.warm("tensorrt_rtx")
+    pool.warm("tensorrt_rtx")
+    assert len(set(compiler_children()) - before) == 1
+
+
+def test_a_worker_can_be_killed_twice_and_then_crashes():
+    worker = Worker("tensorrt_rtx")
+    worker.wait_until_ready()
+    assert worker.version
+    worker.kill()
+    worker.kill()
+    assert not worker.is_alive
+    assert worker.stderr_tail() == ""
+
+
+def test_an_error_is_no_crash(pool):
+    """The child that reported an error serves the next request."""
+    with pool.worker("tensorrt_rtx") as worker:
+        with pytest.raises(ModelError, match="empty"):
+            worker.ask({"kind": "build", "request": BuildRequest(targets=("SM89",))}, b"", timeout_s=60)
+        answer, plan = worker.ask(
+            {"kind": "build", "request": BuildRequest(targets=("SM89",))},
+            models.pointwise().SerializeToString(),
+            timeout_s=60,
+        )
+    assert answer["kind"] == "result"
+    assert len(plan) > 1000
+
+
+def test_a_file_that_goes_away_meanwhile(pool):
+    request = BuildRequest(model_path="/gone.onnx", targets=("SM89",))
+    with (
+        pool.worker("tensorrt_rtx") as worker,
+        pytest.raises(ModelError, match=r"cannot be read: /gone\.onnx: No such file"),
+    ):
+        worker.ask({"kind": "build", "request": request}, timeout_s=60)
