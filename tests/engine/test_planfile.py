@@ -95,7 +95,7 @@ def test_a_missing_manifest(saved):
 @pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b"3", b"{}", b"\xff\xfe", b'{"targets": 3}'])
 def test_a_manifest_of_garbage(saved, content):
     planfile.manifest_path(saved).write_bytes(content)
-    with pytest.raises(PlanFileError, match="The manifest .* cannot be read: .*Build and save the plan again"):
+    with pytest.raises(PlanFileError, match=r"The manifest .* cannot be read: .*Build and save the plan again"):
         planfile.load_plan(saved)
 
 
@@ -121,7 +121,7 @@ def test_a_manifest_of_another_format(saved):
 
 def test_a_manifest_with_a_field_too_many_or_too_few(saved):
     change_manifest(saved, surprise=1)
-    with pytest.raises(PlanFileError, match="cannot be read: .*surprise"):
+    with pytest.raises(PlanFileError, match=r"cannot be read: .*surprise"):
         planfile.load_plan(saved)
 
 

@@ -256,10 +256,11 @@ def _probe_compiler(name: str, version: str | None, driver: Driver) -> LibrarySt
         )
     except subprocess.TimeoutExpired:
         return LibraryState(name=name, version=version, usable=False, why_not="its import did not end within 60 s")
-    if done.returncode != 0:
+    answer = done.stdout.strip().splitlines()
+    if done.returncode != 0 or not answer:
         reason = (done.stderr.strip().splitlines() or [f"its import ended with status {done.returncode}"])[-1]
         return LibraryState(name=name, version=version, usable=False, why_not=reason)
-    facts = json.loads(done.stdout.strip().splitlines()[-1])
+    facts = json.loads(answer[-1])
     if not facts["builder"]:
         return LibraryState(
             name=name, version=facts["version"], usable=False, why_not="it has a runtime but no Builder"

@@ -33,7 +33,8 @@ def conv_bn_relu(names=("conv1", "bn1", "relu1", "conv2")):
             r = Relu(b)
             y = Conv<pads = [1, 1, 1, 1]>(r, w2)
         }""",
-        w=(16, 16, 3, 3), w2=(16, 16, 3, 3), scale=(16,), bias=(16,), mean=(16,), var=np.linspace(0.5, 1.5, 16, dtype=np.float32),
+        w=(16, 16, 3, 3), w2=(16, 16, 3, 3), scale=(16,), bias=(16,), mean=(16,),
+        var=np.linspace(0.5, 1.5, 16, dtype=np.float32),
     )  # fmt: skip
     for node, name in zip(model.graph.node, names, strict=True):
         node.name = name

@@ -1,4 +1,4 @@
-"""engine/nvidia/execute and runtime: the refusal on a machine without a GPU, and the order of calls on one, by fakes."""
+"""engine/nvidia/execute and runtime: the refusal without a GPU, and the calls on one, by fakes."""
 
 import contextlib
 import ctypes
@@ -37,7 +37,7 @@ def test_a_broken_plan_is_refused_and_the_worker_lives(plan):
     assert build(models.single("Relu")).kernels
 
 
-# --- fakes: an engine that computes relu(x), and torch.cuda on the CPU ---------------------------------------------------
+# --- fakes: an engine that computes relu(x), and torch.cuda on the CPU -----------------------------------------------
 
 
 class FakeContext:
@@ -107,7 +107,7 @@ def _torch_on_cpu(monkeypatch, calls):
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
     monkeypatch.setattr(torch.Tensor, "to", lambda self, *_args, **_options: self.clone())
     empty = torch.empty
-    monkeypatch.setattr(torch, "empty", lambda *args, device=None, **options: empty(*args, **options))
+    monkeypatch.setattr(torch, "empty", lambda *args, **options: empty(*args, dtype=options["dtype"]))
 
 
 @pytest.mark.usefixtures("_torch_on_cpu")

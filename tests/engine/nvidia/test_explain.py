@@ -24,7 +24,7 @@ def types_of(report):
     return {kernel.type for kernel in report.kernels}
 
 
-# --- what the compiler does -------------------------------------------------------------------------------------------
+# --- what the compiler does ------------------------------------------------------------------------------------------
 
 
 def test_the_log_holds_the_kernel_list_and_all_of_it_is_read():
@@ -157,7 +157,7 @@ def test_int8_and_fp8_show_in_the_kernels():
 def test_attention_in_fp16_becomes_one_attention_kernel():
     report = build(models.attention())
     assert any("mha" in kernel.name for kernel in report.kernels)
-    assert {nodes for nodes in merged(report)} == {("attention1",)}
+    assert set(merged(report)) == {("attention1",)}
 
 
 @pytest.mark.parametrize("model", [models.if_else(), models.loop()], ids=["If", "Loop"])
@@ -177,7 +177,7 @@ def test_memory_figures_come_from_the_log():
     assert memory.device_persistent_bytes is not None
 
 
-# --- targets -----------------------------------------------------------------------------------------------------------
+# --- targets ---------------------------------------------------------------------------------------------------------
 
 
 def test_targets_give_different_plans_and_are_reported():
@@ -192,8 +192,10 @@ def test_targets_give_different_plans_and_are_reported():
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
-        ("SM89", ("SM89",)), ("sm_89", ("SM89",)), ("8.9", ("SM89",)), ("89", ("SM89",)), ("sm120", ("SM120",)), ("12.0", ("SM120",)),
-        ("SM86, SM89", ("SM86", "SM89")), (["8.6", "SM86", "SM89"], ("SM86", "SM89")), ("Portable", ("portable",)), (None, ("SM89",)),
+        ("SM89", ("SM89",)), ("sm_89", ("SM89",)), ("8.9", ("SM89",)), ("89", ("SM89",)), ("sm120", ("SM120",)),
+        ("12.0", ("SM120",)),
+        ("SM86, SM89", ("SM86", "SM89")), (["8.6", "SM86", "SM89"], ("SM86", "SM89")), ("Portable", ("portable",)),
+        (None, ("SM89",)),
     ],
 )  # fmt: skip
 def test_targets_are_understood(written, meant):
@@ -210,7 +212,7 @@ def test_a_target_that_is_none(target):
         build(models.pointwise(), target)
 
 
-# --- ways in -----------------------------------------------------------------------------------------------------------
+# --- ways in ---------------------------------------------------------------------------------------------------------
 
 
 def test_path_bytes_and_proto_are_the_same_model(tmp_path):
@@ -250,7 +252,8 @@ def test_a_torch_module_needs_example_inputs():
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        (3, "got int"), (None, "got NoneType"), ([b"a"], "got list"), ("/no/such.onnx", r"/no/such\.onnx does not exist"),
+        (3, "got int"), (None, "got NoneType"), ([b"a"], "got list"),
+        ("/no/such.onnx", r"/no/such\.onnx does not exist"),
         ("/", "/ is a folder"), (b"", "is empty: 0 bytes"),
         (b"hello", r"not valid ONNX; onnx\.checker says"), (bytes(100), r"not valid ONNX; onnx\.checker says"),
         (np.random.default_rng(0).bytes(1000), r"not valid ONNX; onnx\.checker says"),
@@ -291,7 +294,7 @@ def test_constants_are_counted_apart():
     assert constants > 0
 
 
-# --- odd names ---------------------------------------------------------------------------------------------------------
+# --- odd names -------------------------------------------------------------------------------------------------------
 
 ODD = {
     "commas": "a, LayerType: x, Inputs: [",
@@ -330,7 +333,7 @@ def test_names_that_are_not_utf8_are_said_to_hide_the_kernels():
     assert report.steps or report.unread_lines
 
 
-# --- progress ----------------------------------------------------------------------------------------------------------
+# --- progress --------------------------------------------------------------------------------------------------------
 
 
 def test_phases_come_in_order_are_all_closed_and_nested():
@@ -367,7 +370,7 @@ def test_phases_of_a_report_lie_inside_their_parents():
     assert report.phase_seconds("build") > 0
 
 
-# --- profiles as arguments ----------------------------------------------------------------------------------------------
+# --- profiles as arguments -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shapes", [None, 3, ((1,), (2,)), (1, 2, 3), (("a",), ("b",), ("c",))])
@@ -380,7 +383,7 @@ def test_no_profiles_are_no_profiles():
     assert normalise_profiles(None) == normalise_profiles({}) == normalise_profiles([]) == ()
 
 
-# --- provenance and real networks ----------------------------------------------------------------------------------------
+# --- provenance and real networks ------------------------------------------------------------------------------------
 
 
 def test_a_build_is_live_and_says_with_what():

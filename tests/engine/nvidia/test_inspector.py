@@ -1,4 +1,4 @@
-"""engine/nvidia/inspector: engine steps from inspector JSON, hand-made after the documentation of TensorRT 10 and 11."""
+"""engine/nvidia/inspector: engine steps from inspector JSON, hand-made after the documents of TensorRT 10 and 11."""
 
 import json
 

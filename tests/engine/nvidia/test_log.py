@@ -7,15 +7,23 @@ from hypothesis import strategies as st
 from trtlab.engine.nvidia import log
 from trtlab.engine.nvidia.report import LogLine
 
-TENSOR = "{{ Name: {}, Dimensions: [1,3,8,8], Strides: [192,64,8,1], StrideOrder: [3,2,1,0], Datatype: {}, Format: (Linear) Row major linear format }}"
+TENSOR = (
+    "{{ Name: {}, Dimensions: [1,3,8,8], Strides: [192,64,8,1], StrideOrder: [3,2,1,0], "
+    "Datatype: {}, Format: (Linear) Row major linear format }}"
+)
 X, Y = TENSOR.format("x", "Float"), TENSOR.format("y", "Half")
 STEP = (
     f"Name: conv1_myl0_1, LayerType: correlation, Inputs: [ {X}, {X}], Constants: [ {X}], Outputs: [ {Y}], "
-    "TacticName: __myelin_CASK_STUB, StreamId: 2, Metadata: [ONNX Layer: conv1]\x1f[ONNX Layer: bn1]\x1e[ONNX Layer: conv1]"
+    "TacticName: __myelin_CASK_STUB, StreamId: 2, "
+    "Metadata: [ONNX Layer: conv1]\x1f[ONNX Layer: bn1]\x1e[ONNX Layer: conv1]"
 )
-SIGNAL = "Name: signal_1, LayerType: signal, Inputs: [], Constants: [], Outputs: [], TacticName: , StreamId: 0, EventId: 4, Metadata: "
+SIGNAL = (
+    "Name: signal_1, LayerType: signal, Inputs: [], Constants: [], Outputs: [], "
+    "TacticName: , StreamId: 0, EventId: 4, Metadata: "
+)
 JUMP = (
-    f"Name: j, LayerType: cjmp, Inputs: [ {X}], Constants: [], Outputs: [], TacticName: , StreamId: 0, JumpTargetThen: a, "
+    f"Name: j, LayerType: cjmp, Inputs: [ {X}], Constants: [], Outputs: [], "
+    "TacticName: , StreamId: 0, JumpTargetThen: a, "
     "JumpTargetElse: <EXIT>, Metadata: [ONNX Layer: if]"
 )
 
@@ -76,7 +84,8 @@ def test_nothing_in_a_list_raises(noise, position):
     ("metadata", "nodes"),
     [
         ("", ()), ("[ONNX Layer: a]", ("a",)), ("[ONNX Layer: a]\x1f[ONNX Layer: b]\x1e[ONNX Layer: a]", ("a", "b")),
-        ("[ONNX Layer: a][ONNX Layer: b]", ("a", "b")), ("[ONNX Layer: a]b]\x1f[ONNX Layer: c]", ("a]b", "c")), ("[Other: a]", ()),
+        ("[ONNX Layer: a][ONNX Layer: b]", ("a", "b")),
+        ("[ONNX Layer: a]b]\x1f[ONNX Layer: c]", ("a]b", "c")), ("[Other: a]", ()),
     ],
 )  # fmt: skip
 def test_node_names_in_metadata(metadata, nodes):
@@ -84,8 +93,14 @@ def test_node_names_in_metadata(metadata, nodes):
 
 
 def test_memory_figures_are_the_largest():
-    texts = ("Total Activation Memory: 10 bytes", "Total Activation Memory: 30 bytes", "Total Activation Memory: 20 bytes",
-             "Total Weights Memory: 7 bytes", "Max Scratch Memory: 0 bytes", "Total Host Persistent Memory: 1 bytes of 2")  # fmt: skip
+    texts = (
+        "Total Activation Memory: 10 bytes",
+        "Total Activation Memory: 30 bytes",
+        "Total Activation Memory: 20 bytes",
+        "Total Weights Memory: 7 bytes",
+        "Max Scratch Memory: 0 bytes",
+        "Total Host Persistent Memory: 1 bytes of 2",
+    )
     figures = log.memory_from_log(LogLine(severity="VERBOSE", text=text) for text in texts)
     assert (figures.activation_bytes, figures.weights_bytes, figures.scratch_bytes) == (30, 7, 0)
     assert figures.host_persistent_bytes == 1

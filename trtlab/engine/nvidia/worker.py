@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Protocol, cast
 from trtlab.engine.nvidia import wire
 from trtlab.engine.nvidia.errors import BuildCancelled, BuildCrashed, BuildTimeout, CompilerMissing
 
-CANCEL_GRACE_S = 0.6
+CANCEL_GRACE_S = 0.3
 STARTUP_S = 60.0
 POLL_S = 0.05
 IDLE_KEPT = 2
