@@ -3,6 +3,7 @@
 `explain(model)` -> `BuildReport`. Nothing here imports a compiler into this process.
 """
 
+from trtlab.engine.nvidia.api import Api, api_names, installed_api
 from trtlab.engine.nvidia.errors import (
     BuildCancelled,
     BuildCrashed,
@@ -21,6 +22,7 @@ from trtlab.engine.nvidia.explain import Progress, choose_compiler, explain, war
 from trtlab.engine.nvidia.report import BuildReport, Kernel, NetworkLayer, Phase, TensorInfo
 
 __all__ = [
+    "Api",
     "BuildCancelled",
     "BuildCrashed",
     "BuildError",
@@ -39,7 +41,9 @@ __all__ = [
     "Progress",
     "TensorInfo",
     "UnsupportedTarget",
+    "api_names",
     "choose_compiler",
     "explain",
+    "installed_api",
     "warm",
 ]

@@ -82,7 +82,7 @@ def _volunteer_for_the_oom_killer() -> None:
 def _serve(trt: ModuleType, logger: Any, channel: Channel, message: dict[str, Any], block: bytes) -> None:
     request_id = message["id"]
     session = compiler.Session(_throttled(channel, request_id), lambda: channel.is_cancelled(request_id))
-    handler = {"build": _build, "execute": _execute}[message["kind"]]
+    handler = {"build": _build, "execute": _execute, "api": _api}[message["kind"]]
     try:
         values, plan = handler(trt, logger, message, block, session)
         channel.send({"kind": "result", "id": request_id, "values": values}, plan)
@@ -143,6 +143,12 @@ def _execute(
 
     logger.lines = session.lines
     return runtime.execute(trt, logger, block, message["feeds"], message["repeats"]), b""
+
+
+def _api(
+    trt: ModuleType, logger: Any, message: dict[str, Any], block: bytes, session: compiler.Session
+) -> tuple[dict[str, Any], bytes]:
+    return compiler.public_names(trt), b""
 
 
 def _read(path: str) -> bytes:

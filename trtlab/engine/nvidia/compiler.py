@@ -375,3 +375,14 @@ def inspect_plan(trt: ModuleType, logger: Any, plan: Any) -> tuple[Kernel, ...]:
         return ()
     text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
     return steps_from_inspector(text)
+
+
+def public_names(trt: ModuleType) -> dict[str, tuple[str, ...]]:
+    """Public names of every class of the module; for an enumeration, its members."""
+    classes = {name: value for name, value in vars(trt).items() if isinstance(value, type) and not name.startswith("_")}
+    return {name: _names_of(value) for name, value in sorted(classes.items())}
+
+
+def _names_of(kind: type) -> tuple[str, ...]:
+    members = getattr(kind, "__members__", None)
+    return tuple(members) if members else tuple(name for name in dir(kind) if not name.startswith("_"))

@@ -7,12 +7,17 @@ Make them again with `python -m trtlab.engine.recordings`.
 
 import functools
 import gzip
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trtlab.engine.nvidia.errors import CompilerMissing
 from trtlab.engine.nvidia.report import BuildReport
 from trtlab.engine.provenance import Origin
+
+if TYPE_CHECKING:
+    from trtlab.engine.nvidia.api import Api
 
 FOLDER = Path(__file__).parent
 SUFFIX = ".json.gz"
@@ -43,6 +48,29 @@ def load(name: str, missing: CompilerMissing | None = None) -> BuildReport:
 @functools.cache
 def _load(name: str) -> BuildReport:
     return BuildReport.from_json(gzip.decompress((FOLDER / f"{name}{SUFFIX}").read_bytes()).decode("utf-8"))
+
+
+API_FILE = FOLDER / "api-names.json"
+
+
+@functools.cache
+def load_api() -> "Api":
+    """The public names of a recorded compiler, for machines where none can be installed."""
+    from cattrs.preconf.json import make_converter
+
+    from trtlab.engine.nvidia.api import Api
+
+    return make_converter().structure(json.loads(API_FILE.read_text(encoding="utf-8")), Api)
+
+
+def save_api(api: "Api") -> None:
+    """Write an Api as the recording."""
+    from cattrs.preconf.json import make_converter
+
+    recorded = replace(api, provenance=replace(api.provenance, origin=Origin.RECORDED, command=COMMAND))
+    API_FILE.write_text(
+        json.dumps(make_converter().unstructure(recorded), separators=(",", ":")) + "\n", encoding="utf-8"
+    )
 
 
 def save(name: str, report: BuildReport) -> Path:

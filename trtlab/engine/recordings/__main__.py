@@ -3,7 +3,8 @@
 Needs a compiler; overwrites the files of this folder.
 """
 
-from trtlab.engine.recordings import key, save
+from trtlab.engine.nvidia.api import installed_api
+from trtlab.engine.recordings import key, save, save_api
 from trtlab.engine.stages import Precision, Workflow
 
 TARGETS = {"digits": ("SM75", "SM86", "SM89", "SM120"), "resnet18": ("SM89",), "transformer": ("SM89",)}
@@ -12,6 +13,7 @@ BATCHES = {"digits": 16, "resnet18": 1, "transformer": 1}
 
 
 def main() -> None:
+    save_api(installed_api())
     for model, targets in TARGETS.items():
         for precision in PRECISIONS:
             for target in targets:

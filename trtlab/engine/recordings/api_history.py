@@ -1,0 +1,119 @@
+"""engine/recordings/api_history: which names NVIDIA's public headers declared, release by release.
+
+In: a clone of github.com/NVIDIA/TensorRT, once. Out: `api-history.json`, read by claims that say "gone since 10.0".
+A name counts as declared when it stands in a header outside comments, `*Impl.h` files left out; as deprecated when
+each of its declarations carries TRT_DEPRECATED. Make it again with
+`python -m trtlab.engine.recordings.api_history PATH_TO_CLONE`.
+"""
+
+import enum
+import functools
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from trtlab.engine.provenance import Origin, Provenance
+
+FILE = Path(__file__).with_name("api-history.json")
+REPOSITORY = "https://github.com/NVIDIA/TensorRT"
+TAGS = ("7.1.3", "8.0.1", "8.2.1", "8.4.1", "8.5.1", "v8.6.1", "v9.3.0", "v10.0.0", "v10.1.0", "v10.6.0", "v10.12.0", "v10.16", "v11.0", "v11.1")  # fmt: skip
+NAMES = (
+    "createInferRuntime", "deserializeCudaEngine", "createExecutionContext", "buildSerializedNetwork",
+    "buildEngineWithConfig", "setMaxWorkspaceSize", "setMemoryPoolLimit", "setMaxBatchSize", "getBindingIndex",
+    "setTensorAddress", "setInputShape", "enqueueV2", "enqueueV3", "executeV2", "kFP16", "kOBEY_PRECISION_CONSTRAINTS", "kTF32", "kSTRONGLY_TYPED", "kEXPLICIT_BATCH", "IInt8EntropyCalibrator2", "setDynamicRange", "setPrecision",
+    "IAlgorithmSelector", "IPluginV2DynamicExt", "IPluginV3", "IStreamReader", "IStreamReaderV2", "IProgressMonitor",
+)  # fmt: skip
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+
+
+class Declared(enum.Enum):
+    """How a header stands to a name."""
+
+    YES = "declared"
+    DEPRECATED = "deprecated"
+    NO = "absent"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiHistory:
+    """`names[name][tag]` and `headers[tag]`, oldest tag first."""
+
+    tags: tuple[str, ...]
+    names: dict[str, dict[str, Declared]]
+    headers: dict[str, tuple[str, ...]]
+    provenance: Provenance
+
+    def state(self, name: str, tag: str) -> Declared:
+        """KeyError names what was recorded when `name` or `tag` was not."""
+        if name not in self.names or tag not in self.tags:
+            raise KeyError(
+                f"{name!r} at {tag!r} was not recorded; names: {', '.join(self.names)}; tags: {', '.join(self.tags)}"
+            )
+        return self.names[name][tag]
+
+
+@functools.cache
+def load() -> ApiHistory:
+    """The recorded history."""
+    values = json.loads(FILE.read_text(encoding="utf-8"))
+    return ApiHistory(
+        tags=tuple(values["tags"]),
+        names={name: {tag: Declared(word) for tag, word in states.items()} for name, states in values["names"].items()},
+        headers={tag: tuple(names) for tag, names in values["headers"].items()},
+        provenance=Provenance(
+            origin=Origin.RECORDED,
+            device=f"the headers of {REPOSITORY}",
+            when=values["when"],
+            command=values["command"],
+            samples=len(values["tags"]),
+        ),
+    )
+
+
+def declared(code: str, name: str) -> Declared:
+    """How header text without comments declares a name: `bool enqueueV2(`, `kFP16 = 0`, `class IPluginV3`."""
+    before_it = r"[^;{},]*" if re.match(r"k[A-Z]", name) else r"[^;{}]*"  # enumerators are divided by commas
+    pattern = rf"({before_it})\b{name}\b\s*(?=\(|=|,|\bTRT_DEPRECATED|:|\{{|final)([^;,{{}}]*)"
+    found = [
+        before + after
+        for before, after in re.findall(pattern, code)
+        if not re.search(r"return|->|using|mImpl|~$", before)
+    ]
+    if not found:
+        return Declared.NO
+    return Declared.DEPRECATED if all("TRT_DEPRECATED" in text for text in found) else Declared.YES
+
+
+def _git(clone: Path, *words: str) -> str:
+    return subprocess.run(["git", "-C", str(clone), *words], check=True, capture_output=True, text=True).stdout
+
+
+def _headers(clone: Path, tag: str) -> dict[str, str]:
+    names = [name for name in _git(clone, "ls-tree", "--name-only", tag, "include/").split() if name.endswith(".h")]
+    return {name.removeprefix("include/"): _COMMENT.sub("", _git(clone, "show", f"{tag}:{name}")) for name in names}
+
+
+def record(clone: Path) -> None:
+    """Read the tags of a clone and write the recording."""
+    import datetime
+
+    headers = {tag: _headers(clone, tag) for tag in TAGS}
+    code = {
+        tag: "\n".join(text for name, text in files.items() if "Impl" not in name) for tag, files in headers.items()
+    }
+    values = {
+        "command": "python -m trtlab.engine.recordings.api_history CLONE",
+        "repository": REPOSITORY,
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "tags": TAGS,
+        "headers": {tag: sorted(files) for tag, files in headers.items()},
+        "names": {name: {tag: declared(code[tag], name).value for tag in TAGS} for name in NAMES},
+    }
+    FILE.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    record(Path(sys.argv[1]))
