@@ -198,7 +198,7 @@ class Workflow:
     # --- build phase ------------------------------------------------------------------------------------------------
 
     def export(self) -> StageRecord:
-        """torch.nn.Module -> ONNX. BatchNorm is kept, though the exporter would fold it: the compiler is seen doing so."""
+        """torch.nn.Module -> ONNX. BatchNorm, which the exporter would fold, is kept: the compiler is seen doing it."""
         import torch
 
         from trtlab.engine.models import export_onnx

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
@@ -79,12 +80,23 @@ def _volunteer_for_the_oom_killer() -> None:
         return
 
 
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One request with everything a handler needs: the compiler's module, its logger, the message, the clock."""
+
+    trt: ModuleType
+    logger: Any
+    message: dict[str, Any]
+    block: bytes
+    session: compiler.Session
+
+
 def _serve(trt: ModuleType, logger: Any, channel: Channel, message: dict[str, Any], block: bytes) -> None:
     request_id = message["id"]
     session = compiler.Session(_throttled(channel, request_id), lambda: channel.is_cancelled(request_id))
     handler = {"build": _build, "execute": _execute, "api": _api}[message["kind"]]
     try:
-        values, plan = handler(trt, logger, message, block, session)
+        values, plan = handler(Job(trt=trt, logger=logger, message=message, block=block, session=session))
         channel.send({"kind": "result", "id": request_id, "values": values}, plan)
     except Exception as failure:  # noqa: BLE001 (the parent raises it, typed)
         channel.send({"kind": "error", "id": request_id, "error": _typed(failure), "log": tuple(session.lines)})
@@ -115,40 +127,35 @@ def _throttled(channel: Channel, request_id: int) -> Any:
     return emit
 
 
-def _build(
-    trt: ModuleType, logger: Any, message: dict[str, Any], block: bytes, session: compiler.Session
-) -> tuple[dict[str, Any], bytes | memoryview]:
-    request: compiler.BuildRequest = message["request"]
-    model = block if request.model_path is None else _read(request.model_path)
-    facts, plan = compiler.run(trt, logger, request, model, session)
-    steps, unread = steps_from_log(session.lines)
-    if plan is not None and not steps and not compiler.has_targets(trt):
-        steps = compiler.inspect_plan(trt, logger, plan)
+def _build(job: Job) -> tuple[dict[str, Any], bytes | memoryview]:
+    request: compiler.BuildRequest = job.message["request"]
+    model = job.block if request.model_path is None else _read(request.model_path)
+    facts, plan = compiler.run(job.trt, job.logger, request, model, job.session)
+    lines = tuple(job.session.lines)
+    steps, unread = steps_from_log(lines)
+    if plan is not None and not steps and not compiler.has_targets(job.trt):
+        steps = compiler.inspect_plan(job.trt, job.logger, plan)
     if plan is not None and not steps and not unread:
         unread = (NO_LIST,)
     facts |= {
         "steps": steps,
         "unread_lines": unread,
-        "memory": memory_from_log(session.lines),
-        "phases": tuple(sorted(session.phases, key=lambda phase: phase.start_s)),
-        "log": tuple(session.lines),
+        "memory": memory_from_log(lines),
+        "phases": tuple(sorted(job.session.phases, key=lambda phase: phase.start_s)),
+        "log": lines,
     }
     return facts, b"" if plan is None else memoryview(plan)
 
 
-def _execute(
-    trt: ModuleType, logger: Any, message: dict[str, Any], block: bytes, session: compiler.Session
-) -> tuple[dict[str, Any], bytes]:
+def _execute(job: Job) -> tuple[dict[str, Any], bytes]:
     from trtlab.engine.nvidia import runtime
 
-    logger.lines = session.lines
-    return runtime.execute(trt, logger, block, message["feeds"], message["repeats"]), b""
+    job.logger.lines = job.session.lines
+    return runtime.execute(job.trt, job.logger, job.block, job.message["feeds"], job.message["repeats"]), b""
 
 
-def _api(
-    trt: ModuleType, logger: Any, message: dict[str, Any], block: bytes, session: compiler.Session
-) -> tuple[dict[str, Any], bytes]:
-    return compiler.public_names(trt), b""
+def _api(job: Job) -> tuple[dict[str, Any], bytes]:
+    return compiler.public_names(job.trt), b""
 
 
 def _read(path: str) -> bytes:

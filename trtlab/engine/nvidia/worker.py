@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 from trtlab.engine.nvidia import wire
-from trtlab.engine.nvidia.errors import BuildCancelled, BuildCrashed, BuildTimeout, CompilerMissing
+from trtlab.engine.nvidia.errors import BuildCancelled, BuildCrashed, BuildTimeout, CompilerError, CompilerMissing
 
 CANCEL_GRACE_S = 0.3
 STARTUP_S = 60.0
@@ -114,7 +114,9 @@ class Worker:
             if meanwhile is not None:
                 meanwhile()
             return self._wait(request_id, deadline, timeout_s, cancel, on_event)
-        except (KeyboardInterrupt, SystemExit):
+        except CompilerError:
+            raise
+        except BaseException:  # an interrupt, or an error in on_event or meanwhile: the child may still be building
             self.kill()
             raise
 

@@ -19,13 +19,17 @@ from trtlab.engine.provenance import Origin, Provenance
 
 FILE = Path(__file__).with_name("api-history.json")
 REPOSITORY = "https://github.com/NVIDIA/TensorRT"
-TAGS = ("7.1.3", "8.0.1", "8.2.1", "8.4.1", "8.5.1", "v8.6.1", "v9.3.0", "v10.0.0", "v10.1.0", "v10.6.0", "v10.12.0", "v10.16", "v11.0", "v11.1")  # fmt: skip
-NAMES = (
-    "createInferRuntime", "deserializeCudaEngine", "createExecutionContext", "buildSerializedNetwork",
-    "buildEngineWithConfig", "setMaxWorkspaceSize", "setMemoryPoolLimit", "setMaxBatchSize", "getBindingIndex",
-    "setTensorAddress", "setInputShape", "enqueueV2", "enqueueV3", "executeV2", "kFP16", "kOBEY_PRECISION_CONSTRAINTS", "kTF32", "kSTRONGLY_TYPED", "kEXPLICIT_BATCH", "IInt8EntropyCalibrator2", "setDynamicRange", "setPrecision",
-    "IAlgorithmSelector", "IPluginV2DynamicExt", "IPluginV3", "IStreamReader", "IStreamReaderV2", "IProgressMonitor",
-)  # fmt: skip
+TAGS = tuple("7.1.3 8.0.1 8.2.1 8.4.1 8.5.1 v8.6.1 v9.3.0 v10.0.0 v10.1.0 v10.6.0 v10.12.0 v10.16 v11.0 v11.1".split())
+NAMES = tuple(
+    """
+    createInferRuntime deserializeCudaEngine createExecutionContext buildSerializedNetwork buildEngineWithConfig
+    setMaxWorkspaceSize setMemoryPoolLimit setMaxBatchSize getBindingIndex setTensorAddress setInputShape
+    enqueueV2 enqueueV3 executeV2
+    kFP16 kOBEY_PRECISION_CONSTRAINTS kTF32 kSTRONGLY_TYPED kEXPLICIT_BATCH
+    IInt8EntropyCalibrator2 setDynamicRange setPrecision IAlgorithmSelector
+    IPluginV2DynamicExt IPluginV3 IStreamReader IStreamReaderV2 IProgressMonitor
+    """.split()
+)
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
