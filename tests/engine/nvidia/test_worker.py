@@ -187,12 +187,19 @@ def test_ctrl_c_ends_the_build():
     timer.join()
 
 
-def test_an_error_in_a_listener_passes_through():
-    def listen(_event):
-        raise ZeroDivisionError("mine")
+def test_an_error_in_a_listener_passes_through_and_ends_the_build():
+    POOL.close()
+    building = []
+
+    def listen(event):
+        if event.name == "Optimizing graph":
+            building.extend(compiler_children())
+            raise ZeroDivisionError("mine")
 
     with pytest.raises(ZeroDivisionError, match="mine"):
-        build(models.conv_bn_relu(), on_progress=listen)
+        build(DENSENET, on_progress=listen)
+    assert len(building) == 1
+    assert eventually(lambda: not is_running(building[0]))
 
 
 # --- several at once -------------------------------------------------------------------------------------------------
