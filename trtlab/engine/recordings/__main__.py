@@ -4,16 +4,19 @@ Needs a compiler; overwrites the files of this folder.
 """
 
 from trtlab.engine.nvidia.api import installed_api
-from trtlab.engine.recordings import key, save, save_api
+from trtlab.engine.recordings import key, light_report, save, save_api
 from trtlab.engine.stages import Precision, Workflow
 
 TARGETS = {"digits": ("SM75", "SM86", "SM89", "SM120"), "resnet18": ("SM89",), "transformer": ("SM89",)}
 PRECISIONS: tuple[Precision, ...] = ("FP32", "FP16")
+LIGHT = ("vgg19", "inception_v1", "resnet50")
 BATCHES = {"digits": 16, "resnet18": 1, "transformer": 1}
 
 
 def main() -> None:
     save_api(installed_api())
+    for name in LIGHT:
+        save(f"light-{name}-SM89", light_report(name))
     for model, targets in TARGETS.items():
         for precision in PRECISIONS:
             for target in targets:
