@@ -1,6 +1,7 @@
 """graph/onnxfile: any form of a model becomes one source, and constants are counted apart from work."""
 
 import hashlib
+from pathlib import Path
 
 import onnx
 import onnx.parser
@@ -23,6 +24,11 @@ MODEL = onnx.parser.parse_model(
 )
 
 
+def contents(source):
+    with source.mapped() as data:
+        return bytes(data)
+
+
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "some net.onnx"
@@ -34,7 +40,7 @@ def path(tmp_path):
 def test_a_path_stays_a_path(path, form):
     source = source_from_model(form(path))
     assert (source.name, source.path, source.data) == ("some net", path.resolve(), None)
-    assert source.read() == MODEL.SerializeToString()
+    assert contents(source) == MODEL.SerializeToString()
 
 
 def test_a_home_folder_is_understood(path, monkeypatch):
@@ -45,14 +51,14 @@ def test_a_home_folder_is_understood(path, monkeypatch):
 @pytest.mark.parametrize("form", [bytes, bytearray, memoryview])
 def test_bytes_are_copied(form):
     source = source_from_model(form(b"model"))
-    assert (source.name, source.path, source.read()) == ("model", None, b"model")
+    assert (source.name, source.path, contents(source)) == ("model", None, b"model")
 
 
 def test_a_proto_brings_its_name():
     assert source_from_model(MODEL).name == "net"
     assert source_from_model(onnx.ModelProto()).name == "model"
     assert source_from_model(MODEL, "mine").name == "mine"
-    assert onnx.load_model_from_string(source_from_model(MODEL).read()) == MODEL
+    assert onnx.load_model_from_string(contents(source_from_model(MODEL))) == MODEL
 
 
 @pytest.mark.parametrize(("name", "said"), [("none.onnx", r"none\.onnx does not exist"), (".", "is a folder")])
@@ -71,13 +77,36 @@ def test_a_file_that_has_gone(path):
     source = source_from_model(path)
     path.unlink()
     with pytest.raises(FileNotFoundError):
-        source.read()
+        contents(source)
 
 
 def test_nodes_of_subgraphs_and_functions_count_and_constants_apart():
     """Add, If, Mul, local.twice and the Add inside it; one initializer and two Constant nodes."""
     assert count_nodes(MODEL) == NodeCounts(nodes=5, constants=3)
     assert count_nodes(onnx.ModelProto()) == NodeCounts(nodes=0, constants=0)
+
+
+LIGHT = sorted((Path(onnx.__file__).parent / "backend/test/data/light").glob("*.onnx"))
+
+
+@pytest.mark.parametrize("path", LIGHT, ids=lambda path: path.stem)
+def test_walking_over_a_file_counts_what_loading_it_counts(path):
+    graph = onnx.load(path).graph
+    constant_nodes = sum(node.op_type == "Constant" for node in graph.node)
+    expected = NodeCounts(nodes=len(graph.node) - constant_nodes, constants=len(graph.initializer) + constant_nodes)
+    with source_from_model(path).mapped() as data:
+        assert count_nodes(data) == expected
+
+
+@pytest.mark.parametrize("data", [b"hello world, no model", MODEL.SerializeToString()[:-3], b"\xff" * 30])
+def test_what_is_no_protobuf_message_is_said(data):
+    with pytest.raises(ValueError, match="no protobuf message"):
+        count_nodes(data)
+
+
+def test_an_empty_file_is_no_error_here(tmp_path):
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    assert contents(source_from_model(tmp_path / "empty.onnx")) == b""
 
 
 def test_the_hash_is_sha256():

@@ -4,8 +4,11 @@ In: a path, bytes, or an ONNX proto. Out: a frozen `OnnxSource` (bytes or path, 
 constants apart. Reading never validates: the compiler's worker runs onnx.checker, where a crash harms nobody.
 """
 
+import contextlib
 import hashlib
+import mmap
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,9 +25,16 @@ class OnnxSource:
     path: Path | None = None
     data: bytes | None = None
 
-    def read(self) -> bytes:
-        """The serialised model. OSError when the file has gone."""
-        return self.data if self.path is None else self.path.read_bytes()  # type: ignore[return-value]
+    @contextlib.contextmanager
+    def mapped(self) -> "Iterator[bytes | mmap.mmap]":
+        """The serialised model without copying it into memory. OSError when the file has gone."""
+        if self.path is None:
+            yield self.data or b""
+        elif self.path.stat().st_size == 0:
+            yield b""  # an empty file cannot be mapped
+        else:
+            with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+                yield view
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,20 +61,73 @@ def source_from_model(model: "str | os.PathLike[str] | bytes | onnx.ModelProto",
     raise TypeError(f"A model is a path, bytes, an onnx.ModelProto or a torch.nn.Module: got {type(model).__name__}.")
 
 
-def sha256_of(data: bytes) -> str:
+def sha256_of(data: bytes | mmap.mmap) -> str:
     """Hexadecimal SHA-256, the identity of a model in reports and manifests."""
     return hashlib.sha256(data).hexdigest()
 
 
-def count_nodes(model: "onnx.ModelProto") -> NodeCounts:
-    """Node counts of a model, subgraphs and local functions included, constants apart."""
-    graphs = [model.graph]
-    nodes = [node for function in model.functions for node in function.node]
-    constants = 0
-    while graphs:
-        graph = graphs.pop()
-        constants += len(graph.initializer) + len(graph.sparse_initializer)
-        nodes.extend(graph.node)
-        graphs.extend(attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g"))
-    in_nodes = sum(node.op_type == "Constant" for node in nodes)
-    return NodeCounts(nodes=len(nodes) - in_nodes, constants=constants + in_nodes)
+def count_nodes(model: "onnx.ModelProto | bytes | memoryview | mmap.mmap") -> NodeCounts:
+    """Node counts of a model, subgraphs and local functions included, constants apart.
+
+    Serialised models are not loaded but walked over: weights, which are most of a file, are skipped unread. ValueError
+    when the bytes are no protobuf message.
+    """
+    data = model.SerializeToString() if hasattr(model, "SerializeToString") else model
+    found = [0, 0, 0]  # nodes, Constant nodes among them, initializers
+    with memoryview(data) as view:
+        _walk(view, "model", found)
+    nodes, constant_nodes, initializers = found
+    return NodeCounts(nodes=nodes - constant_nodes, constants=constant_nodes + initializers)
+
+
+# What to enter, by field number of onnx.proto: ModelProto.graph is 7, .functions 25, GraphProto.node 1, and so on.
+_INSIDE = {
+    "model": {7: "graph", 25: "function"},
+    "function": {7: "node"},
+    "graph": {1: "node", 5: "initializer", 15: "initializer"},
+    "node": {4: "op_type", 5: "attribute"},
+    "attribute": {6: "graph", 11: "graph"},
+}
+
+
+def _walk(data: memoryview, kind: str, found: list[int]) -> None:
+    if kind in ("node", "initializer"):
+        found[0 if kind == "node" else 2] += 1
+    if kind == "op_type":
+        found[1] += bytes(data) == b"Constant"
+    inside = _INSIDE.get(kind)
+    if inside is None:
+        return
+    at = 0
+    while at < len(data):
+        tag, at = _varint(data, at)
+        start, at = _field(data, at, tag & 7)
+        if at > len(data):
+            raise ValueError(f"no protobuf message: a field of the {kind} ends at byte {at} of {len(data)}")
+        if tag & 7 == _LENGTH_DELIMITED and tag >> 3 in inside:
+            _walk(data[start:at], inside[tag >> 3], found)
+
+
+_LENGTH_DELIMITED = 2
+
+
+def _field(data: memoryview, at: int, wire_type: int) -> tuple[int, int]:
+    """(where the value starts, where it ends) of a protobuf field of that wire type."""
+    if wire_type == 0:
+        return at, _varint(data, at)[1]
+    if wire_type == _LENGTH_DELIMITED:
+        size, at = _varint(data, at)
+        return at, at + size
+    if wire_type in (1, 5):
+        return at, at + (8 if wire_type == 1 else 4)
+    raise ValueError(f"no protobuf message: wire type {wire_type} at byte {at}")
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(data) and shift < 70:
+        byte = data[at]
+        at, value, shift = at + 1, value | (byte & 127) << shift, shift + 7
+        if byte < 128:
+            return value, at
+    raise ValueError(f"no protobuf message: it breaks off at byte {at} of {len(data)}")

@@ -185,14 +185,11 @@ class _Identity:
         self._source, self.sha256, self.counts = source, "", NodeCounts(nodes=0, constants=0)
 
     def compute(self) -> None:
-        import onnx
-        from google.protobuf.message import DecodeError
-
         try:
-            data = self._source.read()
-            self.sha256 = sha256_of(data)
-            self.counts = count_nodes(onnx.load_model_from_string(data))
-        except (OSError, DecodeError, ValueError):
+            with self._source.mapped() as data:
+                self.sha256 = sha256_of(data)
+                self.counts = count_nodes(data)
+        except (OSError, ValueError):
             return
 
 
