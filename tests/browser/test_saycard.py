@@ -43,7 +43,7 @@ def test_a_card_opens_step_by_step_with_the_keyboard_alone(cards):
     assert "I think of two halves" not in card.inner_text()
     card.locator("summary").first.focus()
     assert "60 seconds" in _focused(cards)
-    for key, part, before in (("Enter", "I think of two halves", ""), ("Space", "Which of these steps", "")):
+    for key, part in (("Enter", "I think of two halves"), ("Space", "Which of these steps")):
         keyboard.press("Tab")
         assert not _open(cards)
         keyboard.press(key)
@@ -54,7 +54,11 @@ def test_a_card_opens_step_by_step_with_the_keyboard_alone(cards):
         assert question in _focused(cards)
         keyboard.press("Enter")
         assert _open(cards)
-    for key, part in (("Enter", "The runtime loads the ONNX file"), ("Space", "EXPLICIT_BATCH"), ("Enter", 'claim("C74")')):
+    for key, part in (
+        ("Enter", "The runtime loads the ONNX file"),
+        ("Space", "EXPLICIT_BATCH"),
+        ("Enter", 'claim("C74")'),
+    ):
         keyboard.press("Tab")
         assert part not in card.inner_text()
         keyboard.press(key)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from importlib import resources
 
-from trtlab.study.questions import LANGUAGES, Question, Text, english_words, question
+from trtlab.study.questions import LANGUAGES, Question, Text, chinese_characters, english_words, question
 from trtlab.teach.drawing import Drawing, badge, chips, escape, table
 
 _LANG = {"en": "en", "zh": "zh-CN"}
@@ -31,7 +31,7 @@ _SPEAK = Text(
     en="Speak now, without reading. When the bar is full, open the answer and compare.",
     zh="现在开口，不看稿。进度条走满后，打开答案对照。",
 )
-_SOURCES, _PROOFS = Text(en="Sources", zh="出处"), Text(en="Proved by", zh="由这些断言证明")
+_SOURCES, _PROOFS = Text(en="Sources", zh="出处"), Text(en="Proved by", zh="可运行的证明")
 _SAID, _WHY = Text(en="Often said:", zh="常听到："), Text(en="In fact:", zh="其实：")
 
 
@@ -50,7 +50,6 @@ def say(question_id: str, *, language: str = "en") -> Drawing:
 
 
 def _markup(asked: Question, language: str) -> str:
-    """The attribute keeps JupyterLab's shortcuts away, so that Enter and Space reach the card."""
     bodies = {
         "answer": _answer(asked),
         "follow_ups": _follow_ups(asked),
@@ -60,8 +59,8 @@ def _markup(asked: Question, language: str) -> str:
     }
     steps = "".join(_step(number, name, bodies[name], asked) for number, name in enumerate(_STEPS, 1))
     return (
-        f'<style>{_stylesheet()}</style><section class="card say" aria-label="{escape(asked.id)}"'
-        f' data-lm-suppress-shortcuts="true">{_head(asked, language)}'
+        f'<style>{_stylesheet()}</style><section class="card say" aria-label="{escape(asked.id)}">'
+        f"{_head(asked, language)}"
         f'<div class="ask" role="heading" aria-level="3">{_both(asked.question, "div")}</div>'
         f"{_clock()}{steps}</section>"
     )
@@ -79,10 +78,8 @@ def _head(asked: Question, language: str) -> str:
         f'<label class="tongue push"><input type="checkbox" role="switch" aria-label="中文 (Chinese)"{checked}>'
         '<span lang="en">English</span><span class="sep"> / </span><span lang="zh-CN">中文</span></label>'
     )
-    level = badge(asked.level.value)
-    return (
-        f'<div class="head"><b>{escape(asked.id)}</b>{level}<span class="by">{escape(asked.topic)}</span>{switch}</div>'
-    )
+    parts = [f"<b>{escape(asked.id)}</b>", badge(asked.level.value), f'<span class="by">{escape(asked.topic)}</span>']
+    return f'<div class="head">{" ".join([*parts, switch])}</div>'
 
 
 def _clock() -> str:
@@ -91,11 +88,16 @@ def _clock() -> str:
 
 
 def _step(number: int, name: str, body: str, asked: Question) -> str:
-    content = getattr(asked, name)
-    size = f'<span class="by">{english_words(asked.answer.en)} words</span>' if name == "answer" else ""
-    size = size or f'<span class="by">{len(content)}</span>'
-    title = f'<span class="n">{number}</span> {_both(_STEPS[name])} {size}'
+    title = f'<span class="n">{number}</span> {_both(_STEPS[name])} <span class="by">{_size(name, asked)}</span>'
     return f'<details class="step {name}"><summary>{title}</summary><div class="inside">{body}</div></details>'
+
+
+def _size(name: str, asked: Question) -> str:
+    """How much waits behind a closed step."""
+    if name != "answer":
+        return str(len(getattr(asked, name)))
+    words, characters = english_words(asked.answer.en), chinese_characters(asked.answer.zh)
+    return _both(Text(en=f"{words} words", zh=f"约 {characters} 字"))
 
 
 def _answer(asked: Question) -> str:
@@ -131,7 +133,7 @@ def _changes(asked: Question) -> str:
 
 def _sources(asked: Question) -> str:
     items = "".join(f"<li>{_source(source)}</li>" for source in asked.sources)
-    proofs = chips(f'claim("{name}")' for name in asked.proofs)
+    proofs = " ".join(chips([f'claim("{name}")']) for name in asked.proofs)
     return f"<div>{_both(_SOURCES)}</div><ul>{items}</ul><div>{_both(_PROOFS)} {proofs}</div>"
 
 
@@ -143,6 +145,8 @@ def _source(source: str) -> str:
 
 def _both(text: Text, tag: str = "span") -> str:
     """Both languages, of which the style sheet shows one; a stripped page reads `English / 中文`."""
+    if text.en == text.zh:
+        return f"<{tag}>{_rich(text.en)}</{tag}>"
     between = '<span class="sep"> / </span>' if tag == "span" else ""
     return between.join(
         f'<{tag} class="{language}" lang="{_LANG[language]}">{_rich(getattr(text, language))}</{tag}>'
