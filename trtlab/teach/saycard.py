@@ -120,8 +120,8 @@ def _follow_ups(asked: Question) -> str:
 
 def _mistakes(asked: Question) -> str:
     return "".join(
-        f'<div class="mistake"><div class="said">{_pair(_SAID, mistake.said)}</div>'
-        f'<div class="but">{_pair(_WHY, mistake.why)}</div></div>'
+        f'<div class="mistake"><div class="heard">{_pair(_SAID, mistake.said)}</div>'
+        f'<div class="truth">{_pair(_WHY, mistake.why)}</div></div>'
         for mistake in asked.mistakes
     )
 
