@@ -11,6 +11,7 @@ _NAMES_IN = {
     "cards": "draw_badges draw_comparison draw_configuration draw_engine draw_error draw_layers draw_machine"
     " draw_manifest draw_map draw_onnx draw_stage draw_workflow",
     "figures": "draw_predictions draw_waterfall",
+    "saycard": "say",
 }
 _HOME_OF = {name: f"trtlab.teach.{module}" for module, names in _NAMES_IN.items() for name in names.split()}
 
