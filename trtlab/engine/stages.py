@@ -198,7 +198,7 @@ class Workflow:
     # --- build phase ------------------------------------------------------------------------------------------------
 
     def export(self) -> StageRecord:
-        """torch.nn.Module -> ONNX. BatchNorm, which the exporter would fold, is kept: the compiler is seen doing it."""
+        """From torch to ONNX. BatchNorm, which the exporter would fold, is kept: the compiler is seen doing it."""
         import torch
 
         from trtlab.engine.models import export_onnx
@@ -244,7 +244,7 @@ class Workflow:
         )
 
     def parse(self) -> StageRecord:
-        """ONNX -> network definition: NVIDIA's layers, before any optimisation."""
+        """From ONNX to a network definition: NVIDIA's layers, before any optimisation."""
         counts = count_nodes(self.artefact("check"))
         report = self._explain(stop_after="parse")
         layers, constants = report.layer_counts
@@ -269,7 +269,7 @@ class Workflow:
         )
 
     def build(self) -> StageRecord:
-        """Network + configuration -> kernels. The slow stage: everything TensorRT is known for happens here."""
+        """From network and configuration to kernels: everything TensorRT is known for happens here."""
         parsed: BuildReport = self.artefact("parse")
         report = self._explain(stop_after="build")
         return self._from_report(
@@ -282,7 +282,7 @@ class Workflow:
         )
 
     def serialise(self) -> StageRecord:
-        """Plan -> file with a manifest, written atomically."""
+        """From a plan to a file with a manifest, written atomically."""
         report = self.report
         if not report.plan:
             why = "the recording keeps the plan's size and hash, not its bytes"
@@ -303,7 +303,7 @@ class Workflow:
     # --- runtime phase ----------------------------------------------------------------------------------------------
 
     def deserialise(self) -> StageRecord:
-        """File -> engine. Checked against its manifest first. Where no plan can run, ONNX Runtime opens the twin."""
+        """From file to engine. Checked against its manifest first. Where no plan can run, ONNX Runtime opens the twin."""
         self._execution = self._try_to_execute()
         if isinstance(self._execution, Execution):
             return self._executed("deserialise", "plan file", "engine")
@@ -321,7 +321,7 @@ class Workflow:
         )
 
     def context(self) -> StageRecord:
-        """Engine -> execution context: shapes, profile, addresses, activation memory."""
+        """From engine to execution context: shapes, profile, addresses, activation memory."""
         if isinstance(self._ran(), Execution):
             return self._executed("context", "engine", "execution context with its activation memory")
         return self._impossible(

@@ -10,7 +10,11 @@ from typing import Any
 _NAMES_IN = {
     "cards": "draw_badges draw_comparison draw_configuration draw_engine draw_error draw_layers draw_machine"
     " draw_manifest draw_map draw_onnx draw_stage draw_workflow",
+    "claimcard": "ClaimFailed claim draw_claims",
     "figures": "draw_predictions draw_waterfall",
+    "graphview": "GraphView",
+    "pipeline": "PipelineView draw_artefact",
+    "quizcard": "QuizCard quiz",
     "saycard": "say",
 }
 _HOME_OF = {name: f"trtlab.teach.{module}" for module, names in _NAMES_IN.items() for name in names.split()}

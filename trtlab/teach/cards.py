@@ -4,11 +4,12 @@ In: frozen values of the engine room. Out: `Drawing`s. No figure, no widget, no 
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from trtlab.engine.device import Machine
 from trtlab.engine.nvidia.report import BuildReport, Kernel, TensorInfo
-from trtlab.engine.planfile import Manifest
+from trtlab.engine.planfile import Manifest, load_plan
 from trtlab.engine.provenance import Origin, merged
 from trtlab.engine.stages import STAGES, Comparison, StageRecord, Status
 from trtlab.teach.drawing import (
@@ -109,6 +110,10 @@ def draw_map(rows: Iterable[tuple[str, str, str, str]]) -> Drawing:
 # --- stages ---------------------------------------------------------------------------------------------------------
 
 
+def _by(record: StageRecord) -> str:
+    return record.executor + (f" · {seconds_text(record.seconds)}" if record.seconds is not None else "")
+
+
 def draw_stage(record: StageRecord) -> Drawing:
     """One stage: what went in, what came out, how long, by whom, and what was not possible here."""
     number = STAGES.index(record.name) + 1
@@ -116,7 +121,7 @@ def draw_stage(record: StageRecord) -> Drawing:
     origin = origin_badge(record.provenance.origin) if happened else ""
     head = (
         f"<b>{number}. {escape(TITLES[record.name])}</b>{badge(record.status.value, STATUS_KIND[record.status])}"
-        f'{origin}<span class="by push">{escape(record.executor)} · {seconds_text(record.seconds)}</span>'
+        f'{origin}<span class="by push">{escape(_by(record))}</span>'
     )
     body = (
         f'<div class="flow"><div class="box"><small>in</small>{escape(record.went_in)}</div>'
@@ -288,6 +293,49 @@ def draw_manifest(manifest: Manifest) -> Drawing:
         markup=f'<div class="card">{table(("manifest", "value"), marked)}</div>',
         text=text_table(("manifest", "value"), rows),
     )
+
+
+def draw_plan_file(path: Path) -> Drawing:
+    """A plan on disk: its size and its manifest, checked while it is read."""
+    plan, manifest = load_plan(path)
+    shown = draw_manifest(manifest)
+    note = f"{path.name}: {len(plan):,} bytes, as the manifest says"
+    return Drawing(markup=f"<p>{escape(note)}</p>{shown.markup}", text=f"{note}\n{shown.text}")
+
+
+def draw_outputs(outputs: dict[str, Any]) -> Drawing:
+    """Output tensors: name, shape, type, and the first few values."""
+    header = ("output", "shape", "dtype", "first values")
+    rows = [
+        (name, "×".join(map(str, array.shape)), str(array.dtype), ", ".join(f"{x:.3g}" for x in array.ravel()[:6]))
+        for name, array in outputs.items()
+    ]
+    marked = [tuple(map(escape, row)) for row in rows]
+    return Drawing(markup=f'<div class="card">{table(header, marked)}</div>', text=text_table(header, rows))
+
+
+def draw_scans(result: Comparison) -> Drawing:
+    """The verdict, and where the input is images of digits, each scan with its answer beside its label."""
+    verdict = draw_comparison(result)
+    if result.labels is None:
+        return verdict
+    figures = []
+    for image, answer, label in zip(result.inputs, result.predictions, result.labels, strict=True):
+        word = f"{answer} ✓" if answer == label else f"{answer} ✗ is {label}"
+        figures.append(f"<figure>{_scan(image[0], str(label))}<figcaption>{escape(word)}</figcaption></figure>")
+    return Drawing(markup=f'<div class="scans">{"".join(figures)}</div>{verdict.markup}', text=verdict.text)
+
+
+def _scan(pixels: Any, label: str) -> str:
+    rows, columns = pixels.shape
+    squares = "".join(
+        f'<rect x="{x}" y="{y}" width="1.02" height="1.02" fill="rgb({v},{v},{v})"/>'
+        for y in range(rows)
+        for x in range(columns)
+        if (v := round(255 * float(pixels[y, x])))
+    )
+    frame = f'viewBox="0 0 {columns} {rows}" width="64" height="64" role="img" aria-label="scan of a {escape(label)}"'
+    return f'<svg {frame}><rect width="{columns}" height="{rows}" fill="#000"/>{squares}</svg>'
 
 
 def draw_comparison(result: Comparison) -> Drawing:

@@ -8,6 +8,7 @@ tests/engine/test_models.py: onnx.checker, ONNX Runtime against torch.
 import contextlib
 import copy
 import logging
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("FP32", "FP16")
 MIN_OPSET = 18  # the oldest that torch's exporter writes
+
+
+_ONE_AT_A_TIME = threading.Lock()  # torch's exporter, and the silencing of it, work on state of the whole process
 
 
 class ExportError(RuntimeError):
@@ -63,7 +67,8 @@ def export_onnx(
     }
     if dynamic_batch:
         inputs, options["dynamic_shapes"] = _open_batch(inputs)
-    program = _export_quietly(module, inputs, options)
+    with _ONE_AT_A_TIME:
+        program = _export_quietly(module, inputs, options)
     if not fold_batchnorm:
         _tidy(program.model)
     return _finish(program.model, opset)

@@ -474,13 +474,12 @@ def _layer_counts() -> Evidence:
     source=DOCS,
 )  # fmt: skip
 def _missing_steps() -> Evidence:
-    import trtlab
     from trtlab.engine import provenance
     from trtlab.engine.digits import DIGITS_ONNX
-    from trtlab.engine.nvidia import CompilerMissing, ProfileError
+    from trtlab.engine.nvidia import CompilerMissing, ProfileError, explain
 
     try:
-        trtlab.explain(DIGITS_ONNX)
+        explain(DIGITS_ONNX)
     except ProfileError as error:
         shown = f"A dynamic batch without a profile: {error.what}"
         return Evidence(
