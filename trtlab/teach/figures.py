@@ -20,7 +20,7 @@ FONT = {"family": "system-ui, sans-serif", "size": 13, "color": INK}
 def _style(figure: Any, *, title: str, height: int, foot: str) -> Any:
     figure.update_layout(
         title={"text": title, "x": 0, "xanchor": "left", "font": {"size": 16}},
-        height=height, width=900, font=FONT, showlegend=False, margin={"l": 10, "r": 20, "t": 70, "b": 85},
+        height=height, width=760, font=FONT, showlegend=False, margin={"l": 10, "r": 20, "t": 70, "b": 85},
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
     )  # fmt: skip
     figure.add_annotation(
@@ -79,4 +79,4 @@ def draw_predictions(result: Comparison, *, columns: int = 8) -> Any:
     figure.update_yaxes(visible=False, autorange="reversed", scaleanchor="x", constrain="domain")
     foot = f"{len(labels)} scans of the held-out test split; above each: the answer of {result.executor}"
     foot += f"<br>{result.provenance.line()}"
-    return _style(figure, title="What the network saw, and what it said", height=150 + 130 * rows, foot=foot)
+    return _style(figure, title="What the network saw, and what it said", height=150 + 108 * rows, foot=foot)

@@ -23,9 +23,11 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 
 SIZE_LIMIT_BYTES = 500_000
+LONG_TEXT = 1500
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE_INFO = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"}
+STYLE = re.compile(r"<style>.*?</style>", re.DOTALL)
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -70,6 +72,7 @@ def clean(notebook: NotebookNode) -> None:
     """Remove all that differs between two runs or two machines and that no reader sees."""
     notebook.metadata.pop("widgets", None)
     notebook.metadata.update(kernelspec=KERNELSPEC, language_info=LANGUAGE_INFO)
+    styles: set[str] = set()
     for cell in notebook.cells:
         for key in ("execution", "ExecuteTime", "collapsed", "scrolled"):
             cell.metadata.pop(key, None)
@@ -77,6 +80,20 @@ def clean(notebook: NotebookNode) -> None:
             data = output.get("data", {})
             if data.pop(WIDGET_VIEW, None) and set(data) <= {"text/plain"}:
                 data["text/plain"] = "[interactive: run this cell to use it]"
+            if "image/svg+xml" in data:
+                data.pop("text/html", None)  # one picture is enough, and GitHub shows this one
+            if len(data) > 1 and len(data.get("text/plain", "")) > LONG_TEXT:
+                data.pop("text/plain")  # it says the same as the picture or the table beside it
+            if "text/html" in data:
+                data["text/html"] = STYLE.sub(lambda found: _first_only(found[0], styles), data["text/html"])
+
+
+def _first_only(style: str, seen: set[str]) -> str:
+    """A style sheet rules the whole page, so the same one is kept in the first output that brings it."""
+    if style in seen:
+        return ""
+    seen.add(style)
+    return style
 
 
 def machine_paths() -> list[str]:

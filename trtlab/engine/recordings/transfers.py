@@ -134,7 +134,7 @@ def record(path: Path | None = None) -> Path:
         origin=Origin.RECORDED,
         device=name,
         when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        versions=(("torch", torch.__version__), ("CUDA", torch.version.cuda)),
+        versions=(("torch", str(torch.__version__)), ("CUDA", str(torch.version.cuda))),
         samples=SAMPLES,
         command=COMMAND,
     )

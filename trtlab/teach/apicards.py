@@ -1,0 +1,70 @@
+"""teach/apicards: cards about the API and its errors: calls then and now, refusals, small tables.
+
+In: study/calls, the recorded headers, the installed module, a model to be refused. Out: `Drawing`s.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from trtlab.engine.nvidia import Api, CompilerError, explain, installed_api
+from trtlab.engine.recordings import api_history
+from trtlab.engine.recordings.api_history import ApiHistory, Declared
+from trtlab.study.calls import CALLS, Call
+from trtlab.teach.cards import draw_engine, draw_error
+from trtlab.teach.drawing import Drawing, badge, escape, provenance_line, table, text_table
+
+SHOWN_TAGS = ("8.2.1", "8.5.1", "v8.6.1", "v10.0.0", "v10.6.0", "v11.1")
+_KIND = {Declared.YES: "done", Declared.DEPRECATED: "stood", Declared.NO: "not"}
+
+
+def draw_calls(calls: Iterable[Call] = CALLS) -> Drawing:
+    """Said then, say now: each old name by release, whether the installed module has it, and what replaces it."""
+    calls, history, api = list(calls), api_history.load(), installed_api()
+    header = ("said then", *SHOWN_TAGS, f"{api.compiler} {api.version}", "say now")
+    rows = [(call.said, *(s.value for s in _states(history, call)), _installed(api, call), call.now) for call in calls]
+    marked = [
+        (
+            f"<code>{escape(call.said)}</code>",
+            *(badge(state.value, _KIND[state]) for state in _states(history, call)),
+            escape(_installed(api, call)),
+            escape(call.now),
+        )
+        for call in calls
+    ]
+    foot = "<br>".join(provenance_line(made) for made in (history.provenance, api.provenance))
+    markup = f'<div class="card tall">{table(header, marked)}<div class="foot">{foot}</div></div>'
+    return Drawing(markup=markup, text=text_table(header, rows))
+
+
+def _states(history: ApiHistory, call: Call) -> list[Declared]:
+    if call.header.endswith(".h"):
+        return [Declared.YES if call.header in history.headers[tag] else Declared.NO for tag in SHOWN_TAGS]
+    return [history.state(call.header, tag) for tag in SHOWN_TAGS]
+
+
+def _installed(api: Api, call: Call) -> str:
+    if call.python is None:
+        return "C++ only"
+    return "there" if api.has(*call.python) else "not there"
+
+
+def draw_refusal(model: Any, **options: Any) -> Drawing:
+    """Offer a model to the compiler and draw its error; the engine instead, where the compiler accepts it after all."""
+    try:
+        report = explain(model, **options)
+    except CompilerError as error:
+        return draw_error(error)
+    return draw_engine(report)
+
+
+def draw_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Drawing:
+    """A small table of a cell's own numbers; all but the first column are aligned as numbers."""
+    cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+    marked = [[escape(cell) for cell in row] for row in cells]
+    numeric = tuple(range(1, len(header)))
+    return Drawing(
+        markup=f'<div class="card tall">{table(header, marked, numeric=numeric)}</div>', text=text_table(header, cells)
+    )
+
+
+__all__ = ["draw_calls", "draw_refusal", "draw_rows"]
