@@ -13,18 +13,18 @@ from trtlab.study.calls import CALLS, Call
 from trtlab.teach.cards import draw_engine, draw_error
 from trtlab.teach.drawing import Drawing, badge, escape, provenance_line, table, text_table
 
-SHOWN_TAGS = ("8.2.1", "8.5.1", "v8.6.1", "v10.0.0", "v10.6.0", "v11.1")
+SHOWN_TAGS = ("8.4.1", "v8.6.1", "v10.0.0", "v10.12.0", "v11.1")
 _KIND = {Declared.YES: "done", Declared.DEPRECATED: "stood", Declared.NO: "not"}
 
 
 def draw_calls(calls: Iterable[Call] = CALLS) -> Drawing:
     """Said then, say now: each old name by release, whether the installed module has it, and what replaces it."""
     calls, history, api = list(calls), api_history.load(), installed_api()
-    header = ("said then", *SHOWN_TAGS, f"{api.compiler} {api.version}", "say now")
+    header = ("said then", *(tag.removeprefix("v") for tag in SHOWN_TAGS), "installed", "say now")
     rows = [(call.said, *(s.value for s in _states(history, call)), _installed(api, call), call.now) for call in calls]
     marked = [
         (
-            f"<code>{escape(call.said)}</code>",
+            f'<span class="mono">{escape(call.said)}</span>',
             *(badge(state.value, _KIND[state]) for state in _states(history, call)),
             escape(_installed(api, call)),
             escape(call.now),

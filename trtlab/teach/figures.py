@@ -3,10 +3,11 @@
 In: frozen values of the engine room. Out: plotly figures, static enough to be saved as pictures with the notebook.
 """
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from trtlab.engine.provenance import merged
+from trtlab.engine.provenance import Provenance, merged
 from trtlab.engine.stages import Comparison, StageRecord, Status
 from trtlab.teach.cards import TITLES
 from trtlab.teach.drawing import seconds_text
@@ -20,14 +21,19 @@ FONT = {"family": "system-ui, sans-serif", "size": 13, "color": INK}
 def _style(figure: Any, *, title: str, height: int, foot: str) -> Any:
     figure.update_layout(
         title={"text": title, "x": 0, "xanchor": "left", "font": {"size": 16}},
-        height=height, width=760, font=FONT, showlegend=False, margin={"l": 10, "r": 20, "t": 70, "b": 85},
+        height=height, width=760, font=FONT, showlegend=False, margin={"l": 10, "r": 20, "t": 70, "b": 95},
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
     )  # fmt: skip
     figure.add_annotation(
-        text=foot, xref="paper", yref="paper", x=0, y=0, yshift=-85, xanchor="left", yanchor="bottom",
+        text=foot, xref="paper", yref="paper", x=0, y=0, yshift=-90, xanchor="left", yanchor="bottom",
         showarrow=False, font={"size": 11, "color": INK}, align="left",
     )  # fmt: skip
     return figure
+
+
+def _folded(provenance: Provenance, most: int = 105) -> str:
+    """A provenance line in pieces that fit under a figure."""
+    return "<br>".join(textwrap.wrap(provenance.line(), most))
 
 
 def draw_waterfall(records: Sequence[StageRecord]) -> Any:
@@ -52,7 +58,7 @@ def draw_waterfall(records: Sequence[StageRecord]) -> Any:
     total = sum(1e3 * (r.seconds or 0.0) for r in timed)
     figure.update_xaxes(title_text="milliseconds", range=[0, total * 1.12], gridcolor=GRID, zeroline=False)
     figure.update_yaxes(autorange="reversed", automargin=True)
-    foot = "<br>".join(provenance.line() for provenance in merged(r.provenance for r in timed))
+    foot = "<br>".join(_folded(provenance) for provenance in merged(r.provenance for r in timed))
     if any(r.status is Status.STOOD_IN for r in timed):
         foot += "<br>amber: ONNX Runtime stood in"
     return _style(figure, title="Where the time goes", height=150 + 30 * len(timed), foot=foot)
@@ -63,12 +69,16 @@ def draw_predictions(result: Comparison, *, columns: int = 8) -> Any:
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
-    labels = result.labels if result.labels is not None else result.predictions
-    rows = -(-len(labels) // columns)
-    titles = [
-        f"{answer} {'✓' if answer == label else f'✗ is {label}'}"
-        for answer, label in zip(result.predictions, labels, strict=True)
-    ]
+    count = len(result.predictions)
+    rows = -(-count // columns)
+    titles = [str(answer) for answer in result.predictions]
+    foot = f"{count} inputs without labels; above each: the answer of {result.executor}"
+    if result.labels is not None:
+        titles = [
+            f"{answer} {'✓' if answer == label else f'✗ is {label}'}"
+            for answer, label in zip(result.predictions, result.labels, strict=True)
+        ]
+        foot = f"{count} scans of the held-out test split; above each: the answer of {result.executor}"
     figure = make_subplots(
         rows=rows, cols=columns, subplot_titles=titles, horizontal_spacing=0.015, vertical_spacing=0.16
     )
@@ -77,6 +87,5 @@ def draw_predictions(result: Comparison, *, columns: int = 8) -> Any:
         figure.add_trace(heat, row=i // columns + 1, col=i % columns + 1)
     figure.update_xaxes(visible=False, constrain="domain")
     figure.update_yaxes(visible=False, autorange="reversed", scaleanchor="x", constrain="domain")
-    foot = f"{len(labels)} scans of the held-out test split; above each: the answer of {result.executor}"
-    foot += f"<br>{result.provenance.line()}"
+    foot += f"<br>{_folded(result.provenance)}"
     return _style(figure, title="What the network saw, and what it said", height=150 + 108 * rows, foot=foot)
