@@ -68,9 +68,9 @@ class _Known(dict[str, Tensor]):
 def _known_tensors(model: onnx.ModelProto) -> _Known:
     graph = model.graph
     values = [*graph.input, *graph.output, *graph.value_info]
-    described = {value.name for value in values if value.type.WhichOneof("value")}
+    described = {value.name for value in values if _tensor(value).shape is not None}
     if any(name and name not in described for node in graph.node for name in node.output):
-        values = [*_inferred(model), *values]
+        values += _inferred(model)
     known = _Known({value.name: _tensor(value) for value in values})
     known.update({weight.name: _weight(weight) for weight in graph.initializer})
     return known

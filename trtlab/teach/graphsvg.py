@@ -4,21 +4,18 @@ In: a `Picture` and the `Scene` to show of it. Out: SVG text that needs no style
 colours. All text from models is escaped here; keys and classes are our own.
 """
 
-import html
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trtlab.graph.groups import Group, Line, Scene
 from trtlab.graph.picture import Family, Kind, Node, Picture
+from trtlab.teach.graphlabel import NAME_LIMIT, short_name, shortened, text_width, xml_text
 from trtlab.teach.layout import Curve, Frame, Layout, Rectangle, lay_out
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 INK, DIM, LINE, PAPER, FRAME = "#1f2328", "#59636e", "#8c959f", "#ffffff", "#f6f8fa"
 COLOURS = ("#0072b2", "#c2571a", "#a8478c", "#00805c", "#6e7781", "#8a6d00", "#5b4fc4", "#9a3d3d", "#57606a")
 """Told apart by colour-blind readers (after Okabe and Ito, darkened); graphview.css has the same for dark paper."""
-NAME_LIMIT = 24
 _FIXED = {family.value: number for number, family in enumerate(Family)}
 _FIXED |= {"input, output": 8, "added by the compiler": 7}
 
@@ -79,11 +76,21 @@ def colour_numbers(picture: Picture) -> dict[str, int]:
     return {family: _FIXED[family] if family in _FIXED else next(others) % 8 for family in present}
 
 
+def legend(picture: Picture) -> list[list[str]]:
+    """[class, words] for every colour and every kind of outline in the picture."""
+    rows = [[f"c{number}", family] for family, number in colour_numbers(picture).items()]
+    if picture.merged:
+        rows.append(["gv-framed", "frame: one kernel"])
+    if any(node.unused for node in picture.nodes):
+        rows.append(["gv-dashed", "dashed: in no kernel"])
+    return rows
+
+
 def _document(picture: Picture, right: float, bottom: float, parts: Iterable[str]) -> str:
     width, height = round(right), round(bottom)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        f'font-family="{FONT}" role="img" aria-label="{_escape(picture.title)}: graph of '
+        f'font-family="{FONT}" role="img" aria-label="{xml_text(picture.title)}: graph of '
         f'{len(picture.operators)} {picture.word}s">'
         f'<rect class="gv-paper" width="{width}" height="{height}" fill="{PAPER}"/>'
         f'<g class="gv-world">{"".join(parts)}</g></svg>'
@@ -159,12 +166,13 @@ def _draw_box(face: _Face, at: Rectangle) -> str:
     stripe = "" if is_end else _stripe(at, face.colour)
     middle, head_y = f"{at.x + at.width / 2:g}", at.y + (17 if face.line else 18.5)
     lines = f'<text class="gv-head" x="{middle}" y="{head_y:g}" font-size="13" font-weight="700" fill="{INK}">'
-    lines += f"{_escape(face.head)}</text>"
+    lines += f"{xml_text(face.head)}</text>"
     if face.line:
         lines += f'<text class="gv-line" x="{middle}" y="{at.y + 32:g}" font-size="11" fill="{DIM}">'
-        lines += f"{_escape(face.line)}</text>"
+        lines += f"{xml_text(face.line)}</text>"
     return (
-        f'<g class="{face.css}" data-key="{face.key}" text-anchor="middle"><title>{_escape(face.title)}</title>{behind}'
+        f'<g class="{face.css}" data-key="{face.key}" text-anchor="middle">'
+        f"<title>{xml_text(face.title)}</title>{behind}"
         f'<rect class="gv-shape" x="{x}" y="{y}" width="{width}" height="{height}" rx="{round_}" {fill}{dashes}/>'
         f"{stripe}{lines}</g>"
     )
@@ -189,7 +197,7 @@ def _draw_frame(group: Group, at: Rectangle, kernels: bool) -> str:
     css = f"gv-frame gv-kernel c{number}" if kernels else f"gv-frame d{group.depth % 3}"
     stroke = f'stroke="{COLOURS[number]}" stroke-width="1.6"' if kernels else f'stroke="{LINE}" stroke-dasharray="2 3"'
     return (
-        f'<g class="{css}" data-frame="{group.key}"><title>{_escape(group.label)}: {len(group.members)} inside</title>'
+        f'<g class="{css}" data-frame="{group.key}"><title>{xml_text(group.label)}: {len(group.members)} inside</title>'
         f'<rect class="gv-shape" x="{at.x:g}" y="{at.y:g}" width="{at.width:g}" height="{at.height:g}" rx="9" '
         f'fill="{FRAME}" fill-opacity="0.6" {stroke}/></g>'
     )
@@ -200,10 +208,10 @@ def _draw_label(group: Group, at: Rectangle, kernels: bool) -> str:
     number = int(group.key[1:]) % len(COLOURS)
     css, ink = (f"gv-label gv-kernel c{number}", COLOURS[number]) if kernels else ("gv-label", DIM)
     return (
-        f'<g class="{css}" data-key="{group.key}"><title>open group {_escape(group.label)}: '
+        f'<g class="{css}" data-key="{group.key}"><title>open group {xml_text(group.label)}: '
         f"{len(group.members)} inside</title>"
         f'<text x="{at.x + 9:g}" y="{at.y + 15:g}" font-size="12" font-weight="600" fill="{ink}" stroke="{FRAME}" '
-        f'stroke-width="4" paint-order="stroke">{_escape(_frame_text(group))}</text></g>'
+        f'stroke-width="4" paint-order="stroke">{xml_text(_frame_text(group))}</text></g>'
     )
 
 
@@ -213,7 +221,7 @@ def _draw_line(line: Line, curve: Curve) -> str:
     dashes = ' stroke-dasharray="5 4"' if all(edge.note for edge in line.edges) else ""
     said = "; ".join(dict.fromkeys(_edge_text(edge.tensor, edge.note) for edge in line.edges))
     return (
-        f'<g class="gv-edge" data-from="{line.source}" data-to="{line.target}"><title>{_escape(said)}</title>'
+        f'<g class="gv-edge" data-from="{line.source}" data-to="{line.target}"><title>{xml_text(said)}</title>'
         f'<path d="M{start[0]:g},{start[1]:g}C{" ".join(pairs)}" fill="none" stroke="{LINE}" stroke-width="1.3"'
         f"{dashes}/>"
         f'<path class="gv-tip" d="{_tip(curve)}" fill="{LINE}"/></g>'
@@ -253,43 +261,7 @@ def _draw_shape(shape: tuple[float, float, str]) -> str:
     x, y, text = shape
     return (
         f'<text class="gv-size" x="{x:g}" y="{y:g}" font-size="10" fill="{DIM}" stroke="{PAPER}" stroke-width="3" '
-        f'paint-order="stroke">{_escape(text)}</text>'
-    )
-
-
-# --- text -----------------------------------------------------------------------------------------------------------
-
-
-def short_name(node: Node, around: str = "") -> str:
-    """A node's name without its operator and without the group around it: `attention/Reshape_2` -> `attention (2)`."""
-    match = re.fullmatch(rf"(.*?)[/.]?{re.escape(node.op)}(?:_(\d+))?", node.name, re.DOTALL)
-    name, number = (match[1], match[2]) if match else (node.name, None)
-    name = name.lstrip("/").removeprefix(around).strip("./")
-    return f"{name} ({number})".strip() if number else name
-
-
-def shortened(text: str, limit: int = NAME_LIMIT) -> str:
-    """One line of at most `limit` characters; the middle is left out, because names differ at their ends."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    if len(text) <= limit:
-        return text
-    return f"{text[: limit // 2 - 1]}…{text[-(limit - limit // 2) :]}"
-
-
-def text_width(text: str, size: float, *, bold: bool = False) -> float:
-    """About how wide `text` is in pixels, in a sans-serif font of `size`; slightly too wide rather than too narrow."""
-    ems = sum(_EMS.get(c, 1.0 if unicodedata.east_asian_width(c) in "WF" else 0.6) for c in text)
-    return ems * size * (1.07 if bold else 1.0)
-
-
-_EMS = dict.fromkeys("iljtf.,:;'|!()[] I/", 0.35)
-_EMS |= dict.fromkeys("ABCDEGHKNOPQRUVXY×", 0.74) | dict.fromkeys("mwMW@%…", 0.95)
-
-
-def _escape(text: str) -> str:
-    """Escaped for SVG; characters that XML forbids even when escaped become a mark."""
-    return html.escape(
-        "".join(c if c >= " " and not "\ud800" <= c <= "\udfff" and c not in "\ufffe\uffff" else " " for c in text)
+        f'paint-order="stroke">{xml_text(text)}</text>'
     )
 
 

@@ -15,7 +15,7 @@ from trtlab.graph.groups import Group, Scene, fold_to_fit, label_groups, module_
 from trtlab.graph.onnxpicture import picture_from_onnx
 from trtlab.graph.picture import Node, Picture
 from trtlab.teach.drawing import Drawing
-from trtlab.teach.graphsvg import colour_numbers, draw_graph
+from trtlab.teach.graphsvg import draw_graph, legend
 from trtlab.teach.graphtext import (
     describe_group,
     describe_node,
@@ -120,7 +120,7 @@ class GraphView(Widget):
         super().__init__(
             groupings=list(self._groups),
             grouping=group_by or next(iter(self._groups)),
-            legend=[[f"c{number}", family] for family, number in colour_numbers(self.picture).items()],
+            legend=legend(self.picture),
             title=summary(self.picture),
             foot=self.picture.foot,
             height=height,
@@ -270,18 +270,16 @@ class GraphView(Widget):
                 self._refold(self._folded ^ {key})
             case {"do": "next", "step": int(step)}:
                 self.next_hit(step)
-            case {"do": "around"}:
-                self._fold_around()
+            case {"do": "around", "key": str(key)} if any(item.key == key for item in self._items()):
+                self._fold_around(key)
             case {"do": "fold"}:
                 self.fold()
             case {"do": "unfold"}:
                 self.unfold()
 
-    def _fold_around(self) -> None:
-        """Fold the innermost open group around what is selected, and select that group."""
-        around = [
-            g for g in self.groups if g.key not in self._folded and self.chosen and self._is_inside(self.chosen, g)
-        ]
+    def _fold_around(self, key: str) -> None:
+        """Fold the innermost open group around a node or group, and select it."""
+        around = [g for g in self.groups if g.key not in self._folded and self._is_inside(key, g)]
         if around:
             inner = max(around, key=lambda group: group.depth)
             with self.hold_sync():

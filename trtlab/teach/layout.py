@@ -4,6 +4,7 @@ In: box sizes, lines, nested frames. Out: a frozen `Layout` in pixels, y pointin
 made ourselves reach Graphviz, never a name from a model.
 """
 
+import atexit
 import functools
 import json
 import math
@@ -140,6 +141,7 @@ def _curve(text: str, place: Any) -> Curve:
 def warm_up() -> None:
     """Start loading Graphviz in the background. The very first time on a machine it is compiled, a second or two."""
     _graphviz()
+    atexit.register(_graphviz.cache_clear)  # before the interpreter takes wasmtime apart
 
 
 def _render(source: str) -> bytes:

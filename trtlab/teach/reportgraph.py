@@ -29,7 +29,10 @@ def picture_from_network(report: BuildReport) -> Picture:
     if not layers:
         raise ValueError(f"the report of {report.model_name!r} lists no layers: expected one from trtlab.explain")
     constants = {tensor.name for layer in report.layers if layer.is_constant for tensor in layer.outputs}
-    return _picture(report, "network", [_layer(layer, constants) for layer in layers], "layer", len(constants))
+    nodes = [_layer(layer, constants) for layer in layers]
+    home_of = {tensor.name: node.home for node in reversed(nodes) for tensor in node.inputs}
+    at_home = [node if node.home else replace(node, home=home_of.get(node.outputs[0].name, "")) for node in nodes]
+    return _picture(report, "network", at_home, "layer", len(constants))
 
 
 def _layer(layer: NetworkLayer, constants: set[str]) -> Node:
@@ -37,7 +40,7 @@ def _layer(layer: NetworkLayer, constants: set[str]) -> Node:
         op=layer.type,
         name=layer.name,
         family=family_of(layer.type),
-        home=layer.onnx_nodes[0] if layer.onnx_nodes else layer.name,
+        home=layer.onnx_nodes[0] if layer.onnx_nodes else "",  # without: that of its first reader
         inputs=tuple(tensor_from(t) for t in layer.inputs if t.name not in constants),
         weights=tuple(tensor_from(t) for t in layer.inputs if t.name in constants),
         outputs=tuple(map(tensor_from, layer.outputs)),

@@ -1,7 +1,8 @@
 // graphview: makes the SVG that Python drew clickable. State (selection, folding, search) lives in Python; only the
 // view (zoom and position) lives here. Text from models enters as text nodes or through the XML parser, never as HTML.
 
-const ZOOM = 1.25, FAR = 4, SMALL = 0.06, LARGE = 4, READABLE = 0.62;
+const ZOOM = 1.25, FAR = 4, SMALL = 0.004, TINY = 0.45, LARGE = 4, READABLE = 0.8;
+const KEYS = [["arrows", "walk along the edges"], ["Enter", "open or fold a group"], ["f", "fold around"], ["+ − 0", "zoom"], ["/", "search"], ["Esc", "clear"]];
 
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -20,10 +21,8 @@ function describe(panel, details, toggle) {
     head ? make("h4", {}, head) : null,
     make("dl", {}, ...rows.flatMap(([label, text]) => [make("dt", {}, label), make("dd", {}, text)])),
   ]);
-  const fold = details.fold
-    ? make("button", { type: "button", class: "gv-toggle", onclick: () => toggle(details.fold) },
-        details.folded ? "Open this group" : "Fold this group")
-    : null;
+  const fold = details.fold && make("button", { type: "button", class: "gv-toggle", onclick: () => toggle(details.fold) },
+    details.folded ? "Open this group" : "Fold this group");
   panel.replaceChildren(make("h3", {}, details.title ?? ""), make("p", { class: "gv-dim" }, details.kind ?? ""),
     ...[fold, ...sections.flat()].filter(Boolean));
 }
@@ -75,21 +74,21 @@ class Drawing {
       const across = Math.abs(upright ? at.x - here.x : at.y - here.y);
       return along > 1 && (upright || across < 4 * along) ? along + (upright ? 1 : 5) * across : Infinity;
     };
-    const best = (keys) => keys.reduce((a, b) => (rank(b) < rank(a) ? b : a), key);
-    return linked.length ? linked.reduce((a, b) => (Math.abs(this.middle(b).x - here.x) < Math.abs(this.middle(a).x - here.x) ? b : a))
-      : best([...this.items.keys()].filter((other) => other !== key));
+    const aside = (other) => Math.abs(this.middle(other).x - here.x);
+    if (linked.length) return linked.reduce((a, b) => (aside(b) < aside(a) ? b : a));
+    return [...this.items.keys()].reduce((a, b) => (b !== key && rank(b) < rank(a) ? b : a), key);
   }
 }
 
 function render({ model, el }) {
   const view = { x: 0, y: 0, k: 1 };
   let drawing = null, placed = false;
-  const choose = (key) => { model.set("chosen", key); model.save_changes(); };
-  const toggle = (key) => model.send({ do: "toggle", key });
   const change = (name, value) => { model.set(name, value); model.save_changes(); };
+  const choose = (key) => change("chosen", key);
+  const toggle = (key) => model.send({ do: "toggle", key });
 
   // --- what stands on the page
-  const search = make("input", { type: "search", placeholder: "Search name, operator, kernel", "aria-label": "Search nodes",
+  const search = make("input", { type: "search", placeholder: "Search", "aria-label": "Search nodes by name, operator or kernel",
     oninput: () => change("query", search.value) });
   const count = make("span", { class: "gv-count", role: "status" });
   const group = make("select", { "aria-label": "Group by", onchange: () => change("grouping", group.value) },
@@ -101,18 +100,18 @@ function render({ model, el }) {
   const several = model.get("groupings").length > 1;
   el.replaceChildren(make("div", { class: "trt gv", "data-lm-suppress-shortcuts": "true" },
     make("div", { class: "gv-bar" }, make("b", {}, model.get("title")),
-      make("span", { class: "gv-tools" }, search, count,
+      make("span", { class: "gv-tools" }, make("span", { class: "gv-search" }, search, count),
         several ? group : null,
         several ? button("Fold all", "Fold all groups", () => model.send({ do: "fold" })) : null,
         several ? button("Open all", "Open all groups", () => model.send({ do: "unfold" })) : null,
         button("−", "Zoom out (key −)", () => zoom(1 / ZOOM)), button("+", "Zoom in (key +)", () => zoom(ZOOM)),
-        button("Fit", "Show everything (key 0)", () => fit()))),
+        button("Fit", "Fit: show everything (key 0)", () => fit()))),
     note, make("div", { class: "gv-main" }, canvas, panel),
     make("div", { class: "gv-legend" }, ...model.get("legend").map(([colour, text]) =>
       make("span", { class: `gv-chip ${colour}` }, make("i"), text))),
     make("div", { class: "gv-dim gv-foot" }, model.get("foot"), model.get("foot") ? make("br") : null,
-      "Drag to move, click a node for details. Keys: arrows walk along the edges, Enter opens or folds a group, " +
-      "f folds the group around the node, + − 0 zoom, / searches (Enter: next hit), Esc clears. The wheel zooms after a click, or with Ctrl.")));
+      "Click for details, drag to move, wheel to zoom once clicked. ",
+      ...KEYS.flatMap(([key, what]) => [make("kbd", {}, key), ` ${what}  `]))));
 
   // --- the view
   const size = () => [canvas.clientWidth, canvas.clientHeight];
@@ -137,10 +136,11 @@ function render({ model, el }) {
   const onScreen = (key) => { const at = drawing.middle(key); return [at.x * view.k + view.x, at.y * view.k + view.y]; };
   function reveal(key) {
     const [x, y] = onScreen(key), [width, height] = size();
-    if (x > 40 && x < width - 40 && y > 20 && y < height - 20) return;
+    const tiny = view.k < TINY && document.activeElement === search;
+    if (!tiny && x > 8 && x < width - 8 && y > 8 && y < height - 8) return;
     view.x += width / 2 - x;
     view.y += height / 2 - y;
-    apply();
+    zoom(tiny ? READABLE / view.k : 1);
   }
 
   // --- what Python says
@@ -183,7 +183,7 @@ function render({ model, el }) {
   }
   const tell = () => { note.textContent = model.get("notice"); note.hidden = !model.get("notice"); group.value = model.get("grouping"); };
   const listeners = { "change:svg": redraw, "change:chosen": () => select(drawing.svg.contains(document.activeElement)),
-    "change:details": () => describe(panel, model.get("details"), toggle), "change:hits": hit, "change:found": hit,
+    "change:details": () => describe(panel, model.get("details"), toggle), "change:hits": hit, "change:found": hit, "change:query": () => model.get("query") || hit(),
     "change:notice": tell, "change:grouping": tell };
   for (const [event, listener] of Object.entries(listeners)) model.on(event, listener);
 
@@ -209,6 +209,10 @@ function render({ model, el }) {
   canvas.addEventListener("pointercancel", () => { drag = null; });
   canvas.addEventListener("pointerleave", () => drawing.lightUp(model.get("chosen")));
   canvas.addEventListener("dblclick", (event) => { const key = keyOf(event.target); if (key.startsWith("g")) toggle(key); });
+  canvas.addEventListener("focusin", (event) => {
+    canvas.scrollTo(0, 0); // the view moves the drawing, never the browser
+    if (!drag && keyOf(event.target)) reveal(keyOf(event.target));
+  });
   canvas.addEventListener("wheel", (event) => {
     if (!event.ctrlKey && !canvas.contains(document.activeElement)) return; // the page scrolls until the graph is in use
     event.preventDefault();
@@ -217,15 +221,13 @@ function render({ model, el }) {
   }, { passive: false });
   canvas.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const key = model.get("chosen"), here = drawing.items.has(key) ? key : "";
-    const focused = keyOf(document.activeElement);
+    const here = drawing.items.has(model.get("chosen")) ? model.get("chosen") : "", focused = keyOf(document.activeElement);
     const actions = { "+": () => zoom(ZOOM), "=": () => zoom(ZOOM), "-": () => zoom(1 / ZOOM), 0: () => fit(), "/": () => search.focus(),
-      Escape: () => choose(""), f: () => model.send({ do: "around" }),
+      Escape: () => choose(""), f: () => here && model.send({ do: "around", key: here }),
       Enter: () => (focused === here && here.startsWith("g") ? toggle(here) : choose(focused)), " ": () => actions.Enter() };
     const act = event.key.startsWith("Arrow") ? () => choose(here ? drawing.neighbour(here, event.key) : focused) : actions[event.key];
     if (!act) return;
     event.preventDefault();
-    event.stopPropagation();
     act();
   });
   search.addEventListener("keydown", (event) => {
