@@ -173,6 +173,7 @@ def test_both_themes(graph):
     colours = set()
     for theme in ("dark", "light"):
         graph.set_theme(theme)
+        graph.page.wait_for_selector("#jupyterlab-splash", state="detached")
         graph.screenshot(f"graphview_{theme}")
         colours.add(graph.page.evaluate("() => getComputedStyle(document.querySelector('.gv-head')).fill"))
     assert len(colours) == 2
