@@ -5,12 +5,14 @@ paragraph on standard error, never a traceback; 130 after Ctrl-C.
 """
 
 import argparse
+import io
 import json
 import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import trtlab
@@ -26,9 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     from trtlab.engine.nvidia.errors import CompilerError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that this terminal cannot write is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options.command(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None after `>&-`
+            sys.stdout.flush()
     except CompilerError as error:
         return _complain(str(error))
     except BrokenPipeError:  # `trtlab explain ... | head`
@@ -43,8 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _complain(text: str) -> int:
     width = min(shutil.get_terminal_size().columns, 100)
-    print(textwrap.fill(f"trtlab: {' '.join(text.split())}", width, break_long_words=False), file=sys.stderr)
+    paragraph = textwrap.fill(f"trtlab: {_plain(' '.join(text.split()))}", width, break_long_words=False)
+    if sys.stderr is not None:
+        print(paragraph, file=sys.stderr)
     return BAD_INPUT
+
+
+def _plain(text: str) -> str:
+    """`text` with control characters spelled out: a name in a model must not steer the terminal."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,13 +94,12 @@ def _add(commands: Any, name: str, command: Callable[[argparse.Namespace], None]
 
 
 def _print_json(values: Any) -> None:
-    json.dump(values, sys.stdout, indent=2, ensure_ascii=False)
-    print()
+    print(json.dumps(values, indent=2))  # ASCII, so that it stays JSON in every encoding
 
 
 def _print_table(rows: Rows, header: Sequence[str]) -> None:
     """Columns as wide as their widest cell; the last one runs on."""
-    cells = [[str(cell) for cell in row] for row in [header, *rows]]
+    cells = [[_plain(str(cell)) for cell in row] for row in [header, *rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header) - 1)]
     for number, row in enumerate(cells):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)) + "  " + row[-1])
@@ -132,23 +143,36 @@ def _doctor(options: argparse.Namespace) -> None:
 def _explain(options: argparse.Namespace) -> None:
     from trtlab.engine.planfile import save_plan
 
+    if options.plan:
+        _check_plan_path(Path(options.plan))
     report = trtlab.explain(
         options.model,
         options.target,
         profiles=dict(options.profile),
         compiler=options.compiler,
         timeout_s=options.timeout,
-        on_progress=_ticker() if sys.stderr.isatty() else None,
+        on_progress=_ticker() if sys.stderr is not None and sys.stderr.isatty() else None,
     )
     if options.plan:
         save_plan(report, options.plan)
     if options.json:
-        print(report.without_plan().to_json(indent=2))
+        _print_json(json.loads(report.without_plan().to_json()))
         return
     _print_report(report)
     if options.log:
         print()
-        print("\n".join(f"[{line.severity}] {line.text}" for line in report.log))
+        for line in report.log:
+            print(f"[{line.severity}]", "\n".join(map(_plain, line.text.split("\n"))))
+
+
+def _check_plan_path(path: Path) -> None:
+    """Before the build, which may take minutes. PlanFileError when no file can be written there."""
+    from trtlab.engine.nvidia.errors import PlanFileError
+
+    if path.is_dir():
+        raise PlanFileError(f"--plan {path} is a folder.", hint="Expected the name of a file to write.")
+    if not path.parent.is_dir():
+        raise PlanFileError(f"--plan {path}: there is no folder {path.parent}.", hint="Make it first.")
 
 
 def _profile(text: str) -> tuple[str, tuple[tuple[int, ...], ...]]:
@@ -173,7 +197,7 @@ def _ticker() -> Callable[[Any], None]:
 def _print_report(report: Any) -> None:
     layers, constants = report.layer_counts
     streams = len({kernel.stream for kernel in report.kernels})
-    print(f"{report.model_name}: {report.onnx_nodes} ONNX nodes (+ {report.onnx_constants} constants)")
+    print(f"{_plain(report.model_name)}: {report.onnx_nodes} ONNX nodes (+ {report.onnx_constants} constants)")
     print(f"  -> {layers} network layers (+ {constants} constants)")
     print(
         f"  -> {len(report.kernels)} kernels on {streams} stream{'s' * (streams != 1)}"

@@ -30,10 +30,12 @@ class Api:
 
 @functools.cache
 def installed_api(compiler: str | None = None) -> Api:
-    """The API of the compiler here, else the recorded one. Another `compiler` than the default may be named."""
+    """The API of the compiler here, else the recorded one. CompilerMissing when one that is named cannot be used."""
     try:
         chosen = choose_compiler(compiler)
     except CompilerMissing:
+        if compiler is not None:
+            raise
         from trtlab.engine import recordings
 
         return recordings.load_api()
