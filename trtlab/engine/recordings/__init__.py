@@ -50,15 +50,19 @@ def _load(name: str) -> BuildReport:
     return BuildReport.from_json(gzip.decompress((FOLDER / f"{name}{SUFFIX}").read_bytes()).decode("utf-8"))
 
 
-def light_report(name: str) -> BuildReport:
-    """What the compiler makes of one of the onnx package's `light_*` networks: LIVE, or RECORDED without a compiler."""
+def light_path(name: str) -> Path:
+    """Where one of the onnx package's `light_*` networks lies. Each of their weights is a ConstantOfShape node."""
     import onnx
 
+    return Path(onnx.__file__).parent / f"backend/test/data/light/light_{name}.onnx"
+
+
+def light_report(name: str) -> BuildReport:
+    """What the compiler makes of one of the onnx package's `light_*` networks: LIVE, or RECORDED without a compiler."""
     from trtlab.engine.nvidia import explain
 
-    path = Path(onnx.__file__).parent / f"backend/test/data/light/light_{name}.onnx"
     try:
-        return explain(path, "SM89", compiler="tensorrt_rtx")
+        return explain(light_path(name), "SM89", compiler="tensorrt_rtx")
     except CompilerMissing as missing:
         return load(f"light-{name}-SM89", missing)
 
