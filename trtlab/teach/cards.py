@@ -137,6 +137,7 @@ def draw_stage(record: StageRecord) -> Drawing:
         f"{number}. {TITLES[record.name]} [{record.status.value}, {record.provenance.origin.value}] {record.executor}, "
         f"{seconds_text(record.seconds)}\n  in:  {record.went_in}\n  out: {record.came_out}"
         + (f"\n  why: {record.why_not}" if record.why_not else "")
+        + (f"\n  {record.provenance.line()}" if happened else "")
     )
     return Drawing(markup=card(head, body, foot=provenance_line(record.provenance) if happened else ""), text=text)
 
@@ -160,13 +161,11 @@ def draw_workflow(records: Iterable[StageRecord]) -> Drawing:
         (n, f"<b>{escape(t)}</b>", badge(s, STATUS_KIND[r.status]), escape(by), escape(time), escape(out))
         for (n, t, s, by, time, out), r in zip(rows, records, strict=True)
     ]
-    foot = "<br>".join(
-        escape(provenance.line())
-        for provenance in merged(r.provenance for r in records if r.status != Status.IMPOSSIBLE)
-    )
+    made = [part.line() for part in merged(r.provenance for r in records if r.status != Status.IMPOSSIBLE)]
+    foot = "<br>".join(map(escape, made))
     return Drawing(
         markup=f'<div class="card tall">{table(header, marked, numeric=(4,))}<div class="foot">{foot}</div></div>',
-        text=text_table(header, rows),
+        text="\n".join([text_table(header, rows), *made]),
     )
 
 
@@ -182,8 +181,9 @@ def draw_onnx(model: Any) -> Drawing:
     header = ("operator", "node", "inputs", "outputs")
     marked = [(f"<b>{escape(op)}</b>", *(f"<code>{escape(part)}</code>" for part in rest)) for op, *rest in rows]
     weights = len(model.graph.initializer)
-    head = f'<b>ONNX graph</b><span class="by">{len(rows)} nodes, {weights} initializers (weights)</span>'
-    return Drawing(markup=card(head, table(header, marked)), text=text_table(header, rows))
+    counts = f"{len(rows)} nodes, {weights} initializers (weights)"
+    head = f'<b>ONNX graph</b><span class="by">{counts}</span>'
+    return Drawing(markup=card(head, table(header, marked)), text=f"{counts}\n{text_table(header, rows)}")
 
 
 def draw_layers(report: BuildReport) -> Drawing:
@@ -201,11 +201,12 @@ def draw_layers(report: BuildReport) -> Drawing:
         if not layer.is_constant
     ]
     marked = [(f"<b>{escape(a)}</b>", f"<code>{escape(b)}</code>", escape(c), escape(d)) for a, b, c, d in rows]
-    by = f'<span class="by">{layers} layers, and {constants} constants</span>'
+    counts = f"{layers} layers, and {constants} constants"
+    by = f'<span class="by">{counts}</span>'
     head = f"<b>Network definition</b>{origin_badge(report.provenance.origin)}{by}"
     return Drawing(
         markup=card(head, table(header, marked), foot=provenance_line(report.provenance)),
-        text=text_table(header, rows),
+        text=f"{counts}\n{text_table(header, rows)}\n{report.provenance.line()}",
     )
 
 
@@ -253,14 +254,14 @@ def draw_engine(report: BuildReport) -> Drawing:
         for (n, name, kind, _, out, dtype, stream), k in zip(rows, report.kernels, strict=True)
     ]
     facts = (
-        _fact(
+        (
             "ONNX nodes → kernels",
             f"{report.onnx_nodes} → {len(report.kernels)}",
             f"{report.onnx_constants} constants counted apart",
-        )
-        + _fact("activation memory", bytes_text(report.activation_bytes), "planned once per execution context")
-        + _fact("weights", bytes_text(report.weights_bytes), "inside the plan")
-        + _fact("plan", bytes_text(report.plan_size_bytes), f"SHA-256 {report.plan_sha256[:12]}")
+        ),
+        ("activation memory", bytes_text(report.activation_bytes), "planned once per execution context"),
+        ("weights", bytes_text(report.weights_bytes), "inside the plan"),
+        ("plan", bytes_text(report.plan_size_bytes), f"SHA-256 {report.plan_sha256[:12]}"),
     )
     waits = len(report.steps) - len(report.kernels)
     note = (
@@ -271,8 +272,11 @@ def draw_engine(report: BuildReport) -> Drawing:
     )
     by = f'<span class="by push">{escape(report.compiler)} {escape(report.compiler_version)}</span>'
     head = f"<b>Engine</b>{origin_badge(report.provenance.origin)}{by}"
-    body = f'<div class="grid">{facts}</div><div style="height:10px"></div>{table(header, marked, numeric=(0,))}{note}'
-    return Drawing(markup=card(head, body, foot=provenance_line(report.provenance)), text=text_table(header, rows))
+    boxes = f'<div class="grid">{"".join(_fact(*fact) for fact in facts)}</div>'
+    body = f'{boxes}<div style="height:10px"></div>{table(header, marked, numeric=(0,))}{note}'
+    lines = [f"{label}: {value} ({remark})" for label, value, remark in facts]
+    text = "\n".join([*lines, text_table(header, rows), report.provenance.line()])
+    return Drawing(markup=card(head, body, foot=provenance_line(report.provenance)), text=text)
 
 
 def _swallowed(kernel: Kernel) -> str:
@@ -352,7 +356,9 @@ def draw_comparison(result: Comparison) -> Drawing:
         right = int((result.predictions == result.labels).sum())
         facts += _fact("labels right", f"{right} of {len(result.labels)}")
         text += f"; {right} of {len(result.labels)} labels right"
-    return Drawing(markup=f'<div class="grid">{facts}</div>', text=text)
+    made = f"answer of {result.executor}; {result.provenance.line()}"
+    markup = f'<div class="grid">{facts}</div><p class="dim">{escape(made)}</p>'
+    return Drawing(markup=markup, text=f"{text}\n{made}")
 
 
 def draw_error(error: BaseException) -> Drawing:

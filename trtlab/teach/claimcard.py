@@ -57,7 +57,7 @@ def _draw(sentence: str, evidence: Evidence, known: Claim | None) -> Drawing:
     head = f"{title}{origin_badge(evidence.provenance.origin)}"
     body = f"<p>{escape(evidence.shown)}</p>" if evidence.shown else ""
     if evidence.rows:
-        body += table(evidence.header, [tuple(map(escape, row)) for row in evidence.rows])
+        body += table([escape(word) for word in evidence.header], [tuple(map(escape, row)) for row in evidence.rows])
     foot = provenance_line(evidence.provenance)
     if known is not None:
         verdict = badge(VERDICT_WORD[known.verdict], VERDICT_KIND[known.verdict])
@@ -73,10 +73,11 @@ def _text(sentence: str, evidence: Evidence, known: Claim | None) -> str:
     lines = [f"✓ {sentence} [{evidence.provenance.origin.value}]"]
     if known is not None:
         lines.append(f"  {known.name}, {VERDICT_WORD[known.verdict]}: {known.said}")
-    lines.append(f"  {evidence.shown}")
+    if evidence.shown:
+        lines.append(f"  {evidence.shown}")
     if evidence.rows:
         lines.append(text_table(evidence.header, evidence.rows))
-    return "\n".join(lines)
+    return "\n".join([*lines, f"  {evidence.provenance.line()}"])
 
 
 def draw_claims(names: tuple[str, ...]) -> Drawing:
