@@ -5,7 +5,11 @@ runs the stages, so the notebook stays usable; static/pipeline.js only renders w
 """
 
 import contextlib
+import shutil
+import tempfile
 import threading
+import weakref
+from pathlib import Path
 from typing import Any
 
 import traitlets
@@ -55,6 +59,9 @@ class PipelineView(Widget):
         self.workflow: Workflow | None = None
         self._run_number, self._cancel = 0, threading.Event()
         self._thread: threading.Thread | None = None
+        self._lock = threading.RLock()  # a run's thread and the page's messages change the stages
+        self._folder = Path(tempfile.mkdtemp(prefix="trtlab-"))  # plans, one folder for each run
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         super().__init__(options=_options(), stages=[_waiting(name) for name in STAGES])
         self.on_msg(self._on_message)
         self.observe(self._on_choice, "choice")
@@ -72,13 +79,15 @@ class PipelineView(Widget):
         """Run all stages in the background. Does nothing while a run is under way."""
         if self.running:
             return
-        self._run_number += 1
-        self._cancel = threading.Event()
-        self.running, self.message = True, ""
-        self.stages = [_waiting(name) for name in STAGES]
-        self.workflow = self._new_workflow(self._run_number, self._cancel)
-        self._thread = threading.Thread(target=self._work, args=(self._run_number, self.workflow), daemon=True)
-        self._thread.start()
+        with self._lock:
+            self._run_number += 1
+            self._cancel = threading.Event()
+            self.workflow = self._new_workflow(self._run_number, self._cancel)
+            self.running, self.message = True, ""
+            self.stages = [_waiting(name) for name in STAGES]
+            self._show()
+            self._thread = threading.Thread(target=self._work, args=(self._run_number, self.workflow), daemon=True)
+            self._thread.start()
 
     def run(self) -> tuple[StageRecord, ...]:
         """Run all stages and wait; returns the records. The widget shows each one as it finishes."""
@@ -89,13 +98,15 @@ class PipelineView(Widget):
 
     def cancel(self) -> None:
         """Stop the run at once: the builder is told to stop, anything else is left to end unheard."""
-        if not self.running:
-            return
-        self._cancel.set()
-        self._run_number += 1  # the running thread is no longer listened to
-        self.stages = [stage | _changes_on_cancel(stage) for stage in self.stages]
-        self.message = callout("Cancelled. Finished stages keep their artefacts; run again whenever you like.")
-        self.running = False
+        with self._lock:
+            if not self.running:
+                return
+            self._cancel.set()
+            self._run_number += 1  # the running thread is no longer listened to
+            self.stages = [stage | _changes_on_cancel(stage) for stage in self.stages]
+            self.message = callout("Cancelled. Finished stages keep their artefacts; run again whenever you like.")
+            self.running = False
+            self._show()
 
     def static(self) -> Drawing:
         """The stages of the last run, or their names when there was none."""
@@ -108,12 +119,15 @@ class PipelineView(Widget):
     # --- the run ----------------------------------------------------------------------------------------------------
 
     def _new_workflow(self, number: int, cancel: threading.Event) -> Workflow:
+        folder = self._folder / str(number)
+        folder.mkdir(exist_ok=True)
         return Workflow(
             self.choice["model"],
             precision=self.choice["precision"],
             target=self.choice["target"],
             batch=BATCHES[self.choice["model"]],
             dynamic_batch=self.choice["dynamic"],
+            directory=folder,
             cancel=cancel,
             on_progress=lambda progress: self._on_progress(number, progress),
         )
@@ -122,27 +136,34 @@ class PipelineView(Widget):
         for name in STAGES:
             if number != self._run_number:
                 return
-            self._set_stage(number, name, state="running", note="")
-            if name == self.selected:
-                self._show()
             try:
-                record = getattr(workflow, name)()
+                self._begin_stage(number, name)
+                self._finish_stage(number, getattr(workflow, name)())
             except BuildCancelled:
                 return
             except Exception as error:  # noqa: BLE001 (whatever fails belongs on the screen, not in a thread's log)
                 self._fail(number, name, error)
                 return
-            self._finish_stage(number, record)
-        if number == self._run_number:
-            self.running = False
+        with self._lock:
+            if number == self._run_number:
+                self.running = False
+
+    def _begin_stage(self, number: int, name: str) -> None:
+        self._set_stage(number, name, state="running", note="")
+        if name == self.selected:
+            self._show()
 
     def _set_stage(self, number: int, name: str, **values: Any) -> None:
-        if number == self._run_number:
-            self.stages = [stage | values if stage["name"] == name else stage for stage in self.stages]
+        with self._lock:
+            if number == self._run_number:
+                self.stages = [stage | values if stage["name"] == name else stage for stage in self.stages]
 
     def _finish_stage(self, number: int, record: StageRecord) -> None:
-        if number != self._run_number:
-            return
+        with self._lock:
+            if number == self._run_number:
+                self._finish(number, record)
+
+    def _finish(self, number: int, record: StageRecord) -> None:
         follows = self.selected == record.name or self.stages[STAGES.index(self.selected)]["state"] != "waiting"
         self._set_stage(
             number,
@@ -159,13 +180,14 @@ class PipelineView(Widget):
             self._show()
 
     def _fail(self, number: int, name: str, error: Exception) -> None:
-        if number != self._run_number:
-            return
-        self._set_stage(number, name, state="failed", note=type(error).__name__, fraction=None)
-        self.message = cards.draw_error(error).markup
+        message = cards.draw_error(error).markup
         if not isinstance(error, CompilerError):
-            self.message += callout("This is a defect of trtlab; please report it.", bad=True)
-        self.selected, self.running = name, False
+            message += callout("This is a defect of trtlab; please report it.", bad=True)
+        with self._lock:
+            if number == self._run_number:
+                self._set_stage(number, name, state="failed", note=type(error).__name__, fraction=None)
+                self.message, self.running, self.selected = message, False, name
+                self._show()
 
     def _on_progress(self, number: int, progress: Progress) -> None:
         if progress.parent is None or progress.done:
@@ -208,7 +230,8 @@ class PipelineView(Widget):
     def _show(self) -> None:
         record = self.workflow.records.get(self.selected) if self.workflow else None
         state = self.stages[STAGES.index(self.selected)]["state"]
-        self.detail = draw_artefact(record).markup if record else _explain(self.selected, state)
+        drawn = record is not None and state in STATES.values()
+        self.detail = draw_artefact(record).markup if record and drawn else _explain(self.selected, state)
 
 
 def _options() -> dict[str, list[tuple[Any, str]]]:
