@@ -1,0 +1,147 @@
+"""study/quizzes/found: where the truths of quizzes come from: stages, the compiler's API, build reports, a real build.
+
+In: what to look at. Out: a `Truth` with evidence and provenance. Everything below study is opened inside functions.
+Where no compiler can be installed, recordings answer; `python -m trtlab.study.quizzes` records what has no other file.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trtlab.study.quizbase import QuizError, Truth
+
+if TYPE_CHECKING:
+    from trtlab.engine.nvidia import BuildReport
+    from trtlab.engine.provenance import Provenance
+
+RECORDED = Path(__file__).with_name("recorded.json")
+COMMAND = "python -m trtlab.study.quizzes"
+
+
+def stages_between(first: str, last: str) -> Truth:
+    """The workflow's stages from `first` to `last`, both included, in the order in which this package runs them."""
+    from trtlab.engine import provenance
+    from trtlab.engine.stages import STAGES
+
+    part = STAGES[STAGES.index(first) : STAGES.index(last) + 1]
+    evidence = f"The order in which `trtlab.engine.stages` runs them: {', '.join(part)}."
+    return Truth(value=part, evidence=evidence, provenance=provenance.live(["trtlab"]))
+
+
+def api_truth(owner: str, names: Sequence[str], *, one: bool = False) -> Truth:
+    """Those of `names` that class `owner` of the compiler here has; with `one`, the only one.
+
+    Without an owner each name is `Class.attribute`, or a class. QuizError when `one` is asked and another number found.
+    """
+    from trtlab.engine.nvidia import installed_api
+
+    api = installed_api()
+    asked = {name: f"{owner}.{name}" if owner else name for name in names}
+    found = tuple(name for name, path in asked.items() if _has(api.names, path))
+    if one and len(found) != 1:
+        raise QuizError(f"{api.compiler} {api.version} has {found or 'none'} of {tuple(names)}; expected exactly one")
+    evidence = (
+        f"Asked of {api.compiler} {api.version} itself: {owner or 'it'} has {', '.join(found) or 'none of these'}."
+    )
+    return Truth(value=found[0] if one else found, evidence=evidence, provenance=api.provenance)
+
+
+def _has(api: dict[str, tuple[str, ...]], path: str) -> bool:
+    owner, _, name = path.partition(".")
+    return name in api.get(owner, ()) if name else owner in api
+
+
+def recorded_report(name: str) -> "BuildReport":
+    """A build report of the package, such as `digits-FP16-SM89-static`; CompilerMissing lists the choices."""
+    from trtlab.engine import recordings
+
+    return recordings.load(name)
+
+
+def memory_bytes(report: "BuildReport") -> tuple[int, int]:
+    """(weights, activations) of a report. QuizError when the builder logged none."""
+    if report.weights_bytes is None or report.activation_bytes is None:
+        raise QuizError(f"the report of {report.model_name!r} has no memory figures; record it again")
+    return report.weights_bytes, report.activation_bytes
+
+
+def build_without_profile() -> Truth:
+    """What the builder says to the digits model, whose batch is dynamic, when it is given no optimisation profile."""
+    from trtlab.engine.digits import DIGITS_ONNX
+    from trtlab.engine.nvidia import ParseError, ProfileError, explain
+
+    try:
+        report = explain(DIGITS_ONNX)
+    except ProfileError as error:
+        value, evidence = "build error", error.what
+    except ParseError as error:
+        value, evidence = "parse error", error.what
+    else:
+        value, evidence = "batch 1", f"A plan of {report.plan_size_bytes:,} bytes."
+    return Truth(value=value, evidence=f"The digits model, built: “{evidence}”", provenance=_compiled())
+
+
+def two_targets() -> Truth:
+    """What is the same when the digits model is built for SM86 and for SM89.
+
+    Two builds for one target may differ in a few bytes, too; what counts is the closest pair of three builds each.
+    """
+    from trtlab.engine.digits import DIGITS_ONNX
+    from trtlab.engine.nvidia import explain
+
+    profiles = {"image": ((1, 1, 8, 8), (16, 1, 8, 8), (64, 1, 8, 8))}
+    older, newer = ([explain(DIGITS_ONNX, t, profiles=profiles) for _ in range(3)] for t in ("SM86", "SM89"))
+    apart = min(_bytes_apart(a.plan, b.plan) for a in older for b in newer)
+    kernels = older[0].kernels == newer[0].kernels
+    names = {(True, False): "kernels", (False, True): "bytes", (True, True): "both", (False, False): "neither"}
+    evidence = (
+        f"{len(older[0].kernels)} and {len(newer[0].kernels)} kernels, {'equal' if kernels else 'different'}; plans of "
+        f"{older[0].plan_size_bytes:,} and {newer[0].plan_size_bytes:,} bytes, of which {apart} differ."
+    )
+    return Truth(value=names[kernels, apart == 0], evidence=evidence, provenance=_compiled())
+
+
+def _bytes_apart(one: bytes, other: bytes) -> int:
+    return abs(len(one) - len(other)) + sum(a != b for a, b in zip(one, other, strict=False))
+
+
+def _compiled() -> "Provenance":
+    from trtlab.engine import provenance
+
+    return provenance.live(["tensorrt", "tensorrt-rtx", "onnx"])
+
+
+# --- where no compiler can be installed -----------------------------------------------------------------------------
+
+
+def built(find: Callable[[], Truth]) -> Truth:
+    """What `find` finds with the compiler here; where there is none, what it found when it was recorded."""
+    from trtlab.engine.nvidia import CompilerMissing
+
+    try:
+        return find()
+    except CompilerMissing:
+        return recorded(find.__name__)
+
+
+def recorded(name: str) -> Truth:
+    """A truth read back from the file beside this one; RECORDED, with the command that made it."""
+    from trtlab.engine.provenance import Origin, Provenance
+
+    values: dict[str, Any] = json.loads(RECORDED.read_text("utf-8"))[name]
+    made = values.pop("provenance")
+    versions = tuple((package, version) for package, version in made.pop("versions"))
+    return Truth(**values, provenance=Provenance(**made, versions=versions, origin=Origin.RECORDED, command=COMMAND))
+
+
+def record() -> None:
+    """Find what only a compiler can tell, and write it to the file that `recorded` reads."""
+    values = {find.__name__: _plain(find()) for find in (build_without_profile, two_targets)}
+    RECORDED.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _plain(truth: Truth) -> dict[str, Any]:
+    made = truth.provenance
+    provenance = {"device": made.device, "when": made.when, "versions": made.versions, "samples": made.samples}
+    return {"value": truth.value, "evidence": truth.evidence, "provenance": provenance}

@@ -1,0 +1,274 @@
+// static/quizcard.js: shows a quiz, sends replies, shows the verdicts. Grading is Python's (teach/quizcard.py).
+// In: model.get("face") (question, options) and model.get("feedback") (verdict, marks, answer). Out: messages
+// {what: "check", reply} | {what: "answer"} | {what: "again"}. Texts become text nodes; nothing is parsed as markup.
+
+const SIGNS = { right: "✓", wrong: "✗" };
+const PATIENCE_MS = 2000;
+let cards = 0;
+
+function make(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value !== false) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children);
+  return node;
+}
+
+/** Text in which `backticks` become <code>. */
+function spans(text) {
+  return text.split("`").map((part, i) => (i % 2 ? make("code", {}, part) : part));
+}
+
+const plain = (text) => text.replaceAll("`", "");
+
+/** A sign, and its word for those who do not see it. */
+function sign(verdict) {
+  if (!SIGNS[verdict]) return [];
+  return [make("span", { "aria-hidden": "true" }, SIGNS[verdict]), make("span", { class: "qz-unseen" }, verdict)];
+}
+
+/** A wrong option that nobody picked is explained without red. */
+function setMark(row, mark, picked = true) {
+  row.classList.remove("qz-right", "qz-wrong", "qz-left");
+  if (mark) row.classList.add(mark.verdict === "wrong" && !picked ? "qz-left" : `qz-${mark.verdict}`);
+  row.querySelector(".qz-sign").replaceChildren(...sign(mark?.verdict));
+  row.querySelector(".qz-why").replaceChildren(...spans(mark?.why ?? ""));
+}
+
+// --- the kinds: each has {node, read, show(reply), mark(marks, tried), digit(n), enable(on), focus} -----------------------
+
+function ticks(face, id) {
+  const several = face.kind === "several";
+  const rows = face.options.map((option, i) => {
+    const input = make("input", {
+      type: several ? "checkbox" : "radio", name: `${id}-options`, value: option.key,
+      "aria-describedby": `${id}-why-${i}`,
+    });
+    const digit = make("span", { class: "qz-digit", "aria-hidden": "true" }, String(i + 1));
+    const label = make("label", {}, input, digit, make("span", { class: "qz-text" }, ...spans(option.text)),
+      make("span", { class: "qz-sign" }));
+    return make("div", { class: "qz-row", "data-key": option.key }, label,
+      make("div", { class: "qz-why", id: `${id}-why-${i}` }));
+  });
+  const inputs = rows.map((row) => row.querySelector("input"));
+  const node = make("div", { role: several ? "group" : "radiogroup", "aria-labelledby": `${id}-question` }, ...rows);
+  if (several) node.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    inputs[(inputs.indexOf(event.target) + step + inputs.length) % inputs.length].focus();
+  });
+  const picked = () => inputs.filter((input) => input.checked).map((input) => input.value);
+  return {
+    node,
+    read: () => (several ? picked() : (picked()[0] ?? "")),
+    show: (reply) => inputs.forEach((input) => { input.checked = [].concat(reply ?? []).includes(input.value); }),
+    mark: (marks, tried) => rows.forEach((row, i) =>
+      setMark(row, marks[row.dataset.key], inputs[i].checked || tried?.includes(row.dataset.key))),
+    digit: (n) => { inputs[n - 1]?.focus(); inputs[n - 1]?.click(); },
+    enable: (on) => inputs.forEach((input) => { input.disabled = !on; }),
+    focus: () => (inputs.find((input) => input.checked) ?? inputs[0]).focus(),
+  };
+}
+
+function number(face, id) {
+  const input = make("input", {
+    type: "text", inputmode: "decimal", autocomplete: "off", spellcheck: "false", placeholder: "?",
+    "aria-labelledby": `${id}-question ${id}-unit`,
+  });
+  return {
+    node: make("div", { class: "qz-number" }, input, make("span", { id: `${id}-unit` }, face.unit)),
+    read: () => input.value,
+    show: (reply) => { if (reply === undefined) input.value = ""; else if (!input.value) input.value = reply; },
+    mark: () => {},
+    digit: () => {},
+    enable: (on) => { input.disabled = !on; },
+    focus: () => input.focus(),
+  };
+}
+
+function ordering(face, id, announce) {
+  const list = make("ol", { class: "qz-order", "aria-labelledby": `${id}-question` });
+  const rows = face.options.map((option) => make("li", { class: "qz-row", "data-key": option.key },
+    make("div", { class: "qz-step" },
+      make("span", { class: "qz-grip", "aria-hidden": "true" }, "⠿"), make("span", { class: "qz-digit" }),
+      make("span", { class: "qz-text" }, ...spans(option.text)), make("span", { class: "qz-sign" }),
+      make("button", { type: "button", "aria-label": `Move up: ${plain(option.text)}`, "data-step": "-1" }, "▲"),
+      make("button", { type: "button", "aria-label": `Move down: ${plain(option.text)}`, "data-step": "1" }, "▼")),
+    make("div", { class: "qz-why" })));
+  let enabled = true;
+  const now = () => [...list.children];
+  const keys = () => now().map((row) => row.dataset.key);
+
+  function settle(active) {
+    now().forEach((row, i) => {
+      row.querySelector(".qz-digit").textContent = String(i + 1);
+      row.setAttribute("aria-label", `${plain(row.querySelector(".qz-text").textContent)}, place ${i + 1} of ${rows.length}`);
+      row.tabIndex = row === active ? 0 : -1;
+      const [up, down] = row.querySelectorAll("button");
+      for (const button of [up, down]) button.tabIndex = row.tabIndex;
+      up.disabled = !enabled || i === 0;
+      down.disabled = !enabled || i === rows.length - 1;
+    });
+  }
+  function place(row, target, focused = row) {
+    const others = now().filter((other) => other !== row);
+    const index = Math.max(0, Math.min(target, others.length));
+    if (!enabled || now().indexOf(row) === index) return;
+    list.insertBefore(row, others[index] ?? null);
+    settle(row);
+    announce(row.getAttribute("aria-label"));
+    (focused.disabled ? row : focused).focus(); // a moved node loses the focus
+  }
+  list.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    const row = event.target.closest("li");
+    if (button) place(row, now().indexOf(row) + Number(button.dataset.step), button);
+  });
+  list.addEventListener("focusin", (event) => settle(event.target.closest("li")));
+  list.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const row = event.target.closest("li");
+    if (!step) return;
+    event.preventDefault();
+    if (event.altKey) place(row, now().indexOf(row) + step);
+    else now()[now().indexOf(row) + step]?.focus();
+  });
+  dragging(list, now, place, () => enabled);
+  const fill = (order) => {
+    list.replaceChildren(...order.map((key) => rows.find((row) => row.dataset.key === key)));
+    settle(list.firstChild);
+  };
+  fill(face.options.map((option) => option.key));
+  return {
+    node: list,
+    read: keys,
+    show: (reply) => {
+      const order = reply ?? face.options.map((option) => option.key);
+      if (order.join() !== keys().join()) fill(order);
+    },
+    mark: (marks) => rows.forEach((row) => setMark(row, marks[row.dataset.key])),
+    digit: (n) => {
+      const row = document.activeElement?.closest("li");
+      if (list.contains(row) && n <= rows.length) place(row, n - 1);
+    },
+    enable: (on) => { enabled = on; settle(list.querySelector("li[tabindex='0']") ?? list.firstChild); },
+    focus: () => list.querySelector("li[tabindex='0']").focus(),
+  };
+}
+
+/** Rows of `list` follow the pointer: a mouse anywhere on a row, a finger on its grip. */
+function dragging(list, now, place, isEnabled) {
+  let held = null;
+  const drop = () => { held?.classList.remove("qz-held"); held = null; };
+  list.addEventListener("pointerdown", (event) => {
+    const row = event.target.closest("li");
+    const grip = event.pointerType === "mouse" || event.target.closest(".qz-grip");
+    if (!row || !grip || !isEnabled() || event.button !== 0 || event.target.closest("button")) return;
+    event.preventDefault(); // no text selection
+    row.focus();
+    held = row;
+    held.classList.add("qz-held");
+    list.setPointerCapture(event.pointerId);
+  });
+  list.addEventListener("pointermove", (event) => {
+    if (!held) return;
+    const others = now().filter((row) => row !== held);
+    const above = others.filter((row) => {
+      const box = row.getBoundingClientRect();
+      return box.top + box.height / 2 < event.clientY;
+    });
+    place(held, above.length);
+  });
+  for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) list.addEventListener(end, drop);
+}
+
+// --- the answer, once it may be seen -------------------------------------------------------------------------------
+
+function answerPanel(answer) {
+  const parts = [];
+  if (answer.slips.length) parts.push(make("p", {}, make("b", {}, ...spans(answer.text))),
+    make("details", {}, make("summary", {}, "Typical slips"), make("ul", {}, ...answer.slips.map((slip) =>
+      make("li", {}, make("b", {}, slip.text), ": ", ...spans(slip.why))))));
+  const how = answer.code ? [make("details", {}, make("summary", {}, `How it was computed: ${answer.where}`),
+    make("pre", { class: "mono", tabindex: "0" }, answer.code))] : [];
+  return [...parts, make("div", { class: "qz-evidence" }, make("span", {}, ...spans(answer.evidence), " "),
+    make("span", { class: `badge ${answer.origin}` }, answer.origin), make("div", { class: "dim" }, answer.provenance)), ...how];
+}
+
+// --- the card ------------------------------------------------------------------------------------------------------
+
+function render({ model, el }) {
+  const face = model.get("face");
+  const id = `qz-${(cards += 1)}-${Math.random().toString(36).slice(2, 8)}`;
+  const heard = make("div", { class: "qz-unseen", "aria-live": "polite" });
+  const told = make("div", { class: "qz-told", role: "status", "aria-live": "polite", tabindex: "-1" });
+  const answer = make("div", { class: "qz-answer" });
+  const state = make("span", { class: "by push" });
+  const announce = (text) => { heard.textContent = text; };
+  const kind = { choice: ticks, several: ticks, number, ordering }[face.kind](face, id, announce);
+  const how = make("span", { class: "dim" }, face.how);
+  let waiting = 0;
+
+  function send(message) {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => tell("unread", "No answer from Python yet.",
+      "Another cell may be running. If the kernel was restarted, run this cell again."), PATIENCE_MS);
+    model.send(message);
+  }
+  const check = () => { if (!checkButton.hidden) send({ what: "check", reply: kind.read() }); };
+  const button = (text, action, style = "") => make("button", { type: "button", class: `qz-button ${style}`, onclick: action }, text);
+  const checkButton = button("Check", check, "qz-main");
+  const showButton = button("Show answer", () => send({ what: "answer" }));
+  const againButton = button("Start over", () => send({ what: "again" }));
+
+  /** `echoed`: a row of the card shows the explanation already, so it is only spoken here. */
+  function tell(verdict, headline, says, echoed = false) {
+    told.className = `qz-told qz-${verdict}`;
+    const lead = headline ? [make("b", {}, ...sign(verdict), " ", ...spans(headline)), " "] : [];
+    told.replaceChildren(...lead, make("span", { class: echoed && "qz-unseen" }, ...spans(says)));
+  }
+  function show(fresh) {
+    clearTimeout(waiting);
+    const { verdict, headline = "", says = "", marks = {}, tried, reply, attempts, answer: found } = model.get("feedback");
+    const hadFocus = el.contains(document.activeElement);
+    if (verdict === "unread") return tell("unread", "", says);
+    if (verdict) tell(verdict, headline, says,
+      verdict === "wrong" && Object.values(marks).some((mark) => mark.why && says.includes(mark.why)));
+    else told.replaceChildren();
+    if (reply !== undefined || !fresh) kind.show(found?.order.length ? found.order : (reply ?? undefined));
+    kind.mark(marks, tried);
+    kind.enable(!found);
+    answer.replaceChildren(...(found ? answerPanel(found) : []));
+    checkButton.hidden = Boolean(found);
+    showButton.hidden = Boolean(found) || !attempts;
+    againButton.hidden = !found;
+    how.hidden = Boolean(found);
+    state.textContent = attempts ? `${attempts} attempt${attempts > 1 ? "s" : ""}` : face.name;
+    if (hadFocus && found) told.focus({ preventScroll: true });
+    else if (hadFocus && !verdict && !fresh) kind.focus();
+  }
+
+  const card = make("div", { class: "card qz", role: "group", "aria-labelledby": `${id}-question`, "data-lm-suppress-shortcuts": "true" },
+    make("div", { class: "head" }, make("b", {}, "Quiz"), make("span", { class: "by" }, face.asks), state),
+    make("div", { class: "body" }, make("p", { class: "qz-question", id: `${id}-question` }, ...spans(face.question)),
+      kind.node, make("div", { class: "qz-actions" }, checkButton, showButton, againButton,
+        how), told, answer, heard));
+  card.addEventListener("keydown", (event) => {
+    event.stopPropagation(); // the notebook has shortcuts on plain letters and digits
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("summary, pre")) return;
+    const typing = event.target.matches("input[type=text]");
+    if (event.key === "Enter" && !event.target.closest("button")) { event.preventDefault(); check(); }
+    else if (/^[1-9]$/.test(event.key) && !typing) { event.preventDefault(); kind.digit(Number(event.key)); }
+  });
+  el.classList.add("trt");
+  el.append(card);
+  const update = () => show(false);
+  model.on("change:feedback", update);
+  show(true);
+  return () => { clearTimeout(waiting); model.off("change:feedback", update); };
+}
+
+export default { render };
