@@ -1,0 +1,358 @@
+"""cli: what a person in a terminal sees. Exit 0 fine, 2 bad input in one paragraph, 130 after Ctrl-C; no traceback.
+
+Most tests call `main` in this process; a real process starts only where pipes, signals or `-m` are the matter.
+"""
+
+import contextlib
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+
+import trtlab
+from trtlab.cli import main
+from trtlab.engine import bench
+from trtlab.engine.device import inspect_machine
+from trtlab.engine.digits import DIGITS_ONNX
+from trtlab.engine.nvidia import BuildReport
+from trtlab.engine.planfile import load_plan, manifest_path
+
+from .engine.nvidia import onnx_models as models
+from .engine.nvidia.rtx import needs_rtx
+
+LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
+COMMAND = (sys.executable, "-m", "trtlab")
+PROFILE = "image=1x1x8x8:16x1x8x8:64x1x8x8"
+EXPLAIN = ("explain", "--compiler", "tensorrt_rtx")
+unix = pytest.mark.skipif(os.name != "posix", reason="pipes, signals and terminals of Unix")
+
+
+@pytest.fixture
+def tool(capsys):
+    """`tool("doctor", "--json")` -> (exit status, standard output, standard error)."""
+
+    def call(*words):
+        try:
+            status = main([str(word) for word in words])
+        except SystemExit as leaving:  # argparse
+            status = leaving.code
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.out + printed.err
+        return status, printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A model of three nodes in a file."""
+    path = tmp_path / "small.onnx"
+    onnx.save(models.pointwise(), path)
+    return path
+
+
+def run(*words, **options):
+    """A real process."""
+    options = {"capture_output": True, "text": True, "timeout": 60, "check": False} | options
+    return subprocess.run([*COMMAND, *words], **options)
+
+
+def assert_refused(answer, *words):
+    """Exit 2, nothing on standard output, one paragraph that holds `words`."""
+    status, out, err = answer
+    assert (status, out) == (2, "")
+    assert err.startswith("trtlab: ")
+    assert err.endswith(".\n")
+    assert "\n\n" not in err
+    assert all(len(line) <= 100 or " " not in line for line in err.splitlines())
+    paragraph = " ".join(err.split())
+    for word in words:
+        assert word in paragraph
+
+
+# --- doctor ----------------------------------------------------------------------------------------------------------
+
+
+def test_doctor_says_what_this_machine_can_do(tool):
+    status, out, err = tool("doctor")
+    machine = inspect_machine()
+    assert (status, err) == (0, "")
+    assert f"{machine.cores} cores" in out
+    for library in machine.libraries:
+        assert re.search(rf"^{library.name} +\S+ +{'yes' if library.usable else 'no'}\b", out, re.MULTILINE)
+    assert re.search(rf"^build: +{'yes' if machine.can_build else 'no'}", out, re.MULTILINE)
+    assert re.search(rf"^execute: {'yes' if machine.can_execute else 'no .+ONNX Runtime stands in'}", out, re.MULTILINE)
+
+
+def test_doctor_json_carries_facts_and_conclusions(tool):
+    status, out, err = tool("doctor", "--json")
+    machine, values = inspect_machine(), json.loads(out)
+    assert (status, err) == (0, "")
+    assert values["can_build"] is machine.can_build
+    assert values["can_execute"] is machine.can_execute
+    assert values["compiler"] == machine.compiler
+    assert tuple(values["targets"]) == machine.targets
+    assert values["why_not_execute"] == machine.why_not_execute
+    assert [library["name"] for library in values["libraries"]] == [library.name for library in machine.libraries]
+    assert {"driver", "memory_bytes", "cores", "isa"} <= set(values)
+
+
+# --- explain ---------------------------------------------------------------------------------------------------------
+
+
+@needs_rtx
+@pytest.mark.parametrize(
+    ("name", "nodes", "constants"), [("bvlc_alexnet", 40, 17), ("vgg19", 82, 39), ("squeezenet", 105, 52)]
+)
+def test_explain_lists_the_kernels_of_a_real_network(tool, name, nodes, constants):
+    status, out, err = tool(*EXPLAIN, LIGHT / f"light_{name}.onnx")
+    assert (status, err) == (0, "")
+    assert out.startswith(f"light_{name}: {nodes} ONNX nodes (+ {constants} constants)\n  -> ")
+    kernels = int(re.search(r"-> (\d+) kernels on \d+ streams? for SM89", out)[1])
+    assert 0 < kernels < nodes
+    rows = re.findall(r"^(\d+) +\S+ +(?:Float|Int32)", out, re.MULTILINE)
+    assert rows == [str(number) for number in range(kernels)]
+    assert re.search(r"plan [\d,]+ B, activations [\d,]+ B, weights [\d,]+ B", out)
+    assert re.search(r"check \d+\.\d+ s, parse .+, configure .+, build ", out)
+    assert out.splitlines()[-1].startswith("LIVE on ")
+
+
+@needs_rtx
+def test_explain_json_is_a_build_report(tool, small):
+    status, out, err = tool(*EXPLAIN, small, "--json", "--target", "sm_120")
+    assert (status, err) == (0, "")
+    report = BuildReport.from_json(out)
+    assert (report.model_name, report.targets) == ("small", ("SM120",))
+    assert [kernel.onnx_nodes for kernel in report.kernels] == [("mul", "add", "relu")]
+    assert (report.plan, len(report.plan_sha256)) == (b"", 64)
+    assert report.plan_size_bytes > 1000
+
+
+@needs_rtx
+def test_profile_opens_a_dynamic_model(tool):
+    assert_refused(tool(*EXPLAIN, DIGITS_ONNX), "no optimization profile", "Pass profiles={'image'")
+    status, out, _ = tool(*EXPLAIN, DIGITS_ONNX, "--profile", PROFILE, "--json")
+    (profile,) = BuildReport.from_json(out).profiles
+    assert status == 0
+    assert profile.shapes == (("image", (1, 1, 8, 8), (16, 1, 8, 8), (64, 1, 8, 8)),)
+
+
+@pytest.mark.parametrize(
+    "text", ["image", "image=1x1:2x2", "image=1x1:2x2:3xN", "image=1x1:2x2:3x3:4x4", "=", "image=::"]
+)
+def test_a_malformed_profile_shows_what_is_expected(tool, text):
+    status, out, err = tool("explain", "model.onnx", "--profile", text)
+    assert (status, out) == (2, "")
+    assert f"{text!r} is not NAME=MIN:OPT:MAX, such as image=1x3x8x8:8x3x8x8:32x3x8x8" in err
+
+
+@needs_rtx
+def test_a_profile_for_an_input_that_does_not_exist(tool, small):
+    assert_refused(tool(*EXPLAIN, small, "--profile", "ghost=1:2:3"), "'ghost', which is no input", "a, b, c")
+
+
+@needs_rtx
+def test_plan_saves_the_plan_and_its_manifest(tool, small, tmp_path):
+    path = tmp_path / "small.plan"
+    status, out, _ = tool(*EXPLAIN, small, "--plan", path, "--json")
+    plan, manifest = load_plan(path)
+    report = BuildReport.from_json(out)
+    assert status == 0
+    assert (manifest.model_name, manifest.targets, manifest.sha256) == ("small", ("SM89",), report.plan_sha256)
+    assert len(plan) == report.plan_size_bytes
+    assert sorted(tmp_path.iterdir()) == sorted([small, path, manifest_path(path)])
+
+
+@pytest.mark.parametrize(("where", "words"), [("missing/x.plan", "there is no folder"), (".", "is a folder")])
+def test_a_plan_that_cannot_be_written_is_refused_before_the_build(tool, small, tmp_path, monkeypatch, where, words):
+    monkeypatch.setattr("trtlab.engine.nvidia.explain", lambda *_a, **_k: pytest.fail("it was built"))
+    assert_refused(tool(*EXPLAIN, small, "--plan", tmp_path / where), "--plan", words)
+
+
+@needs_rtx
+def test_log_prints_what_the_builder_said(tool, small):
+    _, without, _ = tool(*EXPLAIN, small)
+    status, out, _ = tool(*EXPLAIN, small, "--log")
+    assert status == 0
+    assert "[VERBOSE]" not in without
+    log = re.findall(r"^\[(\w+)\] .+", out, re.MULTILINE)
+    assert len(log) > 50
+    assert {"VERBOSE", "INFO"} <= set(log)
+
+
+@needs_rtx
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"Dear reader, this is no model.\n", "is not valid ONNX"),
+        ((LIGHT / "light_vgg19.onnx").read_bytes()[:3000], "is not valid ONNX"),
+        (b"", "is empty: 0 bytes. Expected the bytes of an .onnx file."),
+    ],
+    ids=["text", "truncated", "empty"],
+)
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["table", "json"])
+def test_a_broken_file_is_answered_in_one_paragraph(tool, tmp_path, content, words, form):
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(content)
+    assert_refused(tool(*EXPLAIN, path, *form), "broken.onnx", words)
+
+
+def test_a_path_that_is_no_file(tool, tmp_path):
+    assert_refused(tool(*EXPLAIN, tmp_path / "no.onnx"), "no.onnx does not exist. Expected the path of an .onnx file.")
+    assert_refused(tool(*EXPLAIN, tmp_path), f"{tmp_path.name} is a folder. Expected the path of an .onnx file.")
+
+
+@needs_rtx
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("SM90", "cannot build for 'SM90'. Expected one of SM75, "),
+        ("SM89,SM90", "'SM90'"),
+        ("H100", "'H100' is no target"),
+    ],
+)
+def test_a_target_that_this_compiler_lacks(tool, small, target, words):
+    assert_refused(tool(*EXPLAIN, small, "--target", target), words, "Expected ")
+
+
+def test_words_that_are_not_understood(tool):
+    for words in ((), ("explain",), ("compile",), ("explain", "x.onnx", "--compiler", "gcc"), ("bench", "nothing")):
+        status, out, err = tool(*words)
+        assert (status, out) == (2, "")
+        assert err.startswith("usage: trtlab")
+
+
+def test_version(tool):
+    assert tool("--version") == (0, f"trtlab {trtlab.__version__}\n", "")
+
+
+# --- names that mean harm --------------------------------------------------------------------------------------------
+
+
+@needs_rtx
+def test_a_name_in_a_model_cannot_steer_the_terminal(tool, tmp_path):
+    model = models.pointwise()
+    for node in model.graph.node:
+        node.name = f"\x1b[2J{node.name}\rfine"
+    path = tmp_path / "hostile.onnx"
+    onnx.save(model, path)
+    status, out, _ = tool(*EXPLAIN, path, "--log")
+    assert status == 0
+    assert r"\x1b[2Jmul" in out
+    assert "\x1b" not in out
+    assert "\r" not in out
+
+
+def test_nor_can_the_name_of_a_file(tool):
+    assert_refused(tool("explain", "\x1b[31mred.onnx"), r"\x1b[31mred.onnx does not exist")
+
+
+@needs_rtx
+def test_a_terminal_that_cannot_write_a_name_gets_it_spelled_out(monkeypatch, tmp_path):
+    model = models.pointwise()
+    model.graph.node[0].name = "乘法é"
+    path = tmp_path / "names.onnx"
+    onnx.save(model, path)
+    for form in ((), ("--json",)):
+        written = io.BytesIO()
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
+        assert main([*EXPLAIN, str(path), *form]) == 0
+        text = written.getvalue().decode("ascii")
+        if form:
+            assert "乘法é" in BuildReport.from_json(text).kernels[0].onnx_nodes
+        else:
+            assert r"\u4e58\u6cd5\xe9 + add + relu" in text
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+
+def test_python_m_trtlab():
+    done = run("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"trtlab {trtlab.__version__}\n", "")
+
+
+@unix
+def test_the_script_is_installed():
+    script = Path(sys.executable).with_name("trtlab")
+    done = subprocess.run([script, "explain", "missing.onnx"], capture_output=True, text=True, check=False, timeout=60)
+    assert_refused((done.returncode, done.stdout, done.stderr), "missing.onnx does not exist")
+
+
+@unix
+@needs_rtx
+def test_a_reader_that_leaves_early_is_no_error():
+    """`trtlab explain ... --log | head -1`: the log is larger than any pipe."""
+    command = [*COMMAND, *EXPLAIN, str(LIGHT / "light_squeezenet.onnx"), "--log"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline().startswith("light_squeezenet: ")
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(60) == 0
+
+
+@unix
+def test_without_a_standard_output_nothing_breaks():
+    done = run("doctor", stdout=None, capture_output=False, stderr=subprocess.PIPE, preexec_fn=lambda: os.close(1))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@unix
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_said():
+    with Path("/dev/full").open("w") as full:
+        done = run("doctor", stdout=full, capture_output=False, stderr=subprocess.PIPE)
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@unix
+@needs_rtx
+def test_ctrl_c_ends_a_build_at_once_and_quietly():
+    """Progress is shown when standard error is a terminal; the interrupt comes in the middle of the build."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    model = str(LIGHT / "light_densenet121.onnx")
+    with subprocess.Popen([*COMMAND, *EXPLAIN, model], stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
+        os.close(theirs)
+        seen = b""
+        while b"Optimizing graph" not in seen:
+            seen += os.read(ours, 1000)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == ""
+        assert process.wait(20) == 130
+        with contextlib.suppress(OSError):  # the terminal's other end is closed: end of file, as Linux says it
+            while part := os.read(ours, 1000):
+                seen += part
+    os.close(ours)
+    assert b"Traceback" not in seen
+
+
+# --- bench -----------------------------------------------------------------------------------------------------------
+
+
+def test_bench_prints_ratios_with_peer_target_and_provenance(tool, monkeypatch):
+    monkeypatch.setitem(bench.BENCHES, "import", lambda: bench._bench_import(rounds=1))
+    status, out, _ = tool("bench", "import")
+    assert status == 0
+    assert re.search(r"import +import trtlab +\S+ ms +<= 150 ms +(met|MISSED) +bare Python, subtracted", out)
+    assert out.splitlines()[-1].startswith("LIVE on ")
+
+
+def test_bench_json(tool, monkeypatch):
+    monkeypatch.setitem(bench.BENCHES, "import", lambda: bench._bench_import(rounds=1))
+    status, out, _ = tool("bench", "import", "--json")
+    (ratio,) = json.loads(out)
+    assert status == 0
+    assert (ratio["name"], ratio["bound"], ratio["unit"]) == ("import", 150.0, "ms")
+    assert ratio["provenance"]["origin"] == "LIVE"
+    assert ratio["met"] is (ratio["value"] <= 150.0)
