@@ -13,7 +13,7 @@ from trtlab.study.calls import CALLS, Call
 from trtlab.teach.cards import draw_engine, draw_error
 from trtlab.teach.drawing import Drawing, badge, escape, provenance_line, table, text_table
 
-SHOWN_TAGS = ("8.4.1", "v8.6.1", "v10.0.0", "v10.12.0", "v11.1")
+SHOWN_TAGS = ("v8.6.1", "v10.0.0", "v10.12.0", "v11.1")
 _KIND = {Declared.YES: "done", Declared.DEPRECATED: "stood", Declared.NO: "not"}
 
 

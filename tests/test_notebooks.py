@@ -1,0 +1,63 @@
+"""The notebooks as files: what every lesson has, and that all items of the sheet are answered. CI executes them too."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from trtlab.study.curriculum import LESSONS, lessons_in
+from trtlab.study.questions import load_questions
+from trtlab.study.quizzes import names as quiz_names
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+BOOKS = sorted(FOLDER.glob("*.ipynb"))
+LONGEST_CELL = 15
+
+
+def cells(book, kind):
+    return [
+        "".join(cell["source"]) for cell in json.loads(book.read_text("utf-8"))["cells"] if cell["cell_type"] == kind
+    ]
+
+
+def test_every_lesson_of_the_map_is_there_and_every_notebook_is_on_the_map():
+    assert (
+        [lesson.file for lesson in lessons_in(FOLDER)] == [lesson.file for lesson in LESSONS] == [b.stem for b in BOOKS]
+    )
+
+
+@pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
+def test_anatomy(book):
+    code, prose = cells(book, "code"), "\n".join(cells(book, "markdown"))
+    assert all(cell.count("\n") < LONGEST_CELL for cell in code)
+    assert not any(re.search(r"\bgo\.Figure|\bpx\.|plotly", cell) for cell in code)
+    assert all(
+        word in prose
+        for word in ("**Ask.**", "Break it", "Takeaway", "Check yourself", "Afterwards you can", "minutes")
+    )
+    assert not any(re.match(r"(import|from) ", line) for cell in code[1:] for line in cell.splitlines())
+
+
+@pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
+def test_saved_outputs_are_those_of_one_clean_run(book):
+    notebook = json.loads(book.read_text("utf-8"))
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert not any(
+        output["output_type"] in ("error", "stream") and output.get("name") != "stdout" for output in outputs
+    )
+    assert "widgets" not in notebook["metadata"]
+    assert book.stat().st_size < 500_000
+
+
+def test_the_workflow_lesson_proves_every_claim_of_the_third_question():
+    source = "\n".join(cells(FOLDER / "08_workflow.ipynb", "code"))
+    assert {f"C{number}" for number in range(70, 92)} <= set(re.findall(r"\"(C\d\d)\"", source))
+
+
+def test_the_workflow_lesson_uses_all_its_questions_and_quizzes():
+    source = "\n".join(cells(FOLDER / "08_workflow.ipynb", "code"))
+    assert {question.id for question in load_questions()} <= set(re.findall(r"say\(\"(.*?)\"\)", source))
+    assert set(quiz_names()) <= set(re.findall(r"quiz\(\"(.*?)\"\)", source))
