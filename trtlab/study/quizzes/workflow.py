@@ -162,7 +162,7 @@ def flags_that_exist() -> Truth:
 def builder_flags(name: str, truth: Truth) -> Several:
     typed = "FP16" not in truth.value
     gone = "Tempting: for years this was how precision was chosen. Since 11.0 networks are strongly typed: {}."
-    here = "This compiler still has it, deprecated: TensorRT 11 dropped it for strongly typed networks."
+    here = "This compiler is older than 11, which dropped the flag for strongly typed networks."
     return Several(
         name=name,
         truth=truth,

@@ -187,9 +187,9 @@ function dragging(list, now, place, isEnabled) {
 
 // --- the answer, once it may be seen -------------------------------------------------------------------------------
 
-function answerPanel(answer) {
+function answerPanel(answer, given) {
   const parts = [];
-  if (answer.slips.length) parts.push(make("p", {}, make("b", {}, ...spans(answer.text))),
+  if (answer.slips.length) parts.push(...(given ? [] : [make("p", {}, make("b", {}, ...spans(answer.text)))]),
     make("details", {}, make("summary", {}, "Typical slips"), make("ul", {}, ...answer.slips.map((slip) =>
       make("li", {}, make("b", {}, slip.text), ": ", ...spans(slip.why))))));
   const how = answer.code ? [make("details", {}, make("summary", {}, `How it was computed: ${answer.where}`),
@@ -212,11 +212,12 @@ function render({ model, el }) {
   const how = make("span", { class: "dim" }, face.how);
   let waiting = 0;
 
+  const unanswered = () => tell("unread", "No answer from Python yet.",
+    "Another cell may be running. If the kernel was restarted, run this cell again.");
   function send(message) {
     clearTimeout(waiting);
-    waiting = setTimeout(() => tell("unread", "No answer from Python yet.",
-      "Another cell may be running. If the kernel was restarted, run this cell again."), PATIENCE_MS);
-    model.send(message);
+    waiting = setTimeout(unanswered, PATIENCE_MS);
+    try { model.send(message); } catch { unanswered(); } // no kernel to send to
   }
   const check = () => { if (!checkButton.hidden) send({ what: "check", reply: kind.read() }); };
   const button = (text, action, style = "") => make("button", { type: "button", class: `qz-button ${style}`, onclick: action }, text);
@@ -241,7 +242,7 @@ function render({ model, el }) {
     if (reply !== undefined || !fresh) kind.show(found?.order.length ? found.order : (reply ?? undefined));
     kind.mark(marks, tried);
     kind.enable(!found);
-    answer.replaceChildren(...(found ? answerPanel(found) : []));
+    answer.replaceChildren(...(found ? answerPanel(found, verdict === "right") : []));
     checkButton.hidden = Boolean(found);
     showButton.hidden = Boolean(found) || !attempts;
     againButton.hidden = !found;
