@@ -173,7 +173,7 @@ def _precision_flags() -> Evidence:
     ended = history.state("kFP16", "v10.16").value == "deprecated" and history.state("kFP16", "v11.0").value == "absent"
     installed = (api.compiler == "tensorrt" and api.version.startswith("10.")) or len(gone) == 4
     return Evidence(
-        holds=ended and installed and flags == ("TF32",),
+        holds=ended and installed and api.has("BuilderFlag", "TF32") and flags == ("TF32",),
         shown=f"Not among the flags of {api.compiler} {api.version}: {', '.join(gone) or 'none missing'}. On by default: {', '.join(flags)}.",
         provenance=api.provenance,
     )
