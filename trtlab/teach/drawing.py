@@ -111,6 +111,7 @@ def seconds_text(seconds: float | None) -> str:
     if seconds is None:
         return "–"
     for unit, scale in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
-        if seconds * scale >= 1 or unit == "µs":
-            return f"{seconds * scale:.3g} {unit}"
+        value = seconds * scale
+        if value >= 1 or unit == "µs":
+            return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
     raise AssertionError(seconds)
