@@ -41,9 +41,7 @@ class Stubborn(nn.Module):
 
 def test_import_is_light():
     heavy = "{'torch', 'onnx', 'onnxruntime', 'sklearn'}"
-    code = (
-        f"import sys, trtlab.engine.models, trtlab.engine.digits; print(sorted({heavy} & set(sys.modules)))"
-    )
+    code = f"import sys, trtlab.engine.models, trtlab.engine.digits; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -67,9 +65,7 @@ def test_unknown_name_lists_the_known_ones():
 
 def test_resnet18_is_the_usual_one():
     module = MODELS["resnet18"].make()
-    assert (
-        sum(parameter.numel() for parameter in module.parameters()) == 11_689_512
-    )  # torchvision's own figure
+    assert sum(parameter.numel() for parameter in module.parameters()) == 11_689_512  # torchvision's own figure
     assert {"conv1.weight", "layer2.0.downsample.0.weight", "layer4.1.bn2.running_var", "fc.bias"} <= set(
         module.state_dict()
     )

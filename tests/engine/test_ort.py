@@ -140,9 +140,7 @@ def test_wrong_feeds_are_refused_and_the_session_goes_on(session, images, feeds,
 def test_arrays_need_not_be_contiguous_or_writable(session, images):
     turned = np.ascontiguousarray(images.transpose(0, 1, 3, 2)).transpose(0, 1, 3, 2)
     turned.flags.writeable = False
-    np.testing.assert_array_equal(
-        session.run({"image": turned})["logits"], session.run({"image": images})["logits"]
-    )
+    np.testing.assert_array_equal(session.run({"image": turned})["logits"], session.run({"image": images})["logits"])
 
 
 def test_failure_while_running_is_typed_and_the_session_goes_on(capfd):
@@ -165,9 +163,7 @@ def test_strings_are_accepted_where_the_model_takes_them():
     check_feeds((spec,), {"words": np.array(["a", "b"])})
 
 
-@pytest.mark.parametrize(
-    "broken", [b"", b"hello", b"\x08" * 100, DIGITS_ONNX.read_bytes()[:5000], tiny_model("Bogus")]
-)
+@pytest.mark.parametrize("broken", [b"", b"hello", b"\x08" * 100, DIGITS_ONNX.read_bytes()[:5000], tiny_model("Bogus")])
 def test_broken_models_are_refused(broken, capfd):
     with pytest.raises(OrtModelError, match="cannot load this model"):
         OrtSession(broken)

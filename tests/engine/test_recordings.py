@@ -22,7 +22,16 @@ def test_every_model_is_recorded_in_both_precisions_and_shapes():
                 assert recordings.key(model, precision, "SM89", dynamic_batch=dynamic) in NAMES
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("light-")])
+def test_a_light_network_is_recorded_whole(name):
+    report = recordings.load(name)
+    assert report.provenance.origin is Origin.RECORDED
+    assert f"{report.model_name}-SM89" == name
+    assert 0 < len(report.kernels) < recordings.light_nodes(report.model_name.removeprefix("light-"))
+    assert report.unread_lines == ()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("light-")])
 def test_a_recording_is_complete_and_says_what_it_is(name):
     report = recordings.load(name)
     model, precision, target, shapes = name.rsplit("-", 3)

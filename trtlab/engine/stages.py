@@ -5,13 +5,11 @@ came out, seconds, the artefact, a log excerpt, LIVE or RECORDED, and where a st
 answer is checked against torch, which shares nothing with the compiler.
 """
 
-import enum
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,86 +27,18 @@ from trtlab.engine.nvidia import (
 from trtlab.engine.nvidia.execute import Execution, execute
 from trtlab.engine.nvidia.explain import ProfileShapes
 from trtlab.engine.nvidia.worker import CancelFlag
-from trtlab.engine.provenance import Provenance
+from trtlab.engine.stagerecord import (
+    STAGES,
+    TOLERANCES,
+    Comparison,
+    Precision,
+    StageOrderError,
+    StageRecord,
+    Status,
+)
 from trtlab.graph.onnxfile import count_nodes, sha256_of
 
-STAGES = (
-    "export",
-    "check",
-    "parse",
-    "configure",
-    "build",
-    "serialise",
-    "deserialise",
-    "context",
-    "host_to_device",
-    "enqueue",
-    "device_to_host",
-    "compare",
-)
-Precision = Literal["FP32", "FP16"]
-TOLERANCES: dict[str, float] = {"FP32": 1e-4, "FP16": 2e-2}
-"""Largest accepted error of an output, relative to the largest reference output. FP16 keeps about three digits."""
-
-Images = npt.NDArray[np.float32]
-
-
-class Status(enum.Enum):
-    """DONE by the library that the stage names; STOOD_IN by ONNX Runtime; IMPOSSIBLE on this machine."""
-
-    DONE = "done"
-    STOOD_IN = "stood in"
-    IMPOSSIBLE = "not possible here"
-
-
-class StageOrderError(RuntimeError):
-    """A stage was asked for before one that it needs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageRecord:
-    """What one stage did. `executor` is the library that did it; `why_not` says what could not be done here and why."""
-
-    name: str
-    status: Status
-    executor: str
-    went_in: str
-    came_out: str
-    seconds: float | None
-    provenance: Provenance
-    why_not: str | None = None
-    log: tuple[str, ...] = ()
-    artefact: Any = field(default=None, repr=False, compare=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """An answer against the reference. Arrays are [batch, classes]; `labels` is None where the input has no label."""
-
-    outputs: npt.NDArray[Any]
-    reference: npt.NDArray[Any]
-    labels: npt.NDArray[Any] | None
-    inputs: npt.NDArray[Any]
-    tolerance: float
-    executor: str
-    provenance: Provenance
-
-    @property
-    def relative_error(self) -> float:
-        """max |output - reference| / max |reference|; infinite when an output is not finite."""
-        if not np.all(np.isfinite(self.outputs)):
-            return float("inf")
-        difference = np.abs(self.outputs.astype(np.float64) - self.reference.astype(np.float64))
-        return float(difference.max() / np.abs(self.reference).max())
-
-    @property
-    def agrees(self) -> bool:
-        return self.relative_error <= self.tolerance
-
-    @property
-    def predictions(self) -> npt.NDArray[np.int64]:
-        """The class with the largest output for each sample of the batch."""
-        return self.outputs.reshape(len(self.outputs), -1).argmax(axis=1)
+__all__ = ["STAGES", "TOLERANCES", "StageOrderError", "StageRecord", "Status", "Workflow"]
 
 
 class Workflow:
@@ -303,7 +233,7 @@ class Workflow:
     # --- runtime phase ----------------------------------------------------------------------------------------------
 
     def deserialise(self) -> StageRecord:
-        """From file to engine. Checked against its manifest first. Where no plan can run, ONNX Runtime opens the twin."""
+        """From file to engine, its manifest checked first. Where no plan can run, ONNX Runtime opens the twin."""
         self._execution = self._try_to_execute()
         if isinstance(self._execution, Execution):
             return self._executed("deserialise", "plan file", "engine")

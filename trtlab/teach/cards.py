@@ -11,7 +11,7 @@ from trtlab.engine.device import Machine
 from trtlab.engine.nvidia.report import BuildReport, Kernel, TensorInfo
 from trtlab.engine.planfile import Manifest, load_plan
 from trtlab.engine.provenance import Origin, merged
-from trtlab.engine.stages import STAGES, Comparison, StageRecord, Status
+from trtlab.engine.stagerecord import STAGES, Comparison, StageRecord, Status
 from trtlab.teach.drawing import (
     Drawing,
     badge,

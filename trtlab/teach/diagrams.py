@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from trtlab.engine.stages import STAGES
+from trtlab.engine.stagerecord import STAGES
 from trtlab.teach.cards import TITLES
 from trtlab.teach.drawing import Drawing, escape
 

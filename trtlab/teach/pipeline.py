@@ -16,7 +16,8 @@ import traitlets
 
 from trtlab.engine import nvidia
 from trtlab.engine.nvidia import BuildCancelled, CompilerError, CompilerMissing, Progress
-from trtlab.engine.stages import STAGES, Precision, StageRecord, Status, Workflow
+from trtlab.engine.stagerecord import STAGES, Precision, StageRecord, Status
+from trtlab.engine.stages import Workflow
 from trtlab.engine.trtexec import MAJORS, trtexec_command
 from trtlab.teach import cards
 from trtlab.teach.drawing import Drawing, callout, escape, seconds_text

@@ -9,7 +9,15 @@ import types
 
 import pytest
 
-from trtlab.engine.nvidia import BuildCancelled, BuildError, ModelError, ParseError, UnsupportedTarget, compiler
+from trtlab.engine.nvidia import (
+    BuildCancelled,
+    BuildError,
+    ModelError,
+    ParseError,
+    UnsupportedTarget,
+    compiler,
+    describe,
+)
 from trtlab.engine.nvidia.report import Profile
 
 STATIC = (1, 8)
@@ -216,7 +224,7 @@ def test_options_reach_the_configuration():
     assert config.max_aux_streams == 2
     assert config.profiling_verbosity is trt.ProfilingVerbosity.DETAILED
     assert config.progress_monitor == "monitor"
-    assert compiler.flag_names(trt, config) == ("FP16",)
+    assert describe.flag_names(trt, config) == ("FP16",)
     assert config.profiles[0].shapes == {"x": (STATIC, STATIC, STATIC)}
 
 
@@ -302,5 +310,5 @@ def test_tensorrt_tells_its_kernels_through_the_inspector():
             return '{"Layers": [{"Name": "relu", "Metadata": "[ONNX Layer: relu]"}]}'
 
     trt.Runtime = lambda _logger: types.SimpleNamespace(deserialize_cuda_engine={b"plan": Engine()}.get)
-    assert [step.onnx_nodes for step in compiler.inspect_plan(trt, None, b"plan")] == [("relu",)]
-    assert compiler.inspect_plan(trt, None, b"of another GPU") == ()
+    assert [step.onnx_nodes for step in describe.inspect_plan(trt, None, b"plan")] == [("relu",)]
+    assert describe.inspect_plan(trt, None, b"of another GPU") == ()

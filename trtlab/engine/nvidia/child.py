@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
 
-from trtlab.engine.nvidia import compiler, wire
+from trtlab.engine.nvidia import compiler, describe, wire
 from trtlab.engine.nvidia.errors import BuildError, CompilerError, ModelError
 from trtlab.engine.nvidia.log import memory_from_log, steps_from_log
 
@@ -134,7 +134,7 @@ def _build(job: Job) -> tuple[dict[str, Any], bytes | memoryview]:
     lines = tuple(job.session.lines)
     steps, unread = steps_from_log(lines)
     if plan is not None and not steps and not compiler.has_targets(job.trt):
-        steps = compiler.inspect_plan(job.trt, job.logger, plan)
+        steps = describe.inspect_plan(job.trt, job.logger, plan)
     if plan is not None and not steps and not unread:
         unread = (NO_LIST,)
     facts |= {
@@ -155,7 +155,7 @@ def _execute(job: Job) -> tuple[dict[str, Any], bytes]:
 
 
 def _api(job: Job) -> tuple[dict[str, Any], bytes]:
-    return compiler.public_names(job.trt), b""
+    return describe.public_names(job.trt), b""
 
 
 def _read(path: str) -> bytes:

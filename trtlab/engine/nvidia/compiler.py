@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from trtlab.engine.nvidia import log as logs
+from trtlab.engine.nvidia.describe import describe_network, flag_names, text_of
 from trtlab.engine.nvidia.errors import (
     BuildCancelled,
     BuildError,
@@ -23,8 +24,7 @@ from trtlab.engine.nvidia.errors import (
     UnsupportedTarget,
     hint_for,
 )
-from trtlab.engine.nvidia.inspector import steps_from_inspector
-from trtlab.engine.nvidia.report import Kernel, LogLine, NetworkLayer, Phase, Profile, TensorInfo
+from trtlab.engine.nvidia.report import LogLine, Phase, Profile
 
 PORTABLE = "portable"
 
@@ -166,11 +166,11 @@ def _parse_error(parser: Any, lines: list[LogLine]) -> ParseError:
         return ParseError(f"NVIDIA's parser refused the model: {reason}.", hint=hint_for(reason))
     error = parser.get_error(0)
     node, op, code = (
-        _text(error.node_name),
-        _text(error.node_operator),
+        text_of(error.node_name),
+        text_of(error.node_operator),
         getattr(error.code(), "name", str(error.code())),
     )
-    description = logs.readable(_text(error.desc))
+    description = logs.readable(text_of(error.desc))
     logged = "; ".join(logs.failures(lines))
     reason = description if len(description) > len("false") else "this form of the operator is not supported"
     if "Failed to import initializer" in description and logged:
@@ -181,13 +181,6 @@ def _parse_error(parser: Any, lines: list[LogLine]) -> ParseError:
         f"NVIDIA's parser refused {where}: {reason.rstrip('.!')}.",
         hint=hint, log=logs.failures(lines), node=node, op=op, index=error.node(), code=code, description=description,
     )  # fmt: skip
-
-
-def _text(getter: Callable[[], str]) -> str:
-    try:
-        return getter()
-    except UnicodeDecodeError as error:
-        return bytes(error.object).decode("utf-8", "backslashreplace")
 
 
 def configure(trt: ModuleType, builder: Any, network: Any, request: BuildRequest, monitor: Any) -> Any:
@@ -303,43 +296,6 @@ def _profile_suggestion(network: Any) -> str:
     return f"profiles={shapes}"
 
 
-# --- reading the network --------------------------------------------------------------------------------------------
-
-
-def describe_network(network: Any) -> dict[str, Any]:
-    """Inputs, outputs and layers of a network definition as plain values."""
-    return {
-        "inputs": tuple(_tensor(network.get_input(i)) for i in range(network.num_inputs)),
-        "outputs": tuple(_tensor(network.get_output(i)) for i in range(network.num_outputs)),
-        "layers": tuple(_layer(network.get_layer(i)) for i in range(network.num_layers)),
-    }
-
-
-def _layer(layer: Any) -> NetworkLayer:
-    inputs = (layer.get_input(i) for i in range(layer.num_inputs))
-    outputs = (layer.get_output(i) for i in range(layer.num_outputs))
-    return NetworkLayer(
-        name=_text(lambda: layer.name),
-        type=layer.type.name,
-        onnx_nodes=logs.onnx_nodes_from_metadata(_text(lambda: layer.metadata)),
-        inputs=tuple(_tensor(tensor) for tensor in inputs if tensor is not None),
-        outputs=tuple(_tensor(tensor) for tensor in outputs if tensor is not None),
-    )
-
-
-def _tensor(tensor: Any) -> TensorInfo:
-    try:
-        shape = tuple(int(size) for size in tensor.shape)
-    except ValueError:  # the rank itself is not known yet
-        shape = ()
-    return TensorInfo(name=_text(lambda: tensor.name), shape=shape, dtype=tensor.dtype.name)
-
-
-def flag_names(trt: ModuleType, config: Any) -> tuple[str, ...]:
-    """Names of the builder flags that are on; by default TF32 alone."""
-    return tuple(name for name, flag in trt.BuilderFlag.__members__.items() if config.get_flag(flag))
-
-
 def run(
     trt: ModuleType, logger: Any, request: BuildRequest, model: bytes, session: Session
 ) -> tuple[dict[str, Any], Any]:
@@ -366,23 +322,3 @@ def run(
         session.finish_phase("build")
     del config, parser, network, builder
     return facts, plan
-
-
-def inspect_plan(trt: ModuleType, logger: Any, plan: Any) -> tuple[Kernel, ...]:
-    """Engine steps through the engine inspector; for tensorrt, which deserialises on the GPU it built for."""
-    engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
-    if engine is None:
-        return ()
-    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    return steps_from_inspector(text)
-
-
-def public_names(trt: ModuleType) -> dict[str, tuple[str, ...]]:
-    """Public names of every class of the module; for an enumeration, its members."""
-    classes = {name: value for name, value in vars(trt).items() if isinstance(value, type) and not name.startswith("_")}
-    return {name: _names_of(value) for name, value in sorted(classes.items())}
-
-
-def _names_of(kind: type) -> tuple[str, ...]:
-    members = getattr(kind, "__members__", None)
-    return tuple(members) if members else tuple(name for name in dir(kind) if not name.startswith("_"))

@@ -57,12 +57,19 @@ def light_path(name: str) -> Path:
     return Path(onnx.__file__).parent / f"backend/test/data/light/light_{name}.onnx"
 
 
+def light_nodes(name: str) -> int:
+    """Nodes of a `light_*` network that compute; its weights, which are nodes there, are not among them."""
+    import onnx
+
+    return sum(node.op_type not in ("Constant", "ConstantOfShape") for node in onnx.load(light_path(name)).graph.node)
+
+
 def light_report(name: str) -> BuildReport:
     """What the compiler makes of one of the onnx package's `light_*` networks: LIVE, or RECORDED without a compiler."""
     from trtlab.engine.nvidia import explain
 
     try:
-        return explain(light_path(name), "SM89", compiler="tensorrt_rtx")
+        return explain(light_path(name).read_bytes(), "SM89", name=f"light-{name}", compiler="tensorrt_rtx")
     except CompilerMissing as missing:
         return load(f"light-{name}-SM89", missing)
 

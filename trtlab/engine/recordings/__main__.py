@@ -5,7 +5,8 @@ Needs a compiler; overwrites the files of this folder.
 
 from trtlab.engine.nvidia.api import installed_api
 from trtlab.engine.recordings import key, light_report, save, save_api
-from trtlab.engine.stages import Precision, Workflow
+from trtlab.engine.stagerecord import Precision
+from trtlab.engine.stages import Workflow
 
 TARGETS = {"digits": ("SM75", "SM86", "SM89", "SM120"), "resnet18": ("SM89",), "transformer": ("SM89",)}
 PRECISIONS: tuple[Precision, ...] = ("FP32", "FP16")

@@ -449,11 +449,11 @@ def _diagram() -> Evidence:
     source="https://github.com/onnx/onnx/tree/main/onnx/backend/test/data/light",
 )  # fmt: skip
 def _layer_counts() -> Evidence:
-    from trtlab.engine.recordings import light_report
+    from trtlab.engine.recordings import light_nodes, light_report
 
     reports = {name: light_report(name) for name in ("vgg19", "inception_v1", "resnet50")}
     counts = {
-        name: (_computing_nodes(name), sum(bool(layer.onnx_nodes) for layer in report.layers if not layer.is_constant))
+        name: (light_nodes(name), sum(bool(layer.onnx_nodes) for layer in report.layers if not layer.is_constant))
         for name, report in reports.items()
     }
     return Evidence(
@@ -463,16 +463,6 @@ def _layer_counts() -> Evidence:
         header=("network", "ONNX nodes", "network layers", "kernels"),
         rows=tuple((name, *map(str, counts[name]), str(len(report.kernels))) for name, report in reports.items()),
     )
-
-
-def _computing_nodes(name: str) -> int:
-    """Nodes of a `light_*` network that compute. Its weights are ConstantOfShape nodes, which are constants too."""
-    import onnx
-
-    from trtlab.engine.recordings import light_path
-
-    graph = onnx.load(light_path(name)).graph
-    return sum(node.op_type not in ("Constant", "ConstantOfShape") for node in graph.node)
 
 
 @proves(

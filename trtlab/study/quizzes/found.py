@@ -22,7 +22,7 @@ COMMAND = "python -m trtlab.study.quizzes"
 def stages_between(first: str, last: str) -> Truth:
     """The workflow's stages from `first` to `last`, both included, in the order in which this package runs them."""
     from trtlab.engine import provenance
-    from trtlab.engine.stages import STAGES
+    from trtlab.engine.stagerecord import STAGES
 
     part = STAGES[STAGES.index(first) : STAGES.index(last) + 1]
     evidence = f"The order in which `trtlab.engine.stages` runs them: {', '.join(part)}."
