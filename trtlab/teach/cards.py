@@ -264,17 +264,13 @@ def draw_engine(report: BuildReport) -> Drawing:
         ("plan", bytes_text(report.plan_size_bytes), f"SHA-256 {report.plan_sha256[:12]}"),
     )
     waits = len(report.steps) - len(report.kernels)
-    note = (
-        f'<p class="dim">{waits} more in the engine launch nothing: signals and waits between streams,'
-        " arithmetic on shapes.</p>"
-        if waits
-        else ""
-    )
+    remark = f"{waits} more in the engine launch nothing: signals and waits between streams, arithmetic on shapes."
+    note = f'<p class="dim">{remark}</p>' if waits else ""
     by = f'<span class="by push">{escape(report.compiler)} {escape(report.compiler_version)}</span>'
     head = f"<b>Engine</b>{origin_badge(report.provenance.origin)}{by}"
     boxes = f'<div class="grid">{"".join(_fact(*fact) for fact in facts)}</div>'
     body = f'{boxes}<div style="height:10px"></div>{table(header, marked, numeric=(0,))}{note}'
-    lines = [f"{label}: {value} ({remark})" for label, value, remark in facts]
+    lines = [f"{label}: {value} ({more})" for label, value, more in facts] + [remark] * bool(waits)
     text = "\n".join([*lines, text_table(header, rows), report.provenance.line()])
     return Drawing(markup=card(head, body, foot=provenance_line(report.provenance)), text=text)
 
@@ -323,11 +319,16 @@ def draw_scans(result: Comparison) -> Drawing:
     verdict = draw_comparison(result)
     if result.labels is None:
         return verdict
-    figures = []
-    for image, answer, label in zip(result.inputs, result.predictions, result.labels, strict=True):
-        word = f"{answer} ✓" if answer == label else f"{answer} ✗ is {label}"
-        figures.append(f"<figure>{_scan(image[0], str(label))}<figcaption>{escape(word)}</figcaption></figure>")
-    return Drawing(markup=f'<div class="scans">{"".join(figures)}</div>{verdict.markup}', text=verdict.text)
+    words = [
+        f"{answer} ✓" if answer == label else f"{answer} ✗ is {label}"
+        for answer, label in zip(result.predictions, result.labels, strict=True)
+    ]
+    figures = "".join(
+        f"<figure>{_scan(image[0], str(label))}<figcaption>{escape(word)}</figcaption></figure>"
+        for image, label, word in zip(result.inputs, result.labels, words, strict=True)
+    )
+    markup = f'<div class="scans">{figures}</div>{verdict.markup}'
+    return Drawing(markup=markup, text=f"answers: {', '.join(words)}\n{verdict.text}")
 
 
 def _scan(pixels: Any, label: str) -> str:

@@ -21,8 +21,9 @@ _ROOT = Path(trtlab.__file__).parent.parent
 def show(thing: Callable[..., Any]) -> Drawing:
     """The source of a function or class, as it runs now. TypeError when it has none (a builtin, say)."""
     try:
-        lines, first = inspect.getsourcelines(thing)
-        path = Path(inspect.getsourcefile(thing) or "")
+        inner = inspect.unwrap(thing)  # a cached function has no source, the function inside has
+        lines, first = inspect.getsourcelines(inner)
+        path = Path(inspect.getsourcefile(inner) or "")
     except (TypeError, OSError):
         raise TypeError(f"{thing!r} has no Python source. Expected a function or class of the package.") from None
     where = path.relative_to(_ROOT).as_posix() if path.is_relative_to(_ROOT) else path.name
