@@ -141,6 +141,7 @@ class PipelineView(Widget):
                 self._begin_stage(number, name)
                 self._finish_stage(number, getattr(workflow, name)())
             except BuildCancelled:
+                self._end_cancelled(number)
                 return
             except Exception as error:  # noqa: BLE001 (whatever fails belongs on the screen, not in a thread's log)
                 self._fail(number, name, error)
@@ -148,6 +149,11 @@ class PipelineView(Widget):
         with self._lock:
             if number == self._run_number:
                 self.running = False
+
+    def _end_cancelled(self, number: int) -> None:
+        with self._lock:
+            if number == self._run_number:  # somebody else ended the build, not cancel()
+                self.cancel()
 
     def _begin_stage(self, number: int, name: str) -> None:
         self._set_stage(number, name, state="running", note="")
