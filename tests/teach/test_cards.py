@@ -16,6 +16,7 @@ from trtlab.engine.planfile import Manifest
 from trtlab.engine.provenance import Origin, Provenance
 from trtlab.engine.stages import STAGES, Status
 from trtlab.teach import cards
+from trtlab.teach import machine as machine_cards
 from trtlab.teach.drawing import Drawing, bytes_text, seconds_text
 
 from .flows import finished
@@ -54,7 +55,7 @@ def flow(request):
 
 def test_this_machine():
     here = inspect_machine()
-    page = said_by_both(cards.draw_machine(here), *(library.name for library in here.libraries))
+    page = said_by_both(machine_cards.draw_machine(here), *(library.name for library in here.libraries))
     assert "LIVE" in page.words
     assert f"{here.cores} cores" in page.words
 
@@ -69,20 +70,20 @@ def test_this_machine():
     ids=["all there", "no driver", "no compiler"],
 )
 def test_what_a_machine_can_do(facts, said):
-    said_by_both(cards.draw_machine(machine(**facts)), *said)
+    said_by_both(machine_cards.draw_machine(machine(**facts)), *said)
 
 
 def test_unknown_memory_is_not_zero():
-    assert "unknown" in read(cards.draw_machine(machine(memory_bytes=None))).words
+    assert "unknown" in read(machine_cards.draw_machine(machine(memory_bytes=None))).words
 
 
 def test_badges_say_what_they_promise():
-    said_by_both(cards.draw_badges(), *(origin.value for origin in Origin), "made again", "no measurement")
+    said_by_both(machine_cards.draw_badges(), *(origin.value for origin in Origin), "made again", "no measurement")
 
 
 def test_the_map_links_to_each_notebook():
     rows = [("00_start", "What?", "say it", "10"), ("01_next", "How?", "do it", "20")]
-    page = said_by_both(cards.draw_map(iter(rows)), *(cell for row in rows for cell in row))
+    page = said_by_both(machine_cards.draw_map(iter(rows)), *(cell for row in rows for cell in row))
     assert [attributes["href"] for tag, attributes in page.tags if tag == "a"] == ["00_start.ipynb", "01_next.ipynb"]
 
 
@@ -282,8 +283,8 @@ def evil_comparison():
 
 
 HOSTILE = {
-    "machine": lambda: cards.draw_machine(evil_machine()),
-    "map": lambda: cards.draw_map([(EVIL, EVIL, EVIL, EVIL)]),
+    "machine": lambda: machine_cards.draw_machine(evil_machine()),
+    "map": lambda: machine_cards.draw_map([(EVIL, EVIL, EVIL, EVIL)]),
     "stage": lambda: cards.draw_stage(evil_record("build")),
     "stage not possible": lambda: cards.draw_stage(evil_record("context")),
     "workflow": lambda: cards.draw_workflow([evil_record("build"), evil_record("context")]),

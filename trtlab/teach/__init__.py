@@ -10,11 +10,12 @@ from typing import Any
 _NAMES_IN = {
     "apicards": "draw_calls draw_refusal draw_rows",
     "diagrams": "draw_diagram",
-    "cards": "draw_badges draw_comparison draw_configuration draw_engine draw_error draw_layers draw_machine"
-    " draw_manifest draw_map draw_onnx draw_outputs draw_plan_file draw_scans draw_stage draw_workflow",
+    "cards": "draw_comparison draw_configuration draw_engine draw_error draw_layers draw_manifest draw_onnx"
+    " draw_outputs draw_plan_file draw_scans draw_stage draw_workflow",
     "claimcard": "ClaimFailed claim draw_claims",
     "figures": "draw_predictions draw_waterfall",
     "graphview": "GraphView",
+    "machine": "draw_badges draw_machine draw_map",
     "pipeline": "PipelineView draw_artefact",
     "quizcard": "QuizCard quiz",
     "saycard": "say",

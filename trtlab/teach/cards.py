@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from trtlab.engine.device import Machine
 from trtlab.engine.nvidia.report import BuildReport, Kernel, TensorInfo
 from trtlab.engine.planfile import Manifest, load_plan
-from trtlab.engine.provenance import Origin, merged
+from trtlab.engine.provenance import merged
 from trtlab.engine.stagerecord import STAGES, Comparison, StageRecord, Status
 from trtlab.teach.drawing import (
     Drawing,
@@ -21,6 +20,7 @@ from trtlab.teach.drawing import (
     chips,
     details,
     escape,
+    fact,
     origin_badge,
     provenance_line,
     seconds_text,
@@ -43,68 +43,6 @@ TITLES = {
     "compare": "Compare",
 }
 STATUS_KIND = {Status.DONE: "done", Status.STOOD_IN: "stood", Status.IMPOSSIBLE: "not"}
-
-
-def _fact(label: str, value: str, note: str = "", kind: str = "") -> str:
-    heading = f'<small>{escape(label)}</small><b class="{kind}">{escape(value)}</b>'
-    return f'<div class="box fact">{heading}<span class="dim">{escape(note)}</span></div>'
-
-
-# --- the machine ----------------------------------------------------------------------------------------------------
-
-
-def draw_machine(machine: Machine) -> Drawing:
-    """What this machine can do: build, execute, and with what."""
-    gpu = ", ".join(f"{g.name} ({g.target})" for g in machine.driver.gpus) or "none"
-    builds = (
-        ("yes", f"{machine.compiler} for {', '.join(machine.targets)}", "yes")
-        if machine.can_build
-        else ("no", "recordings stand in", "no")
-    )
-    executes = (
-        ("yes", gpu, "yes")
-        if machine.can_execute
-        else ("no", f"{machine.why_not_execute}; ONNX Runtime stands in", "no")
-    )
-    facts = [
-        _fact("Build TensorRT plans?", *builds),
-        _fact("Execute them?", *executes),
-        _fact("Processor", f"{machine.cores} cores", f"{machine.processor}; {' '.join(machine.isa)}"),
-        _fact("Memory", bytes_text(machine.memory_bytes), f"{machine.system}, Python {machine.python}"),
-        _fact("GPU", gpu, machine.driver.why_not or f"CUDA driver {machine.driver.version}"),
-    ]
-    rows = [
-        (lib.name, lib.version or "–", "yes" if lib.usable else "no", lib.why_not or "") for lib in machine.libraries
-    ]
-    header = ("library", "version", "usable", "why not")
-    libraries = details("Libraries", table(header, [tuple(map(escape, row)) for row in rows]))
-    body = f'<div class="grid">{"".join(facts)}</div>{libraries}'
-    text = f"build: {' '.join(builds[:2])}\nexecute: {' '.join(executes[:2])}\n" + text_table(header, rows)
-    return Drawing(markup=card(f"<b>This machine</b>{origin_badge(Origin.LIVE)}", body), text=text)
-
-
-def draw_badges() -> Drawing:
-    """What LIVE, RECORDED and SIMULATED promise."""
-    rows = [(origin.value, " ".join((_BADGES[origin]).split())) for origin in Origin]
-    markup = table(("badge", "what it promises"), [(badge(name), escape(text)) for name, text in rows])
-    return Drawing(markup=f'<div class="card">{markup}</div>', text=text_table(("badge", "what it promises"), rows))
-
-
-_BADGES = {
-    Origin.LIVE: "Made on this machine when the cell ran. Run the cell again and it is made again.",
-    Origin.RECORDED: "Read from a file in the package, made earlier on the named device by the command the file keeps.",
-    Origin.SIMULATED: "Computed from a description of a device. Good for reasoning, no measurement.",
-}
-
-
-def draw_map(rows: Iterable[tuple[str, str, str, str]]) -> Drawing:
-    """The notebooks: (file, question, what you will be able to do, minutes); a link for each that is here."""
-    rows = list(rows)
-    header = ("notebook", "question", "afterwards you can", "minutes")
-    marked = [(f'<a href="{escape(f)}.ipynb">{escape(f)}</a>', escape(q), escape(a), escape(m)) for f, q, a, m in rows]
-    return Drawing(
-        markup=f'<div class="card">{table(header, marked, numeric=(3,))}</div>', text=text_table(header, rows)
-    )
 
 
 # --- stages ---------------------------------------------------------------------------------------------------------
@@ -253,7 +191,21 @@ def draw_engine(report: BuildReport) -> Drawing:
         (n, f"<code>{escape(name)}</code>", escape(kind), _swallowed(k), escape(out), escape(dtype), stream)
         for (n, name, kind, _, out, dtype, stream), k in zip(rows, report.kernels, strict=True)
     ]
-    facts = (
+    facts = _engine_facts(report)
+    waits = len(report.steps) - len(report.kernels)
+    remark = f"{waits} more in the engine launch nothing: signals and waits between streams, arithmetic on shapes."
+    note = f'<p class="dim">{remark}</p>' if waits else ""
+    by = f'<span class="by push">{escape(report.compiler)} {escape(report.compiler_version)}</span>'
+    head = f"<b>Engine</b>{origin_badge(report.provenance.origin)}{by}"
+    boxes = f'<div class="grid">{"".join(fact(*one) for one in facts)}</div>'
+    body = f'{boxes}<div style="height:10px"></div>{table(header, marked, numeric=(0,))}{note}'
+    lines = [f"{label}: {value} ({more})" for label, value, more in facts] + [remark] * bool(waits)
+    text = "\n".join([*lines, text_table(header, rows), report.provenance.line()])
+    return Drawing(markup=card(head, body, foot=provenance_line(report.provenance)), text=text)
+
+
+def _engine_facts(report: BuildReport) -> tuple[tuple[str, str, str], ...]:
+    return (
         (
             "ONNX nodes → kernels",
             f"{report.onnx_nodes} → {len(report.kernels)}",
@@ -263,16 +215,6 @@ def draw_engine(report: BuildReport) -> Drawing:
         ("weights", bytes_text(report.weights_bytes), "inside the plan"),
         ("plan", bytes_text(report.plan_size_bytes), f"SHA-256 {report.plan_sha256[:12]}"),
     )
-    waits = len(report.steps) - len(report.kernels)
-    remark = f"{waits} more in the engine launch nothing: signals and waits between streams, arithmetic on shapes."
-    note = f'<p class="dim">{remark}</p>' if waits else ""
-    by = f'<span class="by push">{escape(report.compiler)} {escape(report.compiler_version)}</span>'
-    head = f"<b>Engine</b>{origin_badge(report.provenance.origin)}{by}"
-    boxes = f'<div class="grid">{"".join(_fact(*fact) for fact in facts)}</div>'
-    body = f'{boxes}<div style="height:10px"></div>{table(header, marked, numeric=(0,))}{note}'
-    lines = [f"{label}: {value} ({more})" for label, value, more in facts] + [remark] * bool(waits)
-    text = "\n".join([*lines, text_table(header, rows), report.provenance.line()])
-    return Drawing(markup=card(head, body, foot=provenance_line(report.provenance)), text=text)
 
 
 def _swallowed(kernel: Kernel) -> str:
@@ -346,8 +288,8 @@ def _scan(pixels: Any, label: str) -> str:
 def draw_comparison(result: Comparison) -> Drawing:
     """The verdict on an answer: error against the reference, and labels where the input has them."""
     verdict = "agrees with the reference" if result.agrees else "DISAGREES with the reference"
-    facts = _fact("verdict", verdict, kind="yes" if result.agrees else "no")
-    facts += _fact(
+    facts = fact("verdict", verdict, kind="yes" if result.agrees else "no")
+    facts += fact(
         "largest error",
         f"{result.relative_error:.1e}",
         f"relative to the largest output; accepted: {result.tolerance:g}",
@@ -355,7 +297,7 @@ def draw_comparison(result: Comparison) -> Drawing:
     text = f"{verdict}: {result.relative_error:.1e} of at most {result.tolerance:g}"
     if result.labels is not None:
         right = int((result.predictions == result.labels).sum())
-        facts += _fact("labels right", f"{right} of {len(result.labels)}")
+        facts += fact("labels right", f"{right} of {len(result.labels)}")
         text += f"; {right} of {len(result.labels)} labels right"
     made = f"answer of {result.executor}; {result.provenance.line()}"
     markup = f'<div class="grid">{facts}</div><p class="dim">{escape(made)}</p>'

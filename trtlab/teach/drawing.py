@@ -82,6 +82,12 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     )
 
 
+def fact(label: str, value: str, note: str = "", kind: str = "") -> str:
+    """A number in a box, with its label above and a note below; all arguments are text."""
+    heading = f'<small>{escape(label)}</small><b class="{kind}">{escape(value)}</b>'
+    return f'<div class="box fact">{heading}<span class="dim">{escape(note)}</span></div>'
+
+
 def provenance_line(provenance: Provenance) -> str:
     return escape(provenance.line())
 

@@ -128,23 +128,8 @@ class Worker:
         cancel: CancelFlag | None,
         on_event: Callable[[dict[str, Any]], None] | None,
     ) -> tuple[dict[str, Any], bytes]:
-        phases, kill_at = ["start"], None
-        for frame in self._frames_until(deadline):
-            if kill_at is None and cancel is not None and cancel.is_set():
-                kill_at = time.monotonic() + CANCEL_GRACE_S
-                with contextlib.suppress(BrokenPipeError):
-                    wire.send(self._input, {"kind": "cancel", "id": request_id})
-            if kill_at is not None and time.monotonic() > kill_at:
-                self.kill()
-                raise BuildCancelled(
-                    f"The build was cancelled during {phases[-1]!r}.",
-                    hint="Its worker was ended; the next build starts a new one.",
-                )
-            if frame is None:
-                continue
-            message, block = frame
-            if message.get("id") != request_id:
-                continue
+        phases = ["start"]
+        for message, block in self._answers(request_id, deadline, cancel, phases):
             if message["kind"] == "result":
                 return message, block
             if message["kind"] == "error":
@@ -161,6 +146,25 @@ class Worker:
             f"The build took longer than timeout_s={timeout_s:g} (in phase {phases[-1]!r}).",
             hint="Give it more time, or a smaller model.",
         )
+
+    def _answers(
+        self, request_id: int, deadline: float, cancel: CancelFlag | None, phases: list[str]
+    ) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """Messages about one request. A cancel is passed on; a child that does not heed it in time is ended."""
+        kill_at = float("inf")
+        for frame in self._frames_until(deadline):
+            if kill_at == float("inf") and cancel is not None and cancel.is_set():
+                kill_at = time.monotonic() + CANCEL_GRACE_S
+                with contextlib.suppress(BrokenPipeError):
+                    wire.send(self._input, {"kind": "cancel", "id": request_id})
+            if time.monotonic() > kill_at:
+                self.kill()
+                raise BuildCancelled(
+                    f"The build was cancelled during {phases[-1]!r}.",
+                    hint="Its worker was ended; the next build starts a new one.",
+                )
+            if frame is not None and frame[0].get("id") == request_id:
+                yield frame
 
     def _frames_until(self, deadline: float) -> Iterator[tuple[dict[str, Any], bytes] | None]:
         """Frames as they come, None at least every POLL_S seconds; ends at the deadline or when the child is gone."""
