@@ -83,7 +83,7 @@ def test_keys_alone_walk_fold_and_open(graph):
     box(graph, "Conv, block.conv1/Conv").focus()
     press("f")
     wait_for_title(graph, "block")
-    assert graph.page.locator(".gv-notice").inner_text().startswith("1 group is folded")
+    assert graph.page.locator(".gv-notice").inner_text().startswith("1 group folded")
     assert graph.page.locator(".gv-box").count() == 13
     assert ask(graph) == "block ('block',)"
     box(graph, "folded group block").focus()
@@ -117,8 +117,10 @@ def test_folding_by_mouse_and_by_the_menu(graph):
     assert ask(graph) == "block ('block',)"
     panel(graph).get_by_role("button", name="Open this group").click()
     graph.page.wait_for_function("() => document.querySelectorAll('.gv-box').length === 19")
-    graph.page.get_by_role("combobox", name="Group by").select_option("nothing")
+    graph.page.get_by_role("button", name="Fold all").click()
     graph.page.wait_for_function("() => !document.querySelector('.gv-frame')")
+    graph.page.get_by_role("button", name="Open all").click()
+    graph.page.wait_for_selector(".gv-frame", state="attached")
 
 
 def test_zoom_pan_and_fit_move_the_view_and_not_the_selection(graph):

@@ -6,20 +6,19 @@ import onnx
 import pytest
 
 from trtlab.engine.digits import DIGITS_ONNX
-from trtlab.graph.groups import fold_to_fit, label_groups, module_groups, scene
-from trtlab.graph.onnxpicture import picture_from_onnx
-from trtlab.graph.picture import Node, Picture, Tensor, connected, keyed
+from trtlab.graph.groups import fold_to_fit, kernel_groups, module_groups, scene
+from trtlab.graph.picture import Node, Tensor, picture_from_onnx, picture_of
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 
 
 def chain(*names, title="chain"):
     """A picture of nodes in a row."""
-    nodes = keyed(
+    nodes = [
         Node(op="Op", name=name, home=name, inputs=(Tensor(name=f"t{i}"),), outputs=(Tensor(name=f"t{i + 1}"),))
         for i, name in enumerate(names)
-    )
-    return Picture(title=title, nodes=nodes, edges=connected(nodes))
+    ]
+    return picture_of(title, [], nodes, [])
 
 
 def members(picture, group):
@@ -56,8 +55,13 @@ def test_a_module_that_a_path_leaves_and_enters_again_is_no_group():
         return Node(op="Op", name=name, home=name, inputs=reads, outputs=writes)
 
     a, b = Tensor(name="a"), Tensor(name="b")
-    nodes = keyed([node("m.a", (), (a,)), node("out", (a,), (b,)), node("m.b", (a, b), ()), node("free", (), ())])
-    assert module_groups(Picture(title="", nodes=nodes, edges=connected(nodes)), 100) == ()
+    nodes = [node("m.a", (), (a,)), node("out", (a,), (b,)), node("m.b", (a, b), ()), node("free", (), ())]
+    assert module_groups(picture_of("", [], nodes, []), 100) == ()
+
+
+def test_a_node_without_a_home_lives_where_the_node_before_it_lives():
+    (group,) = module_groups(chain("stem", "a.x", "", "a.y", "head"), 100)
+    assert sorted(group.members) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("name", ["digits", "light_squeezenet", "light_inception_v2", "light_densenet121"])
@@ -66,19 +70,18 @@ def test_no_edge_is_lost_and_frames_hold_their_boxes(name):
     groups = module_groups(picture, 150)
     for folded in (set(), {g.key for g in groups}, fold_to_fit(picture, groups, 150)):
         shown = scene(picture, groups, folded)
-        drawn = {(line.source, line.target) for line in shown.lines}
         for edge in picture.edges:
             ends = shown.box_of[edge.source], shown.box_of[edge.target]
-            assert ends[0] == ends[1] or ends in drawn
-        assert sum(len(line.edges) for line in shown.lines) <= len(picture.edges)
-        assert set(shown.box_of.values()) == set(shown.boxes)
+            assert ends[0] == ends[1] or edge in shown.lines[ends]
+        assert sum(map(len, shown.lines.values())) <= len(picture.edges)
+        assert set(shown.box_of.values()) == set(shown.frame_of)
 
 
 @pytest.mark.parametrize("name", ["resnet50", "shufflenet", "densenet121", "inception_v2"])
 def test_large_models_fold_to_the_limit_and_stay_telling(name):
     picture = picture_from_onnx(LIGHT / f"light_{name}.onnx")
     groups = module_groups(picture, 150)
-    boxes = scene(picture, groups, fold_to_fit(picture, groups, 150)).boxes
+    boxes = scene(picture, groups, fold_to_fit(picture, groups, 150)).frame_of
     assert 12 <= len(boxes) <= 150
 
 
@@ -92,8 +95,8 @@ def test_densenet_is_grouped_by_its_layers():
 def test_a_large_graph_without_names_is_cut_into_stretches():
     picture = chain(*["" for _ in range(500)])
     groups = module_groups(picture, 150)
-    assert groups[0].label == "nodes 0–39"
-    assert len(scene(picture, groups, fold_to_fit(picture, groups, 150)).boxes) == 13
+    assert groups[0].label == "nodes from 0"
+    assert len(scene(picture, groups, fold_to_fit(picture, groups, 150)).frame_of) == 13
 
 
 def test_small_graphs_are_not_folded():
@@ -105,11 +108,12 @@ def test_folding_the_outer_group_hides_the_inner_one():
     picture = chain("stem", "a.0.x", "a.0.y", "a.1.x", "head")
     outer, inner = module_groups(picture, 100)
     shown = scene(picture, (outer, inner), {outer.key, inner.key})
-    assert shown.boxes == ("n0", outer.key, "n4")
+    assert list(shown.frame_of) == ["n0", outer.key, "n4"]
     assert shown.open_groups == ()
     assert scene(picture, (outer, inner), {inner.key}).frame_of[inner.key] == outer.key
 
 
-def test_groups_by_label():
-    first, second = label_groups([(0, "kernel 0"), (1, "kernel 0"), (4, "kernel 1")])
-    assert (first.label, first.members, second.members) == ("kernel 0", {0, 1}, {4})
+def test_one_group_for_each_kernel():
+    nodes = [Node(op="Op", name=kernel, kernel=kernel) for kernel in ("kernel 0", "kernel 0", "", "kernel 1")]
+    first, second = kernel_groups(picture_of("", [], nodes, []))
+    assert (first.label, first.members, second.members) == ("kernel 0", {0, 1}, {3})

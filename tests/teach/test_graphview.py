@@ -12,10 +12,10 @@ import trtlab
 from trtlab.engine.digits import DIGITS_ONNX
 from trtlab.engine.nvidia.report import BuildReport
 from trtlab.graph.groups import Group
-from trtlab.graph.picture import Kind, Node, Tensor
+from trtlab.graph.picture import Node, Tensor, picture_of
 from trtlab.teach import GraphView
-from trtlab.teach.graphlabel import short_name, shortened, text_width
-from trtlab.teach.layout import Frame, lay_out
+from trtlab.teach.graphsvg import short_name, shortened, text_width
+from trtlab.teach.layout import lay_out
 from trtlab.teach.widget import STATIC
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
@@ -120,12 +120,12 @@ def test_folding_and_what_the_page_asks_for(view):
     (block,) = view.groups
     view._on_message(view, {"do": "toggle", "key": block.key}, [])
     assert view.folded == ("block",)
-    assert "1 group is folded (7 of 19 nodes inside)" in view.notice
+    assert "1 group folded (7 of 19 nodes inside)" in view.notice
     assert len(boxes(view)) == 19 - 7 + 1
     view._on_message(view, {"do": "unfold"}, [])
     assert (view.folded, view.notice) == ((), "")
     view.selected = "block/Add"
-    view._on_message(view, {"do": "around", "key": view.chosen}, [])
+    view._on_message(view, {"do": "around"}, [])
     assert view.folded == ("block",)
     assert isinstance(view.selected, Group)
     assert view.details["fold"] == block.key
@@ -133,23 +133,12 @@ def test_folding_and_what_the_page_asks_for(view):
     for nonsense in ({}, {"do": "toggle", "key": "g99"}, {"do": "toggle"}, "text", {"do": "next", "step": "x"}):
         view._on_message(view, nonsense, [])
     assert view.svg == before
-    with pytest.raises(KeyError, match="no group 'blok'; there are block"):
-        view.fold("blok")
-
-
-def test_grouping_by_nothing_and_a_grouping_that_is_not_possible(view):
-    view.grouping = "nothing"
-    assert view.groups == ()
-    view.grouping = "colour"  # nonsense from a page
-    assert view.grouping == "nothing"
-    with pytest.raises(ValueError, match="group_by='kernel' is not possible here: use 'module', 'nothing'"):
-        GraphView(DIGITS_ONNX, group_by="kernel")
 
 
 def test_a_large_graph_starts_folded_and_says_so():
     view = GraphView(LIGHT / "light_densenet121.onnx")
     assert len(view.folded) > 20
-    assert "groups are folded (902 of 912 nodes inside)" in view.notice
+    assert "groups folded (902 of 912 nodes inside)" in view.notice
     view.search("Concat")
     assert view.found == [0, 58]
     view.unfold()
@@ -163,14 +152,15 @@ def test_nodes_with_their_kernels(report):
     view = GraphView(DIGITS_ONNX, report=report)
     merged = {name for kernel in report.kernels for name in kernel.onnx_nodes}
     operators = view.picture.operators
-    assert {node.name for node in operators if not node.unused} == merged & {node.name for node in operators}
-    assert {node.name for node in operators if node.unused} == {node.name for node in operators} - merged
-    assert sum(n.kind is Kind.ADDED for n in view.picture.nodes) == sum(not k.onnx_nodes for k in report.kernels)
+    assert {node.name for node in operators if not node.apart} == merged & {node.name for node in operators}
+    assert {node.name for node in operators if node.apart} == {node.name for node in operators} - merged
     for group in view.groups:
         number = int(group.label.split()[1])
         names = {view.picture.nodes[n].name for n in group.members}
         assert names <= set(report.kernels[number].onnx_nodes)
-    assert view.groupings == ["kernel", "module", "nothing"]
+    assert view.groupings == ["kernel", "module"]
+    assert f"in {len(view.groups)} of {len(report.kernels)} kernels" in view.title
+    assert any(words == "dashed: in no kernel" for _, words in view.legend)
     assert view.foot == report.provenance.line()
     view.selected = "conv1/Conv"
     assert any(label == "kernel" for label, _ in view.details["sections"][0]["rows"])
@@ -179,10 +169,10 @@ def test_nodes_with_their_kernels(report):
 
 def test_the_kernels_as_a_graph(report):
     view = GraphView.from_kernels(report)
-    shown = [node for node in view.picture.nodes if node.kind in {Kind.OPERATOR, Kind.ADDED}]
-    assert [node.name for node in shown] == [kernel.name for kernel in report.kernels]
+    assert [node.name for node in view.picture.operators] == [kernel.name for kernel in report.kernels]
+    assert [bool(node.apart) for node in view.picture.operators] == [not k.onnx_nodes for k in report.kernels]
     reached = {edge.target for edge in view.picture.edges}
-    outside = {n for n, node in enumerate(view.picture.nodes) if node.kind is Kind.INPUT}
+    outside = {n for n, node in enumerate(view.picture.nodes) if node.op == "input"}
     assert set(range(len(view.picture.nodes))) - reached == outside
 
 
@@ -190,8 +180,9 @@ def test_streams_are_written_and_events_connect_them(two_streams):
     view = GraphView.from_kernels(two_streams)
     streams = {kernel.stream for kernel in two_streams.kernels}
     assert len(streams) > 1, "this build uses one stream: choose another model"
-    assert {text for _, text in view.legend} == {"input, output", *(f"stream {s}" for s in streams)}
-    events = [edge for edge in view.picture.edges if edge.note.startswith("event")]
+    dashed = {"dashed: added by the compiler"}
+    assert {text for _, text in view.legend} == {"input, output", *(f"stream {s}" for s in streams)} | dashed
+    events = [edge for edge in view.picture.edges if edge.is_event]
     stream_of = {node.name: node.family for node in view.picture.nodes}
     assert events
     for edge in events:
@@ -275,21 +266,25 @@ def test_the_static_form_has_html_an_image_and_text(view):
 
 def test_boxes_do_not_overlap_and_frames_hold_them(report):
     view = GraphView(DIGITS_ONNX, report=report)
-    sizes = {node.key: (90.0, 40.0) for node in view.picture.nodes}
-    frames = [Frame(key=g.key, parent=None, label_width=80) for g in view.groups]
-    frame_of = {f"n{n}": g.key for g in view.groups for n in g.members}
-    lines = [(f"n{edge.source}", f"n{edge.target}") for edge in view.picture.edges]
-    layout = lay_out(sizes, lines, frames, frame_of)
-    placed = list(layout.boxes.values())
+    shown = view._scene
+    sizes = dict.fromkeys(shown.frame_of, (90.0, 40.0))
+    layout = lay_out(shown, sizes, {group.key: 80.0 for group in view.groups})
+    placed = [layout.places[key] for key in sizes]
     for i, a in enumerate(placed):
         for b in placed[:i]:
-            apart = abs(a.centre[0] - b.centre[0]) >= 90 or abs(a.centre[1] - b.centre[1]) >= 40
-            assert apart
-    for key, frame in frame_of.items():
-        outer, box = layout.frames[frame], layout.boxes[key]
-        assert outer.x <= box.x <= box.x + box.width <= outer.x + outer.width
-        assert outer.y <= box.y <= box.y + box.height <= outer.y + outer.height
-    assert len(layout.curves) == len(lines)
+            assert abs(a.x - b.x) >= 90 or abs(a.y - b.y) >= 40
+    for key, frame in shown.frame_of.items():
+        if frame:
+            outer, box = layout.places[frame], layout.places[key]
+            assert outer.x <= box.x <= box.x + box.width <= outer.x + outer.width
+            assert outer.y <= box.y <= box.y + box.height <= outer.y + outer.height
+    assert len(layout.curves) == len(shown.lines)
+
+
+def test_lines_that_go_round_in_a_circle_are_drawn():
+    ends = [Tensor(name="a"), Tensor(name="b")]
+    nodes = [Node(op="Op", name=r.name, inputs=(r,), outputs=(w,)) for r, w in (ends, ends[::-1])]
+    assert GraphView(picture_of("circle", [], nodes, [])).svg.count('class="gv-edge"') == 2
 
 
 def test_short_names():
@@ -298,7 +293,7 @@ def test_short_names():
 
     assert name("Conv", "block.conv1/Conv") == "block.conv1"
     assert name("Conv", "block.conv1/Conv", "block") == "conv1"
-    assert name("Reshape", "attention/Reshape_2") == "attention (2)"
+    assert name("Reshape", "attention/Reshape_2") == "attention_2"
     assert name("Reshape", "Reshape") == ""
     assert shortened("a" * 40, 11) == "aaaa…aaaaaa"
     assert text_width("汉字", 10) == 20

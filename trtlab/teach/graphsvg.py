@@ -1,268 +1,201 @@
-"""teach/graphsvg: a scene and its layout as SVG: the static picture, and what the widget makes clickable.
+"""teach/graphsvg: a scene as SVG: the static picture, and what the widget makes clickable.
 
-In: a `Picture` and the `Scene` to show of it. Out: SVG text that needs no style sheet; graphview.css only replaces its
-colours. All text from models is escaped here; keys and classes are our own.
+In: a `Picture`, its groups, and the `Scene` to show. Out: SVG text that needs no style sheet; graphview.css only
+replaces its colours. All text from models passes through `_title`, `_text` and `_tag`, which escape it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import html
+import re
+import unicodedata
+from collections.abc import Sequence
 
-from trtlab.graph.groups import Group, Line, Scene
-from trtlab.graph.picture import Family, Kind, Node, Picture
-from trtlab.teach.graphlabel import NAME_LIMIT, short_name, shortened, text_width, xml_text
-from trtlab.teach.layout import Curve, Frame, Layout, Rectangle, lay_out
+from trtlab.graph.groups import Group, Scene
+from trtlab.graph.picture import ENDS, FAMILIES, OTHER, Edge, Node, Picture
+from trtlab.teach.layout import Layout, Point, Rectangle, lay_out
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 INK, DIM, LINE, PAPER, FRAME = "#1f2328", "#59636e", "#8c959f", "#ffffff", "#f6f8fa"
 COLOURS = ("#0072b2", "#c2571a", "#a8478c", "#00805c", "#6e7781", "#8a6d00", "#5b4fc4", "#9a3d3d", "#57606a")
 """Told apart by colour-blind readers (after Okabe and Ito, darkened); graphview.css has the same for dark paper."""
-_FIXED = {family.value: number for number, family in enumerate(Family)}
-_FIXED |= {"input, output": 8, "added by the compiler": 7}
+_COLOUR_OF = {family: number for number, family in enumerate([*FAMILIES, OTHER, ENDS])}
+NAME_LIMIT = 24
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Face:
-    """What a box shows: two lines of text, and where it comes from."""
-
-    key: str
-    head: str
-    line: str
-    title: str
-    css: str
-    colour: str
-    family: str
-
-    @property
-    def size(self) -> tuple[float, float]:
-        width = max(text_width(self.head, 13, bold=True), text_width(self.line, 11)) + 24
-        return round(max(width, 64.0)), 40.0 if self.line else 28.0
-
-
-def draw_graph(
-    picture: Picture,
-    scene: Scene,
-    groups: Sequence[Group],
-    *,
-    kernels: bool = False,
-    rightwards: bool = False,
-) -> str:
-    """The whole SVG. `kernels` gives every frame a colour of its own, for groups that are kernels."""
-    colour_of = colour_numbers(picture)
-    faces = _faces(picture, scene, groups, colour_of)
-    frames = [
-        Frame(key=g.key, parent=g.parent, label_width=text_width(_frame_text(g), 12, bold=True))
-        for g in scene.open_groups
+def draw_graph(picture: Picture, scene: Scene, groups: Sequence[Group]) -> str:
+    """The whole SVG."""
+    nodes = {node.key: node for node in picture.nodes} | {g.key: _folded(g, picture) for g in groups}
+    label_of = {group.key: group.label for group in groups}
+    words = {key: _words(nodes[key], label_of.get(frame or "", "")) for key, frame in scene.frame_of.items()}
+    labels = {g.key: f"– {shortened(g.label, NAME_LIMIT + 10)} ({len(g.members)})" for g in scene.open_groups}
+    widths = {key: text_width(label, 12.8) for key, label in labels.items()}
+    layout = lay_out(scene, {key: _size(*lines) for key, lines in words.items()}, widths)
+    frames = [_draw_frame(g, labels[g.key], picture, layout.places[g.key]) for g in scene.open_groups]
+    lines = zip(scene.lines.items(), layout.curves, strict=True)
+    shapes = _shapes(scene, layout)
+    width = round(max([layout.width, *(x + text_width(text, 10) + 4 for text, (x, _) in shapes)]))
+    height = round(layout.height)
+    parts = [
+        *(frame for frame, _ in frames),
+        *(_draw_line(*ends, edges, curve) for (ends, edges), curve in lines),
+        *(_draw_box(nodes[key], words[key], layout.places[key]) for key in words),
+        *(label for _, label in frames),
+        *(_text("gv-size", *shape, 10, DIM, halo=PAPER) for shape in shapes),
     ]
-    layout = lay_out(
-        {face.key: face.size for face in faces},
-        [(line.source, line.target) for line in scene.lines],
-        frames,
-        scene.frame_of,
-        rightwards=rightwards,
-    )
-    parts = [_draw_frame(g, layout.frames[g.key], kernels) for g in scene.open_groups if g.key in layout.frames]
-    parts += [_draw_line(line, curve) for line, curve in zip(scene.lines, layout.curves, strict=True)]
-    parts += [_draw_box(face, layout.boxes[face.key]) for face in faces]
-    parts += [_draw_label(g, layout.frames[g.key], kernels) for g in scene.open_groups if g.key in layout.frames]
-    shapes = _shapes(scene.lines, layout)
-    right = max([layout.width, *(x + text_width(text, 10) + 4 for x, _, text in shapes)])
-    return _document(picture, right, layout.height, [*parts, *map(_draw_shape, shapes)])
+    about = f"{picture.title}: graph of {len(picture.operators)} {picture.word}s"
+    whole = {"width": width, "height": height}
+    paper = _tag("rect", class_="gv-paper", fill=PAPER, **whole)
+    named = {"xmlns": "http://www.w3.org/2000/svg", "viewBox": f"0 0 {width} {height}", "aria_label": about}
+    return _tag("svg", paper, _tag("g", *parts, class_="gv-world"), role="img", font_family=FONT, **named, **whole)
 
 
-def colour_numbers(picture: Picture) -> dict[str, int]:
-    """The colour of each family that occurs: fixed for operators, in order of appearance for streams."""
-    present = dict.fromkeys(node.family for node in picture.nodes)
-    others = iter(range(len(present)))
-    return {family: _FIXED[family] if family in _FIXED else next(others) % 8 for family in present}
+def colour_number(family: str) -> int:
+    """Which of COLOURS: one for each family of operators, or that of the stream's number."""
+    return _COLOUR_OF[family] if family in _COLOUR_OF else int(family.removeprefix("stream ")) % 8
 
 
 def legend(picture: Picture) -> list[list[str]]:
     """[class, words] for every colour and every kind of outline in the picture."""
-    rows = [[f"c{number}", family] for family, number in colour_numbers(picture).items()]
-    if picture.merged:
-        rows.append(["gv-framed", "frame: one kernel"])
-    if any(node.unused for node in picture.nodes):
-        rows.append(["gv-dashed", "dashed: in no kernel"])
-    return rows
-
-
-def _document(picture: Picture, right: float, bottom: float, parts: Iterable[str]) -> str:
-    width, height = round(right), round(bottom)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        f'font-family="{FONT}" role="img" aria-label="{xml_text(picture.title)}: graph of '
-        f'{len(picture.operators)} {picture.word}s">'
-        f'<rect class="gv-paper" width="{width}" height="{height}" fill="{PAPER}"/>'
-        f'<g class="gv-world">{"".join(parts)}</g></svg>'
-    )
+    rows = [[f"c{colour_number(family)}", family] for family in dict.fromkeys(node.family for node in picture.nodes)]
+    rows += [["gv-framed", "frame: one kernel"]] * bool(picture.kernels)
+    return rows + [["gv-dashed", f"dashed: {why}"] for why in dict.fromkeys(n.apart for n in picture.nodes) if why]
 
 
 # --- boxes ----------------------------------------------------------------------------------------------------------
 
 
-def _faces(picture: Picture, scene: Scene, groups: Sequence[Group], colour_of: Mapping[str, int]) -> list[_Face]:
-    nodes = {node.key: node for node in picture.nodes}
-    by_key = {group.key: group for group in groups}
-    label_of = {group.key: group.label for group in groups}
-    return [
-        _node_face(nodes[box], colour_of, label_of.get(scene.frame_of[box] or "", ""))
-        if box in nodes
-        else _group_face(by_key[box], picture, colour_of)
-        for box in scene.boxes
-    ]
+def _folded(group: Group, picture: Picture) -> Node:
+    """A folded group as a node, in the family that costs most of those inside."""
+    family = min((picture.nodes[number].family for number in group.members), key=colour_number)
+    line = counted(len(group.members), picture.word)
+    return Node(key=group.key, op=f"+ {group.label}", name=f"folded group {group.label}", family=family, line=line)
 
 
-def _node_face(node: Node, colour_of: Mapping[str, int], around: str) -> _Face:
-    number = colour_of[node.family]
-    head, line = node.op, short_name(node, around)
-    if node.kind in {Kind.INPUT, Kind.OUTPUT}:
-        head, line = node.name, f"{node.op} {(node.outputs or node.inputs)[0].shape_text}"
-    line = node.line or " · ".join(filter(None, [line, node.unused]))
-    css = f"gv-box c{number} {node.kind.value}{' gv-unused' if node.unused else ''}"
-    title = ", ".join([node.op, node.name, node.family, *(f"{a} {b}" for a, b in node.facts[:2])])
-    return _Face(
-        key=node.key,
-        head=shortened(head),
-        line=shortened(line, NAME_LIMIT + 10),
-        title=title,
-        css=css,
-        colour=COLOURS[number],
-        family=node.family,
-    )
+def _words(node: Node, around: str) -> tuple[str, str]:
+    """The two lines in a node's box."""
+    line = " · ".join(filter(None, [node.line or short_name(node, around), node.apart]))
+    return shortened(node.name if node.is_end else node.op, NAME_LIMIT + 6), shortened(line, NAME_LIMIT + 10)
 
 
-def _group_face(group: Group, picture: Picture, colour_of: Mapping[str, int]) -> _Face:
-    ops: dict[str, int] = {}
-    families: dict[str, int] = {}
-    for number in group.members:
-        node = picture.nodes[number]
-        ops[node.op] = ops.get(node.op, 0) + 1
-        families[node.family] = families.get(node.family, 0) + 1
-    family = Family.COMPUTE.value if Family.COMPUTE.value in families else max(families, key=lambda f: families[f])
-    count = f"{len(group.members)} {picture.word}s" if len(group.members) != 1 else f"1 {picture.word}"
-    most = ", ".join(f"{n} {op}" for op, n in sorted(ops.items(), key=lambda pair: -pair[1])[:4])
-    return _Face(
-        key=group.key,
-        head=f"+ {shortened(group.label, NAME_LIMIT + 6)}",
-        line=count,
-        title=f"folded group {group.label}: {count}: {most}",
-        css=f"gv-box gv-folded c{colour_of[family]}",
-        colour=COLOURS[colour_of[family]],
-        family=family,
-    )
+def _size(head: str, line: str) -> Point:
+    return round(max(text_width(head, 13.9) + 24, text_width(line, 11) + 24, 64.0)), 40.0 if line else 28.0
 
 
-def _draw_box(face: _Face, at: Rectangle) -> str:
-    x, y, width, height = (f"{value:g}" for value in (at.x, at.y, at.width, at.height))
-    is_end, is_folded = " input" in face.css or " output" in face.css, "gv-folded" in face.css
-    round_ = f"{at.height / 2:g}" if is_end else "6"
-    dashes = ' stroke-dasharray="4 3"' if "gv-unused" in face.css or " added" in face.css else ""
-    fill = f'fill="{_tint(face.colour)}" stroke="{face.colour}"'
-    behind = (
-        f'<rect class="gv-shape" x="{at.x + 4:g}" y="{at.y + 4:g}" width="{width}" height="{height}" rx="6" {fill}/>'
-        if is_folded
-        else ""
-    )
-    stripe = "" if is_end else _stripe(at, face.colour)
-    middle, head_y = f"{at.x + at.width / 2:g}", at.y + (17 if face.line else 18.5)
-    lines = f'<text class="gv-head" x="{middle}" y="{head_y:g}" font-size="13" font-weight="700" fill="{INK}">'
-    lines += f"{xml_text(face.head)}</text>"
-    if face.line:
-        lines += f'<text class="gv-line" x="{middle}" y="{at.y + 32:g}" font-size="11" fill="{DIM}">'
-        lines += f"{xml_text(face.line)}</text>"
-    return (
-        f'<g class="{face.css}" data-key="{face.key}" text-anchor="middle">'
-        f"<title>{xml_text(face.title)}</title>{behind}"
-        f'<rect class="gv-shape" x="{x}" y="{y}" width="{width}" height="{height}" rx="{round_}" {fill}{dashes}/>'
-        f"{stripe}{lines}</g>"
-    )
-
-
-def _stripe(at: Rectangle, colour: str) -> str:
-    """A bar at the left edge: the family's colour where it is easiest to compare."""
-    x, y, bottom = at.x, at.y, at.y + at.height
-    path = f"M{x + 6:g},{y:g}h-1a5,5 0 0 0 -5,5V{bottom - 5:g}a5,5 0 0 0 5,5h1z"
-    return f'<path class="gv-stripe" d="{path}" fill="{colour}"/>'
+def _draw_box(node: Node, words: tuple[str, str], at: Rectangle) -> str:
+    number, middle, dashes = colour_number(node.family), at.x + at.width / 2, "4 3" if node.apart else ""
+    colour = COLOURS[number]
+    shape = {"class_": "gv-shape", "fill": _tint(colour), "stroke": colour, "stroke_dasharray": dashes, **at._asdict()}
+    parts = [_title(", ".join(filter(None, [node.op, node.name, node.family, node.apart])))]
+    if node.key.startswith("g"):
+        parts.append(_tag("rect", rx=6, **shape | {"x": at.x + 4, "y": at.y + 4}))
+    parts.append(_tag("rect", rx=at.height / 2 if node.is_end else 6, **shape))
+    if not node.is_end:  # a bar at the left edge: the family's colour where it is easiest to compare
+        bar = f"M{at.x + 6:g},{at.y:g}h-1a5,5 0 0 0 -5,5v{at.height - 10:g}a5,5 0 0 0 5,5h1z"
+        parts.append(_tag("path", class_="gv-stripe", d=bar, fill=colour))
+    parts.append(_text("gv-head", words[0], (middle, at.y + (17 if words[1] else 18.5)), 13, INK, 700))
+    if words[1]:
+        parts.append(_text("gv-line", words[1], (middle, at.y + 32), 11, DIM))
+    return _tag("g", *parts, class_=f"gv-box c{number}", data_key=node.key, text_anchor="middle")
 
 
 # --- frames and lines -----------------------------------------------------------------------------------------------
 
 
-def _frame_text(group: Group) -> str:
-    return f"– {shortened(group.label, NAME_LIMIT + 10)} ({len(group.members)})"
+def _draw_frame(group: Group, label: str, picture: Picture, at: Rectangle) -> tuple[str, str]:
+    """The frame, and its label, which stands above the lines: it is what a reader clicks to fold the group. Kernels
+    have colours of their own."""
+    css, ink, paint = "", DIM, {"stroke": LINE, "stroke_dasharray": "2 3"}
+    if picture.nodes[min(group.members)].kernel == group.label:
+        number = int(group.key[1:]) % len(COLOURS)
+        css, ink = f" gv-kernel c{number}", COLOURS[number]
+        paint = {"stroke": ink, "stroke_width": "1.6"}
+    shape = _tag("rect", class_="gv-shape", rx=9, fill=FRAME, fill_opacity=0.6, **at._asdict(), **paint)
+    words = _text("", label, (at.x + 9, at.y + 15), 12, ink, 600, FRAME)
+    title = _title(f"open group {group.label}: {len(group.members)} inside")
+    frame = _tag("g", shape, class_=f"gv-frame{css}", data_frame=group.key)
+    return frame, _tag("g", title, words, class_=f"gv-label{css}", data_key=group.key)
 
 
-def _draw_frame(group: Group, at: Rectangle, kernels: bool) -> str:
-    number = int(group.key[1:]) % len(COLOURS)
-    css = f"gv-frame gv-kernel c{number}" if kernels else f"gv-frame d{group.depth % 3}"
-    stroke = f'stroke="{COLOURS[number]}" stroke-width="1.6"' if kernels else f'stroke="{LINE}" stroke-dasharray="2 3"'
-    return (
-        f'<g class="{css}" data-frame="{group.key}"><title>{xml_text(group.label)}: {len(group.members)} inside</title>'
-        f'<rect class="gv-shape" x="{at.x:g}" y="{at.y:g}" width="{at.width:g}" height="{at.height:g}" rx="9" '
-        f'fill="{FRAME}" fill-opacity="0.6" {stroke}/></g>'
+def _draw_line(source: str, target: str, edges: Sequence[Edge], curve: Sequence[Point]) -> str:
+    (tx, ty), start, *rest = curve
+    x, y = rest[-1]
+    length = max(((tx - x) ** 2 + (ty - y) ** 2) ** 0.5, 0.1)
+    ux, uy = 3 * (tx - x) / length, 3 * (ty - y) / length
+    arrow = f"M{tx:.1f},{ty:.1f}L{x - uy:.1f},{y + ux:.1f}L{x + uy:.1f},{y - ux:.1f}z"
+    path = f"M{start[0]:g},{start[1]:g}C{' '.join(f'{x:g},{y:g}' for x, y in rest)}"
+    dashes = "5 4" if all(edge.is_event for edge in edges) else ""
+    parts = (
+        _title("; ".join(f"{edge.tensor.name} {edge.tensor.type_text}" for edge in edges)),
+        _tag("path", d=path, fill="none", stroke=LINE, stroke_width=1.3, stroke_dasharray=dashes),
+        _tag("path", class_="gv-tip", d=arrow, fill=LINE),
     )
+    return _tag("g", *parts, class_="gv-edge", data_from=source, data_to=target)
 
 
-def _draw_label(group: Group, at: Rectangle, kernels: bool) -> str:
-    """The frame's label, above the lines: it is what a reader clicks to fold the group."""
-    number = int(group.key[1:]) % len(COLOURS)
-    css, ink = (f"gv-label gv-kernel c{number}", COLOURS[number]) if kernels else ("gv-label", DIM)
-    return (
-        f'<g class="{css}" data-key="{group.key}"><title>open group {xml_text(group.label)}: '
-        f"{len(group.members)} inside</title>"
-        f'<text x="{at.x + 9:g}" y="{at.y + 15:g}" font-size="12" font-weight="600" fill="{ink}" stroke="{FRAME}" '
-        f'stroke-width="4" paint-order="stroke">{xml_text(_frame_text(group))}</text></g>'
-    )
-
-
-def _draw_line(line: Line, curve: Curve) -> str:
-    start, *rest = curve.points
-    pairs = [f"{x:g},{y:g}" for x, y in rest]
-    dashes = ' stroke-dasharray="5 4"' if all(edge.note for edge in line.edges) else ""
-    said = "; ".join(dict.fromkeys(_edge_text(edge.tensor, edge.note) for edge in line.edges))
-    return (
-        f'<g class="gv-edge" data-from="{line.source}" data-to="{line.target}"><title>{xml_text(said)}</title>'
-        f'<path d="M{start[0]:g},{start[1]:g}C{" ".join(pairs)}" fill="none" stroke="{LINE}" stroke-width="1.3"'
-        f"{dashes}/>"
-        f'<path class="gv-tip" d="{_tip(curve)}" fill="{LINE}"/></g>'
-    )
-
-
-def _edge_text(tensor: object, note: str) -> str:
-    name, kind = getattr(tensor, "name", ""), getattr(tensor, "type_text", "")
-    return " ".join(filter(None, [note, name, kind]))
-
-
-def _tip(curve: Curve) -> str:
-    (x, y), (tx, ty) = curve.points[-1], curve.tip
-    dx, dy = tx - x, ty - y
-    length = max((dx * dx + dy * dy) ** 0.5, 0.1)
-    ux, uy = dx / length, dy / length
-    return f"M{tx:.1f},{ty:.1f}L{x - 3 * uy:.1f},{y + 3 * ux:.1f}L{x + 3 * uy:.1f},{y - 3 * ux:.1f}z"
-
-
-def _shapes(lines: Sequence[Line], layout: Layout) -> list[tuple[float, float, str]]:
-    """(x, y, text) of each tensor's shape, once: below the box that writes it, or on the line where a box writes
+def _shapes(scene: Scene, layout: Layout) -> list[tuple[str, Point]]:
+    """(text, place) of each tensor's shape, once: below the box that writes it, or on the line where a box writes
     several tensors."""
-    found: dict[str, dict[str, tuple[str, Curve]]] = {}
-    for line, curve in zip(lines, layout.curves, strict=True):
-        for edge in line.edges:
-            if edge.tensor and edge.tensor.shape_text:
-                found.setdefault(line.source, {}).setdefault(edge.tensor.name, (edge.tensor.shape_text, curve))
+    found: dict[str, dict[str, tuple[str, Sequence[Point]]]] = {}
+    for ((source, _), edges), curve in zip(scene.lines.items(), layout.curves, strict=True):
+        for tensor in (edge.tensor for edge in edges if edge.tensor.shape_text):
+            found.setdefault(source, {}).setdefault(tensor.name, (shortened(tensor.shape_text, 32), curve[1:]))
     placed = []
     for tensors in found.values():
-        for text, curve in tensors.values():
-            x, y = curve.points[0] if len(tensors) == 1 else curve.points[len(curve.points) // 2]
-            placed.append((x + 6, y + 12, shortened(text, 32)))
+        for text, points in tensors.values():
+            x, y = points[0 if len(tensors) == 1 else len(points) // 2]
+            placed.append((text, (x + 6, y + 12)))
     return placed
 
 
-def _draw_shape(shape: tuple[float, float, str]) -> str:
-    x, y, text = shape
-    return (
-        f'<text class="gv-size" x="{x:g}" y="{y:g}" font-size="10" fill="{DIM}" stroke="{PAPER}" stroke-width="3" '
-        f'paint-order="stroke">{xml_text(text)}</text>'
-    )
+# --- text and tags --------------------------------------------------------------------------------------------------
+
+
+def counted(number: int, word: str) -> str:
+    """`1 node`, `17 nodes`."""
+    return f"{number:,} {word}" + ("" if number == 1 else "s")
+
+
+def short_name(node: Node, around: str = "") -> str:
+    """A node's name without its operator and without the group around it: `attention/Reshape_2` -> `attention_2`."""
+    name = re.sub(rf"[/.]?{re.escape(node.op)}(_\d+)?$", r"\1", node.name)
+    return name.lstrip("/").removeprefix(around).strip("./_")
+
+
+def shortened(text: str, limit: int = NAME_LIMIT) -> str:
+    """One line of at most `limit` characters; the middle is left out, because names differ at their ends."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= limit else f"{text[: limit // 2 - 1]}…{text[-(limit - limit // 2) :]}"
+
+
+def text_width(text: str, size: float) -> float:
+    """About how wide `text` is in pixels, in a sans-serif font of `size`; slightly too wide rather than too narrow."""
+    return size * sum(_EMS.get(c, 1.0 if unicodedata.east_asian_width(c) in "WF" else 0.6) for c in text)
+
+
+_EMS = dict.fromkeys("iljtf.,:;'|!()[] I/", 0.35) | dict.fromkeys("ABCDEGHKNOPQRUVXY×", 0.74)
+_EMS |= dict.fromkeys("mwMW@%…", 0.95)
+
+
+def _escaped(text: str) -> str:
+    """Characters that XML forbids even when escaped become spaces."""
+    return html.escape(re.sub("[\x00-\x1f\ud800-\udfff\ufffe\uffff]", " ", text))
+
+
+def _tag(name: str, *inside: str, **attributes: str | float) -> str:
+    """An element. `inside` is markup, `attributes` are text or numbers; empty ones are left out."""
+    shown = {key.rstrip("_"): f"{v:g}" if isinstance(v, float) else str(v) for key, v in attributes.items()}
+    words = (f' {key.replace("_", "-")}="{_escaped(value)}"' for key, value in shown.items() if value)
+    return f"<{name}{''.join(words)}>{''.join(inside)}</{name}>"
+
+
+def _title(words: str) -> str:
+    return _tag("title", _escaped(words))
+
+
+def _text(css: str, words: str, at: Point, size: int, fill: str, weight: int = 400, halo: str = "") -> str:
+    """Text; a `halo` in the colour of the paper keeps it readable on lines."""
+    paint = {"stroke": halo, "stroke_width": "3.5", "paint_order": "stroke"} if halo else {}
+    place = {"x": at[0], "y": at[1], "font_size": size, "font_weight": weight}
+    return _tag("text", _escaped(words), class_=css, fill=fill, **place, **paint)
 
 
 def _tint(colour: str, share: float = 0.11) -> str:

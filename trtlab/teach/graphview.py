@@ -5,80 +5,33 @@ static form is the same SVG. The data come from trtlab.graph, the picture from g
 that is kept here.
 """
 
-import os
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import traitlets
 
-from trtlab.graph.groups import Group, Scene, fold_to_fit, label_groups, module_groups, scene
-from trtlab.graph.onnxpicture import picture_from_onnx
-from trtlab.graph.picture import Node, Picture
-from trtlab.teach.drawing import Drawing
-from trtlab.teach.graphsvg import draw_graph, legend
-from trtlab.teach.graphtext import (
-    describe_group,
-    describe_node,
-    describe_picture,
-    notice,
-    searchable,
-    static_drawing,
-    summary,
-)
-from trtlab.teach.layout import warm_up
-from trtlab.teach.reportgraph import picture_from_kernels, picture_from_network, with_kernels
+from trtlab.engine.nvidia.report import BuildReport
+from trtlab.graph.groups import Group, Scene, fold_to_fit, kernel_groups, module_groups, scene
+from trtlab.graph.picture import Node, OnnxModel, Picture, Tensor, picture_from_onnx
+from trtlab.teach.drawing import Drawing, card, escape, text_table
+from trtlab.teach.graphsvg import counted, draw_graph, legend
+from trtlab.teach.reportgraph import check_report, picture_from_kernels, picture_from_network, with_kernels
 from trtlab.teach.widget import STATIC, Widget
-
-if TYPE_CHECKING:
-    import onnx
-
-    from trtlab.engine.nvidia.report import BuildReport
 
 BOX_LIMIT = 150
 """Boxes that are laid out at once; a larger graph starts with groups folded."""
-NODE_LIMIT = 1500
-"""Nodes that may be laid out without any group."""
-
-warm_up()
-
-
-def _picture(model: Any, report: Any) -> Picture:
-    if isinstance(model, Picture):
-        return model
-    if hasattr(model, "kernels") and hasattr(model, "layers"):
-        raise TypeError(
-            "GraphView(model) draws an ONNX model: got a BuildReport. "
-            "Use GraphView.from_network(report), GraphView.from_kernels(report) or GraphView(model, report=report)."
-        )
-    if not isinstance(model, (str, os.PathLike, bytes, bytearray, memoryview)) and not hasattr(model, "graph"):
-        raise TypeError(
-            f"GraphView draws an onnx.ModelProto, its bytes or the path of an .onnx file: got {type(model).__name__}."
-        )
-    picture = picture_from_onnx(model)
-    return picture if report is None else with_kernels(picture, _report(report))
-
-
-def _report(report: Any) -> "BuildReport":
-    if not (hasattr(report, "kernels") and hasattr(report, "layers")):
-        raise TypeError(f"expected the BuildReport that trtlab.explain returns: got {type(report).__name__}.")
-    return report
-
-
-def _groupings(picture: Picture, box_limit: int) -> dict[str, tuple[Group, ...]]:
-    """The ways to group this picture, the preferred one first."""
-    found = {"kernel": label_groups(picture.merged), "module": module_groups(picture, box_limit)}
-    found = {word: groups for word, groups in found.items() if groups}
-    if len(picture.nodes) <= NODE_LIMIT:
-        found["nothing"] = ()
-    return found
+ROWS = 40
+"""Rows of a list before it ends in `… more`."""
 
 
 class GraphView(Widget):
     """A clickable picture of a graph; `GraphView(model)`, `GraphView(model, report=report)` and the `from_` methods.
 
     `selected` is the chosen Node or Group (or None), from a click as from Python; it may be set to a node's name.
-    `fold` and `unfold` take labels of groups, `search` returns the nodes that it found. TypeError and ValueError say
-    what can be drawn instead.
+    `fold` and `unfold` close and open all groups, `search` returns the nodes that it found. TypeError and ValueError
+    say what can be drawn instead.
     """
 
     _esm = STATIC / "graphview.js"
@@ -96,47 +49,36 @@ class GraphView(Widget):
     notice = traitlets.Unicode().tag(sync=True)
     title = traitlets.Unicode().tag(sync=True)
     foot = traitlets.Unicode().tag(sync=True)
-    height = traitlets.Int(460).tag(sync=True)
 
-    def __init__(
-        self,
-        model: "str | os.PathLike[str] | bytes | onnx.ModelProto | Picture",
-        *,
-        report: "BuildReport | None" = None,
-        group_by: str | None = None,
-        height: int = 460,
-        box_limit: int = BOX_LIMIT,
-        rightwards: bool = False,
-    ) -> None:
-        """`group_by` is `module`, `kernel` (with a report) or `nothing`; `height` is that of the canvas in pixels."""
-        self.picture = _picture(model, report)
-        self._rightwards, self._box_limit = rightwards, box_limit
-        self._groups = _groupings(self.picture, box_limit)
-        if group_by is not None and group_by not in self._groups:
-            raise ValueError(f"group_by={group_by!r} is not possible here: use {', '.join(map(repr, self._groups))}")
-        self._folded: frozenset[str] = frozenset()
-        self._at = -1
-        self._matches: list[int] = []
+    def __init__(self, model: OnnxModel | Picture, *, report: BuildReport | None = None) -> None:
+        if isinstance(model, BuildReport):
+            raise TypeError(
+                "GraphView(model) draws an ONNX model: got a BuildReport. "
+                "Use GraphView.from_network(report), GraphView.from_kernels(report) or GraphView(model, report=report)."
+            )
+        picture = model if isinstance(model, Picture) else picture_from_onnx(model)
+        self.picture = picture if report is None else with_kernels(picture, check_report(report))
+        kernels = {"kernel": kernel_groups(self.picture)} if self.picture.kernels else {}
+        self._groups = kernels | {"module": module_groups(self.picture, BOX_LIMIT)}
+        self._at, self._matches = -1, list[int]()
         super().__init__(
             groupings=list(self._groups),
-            grouping=group_by or next(iter(self._groups)),
+            grouping=next(iter(self._groups)),
             legend=legend(self.picture),
-            title=summary(self.picture),
+            title=_summary(self.picture),
             foot=self.picture.foot,
-            height=height,
         )
         self.on_msg(self._on_message)
-        self._regroup()
 
     @classmethod
-    def from_network(cls, report: "BuildReport", **options: Any) -> "GraphView":
+    def from_network(cls, report: BuildReport) -> "GraphView":
         """The layers of the network definition, as the parser made them."""
-        return cls(picture_from_network(_report(report)), **options)
+        return cls(picture_from_network(check_report(report)))
 
     @classmethod
-    def from_kernels(cls, report: "BuildReport", **options: Any) -> "GraphView":
+    def from_kernels(cls, report: BuildReport) -> "GraphView":
         """The kernels and the tensors between them; colours are streams, dashed lines events between streams."""
-        return cls(picture_from_kernels(_report(report)), **options)
+        return cls(picture_from_kernels(check_report(report)))
 
     # --- for Python -------------------------------------------------------------------------------------------------
 
@@ -147,37 +89,36 @@ class GraphView(Widget):
 
     @selected.setter
     def selected(self, wanted: Node | Group | str | None) -> None:
-        """Select a node or group, by itself or by name; KeyError names some that exist."""
-        if wanted is None:
-            self.chosen = ""
-            return
-        name = wanted if isinstance(wanted, str) else wanted.key
-        for item in self._items():
-            if name in {item.key, item.name if isinstance(item, Node) else item.label}:
-                self._show(item.key)
-                return
-        raise KeyError(f"no node or group {name!r}; there are {', '.join(n.name for n in self.picture.nodes[:8])} ...")
+        """Select a node or group, by itself or by name, and open what hides it; KeyError names some that exist."""
+        name = wanted if isinstance(wanted, str) or wanted is None else wanted.key
+        found = [i for i in self._items() if name in {i.key, i.name if isinstance(i, Node) else i.label}][:1]
+        if name is not None and not found:
+            some = ", ".join(node.name for node in self.picture.nodes[:8])
+            raise KeyError(f"no node or group {name!r}; there are {some} ...")
+        if hidden := self._folded.intersection(group.key for item in found for group in self._around(item)):
+            self._fold(self._folded - hidden)
+        self.chosen = found[0].key if found else ""
 
     @property
     def groups(self) -> tuple[Group, ...]:
         """The groups of the present grouping."""
-        return self._groups[self.grouping]
+        return self._groups.get(self.grouping, ())
 
     @property
     def folded(self) -> tuple[str, ...]:
         """Labels of the groups that are folded."""
         return tuple(group.label for group in self.groups if group.key in self._folded)
 
-    def fold(self, *labels: str) -> None:
-        """Fold the groups with these labels; all of them without a label."""
-        self._refold(self._folded | self._keys(labels))
+    def fold(self) -> None:
+        """Fold every group."""
+        self._fold(frozenset(group.key for group in self.groups))
 
-    def unfold(self, *labels: str) -> None:
-        """Open the groups with these labels; all of them without a label."""
-        self._refold(self._folded - self._keys(labels))
+    def unfold(self) -> None:
+        """Open every group."""
+        self._fold(frozenset())
 
     def search(self, text: str) -> list[Node]:
-        """The nodes with `text` in their operator, name or kernel, upper and lower case alike; they are marked."""
+        """The nodes with `text` in their operator, name or facts, upper and lower case alike; they are marked."""
         self.query = text
         return [self.picture.nodes[number] for number in self._matches]
 
@@ -185,78 +126,60 @@ class GraphView(Widget):
         """Select the next node that the search found, opening the groups around it."""
         if not self._matches:
             return None
-        self._at = (self._at + step) % len(self._matches) if self._at >= 0 or step > 0 else len(self._matches) - 1
+        self._at = (max(self._at, 0 if step < 0 else -1) + step) % len(self._matches)
         node = self.picture.nodes[self._matches[self._at]]
-        self._show(node.key)
-        self.found = [self._at + 1, len(self._matches)]
+        self.selected = node
+        self._mark()
         return node
 
     def static(self) -> Drawing:
         """The picture without a kernel: its SVG, a legend, and a table of the nodes as text."""
+        chips = "".join(f'<span class="gv-chip {css}"><i></i>{escape(words)}</span>' for css, words in self.legend)
+        body = f'<div class="gv-canvas">{self.svg}</div><div class="gv-legend">{chips}</div>'
+        body = f'<div class="gv gv-static">{body}</div><div class="dim">{escape(self.notice)}</div>'
         css = (STATIC / "graphview.css").read_text(encoding="utf-8")
-        return static_drawing(self.picture, self.svg, self.legend, self.notice, css)
-
-    def _items(self) -> list[Node | Group]:
-        return [*self.picture.nodes, *self.groups]
+        markup = f"<style>{css}</style>{card(f'<b>{escape(self.title)}</b>', body, foot=escape(self.foot))}"
+        nodes = [(n.op, n.name, ", ".join(t.type_text for t in n.outputs)) for n in self.picture.operators]
+        table = text_table((self.picture.word, "name", "writes"), _first(nodes))
+        return _Picture(markup=markup, text=f"{self.title}\n{table}", svg=self.svg)
 
     # --- state ------------------------------------------------------------------------------------------------------
 
-    def _keys(self, labels: Iterable[str]) -> frozenset[str]:
-        labels, known = set(labels), {group.label for group in self.groups}
-        if missing := sorted(labels - known):
-            raise KeyError(f"no group {missing[0]!r}; there are {', '.join(sorted(known)) or 'none'}")
-        return frozenset(group.key for group in self.groups if not labels or group.label in labels)
-
     @traitlets.observe("grouping")
-    def _on_grouping(self, change: Any) -> None:
-        if change["new"] not in self._groups:
-            self.grouping = change["old"]
-        elif change["old"]:
-            self._regroup()
+    def _on_grouping(self, _change: Any) -> None:
+        self.chosen = self.chosen if self.chosen.startswith("n") else ""  # keys of groups mean others now
+        self._fold(fold_to_fit(self.picture, self.groups, BOX_LIMIT))
 
-    def _regroup(self) -> None:
-        self._refold(fold_to_fit(self.picture, self.groups, self._box_limit))
-        if self.selected is None:
-            self.chosen = ""
-
-    def _refold(self, folded: frozenset[str]) -> None:
+    def _fold(self, folded: frozenset[str]) -> None:
         """The one place where a picture is made."""
         self._folded = folded
         self._scene: Scene = scene(self.picture, self.groups, folded)
         with self.hold_sync():
-            self.notice = notice(self.picture, self._scene, self.groups, folded)
-            kernels = self.grouping == "kernel"
-            self.svg = draw_graph(self.picture, self._scene, self.groups, kernels=kernels, rightwards=self._rightwards)
+            self.svg = draw_graph(self.picture, self._scene, self.groups)
+            self.notice = _notice(self.picture, self._scene, self.groups)
             self._mark()
             self._describe()
 
-    def _show(self, key: str) -> None:
-        """Select, after opening the groups that hide it."""
-        around = [group for group in self.groups if self._is_inside(key, group)]
-        if hidden := self._folded & {group.key for group in around}:
-            self._refold(self._folded - hidden)
-        self.chosen = key
+    def _items(self) -> list[Node | Group]:
+        return [*self.picture.nodes, *self.groups]
 
-    def _is_inside(self, key: str, group: Group) -> bool:
-        if key.startswith("n"):
-            return int(key[1:]) in group.members
-        inner = next(g for g in self.groups if g.key == key)
-        return inner.key != group.key and inner.depth > group.depth and inner.members <= group.members
+    def _around(self, item: Node | Group) -> list[Group]:
+        """The groups that an item stands in, from the outermost to the innermost."""
+        members = item.members if isinstance(item, Group) else {int(item.key[1:])}
+        return [group for group in self.groups if group != item and members <= group.members]
 
     @traitlets.observe("chosen")
     def _describe(self, _change: Any = None) -> None:
         chosen = self.selected
-        if isinstance(chosen, Node):
-            self.details = describe_node(chosen, self._groups.get("kernel", ()))
-        elif isinstance(chosen, Group):
-            self.details = describe_group(chosen, self.picture, chosen.key in self._folded)
-        else:
-            self.details = describe_picture(self.picture)
+        details = _describe_node(chosen) if isinstance(chosen, Node) else _describe_nodes(self.picture, chosen)
+        if isinstance(chosen, Group):
+            details |= {"fold": chosen.key, "folded": chosen.key in self._folded}
+        self.details = details
 
     @traitlets.observe("query")
     def _on_query(self, _change: Any) -> None:
         text, self._at = self.query.strip().casefold(), -1
-        self._matches = [n for n, node in enumerate(self.picture.nodes) if text and text in searchable(node)]
+        self._matches = [n for n, node in enumerate(self.picture.nodes) if text and text in _searchable(node)]
         self._mark()
 
     def _mark(self) -> None:
@@ -264,24 +187,85 @@ class GraphView(Widget):
         self.found = [self._at + 1, len(self._matches)]
 
     def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        """What the page asks for: {"do": "toggle", "key": ...}, next with a step, fold or unfold everything."""
+        """What the page asks for: open or fold a group or the innermost one around a node, or all; the next hit."""
         match content:
             case {"do": "toggle", "key": str(key)} if any(group.key == key for group in self.groups):
-                self._refold(self._folded ^ {key})
+                self._fold(self._folded ^ {key})
+            case {"do": "around"} if self.selected:
+                for group in [g for g in self._around(self.selected) if g.key not in self._folded][-1:]:
+                    with self.hold_sync():
+                        self.chosen = group.key
+                        self._fold(self._folded | {group.key})
             case {"do": "next", "step": int(step)}:
                 self.next_hit(step)
-            case {"do": "around", "key": str(key)} if any(item.key == key for item in self._items()):
-                self._fold_around(key)
-            case {"do": "fold"}:
-                self.fold()
-            case {"do": "unfold"}:
-                self.unfold()
+            case {"do": "fold" | "unfold" as do}:
+                getattr(self, do)()
 
-    def _fold_around(self, key: str) -> None:
-        """Fold the innermost open group around a node or group, and select it."""
-        around = [g for g in self.groups if g.key not in self._folded and self._is_inside(key, g)]
-        if around:
-            inner = max(around, key=lambda group: group.depth)
-            with self.hold_sync():
-                self.chosen = inner.key
-                self._refold(self._folded | {inner.key})
+
+# --- words ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class _Picture(Drawing):
+    """A drawing that is also an image, for pages that remove SVG from HTML."""
+
+    svg: str
+
+    def _repr_mimebundle_(self, **what_ipython_asks: Any) -> dict[str, str]:
+        return super()._repr_mimebundle_(**what_ipython_asks) | {"image/svg+xml": self.svg}
+
+
+def _summary(picture: Picture) -> str:
+    """`digits: 17 nodes, 24 constants`; with a report also the kernels, and the nodes that went into none."""
+    words = [counted(len(picture.operators), picture.word), counted(picture.constants, "constant")]
+    if picture.kernels:
+        words.append(f"in {len(kernel_groups(picture))} of {counted(picture.kernels, 'kernel')}")
+    words += [f"{n} {why}" for why, n in Counter(node.apart for node in picture.nodes).items() if why]
+    return f"{picture.title}: {', '.join(words)}"
+
+
+def _notice(picture: Picture, shown: Scene, groups: Sequence[Group]) -> str:
+    """What is hidden and how to see it; nothing where everything is shown."""
+    closed = [group for group in groups if group.key in shown.frame_of]
+    inside = sum(len(group.members) for group in closed)
+    hidden = f"{counted(len(closed), 'group')} folded ({inside} of {counted(len(picture.nodes), 'node')} inside)"
+    return f"{hidden}: double-click one to open it." if closed else ""
+
+
+def _describe_node(node: Node) -> dict[str, Any]:
+    sections: dict[str, Iterable[tuple[str, str]]] = {
+        "": (("name", node.name), *node.facts),
+        "attributes": node.attributes,
+        "inputs": _rows(node.inputs),
+        "weights and constants": _rows(node.weights),
+        "outputs": _rows(node.outputs),
+    }
+    return {"title": node.op, "kind": node.family, "sections": _sections(sections)}
+
+
+def _describe_nodes(picture: Picture, group: Group | None) -> dict[str, Any]:
+    """What a group or the whole picture holds: how often each operator occurs, and for a group its nodes."""
+    nodes = [picture.nodes[n] for n in sorted(group.members)] if group else picture.operators
+    ops = [(op, str(number)) for op, number in Counter(node.op for node in nodes).most_common()]
+    members = [(node.op, node.name) for node in nodes] if group else []
+    title, kind = (group.label, "group of ") if group else (picture.title, "")
+    sections = _sections({f"{picture.word}s by type": ops, "members": members})
+    return {"title": title, "kind": kind + counted(len(nodes), picture.word), "sections": sections}
+
+
+def _sections(rows_of: dict[str, Iterable[tuple[str, str]]]) -> list[dict[str, Any]]:
+    return [{"head": head, "rows": list(map(list, _first(list(rows))))} for head, rows in rows_of.items() if rows]
+
+
+def _first(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The first ROWS rows, and how many more there are."""
+    more = len(rows) - ROWS
+    return [*rows[:ROWS], ("…", f"{more} more", *[""] * len(rows[0][2:]))] if more > 0 else [*rows]
+
+
+def _rows(tensors: Iterable[Tensor]) -> list[tuple[str, str]]:
+    return [(tensor.name, tensor.type_text) for tensor in tensors]
+
+
+def _searchable(node: Node) -> str:
+    return "\n".join([node.op, node.name, *(text for _, text in node.facts)]).casefold()

@@ -1,25 +1,27 @@
 """teach/layout: where boxes and lines go. Graphviz, as WebAssembly inside this process: no `dot` program is needed.
 
-In: box sizes, lines, nested frames. Out: a frozen `Layout` in pixels, y pointing down. Only numbers and keys that we
+In: a scene and the size of each box. Out: a frozen `Layout` in pixels, y pointing down. Only numbers and keys that we
 made ourselves reach Graphviz, never a name from a model.
 """
 
 import atexit
+import contextlib
 import functools
 import json
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+from trtlab.graph.groups import Scene
 
 INCH = 72.0
 MARGIN = 10.0
+Point = tuple[float, float]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rectangle:
+class Rectangle(NamedTuple):
     """Upper left corner and size, in pixels."""
 
     x: float
@@ -27,129 +29,60 @@ class Rectangle:
     width: float
     height: float
 
-    @property
-    def centre(self) -> tuple[float, float]:
-        return self.x + self.width / 2, self.y + self.height / 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Frame:
-    """A frame to lay out: its key, that of the frame around it, and the room its label needs."""
-
-    key: str
-    parent: str | None
-    label_width: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """A line: Bézier points (start, then three for each piece) and the tip of its arrow."""
-
-    points: tuple[tuple[float, float], ...]
-    tip: tuple[float, float]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Boxes and frames by key, one curve for each line in the order given, and the size of the whole."""
+    """Boxes and frames by key; the curve of each line: the tip of its arrow, then Bézier points (start, and three for
+    each piece); the size of the whole."""
 
-    boxes: Mapping[str, Rectangle]
-    frames: Mapping[str, Rectangle]
-    curves: tuple[Curve, ...]
+    places: Mapping[str, Rectangle]
+    curves: tuple[tuple[Point, ...], ...]
     width: float
     height: float
 
 
-def lay_out(
-    sizes: Mapping[str, tuple[float, float]],
-    lines: Sequence[tuple[str, str]],
-    frames: Sequence[Frame] = (),
-    frame_of: Mapping[str, str | None] | None = None,
-    *,
-    rightwards: bool = False,
-) -> Layout:
-    """Layers from top to bottom (or left to right). `sizes` are (width, height) by key; `lines` are (source, target);
-    `frame_of` names the frame that a box stands in."""
-    names = {key: f"b{number}" for number, key in enumerate(sizes)}
-    inside: dict[str | None, list[str]] = {}
-    for key in sizes:
-        inside.setdefault((frame_of or {}).get(key), []).append(key)
-    parts = [_HEAD + ("rankdir=LR;" if rightwards else "")]
-    parts += _frame_source(None, frames, inside, names, sizes)
-    parts += [f"{names[a]}->{names[b]};" for a, b in lines]
-    return _read(json.loads(_render("".join(parts) + "}")), {v: k for k, v in names.items()}, frames)
-
-
-_HEAD = (
-    "digraph{graph[nodesep=0.28,ranksep=0.46,newrank=false];"
-    'node[shape=box,fixedsize=true,label=""];edge[arrowsize=0.6,arrowhead=normal];'
-)
-
-
-def _frame_source(
-    inner: str | None, frames: Sequence[Frame], inside: Mapping, names: Mapping, sizes: Mapping
-) -> list[str]:
-    parts = []
-    for key in inside.get(inner, ()):
-        width, height = sizes[key]
-        parts.append(f"{names[key]}[width={width / INCH:.3f},height={height / INCH:.3f}];")
-    for number, frame in enumerate(frames):
-        if frame.parent == inner:
-            label = "x" * math.ceil((frame.label_width + 12) / 5)  # keeps room for a label; 5 px each at size 10
-            parts.append(f'subgraph cluster_{number}{{margin=13;fontsize=10;labeljust=l;label="{label}";')
-            parts += [*_frame_source(frame.key, frames, inside, names, sizes), "}"]
-    return parts
-
-
-# --- reading what Graphviz says -------------------------------------------------------------------------------------
-
-
-def _read(answer: Mapping[str, Any], keys: Mapping[str, str], frames: Sequence[Frame]) -> Layout:
+def lay_out(scene: Scene, sizes: Mapping[str, Point], label_widths: Mapping[str, float]) -> Layout:
+    """Layers from top to bottom. `sizes` are (width, height) of the boxes, `label_widths` those of the frames' labels;
+    the curves stand in the order of the scene's lines."""
+    lines = "".join(f"{source}->{target};" for source, target in scene.lines)
+    inner = "".join(_inside(None, scene, sizes, label_widths))
+    source = f"digraph{{nodesep=0.28;ranksep=0.46;node[shape=box,fixedsize=true];edge[arrowsize=0.6];{inner}{lines}}}"
+    answer = json.loads(_graphviz().result().render(source, format="json0"))
     left, bottom, right, top = map(float, answer["bb"].split(","))
 
-    def place(x: float, y: float) -> tuple[float, float]:
+    def point(text: str) -> Point:
+        x, y = map(float, text.split(","))
         return round(x - left + MARGIN, 1), round(top - y + MARGIN, 1)
 
-    boxes: dict[str, Rectangle] = {}
-    framed: dict[str, Rectangle] = {}
+    places = {}
     for item in answer.get("objects", ()):
-        if item["name"] in keys:
-            width, height = float(item["width"]) * INCH, float(item["height"]) * INCH
-            x, y = place(*map(float, item["pos"].split(",")))
-            boxes[keys[item["name"]]] = Rectangle(x=x - width / 2, y=y - height / 2, width=width, height=height)
-        elif "bb" in item:
+        if item["name"] in sizes:
+            (x, y), (width, height) = point(item["pos"]), sizes[item["name"]]
+            places[item["name"]] = Rectangle(x - width / 2, y - height / 2, width, height)
+        else:
             x0, y0, x1, y1 = map(float, item["bb"].split(","))
-            x, y = place(x0, y1)
-            frame = frames[int(item["name"].removeprefix("cluster_"))]
-            framed[frame.key] = Rectangle(x=x, y=y, width=x1 - x0, height=y1 - y0)
-    curves = tuple(_curve(edge["pos"], place) for edge in answer.get("edges", ()))
+            places[item["name"].removeprefix("cluster_")] = Rectangle(*point(f"{x0},{y1}"), x1 - x0, y1 - y0)
+    curves = tuple(tuple(map(point, e["pos"].removeprefix("e,").split())) for e in answer.get("edges", ()))
     width, height = right - left + 2 * MARGIN, top - bottom + 2 * MARGIN
-    return Layout(boxes=boxes, frames=framed, curves=curves, width=width, height=height)
+    return Layout(places=places, curves=curves, width=width, height=height)
 
 
-def _curve(text: str, place: Any) -> Curve:
-    """`e,tip start c c end ...` -> a curve; a line against the direction of the layers starts with `s,`."""
-    ends = dict(re.findall(r"([es]),(\S+)", text))
-    points = [place(*map(float, pair.split(","))) for pair in re.sub(r"[es],\S+", "", text).split()]
-    tip = place(*map(float, ends["e"].split(","))) if "e" in ends else points[-1]
-    return Curve(points=tuple(points), tip=tip)
-
-
-# --- Graphviz -------------------------------------------------------------------------------------------------------
-
-
-def warm_up() -> None:
-    """Start loading Graphviz in the background. The very first time on a machine it is compiled, a second or two."""
-    _graphviz()
-    atexit.register(_graphviz.cache_clear)  # before the interpreter takes wasmtime apart
-
-
-def _render(source: str) -> bytes:
-    return _graphviz().result().render(source, format="json0", engine="dot")
+def _inside(frame: str | None, scene: Scene, sizes: Mapping[str, Point], widths: Mapping[str, float]) -> Iterator[str]:
+    """The boxes and the frames in a frame, in Graphviz's language."""
+    for key, (width, height) in sizes.items():
+        if scene.frame_of[key] == frame:
+            yield f"{key}[width={width / INCH:.3f},height={height / INCH:.3f}];"
+    for group in scene.open_groups:
+        if group.parent == frame:
+            label = "x" * math.ceil((widths[group.key] + 12) / 5)  # keeps room for a label; 5 px each at size 10
+            yield f'subgraph cluster_{group.key}{{margin=13;fontsize=10;label="{label}";'
+            yield from _inside(group.key, scene, sizes, widths)
+            yield "}"
 
 
 @functools.cache
-def _graphviz() -> Future:
+def _graphviz() -> "Future[Any]":
+    """Graphviz, loading in the background. The very first time on a machine it is compiled, a second or two."""
     return ThreadPoolExecutor(1, "graphviz").submit(_load)
 
 
@@ -161,17 +94,15 @@ def _load() -> Any:
         """The same, with machine code kept in the user's cache folder: 15 ms instead of a second."""
 
         def __init__(self) -> None:
-            self._engine = wasmtime.Engine(_configuration(wasmtime))
+            configuration = wasmtime.Config()
+            with contextlib.suppress(wasmtime.WasmtimeError):  # no folder to write to
+                configuration.cache = True
+            self._engine = wasmtime.Engine(configuration)
             self._module = wasmtime.Module.from_file(self._engine, str(PACKAGE_WASM_PATH))
             self._session = self._create_session()
 
     return CachedBackend()
 
 
-def _configuration(wasmtime: Any) -> Any:
-    configuration = wasmtime.Config()
-    try:
-        configuration.cache = True
-    except wasmtime.WasmtimeError:  # no folder to write to
-        return wasmtime.Config()
-    return configuration
+_graphviz()
+atexit.register(_graphviz.cache_clear)  # before the interpreter takes wasmtime apart

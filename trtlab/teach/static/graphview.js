@@ -93,17 +93,16 @@ function render({ model, el }) {
   const count = make("span", { class: "gv-count", role: "status" });
   const group = make("select", { "aria-label": "Group by", onchange: () => change("grouping", group.value) },
     ...model.get("groupings").map((word) => make("option", { value: word }, `by ${word}`)));
-  const canvas = make("div", { class: "gv-canvas", style: `height:${model.get("height")}px` });
-  const panel = make("div", { class: "gv-panel", role: "region", "aria-label": "Details", "aria-live": "polite",
-    tabindex: "0", style: `max-height:${model.get("height")}px` });
+  const canvas = make("div", { class: "gv-canvas" });
+  const panel = make("div", { class: "gv-panel", role: "region", "aria-label": "Details", "aria-live": "polite", tabindex: "0" });
   const note = make("div", { class: "gv-notice", role: "status" });
-  const several = model.get("groupings").length > 1;
+  const foldable = model.get("svg").includes('data-key="g');
   el.replaceChildren(make("div", { class: "trt gv", "data-lm-suppress-shortcuts": "true" },
     make("div", { class: "gv-bar" }, make("b", {}, model.get("title")),
       make("span", { class: "gv-tools" }, make("span", { class: "gv-search" }, search, count),
-        several ? group : null,
-        several ? button("Fold all", "Fold all groups", () => model.send({ do: "fold" })) : null,
-        several ? button("Open all", "Open all groups", () => model.send({ do: "unfold" })) : null,
+        group.length > 1 ? group : null,
+        foldable ? button("Fold all", "Fold all groups", () => model.send({ do: "fold" })) : null,
+        foldable ? button("Open all", "Open all groups", () => model.send({ do: "unfold" })) : null,
         button("−", "Zoom out (key −)", () => zoom(1 / ZOOM)), button("+", "Zoom in (key +)", () => zoom(ZOOM)),
         button("Fit", "Fit: show everything (key 0)", () => fit()))),
     note, make("div", { class: "gv-main" }, canvas, panel),
@@ -223,7 +222,7 @@ function render({ model, el }) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const here = drawing.items.has(model.get("chosen")) ? model.get("chosen") : "", focused = keyOf(document.activeElement);
     const actions = { "+": () => zoom(ZOOM), "=": () => zoom(ZOOM), "-": () => zoom(1 / ZOOM), 0: () => fit(), "/": () => search.focus(),
-      Escape: () => choose(""), f: () => here && model.send({ do: "around", key: here }),
+      Escape: () => choose(""), f: () => model.send({ do: "around" }),
       Enter: () => (focused === here && here.startsWith("g") ? toggle(here) : choose(focused)), " ": () => actions.Enter() };
     const act = event.key.startsWith("Arrow") ? () => choose(here ? drawing.neighbour(here, event.key) : focused) : actions[event.key];
     if (!act) return;
