@@ -118,7 +118,7 @@ class GraphView(Widget):
         self._fold(frozenset())
 
     def search(self, text: str) -> list[Node]:
-        """The nodes with `text` in their operator, name or facts, upper and lower case alike; they are marked."""
+        """The nodes with `text` in their operator, name, module or facts, upper and lower case alike; they are marked."""
         self.query = text
         return [self.picture.nodes[number] for number in self._matches]
 
@@ -268,4 +268,4 @@ def _rows(tensors: Iterable[Tensor]) -> list[tuple[str, str]]:
 
 
 def _searchable(node: Node) -> str:
-    return "\n".join([node.op, node.name, *(text for _, text in node.facts)]).casefold()
+    return "\n".join([node.op, node.name, node.home, *(text for _, text in node.facts)]).casefold()
