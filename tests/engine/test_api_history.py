@@ -34,6 +34,15 @@ YES, OLD, NO = Declared.YES, Declared.DEPRECATED, Declared.NO
         ("bool a(); TRT_DEPRECATED bool setMaxBatchSize(int); void b();", "setMaxBatchSize", OLD),
         ("TRT_DEPRECATED bool f(int); bool f(long);", "f", YES),  # one way to call it is left
         ("", "enqueueV2", NO),
+        ("enum class DataType { kINT8 = 2 }; enum class BuilderFlag { kTF32 = 7 };", "BuilderFlag::kINT8", NO),
+        ("enum class DataType { kINT8 = 2 }; enum class BuilderFlag { kINT8 = 1 };", "BuilderFlag::kINT8", YES),
+        ("enum class DataType { kINT8 = 2 }; enum class BuilderFlag { kINT8 };", "BuilderFlag::kINT8", YES),
+        (
+            "enum class BuilderFlag : int32_t { kINT8 TRT_DEPRECATED_ENUM = 1, kTF32 }; enum class D { kINT8 = 2 };",
+            "BuilderFlag::kINT8",
+            OLD,
+        ),
+        ("enum class BuilderFlag : int32_t; enum class DataType { kINT8 = 2 };", "BuilderFlag::kINT8", NO),
     ],
 )
 def test_a_declaration_is_read(code, name, state):
@@ -113,10 +122,13 @@ def test_it_is_loaded_once():
         ("enqueueV2", "8.5.1", "v10.0.0"),  # release notes of 8.5 and 10.0
         ("setMaxWorkspaceSize", "8.4.1", "v10.0.0"),
         ("setMaxBatchSize", "8.4.1", "v10.0.0"),
-        ("kFP16", "v10.12.0", "v11.0"),
+        ("BuilderFlag::kFP16", "v10.12.0", "v11.0"),
+        ("BuilderFlag::kINT8", "v10.12.0", "v11.0"),
         ("executeV2", None, None),
         ("enqueueV3", None, None),
-        ("kTF32", None, None),
+        ("BuilderFlag::kTF32", None, None),
+        ("createInferRuntime", None, None),
+        ("MemoryPoolType::kWORKSPACE", None, None),
     ],
 )
 def test_known_dates(name, first_deprecated, first_absent):

@@ -56,10 +56,17 @@ CALLS = (
     ),
     Call(
         said="BuilderFlag::kFP16",
-        header="kFP16",
-        now="a typed model: export in FP16",
+        header="BuilderFlag::kFP16",
+        now="a typed model: export in FP16, or insert Cast nodes",
         python=("BuilderFlag", "FP16"),
-        python_now=("BuilderFlag", "TF32"),
+        python_now=("INetworkDefinition", "add_cast"),
+    ),
+    Call(
+        said="BuilderFlag::kINT8",
+        header="BuilderFlag::kINT8",
+        now="Q/DQ nodes in the model",
+        python=("BuilderFlag", "INT8"),
+        python_now=("INetworkDefinition", "add_quantize"),
     ),
     Call(
         said="IInt8EntropyCalibrator2",

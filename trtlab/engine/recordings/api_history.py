@@ -2,8 +2,8 @@
 
 In: a clone of github.com/NVIDIA/TensorRT, once. Out: `api-history.json`, read by claims that say "gone since 10.0".
 A name counts as declared when it stands in a header outside comments, `*Impl.h` files left out; as deprecated when
-each of its declarations carries TRT_DEPRECATED. Make it again with
-`python -m trtlab.engine.recordings.api_history PATH_TO_CLONE`.
+each of its declarations carries TRT_DEPRECATED. `BuilderFlag::kINT8` counts inside that enumeration only, because
+DataType has a kINT8 too. Make it again with `python -m trtlab.engine.recordings.api_history PATH_TO_CLONE`.
 """
 
 import enum
@@ -19,13 +19,16 @@ from trtlab.engine.provenance import Origin, Provenance
 
 FILE = Path(__file__).with_name("api-history.json")
 REPOSITORY = "https://github.com/NVIDIA/TensorRT"
-TAGS = tuple("7.1.3 8.0.1 8.2.1 8.4.1 8.5.1 v8.6.1 v9.3.0 v10.0.0 v10.1.0 v10.6.0 v10.12.0 v10.16 v11.0 v11.1".split())
+TAGS = tuple(
+    "7.1.3 8.0.1 8.2.1 8.4.1 8.5.1 v8.6.1 v9.3.0 v10.0.0 v10.1.0 v10.6.0 v10.7.0 v10.12.0 v10.16 v11.0 v11.1".split()
+)
 NAMES = tuple(
     """
     createInferRuntime deserializeCudaEngine createExecutionContext buildSerializedNetwork buildEngineWithConfig
     setMaxWorkspaceSize setMemoryPoolLimit setMaxBatchSize getBindingIndex setTensorAddress setInputShape
     enqueueV2 enqueueV3 executeV2
-    kFP16 kOBEY_PRECISION_CONSTRAINTS kTF32 kSTRONGLY_TYPED kEXPLICIT_BATCH
+    BuilderFlag::kFP16 BuilderFlag::kINT8 BuilderFlag::kTF32 kOBEY_PRECISION_CONSTRAINTS
+    MemoryPoolType::kWORKSPACE kSTRONGLY_TYPED kEXPLICIT_BATCH
     IInt8EntropyCalibrator2 setDynamicRange setPrecision IAlgorithmSelector
     IPluginV2DynamicExt IPluginV3 IStreamReader IStreamReaderV2 IProgressMonitor
     """.split()
@@ -78,9 +81,12 @@ def load() -> ApiHistory:
 
 
 def declared(code: str, name: str) -> Declared:
-    """How header text without comments declares a name: `bool enqueueV2(`, `kFP16 = 0`, `class IPluginV3`."""
-    before_it = r"[^;{},]*" if re.match(r"k[A-Z]", name) else r"[^;{}]*"  # enumerators are divided by commas
-    pattern = rf"({before_it})\b{name}\b\s*(?=\(|=|,|\bTRT_DEPRECATED|:|\{{|final)([^;,{{}}]*)"
+    """How header text without comments declares a name: `bool enqueueV2(`, `class IPluginV3`, `BuilderFlag::kINT8`."""
+    owner, _, name = name.rpartition("::")
+    if owner:
+        code = "\n".join(re.findall(rf"enum class (?:TRT_DEPRECATED\s+)?{owner}\b[^{{;]*\{{([^}}]*)\}}", code))
+    before_it = r"[^;{},]*" if owner or re.match(r"k[A-Z]", name) else r"[^;{}]*"  # enumerators are divided by commas
+    pattern = rf"({before_it})\b{name}\b\s*(?=\(|=|,|\bTRT_DEPRECATED|:|\{{|final|$)([^;,{{}}]*)"
     found = [
         before + after
         for before, after in re.findall(pattern, code)

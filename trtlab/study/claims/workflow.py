@@ -170,7 +170,10 @@ def _precision_flags() -> Evidence:
     api, history = _api(), _history()
     flags = _flow().report.flags
     gone = [name for name in ("FP16", "INT8", "BF16", "FP8") if not api.has("BuilderFlag", name)]
-    ended = history.state("kFP16", "v10.16").value == "deprecated" and history.state("kFP16", "v11.0").value == "absent"
+    ended = all(
+        [history.state(f"BuilderFlag::k{name}", tag).value for tag in ("v10.16", "v11.0")] == ["deprecated", "absent"]
+        for name in ("FP16", "INT8")
+    )
     installed = (api.compiler == "tensorrt" and api.version.startswith("10.")) or len(gone) == 4
     return Evidence(
         holds=ended and installed and api.has("BuilderFlag", "TF32") and flags == ("TF32",),
