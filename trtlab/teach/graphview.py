@@ -118,7 +118,7 @@ class GraphView(Widget):
         self._fold(frozenset())
 
     def search(self, text: str) -> list[Node]:
-        """The nodes with `text` in their operator, name, module or facts, upper and lower case alike; they are marked."""
+        """The nodes with `text` in operator, name, module or facts, upper and lower case alike; they are marked."""
         self.query = text
         return [self.picture.nodes[number] for number in self._matches]
 
