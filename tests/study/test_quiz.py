@@ -2,9 +2,11 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 
+from trtlab.engine import recordings
 from trtlab.engine.nvidia import CompilerMissing
 from trtlab.engine.provenance import Origin, live
 from trtlab.study import quizzes
@@ -50,14 +52,16 @@ def number(value=73.5, **changes):
 
 
 STEPS = (
-    Step(key="build", text="Build", needs="parse", why="It reads the network."),
-    Step(key="parse", text="Parse", needs="export", why="It reads the file."),
+    Step(key="build", text="Build", why="It reads the network and the configuration."),
+    Step(key="parse", text="Parse", why="It reads the file."),
+    Step(key="configure", text="Configure"),
     Step(key="export", text="Export"),
 )
+NEEDS = {"export": (), "parse": ("export",), "configure": (), "build": ("parse", "configure")}
 
 
-def ordering(value=("export", "parse", "build"), steps=STEPS):
-    return Ordering(name="t-order", question="Order?", explanation="So it goes.", truth=truth(value), steps=steps)
+def ordering(value=NEEDS, steps=STEPS, name="t-order"):
+    return Ordering(name=name, question="Order?", explanation="So it goes.", truth=truth(value), steps=steps)
 
 
 # --- shape ------------------------------------------------------------------------------------------------------
@@ -88,13 +92,17 @@ def ordering(value=("export", "parse", "build"), steps=STEPS):
         (lambda: number(slips=(Slip(value=74.0, why="x"),)), "slip 74.0 would be graded as right"),
         (lambda: number(slips=(Slip(value=7.0, why=""),)), "slip 7.0 is unexplained"),
         (lambda: number(tolerance=-1), "expected zero or more"),
-        (lambda: ordering(("export", "build")), "does not order its options"),
-        (lambda: ordering(("export", "build", "parse")), "step 'build' needs 'parse', but comes right after 'export'"),
-        (lambda: ordering(("parse", "build", "export")), "step 'parse' needs 'export', but comes first"),
+        (lambda: ordering({"export": (), "build": ()}), "does not order its options"),
+        (lambda: ordering({**NEEDS, "parse": ("write",)}), "step 'parse' needs 'write', which is no step"),
         (
-            lambda: ordering(steps=(*STEPS[1:], Step(key="build", text="B", needs="parse"))),
-            "step 'build' is unexplained",
+            lambda: ordering({"parse": ("export",), "export": (), "configure": (), "build": ()}),
+            r"does not work: 'parse' is before 'export'",
         ),
+        (
+            lambda: ordering({**NEEDS, "export": ("build",)}, (*STEPS[:3], Step(key="export", text="E", why="w"))),
+            "does not work: 'export' is before 'build'",
+        ),
+        (lambda: ordering({**NEEDS, "configure": ("export",)}), "step 'configure' is unexplained"),
     ],
 )
 def test_a_malformed_quiz_is_refused_when_it_is_made(make, message):
@@ -213,16 +221,36 @@ def test_numbers_are_written_short():
     assert [number_text(v, "B") for v in (73.5625, 75328.4, 24, 0.01234)] == ["73.6 B", "75,328 B", "24 B", "0.0123 B"]
 
 
-def test_an_ordering_says_what_the_first_misplaced_step_needs():
-    result = ordering().grade(["export", "build", "parse"])
+def test_an_ordering_says_what_the_first_step_that_is_too_early_needs():
+    result = ordering().grade(["export", "build", "parse", "configure"])
     assert not result.correct
     assert result.headline == "Not yet. The first is in place."
-    assert result.explanation == "“Build” comes too early: it needs “Parse” first. It reads the network."
+    assert result.explanation == (
+        "“Build” comes too early: it needs “Parse” first. It reads the network and the configuration."
+    )
     assert [mark.key for mark in result.marks] == ["build"]
-    assert ordering().grade(("export", "parse", "build")).correct
+    late = ordering().grade(["export", "parse", "build", "configure"])
+    assert late.headline == "Not yet. The first 2 are in place."
+    assert "it needs “Configure” first" in late.explanation
 
 
-@pytest.mark.parametrize("reply", [None, [], ["export"], ["export", "export", "parse"], ["export", "parse", "x"]])
+def test_every_order_that_keeps_what_each_step_needs_is_right():
+    right = [order for order in itertools.permutations(NEEDS) if ordering().grade(order).correct]
+    assert right == [
+        ("export", "parse", "configure", "build"),
+        ("export", "configure", "parse", "build"),
+        ("configure", "export", "parse", "build"),
+    ]
+    assert [ordering().grade(order).headline for order in right] == [
+        "Right, all in order.",
+        *["Right: yours works too. Below, the usual one."] * 2,
+    ]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [None, [], ["export"], ["export", "export", "parse", "build"], ["export", "parse", "build", "x"]],
+)
 def test_an_incomplete_order_is_no_attempt(reply):
     with pytest.raises(NotAnAnswer):
         ordering().grade(reply)
@@ -231,10 +259,8 @@ def test_an_incomplete_order_is_no_attempt(reply):
 def test_options_are_shuffled_the_same_way_every_time_and_an_order_never_starts_solved():
     assert [option.key for option in choice().shown] == [option.key for option in choice().shown]
     for name in "abcdefghij":
-        quiz = Ordering(
-            name=name, question="?", explanation="!", truth=truth(("export", "parse", "build")), steps=STEPS
-        )
-        assert tuple(step.key for step in quiz.shown) != quiz.truth.value
+        started = ordering(name=name)
+        assert not started.grade([step.key for step in started.shown]).correct
 
 
 # --- the bank ---------------------------------------------------------------------------------------------------
@@ -267,7 +293,45 @@ def wrong_replies(quiz):
     if isinstance(quiz, Number):
         return [slip.value for slip in quiz.slips]
     order = list(quiz.truth.value)
-    return [[*order[:i], order[i + 1], order[i], *order[i + 2 :]] for i in range(len(order) - 1)]
+    swapped = [[*order[:i], order[i + 1], order[i], *order[i + 2 :]] for i in range(len(order) - 1)]
+    return [order for i, order in enumerate(swapped) if order[i + 1] in quiz.truth.value[order[i]]]
+
+
+def works(order, needs):
+    """Whether each stage finds what it needs, played through with a set: no code of the quiz."""
+    made = set()
+    for stage in order:
+        if not set(needs[stage]) <= made:
+            return False
+        made.add(stage)
+    return True
+
+
+def test_configuring_first_and_copying_first_are_right():
+    """Both are legal: a profile names inputs before any network exists, and a copy needs no engine."""
+    built = ["configure", "export", "check", "parse", "build", "serialise", "deserialise"]
+    ran = ["host_to_device", "deserialise", "context", "enqueue", "device_to_host", "compare"]
+    for name, order in (("q3-stage-order", built), ("q3-inference-order", ran)):
+        assert quizzes.load(name).grade(order).correct
+
+
+@pytest.mark.parametrize(("name", "orders"), [("q3-stage-order", 4), ("q3-inference-order", 3)])
+def test_an_order_is_right_exactly_when_it_works(name, orders):
+    quiz = quizzes.load(name)
+    needs = quiz.truth.value
+    right = [order for order in itertools.permutations(needs) if works(order, needs)]
+    assert len(right) == orders
+    assert all(quiz.grade(order).correct for order in right)
+    wrong = itertools.islice((order for order in itertools.permutations(needs) if order not in right), 0, None, 7)
+    assert not any(quiz.grade(order).correct for order in wrong)
+
+
+def test_the_needs_of_a_call_are_those_of_the_api(monkeypatch):
+    api = recordings.load_api()
+    names = {**api.names, "ICudaEngine": ()}
+    monkeypatch.setattr("trtlab.engine.nvidia.installed_api", lambda: replace(api, names=names))
+    with pytest.raises(QuizError, match=r"has no ICudaEngine\.create_execution_context"):
+        found.runtime_needs()
 
 
 def test_typical_slips_are_told_apart():

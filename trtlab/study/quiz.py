@@ -5,8 +5,8 @@ provenance. Out: frozen quizzes whose shape was checked, and for each reply a `R
 Checked by tests/study/test_quiz.py, which also grades replies to every quiz of the bank.
 """
 
-import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -168,7 +168,10 @@ class Number(Quiz):
 
 @dataclass(frozen=True, kw_only=True)
 class Ordering(Quiz):
-    """Steps to put in order; `truth.value` holds their keys in the right one. A reply is a sequence of all keys."""
+    """Steps to put in order. A reply is a sequence of all keys, and right when every step comes after what it needs.
+
+    `truth.value` maps each key to the keys it needs; its own order is one of those that work, and the one shown.
+    """
 
     steps: tuple[Step, ...]
     kind: ClassVar[str] = "ordering"
@@ -176,14 +179,27 @@ class Ordering(Quiz):
 
     def _check(self) -> None:
         self._expect_distinct(self.steps)
-        order, keys = tuple(self.truth.value), [step.key for step in self.steps]
-        self._expect(sorted(order) == sorted(keys), f"the answer {order} does not order its options {keys}")
-        first = self._step(order[0])
-        self._expect(first.needs is None, f"step {first.key!r} needs {first.needs!r}, but comes first")
-        for before, key in itertools.pairwise(order):
-            step = self._step(key)
-            self._expect(step.needs == before, f"step {key!r} needs {step.needs!r}, but comes right after {before!r}")
-            self._expect(step.why.strip(), f"step {key!r} is unexplained; write why it needs {before!r}")
+        needs, keys = self.truth.value, [step.key for step in self.steps]
+        self._expect(sorted(needs) == sorted(keys), f"the answer {(*needs,)} does not order its options {keys}")
+        for key, needed in needs.items():
+            strays = [other for other in needed if other not in keys]
+            self._expect(not strays, f"step {key!r} needs {', '.join(map(repr, strays))}, which is no step")
+            why = self._step(key).why.strip()
+            self._expect(why or not needed, f"step {key!r} is unexplained; write why it needs {', '.join(needed)}")
+        early = self._find_early((*needs,))
+        place, needed = early or (0, "")
+        self._expect(
+            early is None, f"the answer does not work: {[*needs][place]!r} is before {needed!r}, which it needs"
+        )
+
+    def _find_early(self, order: Sequence[str]) -> tuple[int, str] | None:
+        """(place, needed key) of the first step that comes before one it needs, or None: the order works."""
+        for place, key in enumerate(order):
+            missing = [other for other in self.truth.value if other in self.truth.value[key]]
+            missing = [other for other in missing if other not in order[:place]]
+            if missing:
+                return place, missing[0]
+        return None
 
     def _step(self, key: Any) -> Step:
         for step in self.steps:
@@ -193,9 +209,10 @@ class Ordering(Quiz):
 
     @property
     def shown(self) -> tuple[Step, ...]:
-        """The steps in the order in which every form of this quiz starts; never the right one."""
+        """The steps in the order in which every form of this quiz starts; never one that works."""
         start = sorted(self.steps, key=lambda step: seeded(self.name, step.key))
-        return tuple(start if [step.key for step in start] != list(self.truth.value) else reversed(start))
+        works = self._find_early([step.key for step in start]) is None
+        return tuple(map(self._step, reversed([*self.truth.value]))) if works else tuple(start)
 
     @property
     def answer(self) -> str:
@@ -204,17 +221,21 @@ class Ordering(Quiz):
     @property
     def answer_marks(self) -> tuple[Mark, ...]:
         steps = map(self._step, self.truth.value)
-        return tuple(Mark(key=s.key, text=s.text, verdict=Verdict.RIGHT, why=s.why if s.needs else "") for s in steps)
+        return tuple(Mark(key=s.key, text=s.text, verdict=Verdict.RIGHT, why=s.why) for s in steps)
 
     def grade(self, reply: Any) -> Result:
         order = tuple(self._step(key).key for key in reply or ())
         if len(order) != len(self.steps) or len(set(order)) != len(order):
             raise NotAnAnswer(f"An order names each of the {len(self.steps)} steps once; this one has {len(order)}.")
-        place = next((i for i, key in enumerate(order) if key != self.truth.value[i]), None)
-        if place is None:
-            return self._right("Right, all in order.", order)
+        early = self._find_early(order)
+        if early is None:
+            usual = order == (*self.truth.value,)
+            return self._right(
+                "Right, all in order." if usual else "Right: yours works too. Below, the usual one.", order
+            )
+        place, needed = early
         step = self._step(order[place])
-        why = f"“{step.text}” comes too early: it needs “{self._step(step.needs).text}” first. {step.why}"
+        why = f"“{step.text}” comes too early: it needs “{self._step(needed).text}” first. {step.why}"
         mark = Mark(key=step.key, text=step.text, verdict=Verdict.WRONG, why=why)
         placed = f"The first {place} are in place. " if place > 1 else "The first is in place. " * place
         return self._wrong(f"Not yet. {placed}".strip(), order, why, (mark,))

@@ -45,11 +45,10 @@ class Option:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """Something to put in order. `needs` is the key of the step right before it, `why` what it needs of it."""
+    """Something to put in order. `why` says what it needs of earlier steps; which those are, the truth says."""
 
     key: str
     text: str
-    needs: str | None = None
     why: str = ""
 
 

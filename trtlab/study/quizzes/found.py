@@ -19,14 +19,47 @@ RECORDED = Path(__file__).with_name("recorded.json")
 COMMAND = "python -m trtlab.study.quizzes"
 
 
-def stages_between(first: str, last: str) -> Truth:
-    """The workflow's stages from `first` to `last`, both included, in the order in which this package runs them."""
-    from trtlab.engine import provenance
-    from trtlab.engine.stagerecord import STAGES
+def build_needs() -> Truth:
+    """For each stage from export to deserialise the earlier ones that it needs: each was left out once, and missed.
 
-    part = STAGES[STAGES.index(first) : STAGES.index(last) + 1]
-    evidence = f"The order in which `trtlab.engine.stages` runs them: {', '.join(part)}."
-    return Truth(value=part, evidence=evidence, provenance=provenance.live(["trtlab"]))
+    The parser would read an unchecked file; that the check comes before it is what the question asks for.
+    """
+    from trtlab.engine.recordings import needs
+
+    measured = needs.load()
+    guarded = {"parse": (*measured.needs["parse"], "check")}
+    free = [stage for stage, needed in measured.needs.items() if not needed]
+    refused = [f"{stage} without {', '.join(needed)}" for stage, needed in measured.needs.items() if needed]
+    evidence = f"One thing left out at a time. Refused: {'; '.join(refused)}. Never refused: {', '.join(free)}."
+    return Truth(value=measured.needs | guarded, evidence=evidence, provenance=measured.provenance)
+
+
+_CALLED_ON = {
+    "deserialise": ("Runtime", "deserialize_cuda_engine"),
+    "context": ("ICudaEngine", "create_execution_context"),
+    "enqueue": ("IExecutionContext", "execute_async_v3"),
+}
+_MAKES = {"ICudaEngine": "deserialise", "IExecutionContext": "context"}
+
+
+def runtime_needs() -> Truth:
+    """For each stage from deserialise to compare the earlier ones that it needs: the object whose method it calls, and
+    the data that it reads. Copying in needs neither engine nor context. QuizError when a call is not where it was."""
+    from trtlab.engine.nvidia import installed_api
+
+    api = installed_api()
+    for owner, call in _CALLED_ON.values():
+        if not api.has(owner, call):
+            raise QuizError(f"{api.compiler} {api.version} has no {owner}.{call}; expected the stages' own calls")
+    data = {"enqueue": ("host_to_device",), "device_to_host": ("enqueue",), "compare": ("device_to_host",)}
+    stages = ("deserialise", "context", "host_to_device", *data)
+    objects = {stage: (_MAKES[owner],) for stage, (owner, _) in _CALLED_ON.items() if owner in _MAKES}
+    calls = ", ".join(".".join(pair) for pair in _CALLED_ON.values())
+    return Truth(
+        value={stage: objects.get(stage, ()) + data.get(stage, ()) for stage in stages},
+        evidence=f"Where {api.compiler} {api.version} has the calls: {calls}; and who reads what another wrote.",
+        provenance=api.provenance,
+    )
 
 
 def api_truth(owner: str, names: Sequence[str], *, one: bool = False) -> Truth:

@@ -1,113 +1,89 @@
 """study/quizzes/workflow: the quizzes of the third question, the workflow from export to answer.
 
 Each `@asked` pair is a truth function, which looks at the engine room's stages, the installed compiler or a build
-report, and the words around what it found. tests/study/test_workflow_quizzes.py grades replies to each.
+report, and the words around what it found. tests/study/test_quiz.py grades replies to each.
 """
 
 from trtlab.study.quiz import Choice, Number, Option, Ordering, Several, Slip, Step, Truth
 from trtlab.study.quizzes import asked, found
-from trtlab.study.quizzes.found import api_truth, memory_bytes, recorded_report, stages_between
+from trtlab.study.quizzes.found import api_truth, memory_bytes, recorded_report
 
 # --- the order of things --------------------------------------------------------------------------------------------
 
 
-def build_half() -> Truth:
-    return stages_between("export", "deserialise")
-
-
-@asked("q3-stage-order", truth=build_half)
+@asked("q3-stage-order", truth=found.build_needs)
 def stage_order(name: str, truth: Truth) -> Ordering:
     return Ordering(
         name=name,
         truth=truth,
-        question="A trained torch module is to become an engine in a server. Put the stages in order.",
-        explanation="Up to the plan file everything happens once, on a build machine. Only the last stage happens in "
-        "the server, and it never sees ONNX.",
+        question="A trained torch module is to become an engine in a server; no unchecked file may reach NVIDIA's "
+        "parser. Put the stages in an order that works.",
+        explanation="Up to the plan file everything happens once, on a build machine. Configuring may come any time "
+        "before the build. Only the last stage happens in the server, and it never sees ONNX.",
         steps=(
             Step(key="export", text="Export the module to ONNX"),
-            Step(
-                key="check",
-                text="Check the file with `onnx.checker`",
-                needs="export",
-                why="There has to be a file, and checking it is cheap insurance: some malformed files crash a parser.",
-            ),
+            Step(key="check", text="Check the file with `onnx.checker`", why="There has to be a file to check."),
             Step(
                 key="parse",
                 text="Parse: ONNX nodes become network layers",
-                needs="check",
-                why="NVIDIA's code should meet only files that the standard's own checker accepts.",
+                why="The parser reads the file. It would read an unchecked one, too: some malformed files crash it.",
             ),
             Step(
                 key="configure",
                 text="Configure: flags, memory pools, optimisation profiles",
-                needs="parse",
-                why="A profile names the network's inputs and must fit their shapes; the parser makes both.",
+                why="Needs no network: a profile names inputs, and whether it fits them is looked at by the build.",
             ),
             Step(
                 key="build",
                 text="Build: fuse, choose kernels, plan memory",
-                needs="configure",
-                why="`build_serialized_network(network, config)` takes both; nothing can be set afterwards.",
+                why="`build_serialized_network(network, config)` takes both, and the plan comes out of that call.",
             ),
             Step(
-                key="serialise",
-                text="Serialise: write the plan to a file",
-                needs="build",
-                why="The plan is what the builder returns; before it there is nothing to write.",
+                key="serialise", text="Serialise: write the plan to a file", why="The plan is what the build returns."
             ),
             Step(
                 key="deserialise",
                 text="Deserialise: a runtime turns the plan into an engine",
-                needs="serialise",
-                why="The server loads the bytes of the plan; they must have been written.",
+                why="The server reads the plan's file; it must have been written.",
             ),
         ),
     )
 
 
-def runtime_half() -> Truth:
-    return stages_between("deserialise", "compare")
-
-
-@asked("q3-inference-order", truth=runtime_half)
+@asked("q3-inference-order", truth=found.runtime_needs)
 def inference_order(name: str, truth: Truth) -> Ordering:
     return Ordering(
         name=name,
         truth=truth,
-        question="A plan file lies on the server. Put the way to the first trusted answer in order.",
-        explanation="Copy in, enqueue and copy out go onto one stream, in this order, and the stream is synchronised "
-        "before the host reads. The first two stages happen once, the next three for every request.",
+        question="A plan file lies on the server. Put the way to the first trusted answer in an order that works.",
+        explanation="On one stream: copy in, enqueue, copy out; then synchronise before the host reads. Engine and "
+        "context are made once. The first copy in may even come before them: it is CUDA's, and needs only a buffer.",
         steps=(
             Step(key="deserialise", text="Deserialise the plan into an engine"),
             Step(
                 key="context",
                 text="Create an execution context",
-                needs="deserialise",
-                why="The engine is the factory: a context is its mutable part, with shapes, addresses and activations.",
+                why="`create_execution_context` is a method of the engine.",
             ),
             Step(
                 key="host_to_device",
                 text="Copy the inputs to the GPU",
-                needs="context",
-                why="The context is told the input shapes first, and with them how large each buffer has to be.",
+                why="Needs no TensorRT object: a buffer on the GPU, large enough for the input.",
             ),
             Step(
                 key="enqueue",
                 text="Enqueue: `execute_async_v3(stream)`",
-                needs="host_to_device",
-                why="The kernels read device memory; enqueued before the copy, they would read what lay there.",
+                why="It is a method of the context, and its kernels read what the copy wrote.",
             ),
             Step(
                 key="device_to_host",
                 text="Copy the outputs back, then synchronise",
-                needs="enqueue",
-                why="On the same stream the copy waits for the kernels; before them there is nothing to copy.",
+                why="Before the kernels have run, the output buffer holds old data.",
             ),
             Step(
                 key="compare",
                 text="Compare with a reference such as ONNX Runtime",
-                needs="device_to_host",
-                why="Only an answer in host memory, after a synchronisation, can be compared.",
+                why="The answer has to be in host memory, after a synchronisation.",
             ),
         ),
     )
