@@ -137,7 +137,9 @@ def test_explain_json_is_a_build_report(tool, small):
 
 @needs_rtx
 def test_profile_opens_a_dynamic_model(tool):
-    assert_refused(tool(*EXPLAIN, DIGITS_ONNX), "no optimization profile", "Pass profiles={'image'")
+    assert_refused(
+        tool(*EXPLAIN, DIGITS_ONNX), "no optimization profile", "Pass --profile image=1x1x8x8:8x1x8x8:32x1x8x8"
+    )
     status, out, _ = tool(*EXPLAIN, DIGITS_ONNX, "--profile", PROFILE, "--json")
     (profile,) = BuildReport.from_json(out).profiles
     assert status == 0

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:  # None after `>&-`
             sys.stdout.flush()
     except CompilerError as error:
-        return _complain(str(error))
+        return _complain(f"{error.what} {_hint(error)}")
     except BrokenPipeError:  # `trtlab explain ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -44,6 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
+
+
+def _hint(error: Any) -> str:
+    """The way out, in the words of the terminal where Python's would not help."""
+    shapes = error.details.get("shapes")
+    if not shapes:
+        return str(error.hint)
+    texts = (
+        f"--profile {name}={':'.join('x'.join(map(str, shape)) for shape in three)}" for name, three in shapes.items()
+    )
+    return f"Pass {' '.join(texts)}: minimum, optimum and maximum shapes."
 
 
 def _complain(text: str) -> int:

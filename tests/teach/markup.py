@@ -7,7 +7,7 @@ that runs or loads: scripts, event handlers, links that are not https, frames, p
 from dataclasses import dataclass
 from html.parser import HTMLParser
 
-VOID = {"br", "img", "rect", "path", "line", "circle"}  # <rect/> and the like end themselves
+VOID = {"br", "img"}
 RUNS = {"script", "iframe", "object", "embed", "link", "base", "form", "meta"}
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>\'"&</td></div>'
 """A name that would break out of any tag, attribute or table cell if it were not escaped."""

@@ -14,6 +14,7 @@ import pytest
 import traitlets
 
 from trtlab.engine import recordings
+from trtlab.engine.models import MODELS
 from trtlab.engine.nvidia import BuildCancelled, UnsupportedTarget
 from trtlab.engine.stages import STAGES, Workflow
 from trtlab.engine.trtexec import MAJORS
@@ -190,7 +191,7 @@ def test_the_selection_follows_the_run_unless_the_reader_is_elsewhere(view, monk
 def test_the_artefact_is_drawn_with_its_stage():
     flow = finished()
     drawn = {
-        "check": "initializers", "parse": "Network definition", "configure": "optimisation profiles",
+        "check": "pointwise", "parse": "Network definition", "configure": "optimisation profiles",
         "build": "merged into it", "enqueue": "first values", "compare": "labels right",
     }  # fmt: skip
     for name, words in drawn.items():
@@ -417,7 +418,7 @@ def test_a_combination_without_recording_says_what_is_recorded(view, monkeypatch
     ("name", "value", "known"),
     [
         ("model", "vgg", "digits, resnet18, transformer"), ("precision", "INT8", "FP32, FP16"),
-        ("target", "SM90", "SM75, SM80, SM86, SM89, SM120, portable"), ("dynamic", "yes", "False, True"),
+        ("target", "SM90", "SM89, SM75, SM80, SM86, SM120, SM121, portable"), ("dynamic", "yes", "False, True"),
         ("major", "9", "8, 10, 11"), ("model", None, "digits"), ("model", ["digits"], "digits"),
     ],
 )  # fmt: skip
@@ -480,12 +481,12 @@ def test_the_command_follows_every_choice(view):
     assert "--minShapes=image:1x1x8x8 --optShapes=image:16x1x8x8 --maxShapes=image:64x1x8x8" in view.command
 
 
-@pytest.mark.parametrize("name", pipeline.BATCHES)
+@pytest.mark.parametrize("name", MODELS)
 def test_every_model_has_a_batch_and_a_command(view, name):
     tell(view, choice=view.choice | {"model": name, "dynamic": True})
     assert f"--onnx={name}-fp32.onnx" in view.command
     assert view.command.count("Shapes=") == 3
-    assert set(pipeline.BATCHES) == {key for key, _ in view.options["model"]}
+    assert set(MODELS) == {key for key, _ in view.options["model"]}
 
 
 # --- what stays behind -----------------------------------------------------------------------------------------------

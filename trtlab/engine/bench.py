@@ -42,7 +42,7 @@ class Ratio:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        values = asdict(self) | {"met": self.met}
+        values = asdict(self) | {"target": self.target, "met": self.met}
         values["provenance"]["origin"] = self.provenance.origin.value
         return values
 

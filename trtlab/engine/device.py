@@ -217,6 +217,12 @@ def _gpu(cuda: Any, index: int) -> Gpu:
     )
 
 
+def gpu_target() -> str | None:
+    """`SM89` for this machine's first GPU, None without one."""
+    gpus = cuda_driver().gpus
+    return gpus[0].target if gpus else None
+
+
 def is_installed(name: str) -> bool:
     """Whether an import name can be found, without importing it."""
     try:

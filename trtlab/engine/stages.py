@@ -5,8 +5,10 @@ came out, seconds, the artefact, a log excerpt, LIVE or RECORDED, and where a st
 answer is checked against torch, which shares nothing with the compiler.
 """
 
+import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import numpy.typing as npt
 
 from trtlab.engine import device, planfile, provenance
 from trtlab.engine.nvidia import (
+    BuildCancelled,
     BuildReport,
     CompilerError,
     CompilerMissing,
@@ -25,7 +28,7 @@ from trtlab.engine.nvidia import (
     explain,
 )
 from trtlab.engine.nvidia.execute import Execution, execute
-from trtlab.engine.nvidia.explain import ProfileShapes
+from trtlab.engine.nvidia.explain import DEFAULT_TARGET, ProfileShapes
 from trtlab.engine.nvidia.worker import CancelFlag
 from trtlab.engine.stagerecord import (
     STAGES,
@@ -41,6 +44,9 @@ from trtlab.graph.onnxfile import count_nodes, sha256_of
 __all__ = ["STAGES", "TOLERANCES", "StageOrderError", "StageRecord", "Status", "Workflow"]
 
 
+LARGEST_BATCH = 450  # as many as the held-out digits
+
+
 class Workflow:
     """One model on its way from torch to an answer. Call the stages in order, or `run()` for all of them.
 
@@ -52,8 +58,8 @@ class Workflow:
         model: str = "digits",
         *,
         precision: Precision = "FP32",
-        target: str = "SM89",
-        batch: int = 16,
+        target: str | None = None,
+        batch: int | None = None,
         dynamic_batch: bool = False,
         directory: str | Path | None = None,
         compiler: str | None = None,
@@ -65,8 +71,11 @@ class Workflow:
         if precision not in TOLERANCES:
             raise ValueError(f"precision is {precision!r}; expected one of {', '.join(TOLERANCES)}")
         self.model = teaching_model(model)
-        self.precision, self.target, self.batch, self.dynamic_batch = precision, target, batch, dynamic_batch
-        self.directory = Path(directory) if directory is not None else Path(tempfile.mkdtemp(prefix="trtlab-"))
+        self.precision, self.target, self.dynamic_batch = precision, target, dynamic_batch
+        self.batch = self.model.batch if batch is None else batch
+        if not 1 <= self.batch <= LARGEST_BATCH:
+            raise ValueError(f"batch is {batch!r}; expected 1 to {LARGEST_BATCH}")
+        self.directory = Path(directory) if directory is not None else _temporary_folder(self)
         self.on_progress, self.cancel = on_progress, cancel
         self.records: dict[str, StageRecord] = {}
         self._compiler_wanted = compiler
@@ -217,7 +226,8 @@ class Workflow:
         if not report.plan:
             why = "the recording keeps the plan's size and hash, not its bytes"
             return self._impossible("serialise", report.compiler, f"a plan of {report.plan_size_bytes:,} bytes", why)
-        path = self.directory / f"{self.model.name}-{self.precision}-{self.target}.plan"
+        target = "-".join(report.targets) or device.gpu_target() or "this-gpu"
+        path = self.directory / f"{self.model.name}-{self.precision}-{target}.plan"
         started = time.perf_counter()
         manifest = planfile.save_plan(report, path)
         return self._record(
@@ -236,7 +246,7 @@ class Workflow:
         """From file to engine, its manifest checked first. Where no plan can run, ONNX Runtime opens the twin."""
         self._execution = self._try_to_execute()
         if isinstance(self._execution, Execution):
-            return self._executed("deserialise", "plan file", "engine")
+            return self._executed("deserialise", "plan file", "engine", artefact=self._execution.inspector)
         from trtlab.engine.ort import OrtSession
 
         started = time.perf_counter()
@@ -271,7 +281,11 @@ class Workflow:
         """Run: execute_async_v3 on a stream, and the synchronous execute_v2, which still exists."""
         ran, feeds = self._ran(), self.feeds()
         if isinstance(ran, Execution):
-            return self._executed("enqueue", f"{self.batch} inputs", "outputs in device memory", artefact=ran.outputs)
+            took = {name: f"{1e6 * ran.seconds[name]:,.0f} µs" for name in ("enqueue", "enqueue_call", "execute_v2")}
+            agree = "the same answer" if ran.calls_agree else "ANOTHER ANSWER"
+            came_out = f"execute_async_v3 {took['enqueue']}, of which the call {took['enqueue_call']}"
+            came_out += f"; execute_v2 {took['execute_v2']}, {agree}"
+            return self._executed("enqueue", f"{self.batch} inputs", came_out, artefact=ran.outputs)
         session = self.artefact("deserialise")
         started = time.perf_counter()
         outputs = session.run(feeds)
@@ -330,12 +344,12 @@ class Workflow:
         try:
             compiler = choose_compiler(self._compiler_wanted)
         except CompilerMissing as missing:
-            key = recordings.key(self.model.name, self.precision, self.target, dynamic_batch=self.dynamic_batch)
+            target = self.target or DEFAULT_TARGET
+            key = recordings.key(self.model.name, self.precision, target, dynamic_batch=self.dynamic_batch)
             return recordings.load(key, missing)
-        target = None if compiler == "tensorrt" else self.target
         return explain(
             data,
-            target,
+            self.target,
             name=self.model.name,
             profiles=self.profiles(),
             compiler=compiler,
@@ -367,6 +381,8 @@ class Workflow:
         )
         try:
             return execute(plan, self.feeds(), compiler=report.compiler, cancel=self.cancel)
+        except BuildCancelled:
+            raise
         except ExecutionImpossible as impossible:
             return impossible
         except CompilerError as error:
@@ -387,7 +403,11 @@ class Workflow:
             went_in=went_in,
             came_out=came_out,
             seconds=ran.seconds[name],
-            packages=(device.DISTRIBUTIONS[report.compiler], "torch"),
+            provenance=provenance.live(
+                (device.DISTRIBUTIONS[report.compiler], "torch"),
+                device=ran.device,
+                samples=ran.repeats if name == "enqueue" else 1,
+            ),
             artefact=artefact,
         )
 
@@ -415,6 +435,13 @@ class Workflow:
             why_not=why,
             artefact=artefact,
         )
+
+
+def _temporary_folder(owner: object) -> Path:
+    """A folder that goes when `owner` does."""
+    folder = Path(tempfile.mkdtemp(prefix="trtlab-"))
+    weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _mebibytes(size_bytes: int | None) -> str:

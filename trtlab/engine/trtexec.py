@@ -28,4 +28,4 @@ def trtexec_command(
     for index, option in enumerate(("--minShapes", "--optShapes", "--maxShapes")):
         shapes = (f"{tensor}:{'x'.join(map(str, three[index]))}" for tensor, three in (profile or {}).items())
         words += [f"{option}={text}" for text in [",".join(shapes)] if text]
-    return " ".join([*words, "--profilingVerbosity=detailed", "--skipInference"])
+    return " ".join([*words, "--profilingVerbosity=detailed", "--buildOnly" if major == "8" else "--skipInference"])

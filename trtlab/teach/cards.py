@@ -205,11 +205,12 @@ def draw_engine(report: BuildReport) -> Drawing:
 
 
 def _engine_facts(report: BuildReport) -> tuple[tuple[str, str, str], ...]:
+    by_profile = report.kernels_by_profile()
     return (
         (
             "ONNX nodes → kernels",
-            f"{report.onnx_nodes} → {len(report.kernels)}",
-            f"{report.onnx_constants} constants counted apart",
+            f"{report.onnx_nodes} → {' or '.join(str(len(kernels)) for kernels in by_profile)}",
+            f"{report.onnx_constants} constants counted apart" + ("; by profile" if len(by_profile) > 1 else ""),
         ),
         ("activation memory", bytes_text(report.activation_bytes), "planned once per execution context"),
         ("weights", bytes_text(report.weights_bytes), "inside the plan"),

@@ -15,17 +15,18 @@ from typing import Any
 import traitlets
 
 from trtlab.engine import nvidia
+from trtlab.engine.device import inspect_machine
 from trtlab.engine.nvidia import BuildCancelled, CompilerError, CompilerMissing, Progress
-from trtlab.engine.stagerecord import STAGES, Precision, StageRecord, Status
+from trtlab.engine.nvidia.compiler import PORTABLE
+from trtlab.engine.nvidia.explain import DEFAULT_TARGET, normalise_targets
+from trtlab.engine.stagerecord import STAGES, TOLERANCES, Precision, StageRecord, Status
 from trtlab.engine.stages import Workflow
 from trtlab.engine.trtexec import MAJORS, trtexec_command
 from trtlab.teach import cards
-from trtlab.teach.drawing import Drawing, callout, escape, seconds_text
+from trtlab.teach.drawing import Drawing, callout, details, escape, seconds_text
+from trtlab.teach.graphview import GraphView
 from trtlab.teach.widget import STATIC, Widget
 
-TARGETS = ("SM75", "SM80", "SM86", "SM89", "SM120", "portable")
-BATCHES = {"digits": 16, "resnet18": 1, "transformer": 1}
-PRECISIONS: tuple[Precision, ...] = ("FP32", "FP16")
 STATES = {Status.DONE: "done", Status.STOOD_IN: "stood", Status.IMPOSSIBLE: "not"}
 WAITING = {"state": "waiting", "note": "", "time": "", "seconds": 0.0, "fraction": None}
 
@@ -53,20 +54,23 @@ class PipelineView(Widget):
         model: str = "digits",
         *,
         precision: Precision = "FP32",
-        target: str = "SM89",
+        target: str | None = None,
         dynamic: bool = False,
         major: str = "11",
     ) -> None:
         self.workflow: Workflow | None = None
         self._run_number, self._cancel = 0, threading.Event()
         self._thread: threading.Thread | None = None
+        self._error: Exception | None = None
         self._lock = threading.RLock()  # a run's thread and the page's messages change the stages
         self._folder = Path(tempfile.mkdtemp(prefix="trtlab-"))  # plans, one folder for each run
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        super().__init__(options=_options(), stages=[_waiting(name) for name in STAGES])
+        self._options = _options()
+        super().__init__(options=self._options, stages=[_waiting(name) for name in STAGES])
         self.on_msg(self._on_message)
         self.observe(self._on_choice, "choice")
         self.observe(lambda _change: self._show(), "selected")
+        target = self._options["target"][0][0] if target is None else target
         self.choice = {"model": model, "precision": precision, "target": target, "dynamic": dynamic, "major": major}
         self._show()
         threading.Thread(target=_warm_up, daemon=True).start()
@@ -76,15 +80,20 @@ class PipelineView(Widget):
         """The finished stages of the last run."""
         return tuple(self.workflow.records.values()) if self.workflow else ()
 
+    @property
+    def error(self) -> Exception | None:
+        """What ended the last run early, or None."""
+        return self._error
+
     def start(self) -> None:
         """Run all stages in the background. Does nothing while a run is under way."""
-        if self.running:
-            return
         with self._lock:
+            if self.running:
+                return
             self._run_number += 1
             self._cancel = threading.Event()
             self.workflow = self._new_workflow(self._run_number, self._cancel)
-            self.running, self.message = True, ""
+            self.running, self.message, self._error = True, "", None
             self.stages = [_waiting(name) for name in STAGES]
             self._show()
             self._thread = threading.Thread(target=self._work, args=(self._run_number, self.workflow), daemon=True)
@@ -126,7 +135,6 @@ class PipelineView(Widget):
             self.choice["model"],
             precision=self.choice["precision"],
             target=self.choice["target"],
-            batch=BATCHES[self.choice["model"]],
             dynamic_batch=self.choice["dynamic"],
             directory=folder,
             cancel=cancel,
@@ -193,6 +201,7 @@ class PipelineView(Widget):
         with self._lock:
             if number == self._run_number:
                 self._set_stage(number, name, state="failed", note=type(error).__name__, fraction=None)
+                self._error = error
                 self.message, self.running, self.selected = message, False, name
                 self._show()
 
@@ -216,7 +225,7 @@ class PipelineView(Widget):
     @traitlets.validate("choice")
     def _valid_choice(self, proposal: Any) -> dict[str, Any]:
         choice = dict(proposal["value"])
-        for name, values in _options().items():
+        for name, values in self._options.items():
             if choice.get(name) not in [key for key, _ in values]:
                 known = ", ".join(str(key) for key, _ in values)
                 raise traitlets.TraitError(f"{name} is {choice.get(name)!r}; expected one of {known}")
@@ -248,11 +257,23 @@ def _options() -> dict[str, list[tuple[Any, str]]]:
         "model": [
             (name, f"{model.title}{'' if model.trained else ' (random weights)'}") for name, model in MODELS.items()
         ],
-        "precision": [(name, name) for name in PRECISIONS],
-        "target": [(name, name) for name in TARGETS],
+        "precision": [(name, name) for name in TOLERANCES],
+        "target": _targets(),
         "dynamic": [(False, "static"), (True, "dynamic, with a profile")],
         "major": [(name, f"TensorRT {name}") for name in MAJORS],
     }
+
+
+def _targets() -> list[tuple[str | None, str]]:
+    """What can be built for here, the default first; without a compiler, what was recorded."""
+    machine = inspect_machine()
+    if machine.compiler == "tensorrt":
+        return [(None, "this GPU")]
+    if machine.compiler is None:
+        return [(DEFAULT_TARGET, DEFAULT_TARGET)]
+    default = normalise_targets(None, machine.compiler)[0]
+    names = [default, *(name for name in machine.targets if name != default), PORTABLE]
+    return [(name, name) for name in names]
 
 
 def _warm_up() -> None:
@@ -276,11 +297,24 @@ def _explain(name: str, state: str) -> str:
     return f'<p class="dim"><b>{escape(cards.TITLES[name])}</b> {happened}. {escape(text)}</p>'
 
 
+def _draw_inspector(artefact: Any) -> Drawing:
+    """What EngineInspector says, where an engine was deserialised; for a stand-in, why there is no inspector."""
+    if not isinstance(artefact, str):
+        note = (
+            "EngineInspector needs a deserialised engine. The kernels under Build come from the builder's log instead."
+        )
+        return Drawing(markup=f'<p class="dim">{escape(note)}</p>', text=note)
+    return Drawing(
+        markup=details("EngineInspector, as JSON", f'<pre class="mono">{escape(artefact)}</pre>'), text=artefact
+    )
+
+
 def draw_artefact(record: StageRecord) -> Drawing:
     """A stage's card followed by what it made: graph, layers, configuration, kernels, manifest, or predictions."""
     stage = cards.draw_stage(record)
     draw: Any = {
-        "check": cards.draw_onnx,
+        "check": lambda model: GraphView(model).static(),
+        "deserialise": _draw_inspector,
         "parse": cards.draw_layers,
         "configure": cards.draw_configuration,
         "build": cards.draw_engine,

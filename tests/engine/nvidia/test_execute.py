@@ -10,7 +10,7 @@ import torch
 
 from trtlab.engine.device import cuda_driver
 from trtlab.engine.nvidia import ExecutionImpossible, runtime
-from trtlab.engine.nvidia.execute import execute
+from trtlab.engine.nvidia.execute import Execution, execute
 from trtlab.engine.nvidia.report import LogLine
 
 from . import onnx_models as models
@@ -88,11 +88,13 @@ def trt(calls):
         get_tensor_mode={"x": "in", "y": "out"}.get,
         get_tensor_dtype=lambda _name: "FLOAT",
         create_execution_context=lambda: FakeContext(calls),
+        create_engine_inspector=lambda: types.SimpleNamespace(get_engine_information='{{"Layers": "as {}"}}'.format),
     )
     engines = {b"plan": engine}
     return types.SimpleNamespace(
         Runtime=lambda _logger: types.SimpleNamespace(deserialize_cuda_engine=engines.get),
         TensorIOMode=modes,
+        LayerInformationFormat=types.SimpleNamespace(JSON="JSON"),
         nptype={"FLOAT": np.float32}.get,
     )
 
@@ -102,10 +104,10 @@ def _torch_on_cpu(monkeypatch, calls):
     """torch.cuda with one stream, number 77, whose device memory is host memory."""
     stream = types.SimpleNamespace(cuda_stream=77, synchronize=lambda: calls.append("synchronize"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU of paper")
     monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda _stream: contextlib.nullcontext())
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
-    monkeypatch.setattr(torch.Tensor, "to", lambda self, *_args, **_options: self.clone())
     empty = torch.empty
     monkeypatch.setattr(torch, "empty", lambda *args, **options: empty(*args, dtype=options["dtype"]))
 
@@ -119,10 +121,15 @@ def test_both_ways_of_running_give_the_answer(trt, calls):
     stages = {"deserialise", "context", "host_to_device", "enqueue", "enqueue_call", "device_to_host", "execute_v2"}
     assert set(values["seconds"]) == stages
     assert all(seconds >= 0 for seconds in values["seconds"].values())
+    assert (values["device"], values["repeats"]) == ("a GPU of paper", 3)
+    assert values["inspector"] == '{"Layers": "as JSON"}'
+    assert Execution(**values).calls_agree
     assert calls.count("execute_async_v3") == 3
     assert calls.index("set_input_shape") < calls.index("set_tensor_address") < calls.index("execute_async_v3")
     assert calls[calls.index("execute_async_v3") + 1] == "synchronize"
-    assert calls[-1] == "execute_v2"
+    assert calls.count("execute_v2") == 1
+    assert calls.index("execute_v2") > len(calls) - 1 - calls[::-1].index("execute_async_v3")
+    assert calls[-1] == "synchronize"  # nothing is read before the stream is idle
 
 
 @pytest.mark.usefixtures("_torch_on_cpu")

@@ -26,8 +26,8 @@ BATCH = "batch"
 class TeachingModel:
     """One network that lessons use: what it is, how to make it, what to feed it.
 
-    `sample_shape` is the shape of one input without its batch axis; axis 0 of every input and output is the
-    batch. `trained` is False where the weights are random: outputs then test arithmetic and mean nothing.
+    `batch` is what lessons use; `sample_shape` is one input without its batch axis, which is axis 0 everywhere.
+    `trained` is False where the weights are random: outputs then test arithmetic and mean nothing.
     """
 
     name: str
@@ -35,6 +35,7 @@ class TeachingModel:
     what: str
     trained: bool
     sample_shape: tuple[int, ...]
+    batch: int
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
     maker: "Callable[[], nn.Module]"
@@ -144,6 +145,7 @@ _ALL = (
         "of handwritten digits (scikit-learn's bundled set); trained, at least 97 of 100 unseen scans right.",
         trained=True,
         sample_shape=(1, 8, 8),
+        batch=16,
         input_names=("image",),
         output_names=("logits",),
         maker=_make_digits,
@@ -156,6 +158,7 @@ _ALL = (
         "its structure and cost are real, its answers mean nothing.",
         trained=False,
         sample_shape=(3, 224, 224),
+        batch=1,
         input_names=("image",),
         output_names=("logits",),
         maker=_make_resnet18,
@@ -168,6 +171,7 @@ _ALL = (
         "Random weights: its structure and cost are real, its answers mean nothing.",
         trained=False,
         sample_shape=(128, 256),
+        batch=1,
         input_names=("tokens",),
         output_names=("features",),
         maker=_make_transformer,

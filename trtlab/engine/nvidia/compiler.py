@@ -276,9 +276,9 @@ def _build_error(reasons: tuple[str, ...], network: Any) -> CompilerError:
     text = "; ".join(reasons) or "the builder gave no reason"
     what = f"The builder made no plan: {text}."
     if "no optimization profile" in text:
-        return ProfileError(
-            what, hint=f"Pass {_profile_suggestion(network)}: minimum, optimum and maximum shapes.", log=reasons
-        )
+        shapes = _suggested_shapes(network)
+        hint = f"Pass profiles={shapes}: minimum, optimum and maximum shapes."
+        return ProfileError(what, hint=hint, log=reasons, shapes=shapes)
     kinds = (
         (r"optimization profile", ProfileError),
         (r"HW-specific datatypes|Cannot compile operation", UnsupportedTarget),
@@ -287,13 +287,12 @@ def _build_error(reasons: tuple[str, ...], network: Any) -> CompilerError:
     return kind(what, hint=hint_for(text), log=reasons)
 
 
-def _profile_suggestion(network: Any) -> str:
+def _suggested_shapes(network: Any) -> dict[str, tuple[tuple[int, ...], ...]]:
     inputs = (network.get_input(i) for i in range(network.num_inputs))
     dynamic = {tensor.name: tuple(tensor.shape) for tensor in inputs if -1 in tuple(tensor.shape)}
-    shapes = {
+    return {
         name: tuple(tuple(n if s == -1 else s for s in shape) for n in (1, 8, 32)) for name, shape in dynamic.items()
     }
-    return f"profiles={shapes}"
 
 
 def run(

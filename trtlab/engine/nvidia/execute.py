@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from trtlab.engine.nvidia.explain import choose_compiler
@@ -16,11 +17,20 @@ from trtlab.engine.nvidia.worker import POOL, CancelFlag
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """`outputs` came from execute_async_v3, `sync_outputs` from execute_v2; `seconds` by stage name."""
+    """`outputs` came from execute_async_v3, `sync_outputs` from execute_v2; `seconds` by stage name, `enqueue` a median
+    over `repeats`; `device` is the GPU's name; `inspector` is EngineInspector's JSON."""
 
     outputs: dict[str, npt.NDArray[Any]]
     sync_outputs: dict[str, npt.NDArray[Any]]
     seconds: dict[str, float]
+    device: str
+    repeats: int
+    inspector: str
+
+    @property
+    def calls_agree(self) -> bool:
+        """Whether the asynchronous and the synchronous call gave the same answer, bit for bit."""
+        return all(np.array_equal(self.outputs[name], self.sync_outputs[name], equal_nan=True) for name in self.outputs)
 
 
 def execute(

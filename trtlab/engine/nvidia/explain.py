@@ -11,7 +11,7 @@ from typing import Any
 
 from trtlab.engine import device, provenance
 from trtlab.engine.nvidia.compiler import PORTABLE, BuildRequest
-from trtlab.engine.nvidia.errors import CompilerMissing, ModelError, ProfileError, UnsupportedTarget
+from trtlab.engine.nvidia.errors import BuildError, CompilerMissing, ModelError, ProfileError, UnsupportedTarget
 from trtlab.engine.nvidia.report import BuildReport, LogLine, Profile
 from trtlab.engine.nvidia.worker import POOL, CancelFlag, Worker
 from trtlab.graph.onnxfile import NodeCounts, OnnxSource, count_nodes, sha256_of, source_from_model
@@ -53,14 +53,15 @@ def explain(
     """The report of building `model` with NVIDIA's own compiler; on Linux and Windows x86-64 no GPU is needed.
 
     `model`: path, bytes, onnx.ModelProto, or a torch.nn.Module with `example_inputs`. `target`: `SM89`, a list of
-    such, or `portable`; left out it is SM89 for tensorrt_rtx and this machine's GPU for tensorrt. `profiles`: for
-    dynamic inputs, {name: (minimum, optimum, maximum)} or a list of those. `set_flags` / `clear_flags`: names of
+    such, or `portable`; left out it is this machine's GPU, or SM89 where there is none. `profiles`: for dynamic inputs,
+    {name: (minimum, optimum, maximum)} or a list of those. `set_flags` / `clear_flags`: names of
     builder flags (TF32 is on by default). `cancel`: an object with is_set(); `on_progress` is called with `Progress`.
     `stop_after="parse"` stops before the builder. Raises the types of nvidia.errors (each says the way out).
 
     >>> report = explain("resnet18.onnx", target="SM89")
     >>> [kernel.name for kernel in report.kernels if "node_relu" in kernel.onnx_nodes]
     """
+    _check_options(stop_after, workspace_bytes, max_aux_streams)
     chosen = choose_compiler(compiler)
     source = _source(model, example_inputs, name)
     request = BuildRequest(
@@ -84,6 +85,16 @@ def explain(
             meanwhile=identity.compute,
         )
         return _report(message["values"], plan, request, source, identity, worker)
+
+
+def _check_options(stop_after: str, workspace_bytes: int | None, max_aux_streams: int | None) -> None:
+    if stop_after not in ("parse", "build"):
+        raise BuildError(f"stop_after is {stop_after!r}.", hint="Expected 'parse' or 'build'.")
+    for name, value in (("workspace_bytes", workspace_bytes), ("max_aux_streams", max_aux_streams)):
+        if value is not None and (not isinstance(value, int) or value < 0):
+            raise BuildError(
+                f"{name} is {value!r}.", hint="Expected a whole number, 0 or more, or None for the default."
+            )
 
 
 def choose_compiler(compiler: str | None = None) -> str:
@@ -122,8 +133,13 @@ def warm(compiler: str | None = None) -> None:
 def normalise_targets(target: str | Iterable[str] | None, compiler: str) -> tuple[str, ...]:
     """('SM89',) from 'sm_89', '8.9', 'SM89' or a list of such. UnsupportedTarget for anything else."""
     if target is None:
-        return () if compiler == "tensorrt" else (DEFAULT_TARGET,)
+        here = device.gpu_target()
+        return () if compiler == "tensorrt" else (here if here in device.RTX_EXECUTES else DEFAULT_TARGET,)
     names = re.split(r"[,\s]+", target.strip()) if isinstance(target, str) else list(target)
+    if not names:
+        raise UnsupportedTarget(
+            "The list of targets is empty.", hint="Name one, such as SM89, or pass None.", target=""
+        )
     return tuple(dict.fromkeys(_normalise_target(str(name)) for name in names))
 
 

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,11 @@ from trtlab.engine.provenance import Provenance
 NOT_KERNELS = frozenset({"signal", "wait", "shape_call", "jmp", "cjmp"})
 """Engine steps that launch nothing on the GPU: two halves of an event between streams, shape arithmetic on the host,
 the jumps of If and Loop."""
+
+
+_SUBGRAPH = re.compile(r"_myl(\d+)_\d+$")
+_DERIVED = ("kernels", "activation_bytes", "weights_bytes")
+_KERNEL_TABLE = ("name", "type", "dtype", "stream", "tactic", "onnx_nodes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +175,15 @@ class BuildReport:
         constants = sum(layer.is_constant for layer in self.layers)
         return len(self.layers) - constants, constants
 
+    def kernels_by_profile(self) -> tuple[tuple[Kernel, ...], ...]:
+        """The kernels of each optimisation profile: one run launches those of one. The builder names them `_myl0_`,
+        `_myl1_`; where such numbers and profiles do not match one to one, all kernels come as one group."""
+        numbers = [match[1] if (match := _SUBGRAPH.search(kernel.name)) else "" for kernel in self.kernels]
+        found = list(dict.fromkeys(numbers))
+        if len(self.profiles) < 2 or len(found) != len(self.profiles):
+            return (self.kernels,)
+        return tuple(tuple(k for k, n in zip(self.kernels, numbers, strict=True) if n == one) for one in found)
+
     def phase_seconds(self, name: str) -> float:
         """Seconds of a top-level phase: `check`, `parse`, `configure` or `build`. KeyError names the choices."""
         top = {phase.name: phase.seconds for phase in self.phases if phase.parent is None}
@@ -185,8 +200,11 @@ class BuildReport:
         return dataclasses.replace(self, plan=b"", recorded_plan_sha256=self.plan_sha256)
 
     def to_json(self, indent: int | None = None) -> str:
-        """The whole report as JSON text; the plan in base64."""
+        """The whole report as JSON text; the plan in base64. For readers, `kernels`, `activation_bytes` and
+        `weights_bytes` are written besides the facts that they follow from."""
         values = _converter().unstructure(self)
+        values["kernels"] = [{name: getattr(kernel, name) for name in _KERNEL_TABLE} for kernel in self.kernels]
+        values |= {"activation_bytes": self.activation_bytes, "weights_bytes": self.weights_bytes}
         return json.dumps(values, indent=indent, ensure_ascii=False)
 
     @classmethod
@@ -195,7 +213,9 @@ class BuildReport:
         from cattrs.errors import BaseValidationError
 
         try:
-            return _converter().structure(json.loads(text), cls)
+            values = json.loads(text)
+            facts = {name: value for name, value in values.items() if name not in _DERIVED}
+            return _converter().structure(facts, cls)
         except (json.JSONDecodeError, BaseValidationError, ValueError, TypeError, AttributeError) as error:
             reason = "; ".join(_reasons(error))
             raise ValueError(

@@ -1,8 +1,8 @@
 """engine/nvidia/runtime: the runtime half of NVIDIA's library: deserialise, context, copy in, enqueue, copy out.
 
 Runs inside the worker process only, with torch for device memory and streams. In: a plan and arrays. Out: outputs and
-the seconds of each stage. On a machine that cannot do it: ExecutionImpossible, with NVIDIA's own reason. Written for
-tensorrt 10 and 11 and tensorrt_rtx; the refusal is verified without a GPU, the execution path only by fakes.
+the seconds of each stage; on a machine that cannot do it ExecutionImpossible, with NVIDIA's own reason. The refusal is
+verified without a GPU, copies and streams on an H100 with a stand-in engine; a real engine has not been run yet.
 """
 
 import re
@@ -20,10 +20,8 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 def execute(trt: ModuleType, logger: Any, plan: bytes, feeds: Arrays, repeats: int) -> dict[str, Any]:
-    """{"seconds": {stage: seconds}, "outputs": async results, "sync_outputs": results of execute_v2}.
-
-    `enqueue` is the median over `repeats` of execute_async_v3 until its stream is idle; `enqueue_call` only the call.
-    """
+    """Values for an `Execution`. `seconds` by stage; `enqueue` is the median over `repeats` of execute_async_v3 until
+    its stream is idle, `enqueue_call` of the call alone, `execute_v2` one synchronous run. Pinning is not timed."""
     seconds: dict[str, float] = {}
     started = time.perf_counter()
     engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
@@ -39,22 +37,47 @@ def execute(trt: ModuleType, logger: Any, plan: bytes, feeds: Arrays, repeats: i
         context.set_input_shape(name, array.shape)
     seconds["context"] = time.perf_counter() - started
     stream = torch.cuda.Stream()
-    started = time.perf_counter()
-    device = _inputs_on_device(torch, feeds, stream)
-    seconds["host_to_device"] = time.perf_counter() - started
-    device |= _outputs_on_device(trt, torch, engine, context)
-    for name, tensor in device.items():
+    pinned = {name: torch.from_numpy(np.ascontiguousarray(array)).pin_memory() for name, array in feeds.items()}
+    device, seconds["host_to_device"] = _copied(torch, pinned, stream, "cuda")
+    outputs = _outputs_on_device(trt, torch, engine, context)
+    for name, tensor in (device | outputs).items():
         context.set_tensor_address(name, tensor.data_ptr())
     seconds |= _enqueue(context, stream, repeats)
-    started = time.perf_counter()
-    outputs = {name: device[name].cpu().numpy() for name in device if name not in feeds}
-    seconds["device_to_host"] = time.perf_counter() - started
+    host, seconds["device_to_host"] = _copied(torch, outputs, stream, "cpu")
     started = time.perf_counter()
     order = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-    context.execute_v2([device[name].data_ptr() for name in order])
+    context.execute_v2([(device | outputs)[name].data_ptr() for name in order])
     seconds["execute_v2"] = time.perf_counter() - started
-    again = {name: device[name].cpu().numpy() for name in device if name not in feeds}
-    return {"seconds": seconds, "outputs": outputs, "sync_outputs": again}
+    again, _ = _copied(torch, outputs, stream, "cpu")
+    return {
+        "seconds": seconds,
+        "outputs": {name: tensor.numpy() for name, tensor in host.items()},
+        "sync_outputs": {name: tensor.numpy() for name, tensor in again.items()},
+        "device": torch.cuda.get_device_name(),
+        "repeats": repeats,
+        "inspector": _inspect(trt, engine),
+    }
+
+
+def _inspect(trt: ModuleType, engine: Any) -> str:
+    """EngineInspector's JSON about the whole engine: its layers, if it was built with DETAILED verbosity."""
+    return str(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
+
+
+def _copied(torch: Any, tensors: dict[str, Any], stream: Any, where: str) -> tuple[dict[str, Any], float]:
+    """(copies on `where`, seconds). Copies run on the stream, to or from pinned memory, and are waited for."""
+    pinned = where == "cpu"
+    made = {name: torch.empty(t.shape, dtype=t.dtype, device=where, pin_memory=pinned) for name, t in tensors.items()}
+    seconds = 0.0
+    for _ in range(2):  # the first copy of a process also sets things up
+        stream.synchronize()
+        started = time.perf_counter()
+        with torch.cuda.stream(stream):
+            for name, tensor in tensors.items():
+                made[name].copy_(tensor, non_blocking=True)
+        stream.synchronize()
+        seconds = time.perf_counter() - started
+    return made, seconds
 
 
 def _reason(logger: Any) -> str:
@@ -73,14 +96,6 @@ def _torch_with_cuda() -> Any:
             hint="Install torch with CUDA.",
         )
     return torch
-
-
-def _inputs_on_device(torch: Any, feeds: Arrays, stream: Any) -> dict[str, Any]:
-    with torch.cuda.stream(stream):
-        pinned = {name: torch.from_numpy(np.ascontiguousarray(array)).pin_memory() for name, array in feeds.items()}
-        tensors = {name: tensor.to("cuda", non_blocking=True) for name, tensor in pinned.items()}
-    stream.synchronize()
-    return tensors
 
 
 def _outputs_on_device(trt: ModuleType, torch: Any, engine: Any, context: Any) -> dict[str, Any]:

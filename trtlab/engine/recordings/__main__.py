@@ -11,7 +11,6 @@ from trtlab.engine.stages import Workflow
 TARGETS = {"digits": ("SM75", "SM86", "SM89", "SM120"), "resnet18": ("SM89",), "transformer": ("SM89",)}
 PRECISIONS: tuple[Precision, ...] = ("FP32", "FP16")
 LIGHT = ("vgg19", "inception_v1", "resnet50")
-BATCHES = {"digits": 16, "resnet18": 1, "transformer": 1}
 
 
 def main() -> None:
@@ -30,7 +29,7 @@ def record(model: str, precision: Precision, target: str, dynamic_batch: bool) -
     from trtlab.engine.nvidia import UnsupportedTarget
 
     name = key(model, precision, target, dynamic_batch=dynamic_batch)
-    flow = Workflow(model, precision=precision, target=target, batch=BATCHES[model], dynamic_batch=dynamic_batch)
+    flow = Workflow(model, precision=precision, target=target, dynamic_batch=dynamic_batch)
     try:
         list(flow.run(("export", "check", "parse", "configure", "build")))
     except UnsupportedTarget as error:

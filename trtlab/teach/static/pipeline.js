@@ -20,7 +20,7 @@ function element(tag, attributes = {}, ...children) {
 
 function chooser(model, name, label) {
   const values = model.get("options")[name];
-  const select = element("select", { "data-choice": name });
+  const select = element("select", { "data-choice": name, "aria-label": label });
   values.forEach(([, text], index) => select.append(element("option", { value: index }, text)));
   const show = () => { select.value = values.findIndex(([key]) => key === model.get("choice")[name]); };
   select.addEventListener("change", () => {
@@ -40,12 +40,16 @@ function render({ model, el }) {
   const message = element("div", { role: "alert" });
   const detail = element("div", { class: "detail", "aria-live": "polite" });
   const code = element("code", { tabindex: "0" });
-  const major = chooser(model, "major", "Same plan with");
+  const major = chooser(model, "major", "The same with trtexec of");
   const root = element("div", { class: "trt pipe" },
     element("div", { class: "card", role: "group", "aria-label": "TensorRT workflow" },
       element("div", { class: "bar" }, ...choosers.map((c) => c.label), go),
       element("div", { class: "panes" }, list, element("div", { class: "pane" }, message, detail)),
       element("div", { class: "command" }, major.label, code)));
+
+  root.addEventListener("keydown", (event) => { // the notebook has shortcuts on plain letters, arrows and Enter
+    if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
+  });
 
   const select = (name, focus) => {
     model.set("selected", name);
@@ -60,14 +64,15 @@ function render({ model, el }) {
     stages.forEach((stage, index) => {
       const item = list.children[index] ?? list.appendChild(newItem(stage.name, index));
       const chosen = stage.name === model.get("selected");
+      const note = stage.state === "not" ? "" : stage.note; // nobody did what is not possible here
       item.dataset.state = stage.state;
       item.setAttribute("aria-selected", String(chosen));
       item.tabIndex = chosen ? 0 : -1;
-      item.setAttribute("aria-label", `${index + 1}. ${stage.title}: ${WORDS[stage.state]} ${stage.time} ${stage.note}`);
+      item.setAttribute("aria-label", `${index + 1}. ${stage.title}: ${WORDS[stage.state]} ${stage.time} ${note}`.trim());
       item.querySelector(".icon").textContent = ICONS[stage.state] ?? String(index + 1);
       item.querySelector(".name").textContent = stage.title;
       item.querySelector(".time").textContent = stage.time;
-      item.querySelector(".note").textContent = stage.note || (stage.state === "waiting" ? "" : WORDS[stage.state]);
+      item.querySelector(".note").textContent = note || (stage.state === "waiting" ? "" : WORDS[stage.state]);
       const share = stage.state === "running" ? stage.fraction ?? 0 : stage.seconds / slowest;
       item.querySelector(".fill").style.width = `${100 * share}%`;
     });
@@ -85,7 +90,6 @@ function render({ model, el }) {
       else if (event.key === "Enter" || event.key === " ") select(name, false);
       else return;
       event.preventDefault();
-      event.stopPropagation();
     });
     return item;
   };
