@@ -43,16 +43,18 @@ class Worker:
 
     def __init__(self, compiler: str) -> None:
         self.compiler, self.version, self._stderr_read = compiler, "", 0
-        self._stderr = tempfile.NamedTemporaryFile("a+b", prefix="trtlab-", suffix=".log")  # noqa: SIM115 (closed in kill)
+        handle, name = tempfile.mkstemp(prefix="trtlab-", suffix=".log")
+        self._stderr_path = Path(name)
         command = [sys.executable, "-m", "trtlab.engine.nvidia.child", compiler]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._stderr,
+            stderr=handle,
             env=os.environ | _ENVIRONMENT,
             start_new_session=True,
         )
+        os.close(handle)  # the child has its own; reading opens the file anew
         self._input, self._output = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
         wire.widen_pipe(self._input.fileno())
         self._frames: queue.Queue[tuple[dict[str, Any], bytes] | None] = queue.Queue()
@@ -194,14 +196,14 @@ class Worker:
 
     def stderr_tail(self, limit_bytes: int = 4000) -> str:
         """The last that the child wrote past its logger."""
-        if self._stderr.closed:
+        if not self._stderr_path.exists():
             return ""
-        with Path(self._stderr.name).open("rb") as file:
+        with self._stderr_path.open("rb") as file:
             return file.read()[-limit_bytes:].decode("utf-8", "replace").strip()
 
     def new_stderr(self) -> str:
         """What the child wrote past its logger since the last call."""
-        with Path(self._stderr.name).open("rb") as file:
+        with self._stderr_path.open("rb") as file:
             file.seek(self._stderr_read)
             text = file.read()
         self._stderr_read += len(text)
@@ -213,9 +215,10 @@ class Worker:
             self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=5)
-        for stream in (self._input, self._stderr):
-            with contextlib.suppress(OSError):
-                stream.close()
+        with contextlib.suppress(OSError):
+            self._input.close()
+        with contextlib.suppress(OSError):
+            self._stderr_path.unlink(missing_ok=True)
 
 
 def _follow(phases: list[str], event: dict[str, Any]) -> None:
