@@ -5,6 +5,7 @@ Where no compiler can be installed, recordings answer; `python -m trtlab.study.q
 """
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ def build_needs() -> Truth:
 
     measured = needs.load()
     guarded = {"parse": (*measured.needs["parse"], "check")}
-    free = [stage for stage, needed in measured.needs.items() if not needed]
+    free = [stage for stage, tried in measured.refusals.items() if tried and not any(tried.values())]
     refused = [f"{stage} without {', '.join(needed)}" for stage, needed in measured.needs.items() if needed]
     evidence = f"One thing left out at a time. Refused: {'; '.join(refused)}. Never refused: {', '.join(free)}."
     return Truth(value=measured.needs | guarded, evidence=evidence, provenance=measured.provenance)
@@ -99,11 +100,15 @@ def memory_bytes(report: "BuildReport") -> tuple[int, int]:
     return report.weights_bytes, report.activation_bytes
 
 
+_DYNAMIC = {"image": ((1, 1, 8, 8), (16, 1, 8, 8), (64, 1, 8, 8))}
+
+
 def build_without_profile() -> Truth:
     """What the builder says to the digits model, whose batch is dynamic, when it is given no optimisation profile."""
     from trtlab.engine.digits import DIGITS_ONNX
-    from trtlab.engine.nvidia import ParseError, ProfileError, explain
+    from trtlab.engine.nvidia import ParseError, ProfileError, choose_compiler, explain
 
+    compiler = choose_compiler()
     try:
         report = explain(DIGITS_ONNX)
     except ProfileError as error:
@@ -112,19 +117,21 @@ def build_without_profile() -> Truth:
         value, evidence = "parse error", error.what
     else:
         value, evidence = "batch 1", f"A plan of {report.plan_size_bytes:,} bytes."
-    return Truth(value=value, evidence=f"The digits model, built: “{evidence}”", provenance=_compiled())
+    return Truth(value=value, evidence=f"The digits model, built: “{evidence}”", provenance=_compiled(compiler))
 
 
 def two_targets() -> Truth:
-    """What is the same when the digits model is built for SM86 and for SM89.
+    """What is the same when the digits model is built for SM86 and for SM89, which tensorrt_rtx alone can do.
 
     Two builds for one target may differ in a few bytes, too; what counts is the closest pair of three builds each.
     """
     from trtlab.engine.digits import DIGITS_ONNX
     from trtlab.engine.nvidia import explain
 
-    profiles = {"image": ((1, 1, 8, 8), (16, 1, 8, 8), (64, 1, 8, 8))}
-    older, newer = ([explain(DIGITS_ONNX, t, profiles=profiles) for _ in range(3)] for t in ("SM86", "SM89"))
+    def build(target: str) -> "BuildReport":
+        return explain(DIGITS_ONNX, target, profiles=_DYNAMIC, compiler="tensorrt_rtx")
+
+    older, newer = ([build(target) for _ in range(3)] for target in ("SM86", "SM89"))
     apart = min(_bytes_apart(a.plan, b.plan) for a in older for b in newer)
     kernels = older[0].kernels == newer[0].kernels
     names = {(True, False): "kernels", (False, True): "bytes", (True, True): "both", (False, False): "neither"}
@@ -132,17 +139,33 @@ def two_targets() -> Truth:
         f"{len(older[0].kernels)} and {len(newer[0].kernels)} kernels, {'equal' if kernels else 'different'}; plans of "
         f"{older[0].plan_size_bytes:,} and {newer[0].plan_size_bytes:,} bytes, of which {apart} differ."
     )
-    return Truth(value=names[kernels, apart == 0], evidence=evidence, provenance=_compiled())
+    return Truth(value=names[kernels, apart == 0], evidence=evidence, provenance=older[0].provenance)
 
 
 def _bytes_apart(one: bytes, other: bytes) -> int:
     return abs(len(one) - len(other)) + sum(a != b for a, b in zip(one, other, strict=False))
 
 
-def _compiled() -> "Provenance":
-    from trtlab.engine import provenance
+def workspace_limits() -> Truth:
+    """What tensorrt_rtx says to the digits model with little workspace and with the default: {limit: its words}."""
+    from trtlab.engine.digits import DIGITS_ONNX
+    from trtlab.engine.nvidia import BuildError, explain
 
-    return provenance.live(["tensorrt", "tensorrt-rtx", "onnx"])
+    said = {}
+    for words, limit in (("1 MiB", 2**20), ("8 MiB", 2**23), ("the default", None)):
+        try:
+            report = explain(DIGITS_ONNX, "SM89", profiles=_DYNAMIC, workspace_bytes=limit, compiler="tensorrt_rtx")
+            said[words] = f"built, with {report.activation_bytes:,} bytes of activations"
+        except BuildError as error:
+            said[words] = "refused: " + re.sub(r"^\[[^]]*\] |; \[.*$", "", error.log[0])
+    evidence = "; ".join(f"{limit}: {outcome}" for limit, outcome in said.items())
+    return Truth(value=said, evidence=evidence, provenance=_compiled("tensorrt_rtx"))
+
+
+def _compiled(compiler: str) -> "Provenance":
+    from trtlab.engine import device, provenance
+
+    return provenance.live([device.DISTRIBUTIONS[compiler], "onnx"])
 
 
 # --- where no compiler can be installed -----------------------------------------------------------------------------
@@ -170,7 +193,7 @@ def recorded(name: str) -> Truth:
 
 def record() -> None:
     """Find what only a compiler can tell, and write it to the file that `recorded` reads."""
-    values = {find.__name__: _plain(find()) for find in (build_without_profile, two_targets)}
+    values = {find.__name__: _plain(find()) for find in (build_without_profile, two_targets, workspace_limits)}
     RECORDED.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 

@@ -187,9 +187,9 @@ def workspace(name: str, truth: Truth) -> Choice:
     return Choice(
         name=name,
         truth=truth,
-        question="Kernels may use at most 1 GiB of scratch memory. Which line says so to the compiler here?",
-        explanation="Workspace is one of several memory pools. The limit is a filter on kernels, no allocation; by "
-        "default it is all of the device's memory.",
+        question="A build may plan with at most 1 GiB of workspace. Which line says so to the compiler here?",
+        explanation="Workspace is one of several memory pools. The limit bounds the scratch memory of tactics and the "
+        'planned block of activations: too low, and the build fails. `claim("C75")` builds with three limits.',
         options=(
             Option(
                 key="IBuilderConfig.set_memory_pool_limit",
