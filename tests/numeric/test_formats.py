@@ -1,0 +1,149 @@
+"""numeric/formats: the published tables come out of the stored facts; bad descriptions are refused."""
+
+from dataclasses import FrozenInstanceError, replace
+from fractions import Fraction
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from trtlab.numeric import FORMATS, CodeBook, FloatFormat, IntegerFormat
+from trtlab.numeric.formats import FLOATS, normal_float_entries
+
+# name: bits, bias, max, min normal, min subnormal, epsilon, NaN codes, infinity codes
+TABLE = {
+    # IEEE 754-2019, table 3.5
+    "FP64": (64, 1023, (2 - 2.0**-52) * 2.0**1023, 2.0**-1022, 2.0**-1074, 2.0**-52, 2**53 - 2, 2),
+    "FP32": (32, 127, (2 - 2.0**-23) * 2.0**127, 2.0**-126, 2.0**-149, 2.0**-23, 2**24 - 2, 2),
+    "FP16": (16, 15, 65504, 2.0**-14, 2.0**-24, 2.0**-10, 2046, 2),
+    # the range of FP32 with fewer mantissa bits
+    "TF32": (19, 127, (2 - 2.0**-10) * 2.0**127, 2.0**-126, 2.0**-136, 2.0**-10, 2046, 2),
+    "BF16": (16, 127, (2 - 2.0**-7) * 2.0**127, 2.0**-126, 2.0**-133, 2.0**-7, 254, 2),
+    # OCP 8-bit floating point specification (OFP8) 1.0, table 1
+    "FP8_E4M3": (8, 7, 448, 2.0**-6, 2.0**-9, 1 / 8, 2, 0),
+    "FP8_E5M2": (8, 15, 57344, 2.0**-14, 2.0**-16, 1 / 4, 6, 2),
+    # IEEE 754's scheme with other widths, as in LLVM's APFloat
+    "FP8_E4M3_IEEE": (8, 7, 240, 2.0**-6, 2.0**-9, 1 / 8, 14, 2),
+    "FP8_E3M4": (8, 3, 15.5, 2.0**-2, 2.0**-6, 1 / 16, 30, 2),
+    # arXiv 2206.02915, table 1
+    "FP8_E4M3_FNUZ": (8, 8, 240, 2.0**-7, 2.0**-10, 1 / 8, 1, 0),
+    "FP8_E5M2_FNUZ": (8, 16, 57344, 2.0**-15, 2.0**-17, 1 / 4, 1, 0),
+    # OCP Microscaling formats (MX) 1.0, sections 5.3 and 5.4
+    "FP6_E3M2": (6, 3, 28, 1 / 4, 1 / 16, 1 / 4, 0, 0),
+    "FP6_E2M3": (6, 1, 7.5, 1, 1 / 8, 1 / 8, 0, 0),
+    "FP4_E2M1": (4, 1, 6, 1, 1 / 2, 1 / 2, 0, 0),
+    "E8M0": (8, 127, 2.0**127, 2.0**-127, None, 1, 1, 0),
+}
+
+# bitsandbytes, create_normal_map; QLoRA (arXiv 2305.14314), appendix E
+NF4 = (
+    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
+    -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
+    0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
+)  # fmt: skip
+
+NAMES = """FP64 FP32 TF32 FP16 BF16 FP8_E4M3 FP8_E5M2 FP8_E4M3_IEEE FP8_E3M4 FP8_E4M3_FNUZ FP8_E5M2_FNUZ FP6_E3M2
+FP6_E2M3 FP4_E2M1 E8M0 INT8 UINT8 INT4 UINT4 NF4""".split()
+
+
+def test_every_name_is_there_and_knows_itself():
+    assert set(NAMES) <= set(FORMATS)
+    assert all(str(FORMATS[name]) == FORMATS[name].name == name for name in NAMES)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_published_figures_are_derived(name):
+    fmt = FORMATS[name]
+    figures = (fmt.bits, fmt.bias, fmt.max, fmt.min_normal, fmt.min_subnormal, fmt.epsilon)
+    assert (*figures, fmt.nan_codes, fmt.infinity_codes) == TABLE[name]
+    assert fmt.finite_codes + fmt.nan_codes + fmt.infinity_codes == 2**fmt.bits
+    assert fmt.min == (-fmt.max if fmt.is_signed else 2.0**-127)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), {"FP16": np.float16, "FP32": np.float32, "FP64": np.float64, "BF16": ml_dtypes.bfloat16}.items()
+)
+def test_digits_are_those_of_finfo_and_c(name, dtype):
+    assert FORMATS[name].decimal_digits == ml_dtypes.finfo(dtype).precision
+    assert FORMATS[name].round_trip_digits == {"FP16": 5, "FP32": 9, "FP64": 17, "BF16": 4}[name]
+
+
+def test_tf32_has_nineteen_bits_at_the_top_of_thirty_two():
+    tf32 = FORMATS["TF32"]
+    assert (tf32.bits, tf32.padding_bits, tf32.container_bits, tf32.code_dtype) == (19, 13, 32, np.uint32)
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"), [("INT8", -128, 127), ("UINT8", 0, 255), ("INT4", -8, 7), ("UINT4", 0, 15)]
+)
+def test_integers(name, low, high):
+    assert (FORMATS[name].min, FORMATS[name].max, FORMATS[name].code_dtype) == (low, high, np.uint8)
+
+
+def test_nf4_is_computed_to_the_last_bit():
+    assert normal_float_entries() == FORMATS["NF4"].entries == NF4
+    assert (FORMATS["NF4"].bits, FORMATS["NF4"].min, FORMATS["NF4"].max) == (4, -1, 1)
+
+
+def test_the_offset_of_nf4_is_the_mean_of_two_quantile_steps():
+    assert abs(Fraction("0.9677083") - (2 - Fraction(1, 30) - Fraction(1, 32)) / 2) < Fraction(1, 10**7)
+
+
+def test_a_format_of_ones_own():
+    mine = FloatFormat(exponent_bits=3, mantissa_bits=2)
+    assert (mine.bits, mine.bias, mine.max, mine.top_nans, str(mine)) == (6, 3, 14.0, 3, "FloatFormat")
+    assert replace(mine, has_infinity=False, top_nans=0).max == 28.0
+    assert replace(mine, is_signed=False).min == 0
+
+
+def test_a_description_cannot_be_edited_and_equal_ones_are_one_key():
+    with pytest.raises(FrozenInstanceError):
+        FORMATS["FP16"].bias = 16
+    assert len({*FLOATS, *map(replace, FLOATS)}) == len(FLOATS)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"exponent_bits": 0, "mantissa_bits": 3}, r"exponent_bits is an integer from 1 to 11: got 0"),
+        ({"exponent_bits": "4", "mantissa_bits": 3}, r"exponent_bits is an integer from 1 to 11: got '4'"),
+        ({"exponent_bits": 4, "mantissa_bits": 53}, r"mantissa_bits is an integer from 0 to 52: got 53"),
+        ({"exponent_bits": 4, "mantissa_bits": 3, "bias": 1.5}, r"bias is an integer from -2048 to 2048: got 1\.5"),
+        ({"exponent_bits": 4, "mantissa_bits": 3, "top_nans": -1}, r"top_nans is an integer from 0"),
+        ({"exponent_bits": 4, "mantissa_bits": 3, "padding_bits": 60}, r"padding_bits is an integer from 0 to 52"),
+        ({"exponent_bits": 1, "mantissa_bits": 0}, r"1 exponent and 0 mantissa bits leave no finite number but zero"),
+        ({"exponent_bits": 2, "mantissa_bits": 1, "top_nans": 7}, r"leave no finite number .* drop special codes"),
+        (
+            {"exponent_bits": 11, "mantissa_bits": 3, "bias": 1000},
+            r"must be a float64.*exponents -1022 to 1023: got -9",
+        ),
+        ({"exponent_bits": 5, "mantissa_bits": 3, "bias": 1024}, r"must be a float64.*got -1023 to -994"),
+        ({"exponent_bits": 11, "mantissa_bits": 52, "padding_bits": 1}, r"at most 64 bits: got 64 and 1 of padding"),
+    ],
+)
+def test_a_bad_float_description_is_refused(facts, message):
+    with pytest.raises(ValueError, match=message):
+        FloatFormat(**facts)
+
+
+@pytest.mark.parametrize("bits", [1, 17])
+def test_an_integer_has_2_to_16_bits(bits):
+    with pytest.raises(ValueError, match=f"2 to 16 bits: got {bits}"):
+        IntegerFormat(bits=bits)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ((1.0, 0.0), "ascending"),
+        ((0.0, 0.0), "ascending"),
+        ((0.0,), "2 to 256 finite values"),
+        ((0.0, float("nan")), "2 to 256 finite values"),
+        ((0.0, float("inf")), "2 to 256 finite values"),
+        ((-1.0, 0.0, 1.0), "2\\^k entries: got 3"),
+        ((0.0, 0.1), "float32 values.*round them first"),
+    ],
+)
+def test_a_bad_code_book_is_refused(entries, message):
+    with pytest.raises(ValueError, match=message):
+        CodeBook(entries=entries)

@@ -1,0 +1,233 @@
+"""numeric/codec: arrays to codes and back at the speed of memory, with the bits that `exact` specifies.
+
+In: a description and an array. Out: codes, or exact values. The arithmetic comes from `kernels`: numba compiles it for
+large arrays and keeps the result on disk; NumPy runs the very same lines on small arrays and where numba is missing.
+"""
+
+import functools
+import hashlib
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trtlab.numeric import exact
+from trtlab.numeric.formats import CodeBook, FloatFormat, Format, Overflow, Rounding
+from trtlab.numeric.kernels import decode_lines, encode_lines, fits
+
+Array = npt.NDArray[Any]
+Kernel = Callable[[Array, Array, Array], bool]
+
+COMPILED_FROM = 1 << 15  # elements; with fewer, loading numba takes longer than the work
+
+
+def encode(
+    fmt: Format,
+    values: npt.ArrayLike,
+    rounding: Rounding = "nearest_even",
+    overflow: Overflow = "saturate",
+    generator: np.random.Generator | None = None,
+    out: Array | None = None,
+) -> Array:
+    """See `Format.encode`. Stochastic rounding to a code book goes element by element through `exact`."""
+    exact.check_modes(rounding, overflow, generator)
+    array = _float_array(values)
+    codes = _output(out, array.shape, fmt.code_dtype, "codes")
+    if rounding == "stochastic" and isinstance(fmt, CodeBook):
+        each = [exact.encode(fmt, value, rounding, overflow, generator) for value in array.flat]
+        codes[...] = np.array(each, fmt.code_dtype).reshape(array.shape)
+        return _returned(codes, out)
+    if rounding == "stochastic" or not fits(fmt, array.itemsize * 8):
+        array = array.astype(np.float64)
+    source = draws = _bits(array) if isinstance(fmt, FloatFormat) else array.reshape(-1)
+    if rounding == "stochastic" and generator is not None:
+        draws = generator.integers(0, 1 << 32, size=array.size, dtype=np.uint32)
+    kernel = _kernel(fmt, array.itemsize * 8, (rounding, overflow), compiled=array.size >= COMPILED_FROM)
+    if kernel(source, draws, codes.reshape(-1)):
+        raise exact.refusal(fmt, _worst(fmt, array))
+    return _returned(codes, out)
+
+
+def decode(fmt: Format, codes: npt.ArrayLike, out: Array | None = None) -> Array:
+    """See `Format.decode`."""
+    array = _code_array(fmt, codes)
+    width = 32 if fits(fmt, 32) else 64
+    values = _output(out, array.shape, np.dtype(f"float{width}"), "values")
+    kernel = _kernel(fmt, width, None, compiled=array.size >= COMPILED_FROM)
+    target = _bits(values) if isinstance(fmt, FloatFormat) else values.reshape(-1)
+    flat = array.reshape(-1)
+    if kernel(flat, flat, target):
+        _check_codes(fmt, flat)
+    return _returned(values, out)
+
+
+# --- arrays in and out -----------------------------------------------------------------------------------------------
+
+
+def _float_array(values: npt.ArrayLike) -> Array:
+    """`values` as contiguous float32 or float64, nothing rounded. Integers up to 2^53 and float16 are welcome."""
+    array = np.asarray(values)
+    if array.dtype.kind in "iu":
+        if array.size and max(-int(array.min()), int(array.max())) > 1 << 53:
+            raise ValueError(f"integers beyond 2^53 may be no float64: got {array.max()}; use numeric.exact.encode")
+        return np.array(array, np.float64, order="C")
+    if array.dtype == np.float16:
+        return np.array(array, np.float32, order="C")
+    if array.dtype not in (np.float32, np.float64):
+        raise TypeError(f"values are float32 or float64: got {array.dtype}; convert them first: .astype('float32')")
+    return np.asarray(array, array.dtype.newbyteorder("="), order="C")
+
+
+def _code_array(fmt: Format, codes: npt.ArrayLike) -> Array:
+    array = np.asarray(codes)
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"codes are integers: got {array.dtype}; did you mean encode?")
+    if array.size and array.dtype != fmt.code_dtype:
+        _check_codes(fmt, array.reshape(-1))
+    return np.asarray(array, fmt.code_dtype, order="C")
+
+
+def _check_codes(fmt: Format, array: Array) -> None:
+    """ValueError for the lowest or highest code if it lies beyond the format, else for the first with padding bits."""
+    fmt.check_code(int(array.min()) >> fmt.padding_bits << fmt.padding_bits)
+    fmt.check_code(int(array.max()) >> fmt.padding_bits << fmt.padding_bits)
+    for code in array[(array & ((1 << fmt.padding_bits) - 1)) != 0].flat:
+        fmt.check_code(int(code))
+
+
+def _output(out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> Array:
+    """`out` itself, or fresh memory where there is none or it is not contiguous."""
+    if out is not None and (out.shape != shape or out.dtype != dtype):
+        raise ValueError(f"out holds {what}, {dtype} of shape {shape}: got {out.dtype} of shape {out.shape}")
+    return out if out is not None and out.flags.c_contiguous else np.empty(shape, dtype)
+
+
+def _returned(result: Array, out: Array | None) -> Array:
+    if out is None:
+        return result[()]  # a scalar for a scalar
+    if out is not result:
+        out[...] = result
+    return out
+
+
+def _bits(array: Array) -> Array:
+    return array.reshape(-1).view(f"uint{array.itemsize * 8}")
+
+
+def _worst(fmt: Format, array: Array) -> float:
+    """NaN if there is one, else the value farthest beyond the range: what the refusal is about."""
+    lowest, highest = float(array.min()), float(array.max())
+    return highest if np.isnan(highest) or highest - fmt.max >= fmt.min - lowest else lowest
+
+
+# --- kernels ---------------------------------------------------------------------------------------------------------
+
+_NUMPY = """
+def kernel(source, draws, target):
+    fault = False
+    for start in range(0, source.size, {chunk}):
+        part = slice(start, start + {chunk})
+        {source} = source[part]{draw}
+        {lines}
+        target[part] = {result}{fault}
+    return fault
+"""
+_NUMBA = """
+from numba import njit
+@njit
+def where(condition, yes, no):
+    return yes if condition else no
+@njit
+def minimum(a, b):
+    return a if a < b else b
+@njit
+def maximum(a, b):
+    return a if a > b else b
+@njit(cache=True, nogil=True)
+def kernel(source, draws, target):
+    fault = False
+    for i in range(source.size):
+        {source} = source[i]{draw}
+        {lines}
+        target[i] = T({result}){fault}
+    return fault
+"""
+
+
+@functools.lru_cache(maxsize=512)
+def _kernel(fmt: Format, width: int, modes: tuple[Rounding, Overflow] | None, *, compiled: bool) -> Kernel:
+    """encode with these modes, or decode without any: (source, draws, target) -> whether something had no code."""
+    text = kernel_source(fmt, width, modes, compiled=compiled)
+    if compiled:
+        try:
+            return _load(text)
+        except ImportError:
+            return _kernel(fmt, width, modes, compiled=False)
+    names: dict[str, Any] = {}
+    exec(text, names)  # our own text; the only foreign parts in it are numbers
+    return names["kernel"]  # type: ignore[no-any-return]
+
+
+def kernel_source(
+    fmt: Format,
+    width: int = 32,
+    modes: tuple[Rounding, Overflow] | None = ("nearest_even", "saturate"),
+    *,
+    compiled: bool = True,
+) -> str:
+    """The program that encodes (with `modes`) or decodes (None) arrays of `fmt` from or to floats of `width` bits."""
+    lines = encode_lines(fmt, width, *modes) if modes else ["c = U(c)", *decode_lines(fmt, width)]
+    is_bad = any(line.startswith("bad = ") for line in lines)
+    element, bad = ("i", "bad") if compiled else ("part", "bad.any()")
+    target = f"uint{fmt.container_bits}" if modes else f"{'uint' if isinstance(fmt, FloatFormat) else 'float'}{width}"
+    body = (_NUMBA if compiled else _NUMPY).format(
+        chunk=1 << 14,
+        source="c" if modes is None else "u" if isinstance(fmt, FloatFormat) else "x",
+        draw=f"; draw = draws[{element}]" if modes and modes[0] == "stochastic" else "",
+        lines="\n        ".join(lines),
+        result="code" if modes else "value",
+        fault=f"; fault |= {bad}" if is_bad else "",
+    )
+    table = ""
+    if isinstance(fmt, CodeBook):
+        table = f"table = np.array({[*fmt.entries, *[0.0] * (256 - len(fmt.entries))]}, F)\n"
+    types = f"U, I, F, T = np.uint{width}, np.int{width}, np.float{width}, np.{target}\n"
+    functions = "from numpy import ceil, fabs, floor, maximum, minimum, rint, trunc, where\n"
+    return f"import numpy as np\n{functions}{types}{table}{body}"
+
+
+def _load(text: str) -> Kernel:
+    """The compiled kernel; its text lies in a file because that is where numba puts its cache."""
+    name = f"trtlab_kernel_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+    if name not in sys.modules:
+        path = _folder() / f"{name}.py"
+        if not path.exists() or path.read_text("utf-8") != text:
+            with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+                file.write(text)
+            Path(file.name).replace(path)
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules[name] = module
+    return sys.modules[name].kernel  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _folder() -> Path:
+    """TRTLAB_CACHE, else the user's cache folder; where that cannot be written, a temporary one."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path("~/.cache").expanduser()
+    folder = Path(os.environ.get("TRTLAB_CACHE") or Path(home) / "trtlab") / "kernels"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="trtlab-kernels-"))

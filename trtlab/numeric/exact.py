@@ -1,0 +1,281 @@
+"""numeric/exact: what every code means, which code every real number becomes. Slow, obviously right: the specification.
+
+In: a description from `formats`, Python integers, reals. Out: `Fraction`s, or a `Special` for what is no fraction.
+`codec` is checked against this file; this file is checked against ml_dtypes, NumPy and the published tables.
+"""
+
+import bisect
+import enum
+import math
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from typing import Any, get_args
+
+import numpy as np
+
+from trtlab.numeric.formats import CodeBook, FloatFormat, Format, IntegerFormat, Overflow, Rounding
+
+
+class Special(enum.Enum):
+    """The values that no fraction is."""
+
+    NEGATIVE_ZERO = "-0"
+    INFINITY = "inf"
+    NEGATIVE_INFINITY = "-inf"
+    NAN = "nan"
+
+
+Real = Fraction | Special
+
+
+# --- reading numbers -------------------------------------------------------------------------------------------------
+
+
+def real(value: Any) -> Real:
+    """The exact number that an int, float, NumPy scalar, Fraction, Special or text stands for.
+
+    Text may be decimal (`-1.5e3`), a fraction (`1/3`), hexadecimal (`0x1.8p3`), `inf` or `nan`; else ValueError.
+    """
+    if isinstance(value, Special | Fraction):
+        return value
+    if isinstance(value, str):
+        return _real_from_text(value)
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"a real number is an int, float, Fraction or text: got {type(value).__name__} {value!r}")
+    if isinstance(value, int | np.integer):
+        return Fraction(int(value))
+    if math.isnan(value):
+        return Special.NAN
+    if math.isinf(value):
+        return Special.INFINITY if value > 0 else Special.NEGATIVE_INFINITY
+    if value == 0 and math.copysign(1, value) < 0:
+        return Special.NEGATIVE_ZERO
+    return Fraction(*value.as_integer_ratio())
+
+
+_HEXADECIMAL = re.compile(r"([+-]?)0x([0-9a-f]*)(?:\.([0-9a-f]*))?(?:p([+-]?[0-9]+))?", re.ASCII)
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+/[0-9]+|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e([+-]?[0-9]+))?)", re.ASCII)
+_MOST_CHARACTERS, _MOST_EXPONENT = (
+    4000,
+    20_000,
+)  # beyond every format; a million digits would only keep a reader waiting
+
+
+def _real_from_text(text: str) -> Real:
+    word = text.strip().lower().replace("−", "-")
+    if word.lstrip("+-") in ("inf", "infinity", "∞", "nan") and len(word) - len(word.lstrip("+-")) < 2:
+        kind = Special.INFINITY if word[0] != "-" else Special.NEGATIVE_INFINITY
+        return Special.NAN if word.endswith("nan") else kind
+    try:
+        value = _fraction_from_text(word)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise ValueError(
+            f"no number: {text[:60]!r}; expected decimal (1.5e-3), a fraction (1/3), hexadecimal (0x1.8p3), inf or nan"
+        ) from None
+    return Special.NEGATIVE_ZERO if value == 0 and word.startswith("-") else value
+
+
+def _fraction_from_text(word: str) -> Fraction:
+    found = _HEXADECIMAL.fullmatch(word)
+    sign, whole, part, exponent = found.groups("") if found else ("", "", "", "")
+    decimal = _DECIMAL.fullmatch(word)
+    if len(word) > _MOST_CHARACTERS or abs(int(exponent or (decimal and decimal[1]) or 0)) > _MOST_EXPONENT:
+        raise OverflowError
+    if whole + part:
+        return Fraction(int(f"{sign}{whole}{part}", 16)) * Fraction(2) ** (int(exponent or 0) - 4 * len(part))
+    if decimal is None:
+        raise ValueError
+    return Fraction(word)
+
+
+# --- code to value ---------------------------------------------------------------------------------------------------
+
+
+def magnitude(fmt: FloatFormat, code: int) -> Fraction:
+    """The value of a code without its sign, if no code were special: beyond the largest the binades simply go on."""
+    exponent, mantissa = divmod(code, 1 << fmt.mantissa_bits)
+    if exponent == 0 and fmt.has_subnormals:
+        return Fraction(mantissa) * Fraction(2) ** (1 - fmt.bias - fmt.mantissa_bits)
+    return Fraction((1 << fmt.mantissa_bits) + mantissa) * Fraction(2) ** (exponent - fmt.bias - fmt.mantissa_bits)
+
+
+def decode(fmt: Format, code: int) -> Real:
+    """What `code` means. ValueError beyond the format."""
+    fmt.check_code(code)
+    code >>= fmt.padding_bits
+    match fmt:
+        case FloatFormat():
+            return _decode_float(fmt, code)
+        case IntegerFormat():
+            return Fraction(code - (1 << fmt.bits) if code > fmt.max else code)
+        case CodeBook():
+            return Fraction(fmt.entries[code])
+    raise TypeError(f"no rule for {type(fmt).__name__}; expected FloatFormat, IntegerFormat or CodeBook")
+
+
+def _decode_float(fmt: FloatFormat, code: int) -> Real:
+    is_negative, unsigned = divmod(code, 1 << fmt.magnitude_bits)
+    if unsigned == fmt.infinity_code:
+        return Special.NEGATIVE_INFINITY if is_negative else Special.INFINITY
+    if unsigned > fmt.max_code or code == fmt.nan_code:
+        return Special.NAN
+    value = magnitude(fmt, unsigned)
+    if is_negative:
+        return -value if value else Special.NEGATIVE_ZERO
+    return value
+
+
+# --- value to code ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    """How to leave the gap between two neighbouring values: `fraction` of the way from the one nearer zero."""
+
+    rounding: Rounding
+    draw: int  # 32 random bits for "stochastic"
+
+    def is_away(self, fraction: Fraction, *, near_is_odd: bool, is_negative: bool) -> bool:
+        """Whether to take the neighbour farther from zero."""
+        match self.rounding:
+            case "nearest_even":
+                return fraction > Fraction(1, 2) or (fraction == Fraction(1, 2) and near_is_odd)
+            case "nearest_away":
+                return fraction >= Fraction(1, 2)
+            case "toward_zero":
+                return False
+            case "up":
+                return fraction > 0 and not is_negative
+            case "down":
+                return fraction > 0 and is_negative
+            case "stochastic":
+                return self.draw < fraction * 2**32
+
+
+def encode(
+    fmt: Format,
+    value: Any,
+    rounding: Rounding = "nearest_even",
+    overflow: Overflow = "saturate",
+    generator: np.random.Generator | None = None,
+) -> int:
+    """The code of any real number, rounded once. The rules of overflow, NaN and zero stand at `Format.encode`."""
+    check_modes(rounding, overflow, generator)
+    draw = 0
+    if rounding == "stochastic" and generator is not None:
+        draw = int(generator.integers(0, 1 << 32, size=1, dtype=np.uint32)[0])
+    number, step = real(value), _Step(rounding=rounding, draw=draw)
+    match fmt:
+        case FloatFormat():
+            return _encode_float(fmt, number, step, overflow) << fmt.padding_bits
+        case IntegerFormat():
+            return _encode_integer(fmt, number, step, overflow) & ((1 << fmt.bits) - 1)
+        case CodeBook():
+            return _encode_entry(fmt, number, step, overflow)
+    raise TypeError(f"no rule for {type(fmt).__name__}; expected FloatFormat, IntegerFormat or CodeBook")
+
+
+def check_modes(rounding: str, overflow: str, generator: np.random.Generator | None) -> None:
+    """ValueError for an unknown mode, or stochastic rounding without a generator."""
+    for what, word, known in (("rounding", rounding, Rounding), ("overflow", overflow, Overflow)):
+        if word not in get_args(known):
+            raise ValueError(f"{what} is one of {', '.join(get_args(known))}: got {word!r}")
+    if rounding == "stochastic" and generator is None:
+        raise ValueError("rounding='stochastic' needs generator=numpy.random.default_rng(seed)")
+
+
+def refusal(fmt: Format, value: Any) -> ValueError:
+    """The error for a number that has no code in `fmt`."""
+    if real(value) is Special.NAN:
+        return ValueError(f"{fmt} has no NaN: got {value}; replace it first, for example with numpy.nan_to_num")
+    return ValueError(
+        f"{fmt} has neither infinity nor NaN for values beyond {fmt.min} to {fmt.max}: got {value} with "
+        "overflow='ieee'; use overflow='saturate'"
+    )
+
+
+def _encode_float(fmt: FloatFormat, number: Real, step: _Step, overflow: Overflow) -> int:
+    is_negative = number in (Special.NEGATIVE_ZERO, Special.NEGATIVE_INFINITY) or (
+        isinstance(number, Fraction) and number < 0
+    )
+    if number is Special.NAN:
+        return _special_code(fmt, fmt.nan_code, number, is_negative=False)
+    is_infinite = number in (Special.INFINITY, Special.NEGATIVE_INFINITY)
+    size = abs(number) if isinstance(number, Fraction) else Fraction(0)
+    code = fmt.max_code + 1 if is_infinite else _rounded_magnitude(fmt, size, step, is_negative=is_negative)
+    beyond_least = (is_negative and not fmt.is_signed and (code > 0 or not fmt.has_subnormals)) or (
+        size == 0 and not is_infinite and not fmt.has_subnormals
+    )
+    if beyond_least and overflow == "ieee":
+        return _special_code(fmt, fmt.nan_code, number, is_negative=is_negative)
+    if beyond_least and not fmt.is_signed:
+        return 0
+    if code > fmt.max_code:
+        stays = step.rounding == "toward_zero" or step.rounding == ("up" if is_negative else "down")
+        if overflow == "ieee" and (is_infinite or not stays):
+            special = fmt.infinity_code if fmt.has_infinity else fmt.nan_code
+            return _special_code(fmt, special, number, is_negative=is_negative)
+        code = fmt.max_code
+    return _signed(fmt, code, is_negative=is_negative)
+
+
+def _rounded_magnitude(fmt: FloatFormat, size: Fraction, step: _Step, *, is_negative: bool) -> int:
+    """The code without sign; max_code + 1 stands for everything that rounds beyond the largest value."""
+    if size < magnitude(fmt, 0):
+        return 0
+    rungs = range(fmt.max_code + 2)
+    near = bisect.bisect_right(rungs, size, key=partial(magnitude, fmt)) - 1
+    if near > fmt.max_code:
+        return near
+    low, high = magnitude(fmt, near), magnitude(fmt, near + 1)
+    return near + step.is_away((size - low) / (high - low), near_is_odd=near % 2 == 1, is_negative=is_negative)
+
+
+def _signed(fmt: FloatFormat, code: int, *, is_negative: bool) -> int:
+    """`code` with its sign where there is one; the code of -0 is +0 where -0 does not exist."""
+    if not is_negative or not fmt.is_signed or (code == 0 and not fmt.has_negative_zero):
+        return code
+    return code | 1 << fmt.magnitude_bits
+
+
+def _special_code(fmt: FloatFormat, code: int | None, number: Real, *, is_negative: bool) -> int:
+    if code is None:
+        raise refusal(fmt, float(number) if isinstance(number, Fraction) else number.value)
+    return _signed(fmt, code, is_negative=is_negative)
+
+
+def _finite(fmt: IntegerFormat | CodeBook, number: Real, overflow: Overflow) -> Fraction:
+    """`number`, or for infinities the end of the range; ValueError for NaN and for infinities that may not saturate."""
+    if isinstance(number, Fraction):
+        return number
+    if number is Special.NEGATIVE_ZERO:
+        return Fraction(0)
+    if number is Special.NAN or overflow == "ieee":
+        raise refusal(fmt, number.value)
+    return Fraction(fmt.max if number is Special.INFINITY else fmt.min)
+
+
+def _encode_integer(fmt: IntegerFormat, number: Real, step: _Step, overflow: Overflow) -> int:
+    value = _finite(fmt, number, overflow)
+    near = math.floor(abs(value))
+    away = step.is_away(abs(value) - near, near_is_odd=near % 2 == 1, is_negative=value < 0)
+    whole = (near + away) * (-1 if value < 0 else 1)
+    if overflow == "ieee" and not fmt.min <= whole <= fmt.max:
+        raise refusal(fmt, float(value))
+    return max(fmt.min, min(fmt.max, whole))
+
+
+def _encode_entry(fmt: CodeBook, number: Real, step: _Step, overflow: Overflow) -> int:
+    value = _finite(fmt, number, overflow)
+    if overflow == "ieee" and not fmt.min <= value <= fmt.max:
+        raise refusal(fmt, float(value))
+    below = bisect.bisect_right(fmt.entries, value) - 1
+    if below < 0 or below == len(fmt.entries) - 1 or value == fmt.entries[below]:
+        return max(below, 0)
+    low, high = Fraction(fmt.entries[below]), Fraction(fmt.entries[below + 1])
+    if high <= 0:  # the neighbour nearer zero is the upper one
+        fraction = (high - value) / (high - low)
+        return below + 1 - step.is_away(fraction, near_is_odd=below % 2 == 0, is_negative=True)
+    return below + step.is_away((value - low) / (high - low), near_is_odd=below % 2 == 1, is_negative=False)
