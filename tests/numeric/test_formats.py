@@ -111,6 +111,10 @@ def test_a_description_cannot_be_edited_and_equal_ones_are_one_key():
         ({"exponent_bits": 4, "mantissa_bits": 3, "bias": 1.5}, r"bias is an integer from -2048 to 2048: got 1\.5"),
         ({"exponent_bits": 4, "mantissa_bits": 3, "top_nans": -1}, r"top_nans is an integer from 0"),
         ({"exponent_bits": 4, "mantissa_bits": 3, "padding_bits": 60}, r"padding_bits is an integer from 0 to 52"),
+        (
+            {"exponent_bits": 4, "mantissa_bits": 3, "has_subnormals": False, "has_negative_zero": False},
+            r"leaves no zero; use top_nans for NaN",
+        ),
         ({"exponent_bits": 1, "mantissa_bits": 0}, r"1 exponent and 0 mantissa bits leave no finite number but zero"),
         ({"exponent_bits": 2, "mantissa_bits": 1, "top_nans": 7}, r"leave no finite number .* drop special codes"),
         (

@@ -79,7 +79,7 @@ def _float_array(values: npt.ArrayLike) -> Array:
         return np.array(array, np.float64, order="C")
     if array.dtype == np.float16:
         return np.array(array, np.float32, order="C")
-    if array.dtype not in (np.float32, np.float64):
+    if array.dtype.kind != "f" or array.itemsize > 8:
         raise TypeError(f"values are float32 or float64: got {array.dtype}; convert them first: .astype('float32')")
     return np.asarray(array, array.dtype.newbyteorder("="), order="C")
 

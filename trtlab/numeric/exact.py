@@ -119,7 +119,7 @@ def _decode_float(fmt: FloatFormat, code: int) -> Real:
     is_negative, unsigned = divmod(code, 1 << fmt.magnitude_bits)
     if unsigned == fmt.infinity_code:
         return Special.NEGATIVE_INFINITY if is_negative else Special.INFINITY
-    if unsigned > fmt.max_code or code == fmt.nan_code:
+    if unsigned > fmt.max_code or (is_negative and unsigned == 0 and not fmt.has_negative_zero):
         return Special.NAN
     value = magnitude(fmt, unsigned)
     if is_negative:

@@ -132,6 +132,11 @@ class FloatFormat(Format):
                 f"{self.exponent_bits} exponent and {self.mantissa_bits} mantissa bits leave no finite number but zero "
                 f"beside top_nans={self.top_nans}, has_infinity={self.has_infinity}; add bits or drop special codes"
             )
+        if self.is_signed and not self.has_subnormals and not self.has_negative_zero:
+            raise ValueError(
+                "has_negative_zero=False gives the code of -0 to NaN, but has_subnormals=False leaves no zero; "
+                "use top_nans for NaN"
+            )
         highest = (self.max_code >> self.mantissa_bits) - self.bias
         lowest = 1 - self.bias if self.has_subnormals else -self.bias
         if highest > 1023 or lowest < -1022:

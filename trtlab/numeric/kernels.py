@@ -80,6 +80,8 @@ class _FloatLines:
 
     def _has_room_to_add(self) -> bool:
         top_exponent = ((self.fmt.max_code + 1) >> self.fmt.mantissa_bits) - self.fmt.bias
+        if not self.fmt.mantissa_bits:
+            return False  # ties go to the even code, but the adder looks at the significand, which is always odd
         return self.fmt.has_subnormals and self.lowest > 1 and 0 < self.drop < self.bias - top_exponent
 
     def _rounded_by_adder(self) -> list[str]:

@@ -1,0 +1,480 @@
+"""numeric/codec against `exact` (all codes, boundaries and modes), and ml_dtypes and NumPy where they are right.
+
+Named tests keep the defects of the peers: there `exact` decides, and the peer is shown to differ.
+"""
+
+import subprocess
+import sys
+from itertools import product
+from typing import get_args
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from trtlab.numeric import FORMATS, CodeBook, FloatFormat, IntegerFormat, codec, exact
+from trtlab.numeric.formats import Overflow, Rounding
+
+from .peers import NAMES_OF_PEERS, peer_codes, peer_dtype
+
+ROUNDINGS, OVERFLOWS = get_args(Rounding), get_args(Overflow)
+DETERMINISTIC = [mode for mode in ROUNDINGS if mode != "stochastic"]
+SMALL = [fmt for fmt in FORMATS.values() if fmt.bits <= 8]
+UP_TO_16 = [fmt for fmt in FORMATS.values() if fmt.bits <= 16]
+OWN = [
+    FloatFormat(name="E3M2", exponent_bits=3, mantissa_bits=2),
+    FloatFormat(name="E5M3U", exponent_bits=5, mantissa_bits=3, is_signed=False),
+    FloatFormat(name="UE4M3", exponent_bits=4, mantissa_bits=3, is_signed=False, has_infinity=False, top_nans=1),
+    FloatFormat(name="NOZERO", exponent_bits=4, mantissa_bits=3, has_subnormals=False),
+    FloatFormat(name="NOZERO_NO_NAN", exponent_bits=3, mantissa_bits=1, has_subnormals=False, has_infinity=False),
+    FloatFormat(name="TWO_KINDS_OF_NAN", exponent_bits=3, mantissa_bits=2, has_negative_zero=False),
+    FloatFormat(name="WIDE", exponent_bits=9, mantissa_bits=4),
+    FloatFormat(name="LOW", exponent_bits=4, mantissa_bits=2, bias=150),
+    FloatFormat(name="HIGH", exponent_bits=6, mantissa_bits=3, bias=-60, has_infinity=False),
+    FloatFormat(name="E8M23B100", exponent_bits=8, mantissa_bits=23, bias=100),
+    FloatFormat(name="E10M52", exponent_bits=10, mantissa_bits=52),
+    FloatFormat(name="E5M0", exponent_bits=5, mantissa_bits=0),
+    FloatFormat(name="E1M2", exponent_bits=1, mantissa_bits=2),
+    FloatFormat(name="PADDED", exponent_bits=4, mantissa_bits=3, padding_bits=8),
+    IntegerFormat(name="INT3", bits=3),
+    IntegerFormat(name="UINT16", bits=16, is_signed=False),
+    CodeBook(name="NOT_EVEN", entries=(-3.0, -1.0, -0.25, 0.5, 0.625, 4.0, 1000.0, 2.0**127)),
+]
+ALL = [*FORMATS.values(), *OWN]
+
+
+class Draws:
+    """A generator whose draws are known, for one value after the other and for all at once."""
+
+    def __init__(self, draws):
+        self.draws = list(draws)
+
+    def integers(self, low, high, *, size, dtype):
+        assert (low, high) == (0, 1 << 32)
+        taken, self.draws = self.draws[:size], self.draws[size:]
+        return np.array(taken, dtype)
+
+
+@pytest.fixture(params=[False, True], ids=["numpy", "numba"])
+def compiled(request, monkeypatch):
+    """Every array through NumPy, or every array through numba."""
+    monkeypatch.setattr(codec, "COMPILED_FROM", 0 if request.param else 1 << 62)
+    return request.param
+
+
+def all_codes(fmt):
+    return np.arange(1 << fmt.bits, dtype=fmt.code_dtype) << fmt.padding_bits
+
+
+def finite_values(fmt):
+    """All finite values of a small format, ascending, as float64."""
+    if fmt.bits <= 16:
+        with np.errstate(invalid="ignore"):  # signalling NaNs
+            values = fmt.decode(all_codes(fmt)).astype(np.float64)
+    else:
+        codes = np.random.default_rng(5).integers(0, 1 << fmt.bits, 300, dtype=np.uint64)
+        values = fmt.decode((codes << np.uint64(fmt.padding_bits)).astype(fmt.code_dtype)).astype(np.float64)
+    return np.unique(values[np.isfinite(values)])
+
+
+def boundaries(fmt, dtype, most=120):
+    """Values, midpoints between neighbours, and the next floats on both sides of each; range ends; specials."""
+    values = finite_values(fmt)
+    if values.size > most:
+        values = np.concatenate([values[:9], np.random.default_rng(6).choice(values, most - 18), values[-9:]])
+        values.sort()
+    middles = values[:-1] / 2 + values[1:] / 2
+    ends = (
+        np.array([fmt.max * 1.01, fmt.max * (1 + 2.0**-9), fmt.max * 2.5]) if fmt.max < 1e307 else np.array([fmt.max])
+    )
+    tiny = np.array([0.0, 5e-324, 2.0**-149, 2.0**-130, 2.0**-128, 2.0**-127 * 1.5, 1e-30])
+    with np.errstate(over="ignore", under="ignore"):
+        some = np.concatenate([values, middles, ends, tiny]).astype(dtype)
+        some = np.concatenate([some, np.nextafter(some, dtype(np.inf)), np.nextafter(some, dtype(-np.inf)), [np.inf]])
+    return np.concatenate([some, -some]).astype(dtype)
+
+
+def specified(fmt, values, rounding, overflow, draws):
+    """The codes of `exact`; None where it refuses."""
+
+    def one(value, draw):
+        try:
+            return exact.encode(fmt, value, rounding, overflow, Draws([draw]))
+        except ValueError:
+            return None
+
+    return [one(value, draw) for value, draw in zip(values, draws, strict=True)]
+
+
+# --- all codes, all boundaries, all modes ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fmt", [*UP_TO_16, FORMATS["TF32"]], ids=str)
+@pytest.mark.usefixtures("compiled")
+def test_all_codes_mean_what_exact_says(fmt):
+    codes = all_codes(fmt)[:: 1 if fmt.bits <= 8 else 5]
+    for code, value in zip(codes.tolist(), fmt.decode(codes), strict=True):
+        assert exact.real(value) == exact.decode(fmt, code), hex(code)
+
+
+@pytest.mark.parametrize("fmt", OWN, ids=str)
+def test_ones_own_codes_mean_what_exact_says(fmt):
+    for value in fmt.decode(np.arange(0, 1 << min(fmt.bits, 8), dtype=fmt.code_dtype) << fmt.padding_bits):
+        assert value.dtype in (np.float32, np.float64)
+    codes = np.random.default_rng(3).integers(0, 1 << fmt.bits, 200, dtype=np.uint64) << np.uint64(fmt.padding_bits)
+    codes = codes.astype(fmt.code_dtype)
+    for code, value in zip(codes.tolist(), fmt.decode(codes), strict=True):
+        assert exact.real(value) == exact.decode(fmt, code), hex(code)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("fmt", ALL, ids=str)
+def test_every_boundary_in_every_mode_is_as_specified(fmt, dtype):
+    values = boundaries(fmt, dtype, most=24)
+    draws = np.random.default_rng(4).integers(0, 1 << 32, values.size, dtype=np.uint32)
+    for rounding, overflow in product(ROUNDINGS, OVERFLOWS):
+        expected = specified(fmt, values, rounding, overflow, draws)
+        has_code = np.array([code is not None for code in expected])
+        codes = fmt.encode(values[has_code], rounding, overflow, Draws(draws[has_code]))
+        right = np.array([code for code in expected if code is not None], fmt.code_dtype)
+        wrong = np.flatnonzero(codes != right)[:3]
+        assert wrong.size == 0, (rounding, overflow, values[has_code][wrong], codes[wrong], right[wrong])
+        for value in values[~has_code][:4]:
+            with pytest.raises(ValueError, match="has neither infinity nor NaN"):
+                fmt.encode([value], rounding, overflow, Draws([0]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("fmt", SMALL, ids=str)
+def test_every_midpoint_of_a_small_format_and_its_neighbours(fmt, dtype):
+    values = boundaries(fmt, dtype, most=300)
+    expected = specified(fmt, values, "nearest_even", "saturate", np.zeros(values.size, int))
+    assert fmt.encode(values).tolist() == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fmt", ALL, ids=str)
+def test_numba_gives_the_bits_of_numpy(fmt, monkeypatch):
+    for dtype, rounding, overflow in product([np.float32, np.float64], ROUNDINGS, OVERFLOWS):
+        if rounding == "stochastic" and isinstance(fmt, CodeBook):
+            continue
+        values = boundaries(fmt, dtype)
+        if overflow == "ieee" and getattr(fmt, "nan_code", None) is None:
+            values = values[(values >= fmt.min) & (values <= fmt.max)]
+            values = values[values != 0] if isinstance(fmt, FloatFormat) and not fmt.has_subnormals else values
+        results = []
+        for threshold in (0, 1 << 62):
+            monkeypatch.setattr(codec, "COMPILED_FROM", threshold)
+            results.append(fmt.encode(values, rounding, overflow, np.random.default_rng(8)))
+        assert np.array_equal(*results), (dtype, rounding, overflow)
+
+
+@pytest.mark.parametrize("name", ["FP8_E4M3", "FP16", "BF16", "FP4_E2M1", "E8M0", "INT8", "NF4", "FP64"])
+def test_numba_and_numpy_agree_on_random_bits(name, monkeypatch):
+    fmt = FORMATS[name]
+    values = np.random.default_rng(7).integers(0, 1 << 32, 50_000, dtype=np.uint32).view(np.float32)
+    values = values[~np.isnan(values)]
+    codes, back = [], []
+    for threshold in (0, 1 << 62):
+        monkeypatch.setattr(codec, "COMPILED_FROM", threshold)
+        codes.append(fmt.encode(values))
+        back.append(fmt.decode(codes[-1]))
+    assert np.array_equal(*codes)
+    assert np.array_equal(*back)
+
+
+# --- laws ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rounding", DETERMINISTIC)
+@pytest.mark.parametrize("fmt", UP_TO_16, ids=str)
+def test_what_a_code_means_becomes_that_code_again(fmt, rounding):
+    codes = all_codes(fmt)
+    values = fmt.decode(codes)
+    is_number = ~np.isnan(values)
+    assert np.array_equal(fmt.encode(values[is_number], rounding, "ieee"), codes[is_number])
+    finite = np.isfinite(values)
+    assert np.array_equal(fmt.encode(values[finite], rounding, "saturate"), codes[finite])
+    if not is_number.all():
+        assert np.isnan(fmt.decode(fmt.encode(values[~is_number]))).all()
+
+
+@pytest.mark.parametrize("fmt", FORMATS.values(), ids=str)
+def test_encoding_is_monotone(fmt):
+    numbers = np.sort(np.random.default_rng(9).standard_cauchy(3000)).astype(np.float32)
+    for rounding in DETERMINISTIC:
+        values = fmt.decode(fmt.encode(numbers, rounding))
+        assert (np.diff(values) >= 0).all(), rounding
+
+
+@given(arrays(st.sampled_from([np.float32, np.float64]), array_shapes(min_dims=0, min_side=0, max_dims=3)), st.data())
+def test_any_array_keeps_its_shape_and_its_neighbours(values, data):
+    fmt = data.draw(st.sampled_from(SMALL))
+    values = np.nan_to_num(values)
+    low, high = (fmt.decode(fmt.encode(values, mode)) for mode in ("down", "up"))
+    near = fmt.decode(fmt.encode(values))
+    inside = np.clip(values.astype(np.float64), fmt.min, fmt.max)
+    assert np.shape(near) == values.shape
+    assert ((low <= inside) & (inside <= high)).all()
+    assert (np.abs(near - inside) <= np.minimum(inside - low, high - inside)).all()
+
+
+def test_stochastic_rounding_is_unbiased_in_the_mean_and_repeats_with_its_seed():
+    values = np.full(200_000, 0.3, np.float32)
+    fmt = FORMATS["FP4_E2M1"]
+    first, again = (fmt.encode(values, "stochastic", generator=np.random.default_rng(1)) for _ in range(2))
+    assert np.array_equal(first, again)
+    assert abs(fmt.decode(first).mean() - 0.3) < 0.003
+
+
+def test_stochastic_rounding_draws_alike_for_one_value_and_for_many():
+    fmt, values = FORMATS["FP8_E5M2"], np.random.default_rng(0).standard_normal(101)
+    one, many = np.random.default_rng(1), np.random.default_rng(1)
+    expected = [exact.encode(fmt, value, "stochastic", generator=one) for value in values]
+    assert fmt.encode(values, "stochastic", generator=many).tolist() == expected
+
+
+# --- the peers -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES_OF_PEERS)
+@pytest.mark.usefixtures("compiled")
+def test_all_codes_mean_what_ml_dtypes_and_numpy_say(name):
+    codes = all_codes(FORMATS[name])
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        theirs = codes.view(peer_dtype(name)).astype(np.float32)
+    np.testing.assert_array_equal(FORMATS[name].decode(codes), theirs)
+
+
+@pytest.mark.parametrize("name", NAMES_OF_PEERS)
+def test_every_4096th_float32_and_every_boundary_against_ml_dtypes_and_numpy(name):
+    fmt = FORMATS[name]
+    values = np.concatenate(
+        [np.arange(0, 1 << 32, 1 << 12, dtype=np.uint32).view(np.float32), boundaries(fmt, np.float32)]
+    )
+    overflow = "ieee" if fmt.nan_code is not None else "saturate"
+    values = values[~np.isnan(values)]
+    rounding = "nearest_even"
+    if name == "E8M0":  # zero, negatives, and the binade that ml_dtypes misrounds have tests of their own
+        values, rounding = values[values >= 2.0**-126], "nearest_away"
+    ours, theirs = fmt.encode(values, rounding, overflow), peer_codes(name, values)
+    differ = np.flatnonzero(ours != theirs)[:4]
+    assert differ.size == 0, (values[differ], ours[differ], theirs[differ])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES_OF_PEERS if FORMATS[name].nan_code is not None])
+def test_nan_keeps_its_sign_as_in_ml_dtypes(name):
+    values = np.array([0x7FC00000, 0xFFC00000], np.uint32).view(np.float32)
+    assert FORMATS[name].encode(values).tolist() == peer_codes(name, values).tolist()
+
+
+@pytest.mark.parametrize("name", ["FP8_E4M3", "FP8_E5M2", "FP8_E3M4", "FP6_E2M3", "FP4_E2M1", "BF16"])
+def test_defect_ml_dtypes_rounds_float64_twice(name):
+    fmt = FORMATS[name]
+    values = finite_values(fmt)
+    values = values[values >= 2.0**-100]
+    nearly_ties = (values[:-1] + values[1:]) / 2 * (1 + 2.0**-40)
+    expected = specified(fmt, nearly_ties[:300], "nearest_even", "saturate", np.zeros(300, int)[: nearly_ties.size])
+    assert fmt.encode(nearly_ties[:300]).tolist() == expected
+    assert peer_codes(name, nearly_ties[:300]).tolist() != expected
+
+
+def test_float64_is_rounded_once_as_numpy_does():
+    ties = FORMATS["FP16"].decode(np.arange(0x3C00, 0x4000, dtype=np.uint16)).astype(np.float64)
+    nearly = (ties[:-1] + ties[1:]) / 2 * (1 + np.array([[2.0**-40], [-(2.0**-40)]]))
+    assert np.array_equal(FORMATS["FP16"].encode(nearly), nearly.astype(np.float16).view(np.uint16))
+    assert not np.array_equal(nearly.astype(np.float32).astype(np.float16), nearly.astype(np.float16))
+
+
+def test_defect_ml_dtypes_misrounds_just_above_the_smallest_scale():
+    value = np.nextafter(np.float32(2.0**-127), np.float32(1))
+    assert (FORMATS["E8M0"].encode(value), exact.encode(FORMATS["E8M0"], value)) == (0, 0)
+    assert peer_codes("E8M0", np.array([value]))[0] == 1
+
+
+def test_ties_of_scales_go_to_the_even_code_where_ml_dtypes_goes_up():
+    ties = np.array([1.5, 3.0], np.float32)  # between the codes 127, 128 and 129
+    assert FORMATS["E8M0"].encode(ties).tolist() == [128, 128]
+    assert peer_codes("E8M0", ties).tolist() == FORMATS["E8M0"].encode(ties, "nearest_away").tolist() == [128, 129]
+
+
+def test_defect_ml_dtypes_turns_nan_into_minus_zero_in_fp4():
+    assert peer_codes("FP4_E2M1", np.array([np.nan], np.float32))[0] == 8
+    with pytest.raises(ValueError, match="FP4_E2M1 has no NaN: got nan; replace it first"):
+        FORMATS["FP4_E2M1"].encode(np.float32(np.nan))
+
+
+def test_defect_ml_dtypes_int4_wraps():
+    wrapped = np.array([9.0], np.float32).astype(ml_dtypes.int4).astype(int)[0]
+    assert (wrapped, FORMATS["INT4"].decode(FORMATS["INT4"].encode(9.0))) == (-7, 7)
+
+
+def test_e4m3_saturates_where_ml_dtypes_gives_nan():
+    values = np.array([465.0, -1e9, np.inf], np.float32)
+    assert FORMATS["FP8_E4M3"].encode(values).tolist() == [0x7E, 0xFE, 0x7E]
+    ieee = FORMATS["FP8_E4M3"].encode(values, overflow="ieee")
+    assert ieee.tolist() == peer_codes("FP8_E4M3", values).tolist() == [0x7F, 0xFF, 0x7F]
+
+
+def test_int8_is_clip_of_rint():
+    values = np.random.default_rng(2).standard_normal(5000).astype(np.float32) * 90
+    assert np.array_equal(FORMATS["INT8"].encode(values).view(np.int8), np.clip(np.rint(values), -128, 127))
+
+
+def test_tf32_truncation_and_the_hardware_way():
+    bits = np.array([0x3F800FFF, 0x3F801000, 0x3F803000], np.uint32)
+    tf32, values = FORMATS["TF32"], bits.view(np.float32)
+    assert tf32.encode(values, "toward_zero").tolist() == [0x3F800000, 0x3F800000, 0x3F802000]
+    assert tf32.encode(values, "nearest_away").tolist() == [0x3F800000, 0x3F802000, 0x3F804000]  # PTX cvt.rna.tf32
+    assert tf32.encode(values).tolist() == [0x3F800000, 0x3F800000, 0x3F804000]
+
+
+# --- arrays in and out -----------------------------------------------------------------------------------------------
+
+
+def test_scalars_lists_empty_strided_swapped_and_whole_numbers():
+    fmt = FORMATS["FP8_E4M3"]
+    assert (fmt.encode(1.0), fmt.decode(0x38)) == (0x38, 1.0)
+    assert fmt.encode([1, 2]).tolist() == fmt.encode(np.array([1, 2], ">f4")).tolist() == [0x38, 0x40]
+    assert fmt.encode(np.array([1.0, 9, 2, 9], np.float16)[::2]).tolist() == [0x38, 0x40]
+    assert fmt.encode(np.ones((2, 3), order="F")).shape == (2, 3)
+    assert (fmt.encode([]).dtype, fmt.decode([]).dtype) == (np.uint8, np.float32)
+    assert fmt.encode(np.zeros((2, 0, 3))).shape == fmt.decode(np.zeros((2, 0, 3), np.uint8)).shape == (2, 0, 3)
+    assert fmt.decode([[0x38], [0x40]]).tolist() == [[1.0], [2.0]]
+
+
+def test_decoded_dtype_holds_every_value():
+    names = {np.float64: ["FP64"], np.float32: [name for name in FORMATS if name != "FP64"]}
+    for dtype, which in names.items():
+        assert {FORMATS[name].decode(FORMATS[name].encode([1.0])).dtype for name in which} == {np.dtype(dtype)}
+
+
+@pytest.mark.usefixtures("compiled")
+def test_out_is_filled_and_returned_also_with_gaps():
+    fmt, values = FORMATS["FP16"], np.arange(6, dtype=np.float32).reshape(2, 3)
+    for out in (np.zeros((2, 3), np.uint16), np.zeros((2, 6), np.uint16)[:, ::2]):
+        assert fmt.encode(values, out=out) is out
+        back = np.zeros((3, 2), np.float32).T
+        assert fmt.decode(out, out=back) is back
+        assert np.array_equal(back, values)
+
+
+@pytest.mark.parametrize("out", [np.zeros(3, np.uint16), np.zeros(2, np.uint8)])
+def test_an_out_that_does_not_fit_is_refused(out):
+    with pytest.raises(ValueError, match=r"out holds codes, uint8 of shape \(3,\): got"):
+        FORMATS["FP8_E4M3"].encode(np.ones(3), out=out)
+
+
+@pytest.mark.parametrize(
+    "values", ["1.0", None, [1j], [True], np.array([1], ml_dtypes.bfloat16), np.array([1], "M8[s]")]
+)
+def test_what_is_no_float_is_refused(values):
+    with pytest.raises(TypeError, match=r"values are float32 or float64: got .*convert them first"):
+        FORMATS["FP16"].encode(values)
+
+
+def test_integers_that_are_no_float64_are_refused():
+    with pytest.raises(ValueError, match=r"beyond 2\^53 may be no float64: got 9007199254740993; use numeric\.exact"):
+        FORMATS["FP16"].encode([2**53 + 1])
+
+
+@pytest.mark.parametrize(
+    ("name", "codes", "message"),
+    [
+        ("FP8_E4M3", [256], "FP8_E4M3 has codes 0 to 0xff: got 0x100"),
+        ("FP8_E4M3", np.array([-1], np.int8), "got -0x1"),
+        ("FP4_E2M1", np.array([3, 16, 7], np.uint8), "FP4_E2M1 has codes 0 to 0xf: got 0x10"),
+        ("FP6_E3M2", np.array([255, 3], np.uint8), "FP6_E3M2 has codes 0 to 0x3f: got 0xff"),
+        ("INT4", np.array([16], np.uint8), "INT4 has codes 0 to 0xf: got 0x10"),
+        ("NF4", np.array([16], np.uint8), "NF4 has codes 0 to 0xf: got 0x10"),
+        ("TF32", np.array([0, 0x3F800001], np.uint32), "TF32 keeps its 19 bits above 13 zero bits: got 0x3f800001"),
+        ("TF32", [1], "TF32 keeps its 19 bits above 13 zero bits: got 0x1"),
+    ],
+)
+@pytest.mark.usefixtures("compiled")
+def test_codes_beyond_the_format_are_refused(name, codes, message):
+    with pytest.raises(ValueError, match=message):
+        FORMATS[name].decode(codes)
+
+
+def test_codes_that_are_no_integers_are_refused():
+    with pytest.raises(TypeError, match="codes are integers: got float64; did you mean encode"):
+        FORMATS["FP8_E4M3"].decode([1.0])
+
+
+@pytest.mark.parametrize("name", ["FP4_E2M1", "FP6_E2M3", "INT8", "UINT4", "NF4"])
+@pytest.mark.usefixtures("compiled")
+def test_nan_and_ieee_overflow_are_refused_in_formats_with_neither(name):
+    fmt, values = FORMATS[name], np.array([0.0, 1.0, np.nan], np.float32)
+    with pytest.raises(ValueError, match=f"{name} has no NaN: got nan; replace it first"):
+        fmt.encode(values)
+    with pytest.raises(ValueError, match=f"{name} has neither infinity nor NaN .*got -inf .*use overflow='saturate'"):
+        fmt.encode(np.array([0.0, -np.inf], np.float32), overflow="ieee")
+
+
+def test_unknown_modes_are_refused():
+    with pytest.raises(ValueError, match="rounding is one of"):
+        FORMATS["FP16"].encode([1.0], "nearest")
+    with pytest.raises(ValueError, match="overflow is one of"):
+        FORMATS["FP16"].encode([1.0], overflow="clip")
+    with pytest.raises(ValueError, match="needs generator="):
+        FORMATS["FP16"].encode([1.0], "stochastic")
+
+
+# --- kernels ---------------------------------------------------------------------------------------------------------
+
+
+def test_without_numba_numpy_gives_the_same_bits(monkeypatch, tmp_path):
+    values = np.random.default_rng(0).standard_normal(codec.COMPILED_FROM + 5).astype(np.float32)
+    expected = FORMATS["FP8_E5M2"].encode(values, "up")
+    monkeypatch.setitem(sys.modules, "numba", None)  # importing it raises ImportError
+    monkeypatch.setattr(codec, "_folder", lambda: tmp_path)
+    for name in [name for name in sys.modules if name.startswith("trtlab_kernel_")]:
+        monkeypatch.delitem(sys.modules, name)
+    codec._kernel.cache_clear()
+    assert np.array_equal(FORMATS["FP8_E5M2"].encode(values, "up"), expected)
+    codec._kernel.cache_clear()
+
+
+def test_kernels_are_kept_on_disk_and_a_changed_file_is_rewritten(monkeypatch, tmp_path):
+    monkeypatch.setenv("TRTLAB_CACHE", str(tmp_path))
+    code = """
+import numpy as np
+from trtlab.numeric import FORMATS
+print(FORMATS["FP8_E4M3"].encode(np.ones(40_000, np.float32))[0])
+import sys
+(module,) = [m for name, m in sys.modules.items() if name.startswith("trtlab_kernel_")]
+print(sum(module.kernel.stats.cache_hits.values()))
+"""
+    outputs = []
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        outputs.append(done.stdout.split())
+        (source,) = (tmp_path / "kernels").glob("*.py")
+        if len(outputs) == 2:
+            source.write_text("kernel = None", "utf-8")
+    assert outputs[:2] == [["56", "0"], ["56", "1"]]
+    assert outputs[2][0] == "56"
+
+
+def test_a_cache_folder_that_cannot_be_written_is_replaced(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TRTLAB_CACHE", str(tmp_path / "file"))
+    codec._folder.cache_clear()
+    assert codec._folder().is_dir()
+    codec._folder.cache_clear()
+
+
+def test_a_name_cannot_leave_the_cache_folder_or_run():
+    fmt = FloatFormat(name='../"""\nimport os', exponent_bits=4, mantissa_bits=3)
+    assert "import os" not in codec.kernel_source(fmt)
+    assert fmt.encode(np.ones(codec.COMPILED_FROM, np.float32))[0] == 0x38
+
+
+def test_opening_the_room_loads_numpy_alone():
+    code = "import sys, trtlab.numeric; print('numba' in sys.modules, 'ml_dtypes' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
