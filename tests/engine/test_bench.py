@@ -37,6 +37,12 @@ def test_value_and_target_are_shown_with_their_unit(values, shown, target):
     assert (ratio(**values).shown_value, ratio(**values).target) == (shown, target)
 
 
+@pytest.mark.parametrize(("value", "met"), [(9.99, False), (10.0, True), (40.0, True), (float("nan"), False)])
+def test_larger_may_be_better(value, met):
+    speed = ratio(value=value, bound=10.0, larger_is_better=True)
+    assert (speed.met, speed.target, speed.to_dict()["larger_is_better"]) == (met, ">= 10x", True)
+
+
 def test_json_holds_value_peer_target_verdict_and_provenance():
     values = json.loads(json.dumps(ratio(value=2.0).to_dict()))
     assert values["provenance"] == {
@@ -49,7 +55,7 @@ def test_json_holds_value_peer_target_verdict_and_provenance():
 
 
 def test_an_unknown_benchmark_names_the_known():
-    with pytest.raises(ValueError, match=r"no benchmark 'speed'\. Expected one of import, wrapper\."):
+    with pytest.raises(ValueError, match=r"no benchmark 'speed'\. Expected one of import, wrapper, codec\."):
         run_benches("speed")
 
 
@@ -61,6 +67,15 @@ def test_one_benchmark_or_all_of_them_in_order(monkeypatch):
     )
     assert [r.name for r in run_benches()] == ["a", "b1", "b2"]
     assert [r.name for r in run_benches("b")] == ["b1", "b2"]
+
+
+def test_the_codec_benchmark_compares_both_ways_with_a_peer_and_with_a_copy():
+    ratios = bench._bench_codec(count=1000, rounds=1)
+    assert {r.what for r in ratios} == {f"{name} {way}" for name in bench._CODEC_PEERS for way in ("encode", "decode")}
+    (mine,) = [r for r in ratios if r.what == "FP16 encode" and r.peer == "numpy.float16"]
+    assert (mine.bound, mine.larger_is_better, mine.value > 0) == (8.0, True, True)
+    assert [r.bound for r in ratios if r.peer == "a copy of as many bytes"] == [0.7] * 24
+    assert {r.peer.split(".")[0] for r in ratios} == {"numpy", "ml_dtypes", "a copy of as many bytes"}
 
 
 def test_the_import_benchmark_runs(monkeypatch):

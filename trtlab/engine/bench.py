@@ -18,7 +18,7 @@ from trtlab.engine.provenance import Provenance
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """A measured value, smaller is better. `bound` is the target; `unit` is empty for a ratio against `peer`."""
+    """A measured value. `bound` is the target; `unit` is empty for a ratio against `peer`; small is good by default."""
 
     name: str
     what: str
@@ -27,10 +27,11 @@ class Ratio:
     peer: str
     provenance: Provenance
     unit: str = ""
+    larger_is_better: bool = False
 
     @property
     def met(self) -> bool:
-        return self.value <= self.bound
+        return self.value >= self.bound if self.larger_is_better else self.value <= self.bound
 
     @property
     def shown_value(self) -> str:
@@ -38,7 +39,7 @@ class Ratio:
 
     @property
     def target(self) -> str:
-        return f"<= {self.bound:g}{' ' + self.unit if self.unit else 'x'}"
+        return f"{'>=' if self.larger_is_better else '<='} {self.bound:g}{' ' + self.unit if self.unit else 'x'}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -138,10 +139,83 @@ def _ask(peer: "subprocess.Popen[str]", line: str) -> float:
     return float(peer.stdout.readline())
 
 
+# Format -> the same elsewhere, and how many times as fast to encode and to decode we aim to be.
+_CODEC_PEERS = {
+    "FP16": ("float16", 8.0, 5.0),
+    "BF16": ("bfloat16", 1.5, 1.0),
+    "FP8_E4M3": ("float8_e4m3fn", 10.0, 5.0),
+    "FP8_E5M2": ("float8_e5m2", 10.0, 5.0),
+    "FP8_E4M3_IEEE": ("float8_e4m3", 10.0, 5.0),
+    "FP8_E3M4": ("float8_e3m4", 10.0, 5.0),
+    "FP8_E4M3_FNUZ": ("float8_e4m3fnuz", 10.0, 5.0),
+    "FP8_E5M2_FNUZ": ("float8_e5m2fnuz", 10.0, 5.0),
+    "FP6_E3M2": ("float6_e3m2fn", 10.0, 5.0),
+    "FP6_E2M3": ("float6_e2m3fn", 10.0, 5.0),
+    "FP4_E2M1": ("float4_e2m1fn", 10.0, 5.0),
+    "E8M0": ("float8_e8m0fnu", 10.0, 5.0),
+}
+_OF_COPY_BOUND = 0.7
+
+
+def _bench_codec(count: int = 10_000_000, rounds: int = 9) -> list[Ratio]:
+    """float32 normals to codes and back against NumPy or ml_dtypes, and against a copy that moves as many bytes.
+
+    One thread, memory allocated and touched beforehand, the four and the copy interleaved.
+    """
+    import numpy as np
+
+    values = np.random.default_rng(0).standard_normal(count).astype(np.float32)
+    return [ratio for name in _CODEC_PEERS for ratio in _codec_ratios(name, values, rounds)]
+
+
+def _codec_ratios(name: str, values: Any, rounds: int) -> list[Ratio]:
+    import ml_dtypes
+    import numpy as np
+
+    from trtlab.numeric import FORMATS, FloatFormat
+
+    fmt, (peer_name, *bounds) = FORMATS[name], _CODEC_PEERS[name]
+    library = np if hasattr(np, peer_name) else ml_dtypes
+    values = values if isinstance(fmt, FloatFormat) and fmt.is_signed else abs(values)
+    codes, back = fmt.encode(values), np.zeros_like(values)
+    theirs = values.astype(getattr(library, peer_name))
+    source = np.ones((values.nbytes + codes.nbytes) // 2, np.uint8)
+    target = np.ones_like(source)
+    encoded, peer_encoded, decoded, peer_decoded, copied = _medians(
+        rounds,
+        lambda: fmt.encode(values, out=codes),
+        lambda: np.copyto(theirs, values, casting="unsafe"),
+        lambda: fmt.decode(codes, out=back),
+        lambda: np.copyto(back, theirs, casting="unsafe"),
+        lambda: np.copyto(target, source),
+    )
+    made = provenance.live(["numpy", "numba", "ml-dtypes"], samples=rounds)
+    rows = [
+        (f"{name} encode", peer_encoded / encoded, bounds[0], f"{library.__name__}.{peer_name}"),
+        (f"{name} encode", copied / encoded, _OF_COPY_BOUND, "a copy of as many bytes"),
+        (f"{name} decode", peer_decoded / decoded, bounds[1], f"{library.__name__}.{peer_name}"),
+        (f"{name} decode", copied / decoded, _OF_COPY_BOUND, "a copy of as many bytes"),
+    ]
+    return [
+        Ratio(name="codec", what=what, value=value, bound=bound, peer=peer, provenance=made, larger_is_better=True)
+        for what, value, bound, peer in rows
+    ]
+
+
+def _medians(rounds: int, *works: Callable[[], Any]) -> list[float]:
+    """Median seconds of each, interleaved, after one round that only warms up."""
+    rows = [[_seconds(work) for work in works] for _ in range(rounds + 1)][1:]
+    return [statistics.median(column) for column in zip(*rows, strict=True)]
+
+
 def _seconds(work: Callable[[], Any]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
-BENCHES: dict[str, Callable[[], list[Ratio]]] = {"import": _bench_import, "wrapper": _bench_wrapper}
+BENCHES: dict[str, Callable[[], list[Ratio]]] = {
+    "import": _bench_import,
+    "wrapper": _bench_wrapper,
+    "codec": _bench_codec,
+}
