@@ -465,6 +465,22 @@ def test_a_message_that_makes_no_sense_is_ignored(view, content):
     assert set(states(view).values()) == {"waiting"}
 
 
+@pytest.mark.parametrize("choice", [None, "digits", [], {}, {"model": "vgg"}])
+def test_a_run_of_a_choice_that_does_not_exist_is_ignored(view, choice):
+    before = view.choice
+    send(view, {"what": "run", "choice": choice})
+    assert (view.running, view.choice) == (False, before)
+
+
+def test_a_run_brings_its_choice_along(view, monkeypatch):
+    """Where the kernel was busy, the message that starts the run overtakes the one that saves the choice."""
+    finish(monkeypatch)
+    send(view, {"what": "run", "choice": view.choice | {"precision": "FP16"}})
+    settle(view)
+    assert view.workflow.precision == view.choice["precision"] == "FP16"
+    assert "fp16" in view.command
+
+
 # --- the command -----------------------------------------------------------------------------------------------------
 
 

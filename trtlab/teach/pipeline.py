@@ -94,6 +94,7 @@ class PipelineView(Widget):
             self._cancel = threading.Event()
             self.workflow = self._new_workflow(self._run_number, self._cancel)
             self.running, self.message, self._error = True, "", None
+            self.selected = STAGES[0]
             self.stages = [_waiting(name) for name in STAGES]
             self._show()
             self._thread = threading.Thread(target=self._work, args=(self._run_number, self.workflow), daemon=True)
@@ -218,7 +219,9 @@ class PipelineView(Widget):
     def _on_message(self, _widget: Any, message: Any, _buffers: Any) -> None:
         what = message.get("what") if isinstance(message, dict) else None
         if what == "run":
-            self.start()
+            with contextlib.suppress(traitlets.TraitError):  # no choice that a page of ours would send
+                self.choice = message.get("choice", self.choice)
+                self.start()
         elif what == "cancel":
             self.cancel()
 
@@ -233,6 +236,8 @@ class PipelineView(Widget):
 
     def _on_choice(self, _change: Any) -> None:
         flow = self._new_workflow(0, threading.Event())
+        if self.records and not self.running:
+            self.message = callout("What you see is the run before this choice. Press Run for the new one.")
         self.command = trtexec_command(
             flow.model.name, precision=flow.precision, major=self.choice["major"], profile=flow.profiles()
         )

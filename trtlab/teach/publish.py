@@ -23,7 +23,9 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 
 SIZE_LIMIT_BYTES = 500_000
-LONG_TEXT = 500
+LONG_TEXT = 300
+HEAVY_FIGURE = 20_000
+PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE_INFO = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"}
@@ -80,6 +82,8 @@ def clean(notebook: NotebookNode) -> None:
             data = output.get("data", {})
             if data.pop(WIDGET_VIEW, None) and set(data) <= {"text/plain"}:
                 data["text/plain"] = "[interactive: run this cell to use it]"
+            if "image/png" in data and len(json.dumps(data.get(PLOTLY, ""))) > HEAVY_FIGURE:
+                data.pop(PLOTLY)  # until the cell is run, the picture stands in
             if "image/svg+xml" in data:
                 data.pop("text/html", None)  # one picture is enough, and GitHub shows this one
             if len(data) > 1 and len(data.get("text/plain", "")) > LONG_TEXT:

@@ -61,7 +61,7 @@ def explain(
     >>> report = explain("resnet18.onnx", target="SM89")
     >>> [kernel.name for kernel in report.kernels if "node_relu" in kernel.onnx_nodes]
     """
-    _check_options(stop_after, workspace_bytes, max_aux_streams)
+    _check_options(stop_after, timeout_s, workspace_bytes, max_aux_streams)
     chosen = choose_compiler(compiler)
     source = _source(model, example_inputs, name)
     request = BuildRequest(
@@ -87,7 +87,9 @@ def explain(
         return _report(message["values"], plan, request, source, identity, worker)
 
 
-def _check_options(stop_after: str, workspace_bytes: int | None, max_aux_streams: int | None) -> None:
+def _check_options(stop_after: str, timeout_s: float, workspace_bytes: int | None, max_aux_streams: int | None) -> None:
+    if not timeout_s > 0:
+        raise BuildError(f"timeout_s is {timeout_s!r}.", hint="Expected a number of seconds above 0.")
     if stop_after not in ("parse", "build"):
         raise BuildError(f"stop_after is {stop_after!r}.", hint="Expected 'parse' or 'build'.")
     for name, value in (("workspace_bytes", workspace_bytes), ("max_aux_streams", max_aux_streams)):
@@ -112,11 +114,17 @@ def choose_compiler(compiler: str | None = None) -> str:
         if reason is None:
             return name
         reasons.append(f"{name}: {reason}")
+    if compiler is not None and (other := _usable_besides(compiler)):
+        raise CompilerMissing(f"{'; '.join(reasons)}.", hint=f"Leave compiler out: {other} can be used here.")
     raise CompilerMissing(
         f"No TensorRT compiler can be used here ({'; '.join(reasons)}).",
         hint="On Linux or Windows x86-64: pip install tensorrt-rtx (needs no GPU)."
         " Elsewhere the notebooks show recordings.",
     )
+
+
+def _usable_besides(compiler: str) -> str | None:
+    return next((name for name in device.COMPILERS if name != compiler and _why_not_usable(name) is None), None)
 
 
 def _why_not_usable(name: str) -> str | None:
@@ -135,6 +143,8 @@ def normalise_targets(target: str | Iterable[str] | None, compiler: str) -> tupl
     if target is None:
         here = device.gpu_target()
         return () if compiler == "tensorrt" else (here if here in device.RTX_EXECUTES else DEFAULT_TARGET,)
+    if isinstance(target, (int, float)):
+        target = str(target)
     names = re.split(r"[,\s]+", target.strip()) if isinstance(target, str) else list(target)
     if not names:
         raise UnsupportedTarget(
@@ -161,6 +171,10 @@ def normalise_profiles(profiles: ProfileShapes | Sequence[ProfileShapes] | None)
     if not profiles:
         return ()
     mappings = [profiles] if isinstance(profiles, Mapping) else list(profiles)
+    if not all(isinstance(mapping, Mapping) for mapping in mappings):
+        raise ProfileError(
+            f"profiles is {profiles!r}.", hint="Expected {input: (minimum, optimum, maximum)}, or a list of those."
+        )
     return tuple(
         Profile(shapes=tuple(_profile_entry(name, shapes) for name, shapes in mapping.items())) for mapping in mappings
     )
@@ -179,14 +193,18 @@ def _profile_entry(name: str, shapes: Any) -> tuple[str, tuple[int, ...], tuple[
 
 def _source(model: Any, example_inputs: tuple[Any, ...] | None, name: str | None) -> OnnxSource:
     if hasattr(model, "state_dict") and callable(model):
-        from trtlab.engine.models import export_onnx
+        from trtlab.engine.models import ExportError, export_onnx
 
         if example_inputs is None:
             raise ModelError(
                 f"{type(model).__name__} is a torch module without example inputs.",
                 hint="Pass example_inputs=(tensor, ...).",
             )
-        return source_from_model(export_onnx(model, example_inputs), name or type(model).__name__)
+        try:
+            proto = export_onnx(model, example_inputs)
+        except ExportError as error:
+            raise ModelError(f"{type(model).__name__} cannot be exported: {error}") from None
+        return source_from_model(proto, name or type(model).__name__)
     try:
         return source_from_model(model, name)
     except (OSError, TypeError) as error:

@@ -119,7 +119,7 @@ class Profile:
     shapes: tuple[tuple[str, tuple[int, ...], tuple[int, ...], tuple[int, ...]], ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class BuildReport:
     """Everything one build tells. The plan itself is `plan` (bytes; empty in recordings, which keep size and hash).
 
@@ -183,6 +183,12 @@ class BuildReport:
         if len(self.profiles) < 2 or len(found) != len(self.profiles):
             return (self.kernels,)
         return tuple(tuple(k for k, n in zip(self.kernels, numbers, strict=True) if n == one) for one in found)
+
+    def __repr__(self) -> str:
+        """One line; the whole report is in its attributes, `to_json()` and trtlab.teach.draw_engine(report)."""
+        targets = ", ".join(self.targets) or "this GPU"
+        made = f"{self.onnx_nodes} ONNX nodes -> {len(self.kernels)} kernels" if self.steps else "parsed only"
+        return f"<BuildReport {self.model_name}: {made} for {targets}, {self.provenance.line()}>"
 
     def phase_seconds(self, name: str) -> float:
         """Seconds of a top-level phase: `check`, `parse`, `configure` or `build`. KeyError names the choices."""

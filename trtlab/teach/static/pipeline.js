@@ -35,12 +35,14 @@ function chooser(model, name, label) {
 function render({ model, el }) {
   const choosers = Object.entries(LABELS).map(([name, label]) => chooser(model, name, label));
   const go = element("button", { class: "go", type: "button" });
-  go.addEventListener("click", () => model.send({ what: model.get("running") ? "cancel" : "run" }));
+  // The choice goes along: a busy kernel may get a saved choice later than a message.
+  go.addEventListener("click", () => model.send(
+    model.get("running") ? { what: "cancel" } : { what: "run", choice: model.get("choice") }));
   const list = element("ol", { role: "listbox", "aria-label": "Stages of the workflow" });
   const message = element("div", { role: "alert" });
   const detail = element("div", { class: "detail", "aria-live": "polite" });
   const code = element("code", { tabindex: "0" });
-  const major = chooser(model, "major", "The same with trtexec of");
+  const major = chooser(model, "major", "trtexec, for its own GPU");
   const root = element("div", { class: "trt pipe" },
     element("div", { class: "card", role: "group", "aria-label": "TensorRT workflow" },
       element("div", { class: "bar" }, ...choosers.map((c) => c.label), go),

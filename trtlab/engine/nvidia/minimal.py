@@ -1,0 +1,61 @@
+"""engine/nvidia/minimal: the whole workflow in NVIDIA's own calls and nothing else: what fits on a whiteboard.
+
+In: the module (`tensorrt` or `tensorrt_rtx`), a model, arrays. Out: a plan; outputs. No checks, no worker, no report:
+notebook 08 shows this code, and a test builds with it what `explain` builds. In a terminal:
+`python -m trtlab.engine.nvidia.minimal MODEL.onnx PLAN`.
+"""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+def build(trt: ModuleType, model: bytes, shapes: dict[str, Any] | None = None) -> bytes:
+    """From ONNX bytes to a plan. `shapes`: {input: (minimum, optimum, maximum)} for dynamic inputs."""
+    logger = trt.Logger(trt.Logger.WARNING)
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)  # TensorRT 10: 1 << int(NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(model):
+        raise ValueError(parser.get_error(0).desc())
+    config = builder.create_builder_config()
+    if shapes:
+        profile = builder.create_optimization_profile()
+        for name, three in shapes.items():
+            profile.set_shape(name, *three)
+        config.add_optimization_profile(profile)
+    if hasattr(trt, "ComputeCapability"):  # tensorrt_rtx builds for other GPUs than this machine's
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(trt.ComputeCapability.SM89, 0)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise ValueError("the builder made no plan; its logger has said why")
+    return bytes(plan)
+
+
+def infer(trt: ModuleType, torch: Any, plan: bytes, inputs: dict[str, Any]) -> dict[str, Any]:
+    """From a plan and torch tensors in pinned memory to outputs of their type, on a GPU the plan was built for."""
+    runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
+    engine = runtime.deserialize_cuda_engine(plan)
+    context = engine.create_execution_context()  # one for each thread and stream
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        tensors = {name: tensor.to("cuda", non_blocking=True) for name, tensor in inputs.items()}
+        for name, tensor in inputs.items():
+            context.set_input_shape(name, tuple(tensor.shape))
+        for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
+            if engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT:
+                tensors[name] = torch.empty(
+                    tuple(context.get_tensor_shape(name)), dtype=tensors[next(iter(inputs))].dtype, device="cuda"
+                )
+            context.set_tensor_address(name, tensors[name].data_ptr())
+        context.execute_async_v3(stream.cuda_stream)
+    stream.synchronize()  # before anything reads the outputs
+    return {name: tensor for name, tensor in tensors.items() if name not in inputs}
+
+
+if __name__ == "__main__":
+    import tensorrt_rtx
+
+    Path(sys.argv[2]).write_bytes(build(tensorrt_rtx, Path(sys.argv[1]).read_bytes()))
