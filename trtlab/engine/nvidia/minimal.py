@@ -55,7 +55,12 @@ def infer(trt: ModuleType, torch: Any, plan: bytes, inputs: dict[str, Any]) -> d
     return {name: tensor for name, tensor in tensors.items() if name not in inputs}
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Build the model of the first argument into the plan of the second."""
     import tensorrt_rtx
 
     Path(sys.argv[2]).write_bytes(build(tensorrt_rtx, Path(sys.argv[1]).read_bytes()))
+
+
+if __name__ == "__main__":
+    main()
