@@ -79,6 +79,9 @@ def _wait_until_up(url, server, log, wait_s):
     raise RuntimeError(f"JupyterLab did not answer on {url} within {wait_s} s:\n{log.read_text()[-3000:]}")
 
 
+DETACHED = "Failed to execute 'removeChild' on 'Node'"
+
+
 class LabPage:
     """One browser page on JupyterLab: open, run, look, and know what went wrong meanwhile.
 
@@ -93,7 +96,7 @@ class LabPage:
         context.route(lambda address: urlsplit(address).hostname not in LOCAL_HOSTS, self._refuse)
         self.page = context.new_page()
         self.page.on("console", self._on_console)
-        self.page.on("pageerror", lambda error: self.console_errors.append(str(error)))
+        self.page.on("pageerror", self._on_error)
         self.page.on("websocket", lambda socket: self._note_host(socket.url))
 
     def _refuse(self, route):
@@ -103,6 +106,13 @@ class LabPage:
     def _note_host(self, address):
         if urlsplit(address).hostname not in LOCAL_HOSTS:
             self.external_requests.append(address)
+
+    def _on_error(self, error):
+        """An uncaught error counts, unless it is the one that JupyterLab's own windowing raises when a busy machine
+        resizes and restyles a notebook at once; an error out of a widget names a blob: address in its stack."""
+        own = "blob:" in (error.stack or "")
+        if own or DETACHED not in str(error):
+            self.console_errors.append(str(error))
 
     def _on_console(self, message):
         if message.type == "error":
