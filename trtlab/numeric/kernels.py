@@ -197,6 +197,11 @@ class _FloatLines:
 
     def decode(self) -> list[str]:
         fmt, first = self.fmt, 1 << self.fmt.mantissa_bits
+        is_cut_off = (
+            self.lowest == 1 and self.infinity >> self.drop == fmt.infinity_code == (1 << fmt.magnitude_bits) - first
+        )
+        if is_cut_off and fmt.is_signed and fmt.has_negative_zero:  # a float without its last bits: BF16, TF32
+            return [f"value = U(c << U({self.drop}))"]
         lines = [
             f"a = U(c & U({(1 << fmt.magnitude_bits) - 1:#x}))",
             f"value = U(U(a << U({self.drop})) + U({(self.bias - fmt.bias) << self.mantissa:#x}))",
@@ -205,22 +210,17 @@ class _FloatLines:
             lines.append(self._small("a"))
         if not fmt.has_subnormals and self.lowest == 0:
             lines.append(self._small(f"U(a + U({first}))"))
-        is_shift = self.lowest == 1 and self.infinity >> self.drop == fmt.infinity_code
-        if not is_shift:  # else the special codes are the float's own
+        not_a_number = f"U({self.infinity | 1 << (self.mantissa - 1):#x})"
+        if fmt.has_infinity:
+            lines.append(f"value = where(a == U({fmt.infinity_code:#x}), U({self.infinity:#x}), value)")
+        if fmt.top_nans:
             top = (1 << fmt.magnitude_bits) - fmt.top_nans
-            not_a_number = f"U({self.infinity | 1 << (self.mantissa - 1):#x})"
-            if fmt.has_infinity:
-                lines.append(f"value = where(a == U({fmt.infinity_code:#x}), U({self.infinity:#x}), value)")
-            if fmt.top_nans:
-                lines.append(f"value = where(a >= U({top:#x}), {not_a_number}, value)")
+            lines.append(f"value = where(a >= U({top:#x}), {not_a_number}, value)")
         if fmt.is_signed:
             lines.append(f"value = U(value | U(U(c >> U({fmt.magnitude_bits})) << U({self.width - 1})))")
             if not fmt.has_negative_zero:
-                lines.append(f"value = where(c == U({1 << fmt.magnitude_bits:#x}), {self._quiet_nan()}, value)")
+                lines.append(f"value = where(c == U({1 << fmt.magnitude_bits:#x}), {not_a_number}, value)")
         return lines
-
-    def _quiet_nan(self) -> str:
-        return f"U({self.infinity | 1 << (self.mantissa - 1):#x})"
 
     def _small(self, significand: str) -> str:
         """Exponent field 0: the significand as an integer times the smallest step."""
