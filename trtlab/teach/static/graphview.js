@@ -220,6 +220,7 @@ function render({ model, el }) {
   }, { passive: false });
   canvas.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
+    event.stopPropagation(); // the notebook has shortcuts on plain keys
     const here = drawing.items.has(model.get("chosen")) ? model.get("chosen") : "", focused = keyOf(document.activeElement);
     const actions = { "+": () => zoom(ZOOM), "=": () => zoom(ZOOM), "-": () => zoom(1 / ZOOM), 0: () => fit(), "/": () => search.focus(),
       Escape: () => choose(""), f: () => model.send({ do: "around" }),
