@@ -206,10 +206,11 @@ class _FloatLines:
             f"a = U(c & U({(1 << fmt.magnitude_bits) - 1:#x}))",
             f"value = U(U(a << U({self.drop})) + U({(self.bias - fmt.bias) << self.mantissa:#x}))",
         ]
-        if fmt.has_subnormals and self.lowest > 1:
-            lines.append(self._small("a"))
-        if not fmt.has_subnormals and self.lowest == 0:
-            lines.append(self._small(f"U(a + U({first}))"))
+        if fmt.has_subnormals and self.lowest > 1:  # exponent field 0: the significand times the smallest step
+            step = 2.0 ** (1 - fmt.bias - fmt.mantissa_bits)
+            lines.append(f"value = where(a < U({first:#x}), F(F(I(a)) * F({step!r})).view(U), value)")
+        if not fmt.has_subnormals and self.lowest == 0:  # the lowest binade is subnormal as a float
+            lines.append(f"value = where(a < U({first:#x}), U(U(a + U({first:#x})) << U({self.drop - 1})), value)")
         not_a_number = f"U({self.infinity | 1 << (self.mantissa - 1):#x})"
         if fmt.has_infinity:
             lines.append(f"value = where(a == U({fmt.infinity_code:#x}), U({self.infinity:#x}), value)")
@@ -221,13 +222,6 @@ class _FloatLines:
             if not fmt.has_negative_zero:
                 lines.append(f"value = where(c == U({1 << fmt.magnitude_bits:#x}), {not_a_number}, value)")
         return lines
-
-    def _small(self, significand: str) -> str:
-        """Exponent field 0: the significand as an integer times the smallest step."""
-        fmt = self.fmt
-        step = 2.0 ** (fmt.has_subnormals - fmt.bias - fmt.mantissa_bits)
-        bits = f"F(F(I({significand})) * F({step!r})).view(U)"
-        return f"value = where(a < U({1 << fmt.mantissa_bits:#x}), {bits}, value)"
 
 
 # --- integers and code books -----------------------------------------------------------------------------------------
