@@ -1,5 +1,6 @@
 """numeric/formats: the published tables come out of the stored facts; bad descriptions are refused."""
 
+import math
 from dataclasses import FrozenInstanceError, replace
 from fractions import Fraction
 
@@ -57,6 +58,7 @@ def test_the_published_figures_are_derived(name):
     figures = (fmt.bits, fmt.bias, fmt.max, fmt.min_normal, fmt.min_subnormal, fmt.epsilon)
     assert (*figures, fmt.nan_codes, fmt.infinity_codes) == TABLE[name]
     assert fmt.finite_codes + fmt.nan_codes + fmt.infinity_codes == 2**fmt.bits
+    assert fmt.max_exponent == math.frexp(fmt.max)[1] - 1
     assert fmt.min == (-fmt.max if fmt.is_signed else 2.0**-127)
 
 

@@ -137,7 +137,7 @@ class FloatFormat(Format):
                 "has_negative_zero=False gives the code of -0 to NaN, but has_subnormals=False leaves no zero; "
                 "use top_nans for NaN"
             )
-        highest = (self.max_code >> self.mantissa_bits) - self.bias
+        highest = self.max_exponent
         lowest = 1 - self.bias if self.has_subnormals else -self.bias
         if highest > 1023 or lowest < -1022:
             raise ValueError(
@@ -159,6 +159,11 @@ class FloatFormat(Format):
     def max_code(self) -> int:
         """The code of the largest finite value: below infinity, which is below the NaNs."""
         return (1 << self.magnitude_bits) - 1 - self.top_nans - self.has_infinity
+
+    @property
+    def max_exponent(self) -> int:
+        """The power of two at or below the largest value."""
+        return (self.max_code >> self.mantissa_bits) - self.bias
 
     @property
     def infinity_code(self) -> int | None:

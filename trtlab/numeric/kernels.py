@@ -50,7 +50,7 @@ def fits(fmt: Format, width: int) -> bool:
     if not isinstance(fmt, FloatFormat) or width == 64:
         return True
     is_fp32 = (fmt.exponent_bits, fmt.bias, fmt.mantissa_bits) == (8, 127, 23)
-    return is_fp32 or (fmt.mantissa_bits < 23 and fmt.bias <= 127 and fmt.max < 2.0**128)
+    return is_fp32 or (fmt.mantissa_bits < 23 and fmt.bias <= 127 and fmt.max_exponent <= 127)
 
 
 class _FloatLines:
