@@ -4,6 +4,7 @@ In: a benchmark's name. Out: frozen `Ratio`s with value, target, peer and proven
 an aim was set for them, and are never asserted by a test.
 """
 
+import random
 import statistics
 import subprocess
 import sys
@@ -160,8 +161,8 @@ _OF_COPY_BOUND = 0.7
 def _bench_codec(count: int = 10_000_000, rounds: int = 15) -> list[Ratio]:
     """float32 normals to codes and back against NumPy or ml_dtypes, and against a copy that moves as many bytes.
 
-    One thread, memory allocated and touched beforehand. Each round times all five one after the other, every second
-    round backwards (who comes next finds warm caches), the first for nothing; the value is the median of their ratios.
+    One thread, memory allocated and touched beforehand. Each round times all five in a drawn order, since who comes
+    next may find warm caches; the first round is for nothing; the value is the median of the rounds' ratios.
     """
     import numpy as np
 
@@ -189,8 +190,8 @@ def _codec_ratios(name: str, values: Any, rounds: int) -> list[Ratio]:
         "decode": lambda: fmt.decode(codes, out=back),
         "peer decode": lambda: np.copyto(back, theirs, casting="unsafe"),
     }
-    orders = (list(works), list(works)[::-1])
-    times = [{work: _seconds(works[work]) for work in orders[i % 2]} for i in range(rounds + 1)]
+    order = random.Random(0)
+    times = [{work: _seconds(works[work]) for work in order.sample(list(works), 5)} for _ in range(rounds + 1)]
     made = provenance.live(["numpy", "numba", "ml-dtypes"], samples=rounds)
     their_name = f"{library.__name__}.{peer_name}"
     rows = [
