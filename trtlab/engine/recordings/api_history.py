@@ -20,7 +20,8 @@ from trtlab.engine.provenance import Origin, Provenance
 FILE = Path(__file__).with_name("api-history.json")
 REPOSITORY = "https://github.com/NVIDIA/TensorRT"
 TAGS = tuple(
-    "7.1.3 8.0.1 8.2.1 8.4.1 8.5.1 v8.6.1 v9.3.0 v10.0.0 v10.1.0 v10.6.0 v10.7.0 v10.12.0 v10.16 v11.0 v11.1".split()
+    "7.1.3 8.0.1 8.2.1 8.4.1 8.5.1 v8.6.1 v9.3.0 v10.0.0 v10.1.0 v10.6.0 v10.7.0 v10.8.0 v10.11 v10.12.0 v10.16 "
+    "v11.0 v11.1".split()
 )
 NAMES = tuple(
     """
@@ -28,6 +29,8 @@ NAMES = tuple(
     setMaxWorkspaceSize setMemoryPoolLimit setMaxBatchSize getBindingIndex setTensorAddress setInputShape
     enqueueV2 enqueueV3 executeV2
     BuilderFlag::kFP16 BuilderFlag::kINT8 BuilderFlag::kTF32 kOBEY_PRECISION_CONSTRAINTS
+    DataType::kFLOAT DataType::kHALF DataType::kINT8 DataType::kINT32 DataType::kBOOL DataType::kUINT8 DataType::kFP8
+    DataType::kBF16 DataType::kINT64 DataType::kINT4 DataType::kFP4 DataType::kE8M0
     MemoryPoolType::kWORKSPACE kSTRONGLY_TYPED kEXPLICIT_BATCH
     IInt8EntropyCalibrator2 setDynamicRange setPrecision IAlgorithmSelector
     IPluginV2DynamicExt IPluginV3 IStreamReader IStreamReaderV2 IProgressMonitor
