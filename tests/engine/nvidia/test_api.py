@@ -103,7 +103,7 @@ def test_an_unknown_compiler_names_the_known():
 def test_a_saved_api_is_the_same_api_but_recorded(tmp_path, monkeypatch):
     api = Api(compiler="c", version="1", names={"A": ("b", "c"), "E": ()}, provenance=live(["numpy"]))
     monkeypatch.setattr(recordings, "API_FILE", tmp_path / "api.json")
-    recordings.save_api(api)
+    recordings.save_values(api, recordings.API_FILE)
     recordings.load_api.cache_clear()
     try:
         again = recordings.load_api()

@@ -18,6 +18,7 @@ from trtlab.engine.provenance import Origin
 
 if TYPE_CHECKING:
     from trtlab.engine.nvidia.api import Api
+    from trtlab.engine.nvidia.support import Support
 
 FOLDER = Path(__file__).parent
 SUFFIX = ".json.gz"
@@ -87,14 +88,25 @@ def load_api() -> "Api":
     return make_converter().structure(json.loads(API_FILE.read_text(encoding="utf-8")), Api)
 
 
-def save_api(api: "Api") -> None:
-    """Write an Api as the recording."""
+def save_values(found: "Api | Support", path: Path) -> None:
+    """Write an Api or a Support as its recording, API_FILE or SUPPORT_FILE."""
     from cattrs.preconf.json import make_converter
 
-    recorded = replace(api, provenance=replace(api.provenance, origin=Origin.RECORDED, command=COMMAND))
-    API_FILE.write_text(
-        json.dumps(make_converter().unstructure(recorded), separators=(",", ":")) + "\n", encoding="utf-8"
-    )
+    recorded = replace(found, provenance=replace(found.provenance, origin=Origin.RECORDED, command=COMMAND))
+    path.write_text(json.dumps(make_converter().unstructure(recorded), separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+SUPPORT_FILE = FOLDER / "support.json"
+
+
+@functools.cache
+def load_support() -> "Support":
+    """The recorded matrix of formats and GPU generations."""
+    from cattrs.preconf.json import make_converter
+
+    from trtlab.engine.nvidia.support import Support
+
+    return make_converter().structure(json.loads(SUPPORT_FILE.read_text(encoding="utf-8")), Support)
 
 
 def save(name: str, report: BuildReport) -> Path:

@@ -4,7 +4,8 @@ Needs a compiler; overwrites the files of this folder.
 """
 
 from trtlab.engine.nvidia.api import installed_api
-from trtlab.engine.recordings import key, light_report, save, save_api
+from trtlab.engine.nvidia.support import matrix
+from trtlab.engine.recordings import API_FILE, SUPPORT_FILE, key, light_report, save, save_values
 from trtlab.engine.stagerecord import Precision
 from trtlab.engine.stages import Workflow
 
@@ -14,7 +15,8 @@ LIGHT = ("vgg19", "inception_v1", "resnet50")
 
 
 def main() -> None:
-    save_api(installed_api())
+    save_values(installed_api(), API_FILE)
+    save_values(matrix(), SUPPORT_FILE)
     for name in LIGHT:
         save(f"light-{name}-SM89", light_report(name))
     for model, targets in TARGETS.items():

@@ -1,0 +1,132 @@
+"""engine/nvidia/support: the matrix of formats and GPU generations, built with the real compiler and recorded."""
+
+import numpy as np
+import onnx
+import pytest
+
+from trtlab.engine import recordings
+from trtlab.engine.nvidia import CompilerMissing, ParseError, UnsupportedTarget, support
+from trtlab.engine.nvidia.support import TARGETS, Cell, Support, matrix, network, report
+from trtlab.engine.provenance import Origin, live
+
+from .rtx import needs_rtx
+
+TOO_OLD = "Cannot compile for target(s) {}, because the model contains HW-specific datatypes: {}"
+ROWS = tuple(support._NETWORKS)
+# Which generation is the first that takes a format; None: none does. NVIDIA's support matrix says the same where it
+# has the row; SM75 has no FP32 GEMM in TensorRT for RTX.
+FIRST = {
+    "FP64": "SM80", "FP32": "SM80", "TF32": "SM80", "FP16": "SM75", "BF16": "SM80", "FP8_E4M3": "SM89",
+    "FP8_E5M2": None, "INT8": "SM75", "UINT8": None, "UINT8 input": "SM75", "INT4": "SM80", "UINT4": None,
+    "FP4_E2M1": "SM120", "NF4": None, "MXFP8_E4M3": "SM89", "NVFP4": "SM120",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    return recordings.load_support()
+
+
+def test_the_recording_is_whole_and_says_what_it_is(recorded):
+    assert (recorded.formats, recorded.targets) == (ROWS, TARGETS)
+    assert (recorded.provenance.origin, recorded.provenance.command) == (Origin.RECORDED, recordings.COMMAND)
+    for cell in recorded.cells:
+        assert cell.is_accepted == bool(cell.stored and cell.reads and cell.kernels and cell.weights_bytes)
+        assert cell.is_accepted != bool(cell.by)
+        assert "/" not in cell.refusal
+
+
+@pytest.mark.parametrize("fmt", ROWS)
+def test_a_format_is_taken_from_one_generation_on(fmt, recorded):
+    first = TARGETS.index(FIRST[fmt]) if FIRST[fmt] else len(TARGETS)
+    assert [recorded.cell(fmt, target).is_accepted for target in TARGETS] == [
+        place >= first for place in range(len(TARGETS))
+    ]
+
+
+@needs_rtx
+def test_the_compiler_here_says_what_was_recorded(recorded):
+    made = matrix()
+    if dict(made.provenance.versions) != dict(recorded.provenance.versions):
+        pytest.skip(f"recorded with {recorded.provenance.versions}")
+    assert made.provenance.origin is Origin.LIVE
+    assert made.cells == recorded.cells
+
+
+@needs_rtx
+@pytest.mark.parametrize(
+    ("fmt", "target", "stored", "reads"),
+    [
+        ("FP64", "SM89", "Float", ("Float", "Float")),
+        ("BF16", "SM80", "BFloat16", ("BFloat16", "BFloat16")),
+        ("INT8", "SM75", "Int8", ("Int8", "Int8")),
+        ("INT4", "SM86", "Int4", ("Half", "Int4")),
+        ("FP4_E2M1", "SM120", "FP4E2M1", ("Half", "Half")),
+        ("NVFP4", "SM120", "FP4E2M1", ("FP4E2M1", "FP4E2M1")),
+    ],
+)
+def test_what_is_stored_and_what_the_product_reads(fmt, target, stored, reads):
+    cell = matrix([fmt], target).cell(fmt, target)
+    assert (cell.stored, cell.reads) == (stored, reads)
+
+
+@needs_rtx
+@pytest.mark.parametrize(
+    ("fmt", "target", "by", "refusal"),
+    [
+        ("FP32", "SM75", "builder", "Cannot compile operation 'product' for Turing (SM75): FP32 GEMM is not supported"),
+        ("FP8_E4M3", "SM86", "builder", TOO_OLD.format("sm86", "fp8_e4m3")),
+        ("FP8_E5M2", "SM120", "parser", "ONNX initializer w cannot be imported into TensorRT"),
+        ("UINT8", "SM120", "parser", "Assertion failed: status.is_success(): Found unsupported input type of UINT8"),
+        ("NF4", "SM120", "ONNX", f"ONNX {onnx.__version__} has no tensor type NF4"),
+    ],
+)  # fmt: skip
+def test_a_refusal_is_kept_word_for_word(fmt, target, by, refusal):
+    cell = matrix([fmt], [target]).cell(fmt, target)
+    assert (cell.is_accepted, cell.by, cell.refusal) == (False, by, refusal)
+
+
+@needs_rtx
+def test_tf32_differs_by_a_flag_and_by_nothing_else():
+    on, off = report("TF32", "SM89"), report("FP32", "SM89")
+    assert (on.flags, off.flags) == (("TF32",), ())
+    assert on.kernels == off.kernels
+    assert on.plan != off.plan
+
+
+@needs_rtx
+def test_a_zero_point_is_refused():
+    with pytest.raises(ParseError, match="Non-zero zero point is not supported"):
+        support.explain(network("INT8", zero_point=3), "SM89", compiler="tensorrt_rtx")
+
+
+@pytest.mark.parametrize("fmt", [fmt for fmt in ROWS if fmt not in ("NF4", "NVFP4", "MXFP8_E4M3")])
+def test_the_networks_are_valid_onnx(fmt):
+    onnx.checker.check_model(network(fmt), full_check=True)
+
+
+def test_four_bit_codes_lie_two_to_a_byte_the_first_in_the_low_half():
+    (weights,) = (tensor for tensor in network("INT4").graph.initializer if tensor.name == "w")
+    first, second = np.clip(np.rint(np.random.default_rng(0).normal(size=2)), -8, 7).astype(int)
+    assert weights.raw_data[0] == (first & 15) | (second & 15) << 4
+    assert onnx.numpy_helper.to_array(weights)[0, :2].astype(int).tolist() == [first, second]
+
+
+def test_without_a_compiler_the_recording_answers(monkeypatch, recorded):
+    def missing(*_values, **_options):
+        raise CompilerMissing("none here", hint="")
+
+    monkeypatch.setattr(support, "explain", missing)
+    found = matrix(["NVFP4", "BF16"], ["SM120", "sm_75"])
+    assert (found.formats, found.targets) == (("NVFP4", "BF16"), ("SM120", "SM75"))
+    assert found.provenance == recorded.provenance
+
+
+def test_what_is_unknown_is_named():
+    with pytest.raises(KeyError, match=r"no network computes in 'FP7'; expected some of FP64, FP32"):
+        matrix(["FP7"])
+    with pytest.raises(UnsupportedTarget, match="'ninety' is no target"):
+        matrix(["FP16"], "ninety")
+    tiny = Support(cells=(Cell(format="A", target="SM75", refusal="no", by="builder"),), provenance=live())
+    with pytest.raises(KeyError, match="no 'A' on 'SM80'; it has A on SM75"):
+        tiny.cell("A", "SM80")
