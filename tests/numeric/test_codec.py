@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from trtlab.numeric import FORMATS, CodeBook, FloatFormat, IntegerFormat, codec, exact
-from trtlab.numeric.formats import Overflow, Rounding
+from trtlab.numeric.formats import ELEMENTS, Overflow, Rounding
 
 from .peers import NAMES_OF_PEERS, peer_codes, peer_dtype
 
 ROUNDINGS, OVERFLOWS = get_args(Rounding), get_args(Overflow)
 DETERMINISTIC = [mode for mode in ROUNDINGS if mode != "stochastic"]
-SMALL = [fmt for fmt in FORMATS.values() if fmt.bits <= 8]
-UP_TO_16 = [fmt for fmt in FORMATS.values() if fmt.bits <= 16]
+SMALL = [fmt for fmt in ELEMENTS if fmt.bits <= 8]
+UP_TO_16 = [fmt for fmt in ELEMENTS if fmt.bits <= 16]
 OWN = [
     FloatFormat(name="E3M2", exponent_bits=3, mantissa_bits=2),
     FloatFormat(name="E5M3U", exponent_bits=5, mantissa_bits=3, is_signed=False),
@@ -43,7 +43,7 @@ OWN = [
     IntegerFormat(name="UINT16", bits=16, is_signed=False),
     CodeBook(name="NOT_EVEN", entries=(-3.0, -1.0, -0.25, 0.5, 0.625, 4.0, 1000.0, 2.0**127)),
 ]
-ALL = [*FORMATS.values(), *OWN]
+ALL = [*ELEMENTS, *OWN]
 
 
 class Draws:
@@ -213,7 +213,7 @@ def test_what_a_code_means_becomes_that_code_again(fmt, rounding):
         assert np.isnan(fmt.decode(fmt.encode(values[~is_number]))).all()
 
 
-@pytest.mark.parametrize("fmt", FORMATS.values(), ids=str)
+@pytest.mark.parametrize("fmt", ELEMENTS, ids=str)
 def test_encoding_is_monotone(fmt):
     numbers = np.sort(np.random.default_rng(9).standard_cauchy(3000)).astype(np.float32)
     for rounding in DETERMINISTIC:
@@ -358,7 +358,7 @@ def test_scalars_lists_empty_strided_swapped_and_whole_numbers():
 
 
 def test_decoded_dtype_holds_every_value():
-    names = {np.float64: ["FP64"], np.float32: [name for name in FORMATS if name != "FP64"]}
+    names = {np.float64: ["FP64"], np.float32: [fmt.name for fmt in ELEMENTS if fmt.name != "FP64"]}
     for dtype, which in names.items():
         assert {FORMATS[name].decode(FORMATS[name].encode([1.0])).dtype for name in which} == {np.dtype(dtype)}
 

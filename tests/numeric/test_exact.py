@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from trtlab.numeric import FORMATS, CodeBook, FloatFormat, exact
 from trtlab.numeric.exact import Special
-from trtlab.numeric.formats import FLOATS
+from trtlab.numeric.formats import ELEMENTS, FLOATS
 
 from .peers import NAMES_OF_PEERS, peer_dtype
 
-SMALL = [fmt for fmt in FORMATS.values() if fmt.bits <= 8]
+SMALL = [fmt for fmt in ELEMENTS if fmt.bits <= 8]
 DIRECTED = ("toward_zero", "up", "down")
 DETERMINISTIC = ("nearest_even", "nearest_away", *DIRECTED)
 

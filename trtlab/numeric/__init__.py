@@ -3,6 +3,6 @@
 May import: the standard library, numpy; numba inside functions only. No other room.
 """
 
-from trtlab.numeric.formats import FORMATS, CodeBook, FloatFormat, Format, IntegerFormat
+from trtlab.numeric.formats import FORMATS, BlockFormat, CodeBook, FloatFormat, Format, IntegerFormat
 
-__all__ = ["FORMATS", "CodeBook", "FloatFormat", "Format", "IntegerFormat"]
+__all__ = ["FORMATS", "BlockFormat", "CodeBook", "FloatFormat", "Format", "IntegerFormat"]

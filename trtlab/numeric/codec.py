@@ -22,7 +22,7 @@ from trtlab.numeric.formats import CodeBook, FloatFormat, Format, Overflow, Roun
 from trtlab.numeric.kernels import decode_lines, encode_lines, fits
 
 Array = npt.NDArray[Any]
-Kernel = Callable[[Array, Array, Array], bool]
+Kernel = Callable[..., bool]  # (source, ..., target) -> whether something had no code
 
 COMPILED_FROM = 1 << 15  # elements; with fewer, loading numba takes longer than the work
 
@@ -37,7 +37,7 @@ def encode(
 ) -> Array:
     """See `Format.encode`. Stochastic rounding to a code book goes element by element through `exact`."""
     exact.check_modes(rounding, overflow, generator)
-    array = _float_array(values)
+    array = float_array(values)
     codes = _output(out, array.shape, fmt.code_dtype, "codes")
     if rounding == "stochastic" and isinstance(fmt, CodeBook):
         each = [exact.encode(fmt, value, rounding, overflow, generator) for value in array.flat]
@@ -70,7 +70,7 @@ def decode(fmt: Format, codes: npt.ArrayLike, out: Array | None = None) -> Array
 # --- arrays in and out -----------------------------------------------------------------------------------------------
 
 
-def _float_array(values: npt.ArrayLike) -> Array:
+def float_array(values: npt.ArrayLike) -> Array:
     """`values` as contiguous float32 or float64, nothing rounded. Integers up to 2^53 and float16 are welcome."""
     array = np.asarray(values)
     if array.dtype.kind in "iu":
@@ -138,7 +138,7 @@ def kernel(source, draws, target):
         target[part] = {result}{fault}
     return fault
 """
-_NUMBA = """
+_NUMBA_HEADER = """
 from numba import njit
 @njit
 def where(condition, yes, no):
@@ -149,6 +149,8 @@ def minimum(a, b):
 @njit
 def maximum(a, b):
     return a if a > b else b
+"""
+_NUMBA = """
 @njit(cache=True, nogil=True)
 def kernel(source, draws, target):
     fault = False
@@ -166,7 +168,7 @@ def _kernel(fmt: Format, width: int, modes: tuple[Rounding, Overflow] | None, *,
     text = kernel_source(fmt, width, modes, compiled=compiled)
     if compiled:
         try:
-            return _load(text)
+            return load(text)
         except ImportError:
             return _kernel(fmt, width, modes, compiled=False)
     names: dict[str, Any] = {}
@@ -194,15 +196,20 @@ def kernel_source(
         result="code" if modes else "value",
         fault=f"; fault |= {bad}" if is_bad else "",
     )
+    return header(fmt, width, target, compiled=compiled) + body
+
+
+def header(fmt: Format, width: int, target: str, *, compiled: bool) -> str:
+    """The names that the lines of `kernels` use; T is the type of what they compute."""
     table = ""
     if isinstance(fmt, CodeBook):
         table = f"table = np.array({[*fmt.entries, *[0.0] * (256 - len(fmt.entries))]}, F)\n"
     types = f"U, I, F, T = np.uint{width}, np.int{width}, np.float{width}, np.{target}\n"
     functions = "from numpy import ceil, fabs, floor, maximum, minimum, rint, trunc, where\n"
-    return f"import numpy as np\n{functions}{types}{table}{body}"
+    return f"import numpy as np\n{functions}{types}{table}{_NUMBA_HEADER if compiled else ''}"
 
 
-def _load(text: str) -> Kernel:
+def load(text: str) -> Kernel:
     """The compiled kernel; its text lies in a file because that is where numba puts its cache."""
     name = f"trtlab_kernel_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
     if name not in sys.modules:

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+if TYPE_CHECKING:
+    from trtlab.numeric.quantize import Quantized
+
 Rounding = Literal["nearest_even", "nearest_away", "toward_zero", "up", "down", "stochastic"]
 Overflow = Literal["saturate", "ieee"]
 
@@ -81,6 +84,34 @@ class Format:
         from trtlab.numeric import codec
 
         return codec.decode(self, codes, out)
+
+    def quantize(
+        self,
+        values: npt.ArrayLike,
+        axis: int | None = None,
+        block: int | None = None,
+        *,
+        scale: npt.ArrayLike | None = None,
+        symmetric: bool = True,
+        rounding: Rounding = "nearest_even",
+        generator: np.random.Generator | None = None,
+        partial: bool = False,
+        double_quantize: bool = False,
+    ) -> "Quantized":
+        """Codes with float32 scales: one for all, one per index of `axis`, or one per `block` elements along `axis`.
+
+        `block` alone runs along the last axis; the groups are those of ONNX's QuantizeLinear. All in float32:
+        value = code * scale. Symmetric: scale = amax / max, so INT8 never uses -128. symmetric=False, for integers:
+        scale = (highest - lowest) / (max - min) over a range that holds 0, and a zero point z: x = (code - z) * scale.
+        scale: given scales (scalar or one per group); values beyond saturate. All-zero groups get scale 1.
+        partial: the last block of an axis may be shorter; else it is a ValueError, as are NaN and infinity.
+        double_quantize: the scales, less their mean, in blocks of 256 as FP8_E4M3 (QLoRA, arXiv 2305.14314, section 3).
+        """
+        from trtlab.numeric import quantize
+
+        return quantize.quantize(
+            self, values, axis, block, scale, symmetric, rounding, generator, partial, double_quantize
+        )
 
     def __str__(self) -> str:
         return self.name or type(self).__name__
@@ -278,6 +309,80 @@ class CodeBook(Format):
         return self.entries[0]
 
 
+@dataclass(frozen=True, kw_only=True)
+class BlockFormat(Format):
+    """`block_size` elements share a scale: value = element * 2^element_exponent * scale (* a float32 per tensor).
+
+    A scale format without mantissa (E8M0) holds powers of two, chosen as OCP MX 1.0 says; any other holds amax / max.
+    tensor_scale: one float32, amax / (largest element * largest scale), so that block scales use their whole range.
+
+    >>> BlockFormat(element=FORMATS["INT4"], block_size=128, scale=FORMATS["FP16"]).bits_per_value
+    4.125
+    """
+
+    element: Format
+    block_size: int
+    scale: FloatFormat
+    tensor_scale: bool = False
+    element_exponent: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.element, FloatFormat | IntegerFormat | CodeBook):
+            raise TypeError(f"element is a FloatFormat, IntegerFormat or CodeBook: got {self.element!r}")
+        if not isinstance(self.scale, FloatFormat) or self.scale.bits > 32 or self.scale.max > 2.0**128:
+            raise TypeError(f"scale is a FloatFormat that float32 can hold: got {self.scale!r}")
+        if not isinstance(self.block_size, int) or self.block_size < 1:
+            raise ValueError(f"block_size is an integer from 1 on: got {self.block_size!r}")
+
+    @property
+    def bits(self) -> int:
+        return self.element.bits
+
+    @property
+    def bits_per_value(self) -> float:
+        """Element bits and the value's share of the block's scale; the tensor's scale is left out."""
+        return self.element.bits + self.scale.bits / self.block_size
+
+    @property
+    def element_max(self) -> float:
+        """The largest element with its fixed exponent: 6 for FP4_E2M1, 127/64 for MXINT8."""
+        return float(self.element.max * 2.0**self.element_exponent)
+
+    @property
+    def max(self) -> float:
+        """The largest value, where the tensor's scale is 1."""
+        return self.element_max * self.scale.max
+
+    @property
+    def min(self) -> float:
+        return float(self.element.min * 2.0**self.element_exponent) * self.scale.max
+
+    def quantize(  # type: ignore[override]  # block size and scale format are in the description
+        self,
+        values: npt.ArrayLike,
+        axis: int = -1,
+        *,
+        scale_rounding: Literal["floor", "ceil"] = "floor",
+        scale_floor: float | None = None,
+        rounding: Rounding = "nearest_even",
+        generator: np.random.Generator | None = None,
+        partial: bool = False,
+    ) -> "Quantized":
+        """Codes, scales and the tensor's scale, for blocks along `axis`, computed in float32.
+
+        Power-of-two scales, for floor(log2(amax)) = e and an element whose largest value is m * 2^emax:
+        scale_rounding="floor" takes 2^(e - emax) (OCP MX 1.0, section 6.3: the largest values may saturate); "ceil"
+        takes the smallest power of two with amax / scale <= largest element, as cuBLAS and Transformer Engine do on
+        Blackwell. Other scales: amax / (largest element * tensor scale), rounded to nearest even.
+        scale_floor: the least scale; default the scale format's smallest value (2^-9 for E4M3, as ModelOpt; torchao
+        takes 2^-6). An all-zero block gets scale 1, or the least power of two. NaN and infinity are a ValueError.
+        partial: the last block of an axis may be shorter. Integers are symmetric: MXINT8 never uses -128.
+        """
+        from trtlab.numeric import quantize
+
+        return quantize.quantize_blocks(self, values, axis, scale_rounding, scale_floor, rounding, generator, partial)
+
+
 def normal_float_entries(bits: int = 4, offset: float = 0.9677083) -> tuple[float, ...]:
     """NF4's table: quantiles of N(0, 1), one more above zero than below, divided by the largest.
 
@@ -337,5 +442,23 @@ INTEGERS = (
     IntegerFormat(name="UINT4", bits=4, is_signed=False),
 )
 CODE_BOOKS = (CodeBook(name="NF4", entries=normal_float_entries()),)
+ELEMENTS = (*FLOATS, *INTEGERS, *CODE_BOOKS)
+_KNOWN: dict[str, Any] = {each.name: each for each in ELEMENTS}
 
-FORMATS: dict[str, Format] = {each.name: each for each in (*FLOATS, *INTEGERS, *CODE_BOOKS)}
+
+def _blocks(name: str, element: Format, scale: FloatFormat, block_size: int = 32, **facts: Any) -> BlockFormat:
+    return BlockFormat(name=name, element=element, scale=scale, block_size=block_size, **facts)
+
+
+# MX: OCP Microscaling (MX) 1.0, table 1; MXINT8's elements are multiples of 1/64. NVFP4: TensorRT, ModelOpt.
+BLOCKS = (
+    _blocks("MXFP8_E4M3", _KNOWN["FP8_E4M3"], _KNOWN["E8M0"]),
+    _blocks("MXFP8_E5M2", _KNOWN["FP8_E5M2"], _KNOWN["E8M0"]),
+    _blocks("MXFP6_E3M2", _KNOWN["FP6_E3M2"], _KNOWN["E8M0"]),
+    _blocks("MXFP6_E2M3", _KNOWN["FP6_E2M3"], _KNOWN["E8M0"]),
+    _blocks("MXFP4", _KNOWN["FP4_E2M1"], _KNOWN["E8M0"]),
+    _blocks("MXINT8", _KNOWN["INT8"], _KNOWN["E8M0"], element_exponent=-6),
+    _blocks("NVFP4", _KNOWN["FP4_E2M1"], _KNOWN["FP8_E4M3"], 16, tensor_scale=True),
+)
+
+FORMATS: dict[str, Format] = _KNOWN | {each.name: each for each in BLOCKS}

@@ -1,0 +1,187 @@
+"""numeric/blocks: rows of numbers that share a scale, to scales and codes in one pass.
+
+In: a `BlockFormat` and a float32 array with one block per row. Out: float32 scales and codes. numba runs the lines
+below on large arrays, NumPy on small ones, with the same bits; `quantize` cuts arrays of any shape into rows.
+"""
+
+import functools
+import math
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from trtlab.numeric import codec
+from trtlab.numeric.formats import BlockFormat, FloatFormat, IntegerFormat, Rounding
+from trtlab.numeric.kernels import decode_lines, encode_lines, fits
+
+Array = npt.NDArray[Any]
+ScaleRounding = Literal["floor", "ceil"]
+
+_UNROLLED = 256  # rows up to this length get a kernel of their own
+
+
+def encode_rows(
+    fmt: BlockFormat,
+    rows: Array,
+    tensor_scale: np.float32 | None = None,
+    scale_rounding: ScaleRounding = "floor",
+    scale_floor: float | None = None,
+    rounding: Rounding = "nearest_even",
+    generator: np.random.Generator | None = None,
+) -> tuple[Array, Array] | None:
+    """Scales (one column) and codes of float32 rows; None for NaN or infinity. `BlockFormat.quantize` has the rules."""
+    is_compiled = rows.size >= codec.COMPILED_FROM
+    size = rows.shape[1] if rows.shape[1] <= _UNROLLED else None
+    kernel = _kernel(fmt, size, scale_rounding, _floor(fmt, scale_floor), compiled=is_compiled)
+    scales, codes = np.ones((len(rows), 1), np.float32), np.empty(rows.shape, fmt.code_dtype)
+    if rows.size and kernel(np.ascontiguousarray(rows).view(np.uint32), codes, scales, tensor_scale or np.float32(1)):
+        return None
+    if rounding != "nearest_even":
+        x = rows / step(fmt, scales, tensor_scale)
+        codes = fmt.element.encode(np.clip(x, -fmt.element.max, fmt.element.max), rounding, generator=generator)
+    return scales, codes
+
+
+def step(fmt: BlockFormat, scales: Array, tensor_scale: np.float32 | None) -> Array:
+    """What an element of 1 is worth: scale * tensor scale * 2^element_exponent, each product a float32."""
+    names = {"F": np.float32, "where": np.where, "scale": scales, "tensor": tensor_scale}
+    exec("\n".join(_step_lines(fmt)), names)
+    return np.asarray(names["step"])
+
+
+def _floor(fmt: BlockFormat, given: float | None) -> float:
+    least = fmt.scale.min_subnormal or fmt.scale.min_normal
+    if given is None:
+        return least
+    if not least <= given <= fmt.scale.max:
+        raise ValueError(f"scale_floor lies in {fmt.scale}, from {least} to {fmt.scale.max}: got {given}")
+    return float(given)
+
+
+# --- the lines -------------------------------------------------------------------------------------------------------
+
+
+def _scale_lines(fmt: BlockFormat, rounding: ScaleRounding, floor: float) -> list[str]:
+    """From `amax` and `tensor` to `scale`."""
+    return _power_lines(fmt, rounding, floor) if fmt.scale.mantissa_bits == 0 else _quotient_lines(fmt, floor)
+
+
+def _power_lines(fmt: BlockFormat, rounding: ScaleRounding, floor: float) -> list[str]:
+    """A power of two, read off the bits of amax as a float64: OCP MX 1.0, section 6.3.
+
+    floor: 2^(floor(log2(amax)) - emax), emax the exponent of the element's largest value; such blocks may saturate.
+    ceil: the smallest power of two p with amax / p <= that largest value. Adding `carry` moves amax into the next
+    binade exactly when its significand is above that of the largest value.
+    """
+    significand, exponent = math.frexp(fmt.element_max)
+    carry = (1 << 52) - 1 - int((2 * significand - 1) * 2**52) if rounding == "ceil" else 0
+    low, high = math.frexp(floor)[1] - 1, fmt.scale.max_exponent
+    return [
+        f"power = J(L(D(amax).view(L) + L({carry:#x})) >> L(52)) - J({1023 + exponent - 1})",
+        f"power = minimum(maximum(power, J({low})), J({high}))",
+        "scale = F(L(L(power + J(1023)) << L(52)).view(D))",
+    ]
+
+
+def _quotient_lines(fmt: BlockFormat, floor: float) -> list[str]:
+    """amax / (largest element * tensor scale), in the scale format, at least `floor`; 1 for an all-zero block."""
+    divisor = f"F(F({fmt.element_max!r}) * tensor)" if fmt.tensor_scale else f"F({fmt.element_max!r})"
+    lines = [f"x = F(amax / {divisor})", "x = where(x == F(0.0), F(1.0), x)"]
+    if fmt.scale.bits == 32:
+        return [*lines, "scale = x"]
+    lines += [f"x = maximum(x, F({floor!r}))", "u = F(x).view(U)", *encode_lines(fmt.scale)]
+    return [*lines, "c = U(code)", *decode_lines(fmt.scale), "scale = U(value).view(F)"]
+
+
+def _step_lines(fmt: BlockFormat) -> list[str]:
+    lines = ["step = F(scale * tensor)" if fmt.tensor_scale else "step = scale"]
+    if fmt.element_exponent:
+        lines.append(f"step = F(step * F({2.0**fmt.element_exponent!r}))")
+    return [*lines, "step = where(step == F(0.0), F(1.0), step)"]
+
+
+def _element_lines(fmt: BlockFormat) -> list[str]:
+    """From `x` to `code`; signed integers leave their lowest code unused, so that they are symmetric."""
+    lines = []
+    if isinstance(fmt.element, IntegerFormat) and fmt.element.is_signed:
+        lines.append(f"x = minimum(maximum(x, F({-fmt.element.max}.0)), F({fmt.element.max}.0))")
+    elif isinstance(fmt.element, FloatFormat):
+        lines.append("u = F(x).view(U)")
+    return lines + encode_lines(fmt.element)
+
+
+# --- kernels ---------------------------------------------------------------------------------------------------------
+
+_SCALE = """
+def scale_of(amax, tensor):
+    {scale}
+    return scale
+"""
+_NUMPY = """
+def kernel(source, codes, scales, tensor):
+    chunk = max(1, 16384 // source.shape[1])
+    for start in range(0, len(source), chunk):
+        part = slice(start, start + chunk)
+        amax = U(source[part] & U(0x7fffffff)).max(axis=1, keepdims=True).view(F)
+        if not (amax < F(np.inf)).all():
+            return True
+        scales[part] = scale = scale_of(amax, tensor)
+        {step}
+        x = F(source[part].view(F) / step)
+        {elements}
+        codes[part] = code
+    return False
+"""
+_NUMBA = """
+@njit(cache=True, nogil=True, error_model="numpy")
+def kernel(source, codes, scales, tensor):
+    fault = False
+    for row in range(len(source)):
+        most = U(0)
+        for i in range({size}):
+            most = maximum(most, U(source[row, i] & U(0x7fffffff)))
+        fault |= most >= U(0x7f800000)
+        scales[row, 0] = scale = scale_of(U(most).view(F), tensor)
+        {step}
+        for i in range({size}):
+            x = F(U(source[row, i]).view(F) / step)
+            {elements}
+            codes[row, i] = T(code)
+    return fault
+"""
+
+
+@functools.lru_cache(maxsize=256)
+def _kernel(
+    fmt: BlockFormat, size: int | None, rounding: ScaleRounding, floor: float, *, compiled: bool
+) -> codec.Kernel:
+    if rounding not in get_args(ScaleRounding):
+        raise ValueError(f"scale_rounding is one of {', '.join(get_args(ScaleRounding))}: got {rounding!r}")
+    text = kernel_source(fmt, size, rounding, floor, compiled=compiled)
+    if compiled:
+        try:
+            return codec.load(text)
+        except ImportError:
+            return _kernel(fmt, size, rounding, floor, compiled=False)
+    names: dict[str, Any] = {}
+    exec(text, names)  # our own text; the only foreign parts in it are numbers
+    return names["kernel"]  # type: ignore[no-any-return]
+
+
+def kernel_source(
+    fmt: BlockFormat, size: int | None, rounding: ScaleRounding, floor: float, *, compiled: bool = True
+) -> str:
+    """The program that quantises rows of `size` floats, or of any number."""
+    if not fits(fmt.element, 32):
+        raise ValueError(f"blocks are computed in float32: got elements of {fmt.element}; use its encode instead")
+    indent = "\n            " if compiled else "\n        "
+    scale = _SCALE.format(scale="\n    ".join(_scale_lines(fmt, rounding, floor)))
+    body = (_NUMBA if compiled else _NUMPY).format(
+        size="source.shape[1]" if size is None else size,
+        step="\n        ".join(_step_lines(fmt)),
+        elements=indent.join(_element_lines(fmt)),
+    )
+    decorator = '@njit(error_model="numpy")' if compiled else ""
+    header = codec.header(fmt.element, 32, f"uint{fmt.container_bits}", compiled=compiled)
+    return f"{header}D, L, J = np.float64, np.uint64, np.int64\n{decorator}{scale}{body}"

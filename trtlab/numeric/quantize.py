@@ -1,0 +1,302 @@
+"""numeric/quantize: arrays to codes that share scales (per tensor, channel or block) and back; packing; SQNR.
+
+In: a format and an array. Out: a frozen `Quantized`. Everything is float32 arithmetic, one rounding per operation; the
+tests repeat it in fractions. `Groups` cuts arrays into the rows that `blocks` quantises.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from trtlab.numeric import blocks, codec
+from trtlab.numeric.formats import FORMATS, BlockFormat, FloatFormat, Format, IntegerFormat, Rounding
+
+Array = npt.NDArray[Any]
+_SECOND_BLOCK = 256  # QLoRA, section 3: constants of the constants
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """Which elements of an array share a scale: all; those with one index of `axis`; or `block` neighbours along it."""
+
+    shape: tuple[int, ...]
+    axis: int | None = None
+    block: int | None = None
+
+    def rows(self, array: Array) -> Array:
+        """The array with one group per row; a shorter last block is filled up with zeros."""
+        if self.axis is None:
+            return array.reshape(1, -1)
+        moved = np.moveaxis(array, self.axis, -1 if self.block else 0)
+        if self.block is None:
+            return moved.reshape(len(moved), math.prod(moved.shape[1:]))
+        if missing := -moved.shape[-1] % self.block:
+            moved = np.pad(moved, [*[(0, 0)] * (moved.ndim - 1), (0, missing)])
+        return moved.reshape(-1, self.block)
+
+    def array(self, rows: Array) -> Array:
+        """The inverse of `rows`."""
+        if self.axis is None:
+            return rows.reshape(self.shape)
+        others = [size for place, size in enumerate(self.shape) if place != self.axis]
+        if self.block is None:
+            return np.ascontiguousarray(np.moveaxis(rows.reshape(-1, *others), 0, self.axis))
+        length = self.shape[self.axis]
+        moved = rows.reshape(*others, -(-length // self.block) * self.block)[..., :length]
+        return np.ascontiguousarray(np.moveaxis(moved, -1, self.axis))
+
+    @property
+    def grid(self) -> "Groups":
+        """The array of one number per group, cut up so that each is a row."""
+        if self.axis is None or self.block is None:
+            return Groups(shape=() if self.axis is None else (self.shape[self.axis],), axis=self.axis and 0)
+        shape = list(self.shape)
+        shape[self.axis] = -(-shape[self.axis] // self.block)
+        return Groups(shape=tuple(shape), axis=self.axis, block=1)
+
+    def spread(self, numbers: Array) -> Array:
+        """One number per group, so that it meets all elements of its group in a product."""
+        if self.axis is None:
+            return numbers
+        if self.block is None:
+            return numbers.reshape(-1, *[1] * (len(self.shape) - self.axis - 1))
+        repeated = np.repeat(numbers, self.block, self.axis)
+        return repeated[(slice(None),) * self.axis + (slice(self.shape[self.axis]),)]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Quantized:
+    """Codes, and what turns them back into values: value = (code - zero point) * scale * tensor scale.
+
+    scales, zero_points: () for one group, (shape[axis],) for channels, and for blocks the shape of `codes` with `axis`
+    divided by the block size. second: the quantisation of the scales themselves.
+    """
+
+    format: Format
+    codes: Array
+    scales: Array
+    groups: Groups
+    zero_points: Array | None = None
+    tensor_scale: np.float32 | None = None
+    second: "Quantized | None" = None
+
+    @cached_property
+    def values(self) -> Array:
+        """What the codes stand for: float32 in the shape of the input."""
+        rule = _rule(self.format)
+        codes = rule.element.decode(self.codes)
+        if self.zero_points is not None:
+            codes = codes - self.groups.spread(self.zero_points).astype(np.float32)
+        return np.asarray(codes * self.groups.spread(blocks.step(rule, self.scales, self.tensor_scale)))
+
+    @property
+    def scale_codes(self) -> Array:
+        """The scales as codes: E8M0 for MX, E4M3 for NVFP4, FP32 where the format names no other."""
+        return _rule(self.format).scale.encode(self.scales)
+
+    @property
+    def size_bits(self) -> int:
+        """Codes without gaps, scales (quantised ones with their mean), zero points and the tensor's scale."""
+        scales = self.second.size_bits + 32 if self.second else self.scales.size * _rule(self.format).scale.bits
+        zero_points = 0 if self.zero_points is None else self.zero_points.size * self.format.bits
+        return self.codes.size * self.format.bits + scales + zero_points + 32 * (self.tensor_scale is not None)
+
+    @property
+    def size_bytes(self) -> int:
+        return -(-self.size_bits // 8)
+
+    @property
+    def bits_per_value(self) -> float:
+        """All bits over the number of values; NaN where there are none."""
+        return self.size_bits / self.codes.size if self.codes.size else math.nan
+
+
+# --- quantisation ----------------------------------------------------------------------------------------------------
+
+
+def quantize(
+    fmt: Format,
+    values: npt.ArrayLike,
+    axis: int | None = None,
+    block: int | None = None,
+    scale: npt.ArrayLike | None = None,
+    symmetric: bool = True,
+    rounding: Rounding = "nearest_even",
+    generator: np.random.Generator | None = None,
+    partial: bool = False,
+    double_quantize: bool = False,
+) -> Quantized:
+    """See `Format.quantize`."""
+    array = _float32(values)
+    groups = _groups(array.shape, axis, block, partial=partial)
+    rows, zero_points, second = groups.rows(array), None, None
+    if symmetric and fmt.min >= 0 and array.min(initial=0) < 0:
+        raise ValueError(f"{fmt} has no values below 0: got {array.min()}; use symmetric=False for a zero point")
+    given = None if scale is None else _given_scales(scale, groups)
+    if not symmetric:
+        scales, zeros, codes = _affine(fmt, _finite(rows), given, rounding)
+        zero_points = groups.grid.array(zeros)
+    elif given is not None:
+        scales, codes = given, fmt.encode(_finite(rows) / given, rounding, generator=generator)
+    else:
+        scales, codes = _encoded(_rule(fmt), rows, rounding=rounding, generator=generator)
+    scales, codes = groups.grid.array(scales), groups.array(codes)
+    if double_quantize:
+        scales, second = _quantized_scales(scales)
+    return Quantized(format=fmt, codes=codes, scales=scales, groups=groups, zero_points=zero_points, second=second)
+
+
+def quantize_blocks(
+    fmt: BlockFormat,
+    values: npt.ArrayLike,
+    axis: int = -1,
+    scale_rounding: blocks.ScaleRounding = "floor",
+    scale_floor: float | None = None,
+    rounding: Rounding = "nearest_even",
+    generator: np.random.Generator | None = None,
+    partial: bool = False,
+) -> Quantized:
+    """See `BlockFormat.quantize`."""
+    array = _float32(values)
+    groups = _groups(array.shape, axis, fmt.block_size, partial=partial)
+    tensor_scale = _tensor_scale(fmt, array) if fmt.tensor_scale else None
+    scales, codes = _encoded(
+        fmt, groups.rows(array), tensor_scale, scale_rounding, scale_floor, rounding=rounding, generator=generator
+    )
+    scales, codes = groups.grid.array(scales), groups.array(codes)
+    return Quantized(format=fmt, codes=codes, scales=scales, groups=groups, tensor_scale=tensor_scale)
+
+
+def _rule(fmt: Format) -> BlockFormat:
+    """`fmt` itself, or elements with float32 scales (of any number: the block size is not used)."""
+    if isinstance(fmt, BlockFormat):
+        return fmt
+    return BlockFormat(name=str(fmt), element=fmt, block_size=1, scale=cast(FloatFormat, FORMATS["FP32"]))
+
+
+def _encoded(rule: BlockFormat, rows: Array, *modes: Any, **more: Any) -> tuple[Array, Array]:
+    if found := blocks.encode_rows(rule, rows, *modes, **more):
+        return found
+    raise ValueError(_NOT_FINITE)
+
+
+def _affine(fmt: Format, rows: Array, given: Array | None, rounding: Rounding) -> tuple[Array, Array, Array]:
+    """Scales, zero points and codes with the bits of ONNX's DynamicQuantizeLinear."""
+    if not isinstance(fmt, IntegerFormat) or rounding != "nearest_even":
+        raise ValueError(f"symmetric=False is for integers, rounded to nearest even: got {fmt}, {rounding}")
+    low, high = rows.min(axis=1, keepdims=True, initial=0), rows.max(axis=1, keepdims=True, initial=0)
+    scales = (high - low) / np.float32(fmt.max - fmt.min) if given is None else given
+    if not np.isfinite(scales).all():
+        raise ValueError(f"a range beyond float32 has no scale: got {low.min()} to {high.max()}; divide the values")
+    scales = np.where(scales == 0, np.float32(1), scales)
+    zero_points = np.clip(np.rint(np.float32(fmt.min) - low / scales), fmt.min, fmt.max)
+    return scales, zero_points.astype(np.int32), fmt.encode(np.rint(rows / scales) + zero_points)
+
+
+def _tensor_scale(fmt: BlockFormat, array: Array) -> np.float32:
+    """amax / (largest element * largest scale); 1 for zeros alone."""
+    scale = np.float32(amax(array) / np.float32(fmt.element_max * fmt.scale.max))
+    return scale or np.float32(1)
+
+
+def _quantized_scales(scales: Array) -> tuple[Array, Quantized]:
+    """The scales after their own quantisation: less their mean, so that both signs of the codes are used."""
+    mean = scales.mean(dtype=np.float32) if scales.size else np.float32(0)
+    second = FORMATS["FP8_E4M3"].quantize(scales.reshape(-1) - mean, block=_SECOND_BLOCK, partial=True)
+    return second.values.reshape(scales.shape) + mean, second
+
+
+# --- input -----------------------------------------------------------------------------------------------------------
+
+_NOT_FINITE = (
+    "a scale needs finite float32 values: got NaN or infinity; replace them first, for example with "
+    "numpy.nan_to_num, or with numpy.clip"
+)
+
+
+def _float32(values: npt.ArrayLike) -> Array:
+    with np.errstate(over="ignore"):
+        return codec.float_array(values).astype(np.float32, copy=False)
+
+
+def _finite(array: Array) -> Array:
+    amax(array)
+    return array
+
+
+def amax(array: Array) -> np.float32:
+    """The largest magnitude, 0 for an empty array. ValueError for NaN and infinity."""
+    most = np.float32(max(array.max(initial=0), -array.min(initial=0)))
+    if not np.isfinite(most):
+        raise ValueError(_NOT_FINITE)
+    return most
+
+
+def _groups(shape: tuple[int, ...], axis: int | None, block: int | None, *, partial: bool) -> Groups:
+    if axis is None and block is not None:
+        axis = -1
+    if axis is None:
+        return Groups(shape=shape)
+    if not isinstance(axis, int) or not -len(shape) <= axis < len(shape):
+        raise ValueError(f"axis is one of the {len(shape)} axes of shape {shape}: got {axis!r}")
+    axis %= len(shape)
+    if block is not None and (isinstance(block, bool) or not isinstance(block, int) or block < 1):
+        raise ValueError(f"block is a number of elements, 1 or more: got {block!r}")
+    if block and shape[axis] % block and not partial:
+        raise ValueError(
+            f"blocks of {block} do not divide axis {axis} of length {shape[axis]}; partial=True lets the last block "
+            "be shorter, or choose another block or axis"
+        )
+    return Groups(shape=shape, axis=axis, block=block)
+
+
+def _given_scales(scale: npt.ArrayLike, groups: Groups) -> Array:
+    """Given scales as one row per group."""
+    scales, shape = _float32(scale), groups.grid.shape
+    if scales.shape not in ((), shape):
+        raise ValueError(f"scale is one number or has shape {shape}, one per group: got shape {scales.shape}")
+    if not (np.isfinite(scales) & (scales > 0)).all():
+        raise ValueError(f"scales are finite and above 0: got {scales.min()} to {scales.max()}")
+    return groups.grid.rows(np.broadcast_to(scales, shape))
+
+
+# --- packing and error -----------------------------------------------------------------------------------------------
+
+
+def pack(codes: npt.ArrayLike) -> Array:
+    """4-bit codes, two per byte, flat: the first in the low nibble, as ONNX and TensorRT store INT4 and FP4.
+
+    An odd number leaves the last high nibble 0. pack([1, 2, 3]) is [0x21, 0x03].
+    """
+    flat = np.asarray(codes).reshape(-1)
+    if flat.size and (flat.dtype.kind not in "iu" or int(flat.min()) < 0 or int(flat.max()) > 15):
+        raise ValueError(f"pack takes codes 0 to 15: got {flat.dtype} from {flat.min()} to {flat.max()}")
+    flat = np.pad(flat, (0, flat.size % 2)).astype(np.uint8)
+    return np.asarray(flat[::2] | flat[1::2] << 4)
+
+
+def unpack(packed: npt.ArrayLike, shape: int | tuple[int, ...] | None = None) -> Array:
+    """The codes in `packed`, in `shape`; without one all of them, flat, the filling of an odd number included."""
+    array = np.asarray(packed).reshape(-1)
+    if array.dtype != np.uint8 and array.size:
+        raise TypeError(f"packed codes are bytes (uint8): got {array.dtype}")
+    codes = np.stack([array & 15, array >> 4], axis=-1).reshape(-1).astype(np.uint8)
+    shape = codes.shape if shape is None else (shape,) if isinstance(shape, int) else shape
+    if -(-math.prod(shape) // 2) != array.size:
+        raise ValueError(f"{array.size} bytes hold {2 * array.size} codes: got shape {shape}")
+    return codes[: math.prod(shape)].reshape(shape)
+
+
+def sqnr_db(original: npt.ArrayLike, restored: npt.ArrayLike) -> float:
+    """Signal to quantisation noise in decibels: 10 log10(sum x^2 / sum (x - y)^2); infinity where nothing was lost."""
+    x, y = np.asarray(original, np.float64), np.asarray(restored, np.float64)
+    if x.shape != y.shape:
+        raise ValueError(f"both have one shape: got {x.shape} and {y.shape}")
+    noise, signal = float(np.square(x - y).sum()), float(np.square(x).sum())
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal else -math.inf
