@@ -21,7 +21,7 @@ from trtlab.engine.provenance import Origin, live
 from trtlab.engine.recordings import api_history, transfers
 from trtlab.engine.recordings.api_history import Declared
 from trtlab.study import claims, quizzes
-from trtlab.study.claims import CLAIMS, Claim, Evidence, Verdict, find_claim, proves, workflow
+from trtlab.study.claims import CLAIMS, Claim, Evidence, Verdict, find_claim, observed, only_history, proves, workflow
 from trtlab.study.quizzes import found
 
 LIGHT_REPORT = recordings.light_report
@@ -34,8 +34,8 @@ ASK_THE_API = ["C70", "C73", "C74", "C76", "C79", "C80", "C82", "C83", "C84", "C
 @pytest.fixture
 def world(monkeypatch):
     """Ours, to be changed: the recorded API, history and light networks, the workflow as it ran here."""
-    monkeypatch.setattr(workflow, "_api", recordings.load_api)
-    monkeypatch.setattr(workflow, "_history", api_history.load)
+    monkeypatch.setattr(observed, "api", recordings.load_api)
+    monkeypatch.setattr(observed, "history", api_history.load)
     monkeypatch.setattr(recordings, "light_report", lambda name: recordings.load(f"light-{name}-SM89"))
     return monkeypatch
 
@@ -50,7 +50,8 @@ def holds(name):
 
 
 def test_all_items_of_the_question_are_there_and_nothing_else():
-    assert list(CLAIMS) == NAMES
+    assert [name for name in CLAIMS if find_claim(name).prove.__module__ == workflow.__name__] == NAMES
+    assert set(CLAIMS) == set(claims.words())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -78,18 +79,25 @@ def test_it_holds_now_and_shows_its_evidence(name):
 def test_an_unknown_claim_names_the_close_ones():
     with pytest.raises(KeyError, match=r"no claim 'C7'; did you mean .*C7\d"):
         find_claim("C7")
-    with pytest.raises(KeyError, match=r"no claim 'xyz'; did you mean C70, C71, C72"):
+    with pytest.raises(KeyError, match=r"no claim 'xyz'; did you mean C\d\d, C\d\d, C\d\d"):
         find_claim("xyz")
 
 
-def test_a_name_is_taken_once(monkeypatch):
+WORDS = {"verdict": "right", "said": "a.", "today": "b.", "source": "https://c.example"}
+
+
+def test_a_name_is_taken_once_and_has_words(monkeypatch):
     monkeypatch.setattr(claims, "CLAIMS", {})
-    register = proves("X1", Verdict.RIGHT, said="a.", today="b.", source="https://c.example")
-    made = register(lambda: Evidence(holds=True, shown="d", provenance=live()))
-    assert isinstance(made, Claim)
+    monkeypatch.setattr(claims, "words", lambda: {"X1": WORDS, "X2": WORDS})
+    made = proves("X1")(lambda: Evidence(holds=True, shown="d", provenance=live()))
+    assert (type(made), made.verdict, made.today) == (Claim, Verdict.RIGHT, "b.")
     assert list(claims.CLAIMS.values()) == [made]
     with pytest.raises(ValueError, match="there is a claim 'X1' already: expected a new name"):
-        register(made.prove)
+        proves("X1")(made.prove)
+    with pytest.raises(ValueError, match="claim 'X3' has no words: write its verdict, said, today and source into a"):
+        proves("X3")(made.prove)
+    only_history("X2")
+    assert claims.CLAIMS["X2"].prove is None
 
 
 # --- worlds in which the API has lost or gained a name ---------------------------------------------------------------
@@ -105,7 +113,7 @@ def ask(name, world):
 
     spy = copy.copy(api)
     object.__setattr__(spy, "has", has)
-    world.setattr(workflow, "_api", lambda: spy)
+    world.setattr(observed, "api", lambda: spy)
     assert holds(name)
     return list(dict.fromkeys(asked))
 
@@ -125,13 +133,13 @@ def test_these_and_no_others_ask_the_api(world):
 def test_every_answer_of_the_api_matters(name, world):
     api = recordings.load_api()
     for owner, attribute in ask(name, world):
-        world.setattr(workflow, "_api", lambda pair=(owner, attribute): with_flipped(api, *pair))
+        world.setattr(observed, "api", lambda pair=(owner, attribute): with_flipped(api, *pair))
         assert not holds(name), f"{owner}.{attribute} makes no difference"
 
 
 @pytest.mark.parametrize("name", [*ASK_THE_API, "C89"])
 def test_an_api_without_classes_proves_nothing(name, world):
-    world.setattr(workflow, "_api", lambda: replace(recordings.load_api(), names={}))
+    world.setattr(observed, "api", lambda: replace(recordings.load_api(), names={}))
     assert not holds(name)
 
 
@@ -141,7 +149,7 @@ def test_an_api_without_classes_proves_nothing(name, world):
 )
 def test_c89_counts_parsers(change, world):
     api = recordings.load_api()
-    world.setattr(workflow, "_api", lambda: replace(api, names=change(api.names)))
+    world.setattr(observed, "api", lambda: replace(api, names=change(api.names)))
     assert not holds("C89")
 
 
@@ -176,7 +184,7 @@ def test_a_name_that_never_changed_refutes_the_claim(name, world):
     for which in ask_history(name, world):
         right = []
         for state in Declared:
-            world.setattr(workflow, "_history", lambda which=which, state=state: with_states(**{which: state}))
+            world.setattr(observed, "history", lambda which=which, state=state: with_states(**{which: state}))
             right += [state] if holds(name) else []
         assert right in ([], [Declared.YES]), f"{which} makes no difference"
 
@@ -191,7 +199,7 @@ def turned(history):
 @pytest.mark.parametrize("name", [name for name in READ_HISTORY if name not in ("C80", "C87")])  # nothing changed there
 def test_time_has_a_direction(name, world):
     history = turned(api_history.load())
-    world.setattr(workflow, "_history", lambda: history)
+    world.setattr(observed, "history", lambda: history)
     assert not holds(name)
 
 
@@ -199,7 +207,7 @@ def test_time_has_a_direction(name, world):
 def test_c70_sees_headers_leave(tag, world):
     history = api_history.load()
     same = replace(history, headers=dict.fromkeys(history.headers, history.headers[tag]))
-    world.setattr(workflow, "_history", lambda: same)
+    world.setattr(observed, "history", lambda: same)
     assert not holds("C70")
 
 
@@ -445,7 +453,7 @@ def gpu_owner(request, world):
         world.setattr(f"{where}.explain", explain)
     world.setattr(recordings, "light_report", LIGHT_REPORT)
     world.setattr("trtlab.engine.nvidia.installed_api", lambda: api)
-    world.setattr(workflow, "_api", lambda: api)
+    world.setattr(observed, "api", lambda: api)
     world.setattr(workflow, "_flow", functools.cache(workflow._flow.__wrapped__))
     quizzes.load.cache_clear()
     yield world
@@ -465,7 +473,7 @@ def test_every_claim_holds_and_every_quiz_opens_where_tensorrt_is_installed_and_
 def test_precision_flags_that_are_there_are_right_answers_there():
     flags = set(quizzes.load("q3-builder-flags").truth.value)
     assert flags >= {"TF32", "REFIT", "WEIGHT_STREAMING"}
-    assert ({"FP16", "INT8"} <= flags) is workflow._api().version.startswith("10.")
+    assert ({"FP16", "INT8"} <= flags) is observed.api().version.startswith("10.")
 
 
 # --- no compiler -----------------------------------------------------------------------------------------------------
