@@ -5,19 +5,24 @@ import onnx
 import pytest
 
 from trtlab.engine import recordings
-from trtlab.engine.nvidia import CompilerMissing, ParseError, UnsupportedTarget, support
+from trtlab.engine.nvidia import CompilerMissing, ModelError, UnsupportedTarget, support
 from trtlab.engine.nvidia.support import TARGETS, Cell, Support, matrix, network, report
 from trtlab.engine.provenance import Origin, live
 
 from .rtx import needs_rtx
 
 TOO_OLD = "Cannot compile for target(s) {}, because the model contains HW-specific datatypes: {}"
+ASYMMETRIC = (
+    "Assertion failed: shiftIsAllZeros(zeroPoint): Non-zero zero point is not supported. "
+    "Please set kENABLE_UINT8_AND_ASYMMETRIC_QUANTIZATION_DLA to enable asymmetric quantization if it is on DLA"
+)
 ROWS = tuple(support._NETWORKS)
 # Which generation is the first that takes a format; None: none does. NVIDIA's support matrix says the same where it
 # has the row; SM75 has no FP32 GEMM in TensorRT for RTX.
 FIRST = {
     "FP64": "SM80", "FP32": "SM80", "TF32": "SM80", "FP16": "SM75", "BF16": "SM80", "FP8_E4M3": "SM89",
-    "FP8_E5M2": None, "INT8": "SM75", "UINT8": None, "UINT8 input": "SM75", "INT4": "SM80", "UINT4": None,
+    "FP8_E5M2": None, "INT8": "SM75", "INT8 with a zero point": None, "UINT8": None, "UINT8 input": "SM75",
+    "INT4": "SM80", "UINT4": None,
     "FP4_E2M1": "SM120", "NF4": None, "MXFP8_E4M3": "SM89", "NVFP4": "SM120",
 }  # fmt: skip
 
@@ -70,6 +75,19 @@ def test_what_is_stored_and_what_the_product_reads(fmt, target, stored, reads):
     assert (cell.stored, cell.reads) == (stored, reads)
 
 
+def test_a_cell_says_it_in_a_line(recorded):
+    assert recorded.cell("INT4", "SM80").said == "✓ Half × Int4"
+    assert recorded.cell("FP4_E2M1", "SM120").said == "✓ Half × Half, stored as FP4E2M1"
+    assert recorded.cell("BF16", "SM75").said == f"✗ {TOO_OLD.format('sm75', 'b16')}"
+
+
+@needs_rtx
+def test_a_network_of_ours_that_is_broken_is_no_refusal(monkeypatch):
+    monkeypatch.setitem(support._NETWORKS, "broken", ("y = MatMul (x, missing)", "float16", "FP16"))
+    with pytest.raises(ModelError, match="topologically sorted"):
+        matrix(["broken"], "SM89")
+
+
 @needs_rtx
 @pytest.mark.parametrize(
     ("fmt", "target", "by", "refusal"),
@@ -77,6 +95,7 @@ def test_what_is_stored_and_what_the_product_reads(fmt, target, stored, reads):
         ("FP32", "SM75", "builder", "Cannot compile operation 'product' for Turing (SM75): FP32 GEMM is not supported"),
         ("FP8_E4M3", "SM86", "builder", TOO_OLD.format("sm86", "fp8_e4m3")),
         ("FP8_E5M2", "SM120", "parser", "ONNX initializer w cannot be imported into TensorRT"),
+        ("INT8 with a zero point", "SM89", "parser", ASYMMETRIC),
         ("UINT8", "SM120", "parser", "Assertion failed: status.is_success(): Found unsupported input type of UINT8"),
         ("NF4", "SM120", "ONNX", f"ONNX {onnx.__version__} has no tensor type NF4"),
     ],
@@ -92,12 +111,6 @@ def test_tf32_differs_by_a_flag_and_by_nothing_else():
     assert (on.flags, off.flags) == (("TF32",), ())
     assert on.kernels == off.kernels
     assert on.plan != off.plan
-
-
-@needs_rtx
-def test_a_zero_point_is_refused():
-    with pytest.raises(ParseError, match="Non-zero zero point is not supported"):
-        support.explain(network("INT8", zero_point=3), "SM89", compiler="tensorrt_rtx")
 
 
 @pytest.mark.parametrize("fmt", [fmt for fmt in ROWS if fmt not in ("NF4", "NVFP4", "MXFP8_E4M3")])

@@ -21,6 +21,7 @@ from trtlab.engine.nvidia.explain import explain, normalise_targets
 from trtlab.engine.nvidia.report import BuildReport, TensorInfo
 from trtlab.engine.provenance import Provenance
 from trtlab.numeric import FORMATS
+from trtlab.numeric.quantize import pack
 
 TARGETS = ("SM75", "SM80", "SM86", "SM89", "SM120", "SM121")
 GENERATIONS = dict(zip(TARGETS, "Turing Ampere Ampere Ada Blackwell Blackwell".split(), strict=True))
@@ -45,6 +46,13 @@ class Cell:
     @property
     def is_accepted(self) -> bool:
         return not self.refusal
+
+    @property
+    def said(self) -> str:
+        """`✓ Half × Int4`: what the product reads, and how weights are stored where that differs; or `✗ why not`."""
+        if not self.is_accepted:
+            return f"✗ {self.refusal}"
+        return "✓ " + " × ".join(self.reads) + ("" if self.stored in self.reads else f", stored as {self.stored}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +187,7 @@ _NETWORKS: dict[str, tuple[str, str, str]] = {
     "FP8_E4M3": (_PER_TENSOR, "float16", "FP8_E4M3"),
     "FP8_E5M2": (_PER_TENSOR, "float16", "FP8_E5M2"),
     "INT8": (_PER_TENSOR, "float16", "INT8"),
+    "INT8 with a zero point": (_PER_TENSOR.replace("zero", "three"), "float16", "INT8"),
     "UINT8": (_PER_TENSOR, "float16", "UINT8"),
     "UINT8 input": (_CAST, "uint8", "FP16"),
     "INT4": (_BLOCKS_OF_WEIGHTS, "float16", "INT4"),
@@ -199,7 +208,7 @@ _OTHER_INPUTS = {
 }
 
 
-def network(fmt: str, zero_point: int = 0) -> Any:
+def network(fmt: str) -> Any:
     """The onnx.ModelProto that a row of the matrix is built from. LookupError when ONNX has no type for its weights."""
     import onnx
 
@@ -210,7 +219,8 @@ def network(fmt: str, zero_point: int = 0) -> Any:
         f"g ({x_type}[{SIZE}, {SIZE}] x) => ({y_type}[{SIZE}, {SIZE}] y) {{ {nodes} }}"
     )
     weights = np.random.default_rng(0).normal(size=(SIZE, SIZE))
-    inputs = {"w": (w_format, (SIZE, SIZE), weights), "zero": (w_format, (), zero_point), **_OTHER_INPUTS}
+    inputs = {"w": (w_format, (SIZE, SIZE), weights), "zero": (w_format, (), 0), "three": (w_format, (), 3)}
+    inputs |= _OTHER_INPUTS
     used = {name for node in model.graph.node for name in node.input}
     model.graph.initializer.extend(_tensor(name, *facts) for name, facts in inputs.items() if name in used)
     return model
@@ -222,7 +232,7 @@ def _tensor(name: str, fmt: str, shape: tuple[int, ...], values: Any) -> Any:
     word = _ONNX_TYPES.get(fmt, fmt)
     if word not in dict(onnx.TensorProto.DataType.items()):
         raise LookupError(f"ONNX {onnx.__version__} has no tensor type {word}")
-    codes = np.ravel(FORMATS[fmt].encode(np.broadcast_to(values, shape)))
-    if FORMATS[fmt].bits == 4:  # two codes to a byte, the first in the low half
-        codes = codes[::2] | codes[1::2] << 4
+    codes = FORMATS[fmt].encode(np.broadcast_to(values, shape))
+    if FORMATS[fmt].bits == 4:
+        codes = pack(codes)
     return onnx.helper.make_tensor(name, onnx.TensorProto.DataType.Value(word), shape, codes.tobytes(), raw=True)
