@@ -9,11 +9,14 @@ from typing import Any
 
 _NAMES_IN = {
     "apicards": "draw_calls draw_refusal draw_rows",
+    "bits": "BitEditor",
     "diagrams": "draw_diagram",
     "cards": "draw_comparison draw_configuration draw_engine draw_error draw_layers draw_manifest draw_onnx"
     " draw_outputs draw_plan_file draw_scans draw_stage draw_workflow",
     "claimcard": "ClaimFailed claim draw_claims",
     "figures": "draw_predictions draw_waterfall",
+    "formatcards": "draw_codes draw_formats draw_value",
+    "formatfigures": "draw_density draw_number_line draw_precision draw_spread draw_staircase draw_sums",
     "graphview": "GraphView",
     "machine": "draw_badges draw_machine draw_map",
     "pipeline": "PipelineView draw_artefact",

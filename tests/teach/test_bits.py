@@ -1,0 +1,504 @@
+"""The bit editor's Python side: what it says of every code is compared with arithmetic done here."""
+
+import bisect
+import json
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trtlab.numeric import FORMATS, CodeBook, FloatFormat, IntegerFormat
+from trtlab.numeric.exact import Special, decode, encode, real
+from trtlab.numeric.formats import Format
+from trtlab.teach import BitEditor
+from trtlab.teach.bitfacts import Held, describe, find_neighbour, formula, kind_of, ulp, verdict
+from trtlab.teach.bits import code_from_text, has_codes
+from trtlab.teach.bitwords import decimal_parts, exact_forms, fields, number_text, relative_text, weights
+
+from .markup import read
+
+OWN = FloatFormat(exponent_bits=3, mantissa_bits=2, bias=2, has_infinity=False, has_negative_zero=False)
+ODD = FloatFormat(name="ODD", exponent_bits=3, mantissa_bits=1, has_subnormals=False)  # signed, and no zero
+WITH_CODES = {name: fmt for name, fmt in FORMATS.items() if has_codes(fmt)} | {"own": OWN, "odd": ODD}
+SMALL = {name: fmt for name, fmt in WITH_CODES.items() if fmt.bits <= 8}
+LARGE = {name: fmt for name, fmt in WITH_CODES.items() if fmt.bits > 8}
+
+
+def codes_of(fmt):
+    """Every code of a small format; of a large one those around every power of two of codes."""
+    if fmt.bits <= 8:
+        return range(1 << fmt.bits)
+    near = {(1 << k) + d for k in range(fmt.bits + 1) for d in (-2, -1, 0, 1)} | {0x3FD5555555555555}
+    return sorted(code << fmt.padding_bits for code in near if 0 <= code < 1 << fmt.bits)
+
+
+def value_of(fmt, code):
+    """The code's value as a fraction, None for infinity and NaN."""
+    value = decode(fmt, code)
+    return value if isinstance(value, Fraction) else Fraction(0) if value is Special.NEGATIVE_ZERO else None
+
+
+def send(editor, **message):
+    """As the page sends it."""
+    editor._handle_custom_msg({"answers": ["page", 7], **message}, [])
+    return editor.shown
+
+
+def evaluated(line):
+    """The fraction that a line of the formula comes to, by Python's own arithmetic."""
+    text, raised = "", False
+    for part, _, is_raised in line:
+        text += ("" if is_raised == raised else "**(" if is_raised else ")") + part
+        raised = is_raised
+    text = text.translate(str.maketrans({"×": "*", "·": "*", "−": "-"}))
+    return eval(re.sub(r"\d+", r"F(\g<0>)", text + ")" * raised), {"F": Fraction})
+
+
+# --- every code -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", WITH_CODES)
+def test_the_formula_comes_to_the_value_of_every_code(name):
+    fmt = WITH_CODES[name]
+    for code in codes_of(fmt):
+        first, value = formula(fmt, code)[0], decode(fmt, code)
+        text = "".join(part for part, _, _ in first)
+        if not isinstance(value, Fraction) and value is not Special.NEGATIVE_ZERO:
+            assert text.endswith(number_text(value))
+        elif isinstance(fmt, CodeBook):
+            assert text == f"table[{code}] = {number_text(value, 12)}"
+        else:
+            assert evaluated([part for part in first if not part[0].startswith("= ")]) == value_of(fmt, code)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_neighbours_are_the_next_values_of_the_whole_format(name):
+    fmt = SMALL[name]
+    infinity = {Special.INFINITY: Fraction(10**9), Special.NEGATIVE_INFINITY: Fraction(-(10**9))}
+    values = {c: infinity.get(decode(fmt, c), value_of(fmt, c)) for c in codes_of(fmt)}
+    ladder = sorted({v for v in values.values() if v is not None})
+    for code, value in values.items():
+        below, above = (find_neighbour(fmt, code, step) for step in (-1, 1))
+        at = bisect.bisect_left(ladder, value) if value is not None else None
+        assert values.get(below) == (ladder[at - 1] if at else None)
+        assert values.get(above) == (ladder[at + 1] if at is not None and at + 1 < len(ladder) else None)
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_neighbours_of_large_formats_go_back_and_forth(name):
+    fmt = LARGE[name]
+    for code in codes_of(fmt):
+        above = find_neighbour(fmt, code, 1)
+        if above is None or 0 in (value_of(fmt, code), value_of(fmt, above)):
+            continue
+        assert find_neighbour(fmt, above, -1) == code
+        if None not in (value_of(fmt, code), value_of(fmt, above)):
+            lower = code if value_of(fmt, code) > 0 else above  # the one nearer zero
+            assert value_of(fmt, above) - value_of(fmt, code) == ulp(fmt, lower)
+
+
+def test_ulp_by_numpy():
+    rng = np.random.default_rng(1)
+    for value in rng.standard_normal(200).astype(np.float32):
+        assert ulp(FORMATS["FP32"], int(value.view(np.uint32))) == abs(Fraction(float(np.spacing(value))))
+    for value in rng.standard_normal(200) * 1e-310:
+        assert ulp(FORMATS["FP64"], int(value.view(np.uint64))) == Fraction(float(np.spacing(abs(value))))
+
+
+@pytest.mark.parametrize("name", WITH_CODES)
+def test_everything_said_of_a_code_is_consistent_and_can_be_sent(name):
+    fmt, generator = WITH_CODES[name], np.random.default_rng(0)
+    for code in codes_of(fmt)[::5]:
+        held = Held(fmt=fmt, code=code, target=decode(fmt, code), overflow="ieee")
+        shown = describe(held, [("FP64", FORMATS["FP64"])], generator)
+        assert json.loads(json.dumps(shown))["code"] == shown["code"]
+        assert int(shown["code"], 16) == int(shown["dec"]) == int(shown["bin"].replace(" ", ""), 2) == code
+        assert [len(part) for part in shown["bin"].split()] == [width for _, width in fields(fmt)]
+        assert len(shown["readings"]) == len(fields(fmt))
+        if decode(fmt, code) is not Special.NAN:
+            assert decode(fmt, encode(fmt, shown["entry"], overflow="ieee")) == decode(fmt, code), (
+                "the entry reads back"
+            )
+        assert shown["error"]["kind"] == "exact"
+        assert shown["rows"][0][5] == "exact", "FP64 holds every value of every format"
+
+
+@pytest.mark.parametrize("name", [name for name, fmt in WITH_CODES.items() if not isinstance(fmt, CodeBook)])
+def test_the_weights_add_up(name):
+    fmt = WITH_CODES[name]
+    kinds = [kind for kind, width in fields(fmt) for _ in range(width)]
+    numbers = [
+        evaluated([(re.sub("2([⁻⁰-⁹¹²³]+)", _lowered, w), "", False)]) if w.strip("±") else 0 for w in weights(fmt)
+    ]
+    sums = {kind: sum(n for k, n in zip(kinds, numbers, strict=True) if k == kind) for kind in kinds}
+    if isinstance(fmt, IntegerFormat):
+        assert (sums["value"], sums.get("sign", 0)) == (fmt.max, fmt.min)
+    else:
+        assert sums["exponent"] == (1 << fmt.exponent_bits) - 1
+        assert sums.get("mantissa", 0) == 1 - Fraction(1, 1 << fmt.mantissa_bits)
+
+
+def _lowered(found):
+    return "2**(" + found[1].translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")) + ")"
+
+
+# --- numbers as text ------------------------------------------------------------------------------------------------
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_the_exact_decimal_and_the_exact_forms_are_exact(number):
+    value = Fraction(number)
+    full = decimal_parts(value)[-1]
+    assert "…" not in full
+    assert Fraction(full.replace("−", "-")) == value
+    for form in exact_forms(value):
+        plain = re.sub("2([⁻⁰-⁹¹²³]+)", _lowered, form.replace("−", "-").replace("×", "*"))
+        if "x" in form:
+            assert Fraction(float.fromhex(plain)) == value
+        else:
+            sign, plain = ("-", plain[1:]) if plain.startswith("-") else ("", plain)
+            assert (
+                eval(f"{sign}({re.sub(r'(?<![-0-9])[0-9]+', r'F(0+' + chr(92) + r'g<0>)', plain)})", {"F": Fraction})
+                == value
+            )
+
+
+@given(st.fractions(min_value=-(10**30), max_value=10**30), st.integers(1, 17))
+def test_shortened_numbers_say_so(value, digits):
+    text = number_text(value, digits)
+    mantissa, _, exponent = text.replace("−", "-").partition("e")
+    shown = Fraction(mantissa.rstrip("…").replace("…", "")) * Fraction(10) ** int(exponent or 0)
+    assert (shown == value) == ("…" not in text)
+    assert abs(shown) <= abs(value)
+    assert value == 0 or abs(value - shown) < Fraction(10) ** (1 - digits) * abs(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("1/3", "0.33333333333333333…"), ("1e300", "1e300"), ("-0.00001", "−1e−5"), ("nan", "NaN"), ("-inf", "−∞")],
+)
+def test_numbers_look_like_this(value, text):
+    assert number_text(real(value)) == text
+
+
+def test_relative_errors_are_percent_until_they_are_tiny():
+    third = Fraction(1, 3)
+    assert relative_text(third, Fraction(11, 32)) == "3.12 %"
+    assert relative_text(third, Fraction(1, 3) + Fraction(1, 10**9)) == "3e−9"
+    assert (relative_text(third, third), relative_text(Fraction(0), third)) == ("0", "–")
+
+
+# --- verdicts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "overflow", "kind", "words"),
+    [
+        ("FP8_E4M3", "448", "saturate", "exact", "exact"),
+        ("FP8_E4M3", "460", "saturate", "rounded", "rounded"),
+        ("FP8_E4M3", "464.1", "saturate", "lost", "saturates"),
+        ("FP8_E4M3", "464.1", "ieee", "lost", "overflows to NaN"),
+        ("FP8_E4M3", "inf", "saturate", "lost", "saturates"),
+        ("FP8_E4M3", "inf", "ieee", "lost", "∞ becomes NaN"),
+        ("FP16", "65520", "ieee", "lost", "overflows to ∞"),
+        ("FP16", "65519", "ieee", "rounded", "rounded"),
+        ("FP16", "-inf", "ieee", "exact", "exact"),
+        ("FP16", "1e-9", "saturate", "lost", "underflows"),
+        ("FP16", "1e-7", "saturate", "small", "subnormal"),
+        ("FP8_E4M3_FNUZ", "-0", "saturate", "rounded", "loses −0's sign"),
+        ("E8M0", "0", "saturate", "lost", "no zero"),
+        ("E8M0", "-2", "saturate", "lost", "no negatives"),
+        ("E8M0", "1e-50", "saturate", "lost", "below the smallest"),
+        ("E8M0", "-2", "ieee", "lost", "becomes NaN"),
+        ("UINT8", "-2", "saturate", "lost", "no negatives"),
+        ("INT8", "127.4", "saturate", "rounded", "rounded"),
+        ("INT8", "128", "saturate", "lost", "saturates"),
+        ("INT8", "0.4", "saturate", "lost", "rounds to 0"),
+        ("NF4", "0.3", "saturate", "rounded", "rounded"),
+    ],
+)
+def test_verdicts(name, value, overflow, kind, words):
+    editor = BitEditor(name, value, overflow=overflow)
+    assert (editor.shown["error"]["kind"], editor.shown["error"]["words"]) == (kind, words)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_saturates_is_said_exactly_where_ieee_overflow_would_differ(name):
+    fmt = SMALL[name]
+    for code in codes_of(fmt):
+        for factor in (Fraction(1), Fraction(17, 16), Fraction(9, 8), Fraction(5, 2)):
+            target = (value_of(fmt, code) or 0) * factor
+            if target == 0 or target < min(fmt.min, 0) * 3 or abs(target) < Fraction(fmt.min):
+                continue
+            held = Held(fmt=fmt, code=encode(fmt, target), target=target)
+            try:
+                differs = encode(fmt, target, overflow="ieee") != held.code
+            except ValueError:
+                differs = True
+            assert (verdict(held)[1] == "saturates") == differs, (target, verdict(held))
+
+
+def test_the_row_of_the_format_at_hand_is_the_code_at_hand():
+    editor = BitEditor("FP16", "1", formats=["FP16", "BF16"])
+    shown = send(editor, do="code", code="0x7c00")
+    assert [row[1:3] + row[5:] for row in shown["rows"]] == [
+        ["0x7c00", "∞", "exact"],
+        ["0x7f7f", "3.3895313…e38", "saturates"],
+    ]
+
+
+def test_a_number_beyond_every_float_is_refused_in_words():
+    shown = send(BitEditor("INT8", "1", overflow="ieee"), do="value", text="1e400")
+    assert shown["refusal"]["text"] == "INT8 has no code for 1e400 with overflow='ieee'; use 'saturate'"
+    assert BitEditor("INT8", "-1e400").code == 0x80
+
+
+def test_errors_are_measured_exactly():
+    error = BitEditor("FP8_E4M3", "1/3").shown["error"]
+    assert (error["target"], error["absolute"], error["relative"], error["steps"]) == (
+        "1/3",
+        "+0.0104",
+        "3.12 %",
+        "0.333",
+    )
+    around = BitEditor("FP8_E4M3", "1/3").shown["around"]
+    assert (around["below"]["value"], around["above"]["value"]) == ("0.3125", "0.375")
+    assert around["target"] == pytest.approx(1 / 3)
+    assert BitEditor("FP8_E4M3", "1.5").shown["around"]["target"] is None
+
+
+def test_classes():
+    fmt = FORMATS["FP8_E5M2"]
+    found = [kind_of(fmt, code) for code in (0x00, 0x80, 0x01, 0x04, 0x7B, 0x7C, 0xFC, 0x7D)]
+    assert found == ["zero", "zero", "subnormal", "normal", "normal", "infinity", "infinity", "NaN"]
+    assert [kind_of(FORMATS[name], 3) for name in ("INT8", "NF4", "E8M0")] == ["integer", "table entry", "normal"]
+
+
+# --- the editor -----------------------------------------------------------------------------------------------------
+
+
+def test_all_formats_with_codes_are_offered_and_compared():
+    editor = BitEditor()
+    names = [name for name, fmt in FORMATS.items() if isinstance(fmt, FloatFormat | IntegerFormat | CodeBook)]
+    assert [row[0] for row in editor.shown["rows"]] == list(editor.face["layouts"]) == names
+    for name, code, *_ in editor.shown["rows"]:
+        assert decode(FORMATS[name], int(code, 16)) == decode(FORMATS[name], encode(FORMATS[name], "1.5"))
+
+
+def test_python_reads_and_sets_everything():
+    editor, seen = BitEditor("FP16", "1.5"), []
+    editor.observe(lambda change: seen.append(change.new["code"]), "shown")
+    assert (editor.code, editor.value, editor.format) == (0x3E00, Fraction(3, 2), FORMATS["FP16"])
+    editor.code = 0x3C01
+    assert editor.value == 1 + Fraction(1, 1024)
+    editor.value = np.float32(70000)
+    assert editor.code == 0x7BFF
+    editor.overflow = "ieee"
+    assert (editor.code, editor.value) == (0x7C00, Special.INFINITY)
+    editor.rounding = "toward_zero"
+    assert editor.code == 0x7BFF
+    editor.format = "FP32"
+    assert (editor.value, editor.face["name"]) == (70000, "FP32")
+    assert len(seen) == 5
+
+
+def test_a_change_of_format_keeps_the_number_that_was_asked_for():
+    editor = BitEditor("FP64", "0.1")
+    for name in ("FP4_E2M1", "INT8", "FP64"):
+        send(editor, do="format", name=name)
+    assert editor.code == 0x3FB999999999999A
+    assert editor.shown["entry"] == "0.1"
+
+
+def test_64_bit_codes_and_numbers_are_exact():
+    editor = BitEditor("FP64", 2**53 + 1)
+    assert (editor.value, editor.shown["error"]["absolute"], editor.shown["error"]["steps"]) == (2**53, "−1", "0.5")
+    assert send(editor, do="code", code=f"{2**53 + 1:#x}")["code"] == "0x0020000000000001"
+    assert editor.code == 2**53 + 1
+    assert send(editor, do="text", base="dec", text=str(2**53 + 1))["dec"] == "9007199254740993"
+    assert send(editor, do="text", base="hex", text="ffff ffff_ffff FFFF")["kind"] == "NaN"
+
+
+@pytest.mark.parametrize("name", WITH_CODES)
+def test_notable_codes_are_what_they_are_called(name):
+    fmt = WITH_CODES[name]
+    found = {
+        label: int(code, 16) for labels, code in BitEditor(fmt, 1).face["notable"] for label in labels.split(" = ")
+    }
+    values = {label: decode(fmt, code) for label, code in found.items()}
+    wanted = {"0": 0, "1": 1, "max": fmt.max, "∞": Special.INFINITY, "NaN": Special.NAN}
+    wanted["min"] = None if isinstance(fmt, FloatFormat) else fmt.min
+    wanted |= {label: getattr(fmt, label.replace(" ", "_"), None) for label in ("min normal", "min subnormal")}
+    for code in codes_of(fmt):  # whatever the format can say is offered
+        wanted_here = [label for label, value in wanted.items() if value is not None and value == decode(fmt, code)]
+        assert set(wanted_here) <= set(values)
+    assert all(values[label] == wanted[label] for label in values)
+
+
+def test_an_own_format_has_a_name_and_a_row():
+    editor = BitEditor(OWN, "3.7", formats=["FP16", "INT8"])
+    assert [row[0] for row in editor.shown["rows"]] == ["E3M2", "FP16", "INT8"]
+    assert editor.value == decode(OWN, encode(OWN, "3.7"))
+    send(editor, do="format", name="FP16")
+    assert editor.format is FORMATS["FP16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block(Format):
+    """A format whose codes mean nothing alone."""
+
+
+def test_wrong_arguments_say_what_is_there():
+    with pytest.raises(KeyError, match="no format 'FP7'; there are FP64, FP32"):
+        BitEditor("FP7")
+    with pytest.raises(TypeError, match="BLK has no codes of its own, so no bits to flip; take its element format"):
+        BitEditor(Block(name="BLK"))
+    with pytest.raises(ValueError, match="no number: 'one'; expected decimal"):
+        BitEditor("FP16", "one")
+    with pytest.raises(ValueError, match="INT8 has no NaN"):
+        BitEditor("INT8", float("nan"))
+    with pytest.raises(ValueError, match=r"rounding is one of nearest_even, .* got 'odd'"):
+        BitEditor(rounding="odd")
+    editor = BitEditor("FP8_E4M3", "nan")
+    with pytest.raises(ValueError, match="INT8 has no NaN"):
+        editor.format = "INT8"
+    with pytest.raises(ValueError, match="FP8_E4M3 has codes 0 to 0xff: got 0x100"):
+        editor.code = 256
+    assert (editor.format.name, editor.code) == ("FP8_E4M3", 0x7F), "nothing changed"
+
+
+def test_stochastic_rounding_draws_from_the_given_generator():
+    codes = {
+        BitEditor("INT8", "0.5", rounding="stochastic", generator=np.random.default_rng(s)).code for s in range(20)
+    }
+    assert codes == {0, 1}
+    twice = [BitEditor("INT8", "0.5", rounding="stochastic", generator=np.random.default_rng(3)).code for _ in range(2)]
+    assert twice[0] == twice[1]
+
+
+# --- messages -------------------------------------------------------------------------------------------------------
+
+
+def test_a_flip_is_answered_by_one_message_with_its_number(monkeypatch):
+    editor, sent = BitEditor("FP8_E4M3", "1.5"), []
+    monkeypatch.setattr(editor, "_send", lambda message, **_buffers: sent.append(message))
+    send(editor, do="code", code="0x3d")
+    (message,) = sent
+    assert set(message["state"]) == {"shown"}, "what the format fixes is not sent again"
+    assert message["state"]["shown"]["answers"] == ["page", 7]
+    assert message["state"]["shown"]["value"] == "1.625"
+    send(editor, do="code", code="0x3d")
+    assert len(sent) == 1, "the same answer is not sent twice"
+    send(editor, do="code", code="0x3d", answers=["page", 8])
+    assert len(sent) == 2
+    send(editor, do="format", name="FP16")
+    assert set(sent[2]["state"]) == {"face", "shown"}
+
+
+@pytest.mark.parametrize(
+    ("message", "at", "text"),
+    [
+        ({"do": "value", "text": "1,5"}, "value", "no number: '1,5'; expected decimal (1.5e-3), a fraction (1/3)"),
+        ({"do": "value", "text": "nan"}, "value", "INT8 has no NaN"),
+        ({"do": "text", "base": "hex", "text": "1ff"}, "hex", "INT8 has codes 0 to 0xff: got 0x1ff"),
+        ({"do": "text", "base": "dec", "text": "-1"}, "dec", "no dec code: '-1'; expected digits 0 to 9, such as 60"),
+        ({"do": "text", "base": "bin", "text": "12"}, "bin", "no bin code: '12'; expected digits 0 to 1"),
+        ({"do": "text", "base": "hex", "text": " "}, "hex", "no hex code"),
+        ({"do": "modes", "rounding": "odd", "overflow": "ieee"}, "value", "rounding is one of"),
+    ],
+)
+def test_a_refusal_is_a_sentence_beside_its_entry_and_changes_nothing(message, at, text):
+    editor = BitEditor("INT8", "7")
+    shown = send(editor, **message)
+    assert (shown["refusal"]["at"], editor.code, shown["answers"]) == (at, 7, ["page", 7])
+    assert shown["refusal"]["text"].startswith(text)
+    assert send(editor, do="code", code="0x08")["refusal"] == {}
+
+
+def test_padding_bits_stay_zero():
+    shown = send(BitEditor("TF32", "1"), do="text", base="hex", text="3f800001")
+    assert "keeps its 19 bits above 13 zero bits" in shown["refusal"]["text"]
+
+
+def test_a_format_without_the_number_starts_at_zero_and_says_why():
+    editor = BitEditor("FP16", "nan")
+    shown = send(editor, do="format", name="FP4_E2M1")
+    assert (editor.format.name, editor.code) == ("FP4_E2M1", 0)
+    assert "FP4_E2M1 has no NaN" in shown["refusal"]["text"]
+    send(editor, do="format", name="INT8")
+    shown = send(editor, do="value", text="1000")
+    shown = send(editor, do="modes", rounding="up", overflow="ieee")
+    assert (shown["overflow"], editor.code) == ("ieee", 127)
+    assert "neither infinity nor NaN" in shown["refusal"]["text"]
+
+
+@pytest.mark.parametrize("message", ["text", None, {}, {"do": "dance"}, {"do": "format", "name": "x"}, {"do": "code"}])
+def test_other_messages_change_nothing(message):
+    editor = BitEditor("INT8", "7")
+    editor._handle_custom_msg(message, [])
+    assert editor.code == 7
+
+
+EDITORS = {name: BitEditor(fmt, 1, formats=["FP16"]) for name, fmt in WITH_CODES.items()}
+TEXTS = st.one_of(
+    st.text(max_size=30),
+    st.from_regex(r"[+-]?[0-9]{1,9}(\.[0-9]{0,9})?(e[+-]?[0-9]{1,5})?", fullmatch=True),
+    st.from_regex(r"-?(0x[0-9a-f]{0,9}\.?[0-9a-f]{0,4}(p-?[0-9]{1,4})?|[0-9]{1,4}/[0-9]{1,4}|inf|nan)", fullmatch=True),
+)
+
+
+@given(name=st.sampled_from(sorted(EDITORS)), text=TEXTS)
+def test_any_text_is_a_number_or_a_sentence(name, text):
+    editor, fmt = EDITORS[name], WITH_CODES[name]
+    before, shown = editor.code, send(EDITORS[name], do="value", text=text)
+    try:
+        wanted = encode(fmt, real(text))
+    except ValueError:
+        assert (shown["refusal"]["at"], editor.code) == ("value", before)
+        return
+    assert (shown["refusal"], editor.code, shown["entry"]) == ({}, wanted, text.strip())
+
+
+@given(name=st.sampled_from(sorted(EDITORS)), data=st.data())
+def test_codes_survive_every_entry(name, data):
+    editor, fmt = EDITORS[name], WITH_CODES[name]
+    code = data.draw(st.integers(0, (1 << fmt.bits) - 1)) << fmt.padding_bits
+    shown = send(editor, do="code", code=hex(code))
+    for base in ("hex", "bin", "dec"):
+        text = shown["code"] if base == "hex" else shown[base]
+        assert code_from_text(text, base) == code
+        send(editor, do="code", code="0x0")
+        assert send(editor, do="text", base=base, text=text)["refusal"] == {}
+        assert editor.code == code
+
+
+@given(st.text(max_size=20), st.sampled_from(["hex", "bin", "dec"]))
+def test_any_text_is_a_code_or_a_sentence(text, base):
+    shown = send(EDITORS["FP16"], do="text", base=base, text=text)
+    assert shown["refusal"].get("at") in (None, base)
+
+
+# --- without a kernel -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["FP64", "TF32", "FP8_E4M3", "INT8", "NF4", "E8M0"])
+def test_the_picture_says_what_the_editor_says(name):
+    editor = BitEditor(name, "1.3")
+    page, drawing = read(editor.static()), editor.static()
+    for words in (name, editor.shown["value"], editor.shown["kind"], *editor.shown["readings"]):
+        assert words in page.words
+    for row in editor.shown["rows"]:
+        assert row[0] in page.words
+        assert row[1] in drawing.text
+    fmt = FORMATS[name]
+    boxes = [attributes for tag, attributes in page.tags if tag == "rect" and "fill-opacity" in attributes]
+    assert len(boxes) == fmt.bits + fmt.padding_bits
+    assert "".join("1" if box["fill-opacity"] == "1" else "0" for box in boxes) == editor.shown["bin"].replace(" ", "")
+    bundle = editor._repr_mimebundle_()
+    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    assert data["image/svg+xml"] == drawing.svg
+    assert "application/vnd.jupyter.widget-view+json" in data

@@ -1,0 +1,319 @@
+"""teach/bitfacts: what one code of one format says, in words and numbers that are exact.
+
+In: a `Held` (format, code, the number that was asked for, modes). Out: plain dicts and lists, ready to be shown:
+formula, neighbours, error, the same number in other formats. numeric/exact computes; bits.py and bits.js show.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from trtlab.numeric.exact import Real, Special, decode, encode, magnitude
+from trtlab.numeric.formats import CodeBook, FloatFormat, Format, IntegerFormat, Overflow, Rounding
+from trtlab.teach.bitwords import (
+    decimal_parts,
+    exact_forms,
+    fields,
+    hex_text,
+    number_text,
+    power_text,
+    relative_text,
+    signed_text,
+    step_text,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What an editor holds: `code` in `fmt`, and `target`, the number that it stands for as well as it can."""
+
+    fmt: Format
+    code: int
+    target: Real
+    typed: str = ""
+    rounding: Rounding = "nearest_even"
+    overflow: Overflow = "saturate"
+
+
+# --- a code ---------------------------------------------------------------------------------------------------------
+
+
+def split(fmt: Format, code: int) -> dict[str, int]:
+    """The number in each field."""
+    found = {}
+    for kind, width in reversed(fields(fmt)):
+        found[kind], code = code & ((1 << width) - 1), code >> width
+    return dict(reversed(found.items()))
+
+
+def kind_of(fmt: Format, code: int) -> str:
+    """`zero`, `subnormal`, `normal`, `infinity`, `NaN`; `integer` and `table entry` for formats without exponent."""
+    value = decode(fmt, code)
+    if value in (Special.INFINITY, Special.NEGATIVE_INFINITY):
+        return "infinity"
+    if value is Special.NAN:
+        return "NaN"
+    if value in (0, Special.NEGATIVE_ZERO):
+        return "zero"
+    if isinstance(fmt, FloatFormat):
+        return "subnormal" if fmt.has_subnormals and not split(fmt, code)["exponent"] else "normal"
+    return "integer" if isinstance(fmt, IntegerFormat) else "table entry"
+
+
+def _as_fraction(value: Real) -> Fraction | None:
+    if isinstance(value, Fraction):
+        return value
+    return Fraction(0) if value is Special.NEGATIVE_ZERO else None
+
+
+def ulp(fmt: Format, code: int) -> Fraction | None:
+    """The step to the next value away from zero (in a table: to the next entry); None for infinity and NaN."""
+    if _as_fraction(decode(fmt, code)) is None:
+        return None
+    match fmt:
+        case FloatFormat():
+            size = (code >> fmt.padding_bits) & ((1 << fmt.magnitude_bits) - 1)
+            return magnitude(fmt, size + 1) - magnitude(fmt, size)
+        case CodeBook(entries=entries):
+            low = min(code, len(entries) - 2)
+            return Fraction(entries[low + 1]) - Fraction(entries[low])
+    return Fraction(1)
+
+
+def find_neighbour(fmt: Format, code: int, step: int) -> int | None:
+    """The code of the next value up (step 1) or down (-1); None at the ends and for NaN."""
+    if decode(fmt, code) is Special.NAN:
+        return None
+    if isinstance(fmt, FloatFormat):
+        return _float_neighbour(fmt, code >> fmt.padding_bits, step)
+    place = code - (1 << fmt.bits) if isinstance(fmt, IntegerFormat) and code > fmt.max else code
+    low, high = (fmt.min, fmt.max) if isinstance(fmt, IntegerFormat) else (0, (1 << fmt.bits) - 1)
+    return (place + step) & ((1 << fmt.bits) - 1) if low <= place + step <= high else None
+
+
+def _float_neighbour(fmt: FloatFormat, code: int, step: int) -> int | None:
+    """Codes count sizes; places count along the number line, where both zeros stand at 0."""
+    sign, size = divmod(code, 1 << fmt.magnitude_bits)
+    shift = 0 if fmt.has_subnormals else 1
+    place = (-size - shift if sign else size) + step
+    last = fmt.max_code + fmt.has_infinity
+    if not (-last - shift if fmt.is_signed else 0) <= place <= last:
+        return None
+    found = place if place >= 0 else 1 << fmt.magnitude_bits | -place - shift
+    return found << fmt.padding_bits
+
+
+# --- the formula ----------------------------------------------------------------------------------------------------
+
+Part = tuple[str, str, bool]  # text, kind of the field it comes from, raised
+
+
+def formula(fmt: Format, code: int) -> list[list[Part]]:
+    """Lines of parts: the rule with this code's numbers, then worked out. For infinity and NaN the reason in words."""
+    value = decode(fmt, code)
+    result: list[Part] = [(f"= {number_text(value, 12)}", "", False)]
+    if isinstance(fmt, IntegerFormat):
+        return [[*_sum_of_weights(fmt, code), *result]]
+    if isinstance(fmt, CodeBook):
+        return [[("table[", "", False), (str(code), "index", False), ("] ", "", False), *result]]
+    assert isinstance(fmt, FloatFormat)
+    if _as_fraction(value) is None:
+        return [[(_reason(fmt, code), "", False)]]
+    part = split(fmt, code)
+    return [list(_rule(fmt, part)), [("= ", "", False), *_worked(fmt, part), *[(" ", "", False), *result]]]
+
+
+def _rule(fmt: FloatFormat, part: Mapping[str, int]) -> Iterator[Part]:
+    if fmt.is_signed:
+        yield from (("(−1)", "", False), (str(part["sign"]), "sign", True), (" × ", "", False))
+    small = fmt.has_subnormals and not part["exponent"]
+    yield from (("2", "", False), ("1" if small else str(part["exponent"]), "exponent", True))
+    yield (f" − {fmt.bias}" if fmt.bias >= 0 else f" + {-fmt.bias}", "", True)
+    if fmt.mantissa_bits:
+        yield from ((f" × ({0 if small else 1} + ", "", False), (str(part["mantissa"]), "mantissa", False))
+        yield (f"/{1 << fmt.mantissa_bits})", "", False)
+
+
+def _worked(fmt: FloatFormat, part: Mapping[str, int]) -> Iterator[Part]:
+    small = fmt.has_subnormals and not part["exponent"]
+    if fmt.is_signed:
+        yield from (("−1" if part["sign"] else "+1", "sign", False), (" × ", "", False))
+    yield (power_text((1 if small else part["exponent"]) - fmt.bias), "exponent", False)
+    if fmt.mantissa_bits:
+        significand = (not small) + Fraction(part["mantissa"], 1 << fmt.mantissa_bits)
+        yield from ((" × ", "", False), (number_text(significand, 12), "mantissa", False))
+
+
+def _sum_of_weights(fmt: IntegerFormat, code: int) -> Iterator[Part]:
+    for bit in range(fmt.bits - 1, -1, -1):
+        is_sign = fmt.is_signed and bit == fmt.bits - 1
+        sign = "−" if is_sign else "" if bit == fmt.bits - 1 else "+ "
+        yield (f"{sign}{1 << bit}·", "", False)
+        yield from ((str(code >> bit & 1), "sign" if is_sign else "value", False), (" ", "", False))
+
+
+def _reason(fmt: FloatFormat, code: int) -> str:
+    part = split(fmt, code)
+    if decode(fmt, code) is not Special.NAN:
+        word = number_text(decode(fmt, code))
+        return f"The code just above the largest value: {word}"
+    if not part["exponent"]:
+        return "The code that would be −0: NaN"
+    if fmt.has_infinity and fmt.top_nans == (1 << fmt.mantissa_bits) - 1:
+        return "Exponent all ones and mantissa not zero: NaN"
+    each = " of each sign" if fmt.is_signed else ""
+    return f"The highest {'code' if fmt.top_nans == 1 else f'{fmt.top_nans} codes'}{each}: NaN"
+
+
+def readings(fmt: Format, code: int) -> list[str]:
+    """What each field says by itself, in the order of `fields`."""
+    part, kind = split(fmt, code), kind_of(fmt, code)
+    found = {name: str(number) for name, number in part.items()} | {"padding": "always 0"}
+    if isinstance(fmt, FloatFormat):
+        found["sign"] = "−" if part.get("sign") else "+"
+        small = kind in ("zero", "subnormal") and fmt.has_subnormals
+        scale = (1 if small else part["exponent"]) - fmt.bias
+        found["exponent"] += "" if kind in ("infinity", "NaN") else f" → {power_text(scale)}"
+        if fmt.mantissa_bits and kind not in ("infinity", "NaN"):
+            significand = (not small) + Fraction(part["mantissa"], 1 << fmt.mantissa_bits)
+            found["mantissa"] += f" → {number_text(significand, 9)}"
+    elif "sign" in part:
+        found["sign"] = f"−{1 << (fmt.bits - 1)}" if part["sign"] else "0"
+    return [found[name] for name, _ in fields(fmt)]
+
+
+# --- neighbours and error -------------------------------------------------------------------------------------------
+
+
+def surroundings(held: Held) -> dict[str, Any]:
+    """The values below and above, the ULP, and where here and the target stand between them (0 to 1)."""
+    fmt, code = held.fmt, held.code
+    step, here = ulp(fmt, code), _as_fraction(decode(fmt, code))
+    around = [find_neighbour(fmt, code, -1), find_neighbour(fmt, code, 1)]
+    ends = [None if c is None else _as_fraction(decode(fmt, c)) for c in around]
+    shown = {
+        name: None if c is None else {"code": hex_text(fmt, c), "value": number_text(decode(fmt, c))}
+        for name, c in zip(("below", "above"), around, strict=True)
+    }
+    if here is None or step is None:
+        return {**shown, "ulp": "", "here": None, "target": None}
+    low = here - step if ends[0] is None else ends[0]
+    high = here + step if ends[1] is None else ends[1]
+    target = _as_fraction(held.target)
+    place = (
+        None
+        if target is None or target == here
+        else float(max(Fraction(-1), min(Fraction(2), (target - low) / (high - low))))
+    )
+    return {
+        **shown,
+        "ulp": step_text(step),
+        "short": number_text(here),
+        "here": float((here - low) / (high - low)),
+        "target": place,
+    }
+
+
+def verdict(held: Held) -> tuple[str, str]:
+    """(kind, words): how well `code` stands for `target`; the kinds are exact, rounded, small and lost."""
+    fmt, target, got = held.fmt, held.target, decode(held.fmt, held.code)
+    wanted, value = _as_fraction(target), _as_fraction(got)
+    if target == got:
+        return "exact", "exact"
+    if wanted is None:
+        return "lost", f"{number_text(target)} becomes NaN" if got is Special.NAN else "saturates"
+    if value is None:
+        beyond = wanted != 0 and (fmt.is_signed or wanted > 0) if isinstance(fmt, FloatFormat) else True
+        return "lost", f"overflows to {number_text(got)}" if beyond else f"becomes {number_text(got)}"
+    if value == wanted:
+        return "rounded", "loses −0's sign"
+    if wanted == 0:
+        return "lost", "no zero"
+    if wanted < 0 <= fmt.min:
+        return "lost", "no negatives"
+    if value == 0:
+        return "lost", "underflows" if isinstance(fmt, FloatFormat) else "rounds to 0"
+    if isinstance(fmt, FloatFormat) and not fmt.has_subnormals and abs(wanted) < fmt.min_normal:
+        return "lost", "below the smallest"
+    if _is_beyond(held, wanted, value):
+        return "lost", "saturates"
+    return ("small", "subnormal") if kind_of(fmt, held.code) == "subnormal" else ("rounded", "rounded")
+
+
+def _is_beyond(held: Held, wanted: Fraction, value: Fraction) -> bool:
+    """Whether `wanted` lies beyond the range, and not merely within the rounding of the largest value."""
+    fmt, step = held.fmt, ulp(held.fmt, held.code)
+    if Fraction(fmt.min) <= wanted <= Fraction(fmt.max) or step is None:
+        return False
+    if held.rounding == "stochastic" or abs(wanted - value) >= step:
+        return abs(wanted - value) >= step
+    try:
+        return encode(fmt, wanted, held.rounding, "ieee") != held.code
+    except ValueError:
+        return True
+
+
+def error(held: Held) -> dict[str, str]:
+    """Code against target: absolute, relative, in steps of the format (ULP), and in words."""
+    kind, words = verdict(held)
+    found = {"target": held.typed or number_text(held.target, 12), "kind": kind, "words": words}
+    wanted, value, step = _as_fraction(held.target), _as_fraction(decode(held.fmt, held.code)), ulp(held.fmt, held.code)
+    if wanted is None or value is None or step is None:
+        return found | {"absolute": "–", "relative": "–", "steps": "–"}
+    gap = value - wanted
+    steps = number_text(abs(gap) / step, 3, rounded=True)
+    return found | {"absolute": signed_text(gap), "relative": relative_text(wanted, value), "steps": steps}
+
+
+# --- everything -----------------------------------------------------------------------------------------------------
+
+
+def code_for(held: Held, generator: np.random.Generator) -> int:
+    """The code of the target in the format and modes of `held`; ValueError where there is none."""
+    try:
+        return encode(held.fmt, held.target, held.rounding, held.overflow, generator)
+    except OverflowError:  # the refusal of a number that no float64 can print
+        number = number_text(held.target, 6, rounded=True)
+        raise ValueError(f"{held.fmt} has no code for {number} with overflow='ieee'; use 'saturate'") from None
+
+
+def row(held: Held, name: str, fmt: Format, generator: np.random.Generator) -> list[str]:
+    """`target` in another format: name, code, value, relative error, kind, words. A refusal has no code."""
+    other = replace(held, fmt=fmt)
+    try:
+        other = other if fmt == held.fmt else replace(other, code=code_for(other, generator))
+    except ValueError:
+        return [name, "", "–", "–", "lost", "no NaN" if held.target is Special.NAN else "no code for it"]
+    got = decode(fmt, other.code)
+    wanted, value = _as_fraction(held.target), _as_fraction(got)
+    relative = "–" if wanted is None or value is None else relative_text(wanted, value)
+    return [name, hex_text(fmt, other.code), number_text(got, 8), relative, *verdict(other)]
+
+
+def _entry(value: Real) -> str:
+    """Text that reads back as `value`."""
+    return value.value if isinstance(value, Special) else repr(float(value)).removesuffix(".0")
+
+
+def describe(held: Held, offered: Iterable[tuple[str, Format]], generator: np.random.Generator) -> dict[str, Any]:
+    """All that depends on the code, as one dict of text."""
+    fmt, code = held.fmt, held.code
+    value = decode(fmt, code)
+    digits = f"{code:0{fmt.bits + fmt.padding_bits}b}"
+    places = [sum(n for _, n in fields(fmt)[:i]) for i in range(len(fields(fmt)) + 1)]
+    return {
+        "code": hex_text(fmt, code), "dec": str(code),
+        "bin": " ".join(digits[a:b] for a, b in itertools.pairwise(places)),
+        "entry": held.typed or _entry(value),
+        "value": number_text(value), "kind": kind_of(fmt, code),
+        "forms": exact_forms(value) if isinstance(value, Fraction) and not isinstance(fmt, IntegerFormat) else [],
+        "decimal": decimal_parts(value) if isinstance(value, Fraction) else [number_text(value)],
+        "formula": formula(fmt, code), "readings": readings(fmt, code),
+        "around": surroundings(held), "error": error(held),
+        "rows": [row(held, name, other, generator) for name, other in offered],
+        "rounding": held.rounding, "overflow": held.overflow,
+    }  # fmt: skip
