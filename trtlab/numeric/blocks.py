@@ -35,17 +35,21 @@ def encode_rows(
     size = rows.shape[1] if rows.shape[1] <= _UNROLLED else None
     kernel = _kernel(fmt, size, scale_rounding, _floor(fmt, scale_floor), compiled=is_compiled)
     scales, codes = np.ones((len(rows), 1), np.float32), np.empty(rows.shape, fmt.code_dtype)
-    if rows.size and kernel(np.ascontiguousarray(rows).view(np.uint32), codes, scales, tensor_scale or np.float32(1)):
-        return None
-    if rounding != "nearest_even":
-        x = rows / step(fmt, scales, tensor_scale)
+    bits, tensor = np.ascontiguousarray(rows).view(np.uint32), tensor_scale or np.float32(1)
+    with np.errstate(over="ignore"):  # beyond float32 is beyond every element
+        if rows.size and kernel(bits, codes, scales, tensor):
+            return None
+        if rounding == "nearest_even":
+            return scales, codes
+        worth = step(fmt, scales, tensor)
+        x = rows / np.where(worth == 0, np.float32(1), worth)
         codes = fmt.element.encode(np.clip(x, -fmt.element.max, fmt.element.max), rounding, generator=generator)
-    return scales, codes
+        return scales, codes
 
 
 def step(fmt: BlockFormat, scales: Array, tensor_scale: np.float32 | None) -> Array:
     """What an element of 1 is worth: scale * tensor scale * 2^element_exponent, each product a float32."""
-    names = {"F": np.float32, "where": np.where, "scale": scales, "tensor": tensor_scale}
+    names = {"F": np.float32, "scale": scales, "tensor": tensor_scale}
     exec("\n".join(_step_lines(fmt)), names)
     return np.asarray(names["step"])
 
@@ -54,8 +58,8 @@ def _floor(fmt: BlockFormat, given: float | None) -> float:
     least = fmt.scale.min_subnormal or fmt.scale.min_normal
     if given is None:
         return least
-    if not least <= given <= fmt.scale.max:
-        raise ValueError(f"scale_floor lies in {fmt.scale}, from {least} to {fmt.scale.max}: got {given}")
+    if not least <= given <= fmt.scale.max or fmt.scale.decode(fmt.scale.encode(float(given))) != given:
+        raise ValueError(f"scale_floor is a value of {fmt.scale} from {least} to {fmt.scale.max}: got {given}")
     return float(given)
 
 
@@ -87,18 +91,17 @@ def _power_lines(fmt: BlockFormat, rounding: ScaleRounding, floor: float) -> lis
 def _quotient_lines(fmt: BlockFormat, floor: float) -> list[str]:
     """amax / (largest element * tensor scale), in the scale format, at least `floor`; 1 for an all-zero block."""
     divisor = f"F(F({fmt.element_max!r}) * tensor)" if fmt.tensor_scale else f"F({fmt.element_max!r})"
-    lines = [f"x = F(amax / {divisor})", "x = where(x == F(0.0), F(1.0), x)"]
+    x = [f"x = F(amax / {divisor})", f"x = F(maximum(where(x == F(0.0), F(1.0), x), F({floor!r})))", "u = x.view(U)"]
     if fmt.scale.bits == 32:
-        return [*lines, "scale = x"]
-    lines += [f"x = maximum(x, F({floor!r}))", "u = F(x).view(U)", *encode_lines(fmt.scale)]
-    return [*lines, "c = U(code)", *decode_lines(fmt.scale), "scale = U(value).view(F)"]
+        return [*x, "scale = x"]
+    return [*x, *encode_lines(fmt.scale), "c = U(code)", *decode_lines(fmt.scale), "scale = U(value).view(F)"]
 
 
 def _step_lines(fmt: BlockFormat) -> list[str]:
     lines = ["step = F(scale * tensor)" if fmt.tensor_scale else "step = scale"]
     if fmt.element_exponent:
         lines.append(f"step = F(step * F({2.0**fmt.element_exponent!r}))")
-    return [*lines, "step = where(step == F(0.0), F(1.0), step)"]
+    return lines
 
 
 def _element_lines(fmt: BlockFormat) -> list[str]:
@@ -128,7 +131,7 @@ def kernel(source, codes, scales, tensor):
             return True
         scales[part] = scale = scale_of(amax, tensor)
         {step}
-        x = F(source[part].view(F) / step)
+        x = F(source[part].view(F) / where(step == F(0.0), F(1.0), step))
         {elements}
         codes[part] = code
     return False
@@ -144,6 +147,7 @@ def kernel(source, codes, scales, tensor):
         fault |= most >= U(0x7f800000)
         scales[row, 0] = scale = scale_of(U(most).view(F), tensor)
         {step}
+        step = where(step == F(0.0), F(1.0), step)  # an underflow: all codes are 0
         for i in range({size}):
             x = F(U(source[row, i]).view(F) / step)
             {elements}
@@ -173,8 +177,10 @@ def kernel_source(
     fmt: BlockFormat, size: int | None, rounding: ScaleRounding, floor: float, *, compiled: bool = True
 ) -> str:
     """The program that quantises rows of `size` floats, or of any number."""
-    if not fits(fmt.element, 32):
-        raise ValueError(f"blocks are computed in float32: got elements of {fmt.element}; use its encode instead")
+    if not fits(fmt.element, 32) or not fits(fmt.scale, 32) or fmt.element_max >= 2.0**128:
+        raise ValueError(
+            f"scaling is float32 arithmetic, which must hold all elements and scales: got {fmt.element} and {fmt.scale}"
+        )
     indent = "\n            " if compiled else "\n        "
     scale = _SCALE.format(scale="\n    ".join(_scale_lines(fmt, rounding, floor)))
     body = (_NUMBA if compiled else _NUMPY).format(

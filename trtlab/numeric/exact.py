@@ -112,7 +112,7 @@ def decode(fmt: Format, code: int) -> Real:
             return Fraction(code - (1 << fmt.bits) if code > fmt.max else code)
         case CodeBook():
             return Fraction(fmt.entries[code])
-    raise TypeError(f"no rule for {type(fmt).__name__}; expected FloatFormat, IntegerFormat or CodeBook")
+    raise unknown(fmt)
 
 
 def _decode_float(fmt: FloatFormat, code: int) -> Real:
@@ -174,7 +174,7 @@ def encode(
             return _encode_integer(fmt, number, step, overflow) & ((1 << fmt.bits) - 1)
         case CodeBook():
             return _encode_entry(fmt, number, step, overflow)
-    raise TypeError(f"no rule for {type(fmt).__name__}; expected FloatFormat, IntegerFormat or CodeBook")
+    raise unknown(fmt)
 
 
 def check_modes(rounding: str, overflow: str, generator: np.random.Generator | None) -> None:
@@ -184,6 +184,13 @@ def check_modes(rounding: str, overflow: str, generator: np.random.Generator | N
             raise ValueError(f"{what} is one of {', '.join(get_args(known))}: got {word!r}")
     if rounding == "stochastic" and generator is None:
         raise ValueError("rounding='stochastic' needs generator=numpy.random.default_rng(seed)")
+
+
+def unknown(fmt: Format) -> TypeError:
+    """The error for what has no codes of single numbers."""
+    return TypeError(
+        f"no rule for {type(fmt).__name__}; expected FloatFormat, IntegerFormat or CodeBook (blocks have quantize)"
+    )
 
 
 def refusal(fmt: Format, value: Any) -> ValueError:

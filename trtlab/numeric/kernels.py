@@ -23,7 +23,7 @@ def encode_lines(
             return _encode_integer(fmt, rounding, overflow)
         case CodeBook():
             return _encode_entry(fmt, width, rounding, overflow)
-    raise TypeError(f"no kernel for {type(fmt).__name__}; expected FloatFormat, IntegerFormat or CodeBook")
+    raise exact.unknown(fmt)
 
 
 def decode_lines(fmt: Format, width: int = 32) -> list[str]:
@@ -42,7 +42,7 @@ def decode_lines(fmt: Format, width: int = 32) -> list[str]:
             return [*lines, f"value = F(I(I(c ^ U({sign})) - I({sign})))"]
         case CodeBook():
             return [*lines, "value = table[c]"]
-    raise TypeError(f"no kernel for {type(fmt).__name__}; expected FloatFormat, IntegerFormat or CodeBook")
+    raise exact.unknown(fmt)
 
 
 def fits(fmt: Format, width: int) -> bool:

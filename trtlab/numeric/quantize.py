@@ -86,12 +86,13 @@ class Quantized:
 
     @cached_property
     def values(self) -> Array:
-        """What the codes stand for: float32 in the shape of the input."""
+        """What the codes stand for: float32 in the shape of the input; infinite where rounding left its range."""
         rule = _rule(self.format)
         codes = rule.element.decode(self.codes)
         if self.zero_points is not None:
             codes = codes - self.groups.spread(self.zero_points).astype(np.float32)
-        return np.asarray(codes * self.groups.spread(blocks.step(rule, self.scales, self.tensor_scale)))
+        with np.errstate(over="ignore"):
+            return np.asarray(codes * self.groups.spread(blocks.step(rule, self.scales, self.tensor_scale)))
 
     @property
     def scale_codes(self) -> Array:
@@ -189,7 +190,8 @@ def _affine(fmt: Format, rows: Array, given: Array | None, rounding: Rounding) -
     if not isinstance(fmt, IntegerFormat) or rounding != "nearest_even":
         raise ValueError(f"symmetric=False is for integers, rounded to nearest even: got {fmt}, {rounding}")
     low, high = rows.min(axis=1, keepdims=True, initial=0), rows.max(axis=1, keepdims=True, initial=0)
-    scales = (high - low) / np.float32(fmt.max - fmt.min) if given is None else given
+    with np.errstate(over="ignore"):
+        scales = (high - low) / np.float32(fmt.max - fmt.min) if given is None else given
     if not np.isfinite(scales).all():
         raise ValueError(f"a range beyond float32 has no scale: got {low.min()} to {high.max()}; divide the values")
     scales = np.where(scales == 0, np.float32(1), scales)
@@ -207,7 +209,7 @@ def _quantized_scales(scales: Array) -> tuple[Array, Quantized]:
     """The scales after their own quantisation: less their mean, so that both signs of the codes are used."""
     mean = scales.mean(dtype=np.float32) if scales.size else np.float32(0)
     second = FORMATS["FP8_E4M3"].quantize(scales.reshape(-1) - mean, block=_SECOND_BLOCK, partial=True)
-    return second.values.reshape(scales.shape) + mean, second
+    return np.maximum(second.values.reshape(scales.shape) + mean, np.float32(0)), second
 
 
 # --- input -----------------------------------------------------------------------------------------------------------
@@ -241,10 +243,10 @@ def _groups(shape: tuple[int, ...], axis: int | None, block: int | None, *, part
         axis = -1
     if axis is None:
         return Groups(shape=shape)
-    if not isinstance(axis, int) or not -len(shape) <= axis < len(shape):
+    if type(axis) is not int or not -len(shape) <= axis < len(shape):
         raise ValueError(f"axis is one of the {len(shape)} axes of shape {shape}: got {axis!r}")
     axis %= len(shape)
-    if block is not None and (isinstance(block, bool) or not isinstance(block, int) or block < 1):
+    if block is not None and (type(block) is not int or block < 1):
         raise ValueError(f"block is a number of elements, 1 or more: got {block!r}")
     if block and shape[axis] % block and not partial:
         raise ValueError(
