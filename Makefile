@@ -13,7 +13,7 @@ FAST      := not browser and not slow and not gpu
 NB_TIMEOUT ?= 300
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test check format bench notebooks clean
+.PHONY: help lab test check format bench sweep notebooks clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -36,8 +36,11 @@ format: $(VENV)/.for-test ## let ruff rewrite the sources
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.for-lab ## measure trtlab against its peers
+bench: $(VENV)/.for-test ## measure trtlab against its peers
 	$(BIN)/trtlab bench
+
+sweep: $(VENV)/.for-test ## encode all 2^32 float32 numbers in every format that ml_dtypes has: minutes
+	$(BIN)/python -m tests.numeric.sweep
 
 notebooks: $(VENV)/.for-test ## execute every notebook and save its outputs
 	$(BIN)/python -m trtlab.teach.publish $(NOTEBOOKS)

@@ -55,7 +55,7 @@ def test_json_holds_value_peer_target_verdict_and_provenance():
 
 
 def test_an_unknown_benchmark_names_the_known():
-    with pytest.raises(ValueError, match=r"no benchmark 'speed'\. Expected one of import, wrapper, codec\."):
+    with pytest.raises(ValueError, match=r"no benchmark 'speed'\. Expected one of import, wrapper, codec, blocks\."):
         run_benches("speed")
 
 
@@ -76,6 +76,20 @@ def test_the_codec_benchmark_compares_both_ways_with_a_peer_and_with_a_copy():
     assert (mine.bound, mine.larger_is_better, mine.value > 0) == (8.0, True, True)
     assert [r.bound for r in ratios if r.peer == "a copy of as many bytes"] == [0.7] * 24
     assert {r.peer.split(".")[0] for r in ratios} == {"numpy", "ml_dtypes", "a copy of as many bytes"}
+
+
+def test_the_block_benchmark_compares_with_torchao():
+    pytest.importorskip("torchao", reason="torchao is not installed")
+    ratios = bench._bench_blocks(count=6400, rounds=1)
+    assert {r.what for r in ratios} == {"MXFP8_E4M3 quantize", "MXFP4 quantize", "NVFP4 quantize"}
+    assert {(r.peer, r.bound, r.larger_is_better, r.value > 0) for r in ratios} == {("torchao", 5.0, True, True)}
+
+
+def test_the_block_benchmark_without_its_peer_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchao", None)
+    monkeypatch.setitem(sys.modules, "torchao.prototype.mx_formats.mx_tensor", None)
+    with pytest.warns(UserWarning, match="no peer for `trtlab bench blocks`.*pip install torchao"):
+        assert bench._bench_blocks(count=6400, rounds=1) == []
 
 
 def test_the_import_benchmark_runs(monkeypatch):

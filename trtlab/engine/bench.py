@@ -9,8 +9,10 @@ import statistics
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from trtlab.engine import provenance
@@ -190,8 +192,7 @@ def _codec_ratios(name: str, values: Any, rounds: int) -> list[Ratio]:
         "decode": lambda: fmt.decode(codes, out=back),
         "peer decode": lambda: np.copyto(back, theirs, casting="unsafe"),
     }
-    order = random.Random(0)
-    times = [{work: _seconds(works[work]) for work in order.sample(list(works), 5)} for _ in range(rounds + 1)]
+    times = _rounds_of(works, rounds)
     made = provenance.live(["numpy", "numba", "ml-dtypes"], samples=rounds)
     their_name = f"{library.__name__}.{peer_name}"
     rows = [
@@ -202,11 +203,71 @@ def _codec_ratios(name: str, values: Any, rounds: int) -> list[Ratio]:
     ]
     return [
         Ratio(
-            name="codec", what=f"{name} {ours}", value=statistics.median(row[other] / row[ours] for row in times[1:]),
+            name="codec", what=f"{name} {ours}", value=statistics.median(row[other] / row[ours] for row in times),
             bound=bound, peer=peer, provenance=made, larger_is_better=True,
         )
         for ours, other, bound, peer in rows
     ]  # fmt: skip
+
+
+def _bench_blocks(count: int = 10_000_000, rounds: int = 9) -> list[Ratio]:
+    """float32 normals to scales and codes against torchao; 4-bit codes packed, NVFP4 with its pass for the maximum.
+
+    One thread; the value is the median of the ratios of rounds. No ratio, but a warning, where torchao is missing.
+    """
+    import numpy as np
+
+    from trtlab.numeric import FORMATS, quantize
+
+    values = np.random.default_rng(0).standard_normal((count // 3200, 3200)).astype(np.float32)
+
+    def pair(name: str, theirs: Callable[[], Any]) -> dict[str, Callable[[], Any]]:
+        fmt = FORMATS[name]
+        if fmt.bits == 4:
+            return {"ours": lambda: quantize.pack(fmt.quantize(values).codes), "theirs": theirs}
+        return {"ours": lambda: fmt.quantize(values), "theirs": theirs}
+
+    try:
+        times = {name: _rounds_of(pair(name, work), rounds) for name, work in _torchao_works(values).items()}
+    except ImportError as missing:
+        warnings.warn(f"no peer for `trtlab bench blocks` ({missing}): pip install torchao", stacklevel=2)
+        return []
+    made = provenance.live(["numpy", "numba", "torchao", "torch"], samples=rounds)
+    return [
+        Ratio(
+            name="blocks", what=f"{name} quantize", value=statistics.median(t["theirs"] / t["ours"] for t in rows),
+            bound=5.0, peer="torchao", provenance=made, larger_is_better=True,
+        )
+        for name, rows in times.items()
+    ]  # fmt: skip
+
+
+def _torchao_works(values: Any) -> dict[str, Callable[[], Any]]:
+    """The same quantisations there, on one thread."""
+    import torch
+    from torchao.prototype.mx_formats.mx_tensor import to_mx
+    from torchao.prototype.mx_formats.nvfp4_tensor import nvfp4_quantize, per_tensor_amax_to_scale
+
+    def one_thread(work: Callable[[], Any]) -> None:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        work()
+        torch.set_num_threads(threads)
+
+    x = torch.from_numpy(values)
+    works = {
+        "MXFP8_E4M3": lambda: to_mx(x, torch.float8_e4m3fn, 32),
+        "MXFP4": lambda: to_mx(x, torch.float4_e2m1fn_x2, 32),
+        "NVFP4": lambda: nvfp4_quantize(x, 16, per_tensor_amax_to_scale(torch.max(torch.abs(x)))),
+    }
+    return {name: partial(one_thread, work) for name, work in works.items()}
+
+
+def _rounds_of(works: dict[str, Callable[[], Any]], rounds: int) -> list[dict[str, float]]:
+    """Seconds of each work in each round, in an order drawn anew, without a first round that is for nothing."""
+    order = random.Random(0)
+    times = [{name: _seconds(works[name]) for name in order.sample(list(works), len(works))} for _ in range(rounds + 1)]
+    return times[1:]
 
 
 def _seconds(work: Callable[[], Any]) -> float:
@@ -219,4 +280,5 @@ BENCHES: dict[str, Callable[[], list[Ratio]]] = {
     "import": _bench_import,
     "wrapper": _bench_wrapper,
     "codec": _bench_codec,
+    "blocks": _bench_blocks,
 }
