@@ -1,0 +1,84 @@
+"""graph/order: which node must run before which.
+
+In: the nodes of one graph (onnx_ir). Out: predecessors, a topological order, and whether nodes can become one node.
+Checked by tests/graph/test_order.py on random graphs against definitions by hand.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterable, Iterator
+
+import onnx_ir as ir
+
+_HOLDS_GRAPHS = {ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS}
+
+
+def subgraphs(node: ir.Node) -> list[ir.Graph]:
+    """The graphs inside a node: the branches of If, the bodies of Loop and Scan."""
+    held = (a for a in node.attributes.values() if a.type in _HOLDS_GRAPHS and not a.is_ref())
+    return [graph for a in held for graph in (a.value if a.type == ir.AttributeType.GRAPHS else [a.value])]
+
+
+def reads(node: ir.Node) -> Iterator[ir.Value]:
+    """The values a node needs: its inputs, and whatever the graphs inside it read from outside."""
+    yield from (value for value in node.inputs if value is not None)
+    for graph in subgraphs(node):
+        yield from (value for value in graph.outputs if value.producer() is None or value.graph is not graph)
+        for inner in graph:
+            yield from reads(inner)
+
+
+def predecessors(node: ir.Node) -> dict[ir.Node, None]:
+    """The nodes of the same graph that must run before this one, each once, in the order of the inputs."""
+    makers = (value.producer() for value in reads(node))
+    return {maker: None for maker in makers if maker is not None and maker.graph is node.graph}
+
+
+def topological_order(nodes: Iterable[ir.Node]) -> list[ir.Node]:
+    """The nodes, each after those of them that it reads: Kahn's algorithm, O(nodes + edges).
+
+    Every node waits for its predecessors; one that waits for nobody goes next. Those that are left over wait for each
+    other: ValueError names a cycle.
+    """
+    given = dict.fromkeys(nodes)
+    waits_for = {node: predecessors(node).keys() & given.keys() for node in given}
+    waiting = defaultdict(list)
+    for node, makers in waits_for.items():
+        for maker in makers:
+            waiting[maker].append(node)
+    ready = deque(node for node, makers in waits_for.items() if not makers)
+    order = []
+    while ready:
+        node = ready.popleft()
+        order.append(node)
+        for reader in waiting[node]:
+            waits_for[reader].discard(node)
+            if not waits_for[reader]:
+                ready.append(reader)
+    if len(order) < len(waits_for):
+        left = {node: makers for node, makers in waits_for.items() if makers}
+        raise ValueError(f"the graph has a cycle: {' <- '.join(_cycle(left))}. A node cannot wait for its own result.")
+    return order
+
+
+def _cycle(waits_for: dict[ir.Node, set[ir.Node]]) -> list[str]:
+    """Walk from waiting node to waiting node until one comes up again."""
+    path = [next(iter(waits_for))]
+    while (node := next(maker for maker in predecessors(path[-1]) if maker in waits_for)) not in path:
+        path.append(node)
+    return [str(node.name) for node in [*path[path.index(node) :], node]]
+
+
+def is_convex(region: Collection[ir.Node]) -> bool:
+    """Whether no path leaves the region and comes back. One that did would make the region, folded into one node, wait
+    for itself. We walk back from what the region reads: meeting the region again is such a path."""
+    inside = set(region)
+    stack = [maker for node in inside for maker in predecessors(node) if maker not in inside]
+    seen = set(stack)
+    while stack:
+        for maker in predecessors(stack.pop()):
+            if maker in inside:
+                return False
+            if maker not in seen:
+                seen.add(maker)
+                stack.append(maker)
+    return True

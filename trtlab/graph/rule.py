@@ -1,0 +1,171 @@
+"""graph/rule: what a rewrite rule is, and the few questions and changes all rules share.
+
+A rule is three functions: `pattern` (which nodes around this one?), `check` (why not?), `rewrite` (do it, say what).
+In and out: nodes of an onnx_ir graph, changed in place. Checked by graph/oracle, which shares none of this code.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+Nodes = Sequence[ir.Node]
+Array = npt.NDArray[Any]
+STANDARD = {"", "ai.onnx"}
+FUSED = "trtlab.fused"
+"""The domain of fused nodes (graph/fused)."""
+IN_PLACE = "ConcatInPlace"
+"""op_type (perhaps with a number behind it) of a Concat whose inputs were written side by side into its output."""
+VIEWS = "Flatten", "Reshape", "Squeeze", "Unsqueeze"
+"""Operators that read the same bytes under another shape."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """`pattern(node)` is the group of nodes to rewrite, or empty. `check(nodes)` is the reason for leaving it alone, or
+    empty. `rewrite(nodes)` does it and says in one line what changed."""
+
+    name: str
+    pattern: Callable[[ir.Node], Nodes]
+    check: Callable[[Nodes], str]
+    rewrite: Callable[[Nodes], str]
+
+
+def is_op(node: ir.Node | None, *op_types: str) -> TypeGuard[ir.Node]:
+    """Whether it is one of these operators of the ONNX standard."""
+    return node is not None and node.domain in STANDARD and node.op_type in op_types
+
+
+def opset(node: ir.Node) -> int:
+    """The version of the standard operators that the node's graph asks for."""
+    imports = node.graph.opset_imports if node.graph is not None else {}
+    return next((version for domain, version in imports.items() if domain in STANDARD), 1)
+
+
+def is_data(node: ir.Node) -> bool:
+    """Whether the node only holds data: a Constant computes nothing."""
+    return is_op(node, "Constant")
+
+
+def constant(value: ir.Value | None) -> Array | None:
+    """The value as an array if nobody can change it: an initializer that is no input of the graph, or a Constant."""
+    if value is None or value.is_graph_input():
+        return None
+    with contextlib.suppress(ValueError):  # a sparse constant
+        tensor = ir.convenience.get_const_tensor(value)
+        return None if tensor is None else tensor.numpy()
+    return None
+
+
+def source(node: ir.Node, number: int = 0) -> ir.Value:
+    """Input `number` of an operator that cannot do without it."""
+    value = node.inputs[number]
+    if value is None:
+        raise ValueError(f"{node.op_type} {node.name!r} has no input {number}: expected a tensor")
+    return value
+
+
+def weight(node: ir.Node, number: int) -> Array:
+    """Input `number` of a node whose inputs have been found constant."""
+    array = constant(source(node, number))
+    if array is None:
+        raise ValueError(f"input {number} of {node.name!r} is not constant: check before rewriting")
+    return array
+
+
+def graph_of(node: ir.Node) -> ir.Graph:
+    """The graph a node stands in; ValueError if it was taken out."""
+    if not isinstance(node.graph, ir.Graph):
+        raise ValueError(f"{node.name!r} stands in no graph any more: find it again in the rewritten model")
+    return node.graph
+
+
+def one_reader(value: ir.Value) -> str:
+    """Why `value` cannot vanish into its reader; empty if exactly one node of this graph reads it."""
+    readers = {use.node for use in value.uses()}
+    if value.is_graph_output():
+        return f"{value.name} is an output of the graph, so it must be written"
+    if len(readers) != 1:
+        return f"{len(readers)} nodes read {value.name}"
+    producer = value.producer()
+    if producer is not None and readers.pop().graph is not producer.graph:
+        return f"{value.name} is read inside a branch or a loop"
+    return ""
+
+
+def same_shape(a: ir.Value, b: ir.Value) -> bool:
+    """Whether both shapes are known and equal: sizes as numbers, symbols by name. An unnamed unknown equals nothing."""
+    return a.shape is not None and a.shape == b.shape and not a.shape.has_unknown_dim()
+
+
+def is_in_place_concat(node: ir.Node) -> bool:
+    """Whether the node copies nothing: its inputs are slices of its output (rules/concat_elimination)."""
+    return node.domain == FUSED and node.op_type.startswith(IN_PLACE)
+
+
+def has_place(value: ir.Value) -> str:
+    """Why nothing else can stand for `value`; empty if it is no slice of a concatenation's buffer."""
+    concat = next((use.node for use in value.uses() if is_in_place_concat(use.node)), None)
+    return f"{value.name} has its place in the buffer of {concat.name}" if concat is not None else ""
+
+
+def fresh_name(graph: ir.Graph, wish: str) -> str:
+    """`wish`, or with a number where something in the graph or inside its nodes has that name."""
+    taken: set[str | None] = graph.meta.setdefault("names", set())
+    name = next(name for n in itertools.count(1) if (name := wish if n == 1 else f"{wish}_{n}") not in taken)
+    taken.add(name)
+    return name
+
+
+def new_weight(graph: ir.Graph, wish: str, array: Array) -> ir.Value:
+    """A new initializer. Weights are never changed in place: another node may read the old one."""
+    tensor = ir.tensor(np.array(array, order="C"), name=fresh_name(graph, wish))
+    value = ir.Value(
+        name=tensor.name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def replace(old: Nodes, new: Nodes, values: Mapping[ir.Value, ir.Value]) -> None:
+    """Put `new` where `old` was. Each value of `values` leaves its readers to its successor, and its name too if
+    that is new or the graph's outputs need the name. Constants that nobody reads any more go."""
+    graph = graph_of(old[-1])
+    for before, after in values.items():
+        if after.producer() in new or before.is_graph_output():
+            after.name, before.name = before.name, None
+        if after.shape is None:
+            after.shape, after.type = before.shape, before.type
+    graph.insert_after(old[-1], new)
+    for before, after in values.items():
+        before.replace_all_uses_with(after, replace_graph_outputs=True)
+    inputs = {value: None for node in old for value in node.inputs if value is not None}
+    graph.remove(old, safe=True)
+    for value in inputs:
+        drop_if_unused(value, graph)
+
+
+def drop_if_unused(value: ir.Value, graph: ir.Graph) -> None:
+    """Remove a constant that nobody reads: it is data, not a layer."""
+    maker = value.producer()
+    if value.uses() or value.is_graph_output() or value.is_graph_input():
+        return
+    if value.is_initializer():
+        del graph.initializers[str(value.name)]
+    elif maker is not None and is_data(maker) and maker.graph is graph:
+        graph.remove(maker, safe=True)
+
+
+def why_not_alias(source: ir.Value | None, result: ir.Value) -> str:
+    """Why `result` cannot simply be `source`: an output of the graph keeps its name, and a node must write it."""
+    maker = source.producer() if source is not None else None
+    if not result.is_graph_output():
+        return has_place(result)
+    if maker is None or maker.graph is not result.graph or source is None or source.is_graph_output():
+        return f"{result.name} is an output of the graph, and no other node can write it"
+    return ""
