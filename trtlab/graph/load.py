@@ -1,0 +1,127 @@
+"""graph/load: an ONNX model on its way into the rewriter and out of it.
+
+In: a path, bytes or a ModelProto. Out: an onnx_ir model with shapes and a name for every node; and back, a checked
+ModelProto. What is wrong with a model is a ValueError. Checked by tests/graph/test_load.py, one test per error.
+"""
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+from onnx.external_data_helper import load_external_data_for_model, uses_external_data
+
+from trtlab.graph.fused import body, with_shapes
+from trtlab.graph.onnxfile import source_from_model
+from trtlab.graph.order import reads, topological_order
+from trtlab.graph.picture import OnnxModel
+from trtlab.graph.rule import FUSED, STANDARD
+
+IR_VERSION = 10
+"""The first with metadata of nodes, where fused nodes keep the names of what they stand for."""
+LIMIT_BYTES = 2**31 - 1
+"""What one protobuf message can hold."""
+
+
+def load(model: OnnxModel) -> ir.Model:
+    """The model for rewriting: shapes inferred, nodes named uniquely. The original is not changed."""
+    proto = _read(model)
+    _check_readable(proto)
+    loaded = ir.from_proto(_inferred(proto))
+    topological_order(loaded.graph)  # names a cycle, which the checker does not
+    check(proto)
+    _name_nodes(loaded.graph)
+    names = {v.name for node in loaded.graph for v in (*reads(node), *node.outputs)} | set(loaded.graph.initializers)
+    inner = {v.name for graph in loaded.graph.subgraphs() for node in graph for v in node.outputs}
+    loaded.graph.meta["names"] = names | inner | {function.name for function in loaded.functions.values()}
+    if proto.ir_version < 4:  # each initializer had to be listed as an input too; since then that makes it a default
+        loaded.graph.inputs[:] = [value for value in loaded.graph.inputs if not value.is_initializer()]
+    for node in loaded.graph:
+        if node.domain == FUSED and node.op_identifier() in loaded.functions:
+            node.meta["body"] = with_shapes(loaded.functions[node.op_identifier()], node)
+    return loaded
+
+
+def export(model: ir.Model) -> onnx.ModelProto:
+    """A checked ONNX model: nodes sorted, and a function for every kind of fused node."""
+    graph = model.graph
+    order = topological_order(graph)
+    graph.remove(order)
+    graph.extend(order)
+    for key in [key for key in model.functions if key[0] == FUSED]:
+        del model.functions[key]
+    for node in order:
+        if (function := body(node)) is not None:
+            model.functions.setdefault(function.identifier(), function)
+            graph.opset_imports[FUSED] = 1
+    model.ir_version = max(model.ir_version, IR_VERSION)
+    proto = ir.to_proto(model)
+    check(proto)
+    return proto
+
+
+def check(proto: onnx.ModelProto) -> None:
+    """ValueError if onnx's checker, shape inference included, finds a fault."""
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
+        raise ValueError(f"not a valid ONNX model: {str(error).strip()}. Export it again, or mend the node.") from error
+
+
+def _read(model: OnnxModel) -> onnx.ModelProto:
+    """The model with all its weights in memory."""
+    if isinstance(model, onnx.ModelProto):
+        proto, folder = model, None
+    else:
+        source = source_from_model(model)
+        folder = source.path.parent if source.path else None
+        try:
+            with source.mapped() as data:
+                proto = onnx.load_from_string(bytes(data))
+        except DecodeError as error:
+            raise ValueError(f"{source.name!r} is no ONNX model: {error}. Expected what onnx.save writes.") from error
+    outside = [tensor for tensor in proto.graph.initializer if uses_external_data(tensor)]
+    if outside and folder is None:
+        raise ValueError(f"{outside[0].name!r} and perhaps other weights stand in another file: pass the model's path.")
+    size = proto.ByteSize() + sum(int(e.value) for t in outside for e in t.external_data if e.key == "length")
+    if size > LIMIT_BYTES:
+        raise ValueError(f"the model has {size:,} bytes with its weights; one ONNX message holds {LIMIT_BYTES:,}")
+    if outside:
+        load_external_data_for_model(proto, str(folder))
+    return proto
+
+
+def _check_readable(proto: onnx.ModelProto) -> None:
+    """ValueError for opsets this onnx does not know, and for an input that nothing makes."""
+    newest = onnx.defs.onnx_opset_version()
+    version = max((o.version for o in proto.opset_import if o.domain in STANDARD), default=1)
+    if version > newest:
+        raise ValueError(
+            f"the model asks for opset {version}; onnx {onnx.__version__} knows up to {newest}: update onnx"
+        )
+    graph = proto.graph
+    made = {value.name for value in (*graph.input, *graph.initializer)} | {
+        name for n in graph.node for name in n.output
+    }
+    made |= {sparse.values.name for sparse in graph.sparse_initializer} | {""}
+    for node in graph.node:
+        if missing := [name for name in node.input if name not in made]:
+            name = node.name or node.op_type
+            raise ValueError(f"node {name!r} reads {missing[0]!r}: no input, weight or node of the graph has that name")
+
+
+def _inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with all shapes that onnx can infer; as it is where inference fails, since the checker says why."""
+    try:
+        return onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        return proto
+
+
+def _name_nodes(graph: ir.Graph) -> None:
+    """ONNX allows nodes without a name, or with one name. A report needs to tell them apart."""
+    names: set[str] = set()
+    for number, node in enumerate(graph):
+        name = wish = node.name or f"{node.op_type}_{number}"
+        while name in names:
+            name = f"{wish}_{number}" if name == wish else f"{name}_"
+        node.name = name
+        names.add(name)
