@@ -1,0 +1,110 @@
+"""Constant folding: what depends on no input is computed once, now.
+
+    a (constant), b (constant) -> Add -> c   ->   c (constant)
+
+Algebra: f(constants) is a constant, if f is deterministic. The value comes from onnx's reference evaluator. Results
+larger than LIMIT_BYTES and than what they are made of stay computed: a file of ConstantOfShape nodes would explode.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx.reference import ReferenceEvaluator
+
+from trtlab.graph.order import subgraphs
+from trtlab.graph.rule import (
+    STANDARD,
+    Array,
+    Rule,
+    constant,
+    graph_of,
+    has_place,
+    is_data,
+    is_op,
+    new_weight,
+    opset,
+    replace,
+)
+
+LIMIT_BYTES = 64 * 1024
+RANDOM = frozenset(
+    "Bernoulli Dropout Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split()
+)
+FAILURES = ArithmeticError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError
+QUANTIZED = "QuantizeLinear", "DequantizeLinear"
+
+
+def is_deterministic(node: ir.Node) -> bool:
+    """Whether it is a standard operator that gives the same outputs for the same inputs and holds no graphs."""
+    return node.domain in STANDARD and node.op_type not in RANDOM and not subgraphs(node)
+
+
+def known(node: ir.Node, value: ir.Value | None) -> Array | None:
+    """The value if it is constant. Of what Shape reads, the shape is enough: a view of one zero stands for it."""
+    if is_op(node, "Shape") and value is not None and value.shape is not None and value.shape.is_static():
+        return np.broadcast_to(np.float32(0), value.shape.numpy())
+    return constant(value)
+
+
+def pattern(node: ir.Node) -> Sequence[ir.Node]:
+    """A standard node that computes, from constants alone."""
+    if is_data(node) or node.domain not in STANDARD:
+        return []
+    return [node] if all(value is None or known(node, value) is not None for value in node.inputs) else []
+
+
+def size_bytes(value: ir.Value) -> float:
+    """The size of a tensor; infinite where the shape or type is not known."""
+    if value.shape is None or value.dtype is None or not value.shape.is_static():
+        return math.inf
+    return math.prod(value.shape.numpy()) * float(value.dtype.itemsize)
+
+
+def check(nodes: Sequence[ir.Node]) -> str:
+    """It must give the same every time, be no output of the graph, and not make the file much larger."""
+    (node,) = nodes
+    if not is_deterministic(node):
+        return f"{node.op_type} is random or holds a graph"
+    if is_op(node, *QUANTIZED):
+        return "quantised weights stay as they are: folded, they would be large again"
+    if any(value.is_graph_output() for value in node.outputs):
+        return f"{node.outputs[0].name} is an output of the graph, so a node must write it"
+    if place := next(filter(None, map(has_place, node.outputs)), ""):
+        return place
+    size = sum(size_bytes(value) for value in node.outputs if value.name)
+    if size > max(LIMIT_BYTES, sum(size_bytes(value) for value in node.inputs if value is not None)):
+        return f"the result has {size:,.0f} bytes: more than {LIMIT_BYTES:,}, and more than its inputs"
+    return "" if evaluate(node) else "the reference evaluator does not run it"
+
+
+def evaluate(node: ir.Node) -> list[Array]:
+    """What the node computes; empty where the reference evaluator fails, or disagrees with the inferred types."""
+    feeds = {str(value.name): known(node, value) for value in node.inputs if value is not None}
+    ends = [
+        [onnx.ValueInfoProto(name=name) for name in names if name] for names in (feeds, [v.name for v in node.outputs])
+    ]
+    graph = onnx.helper.make_graph([ir.to_proto(node)], "folded", ends[0], ends[1])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset(node))])
+    try:
+        with np.errstate(all="ignore"):
+            results = list(ReferenceEvaluator(model).run(None, feeds))
+    except FAILURES:
+        return []
+    outputs = [value for value in node.outputs if value.name]
+    agree = all(r.shape == v.shape and ir.tensor(r).dtype == v.dtype for r, v in zip(results, outputs, strict=True))
+    return results if agree else []
+
+
+def rewrite(nodes: Sequence[ir.Node]) -> str:
+    """Initializers instead of the node, under the names of its outputs."""
+    (node,) = nodes
+    for value, array in zip([value for value in node.outputs if value.name], evaluate(node), strict=True):
+        value.replace_all_uses_with(new_weight(graph_of(node), f"{value.name}_value", array))
+    replace(nodes, [], {})
+    return f"{node.op_type} of constants is a constant"
+
+
+RULE = Rule(name="constant_folding", pattern=pattern, check=check, rewrite=rewrite)
