@@ -1,0 +1,75 @@
+"""Pointwise fusion: any graph of elementwise operators is one kernel with one loop.
+
+    a, b, c -> Mul(a, b) -> Add(c) -> Relu -> y   ->   a, b, c -> [Mul Add Relu] -> y
+
+Algebra: none. Number i of every result depends on number i of the inputs alone (after broadcasting), so one loop over i
+can do all operators. The region must be convex (no path leaves it and comes back: see order.is_convex), its results of
+one shape (one loop), in one graph.
+"""
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from trtlab.graph.fused import flat, fuse
+from trtlab.graph.order import is_convex, predecessors, topological_order
+from trtlab.graph.rule import Rule, is_op, same_shape
+from trtlab.graph.rules.conv_bn_folding import is_training
+
+POINTWISE = frozenset(
+    """Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast Ceil Celu
+    Clip Cos Cosh Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish IsInf IsNaN LeakyRelu
+    Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow Reciprocal Relu Round Selu Shrink Sigmoid Sign
+    Sin Sinh Softplus Softsign Sqrt Sub Sum Tan Tanh ThresholdedRelu Where Xor""".split()
+)
+"""BatchNormalization in inference is pointwise too (a Mul and an Add for each channel), and joins a region."""
+
+
+def is_pointwise(node: ir.Node) -> bool:
+    """Whether number i of its result needs number i of its inputs alone."""
+    return all(
+        is_op(inner, *POINTWISE) or (is_op(inner, "BatchNormalization") and not is_training(inner))
+        for inner in flat([node])
+    )
+
+
+def neighbours(node: ir.Node) -> list[ir.Node]:
+    """Pointwise nodes that it reads or that read it."""
+    readers = (use.node for value in node.outputs for use in value.uses() if use.node.graph is node.graph)
+    return [other for other in dict.fromkeys([*predecessors(node), *readers]) if is_pointwise(other)]
+
+
+def why_apart(region: Sequence[ir.Node], node: ir.Node) -> str:
+    """Why the node cannot join the region; empty if it can."""
+    ours, its = region[0].outputs[0], node.outputs[0]
+    if not same_shape(ours, its):
+        return f"{ours.name} {ours.shape} and {its.name} {its.shape} do not fit one loop"
+    return "" if is_convex([*region, node]) else f"a path between {ours.name} and {its.name} runs outside"
+
+
+def pattern(node: ir.Node) -> Sequence[ir.Node]:
+    """The largest region that grows from the node; with a neighbour that cannot join where it grows to nothing."""
+    if not is_pointwise(node):
+        return []
+    region = [node]
+    for member in region:  # grows while we walk
+        for other in neighbours(member):
+            if other not in region and not why_apart(region, other):
+                region.append(other)
+    if len(region) == 1:
+        region += neighbours(node)[:1]
+    return topological_order(region) if len(region) > 1 else []
+
+
+def check(nodes: Sequence[ir.Node]) -> str:
+    """A region of one has no one to fuse with; the pattern has found a convex one otherwise."""
+    return why_apart(nodes[:1], nodes[1]) if len(nodes) == 2 else ""
+
+
+def rewrite(nodes: Sequence[ir.Node]) -> str:
+    """One node for the region; a value that is read outside as well is one more output."""
+    call = fuse(nodes)
+    return f"{len(nodes)} nodes, one loop, {len(call.outputs)} written"
+
+
+RULE = Rule(name="pointwise_fusion", pattern=pattern, check=check, rewrite=rewrite)
