@@ -1,0 +1,147 @@
+"""graph/cost: what a model asks of a device: operations, bytes, kernels, and the least time they can take.
+
+In: an ONNX model, or one onnx_ir node; a described `Device`. Out: a frozen `Cost`. Nothing is measured here: it is the
+arithmetic of a roofline. Checked by tests/graph/test_cost.py against sums by hand.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from trtlab.graph.fused import body
+from trtlab.graph.load import load
+from trtlab.graph.picture import OnnxModel
+from trtlab.graph.rule import VIEWS, is_in_place_concat, is_op, source
+from trtlab.graph.rules.pointwise_fusion import POINTWISE
+
+MOVES = tuple(
+    "Cast Concat ConstantOfShape DepthToSpace Dropout Expand Gather GatherElements GatherND Identity Pad Range Resize "
+    "Slice SpaceToDepth Split Tile Transpose".split()
+)
+"""Operators that move or make numbers without arithmetic."""
+PICKS = "Gather", "GatherElements", "GatherND", "Slice"
+"""Operators that read of their first input only as much as they write."""
+NO_KERNEL = (*VIEWS, "Constant", "Shape", "Size")
+PER_NUMBER = {"BatchNormalization": 2, "DequantizeLinear": 2, "QuantizeLinear": 3, "Softmax": 5, "LogSoftmax": 5}
+"""Operations for each number of the result: max, subtract, exp, sum, divide make 5. Any pointwise operator counts 1,
+an Exp like an Add; a reduction 1 for each number it reads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """What a roofline needs to know: arithmetic in FLOP/s and memory traffic in bytes/s, at best."""
+
+    name: str
+    flops: float
+    bandwidth: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """`flops` counts a multiply-add as 2. `bytes_moved` is what kernels read and write, weights included; what stays
+    inside a kernel does not count. `unknown` are tensors and operators that could not be counted, by name."""
+
+    flops: int = 0
+    bytes_moved: int = 0
+    kernels: int = 0
+    unknown: tuple[str, ...] = ()
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            flops=self.flops + other.flops,
+            bytes_moved=self.bytes_moved + other.bytes_moved,
+            kernels=self.kernels + other.kernels,
+            unknown=(*self.unknown, *other.unknown),
+        )
+
+    @property
+    def intensity(self) -> float:
+        """FLOPs for each byte; a device whose flops/bandwidth is larger waits for memory."""
+        return self.flops / self.bytes_moved if self.bytes_moved else 0.0
+
+    def time_s(self, device: Device) -> float:
+        """The least time if this is one kernel: arithmetic and traffic overlap, the longer one decides."""
+        return max(self.flops / device.flops, self.bytes_moved / device.bandwidth)
+
+
+def roofline_s(costs: Iterable[Cost], device: Device) -> float:
+    """The least time of kernels that run one after another, launches not counted."""
+    return sum(cost.time_s(device) for cost in costs)
+
+
+def node_costs(model: OnnxModel) -> dict[str, Cost]:
+    """The cost of every node of the main graph by name. A symbolic size counts as 1: one item of a batch."""
+    return {str(node.name): node_cost(node) for node in load(model).graph}
+
+
+def model_cost(model: OnnxModel) -> Cost:
+    """The cost of all nodes together."""
+    return sum(node_costs(model).values(), Cost())
+
+
+def node_cost(node: ir.Node) -> Cost:
+    """The cost of one node; a fused node is one kernel that moves what it reads and writes."""
+    if is_op(node, *NO_KERNEL) or is_in_place_concat(node):
+        return Cost()
+    tensors = dict.fromkeys(v for v in (*node.inputs, *node.outputs) if v is not None and v.name)
+    sizes = {value: _size_bytes(value) for value in tensors}
+    if is_op(node, *PICKS) and node.inputs[0] is not None:
+        sizes[node.inputs[0]] = sizes[node.outputs[0]]
+    flops = _flops(node)
+    return Cost(
+        flops=flops or 0,
+        bytes_moved=sum(size or 0 for size in sizes.values()),
+        kernels=1,
+        unknown=(
+            *(str(v.name) for v, size in sizes.items() if size is None),
+            *([str(node.name)] if flops is None else []),
+        ),
+    )
+
+
+def _count(value: ir.Value | None) -> int | None:
+    """How many numbers a tensor holds; None where that is not known."""
+    if value is None or value.shape is None or value.shape.has_unknown_dim():
+        return None
+    return math.prod(size if isinstance(size, int) else 1 for size in value.shape)
+
+
+def _size_bytes(value: ir.Value) -> int | None:
+    count = _count(value)
+    return None if count is None or value.dtype is None else math.ceil(count * value.dtype.itemsize)
+
+
+def _flops(node: ir.Node) -> int | None:
+    """Operations of one node; None for an operator or a size that is not known."""
+    inside = body(node)
+    if inside is not None:
+        parts = [_flops(inner) for inner in inside]
+        return None if None in parts else sum(part for part in parts if part is not None)
+    if is_op(node, *MOVES, *NO_KERNEL):
+        return 0
+    written, read = _count(node.outputs[0]), _count(node.inputs[0]) if node.inputs else None
+    per_number = _per_number(node)
+    if per_number is not None:
+        return None if written is None else written * per_number
+    reduces = node.op_type.startswith(("Reduce", "Arg", "Global")) and is_op(node, node.op_type)
+    return read if reduces else None
+
+
+def _per_number(node: ir.Node) -> int | None:
+    """Operations for each number of the result: 2 for each multiply-add of a product, and 1 for its bias."""
+    if is_op(node, *POINTWISE):
+        return 1
+    if is_op(node, *PER_NUMBER):
+        return PER_NUMBER[node.op_type]
+    if is_op(node, "MaxPool", "AveragePool"):
+        return math.prod(node.attributes["kernel_shape"].as_ints())
+    if not is_op(node, "Conv", "Gemm", "MatMul"):
+        return None
+    left, right = source(node, 0).shape, source(node, 1).shape
+    if left is None or right is None or left.has_unknown_dim() or right.has_unknown_dim():
+        return None
+    by_column = node.op_type == "Gemm" and node.attributes.get_int("transA", 0) == 1
+    terms = right[1:] if node.op_type == "Conv" else [left[0 if by_column else -1]]
+    return 2 * math.prod(size if isinstance(size, int) else 1 for size in terms) + (len(node.inputs) > 2)
