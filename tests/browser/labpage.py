@@ -40,26 +40,28 @@ _CONTENT_HEIGHT = f"""() => {{
 @contextlib.contextmanager
 def lab_server(notebooks: Path, scratch: Path, wait_s: float = 60):
     """JupyterLab on `notebooks` with settings of its own under `scratch`; yields its address."""
+    flags = ["--allow-root", "--expose-app-in-browser", "--ip=127.0.0.1", "--ServerApp.port_retries=0"]
+    flags += [f"--ServerApp.root_dir={notebooks}", "--IdentityProvider.token=", "--ServerApp.password="]
+    with serving("jupyterlab", [*flags, "--LabApp.extension_manager=readonly"], scratch, "/api/status", wait_s) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def serving(module, flags, scratch: Path, status: str, wait_s: float):
+    """`python -m module` on a free port, until its page `status` answers; yields its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     own = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
     own += ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser"]
-    command += [
-        "--ip=127.0.0.1",
-        f"--port={port}",
-        "--ServerApp.port_retries=0",
-        f"--ServerApp.root_dir={notebooks}",
-    ]
-    command += ["--IdentityProvider.token=", "--ServerApp.password=", "--LabApp.extension_manager=readonly"]
-    log = scratch / "jupyterlab.log"
+    log = scratch / f"{module}.log"
     with log.open("w") as sink:
         env = {**os.environ, **{name: str(scratch / name.lower()) for name in own}}
+        command = [sys.executable, "-m", module, "--no-browser", f"--port={port}", *flags]
         server = subprocess.Popen(command, env=env, stdout=sink, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
     try:
-        _wait_until_up(url, server, log, wait_s)
+        _wait_until_up(url + status, server, log, wait_s)
         yield url
     finally:
         server.terminate()
@@ -73,10 +75,10 @@ def lab_server(notebooks: Path, scratch: Path, wait_s: float = 60):
 def _wait_until_up(url, server, log, wait_s):
     deadline = time.monotonic() + wait_s
     while time.monotonic() < deadline and server.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/api/status", timeout=5):
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
             return
         time.sleep(0.2)
-    raise RuntimeError(f"JupyterLab did not answer on {url} within {wait_s} s:\n{log.read_text()[-3000:]}")
+    raise RuntimeError(f"{url} did not answer within {wait_s} s:\n{log.read_text()[-3000:]}")
 
 
 DETACHED = "Failed to execute 'removeChild' on 'Node'"

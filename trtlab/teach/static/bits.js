@@ -36,29 +36,30 @@ function rowsOf(fields, perRow) {
   return rows;
 }
 
-/** A small picture of a code: a square for each bit, solid where it is 1. */
-function miniature(fields, hex) {
-  const total = fields.reduce((sum, [, width]) => sum + width, 0), code = BigInt(hex || 0);
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "0 0 256 9");
-  svg.setAttribute("preserveAspectRatio", "none");
-  svg.setAttribute("class", "be-mini");
+/** A small picture of a code: a square for each bit, solid where it is 1. `show(hex)` repaints it. */
+function miniature(fields) {
+  const space = "http://www.w3.org/2000/svg", svg = document.createElementNS(space, "svg");
+  const total = fields.reduce((sum, [, width]) => sum + width, 0), paths = [];
+  for (const [name, value] of [["viewBox", "0 0 256 9"], ["preserveAspectRatio", "none"], ["class", "be-mini"], ["aria-hidden", "true"]]) svg.setAttribute(name, value);
   let at = 0;
   for (const [kind, width] of fields) {
-    const paths = { "be-off": "", "be-on": "" };
-    for (let i = 0; i < width; i++, at++) {
-      const on = hex && (code >> BigInt(total - 1 - at)) & 1n;
-      paths[on ? "be-on" : "be-off"] += `M${at * 4} 0h3v9h-3z`;
-    }
-    for (const [name, d] of Object.entries(paths)) {
-      const path = document.createElementNS(svg.namespaceURI, "path");
-      path.setAttribute("d", d);
+    const places = Array.from({ length: width }, () => at++), pair = ["be-off", "be-on"].map((name) => {
+      const path = document.createElementNS(space, "path");
       path.setAttribute("class", `be-${kind} ${name}`);
-      svg.append(path);
-    }
+      return path;
+    });
+    svg.append(...pair);
+    paths.push([places, pair]);
   }
-  return svg;
+  const show = (hex) => {
+    const digits = BigInt(hex || 0).toString(2).padStart(total, "0");
+    for (const [places, pair] of paths) pair.forEach((path, on) => path.setAttribute("d", places.filter((i) => Number(digits[i]) === on).map((i) => `M${i * 4} 0h3v9h-3z`).join("")));
+  };
+  return { svg, show };
 }
+
+/** Text is written only where it differs, so that the page has little to lay out. */
+function write(node, text) { if (node.textContent !== text) node.textContent = text; }
 
 const parts = (line) => line.map(([text, kind, raised]) => make(raised ? "sup" : "span", kind ? { class: `be-${kind} be-part` } : {}, text));
 
@@ -247,7 +248,7 @@ function render({ model, el }) {
   const plus = button("+1", { "aria-label": "Next code", onclick: () => step(1) });
   const notables = make("div", { class: "be-notables", role: "group", "aria-label": "Notable codes" });
   const line = make("div", { class: "be-line" }), all = make("div", { class: "be-all" });
-  const table = make("tbody");
+  const table = make("tbody"), lines = [];
   const head = ["Format", "Code", "Bits", "Value", "Relative error", ""].map((word) => make("th", { scope: "col" }, word));
   const labelled = (text, node) => make("label", {}, make("span", {}, text), node);
   const root = make("div", { class: "trt be", role: "group", "aria-label": "Bit editor", "data-lm-suppress-shortcuts": "true" },
@@ -295,6 +296,7 @@ function render({ model, el }) {
     format.value = face.name;
     summary.textContent = face.summary;
     build();
+    buildTable();
     notables.replaceChildren(...face.notable.map(([label, text]) => button(label, { "data-code": text, title: text, onclick: () => change(BigInt(text)) })));
   }
   function drawDecimal() {
@@ -344,11 +346,28 @@ function render({ model, el }) {
     const nearest = face.line.reduce((a, b) => (Math.abs(b[1] - x) < Math.abs(a[1] - x) ? b : a));
     change(BigInt(nearest[0]));
   });
+  function buildTable() {
+    lines.length = 0;
+    for (const [name, fields] of Object.entries(face.layouts)) {
+      const mini = miniature(fields), cell = (kind) => make("td", { class: kind });
+      const line = { mini, code: cell("be-mono"), number: cell("be-mono"), relative: cell("be-mono be-num"), verdict: make("span") };
+      line.row = make("tr", { class: name === face.name && "be-current" },
+        make("th", { scope: "row" }, button(name, { title: `edit in ${name}`, onclick: () => send({ do: "format", name }) })),
+        line.code, make("td", {}, mini.svg), line.number, line.relative, make("td", {}, line.verdict));
+      lines.push(line);
+    }
+    table.replaceChildren(...lines.map((line) => line.row));
+  }
   function drawTable() {
-    table.replaceChildren(...shown.rows.map(([name, text, number, relative, how, words]) => make("tr", { class: name === face.name && "be-current" },
-      make("th", { scope: "row" }, button(name, { title: `edit in ${name}`, onclick: () => send({ do: "format", name }) })),
-      make("td", { class: "be-mono" }, text), make("td", {}, miniature(face.layouts[name], text)), make("td", { class: "be-mono" }, number),
-      make("td", { class: "be-mono be-num" }, relative), make("td", {}, make("span", { class: `be-verdict be-${how}` }, words)))));
+    shown.rows.forEach(([, text, number, relative, how, words], i) => {
+      const line = lines[i];
+      if (line.hex !== text) line.mini.show(line.hex = text);
+      write(line.code, text);
+      write(line.number, number);
+      write(line.relative, relative);
+      write(line.verdict, words);
+      line.verdict.className = `be-verdict be-${how}`;
+    });
   }
 
   // --- life ---------------------------------------------------------------------------------------------------------

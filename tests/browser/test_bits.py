@@ -1,0 +1,292 @@
+"""The bit editor in a real browser, in JupyterLab and in Voila: flip, drag, type, keys, and how long that takes."""
+
+import statistics
+
+import nbformat
+import pytest
+
+from .labpage import LabPage
+from .voilapage import VoilaPage, voila_server
+
+pytestmark = pytest.mark.browser
+
+KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+RUN_LAST = """async () => {
+    const { content } = window.jupyterapp.shell.currentWidget;
+    content.activeCellIndex = content.widgets.length - 1;
+    await window.jupyterapp.commands.execute('notebook:run-cell');
+}"""
+FLIP_MANY = """async (count) => {
+    const root = document.querySelector('.be'), bits = [...root.querySelectorAll('.be-bit:enabled')], times = [];
+    for (let i = 0; i < count; i++) {
+        const answered = new Promise((done) => {
+            const watch = new MutationObserver(() => { watch.disconnect(); done(); });
+            watch.observe(root, { attributes: true, attributeFilter: ['data-code'] });
+        });
+        const bit = bits[(i * 7) % bits.length], before = bit.getAttribute('aria-checked'), start = performance.now();
+        bit.click();
+        const repainted = bit.getAttribute('aria-checked') !== before;
+        const local = performance.now() - start;
+        await answered;
+        root.offsetHeight;
+        times.push({ repainted, local, answer: performance.now() - start });
+        await new Promise((next) => setTimeout(next, 40));
+    }
+    return times;
+}"""
+CHANGE_FORMAT = """async ([name, count]) => {
+    const root = document.querySelector('.be'), chooser = root.querySelector('select[aria-label="Format"]');
+    const start = performance.now();
+    chooser.value = name;
+    chooser.dispatchEvent(new Event('change'));
+    while (root.querySelectorAll('.be-bit').length !== count) await new Promise((next) => setTimeout(next, 1));
+    root.offsetHeight;
+    return performance.now() - start;
+}"""
+
+CUT_OFF = """() => [...document.querySelectorAll('.be, .be-card, .be-table, .be-strip')]
+    .filter((node) => node.scrollWidth > node.clientWidth + 1).map((node) => node.className)"""
+
+
+@pytest.fixture(scope="module")
+def voila_url(lab_folder, tmp_path_factory):
+    with voila_server(lab_folder, tmp_path_factory.mktemp("voila")) as url:
+        yield url
+
+
+@pytest.fixture(params=["lab", "voila"])
+def show(request, chromium, lab_folder):
+    """show("FP16", "1.5") -> a page of JupyterLab or Voila with that editor; afterwards no error was seen."""
+    url = request.getfixturevalue(f"{request.param}_url")
+    context = chromium.new_context(viewport={"width": 1366, "height": 768})
+    page = {"lab": LabPage, "voila": VoilaPage}[request.param](context, url)
+    page.kind = request.param
+
+    def open_editor(*arguments, **options):
+        text = ", ".join([*map(repr, arguments), *(f"{k}={v!r}" for k, v in options.items())])
+        sources = [f"from trtlab.teach import BitEditor\neditor = BitEditor({text})\neditor", "hex(editor.code)"]
+        cells = [nbformat.v4.new_code_cell(source) for source in sources]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), lab_folder / "bits.ipynb")
+        page.open("bits.ipynb")
+        page.run_all()
+        page.page.locator(".be").wait_for()
+        page.page.locator(".be").scroll_into_view_if_needed()
+        return page
+
+    yield open_editor
+    assert page.error_outputs() == []
+    if page.kind == "voila":
+        page.forget_voilas_own()
+    assert page.console_errors == []
+    assert page.external_requests == []
+    page.close()
+    context.close()
+
+
+def bit(page, place):
+    return page.page.locator(f".be-bit[data-bit='{place}']")
+
+
+def explained(page, code):
+    """Wait until the page explains `code`, as Python answered it."""
+    page.page.locator(f".be[data-code='{code}']").wait_for()
+
+
+def value(page):
+    return page.page.get_by_label("Value", exact=True).inner_text()
+
+
+def python_says(page):
+    """What Python holds, in JupyterLab; in Voila no cell can be run, and the page's own word is taken."""
+    if page.kind == "voila":
+        return page.page.locator(".be").get_attribute("data-code")
+    page.page.evaluate(RUN_LAST)
+    return page.cells()[-1]["outputs"][0]["data"]["text/plain"].strip("'")
+
+
+def test_clicks_and_drags_flip_bits(show):
+    page = show("FP8_E4M3", "1.5")
+    bit(page, 0).click()
+    explained(page, "0x3d")
+    assert value(page) == "1.625"
+    assert bit(page, 0).get_attribute("aria-checked") == "true"
+    page.page.locator(".be").get_by_role("button", name="0", exact=True).click()
+    explained(page, "0x00")
+    start, end = bit(page, 5).bounding_box(), bit(page, 2).bounding_box()
+    page.page.mouse.move(start["x"] + 9, start["y"] + 20)
+    page.page.mouse.down()
+    page.page.mouse.move(end["x"] + 30, end["y"] + 40, steps=2)  # faster than one step for each bit
+    page.page.mouse.up()
+    explained(page, "0x3c")
+    page.page.mouse.move(end["x"] + 90, end["y"] + 40)
+    explained(page, "0x3c")
+    assert [row.inner_text() for row in page.page.locator(".be-formula div").all()][1] == "= +1 × 2⁰ × 1.5 = 1.5"
+    assert python_says(page) == "0x3c"
+
+
+def test_keys_alone_walk_flip_write_and_step(show):
+    page = show("FP16", "1")
+    press, cells = page.page.keyboard.press, len(page.cells()) if page.kind == "lab" else 0
+    page.page.get_by_label("Value to encode").focus()
+    press("Tab")
+    focused = "() => document.activeElement.getAttribute('aria-label')"
+    assert page.page.evaluate(focused) == "bit 15, sign", "one stop for all bits"
+    press("Space")
+    explained(page, "0xbc00")
+    press("Enter")
+    explained(page, "0x3c00")
+    press("End")
+    assert page.page.evaluate(focused) == "bit 0, mantissa"
+    press("ArrowLeft")
+    press("Space")
+    explained(page, "0x3c02")
+    for key in "101":
+        press(key)
+    explained(page, "0x3c03")
+    press("Home")
+    press("ArrowRight")
+    assert page.page.evaluate(focused) == "bit 14, exponent"
+    press("+")
+    explained(page, "0x3c04")
+    press("-")
+    press("-")
+    explained(page, "0x3c02")
+    for key in "abdmyz":  # shortcuts of the notebook's command mode
+        press(key)
+    assert page.kind == "voila" or len(page.cells()) == cells
+    assert python_says(page) == "0x3c02"
+
+
+def test_typed_numbers_are_stored_or_refused_in_place(show):
+    page = show("FP8_E4M3", "1")
+    entry, said = page.page.get_by_label("Value to encode"), page.page.locator(".be-said").first
+    for text, code, stored in (
+        ("1/3", "0x2b", "0.34375"),
+        ("0x1.8p3", "0x54", "12"),
+        ("1e9", "0x7e", "448"),
+        ("-0", "0x80", "−0"),
+    ):
+        entry.fill(text)
+        explained(page, code)
+        assert (value(page), entry.input_value()) == (stored, text)
+    entry.fill("nan")
+    explained(page, "0x7f")
+    assert page.page.locator(".be-kind").inner_text() == "NaN"
+    entry.fill("1,5")
+    said.filter(has_text="no number: '1,5'").wait_for()
+    assert entry.get_attribute("aria-invalid") == "true"
+    entry.press("Tab")
+    assert (entry.input_value(), page.page.locator(".be").get_attribute("data-code")) == ("1,5", "0x7f")
+    page.page.get_by_label("Format", exact=True).select_option("INT8")
+    said.filter(has_text="INT8 has no NaN").wait_for()
+    entry.fill("300")
+    said.filter(has_text="saturates").wait_for()
+    assert said.inner_text().split("\n")[1:] == ["off by", "−173", "57.7 %", "173 ULP"]
+    page.page.get_by_label("Overflow").select_option("ieee")
+    said.filter(has_text="neither infinity nor NaN").wait_for()
+    bit(page, 0).click()
+    explained(page, "0x7e")
+    assert entry.input_value() == "126"
+
+
+def test_codes_are_typed_in_three_bases_stepped_and_chosen(show):
+    page = show("FP8_E4M3", "1", formats=["FP8_E4M3", "FP16", "TF32"])
+    get = page.page.get_by_label
+    for label, text, code in (
+        ("Code in hexadecimal", "7e", "0x7e"),
+        ("Code in binary", "0 1111 111", "0x7f"),
+        ("Code in decimal", "1", "0x01"),
+    ):
+        get(label).fill(text)
+        get(label).press("Enter")
+        explained(page, code)
+    assert page.page.locator(".be-kind").inner_text() == "subnormal"
+    get("Code in hexadecimal").fill("1ff")
+    get("Code in hexadecimal").press("Enter")
+    page.page.get_by_text("FP8_E4M3 has codes 0 to 0xff: got 0x1ff").wait_for()
+    assert get("Code in hexadecimal").input_value() == "1ff"
+    get("Next code").click()
+    explained(page, "0x02")
+    get("upper neighbour").click()
+    explained(page, "0x03")
+    page.page.get_by_role("button", name="max", exact=True).click()
+    explained(page, "0x7e")
+    page.page.get_by_role("button", name="TF32", exact=True).click()
+    explained(page, "0x43e00000")
+    assert page.page.locator(".be-bit:disabled").count() == 13
+    get("Next code").click()
+    explained(page, "0x43e02000")
+
+
+def test_64_bits_are_exact_and_answers_come_fast(show):
+    page = show("FP64", 2**53)
+    assert page.page.get_by_role("switch").count() == 64
+    bit(page, 0).click()
+    explained(page, "0x4340000000000001")
+    assert value(page) == "9007199254740994"
+    times = page.page.evaluate(FLIP_MANY, 80)
+    assert all(time["repainted"] for time in times), "the bit itself waits for nobody"
+    report(page, "latency, 64 bits, flip to explained", [time["answer"] for time in times])
+    report(page, "repaint of the bit", [time["local"] for time in times])
+    assert statistics.median(time["local"] for time in times) < statistics.median(time["answer"] for time in times)
+    renders = []
+    for _ in range(6):
+        page.page.evaluate(CHANGE_FORMAT, ["FP8_E4M3", 8])
+        renders.append(page.page.evaluate(CHANGE_FORMAT, ["FP64", 64]))
+    report(page, "8 bits to 64 bits, with Python's answer", renders)
+    assert python_says(page) == page.page.locator(".be").get_attribute("data-code")
+
+
+def report(page, what, times):
+    p50, p95 = statistics.median(times), statistics.quantiles(times, n=20)[-1]
+    print(f"\n{page.kind}: {what}: latency p50={p50:.1f} ms p95={p95:.1f} ms, n={len(times)}")
+
+
+def test_a_drag_over_many_bits_ends_where_the_hand_ends(show):
+    """Faster than the kernel: answers to older codes must not paint over the bits."""
+    page = show("FP32", "0")
+    first, last = bit(page, 31).bounding_box(), bit(page, 0).bounding_box()
+    page.page.mouse.move(first["x"] + 4, first["y"] + 20)
+    page.page.mouse.down()
+    page.page.mouse.move(last["x"] + 4, last["y"] + 20, steps=60)
+    page.page.mouse.up()
+    assert page.page.locator(".be-bit[aria-checked='true']").count() == 32
+    explained(page, "0xffffffff")
+    assert page.page.locator(".be-bit[aria-checked='true']").count() == 32
+    assert python_says(page) == "0xffffffff"
+
+
+def test_python_changes_the_page_and_two_views_agree(lab_page, lab_folder):
+    sources = ["from trtlab.teach import BitEditor\ne = BitEditor('FP4_E2M1', '5')\ne", "e", "e.value = 3"]
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), lab_folder / "two.ipynb")
+    lab_page.open("two.ipynb")
+    lab_page.run_all()
+    assert lab_page.page.locator(".be[data-code='0x5']").count() == 2
+    lab_page.page.locator(".be").nth(1).locator("[data-bit='3']").click()
+    lab_page.page.wait_for_function("() => document.querySelectorAll('.be[data-code=\"0xd\"]').length === 2")
+    assert lab_page.page.locator(".be").nth(0).locator("[data-bit='3']").get_attribute("aria-checked") == "true"
+    assert lab_page.console_errors == []
+
+
+LOOKS = {
+    "fp64": ("FP64", "0.1"), "fp8": ("FP8_E4M3", "1/3"), "fp4": ("FP4_E2M1", "5"),
+    "int8": ("INT8", "-37.4"), "nf4": ("NF4", "0.3"), "fp32": ("FP32", "-1e-40"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_it_fits_the_page_in_both_themes(lab_page, lab_folder, name):
+    """1366 x 768 with the file browser open: nothing is cut off, no text stands in another."""
+    lab_page.page.set_viewport_size({"width": 1366, "height": 768})
+    source = f"from trtlab.teach import BitEditor\nBitEditor{LOOKS[name]!r}"
+    cells = [nbformat.v4.new_code_cell(source)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), lab_folder / "look.ipynb")
+    lab_page.open("look.ipynb")
+    lab_page.run_all()
+    lab_page.page.locator(".be").wait_for()
+    assert lab_page.page.evaluate(CUT_OFF) == []
+    for theme in ("dark", "light"):
+        lab_page.set_theme(theme)
+        lab_page.screenshot(f"bits_{name}_{theme}", whole=True)
+    assert lab_page.console_errors == []
