@@ -22,6 +22,7 @@ _NAMES_IN = {
     "pipeline": "PipelineView draw_artefact",
     "quizcard": "QuizCard quiz",
     "saycard": "say",
+    "supportcard": "draw_support",
 }
 _HOME_OF = {name: f"trtlab.teach.{module}" for module, names in _NAMES_IN.items() for name in names.split()}
 
