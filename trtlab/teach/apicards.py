@@ -11,7 +11,7 @@ from trtlab.engine.recordings import api_history
 from trtlab.engine.recordings.api_history import ApiHistory, Declared
 from trtlab.study.calls import CALLS, Call
 from trtlab.teach.cards import draw_engine, draw_error
-from trtlab.teach.drawing import Drawing, badge, escape, provenance_line, table, text_table
+from trtlab.teach.drawing import Drawing, badge, escape, provenance_line, table, table_card, text_table
 
 SHOWN_TAGS = ("v8.6.1", "v10.0.0", "v10.12.0", "v11.1")
 _KIND = {Declared.YES: "done", Declared.DEPRECATED: "stood", Declared.NO: "not"}
@@ -32,8 +32,7 @@ def draw_calls(calls: Iterable[Call] = CALLS) -> Drawing:
         for call in calls
     ]
     foot = "<br>".join(provenance_line(made) for made in (history.provenance, api.provenance))
-    markup = f'<div class="card tall">{table(header, marked)}<div class="foot">{foot}</div></div>'
-    return Drawing(markup=markup, text=text_table(header, rows))
+    return Drawing(markup=table_card(table(header, marked), foot=foot), text=text_table(header, rows))
 
 
 def _states(history: ApiHistory, call: Call) -> list[Declared]:
@@ -62,9 +61,7 @@ def draw_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Drawing:
     cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
     marked = [[escape(cell) for cell in row] for row in cells]
     numeric = tuple(range(1, len(header)))
-    return Drawing(
-        markup=f'<div class="card tall">{table(header, marked, numeric=numeric)}</div>', text=text_table(header, cells)
-    )
+    return Drawing(markup=table_card(table(header, marked, numeric=numeric)), text=text_table(header, cells))
 
 
 __all__ = ["draw_calls", "draw_refusal", "draw_rows"]

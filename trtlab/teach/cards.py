@@ -25,6 +25,7 @@ from trtlab.teach.drawing import (
     provenance_line,
     seconds_text,
     table,
+    table_card,
     text_table,
 )
 
@@ -102,7 +103,7 @@ def draw_workflow(records: Iterable[StageRecord]) -> Drawing:
     made = [part.line() for part in merged(r.provenance for r in records if r.status != Status.IMPOSSIBLE)]
     foot = "<br>".join(map(escape, made))
     return Drawing(
-        markup=f'<div class="card tall">{table(header, marked, numeric=(4,))}<div class="foot">{foot}</div></div>',
+        markup=table_card(table(header, marked, numeric=(4,)), foot=foot),
         text="\n".join([text_table(header, rows), *made]),
     )
 

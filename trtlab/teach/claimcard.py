@@ -17,6 +17,7 @@ from trtlab.teach.drawing import (
     origin_badge,
     provenance_line,
     table,
+    table_card,
     text_table,
 )
 
@@ -27,6 +28,7 @@ VERDICT_WORD = {
     Verdict.WRONG: "the sheet is wrong",
 }
 VERDICT_KIND = {Verdict.RIGHT: "done", Verdict.IMPRECISE: "stood", Verdict.OUTDATED: "stood", Verdict.WRONG: "bad"}
+HISTORY = "A date or an author: nothing here can run to prove it; read the source."
 
 
 class ClaimFailed(AssertionError):
@@ -41,7 +43,7 @@ def claim(name: str, prove: Callable[[], bool | Evidence] | None = None) -> Draw
     """
     if prove is None:
         known = find_claim(name)
-        return _draw(known.today, known.prove(), known)
+        return _draw(known.today, known.prove(), known) if known.prove else _draw_history(known)
     found = prove()
     if isinstance(found, bool):
         found = Evidence(holds=found, shown="", provenance=provenance.live())
@@ -60,13 +62,31 @@ def _draw(sentence: str, evidence: Evidence, known: Claim | None) -> Drawing:
         body += table([escape(word) for word in evidence.header], [tuple(map(escape, row)) for row in evidence.rows])
     foot = provenance_line(evidence.provenance)
     if known is not None:
-        verdict = badge(VERDICT_WORD[known.verdict], VERDICT_KIND[known.verdict])
-        said = f"{verdict} <span class=dim>{escape(known.said)}</span>"
-        body = f'<p class="said">{said}</p>{body}'
-        foot = f'{escape(known.name)} · <a href="{escape(known.source)}">source</a> · {foot}'
+        body, foot = _said(known) + body, f"{_source(known)} · {foot}"
         if evidence.provenance.command:
             foot += f" · made by <code>{escape(evidence.provenance.command)}</code>"
     return Drawing(markup=card(head, body, foot=foot), text=_text(sentence, evidence, known))
+
+
+def _said(known: Claim) -> str:
+    verdict = badge(VERDICT_WORD[known.verdict], VERDICT_KIND[known.verdict])
+    return f'<p class="said">{verdict} <span class=dim>{escape(known.said)}</span></p>'
+
+
+def _source(known: Claim) -> str:
+    return f'{escape(known.name)} · <a href="{escape(known.source)}">source</a>'
+
+
+def _draw_history(known: Claim) -> Drawing:
+    """A claim about a date or an author: no tick, because nothing that runs here could refute it."""
+    head = f'<b class="claim">{escape(known.today)}</b>{badge("history", "not")}'
+    text = [
+        f"  {known.today} [history]",
+        f"  {known.name}, {VERDICT_WORD[known.verdict]}: {known.said}",
+        f"  {HISTORY}",
+    ]
+    foot = f"{_source(known)} · {HISTORY}"
+    return Drawing(markup=card(head, _said(known), foot=foot), text="\n".join(text))
 
 
 def _text(sentence: str, evidence: Evidence, known: Claim | None) -> str:
@@ -87,10 +107,17 @@ def draw_claims(names: tuple[str, ...]) -> Drawing:
         known = find_claim(name)
         drawing = claim(name)
         verdict = badge(known.verdict.value, VERDICT_KIND[known.verdict])
-        rows.append((escape(name), verdict, escape(known.said), details("✓ " + known.today, drawing.markup)))
+        rows.append(
+            (
+                escape(name),
+                verdict,
+                escape(known.said),
+                details(f"{'✓' if known.prove else '·'} {known.today}", drawing.markup),
+            )
+        )
         texts.append(drawing.text)
     header = ("", "verdict", "the sheet, in other words", "today, proved")
-    return Drawing(markup=f'<div class="card tall">{table(header, rows)}</div>', text="\n".join(texts))
+    return Drawing(markup=table_card(table(header, rows)), text="\n".join(texts))
 
 
 __all__ = ["ClaimFailed", "claim", "draw_claims"]

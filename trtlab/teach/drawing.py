@@ -61,6 +61,13 @@ def card(head: str, body: str, *, foot: str = "") -> str:
     return f'<div class="card"><div class="head">{head}</div><div class="body">{body}</div>{tail}</div>'
 
 
+def table_card(body: str, *, head: str = "", foot: str = "") -> str:
+    """A card that is one table, shown at its full height; the arguments are markup."""
+    top = f'<div class="head">{head}</div>' if head else ""
+    tail = f'<div class="foot">{foot}</div>' if foot else ""
+    return f'<div class="card tall">{top}{body}{tail}</div>'
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: Sequence[int] = ()) -> str:
     """A table whose cells are markup (escape text first). `numeric` columns are aligned to the right."""
 

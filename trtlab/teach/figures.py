@@ -18,7 +18,7 @@ GRID = "rgba(125,133,144,.25)"
 FONT = {"family": "system-ui, sans-serif", "size": 13, "color": INK}
 
 
-def _style(figure: Any, *, title: str, height: int, foot: str) -> Any:
+def style_figure(figure: Any, *, title: str, height: int, foot: str) -> Any:
     figure.update_layout(
         title={"text": title, "x": 0, "xanchor": "left", "font": {"size": 16}},
         height=height, width=760, font=FONT, showlegend=False, margin={"l": 10, "r": 20, "t": 70, "b": 95},
@@ -31,7 +31,7 @@ def _style(figure: Any, *, title: str, height: int, foot: str) -> Any:
     return figure
 
 
-def _folded(provenance: Provenance, most: int = 105) -> str:
+def draw_foot(provenance: Provenance, most: int = 105) -> str:
     """A provenance line in pieces that fit under a figure."""
     return "<br>".join(textwrap.wrap(provenance.line(), most))
 
@@ -58,10 +58,10 @@ def draw_waterfall(records: Sequence[StageRecord]) -> Any:
     total = sum(1e3 * (r.seconds or 0.0) for r in timed)
     figure.update_xaxes(title_text="milliseconds", range=[0, total * 1.12], gridcolor=GRID, zeroline=False)
     figure.update_yaxes(autorange="reversed", automargin=True)
-    foot = "<br>".join(_folded(provenance) for provenance in merged(r.provenance for r in timed))
+    foot = "<br>".join(draw_foot(provenance) for provenance in merged(r.provenance for r in timed))
     if any(r.status is Status.STOOD_IN for r in timed):
         foot += "<br>amber: ONNX Runtime stood in"
-    return _style(figure, title="Where the time goes", height=150 + 30 * len(timed), foot=foot)
+    return style_figure(figure, title="Where the time goes", height=150 + 30 * len(timed), foot=foot)
 
 
 def draw_predictions(result: Comparison, *, columns: int = 8) -> Any:
@@ -87,5 +87,5 @@ def draw_predictions(result: Comparison, *, columns: int = 8) -> Any:
         figure.add_trace(heat, row=i // columns + 1, col=i % columns + 1)
     figure.update_xaxes(visible=False, constrain="domain")
     figure.update_yaxes(visible=False, autorange="reversed", scaleanchor="x", constrain="domain")
-    foot += f"<br>{_folded(result.provenance)}"
-    return _style(figure, title="What the network saw, and what it said", height=150 + 108 * rows, foot=foot)
+    foot += f"<br>{draw_foot(result.provenance)}"
+    return style_figure(figure, title="What the network saw, and what it said", height=150 + 108 * rows, foot=foot)
