@@ -489,3 +489,39 @@ def test_opening_the_room_loads_numpy_alone():
     code = "import sys, trtlab.numeric; print('numba' in sys.modules, 'ml_dtypes' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("name", ["BF16", "FP8_E4M3", "INT8", "NF4", "FP64"])
+def test_stores_past_the_caches_reach_every_address_and_length(name, monkeypatch):
+    """Only whole chunks at addresses that 32 divides go that way; what lies before and after must come too."""
+    monkeypatch.setattr(codec, "COMPILED_FROM", 0)
+    fmt = FORMATS[name]
+    codes = np.random.default_rng(6).integers(0, 1 << min(fmt.bits, 62), 7000, dtype=np.uint64).astype(fmt.code_dtype)
+    expected = fmt.decode(codes)
+    monkeypatch.setattr(codec, "_PAST_CACHES_FROM", 0)
+    memory = np.full(8000, 7, expected.dtype)
+    for start, size in product(range(9), (0, 3, 2047, 2048, 2060, 6999)):
+        memory[:] = 7
+        fmt.decode(codes[:size], out=memory[start : start + size])
+        assert memory[start : start + size].tobytes() == expected[:size].tobytes()
+        assert (memory[:start] == 7).all()
+        assert (memory[start + size :] == 7).all()
+
+
+def test_a_large_array_that_is_not_aligned_is_filled_too(monkeypatch):
+    monkeypatch.setattr(codec, "COMPILED_FROM", 0)
+    monkeypatch.setattr(codec, "_PAST_CACHES_FROM", 0)
+    out = np.zeros(4 * 5000 + 1, np.uint8)[1:].view(np.float32)
+    assert not out.flags.aligned
+    FORMATS["INT8"].decode(np.full(5000, 0xFF, np.uint8), out=out)
+    assert (out == -1).all()
+
+
+def test_wrong_codes_are_seen_past_the_caches(monkeypatch):
+    monkeypatch.setattr(codec, "COMPILED_FROM", 0)
+    monkeypatch.setattr(codec, "_PAST_CACHES_FROM", 0)
+    for place in (0, 3000, 6999):
+        codes = np.zeros(7000, np.uint8)
+        codes[place] = 16
+        with pytest.raises(ValueError, match="FP4_E2M1 has codes 0 to 0xf: got 0x10"):
+            FORMATS["FP4_E2M1"].decode(codes)

@@ -25,6 +25,7 @@ Array = npt.NDArray[Any]
 Kernel = Callable[..., bool]  # (source, ..., target) -> whether something had no code
 
 COMPILED_FROM = 1 << 15  # elements; with fewer, loading numba takes longer than the work
+_PAST_CACHES_FROM = 1 << 22  # elements to decode: 16 MB or more
 
 
 def encode(
@@ -59,7 +60,8 @@ def decode(fmt: Format, codes: npt.ArrayLike, out: Array | None = None) -> Array
     array = _code_array(fmt, codes)
     width = 32 if fits(fmt, 32) else 64
     values = _output(out, array.shape, np.dtype(f"float{width}"), "values")
-    kernel = _kernel(fmt, width, None, compiled=array.size >= COMPILED_FROM)
+    is_large = array.size >= _PAST_CACHES_FROM
+    kernel = _kernel(fmt, width, None, compiled=array.size >= COMPILED_FROM, past_caches=is_large)
     target = _bits(values) if isinstance(fmt, FloatFormat) else values.reshape(-1)
     flat = array.reshape(-1)
     if kernel(flat, flat, target):
@@ -102,10 +104,10 @@ def _check_codes(fmt: Format, array: Array) -> None:
 
 
 def _output(out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> Array:
-    """`out` itself, or fresh memory where there is none or it is not contiguous."""
+    """`out` itself, or fresh memory where there is none or it is not contiguous and aligned."""
     if out is not None and (out.shape != shape or out.dtype != dtype):
         raise ValueError(f"out holds {what}, {dtype} of shape {shape}: got {out.dtype} of shape {out.shape}")
-    return out if out is not None and out.flags.c_contiguous else np.empty(shape, dtype)
+    return out if out is not None and out.flags.carray else np.empty(shape, dtype)
 
 
 def _returned(result: Array, out: Array | None) -> Array:
@@ -151,7 +153,6 @@ def maximum(a, b):
     return a if a > b else b
 """
 _NUMBA = """
-@njit(cache=True, nogil=True)
 def kernel(source, draws, target):
     fault = False
     for i in range(source.size):
@@ -160,12 +161,43 @@ def kernel(source, draws, target):
         target[i] = T({result}){fault}
     return fault
 """
+_COMPILED = "kernel = njit(cache=True, nogil=True)(kernel)\n"
+# Results too large for the caches are stored past them; else every line of `target` would be read before it is written.
+_PAST_CACHES = """
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+by_element = njit(inline="always")(kernel)
+@intrinsic
+def stream(typing, source, i, target, j):
+    "Store 32 bytes of source[i:] at target[j:], an address that 32 divides."
+    def code(context, builder, signature, args):
+        source, target = (context.make_array(signature.args[k])(context, builder, args[k]).data for k in (0, 2))
+        bits = signature.args[0].dtype.bitwidth
+        vector = ir.VectorType(ir.IntType(bits), 256 // bits).as_pointer()
+        value = builder.load(builder.bitcast(builder.gep(source, [args[1]]), vector), align=bits // 8)
+        store = builder.store(value, builder.bitcast(builder.gep(target, [args[3]]), vector), align=32)
+        store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+    return types.void(source, types.intp, target, types.intp), code
+@njit(cache=True, nogil=True)
+def kernel(source, draws, target):
+    first = (32 - np.int64(target.ctypes.data & 31)) % 32 // target.itemsize
+    last = source.size - (source.size - first) % 2048
+    fault, part = by_element(source[:first], draws, target[:first]), np.empty(2048, target.dtype)
+    for start in range(first, last, 2048):
+        fault |= by_element(source[start:start + 2048], draws, part)
+        for i in range(0, 2048, 32 // target.itemsize):
+            stream(part, i, target, start + i)
+    return fault | by_element(source[last:], draws, target[last:])
+"""
 
 
 @functools.lru_cache(maxsize=512)
-def _kernel(fmt: Format, width: int, modes: tuple[Rounding, Overflow] | None, *, compiled: bool) -> Kernel:
+def _kernel(
+    fmt: Format, width: int, modes: tuple[Rounding, Overflow] | None, *, compiled: bool, past_caches: bool = False
+) -> Kernel:
     """encode with these modes, or decode without any: (source, draws, target) -> whether something had no code."""
-    text = kernel_source(fmt, width, modes, compiled=compiled)
+    text = kernel_source(fmt, width, modes, compiled=compiled, past_caches=past_caches)
     if compiled:
         try:
             return load(text)
@@ -182,6 +214,7 @@ def kernel_source(
     modes: tuple[Rounding, Overflow] | None = ("nearest_even", "saturate"),
     *,
     compiled: bool = True,
+    past_caches: bool = False,
 ) -> str:
     """The program that encodes (with `modes`) or decodes (None) arrays of `fmt` from or to floats of `width` bits."""
     lines = encode_lines(fmt, width, *modes) if modes else ["c = U(c)", *decode_lines(fmt, width)]
@@ -196,7 +229,8 @@ def kernel_source(
         result="code" if modes else "value",
         fault=f"; fault |= {bad}" if is_bad else "",
     )
-    return header(fmt, width, target, compiled=compiled) + body
+    end = "" if not compiled else _PAST_CACHES if past_caches else _COMPILED
+    return header(fmt, width, target, compiled=compiled) + body + end
 
 
 def header(fmt: Format, width: int, target: str, *, compiled: bool) -> str:
