@@ -15,7 +15,8 @@ from trtlab.numeric import FORMATS, CodeBook, FloatFormat, IntegerFormat
 from trtlab.numeric.exact import Special, decode, encode, real
 from trtlab.numeric.formats import Format
 from trtlab.teach import BitEditor
-from trtlab.teach.bitfacts import Held, describe, find_neighbour, formula, kind_of, ulp, verdict
+from trtlab.teach.bitfacts import Held, describe, find_neighbour, ulp, verdict
+from trtlab.teach.bitformula import formula, kind_of
 from trtlab.teach.bits import code_from_text, has_codes
 from trtlab.teach.bitwords import decimal_parts, exact_forms, fields, number_text, relative_text, weights
 
@@ -23,7 +24,8 @@ from .markup import read
 
 OWN = FloatFormat(exponent_bits=3, mantissa_bits=2, bias=2, has_infinity=False, has_negative_zero=False)
 ODD = FloatFormat(name="ODD", exponent_bits=3, mantissa_bits=1, has_subnormals=False)  # signed, and no zero
-WITH_CODES = {name: fmt for name, fmt in FORMATS.items() if has_codes(fmt)} | {"own": OWN, "odd": ODD}
+BARE = FloatFormat(name="BARE", exponent_bits=3, mantissa_bits=0, bias=-2, has_infinity=False, top_nans=0)
+WITH_CODES = {name: fmt for name, fmt in FORMATS.items() if has_codes(fmt)} | {"own": OWN, "odd": ODD, "bare": BARE}
 SMALL = {name: fmt for name, fmt in WITH_CODES.items() if fmt.bits <= 8}
 LARGE = {name: fmt for name, fmt in WITH_CODES.items() if fmt.bits > 8}
 
@@ -247,7 +249,7 @@ def test_the_row_of_the_format_at_hand_is_the_code_at_hand():
     shown = send(editor, do="code", code="0x7c00")
     assert [row[1:3] + row[5:] for row in shown["rows"]] == [
         ["0x7c00", "∞", "exact"],
-        ["0x7f7f", "3.3895313…e38", "saturates"],
+        ["0x7f7f", "3.389531389…e38", "saturates"],
     ]
 
 

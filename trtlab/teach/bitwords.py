@@ -70,7 +70,7 @@ def decimal_parts(value: Fraction) -> list[str]:
     full = number_text(value, ALL_DIGITS)
     mantissa, mark, exponent = full.partition("e")
     count = sum(c.isdigit() for c in mantissa.lstrip("−0."))
-    return [full] if count <= 60 else [f"{mantissa[:28]} … {mantissa[-8:]}{mark}{exponent} ({count} digits)", full]
+    return [full] if count <= 44 else [f"{mantissa[:28]} … {mantissa[-8:]}{mark}{exponent} ({count} digits)", full]
 
 
 def step_text(step: Fraction) -> str:
