@@ -343,7 +343,7 @@ def test_typical_slips_are_told_apart():
 def test_an_unknown_name_names_the_close_ones():
     with pytest.raises(quizzes.UnknownQuiz, match=r"no quiz 'q3-stage-oder'\. Did you mean q3-stage-order"):
         quizzes.load("q3-stage-oder")
-    with pytest.raises(quizzes.UnknownQuiz, match="The bank has q3-stage-order"):
+    with pytest.raises(quizzes.UnknownQuiz, match="The bank has q1-"):
         quizzes.load("zzzz")
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from trtlab.engine.provenance import Origin, Provenance
 from trtlab.study.claims import CLAIMS, Claim, Evidence, Verdict, find_claim
-from trtlab.teach.claimcard import VERDICT_KIND, VERDICT_WORD, ClaimFailed, claim, draw_claims
+from trtlab.teach.claimcard import HISTORY, VERDICT_KIND, VERDICT_WORD, ClaimFailed, claim, draw_claims
 
 from .markup import EVIL, read, said_by_both
 
@@ -103,3 +103,13 @@ def test_markup_in_a_claim_of_the_sheet_stays_text(monkeypatch):
     monkeypatch.setitem(CLAIMS, EVIL, made)
     for drawing in (claim(EVIL), draw_claims((EVIL,))):
         assert read(drawing).count("img") == 0
+
+
+def test_history_has_a_source_and_no_tick():
+    for name in ("C18", "C21"):
+        known = find_claim(name)
+        assert known.prove is None
+        page = said_by_both(claim(name), known.today, known.said, known.name, "history", HISTORY)
+        assert "✓" not in page.words
+        assert [attributes["href"] for tag, attributes in page.tags if tag == "a"] == [known.source]
+        assert "✓" not in said_by_both(draw_claims((name,)), known.today).words

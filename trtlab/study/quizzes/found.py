@@ -168,6 +168,30 @@ def _compiled(compiler: str) -> "Provenance":
     return provenance.live([device.DISTRIBUTIONS[compiler], "onnx"])
 
 
+# --- what trtlab.numeric computes ------------------------------------------------------------------------------------
+
+
+def fmt_of(name: str) -> Any:
+    """The format of that name."""
+    from trtlab.numeric import FORMATS
+
+    return FORMATS[name]
+
+
+def computed(value: Any, evidence: str) -> Truth:
+    """A truth that NumPy computed on this machine, now."""
+    from trtlab.engine import provenance
+
+    return Truth(value=value, evidence=evidence, provenance=provenance.live(["numpy"]))
+
+
+def ascending(sizes: dict[str, float], words: str) -> Truth:
+    """An order from the least to the largest; equals may come in either order."""
+    keys = sorted(sizes, key=lambda key: sizes[key])
+    needs = {key: tuple(other for other in keys if sizes[other] < sizes[key]) for key in keys}
+    return computed(needs, f"{words}: {', '.join(f'{key} {sizes[key]:.4g}' for key in keys)}.")
+
+
 # --- where no compiler can be installed -----------------------------------------------------------------------------
 
 
