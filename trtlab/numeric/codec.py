@@ -182,11 +182,11 @@ def stream(typing, source, i, target, j):
 @njit(cache=True, nogil=True)
 def kernel(source, draws, target):
     first = (32 - np.int64(target.ctypes.data & 31)) % 32 // target.itemsize
-    last = source.size - (source.size - first) % 2048
-    fault, part = by_element(source[:first], draws, target[:first]), np.empty(2048, target.dtype)
-    for start in range(first, last, 2048):
-        fault |= by_element(source[start:start + 2048], draws, part)
-        for i in range(0, 2048, 32 // target.itemsize):
+    last = source.size - (source.size - first) % 512
+    fault, part = by_element(source[:first], draws, target[:first]), np.empty(512, target.dtype)
+    for start in range(first, last, 512):
+        fault |= by_element(source[start:start + 512], draws, part)
+        for i in range(0, 512, 32 // target.itemsize):
             stream(part, i, target, start + i)
     return fault | by_element(source[last:], draws, target[last:])
 """
