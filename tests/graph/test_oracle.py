@@ -1,0 +1,137 @@
+"""The oracle catches wrong rewrites: mutants of right ones, one fault each."""
+
+# ruff: noqa: E501 (a graph reads better on one line)
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from trtlab.graph import optimize
+from trtlab.graph.models import TEACHING_MODELS
+from trtlab.graph.oracle import Mismatch, check_not_degenerate, check_same, reference, sample_inputs
+
+from .written import written
+
+
+def optimized(name, *rules):
+    model = TEACHING_MODELS[name]()
+    return model, optimize(model, rules or None)[0]
+
+
+def caught(before, after):
+    """The names of the tensors the oracle complains about, one for each kind of input that shows a fault."""
+    found = []
+    for feeds in sample_inputs(before):
+        try:
+            check_same(before, after, feeds)
+        except Mismatch as mismatch:
+            found.append(str(mismatch).split(":")[0])
+    return found
+
+
+def weight_of(model, part):
+    (tensor,) = [tensor for tensor in model.graph.initializer if part in tensor.name]
+    return tensor, numpy_helper.to_array(tensor).copy()
+
+
+def put(tensor, array):
+    tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+
+def test_swapped_channels():
+    before, after = optimized("conv_bn_relu")
+    tensor, array = weight_of(after, "weight")
+    put(tensor, array[[1, 0, *range(2, 8)]])
+    assert caught(before, after).count("y") >= 5
+
+
+def test_a_forgotten_epsilon():
+    before, right = optimized("conv_bn_relu", "conv_bn_folding")
+    wrong = TEACHING_MODELS["conv_bn_relu"]()
+    wrong.graph.node[1].attribute.append(onnx.helper.make_attribute("epsilon", 0.0))
+    after, _ = optimize(wrong, ["conv_bn_folding"])
+    _, array = weight_of(after, "weight")
+    _, exact = weight_of(right, "weight")
+    assert 0 < np.abs(array / exact - 1).max() < 2e-5  # a variance of 0.5 hides an epsilon of 1e-5 almost
+    for feeds in sample_inputs(before):
+        if not feeds["x"].any():
+            continue
+        with pytest.raises(Mismatch, match="b: differs by"):
+            check_same(before, after, feeds, rtol=2e-6)
+        check_same(before, right, feeds, rtol=2e-6)
+
+
+def test_a_dropped_residual():
+    before, after = optimized("residual")
+    (body,) = [f for f in after.functions if "Add" in f.name]
+    add = next(node for node in body.node if node.op_type == "Add")
+    add.op_type = "Identity"
+    del add.input[1:]
+    assert caught(before, after)
+
+
+@pytest.mark.parametrize("order", [[1, 0, 2], [0, 2, 1]])
+def test_a_wrong_concat_offset(order):
+    before, after = optimized("inception")
+    concat = after.graph.node[-1]
+    concat.input[:] = [concat.input[at] for at in order]
+    assert "y" in caught(before, after)
+
+
+def test_a_wrong_split_of_wide_weights():
+    before, after = optimized("qkv")
+    tensor, array = weight_of(after, "wq_wide")
+    put(tensor, np.roll(array, 1, axis=1))
+    assert {"q"} == set(caught(before, after))
+
+
+def test_a_wrong_transpose():
+    before, after = optimized("transposes")
+    (transpose,) = [node for node in after.graph.node if node.op_type == "Transpose"]
+    transpose.attribute[0].ints[:] = [0, 3, 2, 1]
+    assert set(caught(before, after)) == {"y"}
+
+
+def test_a_lost_activation_shows_where_numbers_are_negative():
+    before, after = optimized("multiply_add_relu")
+    after.functions[0].node[-1].op_type = "Identity"
+    assert "y" in caught(before, after)
+
+
+FEEDS = {"x": np.array([-1, 0, 2], np.float32)}
+ONE = "(float[3] x) => (float[3] y) { y = Relu(x) }"
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ("(float[3] x) => (float[3] z) { z = Relu(x) }", r"outputs were \['y'\] and are \['z'\]"),
+        ("(float[3] x) => (double[3] y) { a = Relu(x) y = Cast<to = 11>(a) }", r"y: float32 \(3,\) became float64"),
+        ("(float[3] x) => (float[3,1] y) { a = Relu(x) b = Constant<value_ints = [3,1]>() y = Reshape(a, b) }", r"became float32 \(3, 1\)"),
+        ("(float[3] x) => (float[3] y) { y = Sqrt(x) }", "y: NaN or infinity in other places"),
+        ("(float[3] x) => (float[3] y) { y = Reciprocal(x) }", "y: NaN or infinity in other places"),
+        ("(float[3] x) => (float[3] y) { y = Abs(x) }", "y: differs by 1; largest number 2, tolerance 2e-05"),
+    ],
+)  # fmt: skip
+def test_what_a_mismatch_says(other, said):
+    with pytest.raises(Mismatch, match=said):
+        check_same(written(ONE), written(other), FEEDS)
+
+
+def test_whole_numbers_must_be_equal():
+    one, two = (written(f"(int64[2] x) => (int64[2] y) {{ y = {op}(x) }}") for op in ("Abs", "Identity"))
+    with pytest.raises(Mismatch, match="y: 1 of 2 values differ"):
+        check_same(one, two, {"x": np.array([-1, 2])})
+
+
+def test_intermediate_tensors_are_compared_by_name():
+    names = {comparison.name for comparison in check_same(written(ONE), written(ONE), FEEDS)}
+    assert names == {"x", "y"}
+    assert reference(written(ONE), FEEDS)["y"].tolist() == [0, 0, 2]
+
+
+@pytest.mark.parametrize("array", [np.ones(9), np.array([1, np.nan]), np.repeat([1.0, 2.0], 200)])
+def test_outputs_that_prove_nothing(array):
+    with pytest.raises(ValueError, match="this output proves nothing"):
+        check_not_degenerate(array)

@@ -1,0 +1,187 @@
+"""optimize, its report and its steps; the film for a stepper; valid models from random graphs."""
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import helper, numpy_helper
+
+from trtlab.graph import optimize
+from trtlab.graph.cost import model_cost
+from trtlab.graph.models import TEACHING_MODELS
+from trtlab.graph.oracle import check_same
+from trtlab.graph.rewrite import apply_next
+from trtlab.graph.rule import Rule
+from trtlab.graph.rules import RULES
+
+from .written import onnxruntime_runs, ops, proved, written
+
+
+@pytest.mark.parametrize("name", TEACHING_MODELS)
+def test_every_step_is_a_valid_model_that_does_the_same(name):
+    model = TEACHING_MODELS[name]()
+    result, report = optimize(model)
+    rng = np.random.default_rng(3)
+    feeds = {
+        v.name: rng.normal(size=[d.dim_value for d in v.type.tensor_type.shape.dim]).astype(np.float32)
+        for v in model.graph.input
+    }
+    assert report.steps
+    for step in (*report.steps, *reversed(report.steps)):
+        for film, kernels, moved in (
+            (step.model_before, step.kernels_before, step.bytes_moved_before),
+            (step.model_after, step.kernels_after, step.bytes_moved_after),
+        ):
+            check_same(model, film, feeds)
+            cost = model_cost(film)  # worked out again from the file alone
+            assert (cost.kernels, cost.bytes_moved, cost.unknown) == (kernels, moved, ())
+    assert report.steps[-1].model_after == result
+    check_same(model, result, feeds, run=onnxruntime_runs)
+
+
+def test_steps_follow_each_other():
+    _, report = optimize(TEACHING_MODELS["attention"]())
+    for one, two in zip(report.steps, report.steps[1:], strict=False):
+        assert (one.nodes_after, one.kernels_after) == (two.nodes_before, two.kernels_before)
+        assert one.bytes_moved_after == two.bytes_moved_before
+    assert [step.number for step in report.steps] == list(range(len(report.steps)))
+
+
+def test_one_application_at_a_time_leads_to_the_same_kernels():
+    model, steps = TEACHING_MODELS["residual"](), []
+    while (found := apply_next(model))[1]:
+        model = found[0]
+        steps.append(found[1].rule)
+    whole, report = optimize(TEACHING_MODELS["residual"]())
+    assert ops(model) == ops(whole)
+    assert steps == [step.rule for step in report.steps]
+
+
+def test_the_original_is_not_changed():
+    for make in TEACHING_MODELS.values():
+        model, untouched = make(), make()
+        optimize(model)
+        assert model == untouched
+
+
+def test_nothing_left_to_do_the_second_time():
+    for make in TEACHING_MODELS.values():
+        once, _ = optimize(make())
+        twice, report = optimize(once)
+        assert report.steps == ()
+        assert ops(twice) == ops(once)
+
+
+def test_fused_nodes_say_what_they_stand_for():
+    result, _ = optimize(TEACHING_MODELS["conv_bn_relu"]())
+    (node,) = result.graph.node
+    assert (node.domain, node.op_type, node.name) == ("trtlab.fused", "Conv_Relu", "conv + bn + relu")
+    assert {p.key: p.value for p in node.metadata_props} == {"trtlab.nodes": "conv\nbn\nrelu"}
+    (function,) = result.functions
+    assert [n.op_type for n in function.node] == ["Conv", "Relu"]
+
+
+def test_equal_bodies_share_a_function_and_others_get_a_number():
+    text = """(float[3] x) => (float[3] y, float[3] z, float[3] w) {
+        a = Exp(x) y = Neg(a) s = Softmax(y) b = Exp(s) z = Neg(b) t = Softmax(z)
+        c = LeakyRelu<alpha = 0.1>(t) d = Exp(c) q = Softmax(d) e = LeakyRelu<alpha = 0.2>(q) w = Exp(e) }"""
+    result, _ = proved(written(text))
+    assert [op for op in ops(result) if op != "Softmax"] == ["Exp_Neg", "Exp_Neg", "LeakyRelu_Exp", "LeakyRelu_Exp_2"]
+    assert len(result.functions) == 3
+
+
+def test_rules_by_name_by_object_or_wrong():
+    model = TEACHING_MODELS["dropout"]()
+    assert {s.rule for s in optimize(model, ["dead_layers"])[1].steps} == {"dead_layers"}
+    assert {s.rule for s in optimize(model, "dead_layers")[1].steps} == {"dead_layers"}
+    never = Rule(name="never", pattern=lambda node: [node], check=lambda _: "not today", rewrite=lambda _: "")
+    _, report = optimize(model, [never, RULES["dead_layers"]])
+    assert {refusal.reason for refusal in report.refusals} == {"not today"}
+    with pytest.raises(ValueError, match="no rule is called 'fusion'; there are dead_layers, constant_folding"):
+        optimize(model, ["fusion"])
+
+
+def test_no_rules_no_change():
+    model = TEACHING_MODELS["inception"]()
+    result, report = optimize(model, [])
+    assert [(n.op_type, n.name, n.input, n.output) for n in result.graph.node] == [
+        (n.op_type, n.name, n.input, n.output) for n in model.graph.node
+    ]
+    assert (report.steps, report.refusals) == ((), ())
+
+
+def test_nodes_without_names_and_with_one_name_are_told_apart():
+    model = written("(float[3] x) => (float[3] y) { [n] a = Identity(x) [n] b = Identity(a) y = Relu(b) }")
+    _, report = optimize(model)
+    assert [step.where for step in report.steps] == [("n",), ("n_1",)]
+
+
+def test_new_names_meet_no_old_ones():
+    text = """(float[2,3] x) => (float[2,4] y, float[2,4] z, float[2,3] w_wide) { y = MatMul(x, w) z = MatMul(x, u)
+        w_wide = Relu(x) }"""
+    arrays = {name: np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32) for name in ("w", "u")}
+    result, _ = proved(written(text, **arrays))
+    assert {tensor.name for tensor in result.graph.initializer} == {"w_wide_2"}
+
+
+# --- graphs nobody thought of -----------------------------------------------------------------------------------------
+
+UNARY = "Relu Neg Abs Sigmoid Tanh Identity Dropout Softmax Transpose Transpose Exp".split()
+BINARY = "Add Sub Mul Max MatMul Concat Add Mul".split()
+SIDE = 3
+
+
+@st.composite
+def graphs(draw):
+    """A random graph on square matrices: elementwise, products, transposes, concatenations."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    names = ["x0", "x1", "k0", "k1", "k2"]
+    weights = [numpy_helper.from_array(rng.normal(size=(SIDE, SIDE)).astype(np.float32), k) for k in names[2:]]
+    nodes = []
+    for number in range(draw(st.integers(1, 14))):
+        first, second = (draw(st.sampled_from(names[-6:] + names[:2])) for _ in range(2))
+        op = draw(st.sampled_from(UNARY + BINARY))
+        result = f"v{number}"
+        if op == "Concat":
+            nodes.append(helper.make_node("Concat", [first, second], [f"{result}_both"], axis=draw(st.integers(0, 1))))
+            axes = nodes[-1].attribute[0].i
+            stop = [SIDE * 2, SIDE] if axes == 0 else [SIDE, SIDE * 2]
+            start = [SIDE, 0] if axes == 0 else [0, SIDE]
+            bounds = [
+                numpy_helper.from_array(np.array(b, np.int64), f"{result}_{n}") for n, b in (("a", start), ("b", stop))
+            ]
+            weights.extend(bounds)
+            nodes.append(helper.make_node("Slice", [f"{result}_both", *(b.name for b in bounds)], [result]))
+        elif op == "Exp":
+            nodes.append(helper.make_node("Tanh", [first], [f"{result}_t"]))
+            nodes.append(helper.make_node("Exp", [f"{result}_t"], [result]))
+        else:
+            nodes.append(helper.make_node(op, [first, second] if op in BINARY else [first], [result]))
+        names.append(result)
+    made = [name for node in nodes for name in node.output]
+    outputs = draw(st.lists(st.sampled_from(made), min_size=1, max_size=3, unique=True))
+    described = {
+        name: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [SIDE, SIDE] if "both" not in name else None)
+        for name in ["x0", "x1", *outputs]
+    }
+    graph = helper.make_graph(
+        nodes, "random", [described["x0"], described["x1"]], [described[o] for o in outputs], weights
+    )
+    return onnx.shape_inference.infer_shapes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    )
+
+
+@given(model=graphs(), rules=st.permutations(list(RULES)), seed=st.integers(0, 99))
+@settings(max_examples=150, deadline=None)
+def test_random_graphs_stay_the_same(model, rules, seed):
+    rng = np.random.default_rng(seed)
+    feeds = {name: rng.normal(size=(SIDE, SIDE)).astype(np.float32) for name in ("x0", "x1")}
+    for chosen in (None, rules[: seed % len(rules) + 1]):
+        result, report = optimize(model, chosen)
+        check_same(model, result, feeds, rtol=1e-4)
+        if report.steps:
+            middle = report.steps[len(report.steps) // 2]
+            check_same(model, middle.model_after, feeds, rtol=1e-4)
+            assert model_cost(result).kernels == report.steps[-1].kernels_after

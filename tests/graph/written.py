@@ -1,0 +1,49 @@
+"""Small models written as ONNX text, for the tests of the rewriter."""
+
+import numpy as np
+import onnx
+import onnx.parser
+import onnxruntime
+from onnx import numpy_helper
+
+from trtlab.graph.oracle import check_same, reference, sample_inputs
+from trtlab.graph.rewrite import optimize
+
+
+def written(text, *, opset=20, domains="", ir=10, **weights):
+    """The model of `text` (inputs => outputs <...> { nodes }); further weights by name."""
+    model = onnx.parser.parse_model(f'<ir_version: {ir}, opset_import: ["": {opset}{domains}]> test {text}')
+    for name, array in weights.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
+    return model
+
+
+def onnxruntime_runs(model, inputs):
+    """Every tensor of the main graph, computed by ONNX Runtime without optimisations of its own."""
+    model = onnx.shape_inference.infer_shapes(model)
+    outputs = {value.name for value in model.graph.output}
+    known = {value.name: value for value in model.graph.value_info}
+    inner = [name for node in model.graph.node for name in node.output if name in known and name not in outputs]
+    model.graph.output.extend(known[name] for name in inner)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs), strict=True))
+
+
+def proved(model, *rules, rtol=1e-5, inputs=None, run=reference):
+    """Optimised by these rules (all, if none is named) and proved on inputs of every kind: (model, report)."""
+    result, report = optimize(model, rules or None)
+    for feeds in inputs or sample_inputs(model):
+        check_same(model, result, feeds, rtol=rtol, run=run)
+    return result, report
+
+
+def ops(model):
+    return [node.op_type for node in model.graph.node]
+
+
+def reasons(report, rule):
+    return [refusal.reason for refusal in report.refusals if refusal.rule == rule]
