@@ -103,9 +103,13 @@ def node_cost(node: ir.Node) -> Cost:
 
 def _count(value: ir.Value | None) -> int | None:
     """How many numbers a tensor holds; None where that is not known."""
-    if value is None or value.shape is None or value.shape.has_unknown_dim():
-        return None
-    return math.prod(size if isinstance(size, int) else 1 for size in value.shape)
+    return None if value is None or value.shape is None else _product(value.shape)
+
+
+def _product(sizes: Iterable[int | ir.SymbolicDim]) -> int | None:
+    """Symbols count as 1, but not those without a name or with one that onnx's shape inference made up."""
+    known = [size if isinstance(size, int) else 1 for size in sizes if not str(size).startswith(("None", "unk__", "?"))]
+    return math.prod(known) if len(known) == len(list(sizes)) else None
 
 
 def _size_bytes(value: ir.Value) -> int | None:
@@ -140,8 +144,8 @@ def _per_number(node: ir.Node) -> int | None:
     if not is_op(node, "Conv", "Gemm", "MatMul"):
         return None
     left, right = source(node, 0).shape, source(node, 1).shape
-    if left is None or right is None or left.has_unknown_dim() or right.has_unknown_dim():
+    if left is None or right is None:
         return None
     by_column = node.op_type == "Gemm" and node.attributes.get_int("transA", 0) == 1
-    terms = right[1:] if node.op_type == "Conv" else [left[0 if by_column else -1]]
-    return 2 * math.prod(size if isinstance(size, int) else 1 for size in terms) + (len(node.inputs) > 2)
+    terms = _product(right[1:] if node.op_type == "Conv" else [left[0 if by_column else -1]])
+    return None if terms is None else 2 * terms + (len(node.inputs) > 2)
