@@ -43,6 +43,7 @@ def fuse(nodes: Nodes, title: str = "") -> ir.Node:
     inside = {value for node in nodes for value in node.outputs}
     inputs = dict.fromkeys(v for node in nodes for v in node.inputs if v is not None and v not in inside)
     outputs = [v for n in nodes for v in n.outputs if v.is_graph_output() or any(u.node not in nodes for u in v.uses())]
+    outputs = outputs or list(nodes[-1].outputs)  # nobody reads a dead region; it still is one
     call = _call(nodes, list(inputs), outputs, title)
     replace(nodes, [call], dict(zip(outputs, call.outputs, strict=True)))
     return call
