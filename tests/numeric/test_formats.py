@@ -44,11 +44,12 @@ NF4 = (
 )  # fmt: skip
 
 NAMES = """FP64 FP32 TF32 FP16 BF16 FP8_E4M3 FP8_E5M2 FP8_E4M3_IEEE FP8_E3M4 FP8_E4M3_FNUZ FP8_E5M2_FNUZ FP6_E3M2
-FP6_E2M3 FP4_E2M1 E8M0 INT8 UINT8 INT4 UINT4 NF4""".split()
+FP6_E2M3 FP4_E2M1 E8M0 INT8 UINT8 INT4 UINT4 NF4 MXFP8_E4M3 MXFP8_E5M2 MXFP6_E3M2 MXFP6_E2M3 MXFP4 MXINT8
+NVFP4""".split()
 
 
 def test_every_name_is_there_and_knows_itself():
-    assert set(NAMES) <= set(FORMATS)
+    assert set(NAMES) == set(FORMATS)
     assert all(str(FORMATS[name]) == FORMATS[name].name == name for name in NAMES)
 
 

@@ -364,23 +364,28 @@ class BlockFormat(Format):
         *,
         scale_rounding: Literal["floor", "ceil"] = "floor",
         scale_floor: float | None = None,
+        tensor_scale: float | None = None,
         rounding: Rounding = "nearest_even",
         generator: np.random.Generator | None = None,
         partial: bool = False,
     ) -> "Quantized":
-        """Codes, scales and the tensor's scale, for blocks along `axis`, computed in float32.
+        """Codes, scales and the tensor's scale for blocks along `axis`, computed in float32.
 
-        Power-of-two scales, for floor(log2(amax)) = e and an element whose largest value is m * 2^emax:
-        scale_rounding="floor" takes 2^(e - emax) (OCP MX 1.0, section 6.3: the largest values may saturate); "ceil"
-        takes the smallest power of two with amax / scale <= largest element, as cuBLAS and Transformer Engine do on
-        Blackwell. Other scales: amax / (largest element * tensor scale), rounded to nearest even.
+        Power-of-two scales, where 2^e <= amax < 2^(e+1) and the largest element lies in the binade of 2^emax:
+        scale_rounding="floor" takes 2^(e - emax), and the largest values may saturate (OCP MX 1.0, section 6.3); "ceil"
+        takes the smallest power of two with amax / scale <= largest element (cuBLAS: 1D block quantization; ModelOpt).
+        Other scales: amax / (largest element * tensor scale), rounded to nearest even.
         scale_floor: the least scale; default the scale format's smallest value (2^-9 for E4M3, as ModelOpt; torchao
-        takes 2^-6). An all-zero block gets scale 1, or the least power of two. NaN and infinity are a ValueError.
-        partial: the last block of an axis may be shorter. Integers are symmetric: MXINT8 never uses -128.
+        takes 2^-6). An all-zero block gets scale 1, or the least power of two.
+        tensor_scale: one from calibration; default amax / (largest element * largest scale): amax / 2688 for NVFP4.
+        partial: the last block of an axis may be shorter; else it is a ValueError, as are NaN and infinity. Signed
+        integers are symmetric: MXINT8 never uses -128.
         """
         from trtlab.numeric import quantize
 
-        return quantize.quantize_blocks(self, values, axis, scale_rounding, scale_floor, rounding, generator, partial)
+        return quantize.quantize_blocks(
+            self, values, axis, scale_rounding, scale_floor, tensor_scale, rounding, generator, partial
+        )
 
 
 def normal_float_entries(bits: int = 4, offset: float = 0.9677083) -> tuple[float, ...]:

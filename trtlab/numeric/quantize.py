@@ -44,7 +44,7 @@ class Groups:
             return rows.reshape(self.shape)
         others = [size for place, size in enumerate(self.shape) if place != self.axis]
         if self.block is None:
-            return np.ascontiguousarray(np.moveaxis(rows.reshape(-1, *others), 0, self.axis))
+            return np.ascontiguousarray(np.moveaxis(rows.reshape(len(rows), *others), 0, self.axis))
         length = self.shape[self.axis]
         moved = rows.reshape(*others, -(-length // self.block) * self.block)[..., :length]
         return np.ascontiguousarray(np.moveaxis(moved, -1, self.axis))
@@ -52,8 +52,10 @@ class Groups:
     @property
     def grid(self) -> "Groups":
         """The array of one number per group, cut up so that each is a row."""
-        if self.axis is None or self.block is None:
-            return Groups(shape=() if self.axis is None else (self.shape[self.axis],), axis=self.axis and 0)
+        if self.axis is None:
+            return Groups(shape=())
+        if self.block is None:
+            return Groups(shape=(self.shape[self.axis],), axis=0)
         shape = list(self.shape)
         shape[self.axis] = -(-shape[self.axis] // self.block)
         return Groups(shape=tuple(shape), axis=self.axis, block=1)
@@ -157,6 +159,7 @@ def quantize_blocks(
     axis: int = -1,
     scale_rounding: blocks.ScaleRounding = "floor",
     scale_floor: float | None = None,
+    tensor_scale: float | None = None,
     rounding: Rounding = "nearest_even",
     generator: np.random.Generator | None = None,
     partial: bool = False,
@@ -164,12 +167,12 @@ def quantize_blocks(
     """See `BlockFormat.quantize`."""
     array = _float32(values)
     groups = _groups(array.shape, axis, fmt.block_size, partial=partial)
-    tensor_scale = _tensor_scale(fmt, array) if fmt.tensor_scale else None
+    s_t = _tensor_scale(fmt, array, tensor_scale)
     scales, codes = _encoded(
-        fmt, groups.rows(array), tensor_scale, scale_rounding, scale_floor, rounding=rounding, generator=generator
+        fmt, groups.rows(array), s_t, scale_rounding, scale_floor, rounding=rounding, generator=generator
     )
     scales, codes = groups.grid.array(scales), groups.array(codes)
-    return Quantized(format=fmt, codes=codes, scales=scales, groups=groups, tensor_scale=tensor_scale)
+    return Quantized(format=fmt, codes=codes, scales=scales, groups=groups, tensor_scale=s_t)
 
 
 def _rule(fmt: Format) -> BlockFormat:
@@ -199,10 +202,14 @@ def _affine(fmt: Format, rows: Array, given: Array | None, rounding: Rounding) -
     return scales, zero_points.astype(np.int32), fmt.encode(np.rint(rows / scales) + zero_points)
 
 
-def _tensor_scale(fmt: BlockFormat, array: Array) -> np.float32:
-    """amax / (largest element * largest scale); 1 for zeros alone."""
-    scale = np.float32(amax(array) / np.float32(fmt.element_max * fmt.scale.max))
-    return scale or np.float32(1)
+def _tensor_scale(fmt: BlockFormat, array: Array, given: float | None) -> np.float32 | None:
+    """amax / (largest element * largest scale), or the given one; 1 for zeros alone; None in formats without."""
+    if given is not None and not (fmt.tensor_scale and 0 < np.float32(given) < np.inf):
+        raise ValueError(f"tensor_scale is a float32 above 0, for formats that have one: got {given} for {fmt}")
+    if not fmt.tensor_scale:
+        return None
+    scale = amax(array) / np.float32(fmt.element_max * fmt.scale.max) if given is None else given
+    return np.float32(scale) or np.float32(1)
 
 
 def _quantized_scales(scales: Array) -> tuple[Array, Quantized]:
