@@ -308,6 +308,36 @@ def test_python_reads_and_sets_everything():
     assert len(seen) == 5
 
 
+@pytest.mark.parametrize(
+    ("value", "entry"),
+    [
+        (0.1, "0.1"),
+        (Fraction(1, 3), "1/3"),
+        (2**53 + 1, "9007199254740993"),
+        (10**400, "1e400"),
+        (float("-inf"), "-inf"),
+    ],
+)
+def test_what_was_asked_for_in_python_stands_in_the_entry(value, entry):
+    editor = BitEditor("FP16", value)
+    assert editor.shown["entry"] == entry
+    assert real(entry) == real(value) or entry == "0.1"
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "why"),
+    [
+        ("FP16", 0xFC00, "Exponent all ones, mantissa zero: −∞"),
+        ("FP16", 0x7C01, "Exponent all ones, mantissa not zero: NaN"),
+        ("FP8_E4M3", 0xFF, "The highest code of each sign: NaN"),
+        ("FP8_E4M3_FNUZ", 0x80, "The code that would be −0: NaN"),
+        ("E8M0", 0xFF, "The highest code: NaN"),
+    ],
+)
+def test_special_codes_say_why(name, code, why):
+    assert formula(FORMATS[name], code) == [[(why, "", False)]]
+
+
 def test_a_change_of_format_keeps_the_number_that_was_asked_for():
     editor = BitEditor("FP64", "0.1")
     for name in ("FP4_E2M1", "INT8", "FP64"):

@@ -194,8 +194,13 @@ def row(held: Held, name: str, fmt: Format, generator: np.random.Generator) -> l
 
 
 def _entry(value: Real) -> str:
-    """Text that reads back as `value`."""
-    return value.value if isinstance(value, Special) else repr(float(value)).removesuffix(".0")
+    """Text to type that reads back as `value`."""
+    if isinstance(value, Special):
+        return value.value
+    if abs(value) < 2**1024 and Fraction(float(value)) == value:
+        return repr(float(value)).removesuffix(".0")
+    is_short = max(abs(value.numerator), value.denominator) < 10**30
+    return str(value) if is_short else number_text(value, 20, rounded=True).replace("−", "-")
 
 
 def describe(held: Held, offered: Iterable[tuple[str, Format]], generator: np.random.Generator) -> dict[str, Any]:
@@ -207,7 +212,7 @@ def describe(held: Held, offered: Iterable[tuple[str, Format]], generator: np.ra
     return {
         "code": hex_text(fmt, code), "dec": str(code),
         "bin": " ".join(digits[a:b] for a, b in itertools.pairwise(places)),
-        "entry": held.typed or _entry(value),
+        "entry": held.typed or _entry(held.target),
         "value": number_text(value), "kind": kind_of(fmt, code),
         "forms": exact_forms(value) if isinstance(value, Fraction) and not isinstance(fmt, IntegerFormat) else [],
         "decimal": decimal_parts(value) if isinstance(value, Fraction) else [number_text(value)],

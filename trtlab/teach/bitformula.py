@@ -84,14 +84,14 @@ def _sum_of_weights(fmt: IntegerFormat, code: int) -> Iterator[Part]:
 
 
 def _reason(fmt: FloatFormat, code: int) -> str:
-    part = split(fmt, code)
-    if decode(fmt, code) is not Special.NAN:
-        word = number_text(decode(fmt, code))
-        return f"The code just above the largest value: {word}"
-    if not part["exponent"]:
+    is_ieee = fmt.has_infinity and fmt.top_nans == (1 << fmt.mantissa_bits) - 1
+    if (value := decode(fmt, code)) is not Special.NAN:
+        why = "Exponent all ones, mantissa zero" if is_ieee else "The code just above the largest value"
+        return f"{why}: {number_text(value)}"
+    if not split(fmt, code)["exponent"]:
         return "The code that would be −0: NaN"
-    if fmt.has_infinity and fmt.top_nans == (1 << fmt.mantissa_bits) - 1:
-        return "Exponent all ones and mantissa not zero: NaN"
+    if is_ieee:
+        return "Exponent all ones, mantissa not zero: NaN"
     each = " of each sign" if fmt.is_signed else ""
     return f"The highest {'code' if fmt.top_nans == 1 else f'{fmt.top_nans} codes'}{each}: NaN"
 

@@ -318,14 +318,14 @@ function render({ model, el }) {
     const { below, above, here: at, target, ulp } = shown.around;
     line.hidden = at === null;
     if (at === null) return;
-    const left = (place) => `left:${12 + 76 * place}%`;
+    const left = (place) => `left:${18 + 64 * place}%`;
     const mark = (neighbour, place, side) => (neighbour
       ? button("", { class: "be-mark", style: left(place), title: `go to ${neighbour.code}`, "aria-label": `${side} neighbour ${neighbour.value}`, onclick: () => change(BigInt(neighbour.code)) })
       : make("span", { class: "be-mark be-none", style: left(place) }));
     const marks = [mark(below, 0, "lower"), make("span", { class: "be-mark be-here", style: left(at) }), mark(above, 1, "upper")];
     [below?.value ?? "nothing below", shown.around.short, above?.value ?? "nothing above"].forEach((text, i) => marks[i].append(make("b", {}, text)));
     line.replaceChildren(make("div", { class: "be-axis" }), ...marks,
-      make("span", { class: "be-ulp", style: `left:${12 + 76 * at}%;width:${76 * (1 - at)}%` }, `${face.step} ${ulp}`),
+      make("span", { class: "be-ulp", style: `left:${18 + 64 * at}%;width:${64 * (1 - at)}%` }, `${face.step} ${ulp}`),
       ...(target === null ? [] : [make("span", { class: "be-target", style: left(target), title: shown.error.target }, "▼")]));
   }
   function drawAll() {
