@@ -30,6 +30,12 @@ LESSONS = (
         minutes=10,
     ),
     Lesson(
+        file="01_number_formats",
+        question="Q1: which numeric precisions are there, and how do they differ?",
+        outcome="take any code apart, and say what FP16, BF16, TF32 and FP8 are for and who computes in them",
+        minutes=45,
+    ),
+    Lesson(
         file="08_workflow",
         question="Q3: how does the TensorRT workflow go, from export to answer?",
         outcome="run and explain every stage, and say which calls are history",

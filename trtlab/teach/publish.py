@@ -8,6 +8,8 @@ checks all of it.
 """
 
 import argparse
+import base64
+import io
 import json
 import os
 import re
@@ -84,12 +86,25 @@ def clean(notebook: NotebookNode) -> None:
                 data["text/plain"] = "[interactive: run this cell to use it]"
             if "image/png" in data and len(json.dumps(data.get(PLOTLY, ""))) > HEAVY_FIGURE:
                 data.pop(PLOTLY)  # until the cell is run, the picture stands in
+            if "image/png" in data:
+                data["image/png"] = _small_png(data["image/png"])
             if "image/svg+xml" in data:
                 data.pop("text/html", None)  # one picture is enough, and GitHub shows this one
             if len(data) > 1 and len(data.get("text/plain", "")) > LONG_TEXT:
                 data.pop("text/plain")  # it says the same as the picture or the table beside it
             if "text/html" in data:
                 data["text/html"] = STYLE.sub(lambda found: _first_only(found[0], styles), data["text/html"])
+
+
+def _small_png(picture: str, colours: int = 128) -> str:
+    """The same PNG, base64, with a palette: a fourth of the size, and no difference to see in plots."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
+        small = image.convert("RGBA").quantize(colours, Image.Quantize.FASTOCTREE)
+    written = io.BytesIO()
+    small.save(written, "PNG", optimize=True)
+    return base64.b64encode(written.getvalue()).decode()
 
 
 def _first_only(style: str, seen: set[str]) -> str:
