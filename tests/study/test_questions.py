@@ -44,10 +44,11 @@ def read(change=lambda _: None):
     return questions_in(yaml.safe_dump([entry], allow_unicode=True), "test.yaml")[0]
 
 
-def test_the_workflow_questions_are_there_in_order_and_of_every_level():
-    workflow = [entry for entry in BANK if entry.id.startswith("Q3-")]
-    assert [entry.id for entry in workflow] == [f"Q3-{number:02}" for number in range(1, 9)]
-    assert {entry.level for entry in workflow} == set(Level)
+def test_the_questions_are_there_in_order_and_of_every_level():
+    for topic in ("Q1", "Q3"):
+        found = [entry for entry in BANK if entry.id.startswith(f"{topic}-")]
+        assert [entry.id for entry in found] == [f"{topic}-{number:02}" for number in range(1, 9)]
+        assert {entry.level for entry in found} == set(Level)
 
 
 @EVERY
@@ -101,9 +102,10 @@ def test_every_proof_is_a_claim(entry):
     assert [find_claim(name).name for name in entry.proofs] == list(entry.proofs)
 
 
-def test_together_the_workflow_questions_use_every_claim_about_it():
-    used = {name for entry in BANK if entry.id.startswith("Q3-") for name in entry.proofs}
-    assert used == {f"C{number}" for number in range(70, 92)}
+@pytest.mark.parametrize(("topic", "claims"), [("Q1-", range(1, 24)), ("Q3-", range(70, 92))])
+def test_together_the_questions_of_a_topic_use_every_claim_about_it(topic, claims):
+    used = {name for entry in BANK if entry.id.startswith(topic) for name in entry.proofs}
+    assert used == {f"C{number:02}" for number in claims}
 
 
 def _texts(value):
@@ -131,7 +133,7 @@ def test_a_question_is_found_by_its_id_and_cannot_be_changed():
 def test_an_unknown_id_names_close_ones():
     with pytest.raises(UnknownQuestion, match=r"no question has the id 'q3-9'; close ones are .*Q3-0\d"):
         question("q3-9")
-    with pytest.raises(UnknownQuestion, match=r"'caffe'; there are Q3-01, Q3-02"):
+    with pytest.raises(UnknownQuestion, match=r"'caffe'; there are Q1-01, Q1-02"):
         question("caffe")
 
 
