@@ -20,6 +20,8 @@ _NAMES_IN = {
     "graphview": "GraphView",
     "machine": "draw_badges draw_machine draw_map",
     "pipeline": "PipelineView draw_artefact",
+    "quantfigures": "draw_block draw_curves draw_levels draw_sqnr draw_tradeoff",
+    "quantview": "QuantView",
     "quizcard": "QuizCard quiz",
     "saycard": "say",
     "supportcard": "draw_support",

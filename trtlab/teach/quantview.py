@@ -1,0 +1,250 @@
+"""teach/quantview: a tensor under any quantisation: `QuantView("gaussian", "INT4", "32")`.
+
+In: a tensor, a format, and which values share a scale. Out: `QuantView`. Choices come from the page or from Python,
+numeric quantises, quantpicture draws, and one message goes back; static/quantview.js only shows it.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import traitlets
+
+from trtlab.numeric import FORMATS, BlockFormat, Format
+from trtlab.teach.bitpicture import _Picture
+from trtlab.teach.bits import name_of
+from trtlab.teach.drawing import Drawing, text_table
+from trtlab.teach.quantpicture import Reading, draw_reading
+from trtlab.teach.widget import STATIC, Widget
+
+Array = npt.NDArray[Any]
+GRANULARITIES: dict[str, dict[str, Any]] = {
+    "tensor": {}, "channel": {"axis": 0}, "128": {"block": 128}, "64": {"block": 64}, "32": {"block": 32},
+    "16": {"block": 16},
+}  # fmt: skip
+"""Which values share a scale, as arguments of `Format.quantize`; a channel is a row."""
+OFFERED = (
+    "INT8", "INT4", "FP8_E4M3", "FP8_E5M2", "FP4_E2M1", "NF4", "MXFP8_E4M3", "MXFP6_E2M3", "MXFP4", "MXINT8", "NVFP4",
+)  # fmt: skip
+AFFINE = " + zero point"
+MOST = 1 << 16
+_TRIALS = 5
+
+
+# --- tensors ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tensor:
+    """Rows of values, one row per channel (or token), and what they are."""
+
+    values: Array
+    about: str
+    outliers: tuple[int, ...] = ()
+
+
+def _normal(rows: int, columns: int) -> Array:
+    return np.random.default_rng(0).standard_normal((rows, columns), dtype=np.float32)
+
+
+def _with_outliers() -> Tensor:
+    values = _normal(16, 1024)
+    values[:, 700] *= 100
+    return Tensor(values=values, about="16 rows × 1024 columns of N(0, 1), seed 0; one column × 100", outliers=(700,))
+
+
+def _weights(name: str) -> Tensor:
+    from onnx import load, numpy_helper
+
+    from trtlab.engine.digits import DIGITS_ONNX
+
+    (found,) = (each for each in load(DIGITS_ONNX).graph.initializer if each.name == name)
+    values = numpy_helper.to_array(found)
+    values = values.reshape(len(values), -1)
+    size = " × ".join(map(str, values.shape))
+    return Tensor(values=values, about=f"{name} of the trained digits network, {size}: a row makes one output channel")
+
+
+TENSORS: dict[str, Callable[[], Tensor]] = {
+    "gaussian": lambda: Tensor(values=_normal(64, 256), about="64 rows × 256 columns of N(0, 1), seed 0"),
+    "gaussian with outliers": _with_outliers,
+    "trained conv weights": lambda: _weights("conv2.weight"),
+    "trained fc weights": lambda: _weights("fc.weight"),
+    "after ReLU": lambda: Tensor(values=np.maximum(_normal(64, 256), 0), about="max(0, x), x of N(0, 1), seed 0"),
+}
+
+
+def own_tensor(array: npt.ArrayLike) -> Tensor:
+    """Any array as rows. ValueError for one with no or too many values."""
+    values = np.asarray(array, np.float32)
+    if not 0 < values.size <= MOST:
+        raise ValueError(f"the view takes 1 to {MOST:,} values: got shape {values.shape}; pass a slice")
+    values = values.reshape(len(values) if values.ndim > 1 else 1, -1)
+    return Tensor(values=values, about=f"your array, as {' × '.join(map(str, values.shape))}")
+
+
+# --- the widget ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What is on the page."""
+
+    tensor: str
+    format: str
+    granularity: str
+    zoom: bool = False
+
+
+class QuantView(Widget):
+    """Values, levels, codes, errors and SQNR of one tensor under one format; `QuantView(weights, "NVFP4")`.
+
+    `tensor` is a name of TENSORS or an array of at most 65,536 values; `format` a name or any format of at most 8
+    bits, `+ zero point` after an integer's name for affine; `granularity` is tensor, channel (a row), or a block size.
+    All may be set; `reading` has the numbers. ValueError says what cannot be, KeyError which names there are.
+    """
+
+    _esm = STATIC / "quantview.js"
+    _css = (STATIC / "cards.css").read_text("utf-8") + (STATIC / "quantview.css").read_text("utf-8")
+    face = traitlets.Dict().tag(sync=True)
+    shown = traitlets.Dict().tag(sync=True)
+
+    def __init__(
+        self,
+        tensor: str | npt.ArrayLike = "gaussian",
+        format: str | Format = "INT8",  # noqa: A002
+        granularity: str | int = "tensor",
+        *,
+        formats: Iterable[str | Format] = OFFERED,
+        zoom: bool = False,
+    ) -> None:
+        self._tensors = dict(TENSORS)
+        self._formats: dict[str, tuple[Format, bool]] = {}
+        for each in formats:
+            self._offer(each)
+        first = Choice(
+            tensor=self._name(tensor), format=self._offer(format), granularity=str(granularity), zoom=bool(zoom)
+        )
+        self._trials: dict[tuple[str, str, str], list[str]] = {}
+        super().__init__()
+        self._hold(first)
+        self.on_msg(self._on_message)
+
+    # --- for Python -------------------------------------------------------------------------------------------------
+
+    @property
+    def tensor(self) -> str:
+        """The tensor's name; set to a name or to an array."""
+        return self._choice.tensor
+
+    @tensor.setter
+    def tensor(self, which: str | npt.ArrayLike) -> None:
+        self._hold(replace(self._choice, tensor=self._name(which)))
+
+    @property
+    def format(self) -> str:
+        """The format's name; set to a name or to a format of your own."""
+        return self._choice.format
+
+    @format.setter  # noqa: A003
+    def format(self, which: str | Format) -> None:
+        self._hold(replace(self._choice, format=self._offer(which)))
+
+    @property
+    def granularity(self) -> str:
+        """Which values share a scale; formats with blocks of their own do not ask."""
+        return self._choice.granularity
+
+    @granularity.setter
+    def granularity(self, which: str | int) -> None:
+        self._hold(replace(self._choice, granularity=str(which)))
+
+    def static(self) -> Drawing:
+        """The picture and its numbers without a kernel."""
+        words = text_table(("", "", ""), self.reading.facts)
+        return _Picture(markup=self.shown["svg"], text=f"{self.shown['title']}\n{words}", svg=self.shown["svg"])
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def _offer(self, which: str | Format) -> str:
+        """The name under which a format may be chosen from now on."""
+        name = which if isinstance(which, str) else name_of(which)
+        if isinstance(which, str) and which.removesuffix(AFFINE) not in FORMATS and which not in self._formats:
+            raise KeyError(f"no format {which!r}; there are {', '.join(FORMATS)}")
+        fmt = FORMATS.get(name.removesuffix(AFFINE), which) if isinstance(which, str) else which
+        if isinstance(fmt, str):
+            return name  # an own format, offered before
+        if fmt.bits > 8:
+            raise ValueError(f"the view counts every code, so it takes at most 8 bits: got {name}, {fmt.bits} bits")
+        self._formats[name] = (fmt, not name.endswith(AFFINE))
+        if name in ("INT8", "INT4"):
+            self._formats.setdefault(name + AFFINE, (fmt, False))
+        return name
+
+    def _name(self, which: str | npt.ArrayLike) -> str:
+        if isinstance(which, str):
+            return which
+        tensor = own_tensor(which)
+        self._tensors["your array"] = lambda: tensor
+        return "your array"
+
+    def _read(self, choice: Choice) -> tuple[Tensor, Reading]:
+        """What the choice comes to. KeyError for unknown names, ValueError for what cannot be quantised."""
+        for name, offered in (
+            (choice.tensor, self._tensors), (choice.format, self._formats), (choice.granularity, GRANULARITIES)
+        ):  # fmt: skip
+            if name not in offered:
+                raise KeyError(f"no {name!r} here; there are {', '.join(offered)}")
+        tensor, (fmt, symmetric) = self._tensors[choice.tensor](), self._formats[choice.format]
+        if isinstance(fmt, BlockFormat):
+            quantized = fmt.quantize(tensor.values, partial=True)
+        else:
+            groups = GRANULARITIES[choice.granularity]
+            quantized = fmt.quantize(tensor.values, **groups, symmetric=symmetric, partial=True)
+        return tensor, Reading(values=tensor.values, quantized=quantized, outliers=tensor.outliers)
+
+    def _hold(self, choice: Choice) -> None:
+        """The one place where the page is made; nothing changes when it cannot be."""
+        tensor, self.reading = self._read(choice)
+        self._choice = choice
+        fmt, _ = self._formats[choice.format]
+        own = isinstance(fmt, BlockFormat)
+        shared = _shared(fmt) if isinstance(fmt, BlockFormat) else _WORDS.get(choice.granularity, "")
+        shared = shared or f"blocks of {choice.granularity}, FP32 scales"
+        title, reading = f"{choice.tensor} in {choice.format}, {shared}", self.reading
+        trial = [choice.tensor, choice.format, shared, f"{reading.sqnr_db:.1f} dB", reading.facts[-5][1]]
+        key = choice.tensor, choice.format, shared
+        self._trials = {key: trial, **{k: v for k, v in self._trials.items() if k != key}}
+        with self.hold_sync():
+            self.face = {
+                "tensors": list(self._tensors),
+                "formats": list(self._formats),
+                "granularities": list(GRANULARITIES),
+            }
+            self.shown = {
+                "tensor": choice.tensor, "format": choice.format, "granularity": choice.granularity,
+                "zoom": choice.zoom, "fixed": own, "shared": shared, "about": tensor.about, "title": title,
+                "facts": [list(fact) for fact in reading.facts], "refusal": "",
+                "trials": list(self._trials.values())[:_TRIALS],
+                "svg": draw_reading(reading, title, zoom=choice.zoom),
+            }  # fmt: skip
+
+    def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        """A wish of the page; one that cannot be fulfilled comes back as a sentence, and all stays as it was."""
+        fields = {"tensor", "format", "granularity", "zoom"}
+        if not isinstance(content, dict) or not set(content) <= fields:
+            return
+        try:
+            self._hold(replace(self._choice, **content))
+        except (ValueError, KeyError) as refusal:
+            self.shown = {**self.shown, "refusal": str(refusal.args[0])}
+
+
+_WORDS = {"tensor": "one scale for the tensor", "channel": "one scale per row"}
+
+
+def _shared(fmt: BlockFormat) -> str:
+    second = " and one for the tensor" if fmt.tensor_scale else ""
+    return f"blocks of {fmt.block_size}, {fmt.scale} scales{second}"

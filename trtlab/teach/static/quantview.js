@@ -1,0 +1,95 @@
+// static/quantview.js: shows a quantised tensor and sends choices. Python (teach/quantview.py) quantises and draws.
+// In: model.get("face") (what may be chosen), model.get("shown") (what was, its picture and numbers). Out: messages
+// {tensor | format | granularity | zoom: value}. Texts become text nodes; the picture is parsed as SVG, never as HTML.
+
+const WORDS = { tensor: "tensor", channel: "row" };
+const SLOW_MS = 400;
+let views = 0;
+
+function make(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value !== false && value != null) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children);
+  return node;
+}
+
+function picture(source) {
+  const svg = document.importNode(new DOMParser().parseFromString(source, "image/svg+xml").documentElement, true);
+  for (const name of ["width", "height"]) svg.removeAttribute(name);
+  return svg;
+}
+
+function render({ model, el }) {
+  const id = `qv-${++views}`;
+  let slow;
+  const send = (message) => {
+    clearTimeout(slow);
+    slow = setTimeout(() => root.classList.add("qv-slow"), SLOW_MS);
+    model.send(message);
+  };
+  const select = (name) => make("select", { "data-of": name, onchange: (event) => send({ [name]: event.target.value }) });
+  const labelled = (text, node) => make("label", {}, make("span", {}, text), node);
+  const tensor = select("tensor"), format = select("format");
+  const grains = make("fieldset", { class: "qv-grains" });
+  const zoom = make("input", { type: "checkbox", onchange: () => send({ zoom: zoom.checked }) });
+  const fixed = make("span", { class: "qv-fixed" }), canvas = make("div", { class: "qv-canvas" });
+  const facts = make("dl", { class: "qv-facts" }), refusal = make("div", { class: "why bad", role: "alert", hidden: true });
+  const about = make("span"), live = make("span", { class: "qv-unseen", "aria-live": "polite" });
+  const trials = make("tbody");
+  const head = ["tensor", "format", "scales", "SQNR", "bits per value"].map((word) => make("th", { scope: "col" }, word));
+  const root = make("div", { class: "trt qv", role: "group", "aria-label": "Quantisation view", "data-lm-suppress-shortcuts": "true" },
+    make("div", { class: "card" },
+      make("div", { class: "qv-bar" }, labelled("tensor", tensor), labelled("format", format), grains, fixed,
+        make("label", { class: "qv-zoom" }, zoom, make("span", {}, "zoom to the middle"))),
+      refusal, facts, canvas,
+      make("div", { class: "qv-tried" }, make("table", {}, make("caption", {}, "Your last choices"), make("thead", {}, make("tr", {}, ...head)), trials)),
+      make("div", { class: "foot" }, about, live)));
+  root.addEventListener("keydown", (event) => { // the notebook has shortcuts on plain keys
+    if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
+  });
+
+  function options(node, names) {
+    if (node.options.length !== names.length) node.replaceChildren(...names.map((name) => make("option", { value: name }, name)));
+  }
+  function drawFace() {
+    const face = model.get("face");
+    options(tensor, face.tensors);
+    options(format, face.formats);
+    if (grains.childElementCount) return;
+    const one = (name) => {
+      const input = make("input", { type: "radio", name: id, value: name, onchange: () => send({ granularity: name }) });
+      return make("label", {}, input, make("span", {}, WORDS[name] ?? name));
+    };
+    grains.append(make("legend", { class: "qv-unseen" }, "One scale per"), make("span", { class: "qv-word", "aria-hidden": "true" }, "one scale per"), ...face.granularities.map(one));
+  }
+  function draw() {
+    const shown = model.get("shown");
+    drawFace();
+    clearTimeout(slow);
+    root.classList.remove("qv-slow");
+    [tensor.value, format.value, zoom.checked] = [shown.tensor, shown.format, shown.zoom];
+    grains.hidden = grains.disabled = shown.fixed;
+    for (const input of grains.querySelectorAll("input")) input.checked = input.value === shown.granularity;
+    fixed.textContent = shown.fixed ? shown.shared : "";
+    refusal.hidden = !shown.refusal;
+    refusal.textContent = shown.refusal;
+    if (canvas.dataset.of !== shown.svg) {
+      canvas.replaceChildren(picture(shown.svg));
+      canvas.dataset.of = shown.svg;
+    }
+    facts.replaceChildren(...shown.facts.map(([label, value, note]) => make("div", {}, make("dt", {}, label), make("dd", {}, make("b", {}, value), make("small", {}, note)))));
+    trials.replaceChildren(...shown.trials.map((row, i) => make("tr", { class: i === 0 && "qv-now" }, ...row.map((text) => make("td", {}, text)))));
+    about.textContent = shown.about;
+    live.textContent = `${shown.title}: ${shown.facts.map(([label, value]) => `${label} ${value}`).join(", ")}`;
+    root.dataset.title = shown.title; // what the page now explains
+  }
+  el.append(root);
+  draw();
+  model.on("change:shown", draw);
+  return () => { clearTimeout(slow); model.off("change:shown", draw); };
+}
+
+export default { render };
