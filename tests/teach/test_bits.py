@@ -508,6 +508,27 @@ def test_codes_survive_every_entry(name, data):
         assert editor.code == code
 
 
+@pytest.mark.parametrize(
+    ("text", "base", "code"),
+    [
+        ("0b11", "dec", 3),
+        ("0x11", "dec", 17),
+        ("0x11", "bin", 17),
+        ("0b11", "bin", 3),
+        ("0b11", "hex", 0xB11),
+        ("F_f", "hex", 255),
+    ],
+)
+def test_a_prefix_says_the_base(text, base, code):
+    assert code_from_text(text, base) == code
+
+
+def test_a_flip_gives_up_what_was_typed():
+    shown = send(BitEditor("FP8_E4M3", "1/3"), do="code", code="0x2c")
+    assert (shown["entry"], shown["error"]["target"], shown["error"]["kind"]) == ("0.375", "0.375", "exact")
+    assert shown["rows"][0][1:3] == ["0x3fd8000000000000", "0.375"]
+
+
 @given(st.text(max_size=20), st.sampled_from(["hex", "bin", "dec"]))
 def test_any_text_is_a_code_or_a_sentence(text, base):
     shown = send(EDITORS["FP16"], do="text", base=base, text=text)
