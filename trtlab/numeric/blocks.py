@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trtlab.numeric import codec
-from trtlab.numeric.formats import BlockFormat, FloatFormat, IntegerFormat, Rounding
+from trtlab.numeric.formats import BlockFormat, IntegerFormat, Rounding
 from trtlab.numeric.kernels import decode_lines, encode_lines, fits
 
 Array = npt.NDArray[Any]
@@ -43,8 +43,8 @@ def encode_rows(
             return scales, codes
         worth = step(fmt, scales, tensor)
         x = rows / np.where(worth == 0, np.float32(1), worth)
-        codes = fmt.element.encode(np.clip(x, -fmt.element.max, fmt.element.max), rounding, generator=generator)
-        return scales, codes
+        x = np.maximum(x, -fmt.element.max) if isinstance(fmt.element, IntegerFormat) else x
+        return scales, fmt.element.encode(x, rounding, generator=generator)
 
 
 def step(fmt: BlockFormat, scales: Array, tensor_scale: np.float32 | None) -> Array:
@@ -106,12 +106,9 @@ def _step_lines(fmt: BlockFormat) -> list[str]:
 
 def _element_lines(fmt: BlockFormat) -> list[str]:
     """From `x` to `code`; signed integers leave their lowest code unused, so that they are symmetric."""
-    lines = []
-    if isinstance(fmt.element, IntegerFormat) and fmt.element.is_signed:
-        lines.append(f"x = minimum(maximum(x, F({-fmt.element.max}.0)), F({fmt.element.max}.0))")
-    elif isinstance(fmt.element, FloatFormat):
-        lines.append("u = F(x).view(U)")
-    return lines + encode_lines(fmt.element)
+    if isinstance(fmt.element, IntegerFormat):
+        return [f"x = F(maximum(x, F({-fmt.element.max}.0)))", *encode_lines(fmt.element)]
+    return ["u = F(x).view(U)", *encode_lines(fmt.element)]
 
 
 # --- kernels ---------------------------------------------------------------------------------------------------------
@@ -162,15 +159,7 @@ def _kernel(
 ) -> codec.Kernel:
     if rounding not in get_args(ScaleRounding):
         raise ValueError(f"scale_rounding is one of {', '.join(get_args(ScaleRounding))}: got {rounding!r}")
-    text = kernel_source(fmt, size, rounding, floor, compiled=compiled)
-    if compiled:
-        try:
-            return codec.load(text)
-        except ImportError:
-            return _kernel(fmt, size, rounding, floor, compiled=False)
-    names: dict[str, Any] = {}
-    exec(text, names)  # our own text; the only foreign parts in it are numbers
-    return names["kernel"]  # type: ignore[no-any-return]
+    return codec.kernel_of(functools.partial(kernel_source, fmt, size, rounding, floor), compiled=compiled)
 
 
 def kernel_source(

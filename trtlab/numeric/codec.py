@@ -4,6 +4,7 @@ In: a description and an array. Out: codes, or exact values. The arithmetic come
 large arrays and keeps the result on disk; NumPy runs the very same lines on small arrays and where numba is missing.
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -197,14 +198,17 @@ def _kernel(
     fmt: Format, width: int, modes: tuple[Rounding, Overflow] | None, *, compiled: bool, past_caches: bool = False
 ) -> Kernel:
     """encode with these modes, or decode without any: (source, draws, target) -> whether something had no code."""
-    text = kernel_source(fmt, width, modes, compiled=compiled, past_caches=past_caches)
+    source = functools.partial(kernel_source, fmt, width, modes, past_caches=past_caches)
+    return kernel_of(source, compiled=compiled)
+
+
+def kernel_of(source: Callable[..., str], *, compiled: bool) -> Kernel:
+    """The kernel in source(compiled=True), or where numba is not wanted or missing, in source(compiled=False)."""
     if compiled:
-        try:
-            return load(text)
-        except ImportError:
-            return _kernel(fmt, width, modes, compiled=False)
+        with contextlib.suppress(ImportError):
+            return _load(source(compiled=True))
     names: dict[str, Any] = {}
-    exec(text, names)  # our own text; the only foreign parts in it are numbers
+    exec(source(compiled=False), names)  # our own text; the only foreign parts in it are numbers
     return names["kernel"]  # type: ignore[no-any-return]
 
 
@@ -243,7 +247,7 @@ def header(fmt: Format, width: int, target: str, *, compiled: bool) -> str:
     return f"import numpy as np\n{functions}{types}{table}{_NUMBA_HEADER if compiled else ''}"
 
 
-def load(text: str) -> Kernel:
+def _load(text: str) -> Kernel:
     """The compiled kernel; its text lies in a file because that is where numba puts its cache."""
     name = f"trtlab_kernel_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
     if name not in sys.modules:

@@ -331,6 +331,8 @@ class BlockFormat(Format):
             raise TypeError(f"element is a FloatFormat, IntegerFormat or CodeBook: got {self.element!r}")
         if not isinstance(self.scale, FloatFormat):
             raise TypeError(f"scale is a FloatFormat: got {self.scale!r}")
+        if self.element.max <= 0:
+            raise ValueError(f"scales come from the largest element, so it is above 0: got {self.element.max}")
         if type(self.block_size) is not int or self.block_size < 1:
             raise ValueError(f"block_size is an integer from 1 on: got {self.block_size!r}")
 
