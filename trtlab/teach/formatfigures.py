@@ -165,7 +165,12 @@ def draw_spread(results: npt.ArrayLike, exactly: float, *, title: str, label: st
     errors = np.asarray(results, np.float64) - exactly
     figure = go.Figure(go.Histogram(x=errors, nbinsx=41, marker_color=PALETTE[0]))
     figure.add_vline(
-        x=0, line_dash="dash", line_color=PALETTE[1], annotation_text="exact sum", annotation_font_color=PALETTE[1]
+        x=0,
+        line_dash="dash",
+        line_color=PALETTE[1],
+        annotation_text="exact sum",
+        annotation_position="top left",
+        annotation_font_color=PALETTE[1],
     )
     figure.update_xaxes(title_text=label, gridcolor=GRID, zeroline=False, exponentformat="power")
     figure.update_yaxes(title_text="orders", gridcolor=GRID)

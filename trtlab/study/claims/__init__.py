@@ -92,6 +92,12 @@ def _read_the_files() -> None:
         importlib.import_module(f"{__name__}.{module.name}")
 
 
+def names() -> list[str]:
+    """The names of all claims, in the order of the sheet."""
+    _read_the_files()
+    return sorted(CLAIMS)
+
+
 def find_claim(name: str) -> Claim:
     """The claim of that name. KeyError names the close ones."""
     _read_the_files()
