@@ -40,6 +40,13 @@ def test_what_is_wrong_is_said(model, said):
         optimize(model)
 
 
+def test_large_weights_that_break_off():
+    model = written("(float[2,3] x) => (float[2,4000] y) { y = MatMul(x, w) }", w=np.ones((3, 4000), np.float32))
+    model.graph.initializer[0].raw_data = model.graph.initializer[0].raw_data[:-4]
+    with pytest.raises(ValueError, match=r"not a valid ONNX model: .*raw_data size .47996 bytes. is too small"):
+        optimize(model)
+
+
 def test_paths_and_types():
     with pytest.raises(FileNotFoundError, match=r"none\.onnx does not exist"):
         optimize("none.onnx")

@@ -193,6 +193,13 @@ def test_weights_that_would_overflow_are_left_alone():
     assert reasons(optimize(model, ["conv_bn_folding"])[1], "conv_bn_folding") == ["the new weights overflow"]
 
 
+def test_statistics_of_every_position_do_not_fold():
+    text = "(float[1,3,5] x) => (float[1,4,3] y) { c = Conv(x, w) y = BatchNormalization<spatial = 0>(c, s, b, m, v) }"
+    each = {name: np.ones((4, 3), np.float32) for name in "sbmv"}
+    model = written(text, opset=7, ir=8, w=normal(4, 3, 3), **each)
+    assert "spatial=0" in reasons(optimize(model, ["conv_bn_folding"])[1], "conv_bn_folding")[0]
+
+
 def test_fold_of_one_channel_by_hand():
     one = np.ones(1)
     kernel, bias = conv_bn_folding.fold(np.full((1, 1), 3.0), 5 * one, [2 * one, 7 * one, 1 * one, 3 * one], 1.0)
@@ -220,6 +227,31 @@ def test_a_region_is_not_fused_around_a_branch_that_reads_it():
     result, report = proved(written(text), inputs=[{"x": np.ones(3, np.float32), "c": np.array(True)}])
     assert reasons(report, "pointwise_fusion") == ["a path between a and y runs outside"]
     assert ops(result) == ["Exp", "If", "Add"]
+
+
+ODD = {
+    "a loop reads from outside": """(float[3] x, int64 n, bool c) => (float[3] y) { k = Identity(x) e = Exp(k)
+        y = Loop(n, c, k) <body = b (int64 i, bool ci, float[3] s) => (bool co, float[3] so) {
+            co = Identity(ci) so = Add(s, e) }> z = Neg(e) }""",
+    "a sequence": """(float[3] x) => (float[6] y) {
+        a = Exp(x) b = Neg(a) s = SequenceConstruct(a, b) y = ConcatFromSequence<axis = 0>(s) }""",
+    "an output that only dead nodes read": """(float[1,1,4] x) => (float[1,1,2] y) {
+        a = Relu(x) y, i = MaxPool<kernel_shape = [3]>(a) j = Neg(i) }""",
+    "an input that is an output": "(float[3] x) => (float[3] x) { }",
+    "a name inside a branch that a fused body has too": """(float[3] x, bool c) => (float[3] y) {
+        a = Exp(x) b = Neg(a) d = Relu(b)
+        y = If(c) <then_branch = t () => (float[3] p) { t0 = Neg(d) p = Relu(t0) },
+                   else_branch = e () => (float[3] q) { q = Abs(d) }> }""",
+}
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("flag", [True, False])
+def test_odd_graphs_stay_right(text, flag):
+    model = written(text)
+    odd = {"c": np.array(flag), "n": np.array(2)}
+    names = {value.name for value in model.graph.input}
+    proved(model, inputs=[feeds | {k: v for k, v in odd.items() if k in names} for feeds in sample_inputs(model)])
 
 
 def test_unknown_operators_are_left_alone_and_their_surroundings_are_not():

@@ -4,6 +4,8 @@ In: a path, bytes or a ModelProto. Out: an onnx_ir model with shapes and a name 
 ModelProto. What is wrong with a model is a ValueError. Checked by tests/graph/test_load.py, one test per error.
 """
 
+from collections.abc import Callable
+
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
@@ -12,7 +14,7 @@ from onnx.external_data_helper import load_external_data_for_model, uses_externa
 from trtlab.graph.fused import body, with_shapes
 from trtlab.graph.onnxfile import source_from_model
 from trtlab.graph.order import reads, topological_order
-from trtlab.graph.picture import OnnxModel
+from trtlab.graph.picture import LARGE_BYTES, OnnxModel
 from trtlab.graph.rule import FUSED, STANDARD
 
 IR_VERSION = 10
@@ -22,12 +24,15 @@ LIMIT_BYTES = 2**31 - 1
 
 
 def load(model: OnnxModel) -> ir.Model:
-    """The model for rewriting: shapes inferred, nodes named uniquely. The original is not changed."""
+    """The model for rewriting: checked, shapes inferred, nodes named uniquely. The original is not changed."""
     proto = _read(model)
     _check_readable(proto)
-    loaded = ir.from_proto(_inferred(proto))
+    loaded = ir.from_proto(proto)
     topological_order(loaded.graph)  # names a cycle, which the checker does not
+    for tensor in proto.graph.initializer:
+        _checked(onnx.checker.check_tensor, tensor)
     check(proto)
+    _infer_shapes(loaded, proto)
     _name_nodes(loaded.graph)
     names = {v.name for node in loaded.graph for v in (*reads(node), *node.outputs)} | set(loaded.graph.initializers)
     inner = {v.name for graph in loaded.graph.subgraphs() for node in graph for v in node.outputs}
@@ -59,11 +64,33 @@ def export(model: ir.Model) -> onnx.ModelProto:
 
 
 def check(proto: onnx.ModelProto) -> None:
-    """ValueError if onnx's checker, shape inference included, finds a fault."""
+    """ValueError if onnx's checker, shape inference included, finds a fault. Large weights are not looked at."""
+    _checked(lambda: onnx.checker.check_model(_skeleton(proto), full_check=True))
+
+
+def _checked(check_it: Callable[..., None], *arguments: object) -> None:
     try:
-        onnx.checker.check_model(proto, full_check=True)
+        check_it(*arguments)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
         raise ValueError(f"not a valid ONNX model: {str(error).strip()}. Export it again, or mend the node.") from error
+
+
+def _skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with inputs in place of large weights: onnx copies a model to look at it, half a gigabyte of VGG too."""
+    graph, listed = proto.graph, {value.name for value in proto.graph.input}
+    large = {tensor.name: tensor for tensor in graph.initializer if tensor.ByteSize() > LARGE_BYTES}
+    stand_ins = [onnx.helper.make_tensor_value_info(name, t.data_type, t.dims) for name, t in large.items()]
+    bones = onnx.GraphProto(
+        name=graph.name,
+        node=graph.node,
+        input=[*graph.input, *(value for value in stand_ins if value.name not in listed)],
+        output=graph.output,
+        value_info=graph.value_info,
+        initializer=[tensor for tensor in graph.initializer if tensor.name not in large],
+        sparse_initializer=graph.sparse_initializer,
+    )
+    imports, functions = proto.opset_import, proto.functions
+    return onnx.ModelProto(ir_version=proto.ir_version, opset_import=imports, functions=functions, graph=bones)
 
 
 def _read(model: OnnxModel) -> onnx.ModelProto:
@@ -108,12 +135,12 @@ def _check_readable(proto: onnx.ModelProto) -> None:
             raise ValueError(f"node {name!r} reads {missing[0]!r}: no input, weight or node of the graph has that name")
 
 
-def _inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with all shapes that onnx can infer; as it is where inference fails, since the checker says why."""
-    try:
-        return onnx.shape_inference.infer_shapes(proto, data_prop=True)
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
-        return proto
+def _infer_shapes(model: ir.Model, proto: onnx.ModelProto) -> None:
+    """Shapes and types of all values of the main graph that onnx can infer."""
+    inferred = ir.from_proto(onnx.shape_inference.infer_shapes(_skeleton(proto), data_prop=True))
+    for node, same in zip(model.graph, inferred.graph, strict=True):
+        for value, known in zip(node.outputs, same.outputs, strict=True):
+            value.shape, value.type = known.shape, known.type
 
 
 def _name_nodes(graph: ir.Graph) -> None:

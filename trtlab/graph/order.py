@@ -23,7 +23,6 @@ def reads(node: ir.Node) -> Iterator[ir.Value]:
     """The values a node needs: its inputs, and whatever the graphs inside it read from outside."""
     yield from (value for value in node.inputs if value is not None)
     for graph in subgraphs(node):
-        yield from (value for value in graph.outputs if value.producer() is None or value.graph is not graph)
         for inner in graph:
             yield from reads(inner)
 

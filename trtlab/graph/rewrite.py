@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import onnx
+import onnx_ir as ir
 
 from trtlab.graph.cost import node_cost
 from trtlab.graph.fused import origins
@@ -21,6 +22,8 @@ from trtlab.graph.rules import RULES
 OLDEST_OPSET = 7
 """Before it, Add and BatchNormalization meant something else."""
 Rules = Iterable[str | Rule] | None
+Counts = tuple[int, int, int]
+"""Nodes that compute, kernels, bytes moved."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,7 @@ class _Run:
         self.model = load(model)
         self.rules = rules
         self.refusals: dict[Refusal, None] = {}
+        self._now = self._totals()
         self._film = _Film(model, rules)
 
     def __iter__(self) -> Iterator[Step]:
@@ -130,9 +134,9 @@ class _Run:
         return not reason
 
     def _apply(self, rule: Rule, nodes: Nodes) -> Step:
-        where, before = _names(nodes), self._totals()
+        where, before = _names(nodes), self._now
         what = rule.rewrite(nodes)
-        after = self._totals()
+        self._now = after = self._totals()
         return Step(
             rule=rule.name,
             what=what,
@@ -146,14 +150,18 @@ class _Run:
             _replay=self._film.model_at,
         )
 
-    def _totals(self) -> tuple[int, int, int]:
-        """Nodes that compute, kernels, bytes. A node's cost is worked out once: nodes are replaced, never changed."""
-        nodes = [node for node in self.model.graph if not is_data(node)]
-        for node in nodes:
-            if "cost" not in node.meta:
-                node.meta["cost"] = node_cost(node)
-        costs = [node.meta["cost"] for node in nodes]
-        return len(nodes), sum(cost.kernels for cost in costs), sum(cost.bytes_moved for cost in costs)
+    def _totals(self) -> Counts:
+        """The counts of the whole graph. A node is counted once: rules replace nodes, they never change one."""
+        counts = [node.meta.get("counts") or _counts(node) for node in self.model.graph]
+        nodes, kernels, moved = (sum(column) for column in zip((0, 0, 0), *counts, strict=True))
+        return nodes, kernels, moved
+
+
+def _counts(node: ir.Node) -> Counts:
+    cost = node_cost(node)
+    counts: Counts = (0 if is_data(node) else 1, cost.kernels, cost.bytes_moved)
+    node.meta["counts"] = counts
+    return counts
 
 
 class _Film:

@@ -58,6 +58,8 @@ def check(nodes: Sequence[ir.Node]) -> str:
     conv, batch_norm = nodes
     if is_training(batch_norm):
         return "BatchNormalization is in training mode: mean and variance come from the batch"
+    if batch_norm.attributes.get_int("spatial", 1) == 0:
+        return "spatial=0: every position has a mean and variance of its own"
     if shared := one_reader(conv.outputs[0]):
         return shared
     unknown = [str(v.name) for v in (*conv.inputs[1:], *batch_norm.inputs[1:]) if v is not None and constant(v) is None]

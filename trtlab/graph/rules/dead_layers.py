@@ -40,8 +40,8 @@ def pattern(node: ir.Node) -> Sequence[ir.Node]:
     """A dead branch at its last node, or a node that may change nothing."""
     if is_dead(node) and not is_data(node):
         return dead_branch(node)
-    is_cast = is_op(node, "Cast")
-    return [node] if is_op(node, *IDENTICAL) and not (is_cast and source(node).dtype != node.outputs[0].dtype) else []
+    casts = is_op(node, "Cast") and node.attributes.get_int("to", 0) != source(node).dtype
+    return [node] if is_op(node, *IDENTICAL) and not casts else []
 
 
 def check(nodes: Sequence[ir.Node]) -> str:
