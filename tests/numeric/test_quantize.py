@@ -271,6 +271,11 @@ def test_outliers_ruin_int8_and_leave_fp8_alone(normal):
     assert found == [pytest.approx(2.3, abs=0.8), pytest.approx(31.5, abs=0.08)]
 
 
+def test_a_notebook_shows_one_line():
+    got = FORMATS["MXFP4"].quantize(np.ones((2, 64)))
+    assert repr(got) == "<MXFP4: codes (2, 64), scales (2, 2), 4.25 bits per value>"
+
+
 def test_sqnr_by_hand():
     assert sqnr_db([3.0, 4.0], [3.0, 3.5]) == pytest.approx(20)
     assert sqnr_db([1.0], [1.0]) == math.inf

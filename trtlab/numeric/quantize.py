@@ -70,7 +70,7 @@ class Groups:
         return repeated[(slice(None),) * self.axis + (slice(self.shape[self.axis]),)]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Quantized:
     """Codes, and what turns them back into values: value = (code - zero point) * scale * tensor scale.
 
@@ -116,6 +116,10 @@ class Quantized:
     def bits_per_value(self) -> float:
         """All bits over the number of values; NaN where there are none."""
         return self.size_bits / self.codes.size if self.codes.size else math.nan
+
+    def __repr__(self) -> str:
+        shapes = f"codes {self.codes.shape}, scales {self.scales.shape}"
+        return f"<{self.format}: {shapes}, {self.bits_per_value:g} bits per value>"
 
 
 # --- quantisation ----------------------------------------------------------------------------------------------------
