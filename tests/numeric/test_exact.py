@@ -319,3 +319,9 @@ def test_unknown_modes_are_refused():
 def test_what_is_no_format_is_refused():
     with pytest.raises(TypeError, match="no rule for Format; expected FloatFormat, IntegerFormat or CodeBook"):
         exact.encode(__import__("trtlab.numeric").numeric.Format(), 1)
+
+
+@pytest.mark.parametrize("name", ["INT8", "NF4", "FP4_E2M1"])
+def test_a_refusal_of_a_number_beyond_float64_is_a_sentence_too(name):
+    with pytest.raises(ValueError, match=f"{name} has neither .* got a number of 401 digits"):
+        exact.encode(FORMATS[name], Fraction(10**400), overflow="ieee")

@@ -198,9 +198,17 @@ def refusal(fmt: Format, value: Any) -> ValueError:
     if real(value) is Special.NAN:
         return ValueError(f"{fmt} has no NaN: got {value}; replace it first, for example with numpy.nan_to_num")
     return ValueError(
-        f"{fmt} has neither infinity nor NaN for values beyond {fmt.min} to {fmt.max}: got {value} with "
+        f"{fmt} has neither infinity nor NaN for values beyond {fmt.min} to {fmt.max}: got {_short_text(value)} with "
         "overflow='ieee'; use overflow='saturate'"
     )
+
+
+def _short_text(value: Any) -> str:
+    """A number for a sentence: a fraction as a float, where it is one."""
+    try:
+        return str(float(value))
+    except OverflowError:
+        return f"a number of {len(str(abs(value.numerator) // value.denominator))} digits"
 
 
 def _encode_float(fmt: FloatFormat, number: Real, step: _Step, overflow: Overflow) -> int:
@@ -249,7 +257,7 @@ def _signed(fmt: FloatFormat, code: int, *, is_negative: bool) -> int:
 
 def _special_code(fmt: FloatFormat, code: int | None, number: Real, *, is_negative: bool) -> int:
     if code is None:
-        raise refusal(fmt, float(number) if isinstance(number, Fraction) else number.value)
+        raise refusal(fmt, number if isinstance(number, Fraction) else number.value)
     return _signed(fmt, code, is_negative=is_negative)
 
 
@@ -270,14 +278,14 @@ def _encode_integer(fmt: IntegerFormat, number: Real, step: _Step, overflow: Ove
     away = step.is_away(abs(value) - near, near_is_odd=near % 2 == 1, is_negative=value < 0)
     whole = (near + away) * (-1 if value < 0 else 1)
     if overflow == "ieee" and not fmt.min <= whole <= fmt.max:
-        raise refusal(fmt, float(value))
+        raise refusal(fmt, value)
     return max(fmt.min, min(fmt.max, whole))
 
 
 def _encode_entry(fmt: CodeBook, number: Real, step: _Step, overflow: Overflow) -> int:
     value = _finite(fmt, number, overflow)
     if overflow == "ieee" and not fmt.min <= value <= fmt.max:
-        raise refusal(fmt, float(value))
+        raise refusal(fmt, value)
     below = bisect.bisect_right(fmt.entries, value) - 1
     if below < 0 or below == len(fmt.entries) - 1 or value == fmt.entries[below]:
         return max(below, 0)
