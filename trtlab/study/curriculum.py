@@ -36,6 +36,12 @@ LESSONS = (
         minutes=45,
     ),
     Lesson(
+        file="02_four_bits_and_blocks",
+        question="Q1: why do four bits need blocks, and what are INT4, FP4, NF4, MX and NVFP4?",
+        outcome="quantise by hand, take NVFP4 apart to the bit, and choose a format for a distribution",
+        minutes=60,
+    ),
+    Lesson(
         file="08_workflow",
         question="Q3: how does the TensorRT workflow go, from export to answer?",
         outcome="run and explain every stage, and say which calls are history",
