@@ -255,7 +255,9 @@ def test_the_row_of_the_format_at_hand_is_the_code_at_hand():
 
 def test_a_number_beyond_every_float_is_refused_in_words():
     shown = send(BitEditor("INT8", "1", overflow="ieee"), do="value", text="1e400")
-    assert shown["refusal"]["text"] == "INT8 has no code for 1e400 with overflow='ieee'; use 'saturate'"
+    assert shown["refusal"]["text"].startswith(
+        "INT8 has neither infinity nor NaN for values beyond -128 to 127: got a number of 401 digits"
+    )
     assert BitEditor("INT8", "-1e400").code == 0x80
 
 
