@@ -5,7 +5,7 @@ Needs a compiler; overwrites the files of this folder.
 
 from trtlab.engine.nvidia.api import installed_api
 from trtlab.engine.nvidia.support import matrix
-from trtlab.engine.recordings import API_FILE, SUPPORT_FILE, key, light_report, save, save_values
+from trtlab.engine.recordings import API_FILE, SUPPORT_FILE, fusions, key, light_report, save, save_values
 from trtlab.engine.stagerecord import Precision
 from trtlab.engine.stages import Workflow
 
@@ -19,6 +19,8 @@ def main() -> None:
     save_values(matrix(), SUPPORT_FILE)
     for name in LIGHT:
         save(f"light-{name}-SM89", light_report(name))
+    for name in fusions.names():
+        save(f"fusion-{name}-SM89", fusions.report(name))
     for model, targets in TARGETS.items():
         for precision in PRECISIONS:
             for target in targets:

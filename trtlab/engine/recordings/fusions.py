@@ -1,0 +1,107 @@
+"""engine/recordings/fusions: what NVIDIA's builder makes of small models in which there is something to fuse.
+
+In: a name of graph.models.TEACHING_MODELS or of PROBES. Out: its model, and the `BuildReport` for SM89: LIVE, or
+RECORDED where no compiler can be installed. tests/engine/test_fusions.py compares the recordings with builds.
+"""
+
+import numpy as np
+import onnx
+import onnx.parser
+
+from trtlab.engine import recordings
+from trtlab.engine.nvidia.report import BuildReport
+
+_PIXELS = "float[1,64,56,56]"
+_IMAGE = "float[1,8,8,8]"
+
+
+def _chain(length: int) -> str:
+    """Add, Max, Add, ... and a Relu at the end, each on the result of the one before and on a."""
+    middle = "".join(f"[n{i}] t{i + 1} = {('Add', 'Max')[i % 2]} (t{i}, a) " for i in range(length - 1))
+    return f"(float[64,64] t0, float[64,64] a) => (float[64,64] y) {{ {middle} [last] y = Relu (t{length - 1}) }}"
+
+
+PROBES = {
+    "conv_relu": f"""({_IMAGE} x) => ({_IMAGE} y) <float[8,8,3,3] w, float[8] b> {{
+        [conv] c = Conv <pads = [1,1,1,1]> (x, w, b)
+        [relu] y = Relu (c) }}""",
+    "conv_relu_shown": f"""({_IMAGE} x) => ({_IMAGE} y, {_IMAGE} c) <float[8,8,3,3] w, float[8] b> {{
+        [conv] c = Conv <pads = [1,1,1,1]> (x, w, b)
+        [relu] y = Relu (c) }}""",
+    "conv_bn_relu_conv": f"""({_IMAGE} x) => ({_IMAGE} y) <float[8,8,3,3] w, float[8,8,3,3] w2, float[8] scale,
+            float[8] shift, float[8] mean, float[8] var> {{
+        [conv] c = Conv <pads = [1,1,1,1]> (x, w)
+        [bn] b = BatchNormalization (c, scale, shift, mean, var)
+        [relu] r = Relu (b)
+        [conv2] y = Conv <pads = [1,1,1,1]> (r, w2) }}""",
+    "matmul_relu": """(float[256,256] x) => (float[256,256] y) <float[256,256] w> {
+        [matmul] c = MatMul (x, w)
+        [relu] y = Relu (c) }""",
+    "matmul_two_readers": """(float[256,256] x) => (float[256,256] y, float[256,256] z) <float[256,256] w> {
+        [matmul] c = MatMul (x, w)
+        [relu] y = Relu (c)
+        [sigmoid] z = Sigmoid (c) }""",
+    "multiply_add_relu_shown": """(float[16,16] a, float[16,16] b, float[16,16] c)
+            => (float[16,16] y, float[16,16] ab) {
+        [multiply] ab = Mul (a, b)
+        [add] sum = Add (ab, c)
+        [relu] y = Relu (sum) }""",
+    "chain_16": _chain(16),
+    "chain_128": _chain(128),
+    "wide_inception": f"""({_PIXELS} x) => ({_PIXELS} y) <float[64,64,1,1] w1, float[64] b1, float[64,64,1,1] w2,
+            float[64] b2, float[64,64,1,1] w3, float[64] b3, float[64,192,1,1] w4> {{
+        [conv1] c1 = Conv (x, w1, b1)
+        [relu1] r1 = Relu (c1)
+        [conv2] c2 = Conv (x, w2, b2)
+        [relu2] r2 = Relu (c2)
+        [conv3] c3 = Conv (x, w3, b3)
+        [relu3] r3 = Relu (c3)
+        [concat] k = Concat <axis = 1> (r1, r2, r3)
+        [conv4] y = Conv (k, w4) }}""",
+    "raw_concat": f"""({_IMAGE} a, {_IMAGE} b) => (float[1,16,8,8] y) {{
+        [concat] y = Concat <axis = 1> (a, b) }}""",
+    "pointwise_concat": f"""({_IMAGE} a, {_IMAGE} b) => (float[1,16,8,8] y) {{
+        [exp] e = Exp (a)
+        [relu] r = Relu (b)
+        [concat] y = Concat <axis = 1> (e, r) }}""",
+    "matmul_concat": """(float[4,16] a, float[4,16] b) => (float[4,32] y) <float[16,16] v, float[16,16] w> {
+        [matmul1] c = MatMul (a, v)
+        [matmul2] d = MatMul (b, w)
+        [concat] y = Concat <axis = 1> (c, d) }""",
+}  # fmt: skip
+"""Name -> graph, in ONNX's text form. `shown`: a tensor in the middle is an output of the graph as well."""
+
+
+def model(name: str, seed: int = 0) -> onnx.ModelProto:
+    """The model of that name; its weights follow from the seed. KeyError names what there is."""
+    from trtlab.graph.models import OPSET, TEACHING_MODELS
+
+    if name in TEACHING_MODELS:
+        return TEACHING_MODELS[name](seed)
+    if name not in PROBES:
+        raise KeyError(f"no model {name!r}; there are {', '.join((*TEACHING_MODELS, *PROBES))}")
+    made = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": {OPSET}]> {name} {PROBES[name]}')
+    rng = np.random.default_rng(seed)
+    for value in made.graph.value_info:
+        sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        weights = rng.uniform(0.5, 1.5, sizes).astype(np.float32)
+        made.graph.initializer.append(onnx.numpy_helper.from_array(weights, value.name))
+    del made.graph.value_info[:]
+    return made
+
+
+def names() -> tuple[str, ...]:
+    """Every model there is a report of: the teaching models, then the probes."""
+    from trtlab.graph.models import TEACHING_MODELS
+
+    return (*TEACHING_MODELS, *PROBES)
+
+
+def report(name: str) -> BuildReport:
+    """What tensorrt_rtx makes of the model: LIVE, or RECORDED without a compiler."""
+    from trtlab.engine.nvidia import CompilerMissing, explain
+
+    try:
+        return explain(model(name), "SM89", name=f"fusion-{name}", compiler="tensorrt_rtx")
+    except CompilerMissing as missing:
+        return recordings.load(f"fusion-{name}-SM89", missing)
