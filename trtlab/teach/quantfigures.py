@@ -3,6 +3,7 @@
 In: arrays, formats, and what `quantize` returned. Out: `Drawing`s and plotly figures that say what computed them.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from trtlab.teach.formatfigures import DASHES, PALETTE
 from trtlab.teach.quantview import GRANULARITIES
 
 Array = npt.NDArray[Any]
+_NUMERIC = (0, 1, 3, 4, 5, 6, 7, 9, 10, 11)  # all but the bits, in both halves of a wide table
 
 
 def _quantized(fmt: Format, values: Array, granularity: str) -> Quantized:
@@ -30,7 +32,10 @@ def _quantized(fmt: Format, values: Array, granularity: str) -> Quantized:
 
 
 def draw_block(values: npt.ArrayLike, quantized: Quantized) -> Drawing:
-    """A few values that were quantised: number, code and bits, element, number again, error; the scales above."""
+    """A few values that were quantised: number, code and bits, element, number again, error; the scales above.
+
+    More than 16 stand in two columns.
+    """
     x, fmt = np.asarray(values, np.float32).ravel(), quantized.format
     element = fmt.element if isinstance(fmt, BlockFormat) else fmt
     codes, restored = quantized.codes.ravel(), quantized.values.ravel()
@@ -40,12 +45,14 @@ def draw_block(values: npt.ArrayLike, quantized: Quantized) -> Drawing:
          f"{b - a:+.3g}")
         for a, code, b in zip(x, codes, restored, strict=True)
     ]  # fmt: skip
-    said = _scales(quantized)
-    marked = [[*map(escape, row[:2]), f'<span class="mono">{row[2]}</span>', *map(escape, row[3:])] for row in rows]
+    said, half = _scales(quantized), -(-len(rows) // 2) if len(rows) > 16 else len(rows)
+    cells = [[*map(escape, row[:2]), f'<span class="mono">{row[2]}</span>', *map(escape, row[3:])] for row in rows]
+    marked = [left + right for left, right in itertools.zip_longest(cells[:half], cells[half:], fillvalue=list[str]())]
+    columns = header * (1 + (half < len(rows)))
     head = f'<b>{escape(fmt)}</b><span class="by">{escape(said)}</span>'
     foot = f"{quantized.size_bits} bits for {x.size} values · SQNR {sqnr_db(x, restored):.2f} dB"
     return Drawing(
-        markup=table_card(table(header, marked, numeric=(0, 1, 3, 4, 5)), head=head, foot=escape(foot)),
+        markup=table_card(table(columns, marked, numeric=_NUMERIC), head=head, foot=escape(foot)),
         text=f"{fmt}: {said}\n{text_table(header, rows)}\n{foot}",
     )
 
@@ -115,7 +122,7 @@ def draw_tradeoff(values: npt.ArrayLike, names: Sequence[str]) -> Any:
 
 
 def draw_curves(
-    x: npt.ArrayLike, curves: Mapping[str, npt.ArrayLike], *, title: str, across: str, up: str, log: bool = False,
+    x: npt.ArrayLike, curves: Mapping[str, npt.ArrayLike], *, title: str, across: str, up: str,
     marks: Mapping[str, float] | None = None,
 ) -> Any:  # fmt: skip
     """Curves over one axis, with named places on it as dotted lines."""
@@ -127,7 +134,7 @@ def draw_curves(
         figure.add_scatter(x=np.asarray(x), y=np.asarray(y), mode="lines+markers", name=name, line=line)
     for name, place in (marks or {}).items():
         figure.add_vline(x=place, line_dash="dot", line_color=INK, annotation_text=name)
-    figure.update_xaxes(title_text=across, gridcolor=GRID, zeroline=False, type="log" if log else "linear")
+    figure.update_xaxes(title_text=across, gridcolor=GRID, zeroline=False)
     figure.update_yaxes(title_text=up, gridcolor=GRID, zeroline=False)
     return _finished(figure, title, 420, "computed by the cells above")
 

@@ -167,7 +167,7 @@ def _codes(reading: Reading) -> list[str]:
             84,
             np.where(np.arange(used.size) == zero, used, 0) * (not own_zeros),
             "zero",
-            most=used.max(),
+            most=_full(used),
         ),
         _line(left, 176, width),
         *(_text(at, 191, f"{value:.4g}", 11, anchor=anchor) for at, anchor, value in ends + middle),
@@ -197,10 +197,14 @@ def _ticks(limit: float) -> Sequence[float]:
 
 
 def _bars(
-    left: float, bottom: float, width: float, height: float, counts: Array, kind: str = "value", most: int = 0
+    left: float, bottom: float, width: float, height: float, counts: Array, kind: str = "value", most: float = 0
 ) -> str:
-    """Bars from `bottom` up; one that stands for anything is at least a line high."""
-    tall = np.where(counts > 0, np.maximum(counts * height / (most or counts.max() or 1), 1.5), 0)
+    """Bars from `bottom` up; one that stands for anything is at least a line high.
+
+    A bar more than twice as tall as any other is cut off and says how tall it is.
+    """
+    largest, full = int(counts.max()), most or _full(counts)
+    tall = np.where(counts > 0, np.clip(counts * height / full, 1.5, height), 0)
     wide = width / counts.size
     gap = 1 if wide > 3 else 0
     bars = (
@@ -208,7 +212,16 @@ def _bars(
         for i, h in enumerate(tall)
         if h > 0
     )
-    return _path(kind, "".join(bars))
+    if most or largest <= full:
+        return _path(kind, "".join(bars))
+    label = _text(left + (int(counts.argmax()) + 1) * wide + 3, bottom - height + 9, f"↑ {largest:,}", 11)
+    return _path(kind, "".join(bars)) + label
+
+
+def _full(counts: Array) -> float:
+    """The count of a bar of full height."""
+    second, largest = np.sort(counts)[-2:]
+    return float(max(largest / 6, second) if largest > 2 * second else largest) or 1.0
 
 
 def _path(kind: str, d: str, stroke: float = 0) -> str:

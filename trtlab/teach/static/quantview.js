@@ -4,7 +4,7 @@
 
 const WORDS = { tensor: "tensor", channel: "row" };
 const SLOW_MS = 400;
-let views = 0;
+const HEAD = 54; // the picture's own headline, which the page says in its bar
 
 function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -18,12 +18,14 @@ function make(tag, attributes = {}, ...children) {
 
 function picture(source) {
   const svg = document.importNode(new DOMParser().parseFromString(source, "image/svg+xml").documentElement, true);
+  const [, , width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
+  svg.setAttribute("viewBox", `0 ${HEAD} ${width} ${height - HEAD - 20}`);
   for (const name of ["width", "height"]) svg.removeAttribute(name);
   return svg;
 }
 
 function render({ model, el }) {
-  const id = `qv-${++views}`;
+  const id = `qv-${Math.random().toString(36).slice(2)}`; // every widget loads a module of its own, so no counter
   let slow;
   const send = (message) => {
     clearTimeout(slow);
@@ -43,7 +45,7 @@ function render({ model, el }) {
   const root = make("div", { class: "trt qv", role: "group", "aria-label": "Quantisation view", "data-lm-suppress-shortcuts": "true" },
     make("div", { class: "card" },
       make("div", { class: "qv-bar" }, labelled("tensor", tensor), labelled("format", format), grains, fixed,
-        make("label", { class: "qv-zoom" }, zoom, make("span", {}, "zoom to the middle"))),
+        make("label", { class: "qv-zoom" }, zoom, make("span", {}, "zoom in"))),
       refusal, facts, canvas,
       make("div", { class: "qv-tried" }, make("table", {}, make("caption", {}, "Your last choices"), make("thead", {}, make("tr", {}, ...head)), trials)),
       make("div", { class: "foot" }, about, live)));
@@ -63,7 +65,7 @@ function render({ model, el }) {
       const input = make("input", { type: "radio", name: id, value: name, onchange: () => send({ granularity: name }) });
       return make("label", {}, input, make("span", {}, WORDS[name] ?? name));
     };
-    grains.append(make("legend", { class: "qv-unseen" }, "One scale per"), make("span", { class: "qv-word", "aria-hidden": "true" }, "one scale per"), ...face.granularities.map(one));
+    grains.append(make("legend", { class: "qv-unseen" }, "One scale per"), make("span", { class: "qv-word", "aria-hidden": "true" }, "a scale per"), ...face.granularities.map(one));
   }
   function draw() {
     const shown = model.get("shown");
