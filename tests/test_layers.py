@@ -39,7 +39,7 @@ def _room(top: str, lazy: str = "") -> Room:
 
 
 COMPILERS = "onnxruntime tensorrt tensorrt_rtx"
-RUNS = f"trtlab torch torchao {COMPILERS} triton onnxscript sklearn cattrs google ml_dtypes"
+RUNS = f"trtlab torch torchao {COMPILERS} triton onnxscript onnxslim sklearn cattrs google ml_dtypes"
 DRAWS = "ipywidgets anywidget plotly traitlets pygments IPython nbclient nbformat trtlab.study trtlab.teach"
 BELOW_ENGINE = "trtlab.numeric trtlab.graph trtlab.plan numpy onnx onnx_ir"
 
