@@ -1,6 +1,6 @@
 """engine/recordings/fusions: what NVIDIA's builder makes of small models in which there is something to fuse.
 
-In: a name of graph.models.TEACHING_MODELS or of PROBES. Out: its model, and the `BuildReport` for SM89: LIVE, or
+In: a name of graph.models.TEACHING_MODELS, PROBES or REFUSED. Out: its model, and the `BuildReport` for SM89: LIVE, or
 RECORDED where no compiler can be installed. tests/engine/test_fusions.py compares the recordings with builds.
 """
 
@@ -25,6 +25,10 @@ PROBES = {
     "conv_relu": f"""({_IMAGE} x) => ({_IMAGE} y) <float[8,8,3,3] w, float[8] b> {{
         [conv] c = Conv <pads = [1,1,1,1]> (x, w, b)
         [relu] y = Relu (c) }}""",
+    "conv_add_relu": f"""({_IMAGE} x) => ({_IMAGE} y) <float[8,8,3,3] w, float[8,1,1] b> {{
+        [conv] c = Conv <pads = [1,1,1,1]> (x, w)
+        [bias] d = Add (c, b)
+        [relu] y = Relu (d) }}""",
     "conv_relu_shown": f"""({_IMAGE} x) => ({_IMAGE} y, {_IMAGE} c) <float[8,8,3,3] w, float[8] b> {{
         [conv] c = Conv <pads = [1,1,1,1]> (x, w, b)
         [relu] y = Relu (c) }}""",
@@ -72,15 +76,24 @@ PROBES = {
 """Name -> graph, in ONNX's text form. `shown`: a tensor in the middle is an output of the graph as well."""
 
 
+REFUSED = {
+    "dropout_training": """(float[2,8] x) => (float[2,8] y) <float ratio = {0.5}, bool training = {1}> {
+        [relu] a = Relu (x)
+        [dropout] y = Dropout (a, ratio, training) }""",
+}
+"""Models that NVIDIA's parser does not take."""
+
+
 def model(name: str, seed: int = 0) -> onnx.ModelProto:
     """The model of that name; its weights follow from the seed. KeyError names what there is."""
     from trtlab.graph.models import OPSET, TEACHING_MODELS
 
     if name in TEACHING_MODELS:
         return TEACHING_MODELS[name](seed)
-    if name not in PROBES:
-        raise KeyError(f"no model {name!r}; there are {', '.join((*TEACHING_MODELS, *PROBES))}")
-    made = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": {OPSET}]> {name} {PROBES[name]}')
+    texts = PROBES | REFUSED
+    if name not in texts:
+        raise KeyError(f"no model {name!r}; there are {', '.join((*TEACHING_MODELS, *texts))}")
+    made = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": {OPSET}]> {name} {texts[name]}')
     rng = np.random.default_rng(seed)
     for value in made.graph.value_info:
         sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]

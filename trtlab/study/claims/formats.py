@@ -6,7 +6,6 @@ Out: a proof per item of the sheet; the sentences are in formats.yaml. Each must
 
 import functools
 import math
-from collections.abc import Iterable
 from dataclasses import replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trtlab.study.claims import Evidence, observed, only_history, proves
+from trtlab.study.claims.observed import computed as _computed
 from trtlab.study.claims.observed import from_history
 
 if TYPE_CHECKING:
@@ -41,14 +41,6 @@ def _fmt(name: str) -> Any:
     from trtlab.numeric import FORMATS
 
     return FORMATS[name]
-
-
-def _computed(holds: bool, shown: str, header: Iterable[str] = (), rows: Iterable[Iterable[Any]] = ()) -> Evidence:
-    """Evidence of a computation on this machine."""
-    from trtlab.engine import provenance
-
-    cells = tuple(tuple(map(str, row)) for row in rows)
-    return Evidence(holds=holds, shown=shown, provenance=provenance.live(["numpy"]), header=tuple(header), rows=cells)
 
 
 def _built(expected: dict[str, dict[str, str]], holds: bool, shown: str) -> Evidence:

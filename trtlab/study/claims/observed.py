@@ -1,9 +1,10 @@
-"""study/claims/observed: evidence that proofs share: what the installed API has, what NVIDIA's headers had.
+"""study/claims/observed: evidence that proofs share: what the installed API has, what NVIDIA's headers had, a sum.
 
-In: names. Out: `Evidence` that holds when each name is, or was, what the claim says.
+In: names, or what a proof computed. Out: `Evidence`; of names it holds when each is, or was, what the claim says.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from trtlab.study.claims import Evidence
 
@@ -44,3 +45,11 @@ def from_api(has: dict[str, str], lacks: dict[str, str], shown: str) -> Evidence
     holds = all(owner in known.names and known.has(owner, name) is expected for owner, name, expected in wanted)
     header = (f"{known.compiler} {known.version}", "")
     return Evidence(holds=holds, shown=shown, provenance=known.provenance, header=header, rows=rows)
+
+
+def computed(holds: bool, shown: str, header: Iterable[str] = (), rows: Iterable[Iterable[Any]] = ()) -> Evidence:
+    """Evidence of a computation on this machine, by this package."""
+    from trtlab.engine import provenance
+
+    cells = tuple(tuple(map(str, row)) for row in rows)
+    return Evidence(holds=holds, shown=shown, provenance=provenance.live(["numpy"]), header=tuple(header), rows=cells)

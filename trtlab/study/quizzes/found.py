@@ -162,6 +162,19 @@ def workspace_limits() -> Truth:
     return Truth(value=said, evidence=evidence, provenance=_compiled("tensorrt_rtx"))
 
 
+def training_dropout() -> Truth:
+    """What tensorrt_rtx says to a Dropout in training mode."""
+    from trtlab.engine.nvidia import ParseError, explain
+    from trtlab.engine.recordings import fusions
+
+    try:
+        report = explain(fusions.model("dropout_training"), "SM89", compiler="tensorrt_rtx")
+        value, evidence = "built", f"{len(report.kernels)} kernels"
+    except ParseError as error:
+        value, evidence = "parse error", error.what
+    return Truth(value=value, evidence=evidence, provenance=_compiled("tensorrt_rtx"))
+
+
 def _compiled(compiler: str) -> "Provenance":
     from trtlab.engine import device, provenance
 
@@ -217,7 +230,10 @@ def recorded(name: str) -> Truth:
 
 def record() -> None:
     """Find what only a compiler can tell, and write it to the file that `recorded` reads."""
-    values = {find.__name__: _plain(find()) for find in (build_without_profile, two_targets, workspace_limits)}
+    values = {
+        find.__name__: _plain(find())
+        for find in (build_without_profile, two_targets, workspace_limits, training_dropout)
+    }
     RECORDED.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
