@@ -5,14 +5,14 @@ numeric quantises, quantpicture draws, and one message goes back; static/quantvi
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import traitlets
 
-from trtlab.numeric import FORMATS, BlockFormat, Format
+from trtlab.numeric import FORMATS, BlockFormat, Format, IntegerFormat
 from trtlab.teach.bitpicture import _Picture
 from trtlab.teach.bits import name_of
 from trtlab.teach.drawing import Drawing, text_table
@@ -127,7 +127,7 @@ class QuantView(Widget):
         first = Choice(
             tensor=self._name(tensor), format=self._offer(format), granularity=str(granularity), zoom=bool(zoom)
         )
-        self._trials: dict[tuple[str, str, str], list[str]] = {}
+        self._trials: dict[str, list[str]] = {}
         super().__init__()
         self._hold(first)
         self.on_msg(self._on_message)
@@ -169,18 +169,19 @@ class QuantView(Widget):
     # --- state ------------------------------------------------------------------------------------------------------
 
     def _offer(self, which: str | Format) -> str:
-        """The name under which a format may be chosen from now on."""
+        """The name under which a format may be chosen from now on; integers also with a zero point."""
         name = which if isinstance(which, str) else name_of(which)
-        if isinstance(which, str) and which.removesuffix(AFFINE) not in FORMATS and which not in self._formats:
+        if name in self._formats and isinstance(which, str):
+            return name
+        base = name.removesuffix(AFFINE)
+        fmt = FORMATS.get(base) if isinstance(which, str) else which
+        if fmt is None:
             raise KeyError(f"no format {which!r}; there are {', '.join(FORMATS)}")
-        fmt = FORMATS.get(name.removesuffix(AFFINE), which) if isinstance(which, str) else which
-        if isinstance(fmt, str):
-            return name  # an own format, offered before
         if fmt.bits > 8:
             raise ValueError(f"the view counts every code, so it takes at most 8 bits: got {name}, {fmt.bits} bits")
-        self._formats[name] = (fmt, not name.endswith(AFFINE))
-        if name in ("INT8", "INT4"):
-            self._formats.setdefault(name + AFFINE, (fmt, False))
+        self._formats[base] = (fmt, True)
+        if isinstance(fmt, IntegerFormat):
+            self._formats[base + AFFINE] = (fmt, False)
         return name
 
     def _name(self, which: str | npt.ArrayLike) -> str:
@@ -207,26 +208,24 @@ class QuantView(Widget):
 
     def _hold(self, choice: Choice) -> None:
         """The one place where the page is made; nothing changes when it cannot be."""
-        tensor, self.reading = self._read(choice)
-        self._choice = choice
+        tensor, reading = self._read(choice)
+        self._choice, self.reading = choice, reading
         fmt, _ = self._formats[choice.format]
-        own = isinstance(fmt, BlockFormat)
-        shared = _shared(fmt) if isinstance(fmt, BlockFormat) else _WORDS.get(choice.granularity, "")
-        shared = shared or f"blocks of {choice.granularity}, FP32 scales"
-        title, reading = f"{choice.tensor} in {choice.format}, {shared}", self.reading
-        trial = [choice.tensor, choice.format, shared, f"{reading.sqnr_db:.1f} dB", reading.facts[-5][1]]
-        key = choice.tensor, choice.format, shared
-        self._trials = {key: trial, **{k: v for k, v in self._trials.items() if k != key}}
+        shared = _shared(fmt, choice.granularity)
+        title = f"{choice.tensor} in {choice.format}, {shared}"
+        bits = f"{reading.quantized.bits_per_value:.4g}"
+        trial = [choice.tensor, choice.format, shared, f"{reading.sqnr_db:.1f} dB", bits]
+        self._trials = {title: trial} | {key: old for key, old in self._trials.items() if key != title}
+        offered: dict[str, Iterable[str]] = {
+            "tensors": self._tensors,
+            "formats": self._formats,
+            "granularities": GRANULARITIES,
+        }
         with self.hold_sync():
-            self.face = {
-                "tensors": list(self._tensors),
-                "formats": list(self._formats),
-                "granularities": list(GRANULARITIES),
-            }
+            self.face = {what: list(names) for what, names in offered.items()}
             self.shown = {
-                "tensor": choice.tensor, "format": choice.format, "granularity": choice.granularity,
-                "zoom": choice.zoom, "fixed": own, "shared": shared, "about": tensor.about, "title": title,
-                "facts": [list(fact) for fact in reading.facts], "refusal": "",
+                **asdict(choice), "fixed": isinstance(fmt, BlockFormat), "shared": shared, "about": tensor.about,
+                "title": title, "facts": [list(fact) for fact in reading.facts], "refusal": "",
                 "trials": list(self._trials.values())[:_TRIALS],
                 "svg": draw_reading(reading, title, zoom=choice.zoom),
             }  # fmt: skip
@@ -242,9 +241,10 @@ class QuantView(Widget):
             self.shown = {**self.shown, "refusal": str(refusal.args[0])}
 
 
-_WORDS = {"tensor": "one scale for the tensor", "channel": "one scale per row"}
-
-
-def _shared(fmt: BlockFormat) -> str:
-    second = " and one for the tensor" if fmt.tensor_scale else ""
-    return f"blocks of {fmt.block_size}, {fmt.scale} scales{second}"
+def _shared(fmt: Format, granularity: str) -> str:
+    """Which values share a scale, in words."""
+    if isinstance(fmt, BlockFormat):
+        second = " and one for the tensor" if fmt.tensor_scale else ""
+        return f"blocks of {fmt.block_size}, {fmt.scale} scales{second}"
+    words = {"tensor": "one scale for the tensor", "channel": "one scale per row"}
+    return words.get(granularity, f"blocks of {granularity}, FP32 scales")

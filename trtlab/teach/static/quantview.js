@@ -32,7 +32,7 @@ function render({ model, el }) {
     slow = setTimeout(() => root.classList.add("qv-slow"), SLOW_MS);
     model.send(message);
   };
-  const select = (name) => make("select", { "data-of": name, onchange: (event) => send({ [name]: event.target.value }) });
+  const select = (name) => make("select", { "data-of": name, "aria-label": name, onchange: (event) => send({ [name]: event.target.value }) });
   const labelled = (text, node) => make("label", {}, make("span", {}, text), node);
   const tensor = select("tensor"), format = select("format");
   const grains = make("fieldset", { class: "qv-grains" });

@@ -1,0 +1,102 @@
+"""The quantisation view in a real JupyterLab: choices by mouse and by keys, refusals, two views, themes."""
+
+import pytest
+
+from .test_graphview import ask, write
+
+pytestmark = pytest.mark.browser
+
+SHOW = """\
+from trtlab.teach import QuantView
+view = QuantView("gaussian", "INT8", formats=["INT8", "UINT8", "NF4", "NVFP4"])
+view"""
+OTHER = "other = QuantView('after ReLU', 'INT4', 64)\nother"
+ASK = "print(view.tensor, view.format, view.granularity, other.format, other.granularity, sep='|')"
+
+
+@pytest.fixture
+def views(lab_page, lab_folder):
+    """A page with two views, looked at at 1366 x 768."""
+    lab_page.page.set_viewport_size({"width": 1366, "height": 768})
+    lab_page.open(write(lab_folder, "quantview.ipynb", SHOW, OTHER, ASK))
+    lab_page.run_all()
+    assert lab_page.error_outputs() == []
+    lab_page.page.locator(".qv").first.scroll_into_view_if_needed()
+    yield lab_page
+    assert lab_page.console_errors == []
+    assert lab_page.external_requests == []
+
+
+def first(lab_page):
+    return lab_page.page.get_by_role("group", name="Quantisation view").first
+
+
+def wait_for(lab_page, title):
+    lab_page.page.locator(f".qv[data-title='{title}']").first.wait_for()
+
+
+def fact(lab_page, label):
+    return (
+        first(lab_page)
+        .locator(".qv-facts div", has=lab_page.page.get_by_text(label, exact=True))
+        .locator("b")
+        .inner_text()
+    )
+
+
+def test_a_choice_travels_to_python_and_back(views):
+    first(views).get_by_role("combobox", name="format").select_option("NF4")
+    wait_for(views, "gaussian in NF4, one scale for the tensor")
+    assert fact(views, "levels used") == "16"
+    first(views).get_by_role("combobox", name="tensor").select_option("gaussian with outliers")
+    wait_for(views, "gaussian with outliers in NF4, one scale for the tensor")
+    assert fact(views, "inliers").endswith("dB")
+    first(views).get_by_text("16", exact=True).first.click()
+    wait_for(views, "gaussian with outliers in NF4, blocks of 16, FP32 scales")
+    assert ask(views) == "gaussian with outliers|NF4|16|INT4|64"
+    assert first(views).locator(".qv-tried tbody tr").count() == 4
+
+
+def test_keys_alone_choose_and_the_other_view_keeps_its_choice(views):
+    press = views.page.keyboard.press
+    first(views).get_by_role("combobox", name="tensor").focus()
+    press("Tab")
+    press("ArrowDown")
+    wait_for(views, "gaussian in INT8 + zero point, one scale for the tensor")
+    press("Tab")
+    press("ArrowRight")
+    wait_for(views, "gaussian in INT8 + zero point, one scale per row")
+    press("Tab")
+    before = first(views).locator("svg").inner_html()
+    press("Space")
+    views.page.wait_for_function("before => document.querySelector('.qv svg').innerHTML !== before", arg=before)
+    assert ask(views) == "gaussian|INT8 + zero point|channel|INT4|64"
+    other = views.page.get_by_role("group", name="Quantisation view").last
+    assert other.get_by_role("radio", name="64").is_checked()
+    assert first(views).get_by_role("radio", name="row").is_checked()
+
+
+def test_a_refusal_is_said_and_the_choice_goes_back(views):
+    first(views).get_by_role("combobox", name="format").select_option("UINT8")
+    alert = first(views).get_by_role("alert")
+    alert.wait_for()
+    assert "no values below 0" in alert.inner_text()
+    assert first(views).get_by_role("combobox", name="format").input_value() == "INT8"
+    first(views).get_by_role("combobox", name="format").select_option("NVFP4")
+    wait_for(views, "gaussian in NVFP4, blocks of 16, FP8_E4M3 scales and one for the tensor")
+    assert alert.is_hidden()
+    assert first(views).get_by_role("radio").count() == 0
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_view_fits_on_a_small_screen_in_both_themes(views, theme):
+    views.set_theme(theme)
+    box = first(views).bounding_box()
+    assert box["height"] < 620
+    assert views.page.evaluate(
+        "() => { const e = document.querySelector('.qv'); return e.scrollWidth <= e.clientWidth; }"
+    )
+    colours = views.page.evaluate("""() => ['.qv-paper', '.qv-value', '.qv-ink'].map(
+        name => getComputedStyle(document.querySelector('.qv ' + name)).fill)""")
+    assert len(set(colours)) == 3
+    views.screenshot(f"quantview-{theme}")

@@ -1,0 +1,312 @@
+"""The quantisation view, its numbers and its figures, against counting done here with NumPy and plain loops."""
+
+import json
+import math
+from xml.etree import ElementTree
+
+import numpy as np
+import onnx
+import pytest
+
+from trtlab.engine.digits import DIGITS_ONNX
+from trtlab.numeric import FORMATS, BlockFormat, CodeBook, FloatFormat, IntegerFormat
+from trtlab.teach import QuantView, draw_block, draw_curves, draw_levels, draw_sqnr, draw_tradeoff
+from trtlab.teach.quantpicture import Reading, draw_reading
+from trtlab.teach.quantview import AFFINE, GRANULARITIES, MOST, OFFERED, TENSORS
+
+from .markup import EVIL, read, said_by_both
+
+NORMAL = np.random.default_rng(7).standard_normal((4, 128)).astype(np.float32)
+ELEMENTS = [name for name in OFFERED if not isinstance(FORMATS[name], BlockFormat)]
+BLOCKS = [name for name in OFFERED if isinstance(FORMATS[name], BlockFormat)]
+
+
+def reading_of(values, name, granularity="tensor", **how):
+    groups = {} if name in BLOCKS else GRANULARITIES[granularity]
+    return Reading(values=values, quantized=FORMATS[name].quantize(values, **groups, **how))
+
+
+def send(view, **message):
+    """As the page sends it."""
+    view._handle_custom_msg(message, [])
+    return view.shown
+
+
+# --- numbers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize("name", OFFERED)
+def test_counts_are_those_of_a_loop(name, granularity):
+    reading = reading_of(NORMAL, name, granularity)
+    restored = reading.quantized.values
+    pairs = list(zip(NORMAL.ravel().tolist(), restored.ravel().tolist(), strict=True))
+    assert reading.zeroed == sum(x != 0 and y == 0 for x, y in pairs)
+    noise = sum((y - x) ** 2 for x, y in pairs)
+    assert reading.sqnr_db == pytest.approx(10 * math.log10(sum(x * x for x, _ in pairs) / noise))
+    assert reading.used.sum() == NORMAL.size
+    element = getattr(FORMATS[name], "element", FORMATS[name])
+    for value, count in zip(*np.unique(element.decode(reading.quantized.codes), return_counts=True), strict=True):
+        assert reading.used[reading.elements == value] == count
+
+
+@pytest.mark.parametrize("name", OFFERED)
+def test_every_restored_value_is_a_level_of_its_group(name):
+    row = NORMAL[:1, :16]
+    reading = reading_of(row, name, "tensor", **({"partial": True} if name in BLOCKS else {}))
+    found = {float(np.float32(level)) for level in reading.levels()}
+    for value in reading.quantized.values.ravel():
+        assert min(abs(value - level) for level in found) <= 1e-6 * np.abs(row).max()
+
+
+def test_levels_of_an_affine_format_start_at_its_zero_point():
+    values = np.array([[0.0, 1.0, 15.0]], np.float32)
+    reading = Reading(values=values, quantized=FORMATS["INT4"].quantize(values, symmetric=False))
+    assert reading.levels().tolist() == list(range(16))
+    assert reading.saturated == 0
+
+
+def test_the_widest_and_the_median_group_are_told_apart():
+    values = np.array([[7.0], [14.0], [70.0]], np.float32)
+    reading = reading_of(values, "INT4", "channel")
+    assert np.diff(reading.levels()).tolist() == [10.0] * 15
+    assert np.diff(reading.levels(0.5)).tolist() == [2.0] * 15
+
+
+@pytest.mark.parametrize("name", ELEMENTS)
+def test_scales_by_the_largest_value_saturate_nothing(name):
+    assert reading_of(NORMAL, name).saturated == 0
+
+
+def test_saturation_counts_what_lies_more_than_half_a_step_beyond():
+    values = np.array([[6.9, 7.1, -7.1, 3.0]], np.float32)  # the largest FP4 is 6, after a step of 2
+    assert Reading(values=values, quantized=FORMATS["FP4_E2M1"].quantize(values, scale=1)).saturated == 2
+    block = np.array([[7.5, -7.5, 7.5, 6.5] + [1.0] * 28], np.float32)  # floor: scale 1
+    assert reading_of(block, "MXFP4").saturated == 3
+    ceil = FORMATS["MXFP4"].quantize(block, scale_rounding="ceil")
+    assert Reading(values=block, quantized=ceil).saturated == 0
+
+
+def test_inliers_leave_the_columns_of_outliers_out():
+    values = NORMAL.copy()
+    values[:, 5] *= 100
+    quantized = FORMATS["INT8"].quantize(values)
+    reading = Reading(values=values, quantized=quantized, outliers=(5,))
+    kept = [x for x in range(128) if x != 5]
+    noise = np.square(quantized.values[:, kept] - values[:, kept], dtype=np.float64).sum()
+    assert reading.inlier_sqnr_db == pytest.approx(10 * math.log10(np.square(values[:, kept]).sum() / noise), abs=1e-4)
+    assert reading.inlier_sqnr_db < reading.sqnr_db - 5
+    assert [fact[0] for fact in reading.facts][:2] == ["SQNR", "inliers"]
+
+
+def test_facts_name_the_size_with_scales():
+    facts = {label: (value, note) for label, value, note in reading_of(NORMAL, "NVFP4").facts}
+    bits = 4 * 512 + 8 * 32 + 32
+    assert facts["bits per value"] == (f"{bits / 512:.4g}", "4 and 32 scales")
+    assert facts["size"] == (f"{bits // 8} B", f"{bits / 8 / 2048:.1%} of FP32")
+
+
+# --- tensors --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_tensors_are_small_enough_to_answer_at_once(name):
+    tensor = TENSORS[name]()
+    assert tensor.values.ndim == 2
+    assert 0 < tensor.values.size <= MOST
+    assert np.array_equal(tensor.values, TENSORS[name]().values)
+
+
+def test_one_column_in_a_thousand_is_an_outlier():
+    tensor = TENSORS["gaussian with outliers"]()
+    rms = np.sqrt(np.square(tensor.values).mean(axis=0))
+    (column,) = np.flatnonzero(rms > 20)
+    assert tensor.outliers == (column,)
+    assert tensor.values.shape[1] == 1024
+
+
+def test_trained_weights_are_those_of_the_shipped_network():
+    stored = {each.name: onnx.numpy_helper.to_array(each) for each in onnx.load(DIGITS_ONNX).graph.initializer}
+    conv = max((name for name in stored if "conv" in name), key=lambda name: stored[name].size)
+    for name, key in (("trained conv weights", conv), ("trained fc weights", "fc.weight")):
+        tensor = TENSORS[name]()
+        assert np.array_equal(tensor.values, stored[key].reshape(len(stored[key]), -1))
+        assert key in tensor.about
+
+
+# --- the widget -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tensor", TENSORS)
+def test_every_choice_is_shown_and_can_be_sent(tensor):
+    view = QuantView(tensor)
+    for name in view.face["formats"]:
+        shown = send(view, format=name)
+        assert shown["refusal"] == ""
+        assert (shown["format"], shown["fixed"]) == (name, name in BLOCKS)
+        assert json.loads(json.dumps(shown)) == shown
+        ElementTree.fromstring(shown["svg"])
+
+
+def test_python_and_the_page_choose_alike():
+    view = QuantView("gaussian", "INT8")
+    assert send(view, granularity="16")["title"] == "gaussian in INT8, blocks of 16, FP32 scales"
+    view.format, view.granularity, view.tensor = "NF4", 64, "after ReLU"
+    assert view.shown["title"] == "after ReLU in NF4, blocks of 64, FP32 scales"
+    assert (view.format, view.granularity, view.tensor) == ("NF4", "64", "after ReLU")
+    expected = FORMATS["NF4"].quantize(TENSORS["after ReLU"]().values, block=64)
+    assert np.array_equal(view.reading.quantized.codes, expected.codes)
+
+
+def test_a_block_format_brings_its_blocks_and_gives_the_choice_back():
+    view = QuantView("gaussian", "INT4", "channel")
+    assert send(view, format="NVFP4")["shared"] == "blocks of 16, FP8_E4M3 scales and one for the tensor"
+    assert send(view, format="INT4")["shared"] == "one scale per row"
+
+
+def test_a_zero_point_is_a_choice_of_integers():
+    view = QuantView("after ReLU", "INT8")
+    symmetric = view.reading.sqnr_db
+    send(view, format="INT8" + AFFINE)
+    assert view.reading.quantized.zero_points == -128
+    assert view.reading.sqnr_db > symmetric + 5
+    assert not any(name.startswith("FP") and name.endswith(AFFINE) for name in view.face["formats"])
+
+
+def test_zoom_shows_less_of_the_axis_and_the_same_numbers():
+    view = QuantView("gaussian with outliers")
+    wide, facts = view.shown["svg"], view.shown["facts"]
+    assert send(view, zoom=True)["svg"] != wide
+    assert view.shown["facts"] == facts
+
+
+def test_last_choices_are_listed_once_newest_first():
+    view = QuantView("gaussian", "INT8")
+    for name in ("INT4", "NF4", "INT4"):
+        send(view, format=name)
+    assert [row[1] for row in view.shown["trials"]] == ["INT4", "NF4", "INT8"]
+    for name in OFFERED:
+        send(view, format=name)
+    assert len(view.shown["trials"]) == 5
+    assert view.shown["trials"][0][3] == view.shown["facts"][0][1]
+
+
+def test_what_cannot_be_is_said_and_nothing_changes():
+    view = QuantView("gaussian", "INT8", formats=["INT8", "UINT8"])
+    before = dict(view.shown)
+    assert "no values below 0" in send(view, format="UINT8")["refusal"]
+    assert view.shown == before | {"refusal": view.shown["refusal"]}
+    assert view.format == "INT8"
+    assert "no 'nothing' here" in send(view, tensor="nothing")["refusal"]
+    assert send(view, granularity="32")["refusal"] == ""
+    assert send(view, strange="x")["refusal"] == ""
+    assert send(view, tensor="after ReLU", format="UINT8")["refusal"] == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("nothing",), KeyError, "no 'nothing' here; there are gaussian"),
+        (("gaussian", "FP5"), KeyError, "no format 'FP5'; there are FP64"),
+        (("gaussian", "FP16"), ValueError, "at most 8 bits: got FP16, 16 bits"),
+        (("gaussian", "NF4" + AFFINE), KeyError, "no 'NF4 . zero point' here"),
+        (("gaussian", "INT8", 48), KeyError, "no '48' here; there are tensor, channel, 128"),
+        ((np.zeros((0, 3)),), ValueError, r"1 to 65,536 values: got shape \(0, 3\); pass a slice"),
+        ((np.zeros(MOST + 1),), ValueError, "pass a slice"),
+        (([1.0, np.nan],), ValueError, "finite float32 values: got NaN or infinity"),
+    ],
+)
+def test_errors_say_the_way_out(arguments, error, message):
+    with pytest.raises(error, match=message):
+        QuantView(*arguments)
+
+
+@pytest.mark.parametrize("array", [np.zeros((2, 16)), [3.0], np.ones(40), np.arange(48).reshape(2, 3, 8), [[1e-40, 1]]])
+def test_own_arrays_of_any_shape(array):
+    for name in ("INT8", "INT4" + AFFINE, "NF4", "MXFP4", "NVFP4"):
+        view = QuantView(array, name, 16, zoom=True)
+        ElementTree.fromstring(view.shown["svg"])
+        assert "nan" not in view.shown["svg"]
+        assert view.reading.values.size == np.size(array)
+
+
+def test_own_formats_join_the_list():
+    own = FloatFormat(exponent_bits=3, mantissa_bits=2, has_infinity=False)
+    view = QuantView("gaussian", own)
+    assert view.format == "E3M2"
+    assert "E3M2" in view.face["formats"]
+    three = CodeBook(name="ternary and one", entries=(-1, 0, 0.5, 1))
+    view.format = three
+    assert view.reading.elements.tolist() == [-1, 0, 0.5, 1]
+    view.format = IntegerFormat(name="INT3", bits=3)
+    assert "INT3" + AFFINE in view.face["formats"]
+    view.format = BlockFormat(name="mine", element=FORMATS["INT4"], block_size=64, scale=FORMATS["FP16"])
+    assert view.reading.quantized.bits_per_value == 4.25
+
+
+def test_the_static_form_says_the_same_and_runs_nothing():
+    view = QuantView("trained fc weights", "MXFP4")
+    assert view.static().text.startswith("trained fc weights in MXFP4, blocks of 32, E8M0 scales\n")
+    page = said_by_both(view.static(), "trained fc weights in MXFP4", f"{view.reading.sqnr_db:.1f} dB")
+    assert page.count("path") >= 5
+    assert view._repr_mimebundle_()[0]["image/svg+xml"] == view.shown["svg"]
+
+
+def test_a_name_cannot_inject_markup():
+    evil = FloatFormat(name=EVIL, exponent_bits=2, mantissa_bits=1, has_infinity=False)
+    assert EVIL in read(QuantView("gaussian", evil).static()).words.replace("&lt;", "<")
+
+
+def test_a_bar_that_towers_says_how_tall_it_is():
+    view = QuantView("after ReLU", "INT8")
+    zeros = int((view.reading.quantized.values == 0).sum())
+    assert f"↑ {zeros:,}" in view.shown["svg"]
+    assert "↑" not in draw_reading(reading_of(NORMAL, "NF4", "64"), "bell")
+
+
+# --- tables and figures ---------------------------------------------------------------------------------------------
+
+
+def test_a_block_is_taken_apart_code_by_code():
+    values = np.array([0.3, -1.0, 6.0, 2.5], np.float32)
+    drawing = draw_block(values, FORMATS["FP4_E2M1"].quantize(values))
+    page = said_by_both(drawing, "FP4_E2M1", "scale 1 = code 3F800000", "48 bits for 4 values")
+    lines = [line.split() for line in drawing.text.splitlines()[2:6]]
+    assert [line[1:5] for line in lines] == [
+        ["1", "0001", "0.5", "0.5"], ["A", "1010", "-1", "-1"], ["7", "0111", "6", "6"], ["4", "0100", "2", "2"],
+    ]  # fmt: skip
+    assert page.count("tr") == 5
+
+
+@pytest.mark.parametrize(("name", "count", "rows"), [("MXFP4", 32, 17), ("NVFP4", 16, 17), ("INT8", 17, 10)])
+def test_many_values_stand_in_two_columns(name, count, rows):
+    values = NORMAL.ravel()[:count]
+    drawing = draw_block(values, FORMATS[name].quantize(values))
+    page = read(drawing)
+    assert page.count("tr") == rows
+    assert page.count("td") == 6 * count
+    assert len(drawing.text.splitlines()) == count + 3
+
+
+def test_the_table_of_sqnr_is_what_quantize_gives():
+    drawing = draw_sqnr(NORMAL, ["INT4", "NVFP4"])
+    four, nv = (line.split() for line in drawing.text.splitlines()[1:])
+    expected = [reading_of(NORMAL, "INT4", g).sqnr_db for g in GRANULARITIES]
+    assert four[1:] == [f"{db:.1f}" for db in expected]
+    assert nv[1:] == [f"{reading_of(NORMAL, 'NVFP4').sqnr_db:.1f}"]
+    assert "LIVE" in read(drawing).words
+
+
+def test_figures_carry_their_numbers_and_where_they_come_from():
+    trade = draw_tradeoff(NORMAL, ["INT4", "NVFP4"])
+    assert list(trade.data[0].x)[-1] == 6.0
+    assert len(trade.data[1].x) == 1
+    curves = draw_curves([1, 2], {"a": [3, 4], "b": [5, 6]}, title="T", across="x", up="y", marks={"here": 1.5})
+    assert [list(line.y) for line in curves.data] == [[3, 4], [5, 6]]
+    levels = draw_levels({"NF4": FORMATS["NF4"].entries}, title="L")
+    assert list(levels.data[0].x) == list(FORMATS["NF4"].entries)
+    for figure in (trade, curves, levels):
+        text = figure.to_json()
+        assert "LIVE" in text
+        assert "://" not in text.replace("https://plotly.com", "")
+        assert figure.layout.paper_bgcolor == "rgba(0,0,0,0)"
