@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import traitlets
 
-from trtlab.numeric import FORMATS, BlockFormat, Format, IntegerFormat
+from trtlab.numeric import FORMATS, BlockFormat, Format, IntegerFormat, codec
 from trtlab.teach.bitpicture import _Picture
 from trtlab.teach.bits import name_of
 from trtlab.teach.drawing import Drawing, text_table
@@ -29,7 +29,7 @@ OFFERED = (
     "INT8", "INT4", "FP8_E4M3", "FP8_E5M2", "FP4_E2M1", "NF4", "MXFP8_E4M3", "MXFP6_E2M3", "MXFP4", "MXINT8", "NVFP4",
 )  # fmt: skip
 AFFINE = " + zero point"
-MOST = 1 << 16
+MOST = codec.COMPILED_FROM - 1  # from there on, a choice would first have its kernel compiled: half a second
 _TRIALS = 5
 
 
@@ -101,7 +101,7 @@ class Choice:
 class QuantView(Widget):
     """Values, levels, codes, errors and SQNR of one tensor under one format; `QuantView(weights, "NVFP4")`.
 
-    `tensor` is a name of TENSORS or an array of at most 65,536 values; `format` a name or any format of at most 8
+    `tensor` is a name of TENSORS or an array of at most 32,767 values; `format` a name or any format of at most 8
     bits, `+ zero point` after an integer's name for affine; `granularity` is tensor, channel (a row), or a block size.
     All may be set; `reading` has the numbers. ValueError says what cannot be, KeyError which names there are.
     """
