@@ -23,13 +23,13 @@ COMPUTED = ["C35", "C36", "C38", "C39"]  # by NumPy and our rules alone
 BUILT = [name for name in EVERY if name not in COMPUTED]
 REWRITTEN = "C25 C27 C29 C30 C31 C32 C33 C37 C38 C41 C42 C43 C44 C45 C47".split()
 READ_THE_LOG = ["C24", "C27", "C34", "C42"]
-OURS = fusion._ours
+OURS = fusion.rewritten
 
 
 @pytest.fixture
 def world(monkeypatch):
     """A machine without a compiler, to be changed."""
-    monkeypatch.setattr(fusion, "_report", lambda name: recordings.load(f"fusion-{name}-SM89"))
+    monkeypatch.setattr(fusion, "report_on", lambda name: recordings.load(f"fusion-{name}-SM89"))
     monkeypatch.setattr(found, "training_dropout", missing("training_dropout"))
     return monkeypatch
 
@@ -94,16 +94,16 @@ def unfused(report):
 
 def read_by(name, world):
     """The builds that a proof looks at."""
-    seen, report = [], fusion._report
-    world.setattr(fusion, "_report", lambda which: (seen.append(which), report(which))[1])
+    seen, report = [], fusion.report_on
+    world.setattr(fusion, "report_on", lambda which: (seen.append(which), report(which))[1])
     assert holds(name)
-    world.setattr(fusion, "_report", report)
+    world.setattr(fusion, "report_on", report)
     return list(dict.fromkeys(seen))
 
 
 def with_report(world, which, changed):
-    recorded = fusion._report
-    world.setattr(fusion, "_report", lambda name: changed(recorded(name)) if name == which else recorded(name))
+    recorded = fusion.report_on
+    world.setattr(fusion, "report_on", lambda name: changed(recorded(name)) if name == which else recorded(name))
 
 
 def test_these_and_no_others_look_at_nvidias_builds(world):
@@ -203,19 +203,19 @@ def idle(name, *rules):
 @pytest.mark.usefixtures("world")
 @pytest.mark.parametrize("name", [*REWRITTEN, "C46"])
 def test_rules_that_do_nothing_refute_the_claim(name, world):
-    world.setattr(fusion, "_ours", idle)
+    world.setattr(fusion, "rewritten", idle)
     assert not holds(name)
 
 
 @pytest.mark.parametrize("name", [name for name in EVERY if name not in [*REWRITTEN, "C46"]])
 def test_the_others_do_not_depend_on_our_rules(name, world):
-    world.setattr(fusion, "_ours", idle)
+    world.setattr(fusion, "rewritten", idle)
     assert holds(name)
 
 
 def test_c25_fails_where_fusion_changes_the_arithmetic(world):
     before, after, report = OURS("multiply_add_relu")
-    world.setattr(fusion, "_ours", lambda _: (before, replace(after, flops=before.flops // 3), report))
+    world.setattr(fusion, "rewritten", lambda _: (before, replace(after, flops=before.flops // 3), report))
     assert not holds("C25")
 
 

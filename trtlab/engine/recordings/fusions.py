@@ -38,6 +38,13 @@ PROBES = {
         [bn] b = BatchNormalization (c, scale, shift, mean, var)
         [relu] r = Relu (b)
         [conv2] y = Conv <pads = [1,1,1,1]> (r, w2) }}""",
+    "conv_identity_bn_relu": f"""({_IMAGE} x) => ({_IMAGE} y) <float[8,8,3,3] w, float[8] half, float[8] gain,
+            float[8] shift, float[8] mean, float[8] var> {{
+        [conv] c = Conv <pads = [1,1,1,1]> (x, w)
+        [identity] i = Identity (c)
+        [scale] scale = Mul (half, gain)
+        [bn] b = BatchNormalization (i, scale, shift, mean, var)
+        [relu] y = Relu (b) }}""",
     "matmul_relu": """(float[256,256] x) => (float[256,256] y) <float[256,256] w> {
         [matmul] c = MatMul (x, w)
         [relu] y = Relu (c) }""",

@@ -27,7 +27,7 @@ SHOWN_NODES = 6
 
 
 @functools.cache
-def _report(name: str) -> "BuildReport":
+def report_on(name: str) -> "BuildReport":
     """What NVIDIA's builder made of a model."""
     from trtlab.engine.recordings import fusions
 
@@ -35,7 +35,7 @@ def _report(name: str) -> "BuildReport":
 
 
 @functools.cache
-def _ours(name: str, *rules: str) -> "tuple[Cost, Cost, Report]":
+def rewritten(name: str, *rules: str) -> "tuple[Cost, Cost, Report]":
     """The cost of a model before and after our rules, and what they did. Both were run on the same numbers."""
     from trtlab.engine.recordings import fusions
     from trtlab.graph import optimize
@@ -48,26 +48,26 @@ def _ours(name: str, *rules: str) -> "tuple[Cost, Cost, Report]":
     return model_cost(model), model_cost(result), report
 
 
-def _homes(report: "BuildReport", *nodes: str) -> "list[Kernel]":
+def homes(report: "BuildReport", *nodes: str) -> "list[Kernel]":
     """The kernels that hold any of these ONNX nodes."""
     return [kernel for kernel in report.kernels if set(nodes) & set(kernel.onnx_nodes)]
 
 
-def _fused(report: "BuildReport", *nodes: str) -> bool:
+def is_fused(report: "BuildReport", *nodes: str) -> bool:
     """Whether one kernel holds all of these nodes, and no other kernel any."""
-    homes = _homes(report, *nodes)
-    return len(homes) == 1 and set(nodes) <= set(homes[0].onnx_nodes)
+    found = homes(report, *nodes)
+    return len(found) == 1 and set(nodes) <= set(found[0].onnx_nodes)
 
 
 def _table(name: str, holds: bool, shown: str, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> Evidence:
     """Evidence that rests on NVIDIA's build of a model."""
     cells = tuple(tuple(map(str, row)) for row in rows)
-    return Evidence(holds=holds, shown=shown, provenance=_report(name).provenance, header=tuple(header), rows=cells)
+    return Evidence(holds=holds, shown=shown, provenance=report_on(name).provenance, header=tuple(header), rows=cells)
 
 
 def _kernels(name: str, holds: bool, shown: str) -> Evidence:
     """Evidence with a table: what NVIDIA's builder launches, and which ONNX nodes are inside."""
-    report = _report(name)
+    report = report_on(name)
     order = [node for layer in report.layers for node in layer.onnx_nodes]
     rows = [(k.name, _listed(sorted(k.onnx_nodes, key=order.index)), k.stream) for k in report.kernels]
     return _table(name, holds, shown, ("NVIDIA's kernel", "ONNX nodes in it", "stream"), rows)
@@ -96,10 +96,10 @@ def _says(report: "BuildReport", words: str) -> str:
 def _five() -> Evidence:
     from trtlab.engine import recordings
 
-    report, api = _report("wide_inception"), recordings.load_api()
+    report, api = report_on("wide_inception"), recordings.load_api()
     streams = len({kernel.stream for kernel in report.kernels})
     rows = (
-        ("layer and tensor fusion", "conv1 and relu1 in one kernel" * _fused(report, "conv1", "relu1")),
+        ("layer and tensor fusion", "conv1 and relu1 in one kernel" * is_fused(report, "conv1", "relu1")),
         ("precision", "TF32 for FP32 products, by default" * ("TF32" in report.flags)),
         ("kernel auto-tuning", _says(report, "Autotuning format combination")),
         ("dynamic tensor memory", _says(report, "Total Activation Memory") if report.activation_bytes else ""),
@@ -114,22 +114,24 @@ def _five() -> Evidence:
 
 @proves("C25")
 def _fewer_kernels() -> Evidence:
-    before, after, _ = _ours("multiply_add_relu")
+    before, after, _ = rewritten("multiply_add_relu")
     holds = (
         before.flops == after.flops > 0 and before.kernels > after.kernels and before.bytes_moved > after.bytes_moved
     )
     rows = [(what, c.kernels, f"{c.bytes_moved:,}", c.flops) for what, c in (("unfused", before), ("fused", after))]
-    holds = holds and _fused(_report("multiply_add_relu"), *THREE)
+    holds = holds and is_fused(report_on("multiply_add_relu"), *THREE)
     header, shown = ("", "kernels", "bytes moved", "operations"), "A * B + C, then ReLU, on 256 numbers:"
     return _table("multiply_add_relu", holds, shown, header, rows)
 
 
 @proves("C26")
 def _no_allocation() -> Evidence:
-    fused, apart = _report("matmul_relu"), _report("matmul_two_readers")
+    fused, apart = report_on("matmul_relu"), report_on("matmul_two_readers")
     sizes = [report.activation_bytes or 0 for report in (fused, apart)]
     tensor = 256 * 256 * 4
-    holds = sizes[1] - sizes[0] == tensor and _fused(fused, "matmul", "relu") and not _fused(apart, "matmul", "relu")
+    holds = (
+        sizes[1] - sizes[0] == tensor and is_fused(fused, "matmul", "relu") and not is_fused(apart, "matmul", "relu")
+    )
     shown = (
         f"Planned for MatMul and ReLU in one kernel: {sizes[0]:,} bytes. Where a Sigmoid reads the product as well, "
     )
@@ -141,8 +143,8 @@ def _saves_both() -> Evidence:
     names = ("conv_bn_relu", "inception", "qkv", "multiply_add_relu", "residual", "gelu", "layernorm", "attention")
     rows, holds = [], True
     for name in names:
-        before, after, _ = _ours(name)
-        launched = len(_report(name).kernels)
+        before, after, _ = rewritten(name)
+        launched = len(report_on(name).kernels)
         holds = holds and after.kernels < before.kernels >= launched and after.bytes_moved < before.bytes_moved
         rows.append(
             (name, before.kernels, after.kernels, launched, f"{before.bytes_moved:,}", f"{after.bytes_moved:,}")
@@ -157,25 +159,28 @@ def _saves_both() -> Evidence:
 
 @proves("C27")
 def _vertical() -> Evidence:
-    report, (*_, ours) = _report("residual"), _ours("residual", "vertical_fusion")
+    report, (*_, ours) = report_on("residual"), rewritten("residual", "vertical_fusion")
     logged = _says(report, "vertical fusions")
     steps = _did(ours, "vertical_fusion")
-    holds = bool(logged) and _fused(report, "conv1", "relu1") and len(steps) == 3
+    holds = bool(logged) and is_fused(report, "conv1", "relu1") and len(steps) == 3
     return _kernels("residual", holds, f"The log: “{logged}”. Our steps: {'; '.join(steps)}.")
 
 
 @proves("C28")
 def _cbr() -> Evidence:
-    report = _report("conv_relu")
+    report = report_on("conv_relu")
     layers = [layer.type for layer in report.layers if not layer.is_constant]
-    holds = layers == ["CONVOLUTION", "ACTIVATION"] and _fused(report, "conv", "relu")
+    holds = layers == ["CONVOLUTION", "ACTIVATION"] and is_fused(report, "conv", "relu")
     return _kernels("conv_relu", holds, f"Conv with a bias, then Relu: the parser makes {' and '.join(layers)} of it.")
 
 
 @proves("C29")
 def _a_third() -> Evidence:
-    report = _report("conv_relu")
-    (naive, one, _), (two, same, _) = _ours("conv_add_relu", "vertical_fusion"), _ours("conv_relu", "vertical_fusion")
+    report = report_on("conv_relu")
+    (naive, one, _), (two, same, _) = (
+        rewritten("conv_add_relu", "vertical_fusion"),
+        rewritten("conv_relu", "vertical_fusion"),
+    )
     moving = [kernel for kernel in report.kernels if not kernel.onnx_nodes]
     counts = (naive.kernels, one.kernels, two.kernels, same.kernels, len(report.kernels), len(moving))
     shown = "Conv, Add, Relu: {} kernels, fused {}. Conv with bias, Relu: {}, fused {}. NVIDIA's: {}, of which {} move data."
@@ -187,20 +192,20 @@ def _a_third() -> Evidence:
 
 @proves("C32")
 def _horizontal() -> Evidence:
-    report, (*_, ours) = _report("qkv"), _ours("qkv", "horizontal_fusion")
+    report, (*_, ours) = report_on("qkv"), rewritten("qkv", "horizontal_fusion")
     products = ("query", "key", "value")
-    columns = [tensor.shape[-1] for kernel in _homes(report, *products) for tensor in kernel.outputs]
+    columns = [tensor.shape[-1] for kernel in homes(report, *products) for tensor in kernel.outputs]
     steps = _did(ours, "horizontal_fusion")
-    holds = _fused(report, *products) and columns == [3 * 16] and len(steps) == 1
+    holds = is_fused(report, *products) and columns == [3 * 16] and len(steps) == 1
     return _kernels("qkv", holds, f"16 columns each; NVIDIA's product writes {columns}. Ours: {', '.join(steps)}.")
 
 
 @proves("C33")
 def _three_streams() -> Evidence:
-    report, (*_, ours) = _report("wide_inception"), _ours("inception")
-    homes = [_homes(report, f"conv{number}", f"relu{number}") for number in (1, 2, 3)]
-    alone = all(len(home) == 1 and len(home[0].onnx_nodes) == 2 for home in homes)
-    streams = sorted(kernel.stream for home in homes for kernel in home)
+    report, (*_, ours) = report_on("wide_inception"), rewritten("inception")
+    found = [homes(report, f"conv{number}", f"relu{number}") for number in (1, 2, 3)]
+    alone = all(len(kernels) == 1 and len(kernels[0].onnx_nodes) == 2 for kernels in found)
+    streams = sorted(kernel.stream for kernels in found for kernel in kernels)
     merged = _did(ours, "horizontal_fusion")
     waits = sum(step.type in ("signal", "wait") for step in report.steps)
     shown = f"Streams {streams}, with {waits} signals and waits. Our own rule, on a small one: {', '.join(merged)}."
@@ -212,7 +217,7 @@ def _three_streams() -> Evidence:
 
 @proves("C34")
 def _its_name() -> Evidence:
-    report = _report("multiply_add_relu")
+    report = report_on("multiply_add_relu")
     passes = [line.text for line in report.log if line.text.startswith("After ")]
     names = list(dict.fromkeys(line.removeprefix("After ").partition(":")[0] for line in passes))
     holds = "MulAddRelu" in report.kernels[0].name and "vertical fusions" in names
@@ -270,8 +275,8 @@ def _eight_n() -> Evidence:
 def _launches() -> Evidence:
     from trtlab.engine.recordings import transfers
 
-    (before, after, _), h100 = _ours("multiply_add_relu"), transfers.load()
-    counts = (before.kernels, after.kernels, len(_report("multiply_add_relu").kernels))
+    (before, after, _), h100 = rewritten("multiply_add_relu"), transfers.load()
+    counts = (before.kernels, after.kernels, len(report_on("multiply_add_relu").kernels))
     shown = (
         f"{counts[0]} kernels; fused {counts[1]}, and at NVIDIA's {counts[2]}. Measured on a GPU, from PyTorch: the "
     )
@@ -282,7 +287,7 @@ def _launches() -> Evidence:
 
 @proves("C38")
 def _middle() -> Evidence:
-    before, after, _ = _ours("multiply_add_relu")
+    before, after, _ = rewritten("multiply_add_relu")
     middle = 2 * sum(written.nbytes for name, _, written in _passes() if name != "relu")
     saved = before.bytes_moved - after.bytes_moved
     shown = f"X and Y, written and read: {middle:,} bytes. {before.bytes_moved:,} before fusion, {saved:,} less after."
@@ -305,7 +310,7 @@ def _one_loop() -> Evidence:
 
 @proves("C31")
 def _in_registers() -> Evidence:
-    report, (before, after, _) = _report("chain_128"), _ours("chain_128", "pointwise_fusion")
+    report, (before, after, _) = report_on("chain_128"), rewritten("chain_128", "pointwise_fusion")
     holds = report.activation_bytes == 0 and len(report.kernels) == after.kernels == 1 and before.kernels == 128
     saved = before.bytes_moved - after.bytes_moved
     return _kernels("chain_128", holds and saved > 0, f"Our rule counts {saved:,} bytes that are never moved.")
@@ -314,14 +319,14 @@ def _in_registers() -> Evidence:
 @proves("C40")
 def _one_launch() -> Evidence:
     names = {"multiply_add_relu": 3, "chain_16": 16, "chain_128": 128}
-    rows = [(_report(name).onnx_nodes, len(_report(name).kernels)) for name in names]
+    rows = [(report_on(name).onnx_nodes, len(report_on(name).kernels)) for name in names]
     holds = rows == [(length, 1) for length in names.values()]
     return _table("chain_128", holds, "Built by NVIDIA:", ("operators", "kernels"), rows)
 
 
 @proves("C41")
 def _four_n() -> Evidence:
-    (before, after, _), report = _ours("multiply_add_relu"), _report("multiply_add_relu")
+    (before, after, _), report = rewritten("multiply_add_relu"), report_on("multiply_add_relu")
     tensors = [len(kernel.inputs) + len(kernel.outputs) for kernel in report.kernels]
     ratio = before.bytes_moved / after.bytes_moved
     shown = f"Bytes: {before.bytes_moved:,} and {after.bytes_moved:,}, so {ratio:g} times less. NVIDIA's kernel:"
@@ -333,10 +338,10 @@ def _four_n() -> Evidence:
 
 @proves("C42")
 def _dead() -> Evidence:
-    report, (*_, ours) = _report("dead_branch"), _ours("dead_branch")
+    report, (*_, ours) = report_on("dead_branch"), rewritten("dead_branch")
     first = _says(report, "Original: ")
     holds = (
-        len(report.layers) > 1 and first == "Original: 1 layers" and not _homes(report, "dead_matmul", "dead_softmax")
+        len(report.layers) > 1 and first == "Original: 1 layers" and not homes(report, "dead_matmul", "dead_softmax")
     )
     holds = holds and [step.rule for step in ours.steps] == ["dead_layers"]
     return _kernels("dead_branch", holds, f"Parsed: {len(report.layers)} layers. The log begins with “{first}”.")
@@ -346,9 +351,9 @@ def _dead() -> Evidence:
 def _dropout() -> Evidence:
     from trtlab.study.quizzes import found
 
-    report, training, (*_, ours) = _report("dropout"), found.built(found.training_dropout), _ours("dropout")
+    report, training, (*_, ours) = report_on("dropout"), found.built(found.training_dropout), rewritten("dropout")
     types = [layer.type for layer in report.layers if not layer.is_constant]
-    holds = types.count("IDENTITY") == 2 and not _homes(report, "dropout", "identity") and len(report.kernels) == 1
+    holds = types.count("IDENTITY") == 2 and not homes(report, "dropout", "identity") and len(report.kernels) == 1
     holds = holds and _did(ours, "dead_layers") == ["Dropout changes nothing", "Identity changes nothing"]
     refused = training.value == "parse error" and "training mode" in training.evidence
     return _kernels("dropout", holds and refused, f"Parsed: {', '.join(types)}. In training mode: {training.evidence}")
@@ -356,9 +361,9 @@ def _dropout() -> Evidence:
 
 @proves("C44")
 def _constants() -> Evidence:
-    report, (*_, ours) = _report("constant_subgraph"), _ours("constant_subgraph")
+    report, (*_, ours) = report_on("constant_subgraph"), rewritten("constant_subgraph")
     folded = [step.where[0] for step in ours.steps if step.rule == "constant_folding"]
-    holds = _fused(report, "six", "root", "expand", "scaled") and report.weights_bytes == 2 * 4 * 4
+    holds = is_fused(report, "six", "root", "expand", "scaled") and report.weights_bytes == 2 * 4 * 4
     shown = f"The weights: {report.weights_bytes} bytes, the 2 × 4 grid itself. Our rule folded {', '.join(folded)}."
     return _kernels("constant_subgraph", holds and "__myl_Mul_" in report.kernels[0].name and len(folded) == 3, shown)
 
@@ -370,8 +375,8 @@ def _other_folders() -> Evidence:
 
     model = fusions.model("constant_subgraph")
     runtime = OrtSession(model, level=OptimizationLevel.BASIC).optimized_model()
-    left = len(runtime.graph.node), _ours("constant_subgraph", "constant_folding")[1].kernels
-    built = len(_report("constant_subgraph").kernels)
+    left = len(runtime.graph.node), rewritten("constant_subgraph", "constant_folding")[1].kernels
+    built = len(report_on("constant_subgraph").kernels)
     rows = zip(("in the file", "ONNX Runtime, basic", "our rule", "NVIDIA"), (4, *left, built), strict=True)
     shown = "Nodes or kernels that are left:"
     return _table("constant_subgraph", left == (1, 1) and built == 1, shown, ("", "left"), rows)
@@ -383,13 +388,13 @@ def _other_folders() -> Evidence:
 @proves("C46")
 def _concat() -> Evidence:
     convolutions = [
-        kernel for kernel in _report("wide_inception").kernels if {"conv1", "conv2", "conv3"} & {*kernel.onnx_nodes}
+        kernel for kernel in report_on("wide_inception").kernels if {"conv1", "conv2", "conv3"} & {*kernel.onnx_nodes}
     ]
     slices = {(tensor.shape[1], (tensor.strides or (0,))[-1]) for kernel in convolutions for tensor in kernel.outputs}
-    raw = _homes(_report("raw_concat"), "concat")
-    copies = [kernel for kernel in _report("matmul_concat").kernels if not kernel.onnx_nodes]
-    holds = slices == {(64, 192)} and not _homes(_report("wide_inception"), "concat") and len(raw) == 1
-    _, after, ours = _ours("raw_concat")
+    raw = homes(report_on("raw_concat"), "concat")
+    copies = [kernel for kernel in report_on("matmul_concat").kernels if not kernel.onnx_nodes]
+    holds = slices == {(64, 192)} and not homes(report_on("wide_inception"), "concat") and len(raw) == 1
+    _, after, ours = rewritten("raw_concat")
     refused = [refusal.reason for refusal in ours.refusals]
     shown = f"Each convolution writes 64 channels of 192. Two inputs: {raw[0].name if raw else 'nothing'}; products: "
     shown += f"{len(copies)} copies. Our rule refuses raw inputs: {', '.join(refused)}."
@@ -398,9 +403,9 @@ def _concat() -> Evidence:
 
 @proves("C47")
 def _no_concat() -> Evidence:
-    before, after, ours = _ours("inception", "concat_elimination")
+    before, after, ours = rewritten("inception", "concat_elimination")
     kernels, moved = before.kernels - after.kernels, before.bytes_moved - after.bytes_moved
     whole = 24 * 8 * 8 * 4
-    holds = (kernels, moved) == (1, 2 * whole) and not _homes(_report("inception"), "concat")
+    holds = (kernels, moved) == (1, 2 * whole) and not homes(report_on("inception"), "concat")
     shown = f"{', '.join(_did(ours, 'concat_elimination'))}: {kernels} kernel and {moved:,} bytes less; the result has {whole:,}."
     return _kernels("inception", holds, shown)
