@@ -1,0 +1,25 @@
+"""engine/glassbox: our own engine, in the open. Build a model, save the plan, load it, run it: TensorRT's words.
+
+In: an ONNX model, or a plan file. Out: an `Engine` with execution contexts. What loads and runs a plan (planfile,
+runtime, kernels, operators, pointwise, device) needs numpy and torch alone; what builds one needs onnx as well. Checked
+by ONNX Runtime, and by the tests of ONNX's own backend suite, which share none of this code.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trtlab.engine.glassbox.build import build
+    from trtlab.engine.glassbox.runtime import Engine, ExecutionContext, Stream, load
+
+__all__ = ["Engine", "ExecutionContext", "Stream", "build", "load"]
+
+_HOME_OF = {name: "runtime" for name in __all__} | {"build": "build"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"trtlab.engine.glassbox has no name {name!r}; it has {', '.join(__all__)}")
+    found = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = found  # over the module `build`, which has the name of its function
+    return found

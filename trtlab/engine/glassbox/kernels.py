@@ -1,0 +1,364 @@
+"""engine/glassbox/kernels: the library of kernels, and for each the tactics: ways to compute the same.
+
+In: a `Call`: the step's attributes, the weights among its operands, the shapes. Out: a function of the other operands,
+with everything that does not change from run to run (packed weights, padding) done beforehand. A tactic that writes
+where it is told takes the result tensors as its last arguments. The builder times tactics and keeps the fastest.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from trtlab.engine.glassbox import pointwise
+from trtlab.engine.glassbox.device import Device
+from trtlab.engine.glassbox.errors import PlanError
+from trtlab.engine.glassbox.operators import HOST_INPUTS, OPERATORS
+
+Kernel = Callable[..., Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """What is known of a step before it runs. `operands` has a tensor for every weight, `shapes` the input shapes;
+    None where that is not known, or the input is left out. `present` tells left out from not known."""
+
+    attributes: Mapping[str, Any]
+    operands: tuple[Tensor | None, ...]
+    present: tuple[bool, ...]
+    shapes: tuple[tuple[int, ...] | None, ...]
+    dtype: str
+    device: Device
+    results: int = 1
+
+    def weight(self, number: int) -> Tensor | None:
+        return self.operands[number] if number < len(self.operands) else None
+
+    def has(self, number: int) -> bool:
+        return number < len(self.present) and self.present[number]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tactic:
+    """One way to compute a kernel. `fits` says whether it can compute this call here."""
+
+    bind: Callable[[Call], Kernel]
+    fits: Callable[[Call], bool] = lambda _: True
+    writes_out: bool = False
+
+
+# --- activations that finish a convolution or a product -------------------------------------------------------------
+
+
+def activation(call: Call) -> tuple[str, list[float], str]:
+    """The fused activation in oneDNN's words: name, numbers, algorithm."""
+    name, values = call.attributes.get("activation", ""), call.attributes.get("activation_values", [])
+    return (_ONEDNN_WORDS[name], list(values), "none" if name == "Gelu" else "tanh" if name == "GeluTanh" else "")
+
+
+_ONEDNN_WORDS = {
+    "": "none", "Clip": "hardtanh", "Gelu": "gelu", "GeluTanh": "gelu", "HardSwish": "hardswish", "LeakyRelu": "leaky_relu",
+    "Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh",
+}  # fmt: skip
+ACTIVATIONS = frozenset(_ONEDNN_WORDS) - {""}
+"""Activations that a convolution or a product can finish with."""
+
+
+def _finish(call: Call) -> Callable[[Tensor], Tensor] | None:
+    """The activation in place, through torch; None if there is none."""
+    name, values = call.attributes.get("activation", ""), call.attributes.get("activation_values", [])
+    return {
+        "": None,
+        "Clip": lambda y: y.clamp_(*values),
+        "Gelu": lambda y: torch.ops.aten.gelu_(y),
+        "GeluTanh": lambda y: torch.ops.aten.gelu_(y, approximate="tanh"),
+        "HardSwish": lambda y: F.hardswish(y, inplace=True),
+        "LeakyRelu": lambda y: F.leaky_relu_(y, *values),
+        "Relu": torch.relu_,
+        "Sigmoid": torch.sigmoid_,
+        "Tanh": torch.tanh_,
+    }[name]  # fmt: skip
+
+
+def _finished(kernel: Kernel, call: Call, *, adds: bool) -> Kernel:
+    """The kernel, then the other branch added if there is one, then the activation, in place."""
+    finish = _finish(call)
+    if adds:
+        return (lambda x, other, *out: finish(kernel(x, *out).add_(other))) if finish else (
+            lambda x, other, *out: kernel(x, *out).add_(other)
+        )
+    return (lambda x, *out: finish(kernel(x, *out))) if finish else kernel
+
+
+# --- convolution: x, weights, bias or none, other branch or none ------------------------------------------------------
+
+
+def _conv_arguments(call: Call) -> tuple[list[int], list[int], list[int], int]:
+    a = call.attributes
+    return list(a["padding"]), list(a["strides"]), list(a["dilations"]), a["group"]
+
+
+def _conv_with_torch(call: Call) -> Kernel:
+    w, b = call.weight(1), call.weight(2)
+    padding, strides, dilations, group = _conv_arguments(call)
+    if w is not None and w.ndim == 4:
+        w = w.contiguous(memory_format=torch.channels_last)
+    conv = (F.conv1d, F.conv2d, F.conv3d)[len(strides) - 1]
+    return _finished(lambda x: conv(x, w, b, strides, padding, dilations, group), call, adds=call.has(3))
+
+
+def _fits_onednn(call: Call) -> bool:
+    return call.device.has_onednn and call.dtype in ("float32", "bfloat16")
+
+
+def _conv_with_onednn(call: Call) -> Kernel:
+    """oneDNN with packed weights; bias, other branch and activation while the numbers are in registers."""
+    w, b = call.weight(1), call.weight(2)
+    padding, strides, dilations, group = _conv_arguments(call)
+    pack = torch.ops.aten.mkldnn_reorder_conv2d_weight
+    packed = pack(w.to_mkldnn(), padding, strides, dilations, group, call.shapes[0])
+    name, values, algorithm = activation(call)
+    if call.has(3):
+        fused = torch.ops.mkldnn._convolution_pointwise.binary
+        unary = name if name != "none" else None
+        return lambda x, other: fused(
+            x, other, packed, b, padding, strides, dilations, group, "add", 1.0, unary, [], None
+        )  # fmt: skip
+    single = torch.ops.mkldnn._convolution_pointwise.default
+    return lambda x: single(x, packed, b, padding, strides, dilations, group, name, values, algorithm)
+
+
+def _fits_onednn_conv(call: Call) -> bool:
+    """Two-dimensional, and behind an added branch nothing but Relu."""
+    alone = not call.has(3) or call.attributes.get("activation", "") in ("", "Relu")
+    return _fits_onednn(call) and len(call.attributes["strides"]) == 2 and alone and call.shapes[0] is not None
+
+
+def _is_product(call: Call) -> bool:
+    """A 1x1 convolution is a matrix product over pixels."""
+    padding, strides, dilations, group = _conv_arguments(call)
+    w = call.weight(1)
+    return w is not None and w.ndim == 4 and w.shape[2:] == (1, 1) and group == 1 and {*strides} == {1} and not any(padding)
+
+
+def _conv_as_product(call: Call) -> Kernel:
+    """Pixels times channels: rows of an NHWC image times the weights, written where the result belongs."""
+    w, b = call.weight(1), call.weight(2)
+    assert w is not None
+    columns = w.flatten(1).t().contiguous()
+
+    def run(x: Tensor, out: Tensor) -> Tensor:
+        rows, result = _pixels(x), _pixels(out)
+        if b is None:
+            torch.mm(rows, columns, out=result)
+        else:
+            torch.addmm(b, rows, columns, out=result)
+        return out
+
+    return _finished(run, call, adds=call.has(3))
+
+
+def _pixels(x: Tensor) -> Tensor:
+    """[N, C, H, W] in NHWC order as [N * H * W, C], the same memory."""
+    n, c, h, w = x.shape
+    return x.permute(0, 2, 3, 1).reshape(n * h * w, c)
+
+
+# --- product with a constant matrix: x, weights [K, N], bias or none, other branch or none ---------------------------
+
+
+def _linear_with_torch(call: Call) -> Kernel:
+    w, b = call.weight(1), call.weight(2)
+    assert w is not None
+    columns, width = w.contiguous(), w.shape[1]
+
+    def run(x: Tensor, out: Tensor) -> Tensor:
+        rows, result = x.reshape(-1, x.shape[-1]), out.view(-1, width)
+        if b is None:
+            torch.mm(rows, columns, out=result)
+        else:
+            torch.addmm(b, rows, columns, out=result)
+        return out
+
+    return _finished(run, call, adds=call.has(3))
+
+
+def _linear_with_onednn(call: Call) -> Kernel:
+    w, b = call.weight(1), call.weight(2)
+    assert w is not None
+    shape = call.shapes[0] or (1,)
+    packed = torch.ops.mkldnn._reorder_linear_weight(w.t().contiguous().to_mkldnn(), max(1, _rows(shape)))
+    name, values, algorithm = activation(call)
+    if call.has(3):
+        binary = torch.ops.mkldnn._linear_pointwise.binary
+        return lambda x, other: binary(x, other, packed, b, "add")
+    single = torch.ops.mkldnn._linear_pointwise.default
+    return lambda x: single(x, packed, b, name, values, algorithm)
+
+
+def _fits_onednn_linear(call: Call) -> bool:
+    """Behind an added branch, which must lie dense, no activation."""
+    alone = not call.has(3) or not call.attributes.get("activation", "")
+    return _fits_onednn(call) and alone and call.shapes[0] is not None and call.shapes[0][-1] > 0
+
+
+def _rows(shape: Sequence[int]) -> int:
+    rows = 1
+    for size in shape[:-1]:
+        rows *= size
+    return rows
+
+
+def _linear_with_mkl(call: Call) -> Kernel:
+    """MKL with packed weights."""
+    w, b = call.weight(1), call.weight(2)
+    assert w is not None
+    rows, plain = _rows(call.shapes[0] or (1,)), w.t().contiguous()
+    packed = torch.ops.mkl._mkl_reorder_linear_weight(plain.to_mkldnn(), rows)
+    product = torch.ops.mkl._mkl_linear
+    return _finished(lambda x: product(x, packed, plain, b, rows), call, adds=call.has(3))
+
+
+def _fits_mkl(call: Call) -> bool:
+    rows = _rows(call.shapes[0] or (0,))
+    return torch.backends.mkl.is_available() and _fits_onednn(call) and call.dtype == "float32" and rows > 0
+
+
+# --- products of two tensors, pointwise programs, everything else -----------------------------------------------------
+
+
+def _matmul(call: Call) -> Kernel:
+    scale = call.attributes.get("scale", 1.0)
+    return torch.matmul if scale == 1 else lambda a, b: torch.matmul(a, b).mul_(scale)
+
+
+def _batched(call: Call) -> Kernel:
+    """One call for all matrices, the factor included, written where the result belongs."""
+    scale = call.attributes.get("scale", 1.0)
+
+    def run(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
+        result = out.view(-1, *out.shape[-2:])
+        left, right = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
+        if scale == 1:
+            torch.bmm(left, right, out=result)
+        else:
+            torch.baddbmm(result, left, right, beta=0, alpha=scale, out=result)
+        return out
+
+    return run
+
+
+def _fits_batched(call: Call) -> bool:
+    a, b = call.shapes[:2]
+    return a is not None and b is not None and len(a) > 2 and a[:-2] == b[:-2]
+
+
+def _pointwise_with_torch(call: Call) -> Kernel:
+    program, results = call.attributes["program"], call.attributes["results"]
+    operation = pointwise.POINTWISE[program[0][0]].torch
+    if len(program) == 1 and program[0][1] == list(range(len(call.operands))) and all(call.present):
+        attributes = program[0][2]
+        return with_weights(lambda *tensors: operation(*tensors, **attributes), call)
+    run = pointwise.run_with_torch
+    if len(results) == 1:
+        return with_weights(lambda *tensors: run(program, results, tensors)[0], call)
+    return with_weights(lambda *tensors: run(program, results, tensors), call)
+
+
+def _pointwise_generated(call: Call) -> Kernel:
+    launch = pointwise.generated(call.attributes["program"], call.attributes["results"])
+    launch_all = with_weights(launch, call)
+
+    def run(*tensors: Tensor) -> Any:
+        launch_all(*tensors)
+        return tensors[-1] if call.results == 1 else tensors[-call.results :]
+
+    return run
+
+
+def _fits_generated(call: Call) -> bool:
+    program = call.attributes["program"]
+    return call.device.name == "cpu" and call.dtype == "float32" and pointwise.is_generated(program) and _has_numba()
+
+
+def _has_numba() -> bool:
+    try:
+        import numba  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _operator(call: Call) -> Kernel:
+    """The ONNX operator itself; weights that say how are read once, here."""
+    attributes = dict(call.attributes)
+    function = OPERATORS[attributes.pop("operator")]
+    if "value" in attributes and isinstance(attributes["value"], Mapping):  # a tensor of one number
+        value = attributes["value"]
+        attributes["value"] = torch.tensor(value["number"], dtype=getattr(torch, value["dtype"]))
+    if "results" in inspect.signature(function).parameters:
+        attributes["results"] = call.results
+    host = is_host(call.attributes["operator"], len(call.operands))
+    fixed = [tuple(w.flatten().tolist()) if h and w is not None else w for h, w in zip(host, call.operands, strict=True)]
+    return with_weights(function, call, fixed, attributes)
+
+
+def is_host(operator: str, count: int) -> list[bool]:
+    """For each of `count` inputs, whether it says how (a shape, axes) instead of what."""
+    parameters = inspect.signature(OPERATORS[operator]).parameters.values()
+    names = [p.name for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD]
+    return [n < len(names) and names[n] in HOST_INPUTS for n in range(count)]
+
+
+def with_weights(function: Kernel, call: Call, fixed: Sequence[Any] | None = None, attributes: Mapping[str, Any] | None = None) -> Kernel:
+    """A function of the operands that are no weights, and of whatever follows them."""
+    fixed, named = list(fixed or call.operands), dict(attributes or {})
+    free = [n for n, (p, w) in enumerate(zip(call.present, call.operands, strict=True)) if p and w is None]
+    if free == list(range(len(fixed))):
+        return (lambda *tensors: function(*tensors, **named)) if named else function
+    if free == [0]:
+        rest = tuple(fixed[1:])
+        return lambda x, *out: function(x, *rest, *out, **named)
+
+    def run(*tensors: Any) -> Any:
+        operands = list(fixed)
+        for place, tensor in zip(free, tensors, strict=False):
+            operands[place] = tensor
+        return function(*operands, *tensors[len(free) :], **named)
+
+    return run
+
+
+KERNELS: dict[str, dict[str, Tactic]] = {
+    "conv": {
+        "torch": Tactic(bind=_conv_with_torch),
+        "onednn": Tactic(bind=_conv_with_onednn, fits=_fits_onednn_conv),
+        "product": Tactic(bind=_conv_as_product, fits=_is_product, writes_out=True),
+    },
+    "linear": {
+        "torch": Tactic(bind=_linear_with_torch, writes_out=True),
+        "onednn": Tactic(bind=_linear_with_onednn, fits=_fits_onednn_linear),
+        "mkl": Tactic(bind=_linear_with_mkl, fits=_fits_mkl),
+    },
+    "matmul": {
+        "torch": Tactic(bind=_matmul),
+        "batched": Tactic(bind=_batched, fits=_fits_batched, writes_out=True),
+    },
+    "pointwise": {
+        "torch": Tactic(bind=_pointwise_with_torch),
+        "generated": Tactic(bind=_pointwise_generated, fits=_fits_generated, writes_out=True),
+    },
+    "operator": {"torch": Tactic(bind=_operator)},
+}
+"""Kernel -> tactic -> how. The first tactic of each works wherever torch does."""
+
+
+def tactics(kernel: str, call: Call) -> dict[str, Tactic]:
+    """The tactics that can compute this call on this machine."""
+    if kernel not in KERNELS:
+        raise PlanError(f"No kernel is called {kernel!r}: expected one of {', '.join(KERNELS)}. Build the plan again.")
+    return {name: tactic for name, tactic in KERNELS[kernel].items() if tactic.fits(call)}

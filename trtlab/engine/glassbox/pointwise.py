@@ -1,0 +1,255 @@
+"""engine/glassbox/pointwise: any graph of elementwise operators as one kernel, generated from a list of instructions.
+
+In: a program, `[["Mul", [0, 1], {}], ["Relu", [2], {}]]`: operator, registers read, attributes; the inputs are the first
+registers, each instruction writes the next. Out: the source of one loop (one load per input, registers in between, one
+store per result), compiled by numba; or the same program through torch, operator by operator. They check each other.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+Instruction = Sequence[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """An elementwise operator: through torch, and as a numba expression of float32 arguments {0}, {1} and attributes.
+    Without an expression it only runs through torch."""
+
+    torch: Callable[..., Tensor]
+    text: str = ""
+
+
+def _div(a: Tensor, b: Tensor) -> Tensor:
+    return torch.div(a, b) if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
+
+
+def _pow(a: Tensor, b: Tensor) -> Tensor:
+    """The type of the base is the type of the result."""
+    return torch.pow(a, b).to(a.dtype)
+
+
+def _mod(a: Tensor, b: Tensor, *, fmod: int = 0) -> Tensor:
+    return torch.fmod(a, b) if fmod else torch.remainder(a, b)
+
+
+def _clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None, *, min: Any = None, max: Any = None) -> Tensor:  # noqa: A002
+    """Bounds are inputs since opset 11 and attributes before. The upper one wins where they cross."""
+    low, high = min if low is None else low, max if high is None else high
+    if low is None and high is None:
+        return x.clone()
+    pair = [b if b is None or isinstance(b, Tensor) else torch.tensor(b, dtype=x.dtype) for b in (low, high)]
+    return torch.clamp(x, *pair)
+
+
+def _fold(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    return lambda first, *rest: functools.reduce(function, rest, first) if rest else first.clone()
+
+
+def _mean(*values: Tensor) -> Tensor:
+    return torch.div(functools.reduce(torch.add, values), len(values))
+
+
+def _prelu(x: Tensor, slope: Tensor) -> Tensor:
+    return torch.where(x < 0, x * slope, x)
+
+
+def _normalize(x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, var: Tensor, *, epsilon: float = 1e-5) -> Tensor:
+    """Batch normalisation with known statistics; the channels are axis 1."""
+    scale, shift, mean, var = (v.reshape(-1, *[1] * (x.ndim - 2)) for v in (scale, shift, mean, var))
+    return ((x - mean) * (scale / torch.sqrt(var + epsilon)) + shift).to(x.dtype)
+
+
+def _cast(x: Tensor, *, to: str) -> Tensor:
+    """Towards zero for integers, as C does."""
+    return x.to(getattr(torch, to), copy=True)
+
+
+POINTWISE: dict[str, Operation] = {
+    "Abs": Operation(torch=torch.abs, text="abs({0})"),
+    "Add": Operation(torch=torch.add, text="{0} + {1}"),
+    "And": Operation(torch=torch.logical_and),
+    "BatchNormalization": Operation(torch=_normalize),
+    "Cast": Operation(torch=_cast),
+    "Ceil": Operation(torch=torch.ceil, text="ceil({0})"),
+    "Clip": Operation(torch=_clip),
+    "Cos": Operation(torch=torch.cos),
+    "Div": Operation(torch=_div, text="{0} / {1}"),
+    "Elu": Operation(torch=lambda x, *, alpha=1.0: F.elu(x, alpha)),
+    "Equal": Operation(torch=torch.eq),
+    "Erf": Operation(torch=torch.erf),
+    "Exp": Operation(torch=torch.exp, text="exp({0})"),
+    "Floor": Operation(torch=torch.floor, text="floor({0})"),
+    "Gelu": Operation(torch=lambda x, *, approximate="none": F.gelu(x, approximate=approximate)),
+    "Greater": Operation(torch=torch.gt),
+    "GreaterOrEqual": Operation(torch=torch.ge),
+    "HardSigmoid": Operation(torch=lambda x, *, alpha=0.2, beta=0.5: torch.clamp(x * alpha + beta, 0, 1)),
+    "HardSwish": Operation(torch=lambda x: x * torch.clamp(x / 6 + 0.5, 0, 1)),
+    "LeakyRelu": Operation(
+        torch=lambda x, *, alpha=0.01: F.leaky_relu(x, alpha), text="{0} * f({alpha}) if {0} < f(0) else {0}"
+    ),
+    "Less": Operation(torch=torch.lt),
+    "LessOrEqual": Operation(torch=torch.le),
+    "Log": Operation(torch=torch.log, text="log({0})"),
+    "Max": Operation(torch=_fold(torch.maximum)),
+    "Mean": Operation(torch=_mean),
+    "Min": Operation(torch=_fold(torch.minimum)),
+    "Mod": Operation(torch=_mod),
+    "Mul": Operation(torch=torch.mul, text="{0} * {1}"),
+    "Neg": Operation(torch=torch.neg, text="-{0}"),
+    "Not": Operation(torch=torch.logical_not),
+    "Or": Operation(torch=torch.logical_or),
+    "PRelu": Operation(torch=_prelu, text="{0} * {1} if {0} < f(0) else {0}"),
+    "Pow": Operation(torch=_pow),
+    "Reciprocal": Operation(torch=torch.reciprocal, text="f(1) / {0}"),
+    "Relu": Operation(torch=torch.relu, text="f(0) if {0} <= f(0) else {0}"),  # so written, NaN stays NaN
+    "Round": Operation(torch=torch.round),
+    "Sigmoid": Operation(torch=torch.sigmoid, text="f(1) / (f(1) + exp(-{0}))"),
+    "Sign": Operation(torch=torch.sign),
+    "Sin": Operation(torch=torch.sin),
+    "Softplus": Operation(torch=lambda x: torch.logaddexp(x, torch.zeros_like(x))),
+    "Softsign": Operation(torch=F.softsign, text="{0} / (f(1) + abs({0}))"),
+    "Sqrt": Operation(torch=torch.sqrt, text="sqrt({0})"),
+    "Sub": Operation(torch=torch.sub, text="{0} - {1}"),
+    "Sum": Operation(torch=_fold(torch.add)),
+    "Tanh": Operation(torch=torch.tanh, text="tanh({0})"),
+    "Where": Operation(torch=torch.where),
+    "Xor": Operation(torch=torch.logical_xor),
+}
+"""ONNX operator -> how to compute it."""
+
+
+def run_with_torch(program: Sequence[Instruction], results: Sequence[int], inputs: Sequence[Tensor]) -> list[Tensor]:
+    """The results, one torch call per instruction."""
+    registers = list(inputs)
+    for name, reads, attributes in program:
+        operands = [None if r is None else registers[r] for r in reads]
+        registers.append(POINTWISE[name].torch(*operands, **attributes))
+    return [registers[r] for r in results]
+
+
+def is_generated(program: Sequence[Instruction]) -> bool:
+    """Whether every instruction has an expression."""
+    return all(POINTWISE[name].text or name == "Sum" for name, _, _ in program)
+
+
+def source(program: Sequence[Instruction], results: Sequence[int], steps: Sequence[Sequence[int]]) -> str:
+    """Python source of the kernel. `steps[i][d]` is 1 if input i moves along loop d and 0 if it repeats there; results
+    move along all. Every loop but the last may have any stride; the last one is dense, so that it becomes SIMD."""
+    depth, count = len(steps[0]), len(steps)
+    outs = [f"y{k}" for k in range(len(results))]
+    sizes, strides = [f"n{d}" for d in range(depth)], [f"s{i}_{d}" for i in range(count) for d in range(depth - 1)]
+    lines = [f"def kernel({', '.join([*(f'x{i}' for i in range(count)), *outs, *sizes, *strides])}):"]
+    indent = "    "
+    for d in range(depth - 1):
+        lines.append(f"{indent}for i{d} in range(n{d}):")
+        indent += "    "
+    base = {i: " + ".join([f"i{d} * s{i}_{d}" for d in range(depth - 1) if steps[i][d]]) or "0" for i in range(count)}
+    row = _row(depth)
+    lines += [f"{indent}row = {row}"]
+    lines += [f"{indent}b{i} = {base[i]}" for i in range(count)]
+    lines += [f"{indent}r{i} = x{i}[b{i}]" for i in range(count) if not steps[i][-1]]
+    lines += [f"{indent}for i in range(n{depth - 1}):"]
+    indent += "    "
+    lines += [f"{indent}r{i} = x{i}[b{i} + i]" for i in range(count) if steps[i][-1]]
+    for number, (name, reads, attributes) in enumerate(program, count):
+        lines.append(f"{indent}r{number} = {_expression(name, reads, attributes)}")
+    lines += [f"{indent}y{k}[row + i] = r{r}" for k, r in enumerate(results)]
+    return "\n".join(lines) + "\n"
+
+
+def _row(depth: int) -> str:
+    """Where a row of the dense results starts: ((i0 * n1 + i1) * n2 + i2) * n3."""
+    text = "i0" if depth > 1 else "0"
+    for d in range(1, depth):
+        text = f"({text}) * n{d}" + (f" + i{d}" if d < depth - 1 else "")
+    return text
+
+
+def _expression(name: str, reads: Sequence[int], attributes: dict[str, float]) -> str:
+    registers = [f"r{r}" for r in reads]
+    if name == "Sum":
+        return " + ".join(registers)
+    defaults = {"alpha": 0.01}
+    return POINTWISE[name].text.format(*registers, **(defaults | {k: float(v) for k, v in attributes.items()}))
+
+
+@functools.lru_cache(maxsize=256)
+def compiled(text: str) -> Callable[..., None]:
+    """The kernel of this source, compiled by numba for float32 on first use. ImportError where numba is missing."""
+    import numba
+    import numpy as np
+
+    space: dict[str, Any] = {"f": np.float32, **{n: getattr(np, n) for n in ("abs", "ceil", "floor", "exp", "log", "sqrt", "tanh")}}
+    exec(compile(text, "<generated pointwise kernel>", "exec"), space)
+    return numba.njit(fastmath={"contract"}, nogil=True, error_model="numpy")(space["kernel"])
+
+
+def loops(shapes: Sequence[Sequence[int]], strides: Sequence[Sequence[int]], out: Sequence[int]) -> tuple[list[int], list[list[int]]] | None:
+    """Loop sizes, outermost first, and the stride of every input in every loop; None if the inputs do not fit one dense
+    pass. The last of `shapes` and `strides` is the result's, whose memory order the loops follow. Neighbouring loops
+    that all tensors run through as one are one."""
+    rank = len(out)
+    order = sorted((d for d in range(rank) if out[d] > 1), key=lambda d: -strides[-1][d])
+    padded = [_broadcast_strides(s, t, out) for s, t in zip(shapes, strides, strict=True)]
+    sizes: list[int] = []
+    rows: list[list[int]] = [[] for _ in padded]
+    for d in order:
+        if sizes and all(row[-1] == p[d] * out[d] for row, p in zip(rows, padded, strict=True)):
+            sizes[-1] *= out[d]
+            for row, p in zip(rows, padded, strict=True):
+                row[-1] = p[d]
+        else:
+            sizes.append(out[d])
+            for row, p in zip(rows, padded, strict=True):
+                row.append(p[d])
+    if not sizes:
+        sizes, rows = [1], [[0]] * (len(padded) - 1) + [[1]]
+    dense = [math.prod(sizes[d + 1 :]) for d in range(len(sizes))]
+    fits = rows[-1] == dense and all(row[-1] in (0, 1) for row in rows)
+    return (sizes, rows[:-1]) if fits else None
+
+
+def _broadcast_strides(shape: Sequence[int], strides: Sequence[int], out: Sequence[int]) -> list[int]:
+    """Strides along every axis of the result; 0 where one number serves them all."""
+    missing = len(out) - len(shape)
+    return [0] * missing + [0 if size == 1 else stride for size, stride in zip(shape, strides, strict=True)]
+
+
+def generated(program: Sequence[Instruction], results: Sequence[int]) -> Callable[..., None]:
+    """A function (*inputs, *outs) that runs the generated kernel; its loops are chosen when it first sees the strides."""
+    plans: dict[Any, tuple[Callable[..., None], tuple[int, ...]]] = {}
+
+    def launch(*tensors: Tensor) -> None:
+        key = tuple([(t.shape, t.stride()) for t in tensors])
+        if key not in plans:
+            plans[key] = _specialised(program, results, tensors)
+        kernel, numbers = plans[key]
+        kernel(*[flat(t) for t in tensors], *numbers)
+
+    return launch
+
+
+def flat(tensor: Tensor) -> Any:
+    """The tensor's memory as a one-dimensional array of numpy."""
+    span = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True)) + 1
+    return tensor.as_strided((span,), (1,)).numpy()
+
+
+def _specialised(program: Sequence[Instruction], results: Sequence[int], tensors: Sequence[Tensor]) -> tuple[Callable[..., None], tuple[int, ...]]:
+    inputs, outs = tensors[: -len(results)], tensors[-len(results) :]
+    shapes, strides = [[list(v) for v in col] for col in zip(*[(t.shape, t.stride()) for t in (*inputs, outs[0])], strict=True)]
+    found = loops(shapes, strides, list(outs[0].shape))
+    if found is None or any(t.stride() != outs[0].stride() for t in outs):
+        raise ValueError(f"strides {strides} do not fit one dense pass: use the tactic 'torch'")
+    sizes, rows = found
+    text = source(program, results, [[int(s != 0) for s in row] for row in rows])
+    numbers = (*sizes, *(s for row in rows for s in row[:-1]))
+    return compiled(text), numbers
