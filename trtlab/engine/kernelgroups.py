@@ -36,7 +36,7 @@ def nvidia_report(model: onnx.ModelProto, target: str = TARGET) -> BuildReport:
     try:
         return explain(model, target, compiler="tensorrt_rtx")
     except CompilerMissing as missing:
-        key = recordings.key(model.graph.name, "FP32", target, dynamic_batch=False)
+        key = f"fusion-{model.graph.name}-{target}"
         report = recordings.load(key, missing)
         if report.model_sha256 != sha256_of(model.SerializeToString()):
             raise CompilerMissing(f"The recording {key!r} is of another model.", hint=missing.hint) from missing
@@ -61,7 +61,6 @@ class OurGroup:
 
     op: str
     nodes: tuple[str, ...]
-    outputs: tuple[str, ...]
     is_kernel: bool
     in_place: bool
 
@@ -101,7 +100,7 @@ def compare_groups(model: onnx.ModelProto, target: str = TARGET, *, name: str = 
     optimized, steps = optimize(named)
     report = nvidia_report(named, target)
     groups = tuple(_our_groups(optimized))
-    matches = tuple(_matches(groups, report, steps))
+    matches = tuple(_matches(groups, named, report, steps))
     ours, theirs = _names(groups), {name for kernel in report.kernels for name in kernel.onnx_nodes}
     gone = tuple(n.name for n in named.graph.node if n.op_type not in CONSTANTS and n.name not in ours | theirs)
     kernels = sum(group.is_kernel for group in groups)
@@ -121,13 +120,13 @@ def _named(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _our_groups(optimized: onnx.ModelProto) -> Iterator[OurGroup]:
     for node in load(optimized).graph:
+        in_place = is_in_place_concat(node)
         if not is_data(node):
             yield OurGroup(
-                op=re.sub(r"_\d+$", "", node.op_type).replace("_", " + "),
+                op="Concat in place" if in_place else re.sub(r"_\d+$", "", node.op_type).replace("_", " + "),
                 nodes=tuple(origins(node)),
-                outputs=tuple(str(value.name) for value in node.outputs),
                 is_kernel=node_cost(node).kernels > 0,
-                in_place=is_in_place_concat(node),
+                in_place=in_place,
             )
 
 
@@ -135,7 +134,9 @@ def _names(groups: tuple[OurGroup, ...]) -> set[str]:
     return {name for group in groups for name in group.nodes}
 
 
-def _matches(groups: tuple[OurGroup, ...], report: BuildReport, steps: Report) -> Iterator[Match]:
+def _matches(
+    groups: tuple[OurGroup, ...], model: onnx.ModelProto, report: BuildReport, steps: Report
+) -> Iterator[Match]:
     """Groups and kernels that hang together by common nodes, in NVIDIA's order. A node that we merged with its twin
     counts as that twin; what is in no group of ours any more ties nothing together."""
     twins = {step.where[1]: step.where[0] for step in steps.steps if step.rule == "common_subexpressions"}
@@ -150,20 +151,25 @@ def _matches(groups: tuple[OurGroup, ...], report: BuildReport, steps: Report) -
     for numbers, kernels in sorted(clusters, key=lambda cluster: min(cluster[0])):
         ours = tuple(groups[number] for number in sorted(numbers))
         theirs = tuple(sorted(kernels, key=lambda kernel: order[id(kernel)]))
-        yield _judged(ours, theirs, report, steps)
+        yield _judged(ours, theirs, model, report, steps)
     alone = tuple(kernel for kernel, numbers in zip(report.kernels, touched, strict=True) if not numbers)
     if alone:
         yield Match(verdict=Verdict.ADDED, ours=(), nvidia=alone, notes=tuple(_why_added(alone)))
 
 
-def _judged(ours: tuple[OurGroup, ...], theirs: tuple[Kernel, ...], report: BuildReport, steps: Report) -> Match:
+def _judged(
+    ours: tuple[OurGroup, ...], theirs: tuple[Kernel, ...], model: onnx.ModelProto, report: BuildReport, steps: Report
+) -> Match:
     launches = max(1, sum(group.is_kernel for group in ours))
-    notes = list(_about_concat(ours, theirs, report, steps))
-    if not theirs:
-        verdict = Verdict.NVIDIA_MORE if any(group.is_kernel for group in ours) else Verdict.SAME
-        notes += ["no kernel names it: its neighbours read or write through other strides"] * (
-            verdict is Verdict.NVIDIA_MORE
-        )
+    copies = (refusal for refusal in steps.refusals if refusal.rule == "concat_elimination")
+    nodes = _names(ours)
+    notes = [f"a copy stays on both sides: {r.reason}" for r in copies if theirs and set(r.where) <= nodes]
+    if not theirs and ours[0].in_place:
+        verdict, note = _concat(ours[0], model, report)
+        notes = [note] * bool(note)
+    elif not theirs:
+        verdict = Verdict.NVIDIA_MORE if ours[0].is_kernel else Verdict.SAME
+        notes = ["no kernel names it: its neighbours read or write with other strides"] * ours[0].is_kernel
     elif len(theirs) == launches == 1:
         verdict = Verdict.SAME
     elif len(theirs) == 1:
@@ -200,22 +206,20 @@ def _apart(kernels: tuple[Kernel, ...]) -> str:
     return f"parallel {kind}: {len(kernels)} kernels {lanes} instead of one wider kernel{rest}"
 
 
-def _about_concat(
-    ours: tuple[OurGroup, ...], theirs: tuple[Kernel, ...], report: BuildReport, steps: Report
-) -> Iterator[str]:
-    """What became of the concatenations among the nodes."""
-    for group in ours:
-        slices = [tensor for tensor in _written(report, group.outputs) if is_slice(tensor)]
-        if group.in_place and slices and not theirs:
-            yield f"no copy: {len(slices)} kernels write into {slices[0].name} with its strides {slices[0].strides}"
-    nodes = _names(ours)
-    for refusal in steps.refusals:
-        if refusal.rule == "concat_elimination" and set(refusal.where) <= nodes and theirs:
-            yield f"a copy stays on both sides: {refusal.reason}"
-
-
-def _written(report: BuildReport, names: tuple[str, ...]) -> list[TensorInfo]:
-    return [tensor for kernel in report.kernels for tensor in kernel.outputs if tensor.name in names]
+def _concat(group: OurGroup, model: onnx.ModelProto, report: BuildReport) -> tuple[Verdict, str]:
+    """What NVIDIA made of a concatenation without a kernel: who writes the parts, and with whose strides."""
+    node = next(node for node in model.graph.node if node.name in group.nodes and node.op_type == "Concat")
+    makers = {maker.name for maker in model.graph.node if set(maker.output) & set(node.input)}
+    slices = [(kernel, tensor) for kernel in report.kernels for tensor in kernel.outputs if is_slice(tensor)]
+    if direct := [tensor for kernel, tensor in slices if makers & set(kernel.onnx_nodes)]:
+        return Verdict.SAME, f"no copy: {len(direct)} kernels write with the strides {direct[0].strides} of the whole"
+    placed = [(kernel, tensor) for kernel, tensor in slices if tensor.name in node.output and not kernel.onnx_nodes]
+    if not placed:
+        return Verdict.SAME, ""
+    strides = f"with the strides {placed[0][1].strides} of {placed[0][1].name}"
+    if all(changes_layout(kernel) for kernel, _ in placed):
+        return Verdict.SAME, f"no copy of its own: {len(placed)} added copies between layouts write {strides}"
+    return Verdict.DECLINED, f"a copy stays: {len(placed)} added kernels move the parts into place, {strides}"
 
 
 def is_slice(tensor: TensorInfo) -> bool:
@@ -229,10 +233,14 @@ def is_channels_last(tensor: TensorInfo) -> bool:
     return len(tensor.shape) == 4 and tensor.shape[1] > 1 and (tensor.strides or ())[1:2] == (1,)
 
 
+def changes_layout(kernel: Kernel) -> bool:
+    """Whether it reads channels last and writes channels first, or the other way round."""
+    return {is_channels_last(tensor) for tensor in (*kernel.inputs, *kernel.outputs)} == {True, False}
+
+
 def _why_added(kernels: tuple[Kernel, ...]) -> Iterator[str]:
     """Copies between layouts, told by the strides on their two sides."""
-    copies = [k for k in kernels if {is_channels_last(t) for t in (*k.inputs, *k.outputs)} == {True, False}]
-    if copies:
-        yield f"copies between layouts ({len(copies)}): NVIDIA's convolutions here read and write channels last"
-    if others := len(kernels) - len(copies):
+    if copies := sum(map(changes_layout, kernels)):
+        yield f"copies between layouts ({copies}): NVIDIA's convolutions here read and write channels last"
+    if others := len(kernels) - copies:
         yield f"other kernels that name no node of the model ({others})"

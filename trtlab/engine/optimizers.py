@@ -24,7 +24,7 @@ from trtlab.graph.oracle import Arrays, Mismatch, check_same, sample_inputs
 
 __all__ = [
     "NVIDIA", "OPTIMIZERS", "Agreement", "Outcome", "Row", "Verdict", "compare", "compare_groups", "compare_light",
-    "compare_teaching_models", "light_model",
+    "compare_teaching_models", "constants", "light_model", "operators",
 ]  # fmt: skip
 NVIDIA = "TensorRT"
 NOT_RUN = "an engine runs on its GPU alone: counted, not executed"
