@@ -17,6 +17,7 @@ from trtlab.teach.quantview import AFFINE, GRANULARITIES, MOST, OFFERED, TENSORS
 from .markup import EVIL, read, said_by_both
 
 NORMAL = np.random.default_rng(7).standard_normal((4, 128)).astype(np.float32)
+NORMAL[:, 3] = 0
 ELEMENTS = [name for name in OFFERED if not isinstance(FORMATS[name], BlockFormat)]
 BLOCKS = [name for name in OFFERED if isinstance(FORMATS[name], BlockFormat)]
 
@@ -199,7 +200,8 @@ def test_what_cannot_be_is_said_and_nothing_changes():
     assert view.format == "INT8"
     assert "no 'nothing' here" in send(view, tensor="nothing")["refusal"]
     assert send(view, granularity="32")["refusal"] == ""
-    assert send(view, strange="x")["refusal"] == ""
+    for nonsense in ({"strange": "x"}, {"tensor": ["gaussian"]}, {"zoom": "yes"}, {"granularity": 16}):
+        assert send(view, **nonsense)["title"] == "gaussian in INT8, blocks of 32, FP32 scales"
     assert send(view, tensor="after ReLU", format="UINT8")["refusal"] == ""
 
 
@@ -228,6 +230,14 @@ def test_own_arrays_of_any_shape(array):
         ElementTree.fromstring(view.shown["svg"])
         assert "nan" not in view.shown["svg"]
         assert view.reading.values.size == np.size(array)
+
+
+def test_a_refused_array_leaves_the_one_before():
+    view = QuantView(np.ones(16), "INT8")
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        view.tensor = [np.inf]
+    assert send(view, format="INT4")["title"] == "your array in INT4, one scale for the tensor"
+    assert view.reading.values.size == 16
 
 
 def test_own_formats_join_the_list():

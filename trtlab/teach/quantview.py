@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import traitlets
 
-from trtlab.numeric import FORMATS, BlockFormat, Format, IntegerFormat, codec
+from trtlab.numeric import FORMATS, BlockFormat, Format, IntegerFormat, codec, quantize
 from trtlab.teach.bitpicture import _Picture
-from trtlab.teach.bits import name_of
 from trtlab.teach.drawing import Drawing, text_table
+from trtlab.teach.formatcards import name_of
 from trtlab.teach.quantpicture import Reading, draw_reading
 from trtlab.teach.widget import STATIC, Widget
 
@@ -77,8 +77,9 @@ TENSORS: dict[str, Callable[[], Tensor]] = {
 
 
 def own_tensor(array: npt.ArrayLike) -> Tensor:
-    """Any array as rows. ValueError for one with no or too many values."""
+    """Any array as rows. ValueError for one with no or too many values, or with NaN or infinity."""
     values = np.asarray(array, np.float32)
+    quantize.amax(values)
     if not 0 < values.size <= MOST:
         raise ValueError(f"the view takes 1 to {MOST:,} values: got shape {values.shape}; pass a slice")
     values = values.reshape(len(values) if values.ndim > 1 else 1, -1)
@@ -232,8 +233,8 @@ class QuantView(Widget):
 
     def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
         """A wish of the page; one that cannot be fulfilled comes back as a sentence, and all stays as it was."""
-        fields = {"tensor", "format", "granularity", "zoom"}
-        if not isinstance(content, dict) or not set(content) <= fields:
+        kinds = {"tensor": str, "format": str, "granularity": str, "zoom": bool}
+        if not isinstance(content, dict) or not all(type(value) is kinds.get(key) for key, value in content.items()):
             return
         try:
             self._hold(replace(self._choice, **content))
