@@ -433,6 +433,8 @@ def test_unknown_modes_are_refused():
         FORMATS["FP16"].encode([1.0], overflow="clip")
     with pytest.raises(ValueError, match="needs generator="):
         FORMATS["FP16"].encode([1.0], "stochastic")
+    with pytest.raises(ValueError, match=r"needs generator=numpy\.random\.default_rng\(seed\): got 7"):
+        FORMATS["FP16"].encode([1.0], "stochastic", generator=7)
 
 
 # --- kernels ---------------------------------------------------------------------------------------------------------

@@ -105,11 +105,19 @@ def test_a_description_cannot_be_edited_and_equal_ones_are_one_key():
     assert len({*FLOATS, *map(replace, FLOATS)}) == len(FLOATS)
 
 
+def test_all_codes_are_every_code_also_above_padding():
+    assert FORMATS["INT4"].all_codes().tolist() == [*range(16)]
+    padded = FloatFormat(exponent_bits=2, mantissa_bits=1, padding_bits=4)
+    assert (padded.all_codes().tolist(), padded.all_codes().dtype) == ([*range(0, 256, 16)], np.uint8)
+    assert np.isfinite(padded.decode(padded.all_codes())).sum() == padded.finite_codes
+
+
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
         ({"exponent_bits": 0, "mantissa_bits": 3}, r"exponent_bits is an integer from 1 to 11: got 0"),
         ({"exponent_bits": "4", "mantissa_bits": 3}, r"exponent_bits is an integer from 1 to 11: got '4'"),
+        ({"exponent_bits": True, "mantissa_bits": 3}, r"exponent_bits is an integer from 1 to 11: got True"),
         ({"exponent_bits": 4, "mantissa_bits": 53}, r"mantissa_bits is an integer from 0 to 52: got 53"),
         ({"exponent_bits": 4, "mantissa_bits": 3, "bias": 1.5}, r"bias is an integer from -2048 to 2048: got 1\.5"),
         ({"exponent_bits": 4, "mantissa_bits": 3, "top_nans": -1}, r"top_nans is an integer from 0"),
@@ -133,9 +141,9 @@ def test_a_bad_float_description_is_refused(facts, message):
         FloatFormat(**facts)
 
 
-@pytest.mark.parametrize("bits", [1, 17])
+@pytest.mark.parametrize("bits", [1, 17, 8.5, "8", True])
 def test_an_integer_has_2_to_16_bits(bits):
-    with pytest.raises(ValueError, match=f"2 to 16 bits: got {bits}"):
+    with pytest.raises(ValueError, match=f"2 to 16 bits: got {bits!r}"):
         IntegerFormat(bits=bits)
 
 

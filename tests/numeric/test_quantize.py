@@ -191,6 +191,13 @@ def test_given_scales():
     assert fmt.quantize(np.float32(3), scale=0.5).codes == 6
 
 
+@pytest.mark.parametrize(("symmetric", "ends"), [(True, [-128, 127]), (False, [-128, 127])])
+def test_what_lies_beyond_float32_after_scaling_saturates(symmetric, ends):
+    q = FORMATS["INT8"].quantize([-1e30, 1e30], scale=1e-30, symmetric=symmetric)
+    zero = 0 if q.zero_points is None else int(q.zero_points)
+    assert (FORMATS["INT8"].decode(q.codes) - zero).tolist() == [end - zero for end in ends]
+
+
 def test_all_zero_groups_have_scale_one():
     values = np.array([[0, 0], [0, 127]], np.float32)
     for symmetric in (True, False):
@@ -280,7 +287,8 @@ def test_sqnr_by_hand():
     assert sqnr_db([3.0, 4.0], [3.0, 3.5]) == pytest.approx(20)
     assert sqnr_db([1.0], [1.0]) == math.inf
     assert sqnr_db([], []) == math.inf
-    assert sqnr_db([0.0], [1.0]) == -math.inf
+    assert sqnr_db([0.0], [1.0]) == sqnr_db([1.0], [math.inf]) == -math.inf
+    assert math.isnan(sqnr_db([1.0], [math.nan]))
     with pytest.raises(ValueError, match=r"one shape: got \(2,\) and \(1,\)"):
         sqnr_db([1.0, 2.0], [1.0])
 
@@ -397,6 +405,8 @@ def test_what_is_no_number_is_refused(name, values):
 def test_lists_integers_and_float16_are_welcome():
     for values in ([1, -2, 3, 127], np.array([1, -2, 3, 127], np.int16), np.array([1, -2, 3, 127], np.float16)):
         assert FORMATS["INT8"].quantize(values).values.tolist() == [1, -2, 3, 127]
+    whole = FORMATS["INT8"].quantize(np.ones((4, 8)), axis=np.int64(1), block=np.uint8(4))
+    assert whole.scales.shape == (4, 2)
     view = np.arange(128, dtype=np.float64)[::-2]
     assert FORMATS["INT8"].quantize(view).values.tolist() == view.tolist()
 

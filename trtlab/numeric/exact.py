@@ -57,10 +57,8 @@ def real(value: Any) -> Real:
 
 _HEXADECIMAL = re.compile(r"([+-]?)0x([0-9a-f]*)(?:\.([0-9a-f]*))?(?:p([+-]?[0-9]+))?", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+/[0-9]+|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e([+-]?[0-9]+))?)", re.ASCII)
-_MOST_CHARACTERS, _MOST_EXPONENT = (
-    4000,
-    20_000,
-)  # beyond every format; a million digits would only keep a reader waiting
+_MOST_CHARACTERS = 4000
+_MOST_EXPONENT = 20_000  # beyond every format; a million digits would only keep a reader waiting
 
 
 def _real_from_text(text: str) -> Real:
@@ -182,8 +180,8 @@ def check_modes(rounding: str, overflow: str, generator: np.random.Generator | N
     for what, word, known in (("rounding", rounding, Rounding), ("overflow", overflow, Overflow)):
         if word not in get_args(known):
             raise ValueError(f"{what} is one of {', '.join(get_args(known))}: got {word!r}")
-    if rounding == "stochastic" and generator is None:
-        raise ValueError("rounding='stochastic' needs generator=numpy.random.default_rng(seed)")
+    if rounding == "stochastic" and not hasattr(generator, "integers"):
+        raise ValueError(f"rounding='stochastic' needs generator=numpy.random.default_rng(seed): got {generator!r}")
 
 
 def unknown(fmt: Format) -> TypeError:

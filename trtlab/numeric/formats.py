@@ -46,6 +46,10 @@ class Format:
         """The unsigned integer that holds one code."""
         return np.dtype(f"uint{self.container_bits}")
 
+    def all_codes(self) -> npt.NDArray[Any]:
+        """Every code, ascending; for formats of few bits."""
+        return np.arange(1 << self.bits, dtype=self.code_dtype) << self.padding_bits
+
     def check_code(self, code: int) -> None:
         """ValueError for a code beyond the format or with padding bits set."""
         if not 0 <= code < 1 << (self.bits + self.padding_bits):
@@ -154,7 +158,7 @@ class FloatFormat(Format):
 
     def _check_fields(self, **ranges: tuple[int, int]) -> None:
         for key, (low, high) in ranges.items():
-            if not isinstance(value := getattr(self, key), int) or not low <= value <= high:
+            if type(value := getattr(self, key)) is not int or not low <= value <= high:
                 raise ValueError(f"{key} is an integer from {low} to {high}: got {value!r}")
 
     def _check_range(self) -> None:
@@ -266,8 +270,8 @@ class IntegerFormat(Format):
     is_signed: bool = True
 
     def __post_init__(self) -> None:
-        if not 2 <= self.bits <= 16:
-            raise ValueError(f"an integer format has 2 to 16 bits: got {self.bits}")
+        if type(self.bits) is not int or not 2 <= self.bits <= 16:
+            raise ValueError(f"an integer format has 2 to 16 bits: got {self.bits!r}")
 
     @property
     def max(self) -> int:

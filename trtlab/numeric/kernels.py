@@ -88,11 +88,8 @@ class _FloatLines:
         """Let the float adder round: next to a number 2^drop times as large, only the kept bits find room."""
         lowest = self.lowest << self.fmt.mantissa_bits
         top = float(exact.magnitude(self.fmt, self.fmt.max_code + 1))
-        most = struct.unpack("<I" if self.width == 32 else "<Q", struct.pack("<f" if self.width == 32 else "<d", top))[
-            0
-        ]
         return [
-            f"near = U(minimum(a, U({most:#x})))",
+            f"near = U(minimum(a, U({_place(top, self.width):#x})))",
             f"binade = U(maximum(U(near & U({self.infinity:#x})), U({self.lowest << self.mantissa:#x})))",
             f"large = U(binade + U({self.drop << self.mantissa:#x}))",
             "total = F(near.view(F) + large.view(F)).view(U)",

@@ -148,7 +148,8 @@ def quantize(
         scales, zeros, codes = _affine(fmt, _finite(rows), given, rounding)
         zero_points = groups.grid.array(zeros)
     elif given is not None:
-        scales, codes = given, fmt.encode(_finite(rows) / given, rounding, generator=generator)
+        with np.errstate(over="ignore"):  # beyond float32 is beyond every code
+            scales, codes = given, fmt.encode(_finite(rows) / given, rounding, generator=generator)
     else:
         scales, codes = _encoded(_rule(fmt), rows, rounding=rounding, generator=generator)
     scales, codes = groups.grid.array(scales), groups.array(codes)
@@ -192,13 +193,13 @@ def _encoded(rule: BlockFormat, rows: Array, *modes: Any, **more: Any) -> tuple[
     raise ValueError(_NOT_FINITE)
 
 
+@np.errstate(over="ignore")  # beyond float32 is beyond every code
 def _affine(fmt: Format, rows: Array, given: Array | None, rounding: Rounding) -> tuple[Array, Array, Array]:
     """Scales, zero points and codes with the bits of ONNX's DynamicQuantizeLinear."""
     if not isinstance(fmt, IntegerFormat) or rounding != "nearest_even":
         raise ValueError(f"symmetric=False is for integers, rounded to nearest even: got {fmt}, {rounding}")
     low, high = rows.min(axis=1, keepdims=True, initial=0), rows.max(axis=1, keepdims=True, initial=0)
-    with np.errstate(over="ignore"):
-        scales = (high - low) / np.float32(fmt.max - fmt.min) if given is None else given
+    scales = (high - low) / np.float32(fmt.max - fmt.min) if given is None else given
     if not np.isfinite(scales).all():
         raise ValueError(f"a range beyond float32 has no scale: got {low.min()} to {high.max()}; divide the values")
     scales = np.where(scales == 0, np.float32(1), scales)
@@ -254,17 +255,21 @@ def _groups(shape: tuple[int, ...], axis: int | None, block: int | None, *, part
         axis = -1
     if axis is None:
         return Groups(shape=shape)
-    if type(axis) is not int or not -len(shape) <= axis < len(shape):
+    if not _is_whole(axis) or not -len(shape) <= axis < len(shape):
         raise ValueError(f"axis is one of the {len(shape)} axes of shape {shape}: got {axis!r}")
-    axis %= len(shape)
-    if block is not None and (type(block) is not int or block < 1):
+    axis = int(axis) % len(shape)
+    if block is not None and (not _is_whole(block) or block < 1):
         raise ValueError(f"block is a number of elements, 1 or more: got {block!r}")
     if block and shape[axis] % block and not partial:
         raise ValueError(
             f"blocks of {block} do not divide axis {axis} of length {shape[axis]}; partial=True lets the last block "
             "be shorter, or choose another block or axis"
         )
-    return Groups(shape=shape, axis=axis, block=block)
+    return Groups(shape=shape, axis=axis, block=None if block is None else int(block))
+
+
+def _is_whole(number: Any) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
 def _given_scales(scale: npt.ArrayLike, groups: Groups) -> Array:
@@ -305,11 +310,14 @@ def unpack(packed: npt.ArrayLike, shape: int | tuple[int, ...] | None = None) ->
 
 
 def sqnr_db(original: npt.ArrayLike, restored: npt.ArrayLike) -> float:
-    """Signal to quantisation noise in decibels: 10 log10(sum x^2 / sum (x - y)^2); infinity where nothing was lost."""
+    """Signal to quantisation noise in decibels: 10 log10(sum x^2 / sum (x - y)^2).
+
+    Infinity where nothing was lost, minus infinity for a signal of zeros or infinite noise.
+    """
     x, y = np.asarray(original, np.float64), np.asarray(restored, np.float64)
     if x.shape != y.shape:
         raise ValueError(f"both have one shape: got {x.shape} and {y.shape}")
     noise, signal = float(np.square(x - y).sum()), float(np.square(x).sum())
     if noise == 0:
         return math.inf
-    return 10 * math.log10(signal / noise) if signal else -math.inf
+    return 10 * math.log10(signal / noise) if signal and not math.isinf(noise) else -math.inf
