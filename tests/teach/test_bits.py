@@ -17,15 +17,18 @@ from trtlab.numeric.formats import Format
 from trtlab.teach import BitEditor
 from trtlab.teach.bitfacts import Held, describe, find_neighbour, ulp, verdict
 from trtlab.teach.bitformula import formula, kind_of
-from trtlab.teach.bits import code_from_text, has_codes
+from trtlab.teach.bits import code_from_text
 from trtlab.teach.bitwords import decimal_parts, exact_forms, fields, number_text, relative_text, weights
+from trtlab.teach.formatcards import has_codes
 
 from .markup import read
 
 OWN = FloatFormat(exponent_bits=3, mantissa_bits=2, bias=2, has_infinity=False, has_negative_zero=False)
 ODD = FloatFormat(name="ODD", exponent_bits=3, mantissa_bits=1, has_subnormals=False)  # signed, and no zero
 BARE = FloatFormat(name="BARE", exponent_bits=3, mantissa_bits=0, bias=-2, has_infinity=False, top_nans=0)
-WITH_CODES = {name: fmt for name, fmt in FORMATS.items() if has_codes(fmt)} | {"own": OWN, "odd": ODD, "bare": BARE}
+PADDED = FloatFormat(name="PADDED", exponent_bits=2, mantissa_bits=1, padding_bits=3)
+WITH_CODES = {name: fmt for name, fmt in FORMATS.items() if has_codes(fmt)}
+WITH_CODES |= {"own": OWN, "odd": ODD, "bare": BARE, "padded": PADDED}
 SMALL = {name: fmt for name, fmt in WITH_CODES.items() if fmt.bits <= 8}
 LARGE = {name: fmt for name, fmt in WITH_CODES.items() if fmt.bits > 8}
 
@@ -33,7 +36,7 @@ LARGE = {name: fmt for name, fmt in WITH_CODES.items() if fmt.bits > 8}
 def codes_of(fmt):
     """Every code of a small format; of a large one those around every power of two of codes."""
     if fmt.bits <= 8:
-        return range(1 << fmt.bits)
+        return fmt.all_codes().tolist()
     near = {(1 << k) + d for k in range(fmt.bits + 1) for d in (-2, -1, 0, 1)} | {0x3FD5555555555555}
     return sorted(code << fmt.padding_bits for code in near if 0 <= code < 1 << fmt.bits)
 
@@ -389,7 +392,7 @@ class Block(Format):
 def test_wrong_arguments_say_what_is_there():
     with pytest.raises(KeyError, match="no format 'FP7'; there are FP64, FP32"):
         BitEditor("FP7")
-    with pytest.raises(TypeError, match="BLK has no codes of its own, so no bits to flip; take its element format"):
+    with pytest.raises(TypeError, match="BLK has no codes of its own; take its element format"):
         BitEditor(Block(name="BLK"))
     with pytest.raises(ValueError, match="no number: 'one'; expected decimal"):
         BitEditor("FP16", "one")
@@ -402,7 +405,13 @@ def test_wrong_arguments_say_what_is_there():
         editor.format = "INT8"
     with pytest.raises(ValueError, match="FP8_E4M3 has codes 0 to 0xff: got 0x100"):
         editor.code = 256
+    with pytest.raises(ValueError, match="two formats are called FP16; give yours a name of its own"):
+        editor.format = FloatFormat(name="FP16", exponent_bits=4, mantissa_bits=3)
+    with pytest.raises(TypeError, match="float"):
+        editor.code = 1.0
     assert (editor.format.name, editor.code) == ("FP8_E4M3", 0x7F), "nothing changed"
+    with pytest.raises(ValueError, match="two formats are called E3M2"):
+        BitEditor(OWN, "1", formats=[FloatFormat(exponent_bits=3, mantissa_bits=2, bias=7)])
 
 
 def test_stochastic_rounding_draws_from_the_given_generator():

@@ -58,3 +58,20 @@ def test_all_codes_of_a_format_of_ones_own():
     assert "<mine>" not in drawing.markup
     with pytest.raises(ValueError, match="65,536 codes"):
         teach.draw_codes("FP16")
+
+
+def test_every_table_takes_a_format_of_ones_own_also_a_padded_one():
+    mine = FloatFormat(exponent_bits=2, mantissa_bits=1, padding_bits=4)
+    codes = teach.draw_codes(mine).text.split()
+    assert (codes[0], codes[3:5]) == ("E2M1", ["10", "0.5"])
+    assert "E2M1" in teach.draw_formats([mine]).text
+    assert teach.draw_value("1.4", [mine]).text.split()[-4:] == ["E2M1", "0011", "1.5", "7.14e-02"]
+
+
+@pytest.mark.parametrize("draw", [lambda name: teach.draw_formats([name]), lambda name: teach.draw_value("1", [name]),
+                                  teach.draw_codes])  # fmt: skip
+def test_what_has_no_codes_of_its_own_is_refused(draw):
+    with pytest.raises(KeyError, match="no format 'FP7'; there are FP64, FP32"):
+        draw("FP7")
+    with pytest.raises(TypeError, match="NVFP4 has no codes of its own; take its element format"):
+        draw("NVFP4")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trtlab import teach
-from trtlab.numeric import FORMATS
+from trtlab.numeric import FORMATS, FloatFormat
 
 FLOATS = ["FP32", "TF32", "FP16", "BF16", "FP8_E4M3", "FP4_E2M1", "E8M0"]
 
@@ -38,6 +38,12 @@ def test_number_line_shows_every_value_once():
     assert list(trace.x) == [0.5, 1, 1.5, 2, 3, 4, 6]
     with pytest.raises(ValueError, match="at most 16 bits"):
         teach.draw_number_line(["FP32"])
+
+
+def test_a_padded_format_of_ones_own_has_values_and_a_name():
+    mine = FloatFormat(exponent_bits=2, mantissa_bits=0, has_infinity=False, padding_bits=5)
+    (trace,) = teach.draw_number_line([mine]).data
+    assert (list(trace.x), set(trace.y)) == ([-4, -2, -1, 0, 1, 2, 4], {"E2M0 "})
 
 
 def test_density_counts_all_values():

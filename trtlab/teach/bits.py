@@ -4,6 +4,7 @@ In: formats of numeric. Out: `BitEditor`. Flips, texts and choices come from the
 and encodes, bitfacts puts it into words, and one message goes back; static/bits.js repaints the bits meanwhile.
 """
 
+import operator
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, get_args
@@ -12,11 +13,12 @@ import numpy as np
 import traitlets
 
 from trtlab.numeric.exact import Real, check_modes, decode, encode, real
-from trtlab.numeric.formats import FORMATS, CodeBook, FloatFormat, Format, IntegerFormat, Overflow, Rounding
+from trtlab.numeric.formats import FORMATS, Format, Overflow, Rounding
 from trtlab.teach.bitfacts import Held, code_for, describe
 from trtlab.teach.bitpicture import draw_bits
 from trtlab.teach.bitwords import describe_format
 from trtlab.teach.drawing import Drawing
+from trtlab.teach.formatcards import find_format, has_codes, name_of
 from trtlab.teach.widget import STATIC, Widget
 
 _BASES = {"hex": (16, "0x"), "bin": (2, "0b"), "dec": (10, "")}
@@ -49,9 +51,10 @@ class BitEditor(Widget):
     ) -> None:
         fmt = find_format(format)
         names = [n for n, f in FORMATS.items() if has_codes(f)] if formats is None else formats
-        self._offered = {name_of(f): f for f in map(find_format, names)}
-        if self._offered.get(name_of(fmt)) != fmt:
-            self._offered = {name_of(fmt): fmt, **self._offered}
+        offered = [*map(find_format, names)]
+        self._offered: dict[str, Format] = {}
+        for each in offered if fmt in offered else [fmt, *offered]:
+            self._offer(each)
         self._generator = generator or np.random.default_rng(0)
         start = Held(fmt=fmt, code=0, target=real(0), rounding=rounding, overflow=overflow)
         self._held = self._with_value(start, value)
@@ -69,7 +72,7 @@ class BitEditor(Widget):
 
     @code.setter
     def code(self, code: int) -> None:
-        self._hold(_with_code(self._held, code))
+        self._hold(_with_code(self._held, operator.index(code)))
 
     @property
     def value(self) -> Real:
@@ -89,7 +92,7 @@ class BitEditor(Widget):
     def format(self, which: str | Format) -> None:
         fmt = find_format(which)
         held = self._again(replace(self._held, fmt=fmt))
-        self._offered.setdefault(name_of(fmt), fmt)
+        self._offer(fmt)
         self._hold(held)
 
     @property
@@ -115,6 +118,11 @@ class BitEditor(Widget):
         return draw_bits(self.face, self.shown)
 
     # --- state ------------------------------------------------------------------------------------------------------
+
+    def _offer(self, fmt: Format) -> None:
+        """Offer a format under its name. ValueError if another one has it."""
+        if self._offered.setdefault(name_of(fmt), fmt) != fmt:
+            raise ValueError(f"two formats are called {name_of(fmt)}; give yours a name of its own: name=...")
 
     def _with_value(self, held: Held, value: Any) -> Held:
         target = real(value)
@@ -178,29 +186,6 @@ class BitEditor(Widget):
 
 def _with_code(held: Held, code: int) -> Held:
     return replace(held, code=code, target=decode(held.fmt, code), typed="")
-
-
-def has_codes(fmt: Format) -> bool:
-    """Whether a code of `fmt` alone has a value; one of a block format needs the scale of its block."""
-    return isinstance(fmt, FloatFormat | IntegerFormat | CodeBook)
-
-
-def name_of(fmt: Format) -> str:
-    """The format's name; `E3M2` for a float that has none."""
-    if not fmt.name and isinstance(fmt, FloatFormat):
-        return f"E{fmt.exponent_bits}M{fmt.mantissa_bits}"
-    return str(fmt)
-
-
-def find_format(which: str | Format) -> Format:
-    """The format of that name, or `which` itself. KeyError and TypeError say what there is instead."""
-    fmt = FORMATS.get(which) if isinstance(which, str) else which
-    names = ", ".join(name for name, f in FORMATS.items() if has_codes(f))
-    if fmt is None:
-        raise KeyError(f"no format {which!r}; there are {names}")
-    if not has_codes(fmt):
-        raise TypeError(f"{which} has no codes of its own, so no bits to flip; take its element format, or: {names}")
-    return fmt
 
 
 def code_from_text(text: str, base: str) -> int:

@@ -162,7 +162,7 @@ def number_line(fmt: Format) -> list[tuple[str, float, str]]:
     """(code, place from 0 to 1, value) of every finite value of a small format; empty for a large one."""
     if fmt.bits > LINE_BITS or fmt.max > LINE_MAX:
         return []
-    values = [(code, decode(fmt, code)) for code in range(1 << fmt.bits)]
+    values = [(code, decode(fmt, code)) for code in fmt.all_codes().tolist()]
     low, span = Fraction(fmt.min), Fraction(fmt.max) - Fraction(fmt.min)
     return [
         (hex_text(fmt, c), float((v - low) / span), number_text(v, 2 if isinstance(fmt, CodeBook) else 4, rounded=True))

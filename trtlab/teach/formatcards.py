@@ -4,7 +4,7 @@ In: descriptions from numeric/formats. Out: `Drawing`s. Nothing is typed in here
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from fractions import Fraction
 
 from trtlab.numeric import FORMATS, FloatFormat, Format, IntegerFormat, exact
@@ -12,6 +12,29 @@ from trtlab.numeric.formats import CodeBook, Overflow, Rounding
 from trtlab.teach.drawing import Drawing, escape, table, table_card, text_table
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def has_codes(fmt: Format) -> bool:
+    """Whether a code of `fmt` alone has a value; one of a block format needs the scale of its block."""
+    return isinstance(fmt, FloatFormat | IntegerFormat | CodeBook)
+
+
+def name_of(fmt: Format) -> str:
+    """The format's name; `E3M2` for a float that has none."""
+    if not fmt.name and isinstance(fmt, FloatFormat):
+        return f"E{fmt.exponent_bits}M{fmt.mantissa_bits}"
+    return str(fmt)
+
+
+def find_format(which: str | Format) -> Format:
+    """The format of that name, or `which` itself. KeyError and TypeError say what there is instead."""
+    fmt = FORMATS.get(which) if isinstance(which, str) else which
+    names = ", ".join(name for name, f in FORMATS.items() if has_codes(f))
+    if fmt is None:
+        raise KeyError(f"no format {which!r}; there are {names}")
+    if not has_codes(fmt):
+        raise TypeError(f"{which} has no codes of its own; take its element format, or: {names}")
+    return fmt
 
 
 def fields(fmt: Format) -> tuple[tuple[str, int], ...]:
@@ -36,9 +59,9 @@ def power_text(value: float) -> str:
 
 def draw_formats(names: Iterable[str | Format]) -> Drawing:
     """One row per format: its fields, largest and smallest values, step at 1, digits, special codes."""
-    formats = [FORMATS[each] if isinstance(each, str) else each for each in names]
+    formats = [*map(find_format, names)]
     header = ("format", "fields", "bits", "max", "min normal", "min subnormal", "epsilon", "digits", "specials")
-    rows = [[str(fmt), *_facts(fmt)] for fmt in formats]
+    rows = [[name_of(fmt), *_facts(fmt)] for fmt in formats]
     marked = [
         [f"<b>{escape(row[0])}</b>", _strip(fmt), *map(escape, row[2:])] for fmt, row in zip(formats, rows, strict=True)
     ]
@@ -85,14 +108,14 @@ def _count_text(count: int) -> str:
 
 
 def draw_value(
-    text: str, names: Sequence[str], rounding: Rounding = "nearest_even", overflow: Overflow = "ieee"
+    text: str, names: Iterable[str | Format], rounding: Rounding = "nearest_even", overflow: Overflow = "ieee"
 ) -> Drawing:
     """One number, read exactly, in each format: the bits of its code, the value it becomes, and the relative error."""
     number = exact.real(text)
     header = ("format", "bits", "becomes", "relative error")
     rows, marked = [], []
-    for fmt in map(FORMATS.__getitem__, names):
-        cells = (str(fmt), *_stored(fmt, number, rounding, overflow))
+    for fmt in map(find_format, names):
+        cells = (name_of(fmt), *_stored(fmt, number, rounding, overflow))
         rows.append(cells)
         marked.append((f"<b>{escape(cells[0])}</b>", _coloured(fmt, cells[1]), *map(escape, cells[2:])))
     head = f'<b>{escape(text)}</b><span class="by">rounded to {escape(rounding.replace("_", " "))}</span>'
@@ -130,23 +153,23 @@ def _compared(number: exact.Real, value: exact.Real) -> tuple[str, str]:
 
 def draw_codes(name: str | Format, *, columns: int = 8) -> Drawing:
     """Every code of a format of at most 8 bits with its value, in the order of the codes."""
-    fmt = FORMATS[name] if isinstance(name, str) else name
+    fmt = find_format(name)
     if fmt.bits > 8:
         raise ValueError(
-            f"{fmt} has {1 << fmt.bits:,} codes; expected at most 256 to draw: choose a format of 8 bits or less"
+            f"{name_of(fmt)} has {1 << fmt.bits:,} codes; expected at most 256 to draw: choose one of 8 bits or less"
         )
-    digits = -(-fmt.bits // 4)
-    cells = [(f"{code:0{digits}X}", _code_text(fmt, code)) for code in range(1 << fmt.bits)]
+    digits = -(-(fmt.bits + fmt.padding_bits) // 4)
+    cells = [(f"{code:0{digits}X}", _code_text(fmt, code)) for code in fmt.all_codes().tolist()]
     lines = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     marked = [
         [f'<span class="dim mono">{code}</span> <b>{escape(value)}</b>' for code, value in line] for line in lines
     ]
     rows = [[f"{code} {value}" for code, value in line] for line in lines]
     header = [""] * len(lines[0])
-    head = f'<b>{escape(fmt)}</b><span class="by">{len(cells)} codes, hexadecimal, and their values</span>'
+    head = f'<b>{escape(name_of(fmt))}</b><span class="by">{len(cells)} codes, hexadecimal, and their values</span>'
     return Drawing(
         markup=f'<div class="bare">{table_card(table(header, marked), head=head)}</div>',
-        text=f"{fmt}\n{text_table(header, rows)}",
+        text=f"{name_of(fmt)}\n{text_table(header, rows)}",
     )
 
 

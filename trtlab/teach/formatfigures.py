@@ -11,24 +11,23 @@ import numpy as np
 import numpy.typing as npt
 
 from trtlab.engine import provenance
-from trtlab.numeric import FORMATS, FloatFormat, Format, arithmetic
+from trtlab.numeric import FloatFormat, Format, arithmetic
 from trtlab.numeric.formats import Rounding
 from trtlab.teach.figures import GRID, INK, draw_foot, style_figure
+from trtlab.teach.formatcards import find_format, name_of
 
 Array = npt.NDArray[Any]
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c959f", "#b8a600")  # Okabe and Ito's
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid", "dash")
 
 
-def _formats(names: Iterable[str | Format]) -> list[Format]:
-    return [FORMATS[each] if isinstance(each, str) else each for each in names]
-
-
 def _values(fmt: Format) -> Array:
     """All finite values of a format of at most 16 bits, ascending; +0 and -0 once."""
     if fmt.bits > 16:
-        raise ValueError(f"{fmt} has 2^{fmt.bits} values, too many to draw; expected a format of at most 16 bits")
-    values = fmt.decode(np.arange(1 << fmt.bits, dtype=fmt.code_dtype))
+        raise ValueError(
+            f"{name_of(fmt)} has 2^{fmt.bits} values, too many to draw; expected a format of at most 16 bits"
+        )
+    values = fmt.decode(fmt.all_codes())
     return np.unique(values[np.isfinite(values)]).astype(np.float64)
 
 
@@ -37,10 +36,10 @@ def draw_precision(names: Iterable[str | Format]) -> Any:
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    for i, fmt in enumerate(_formats(names)):
+    for i, fmt in enumerate(map(find_format, names)):
         octaves, bits = _significant_bits(fmt)
         figure.add_scatter(
-            x=octaves, y=bits, mode="lines", line_shape="hv", name=str(fmt), hovertemplate="2^%{x}: %{y} bits",
+            x=octaves, y=bits, mode="lines", line_shape="hv", name=name_of(fmt), hovertemplate="2^%{x}: %{y} bits",
             line={"color": PALETTE[i % 8], "dash": DASHES[i % 8], "width": 2.5},
         )  # fmt: skip
     figure.update_xaxes(title_text="magnitude: 2 to the power of", gridcolor=GRID, zeroline=False)
@@ -67,14 +66,14 @@ def draw_number_line(names: Sequence[str | Format], *, scale: str = "linear", mo
     """Every value as a tick: `linear` from -most to most (default: the smallest of the largest values), or `log`."""
     import plotly.graph_objects as go
 
-    formats = _formats(names)
+    formats = [*map(find_format, names)]
     limit = min(float(fmt.max) for fmt in formats) if most is None else most
     figure = go.Figure()
     for i, fmt in enumerate(formats):
         values = _values(fmt)
         shown = values[values > 0] if scale == "log" else values[np.abs(values) <= limit]
         figure.add_scatter(
-            x=shown, y=[f"{fmt} "] * shown.size, mode="markers", hovertemplate="%{x}<extra></extra>",
+            x=shown, y=[f"{name_of(fmt)} "] * shown.size, mode="markers", hovertemplate="%{x}<extra></extra>",
             marker={"symbol": "line-ns-open", "size": 22, "color": PALETTE[i % 8], "line": {"width": 1.4}},
         )  # fmt: skip
     figure.update_xaxes(gridcolor=GRID, zeroline=scale != "log", zerolinecolor=INK)
@@ -91,11 +90,11 @@ def draw_density(names: Sequence[str | Format], *, most: float = 8.0) -> Any:
     from plotly.subplots import make_subplots
 
     figure = make_subplots(cols=2, horizontal_spacing=0.12)
-    for i, fmt in enumerate(_formats(names)):
+    for i, fmt in enumerate(map(find_format, names)):
         values, look = _values(fmt), {"color": PALETTE[i % 8], "dash": DASHES[i % 8], "width": 2.5}
         counts, edges = np.histogram(values, np.arange(-most, most + 1))
         octaves, in_octave = np.unique(np.frexp(values[values > 0])[1] - 1, return_counts=True)
-        same = {"mode": "lines", "line_shape": "hv", "line": look, "name": str(fmt), "legendgroup": str(fmt)}
+        same = {"mode": "lines", "line_shape": "hv", "line": look, "name": name_of(fmt), "legendgroup": name_of(fmt)}
         figure.add_scatter(x=edges[:-1], y=np.where(counts, counts, np.nan), **same, row=1, col=1)
         figure.add_scatter(x=octaves, y=in_octave, **same, showlegend=False, row=1, col=2)
     figure.update_xaxes(gridcolor=GRID, zeroline=False)
@@ -113,7 +112,7 @@ def draw_staircase(name: str | Format, modes: Sequence[Rounding], *, low: float,
     """Input to output under each rounding mode, side by side; the dotted line is no rounding at all."""
     from plotly.subplots import make_subplots
 
-    (fmt,) = _formats([name])
+    fmt = find_format(name)
     x = np.linspace(low, high, 1201)
     figure = make_subplots(
         cols=len(modes), subplot_titles=[mode.replace("_", " ") for mode in modes], shared_yaxes=True
@@ -134,7 +133,11 @@ def draw_staircase(name: str | Format, modes: Sequence[Rounding], *, low: float,
     figure.update_yaxes(gridcolor=GRID, zeroline=False)
     figure.update_annotations(font_size=12)
     return _finished(
-        figure, f"{fmt}: what comes out for what goes in", 340, f"{x.size:,} inputs, encoded and decoded", legend=False
+        figure,
+        f"{name_of(fmt)}: what comes out for what goes in",
+        340,
+        f"{x.size:,} inputs, encoded and decoded",
+        legend=False,
     )
 
 
