@@ -17,6 +17,7 @@ _NAMES_IN = {
     "figures": "draw_predictions draw_waterfall",
     "formatcards": "draw_codes draw_formats draw_value",
     "formatfigures": "draw_density draw_number_line draw_precision draw_spread draw_staircase draw_sums",
+    "fusioncards": "draw_agreement draw_optimizers draw_slide_counts",
     "graphview": "GraphView",
     "machine": "draw_badges draw_machine draw_map",
     "pipeline": "PipelineView draw_artefact",
@@ -24,6 +25,7 @@ _NAMES_IN = {
     "quantview": "QuantView",
     "quizcard": "QuizCard quiz",
     "saycard": "say",
+    "stepper": "RewriteStepper",
     "supportcard": "draw_support",
 }
 _HOME_OF = {name: f"trtlab.teach.{module}" for module, names in _NAMES_IN.items() for name in names.split()}

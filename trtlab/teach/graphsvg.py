@@ -7,10 +7,12 @@ replaces its colours. All text from models passes through `_title`, `_text` and 
 import html
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 
 from trtlab.graph.groups import Group, Scene
-from trtlab.graph.picture import ENDS, FAMILIES, OTHER, Edge, Node, Picture
+from trtlab.graph.picture import ENDS, FAMILIES, OTHER, Edge, Node, Picture, family_of
 from trtlab.teach.layout import Layout, Point, Rectangle, lay_out
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
@@ -19,16 +21,33 @@ COLOURS = ("#0072b2", "#c2571a", "#a8478c", "#00805c", "#6e7781", "#8a6d00", "#5
 """Told apart by colour-blind readers (after Okabe and Ito, darkened); graphview.css has the same for dark paper."""
 _COLOUR_OF = {family: number for number, family in enumerate([*FAMILIES, OTHER, ENDS])}
 NAME_LIMIT = 24
+MARKS = {"gone": ("#a34d00", "5 3"), "new": ("#1a7f37", ""), "kept": ("#57606a", "2 3")}
+"""Colour and dashes of a marked box; the word above it says the same."""
+STRIP, CHIP, MEMBERS, ABREAST = 17.0, 22.0, 9, 3
 
 
-def draw_graph(picture: Picture, scene: Scene, groups: Sequence[Group]) -> str:
-    """The whole SVG."""
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """What is special about a box: a `word` above it in the look of `kind` (of MARKS), the operators inside it."""
+
+    kind: str = ""
+    word: str = ""
+    members: tuple[str, ...] = ()
+
+
+PLAIN = Mark()
+
+
+def draw_graph(
+    picture: Picture, scene: Scene, groups: Sequence[Group], marks: Mapping[str, Mark] = MappingProxyType({})
+) -> str:
+    """The whole SVG; `marks` are for boxes by key."""
     nodes = {node.key: node for node in picture.nodes} | {g.key: _folded(g, picture) for g in groups}
     label_of = {group.key: group.label for group in groups}
     words = {key: _words(nodes[key], label_of.get(frame or "", "")) for key, frame in scene.frame_of.items()}
     labels = {g.key: f"– {shortened(g.label, NAME_LIMIT + 10)} ({len(g.members)})" for g in scene.open_groups}
     widths = {key: text_width(label, 12.8) for key, label in labels.items()}
-    layout = lay_out(scene, {key: _size(*lines) for key, lines in words.items()}, widths)
+    layout = lay_out(scene, {key: _size(*lines, marks.get(key, PLAIN)) for key, lines in words.items()}, widths)
     frames = [_draw_frame(g, labels[g.key], picture, layout.places[g.key]) for g in scene.open_groups]
     lines = zip(scene.lines.items(), layout.curves, strict=True)
     shapes = _shapes(scene, layout)
@@ -37,7 +56,7 @@ def draw_graph(picture: Picture, scene: Scene, groups: Sequence[Group]) -> str:
     parts = [
         *(frame for frame, _ in frames),
         *(_draw_line(*ends, edges, curve) for (ends, edges), curve in lines),
-        *(_draw_box(nodes[key], words[key], layout.places[key]) for key in words),
+        *(_draw_box(nodes[key], words[key], layout.places[key], marks.get(key, PLAIN)) for key in words),
         *(label for _, label in frames),
         *(_text("gv-size", *shape, 10, DIM, halo=PAPER) for shape in shapes),
     ]
@@ -46,6 +65,21 @@ def draw_graph(picture: Picture, scene: Scene, groups: Sequence[Group]) -> str:
     paper = _tag("rect", class_="gv-paper", fill=PAPER, **whole)
     named = {"xmlns": "http://www.w3.org/2000/svg", "viewBox": f"0 0 {width} {height}", "aria_label": about}
     return _tag("svg", paper, _tag("g", *parts, class_="gv-world"), role="img", font_family=FONT, **named, **whole)
+
+
+def side_by_side(drawings: Mapping[str, str]) -> str:
+    """Several SVGs in one, each under its heading."""
+    parts, left, bottom = [], 0.0, 0.0
+    for heading, svg in drawings.items():
+        width, height = map(float, re.findall(r'viewBox="0 0 (\S+) (\S+)"', svg)[0])
+        column = max(width, text_width(heading, 13.9) + 20)
+        parts.append(_text("gv-head", heading, (left + 10, 20), 13, INK, 700))
+        parts.append(svg.replace("<svg ", f'<svg x="{left + (column - width) / 2:g}" y="28" ', 1))
+        left, bottom = left + column + 30, max(bottom, height + 28)
+    whole = {"width": round(left - 30), "height": round(bottom)}
+    paper, box = _tag("rect", class_="gv-paper", fill=PAPER, **whole), f"0 0 {whole['width']} {whole['height']}"
+    named = {"xmlns": "http://www.w3.org/2000/svg", "viewBox": box, "aria_label": ", ".join(drawings)}
+    return _tag("svg", paper, *parts, role="img", font_family=FONT, **named, **whole)
 
 
 def colour_number(family: str) -> int:
@@ -76,25 +110,76 @@ def _words(node: Node, around: str) -> tuple[str, str]:
     return shortened(node.name if node.is_end else node.op, NAME_LIMIT + 6), shortened(line, NAME_LIMIT + 10)
 
 
-def _size(head: str, line: str) -> Point:
-    return round(max(text_width(head, 13.9) + 24, text_width(line, 11) + 24, 64.0)), 40.0 if line else 28.0
+def _size(head: str, line: str, mark: Mark) -> Point:
+    rows = _rows(mark.members)
+    widths = text_width(head, 13.9), text_width(line, 11), text_width(mark.word, 11.6), *map(_row_width, rows)
+    height = (40.0 if line else 28.0) + CHIP * len(rows) + 5 * bool(rows) + (STRIP if mark.word else 0)
+    return round(max(max(widths) + 24, 64.0)), height
 
 
-def _draw_box(node: Node, words: tuple[str, str], at: Rectangle) -> str:
-    number, middle, dashes = colour_number(node.family), at.x + at.width / 2, "4 3" if node.apart else ""
-    colour = COLOURS[number]
-    shape = {"class_": "gv-shape", "fill": _tint(colour), "stroke": colour, "stroke_dasharray": dashes, **at._asdict()}
-    parts = [_title(", ".join(filter(None, [node.op, node.name, node.family, node.apart])))]
+def _draw_box(node: Node, words: tuple[str, str], place: Rectangle, mark: Mark) -> str:
+    number, middle, dashes = colour_number(node.family), place.x + place.width / 2, "4 3" if node.apart else ""
+    colour, strip = COLOURS[number], STRIP if mark.word else 0
+    shape = {"class_": "gv-shape", "fill": _tint(colour), "stroke": colour, "stroke_dasharray": dashes}
+    parts = [_title(", ".join(filter(None, [node.op, node.name, node.family, node.apart, *mark.members, mark.word])))]
     if node.key.startswith("g"):
-        parts.append(_tag("rect", rx=6, **shape | {"x": at.x + 4, "y": at.y + 4}))
-    parts.append(_tag("rect", rx=at.height / 2 if node.is_end else 6, **shape))
+        parts.append(_tag("rect", rx=6, **shape | place._asdict() | {"x": place.x + 4, "y": place.y + 4}))
+    parts.append(_tag("rect", rx=place.height / 2 if node.is_end else 6, **shape | place._asdict()))
+    at = place._replace(y=place.y + strip, height=place.height - strip)
     if not node.is_end:  # a bar at the left edge: the family's colour where it is easiest to compare
         bar = f"M{at.x + 6:g},{at.y:g}h-1a5,5 0 0 0 -5,5v{at.height - 10:g}a5,5 0 0 0 5,5h1z"
         parts.append(_tag("path", class_="gv-stripe", d=bar, fill=colour))
     parts.append(_text("gv-head", words[0], (middle, at.y + (17 if words[1] else 18.5)), 13, INK, 700))
+    parts += _draw_members(mark.members, middle, at.y + 26)
     if words[1]:
-        parts.append(_text("gv-line", words[1], (middle, at.y + 32), 11, DIM))
+        parts.append(_text("gv-line", words[1], (middle, at.y + at.height - 8), 11, DIM))
+    parts += _draw_mark(mark, place)
     return _tag("g", *parts, class_=f"gv-box c{number}", data_key=node.key, text_anchor="middle")
+
+
+def _draw_mark(mark: Mark, at: Rectangle) -> list[str]:
+    """A frame around the box, and a strip at its top with the word."""
+    if not mark.word:
+        return []
+    colour, dashes = MARKS[mark.kind]
+    paint = {"fill": "none", "stroke": colour, "stroke_width": "2.4", "stroke_dasharray": dashes}
+    strip = f"M{at.x:g},{at.y + STRIP:g}v-11a6,6 0 0 1 6,-6h{at.width - 12:g}a6,6 0 0 1 6,6v11z"
+    parts = (
+        _tag("path", class_="gv-flag", d=strip, fill=colour),
+        _tag("rect", class_="gv-ring", rx=6, **at._asdict(), **paint),
+        _text("gv-word", mark.word, (at.x + at.width / 2, at.y + 12.5), 11, PAPER, 600),
+    )
+    return [_tag("g", *parts, class_=f"gv-marked {mark.kind}")]
+
+
+def _rows(members: Sequence[str]) -> list[Sequence[str]]:
+    """The operators inside a box, a few abreast; many are counted."""
+    more = len(members) - MEMBERS
+    shown = [*members[: MEMBERS - 1], f"… {more + 1} more"] if more > 0 else members
+    return [shown[n : n + ABREAST] for n in range(0, len(shown), ABREAST)]
+
+
+def _chip_width(word: str) -> float:
+    return text_width(word, 11.6) + 12
+
+
+def _row_width(row: Sequence[str]) -> float:
+    return sum(map(_chip_width, row)) + 4 * (len(row) - 1)
+
+
+def _draw_members(members: Sequence[str], middle: float, top: float) -> list[str]:
+    """Each operator inside as a small box in the colour of its own family."""
+    parts = []
+    for number, row in enumerate(_rows(members)):
+        x, y = middle - _row_width(row) / 2, top + CHIP * number
+        for word in row:
+            width, colour = _chip_width(word), colour_number(family_of(word))
+            place = {"x": round(x, 1), "y": y, "width": round(width, 1), "height": CHIP - 4}
+            paint = {"fill": PAPER, "stroke": COLOURS[colour]}
+            words = _text("gv-op", shortened(word), (x + width / 2, y + 13), 11, INK)
+            parts.append(_tag("g", _tag("rect", class_="gv-inner", rx=4, **place, **paint), words, class_=f"c{colour}"))
+            x += width + 4
+    return parts
 
 
 # --- frames and lines -----------------------------------------------------------------------------------------------

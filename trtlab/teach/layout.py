@@ -9,6 +9,7 @@ import contextlib
 import functools
 import json
 import math
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from trtlab.graph.groups import Scene
 
 INCH = 72.0
 MARGIN = 10.0
+_ONE_AT_A_TIME = threading.Lock()  # WebAssembly has one memory, and widgets draw from threads of their own
 Point = tuple[float, float]
 
 
@@ -47,7 +49,8 @@ def lay_out(scene: Scene, sizes: Mapping[str, Point], label_widths: Mapping[str,
     lines = "".join(f"{source}->{target};" for source, target in scene.lines)
     inner = "".join(_inside(None, scene, sizes, label_widths))
     source = f"digraph{{nodesep=0.28;ranksep=0.46;node[shape=box,fixedsize=true];edge[arrowsize=0.6];{inner}{lines}}}"
-    answer = json.loads(_graphviz().result().render(source, format="json0"))
+    with _ONE_AT_A_TIME:
+        answer = json.loads(_graphviz().result().render(source, format="json0"))
     left, bottom, right, top = map(float, answer["bb"].split(","))
 
     def point(text: str) -> Point:

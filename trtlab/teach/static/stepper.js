@@ -1,0 +1,188 @@
+// Renders RewriteStepper (teach/stepper.py) and sends what the reader asks for. Python owns models, rules and steps;
+// only the view (scale, play) lives here. In: model.get("run") (model, rules, steps), model.get("shown") (one step).
+// Texts become text nodes, drawings are parsed as SVG; `about` is markup that Python made and escaped.
+
+const SLOW_MS = 400, PLAY_MS = 1800, PIECE = 1 << 21, MOST_BYTES = 1 << 28, CHIPS = 14, MANY = 60, SMALLEST = 0.7, LARGEST = 1.1;
+
+function make(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value !== false && value != null) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.filter((child) => child != null));
+  return node;
+}
+
+const button = (text, label, onclick, more = {}) => make("button", { type: "button", title: label, "aria-label": label, onclick, ...more }, text);
+const drawn = (source) => document.importNode(new DOMParser().parseFromString(source, "image/svg+xml").documentElement, true);
+
+function render({ model, el }) {
+  let slow, timer = null, wanted = 0, count = 0;
+
+  // --- what stands on the page
+  const chooser = make("select", { "aria-label": "Model", onchange: () => choose() });
+  const file = make("input", { type: "file", accept: ".onnx", hidden: true, onchange: () => file.files[0] && upload(file.files[0]) });
+  const first = button("|◀", "Start: the whole way (Home)", () => go(0)), back = button("◀", "Step back (left arrow)", () => go(wanted - 1));
+  const forward = button("▶", "Step forward (right arrow)", () => go(wanted + 1)), last = button("▶|", "Last step (End)", () => go(count));
+  const play = button("Play", "Play all steps", () => (timer ? stop() : start()), { class: "st-play" });
+  const slider = make("input", { type: "range", min: 0, "aria-label": "Step", oninput: () => go(Number(slider.value)) });
+  const rules = make("div", { class: "st-rules", role: "group", "aria-label": "Rules and their steps" });
+  const title = make("h3"), what = make("p", { class: "st-what" }), counts = make("dl", { class: "st-counts" });
+  const panels = make("div", { class: "st-panels" }), legend = make("div", { class: "gv-legend" });
+  const message = make("div", { class: "why bad", role: "alert", hidden: true });
+  const about = make("div", { class: "st-about" }), refused = make("div", { class: "st-refused" });
+  const working = make("span", { class: "st-working", role: "status" }), live = make("span", { class: "st-unseen", "aria-live": "polite" });
+  const root = make("div", { class: "trt gv st", role: "group", "aria-label": "Rewrite stepper", "data-lm-suppress-shortcuts": "true" },
+    make("div", { class: "gv-bar" }, make("label", {}, "Model ", chooser), file, button("Load .onnx …", "Load an ONNX file of your own", () => file.click()), working,
+      make("span", { class: "st-steps" }, first, back, slider, forward, last, play)),
+    message,
+    make("div", { class: "st-main" }, rules,
+      make("div", { class: "st-view" }, make("div", { class: "st-head" }, title, what), counts, panels, legend)),
+    about, refused,
+    make("div", { class: "gv-dim gv-foot" }, ...[["← →", "step"], ["Home", "start"], ["End", "last step"]].flatMap(([key, does]) => [make("kbd", {}, key), ` ${does}  `]),
+      make("br"), "Bars: what is left of the start; the pale end goes in this step.", live));
+
+  // --- what the reader asks for
+  const send = (content, buffers) => {
+    clearTimeout(slow);
+    slow = setTimeout(() => { working.textContent = count > MANY ? "working … back in a large model means from the start again" : "working …"; root.classList.add("st-slow"); }, SLOW_MS);
+    model.send(content, undefined, buffers);
+  };
+  const chosen = () => [...rules.querySelectorAll("input:checked")].map((box) => box.value);
+  const choose = () => { stop(); send({ do: "choose", model: chooser.value, rules: chosen() }); };
+  function go(to) {
+    if (to !== model.get("shown").position + 1) stop();
+    const next = Math.min(Math.max(to, 0), count);
+    if (next === wanted) return;
+    wanted = next;
+    steer();
+    send({ do: "go", to: next });
+  }
+  function stop() { clearTimeout(timer); timer = null; steer(); }
+  function start() {
+    timer = true;
+    if (wanted >= count) { wanted = 0; send({ do: "go", to: 0 }); steer(); }
+    else tick();
+  }
+  function tick() { if (timer) { if (wanted < count) { go(wanted + 1); } else stop(); } }
+  async function upload(chosenFile) {
+    stop();
+    if (chosenFile.size > MOST_BYTES) { tell(`${chosenFile.name} has ${chosenFile.size} bytes; the page sends up to ${MOST_BYTES}. Use RewriteStepper("path of the file").`); return; }
+    const data = await chosenFile.arrayBuffer();
+    file.value = ""; // the same file may be chosen again
+    for (let at = 0; at === 0 || at < data.byteLength; at += PIECE) {
+      const piece = { do: "file", name: chosenFile.name, at, size: data.byteLength, rules: chosen() };
+      send(piece, [new DataView(data, at, Math.min(PIECE, data.byteLength - at))]);
+    }
+  }
+
+  // --- what Python says
+  function tell(words) { message.textContent = words; message.hidden = !words; }
+  function steer() {
+    [slider.max, slider.value, slider.disabled] = [count, wanted, count === 0];
+    slider.setAttribute("aria-valuetext", wanted ? `step ${wanted} of ${count}` : "start to end");
+    [first.disabled, back.disabled, forward.disabled, last.disabled] = [wanted === 0, wanted === 0, wanted === count, wanted === count];
+    play.textContent = timer ? "Stop" : "Play";
+    play.disabled = count === 0;
+    for (const chip of rules.querySelectorAll("[data-step]")) {
+      chip.toggleAttribute("aria-current", Number(chip.dataset.step) === wanted);
+      if (chip.hasAttribute("aria-current")) chip.setAttribute("aria-current", "step");
+    }
+  }
+  function drawRules() {
+    const run = model.get("run"), at = model.get("shown").position, focus = document.activeElement?.value;
+    count = run.count;
+    chooser.replaceChildren(...model.get("models").map((name) => make("option", { value: name }, name)));
+    chooser.value = run.model;
+    rules.replaceChildren(...run.rules.map((rule) => {
+      const box = make("input", { type: "checkbox", value: rule.name, onchange: () => choose() });
+      box.checked = rule.on;
+      const from = Math.max(0, Math.min(rule.steps.indexOf(at) - CHIPS / 2, rule.steps.length - CHIPS));
+      const chips = rule.steps.slice(from, from + CHIPS).map((n) => button(String(n), `Go to step ${n}: ${rule.title}`, () => go(n), { "data-step": n, class: "st-chip" }));
+      const more = rule.steps.length - CHIPS;
+      const none = rule.on ? (rule.steps.length ? null : make("small", {}, "no step")) : make("small", {}, "off");
+      const left = rule.refused ? make("span", { class: "st-left" }, ` ${rule.refused} left alone.`) : null;
+      return make("div", { class: `st-rule ${rule.steps.length ? "" : "st-idle"}`, "data-rule": rule.name },
+        make("label", {}, box, make("b", {}, rule.title), make("small", {}, rule.meaning, left)),
+        make("span", { class: `st-chips ${chips.length > 4 ? "st-many" : ""}` }, ...chips, more > 0 ? make("small", {}, `… ${more} more`) : null, none));
+    }));
+    const rows = run.refusals.map((row) => make("tr", {}, ...row.map((text) => make("td", {}, text))));
+    const hidden = run.refused - run.refusals.length;
+    refused.replaceChildren(...(run.refused ? [make("details", {}, make("summary", {}, `Left alone: ${run.refused}, and why`),
+      make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, ...["rule", "where", "why"].map((word) => make("th", { scope: "col" }, word)))), make("tbody", {}, ...rows))),
+      hidden > 0 ? make("small", {}, `… ${hidden} more`) : null)] : []));
+    if (focus) rules.querySelector(`input[value="${CSS.escape(focus)}"]`)?.focus();
+  }
+  function drawCounts(rows) {
+    counts.replaceChildren(...rows.map(({ label, before, after, step, total, shares: [old, now] }) => make("div", {}, make("dt", {}, label),
+      make("dd", {}, make("b", {}, before, make("i", {}, " → "), after), make("small", {}, step), make("small", {}, total),
+        make("span", { class: "st-bar", "aria-hidden": "true" }, make("span", { style: `width:${Math.min(old, 100)}%` }), make("span", { style: `width:${Math.min(now, 100)}%` }))))));
+  }
+  function drawPanels(shown) {
+    panels.replaceChildren(...shown.panels.flatMap((panel, number) => {
+      const canvas = make("div", { class: "st-canvas", tabindex: "0", role: "region", "aria-label": `${panel.head}: ${panel.caption}` }, drawn(panel.svg));
+      const figure = make("figure", {}, make("figcaption", {}, make("b", {}, panel.head), ` ${panel.caption}`), canvas, panel.notice ? make("small", {}, panel.notice) : null);
+      return number ? [make("div", { class: "st-arrow", "aria-hidden": "true" }, "→"), figure] : [figure];
+    }));
+    fit();
+  }
+  function fit() {
+    const canvases = [...panels.querySelectorAll(".st-canvas")];
+    if (!canvases.length || !canvases[0].clientWidth) return;
+    const sizes = canvases.map((canvas) => canvas.firstChild.getAttribute("viewBox").split(" ").slice(2).map(Number));
+    const scale = Math.min(LARGEST, ...sizes.flatMap(([w, h], n) => [(canvases[n].clientWidth - 4) / w, (canvases[n].clientHeight - 4) / h]));
+    const k = Math.max(SMALLEST, scale);
+    canvases.forEach((canvas, n) => {
+      const svg = canvas.firstChild;
+      svg.setAttribute("width", Math.round(sizes[n][0] * k));
+      svg.setAttribute("height", Math.round(sizes[n][1] * k));
+      const marked = canvas.querySelector(".gv-marked");
+      if (!marked) return;
+      const box = marked.getBBox(); // in the drawing's own units
+      canvas.scrollTop = (box.y + box.height / 2) * k - canvas.clientHeight / 2;
+      canvas.scrollLeft = (box.x + box.width / 2) * k - canvas.clientWidth / 2;
+    });
+  }
+  function draw() {
+    const shown = model.get("shown");
+    clearTimeout(slow);
+    working.textContent = "";
+    root.classList.remove("st-slow");
+    tell(shown.message);
+    drawRules();
+    wanted = shown.position;
+    title.textContent = shown.title;
+    what.textContent = shown.what;
+    drawCounts(shown.counts);
+    drawPanels(shown);
+    legend.replaceChildren(...shown.legend.map(([css, text]) => make("span", { class: `gv-chip ${css}` }, make("i"), text)));
+    about.innerHTML = shown.about;
+    live.textContent = `${shown.title}. ${shown.what}. ${shown.counts.map((c) => `${c.label} ${c.before} to ${c.after}`).join(", ")}`;
+    root.dataset.serial = shown.serial; // what the page now shows
+    for (const row of rules.children) row.classList.toggle("st-now", row.dataset.rule === shown.rule);
+    const now = rules.querySelector(".st-now");
+    if (now && now.offsetTop + now.offsetHeight > rules.scrollTop + rules.clientHeight) rules.scrollTop = now.offsetTop;
+    if (now && now.offsetTop < rules.scrollTop) rules.scrollTop = now.offsetTop;
+    steer();
+    if (timer) timer = setTimeout(tick, PLAY_MS);
+  }
+
+  root.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    event.stopPropagation(); // the notebook has shortcuts on plain keys
+    if (event.target === chooser || event.target === slider) return; // they have arrows of their own
+    const to = { ArrowLeft: wanted - 1, ArrowRight: wanted + 1, Home: 0, End: count }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    go(to);
+  });
+  el.append(root);
+  draw();
+  model.on("change:shown", draw);
+  const watch = new ResizeObserver(fit);
+  watch.observe(panels);
+  return () => { watch.disconnect(); clearTimeout(slow); clearTimeout(timer); model.off("change:shown", draw); };
+}
+
+export default { render };
