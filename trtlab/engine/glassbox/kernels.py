@@ -191,7 +191,7 @@ def _linear_with_onednn(call: Call) -> Kernel:
     w, b = call.weight(1), call.weight(2)
     assert w is not None
     shape = call.shapes[0] or (1,)
-    packed = torch.ops.mkldnn._reorder_linear_weight(w.t().contiguous().to_mkldnn(), max(1, _rows(shape)))
+    packed = torch.ops.mkldnn._reorder_linear_weight(w.t().contiguous(), max(1, _rows(shape)))
     name, values, algorithm = activation(call)
     if call.has(3):
         binary = torch.ops.mkldnn._linear_pointwise.binary
@@ -218,7 +218,7 @@ def _linear_with_mkl(call: Call) -> Kernel:
     w, b = call.weight(1), call.weight(2)
     assert w is not None
     rows, plain = _rows(call.shapes[0] or (1,)), w.t().contiguous()
-    packed = torch.ops.mkl._mkl_reorder_linear_weight(plain.to_mkldnn(), rows)
+    packed = torch.ops.mkl._mkl_reorder_linear_weight(plain, rows)
     product = torch.ops.mkl._mkl_linear
     return _finished(lambda x: product(x, packed, plain, b, rows), call, adds=call.has(3))
 

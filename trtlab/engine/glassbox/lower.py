@@ -57,6 +57,14 @@ def claims(kind: str) -> bool:
     return kind in OPERATORS or kind in POINTWISE or kind == "Constant"
 
 
+CLAIMED = ", ".join(sorted({*OPERATORS, *POINTWISE, "Constant"}))
+
+
+def dtype_of(word: str) -> str:
+    """ONNX's word for a type as torch's."""
+    return _DTYPE_OF_IR.get(word, word.lower())
+
+
 def lower(model: ir.Model, precision: str = "FP32") -> Lowered:
     """The model's steps. UnsupportedError names an operator, attribute or type that the library lacks."""
     if precision not in PRECISIONS:
@@ -97,7 +105,7 @@ class _Lowering:
         return name
 
     def _dtype(self, dtype: ir.DataType | None, what: str) -> str:
-        word = "" if dtype is None else _DTYPE_OF_IR.get(dtype.name, dtype.name.lower())
+        word = "" if dtype is None else dtype_of(dtype.name)
         if word not in DTYPES:
             raise UnsupportedError(f"{what} is {word or 'of no type'}: the glass box knows {', '.join(DTYPES)}.")
         return word
@@ -178,11 +186,6 @@ class _Lowering:
             if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
                 self._constant(node, prefix)
                 continue
-            if node.domain not in ("", "ai.onnx") or not claims(node.op_type):
-                raise UnsupportedError(
-                    f"Operator {node.domain + '.' if node.domain else ''}{node.op_type} (node {node.name!r}) is not one of the glass box's: "
-                    f"{', '.join(sorted({*OPERATORS, *POINTWISE}))}."
-                )
             inputs = tuple(self._names[v] if v is not None else "" for v in node.inputs)
             outputs = tuple((self._names.get(v) or self._known(v, f"{prefix}{v.name}")) if v.name else "" for v in node.outputs)
             version = opset(node) if node.graph is not None else 13
@@ -236,6 +239,9 @@ class _Lowering:
     def _operator(self, op: Op, nodes: tuple[str, ...], *, in_place: bool = False) -> None:
         if op.kind not in OPERATORS:
             raise UnsupportedError(f"Operator {op.kind} is not one of the glass box's.")
+        training = self._optional(op, 2) if op.kind == "Dropout" else ""
+        if training and (training not in self.done.weights or self.done.weights[training].item()):
+            raise UnsupportedError("Dropout may be in training mode: the glass box only infers; make training_mode a false constant.")
         parameters = inspect.signature(OPERATORS[op.kind]).parameters
         attributes = dict(op.attributes) | ({"opset": op.opset} if "opset" in parameters else {})
         if strange := sorted(set(attributes) - set(parameters)):

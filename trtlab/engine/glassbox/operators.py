@@ -27,11 +27,9 @@ def identity(x: Tensor) -> Tensor:
     return x
 
 
-def dropout(x: Tensor, ratio: Any = None, training: Any = None, *, seed: int = 0, is_test: int = 1) -> tuple[Tensor, Tensor]:  # noqa: ARG001
-    """In inference nothing is dropped."""
-    if training is not None and bool(training):
-        raise ValueError("training_mode is on: the glass box only infers; set it to false")
-    return x, torch.ones_like(x, dtype=torch.bool)
+def dropout(x: Tensor, ratio: Any = None, training: Any = None, *, seed: int = 0, is_test: int = 1, results: int = 1) -> Any:  # noqa: ARG001
+    """In inference nothing is dropped, and the mask is true everywhere. The builder refuses training."""
+    return x if results == 1 else (x, torch.ones_like(x, dtype=torch.bool))
 
 
 def reshape(x: Tensor, shape: Ints, *, allowzero: int = 0) -> Tensor:
