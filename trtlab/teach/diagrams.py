@@ -10,7 +10,10 @@ from pathlib import Path
 
 from trtlab.engine.stagerecord import STAGES
 from trtlab.teach.cards import TITLES
-from trtlab.teach.drawing import Drawing, escape
+from trtlab.teach.diagramparts import MONO, arrow, svg, text
+from trtlab.teach.diagrams_acceleration import acceleration_svg
+from trtlab.teach.diagrams_fusion import fusion_svg
+from trtlab.teach.drawing import Drawing
 
 # For each stage: what it hands on, and NVIDIA's name for the object or call behind it.
 HANDS_ON = {
@@ -28,14 +31,6 @@ HANDS_ON = {
     "compare": ("a verdict", "against torch"),
 }
 BOX_WIDTH, BOX_HEIGHT, GAP, MARGIN = 196, 84, 30, 24
-FONT = "system-ui, 'Segoe UI', Helvetica, Arial, sans-serif"
-
-
-def _text(x: float, y: float, words: str, size: int, colour: str, weight: int = 400, family: str = FONT) -> str:
-    return (
-        f'<text x="{x}" y="{y}" font-family="{family}" font-size="{size}" font-weight="{weight}" fill="{colour}" '
-        f'text-anchor="middle">{escape(words)}</text>'
-    )
 
 
 def _box(x: float, y: float, number: int, name: str, colour: str) -> str:
@@ -46,15 +41,11 @@ def _box(x: float, y: float, number: int, name: str, colour: str) -> str:
     frame = f'<rect x="{x}" y="{y}" {size} fill="#ffffff" stroke="{colour}" stroke-width="1.6"/>'
     return frame + "".join(
         (
-            _text(middle, y + 25, f"{number}  {title}", 15, "#1f2328", 650),
-            _text(middle, y + 47, gives, 13, colour, 600),
-            _text(middle, y + 68, by, 12, "#59636e", 400, "ui-monospace, Menlo, Consolas, monospace"),
+            text(middle, y + 25, f"{number}  {title}", 15, "#1f2328", 650),
+            text(middle, y + 47, gives, 13, colour, 600),
+            text(middle, y + 68, by, 12, "#59636e", 400, MONO),
         )
     )
-
-
-def _arrow(path: str) -> str:
-    return f'<path d="{path}" fill="none" stroke="#7d8590" stroke-width="1.8" marker-end="url(#head)"/>'
 
 
 def workflow_svg() -> str:
@@ -68,26 +59,26 @@ def workflow_svg() -> str:
     )
     for row, (title, colour) in enumerate(lanes):
         y = 56 + row * lane
-        parts.append(_text(width / 2, y - 20, title, 13, colour, 700))
+        parts.append(text(width / 2, y - 20, title, 13, colour, 700))
         for column, name in enumerate(STAGES[6 * row : 6 * row + 6]):
             x = MARGIN + column * step
             parts.append(_box(x, y, 6 * row + column + 1, name, colour))
             if column < 5:
-                parts.append(_arrow(f"M{x + BOX_WIDTH + 3} {y + BOX_HEIGHT / 2} h{GAP - 9}"))
+                parts.append(arrow(f"M{x + BOX_WIDTH + 3} {y + BOX_HEIGHT / 2} h{GAP - 9}"))
     right, left, turn = width - MARGIN - BOX_WIDTH / 2, MARGIN + BOX_WIDTH / 2, 56 + BOX_HEIGHT + 22
-    parts.append(_arrow(f"M{right} {56 + BOX_HEIGHT + 2} V{turn} H{left} V{56 + lane - 5}"))
+    parts.append(arrow(f"M{right} {56 + BOX_HEIGHT + 2} V{turn} H{left} V{56 + lane - 5}"))
     parts.append(
-        _text(width / 2, turn + 20, "the plan file travels; nothing else of the build is needed to run", 12, "#7d8590")
+        text(width / 2, turn + 20, "the plan file travels; nothing else of the build is needed to run", 12, "#7d8590")
     )
-    head = '<defs><marker id="head" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-    head += '<path d="M0 0L8 4L0 8z" fill="#7d8590"/></marker></defs>'
     height = 56 + lane + BOX_HEIGHT + MARGIN
-    title = "<title>The TensorRT workflow in twelve stages</title>"
-    start = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">'
-    return f"{start}{title}{head}{''.join(parts)}</svg>\n"
+    return svg(width, height, "The TensorRT workflow in twelve stages", parts)
 
 
-DIAGRAMS: dict[str, Callable[[], str]] = {"workflow": workflow_svg}
+DIAGRAMS: dict[str, Callable[[], str]] = {
+    "workflow": workflow_svg,
+    "acceleration": acceleration_svg,
+    "fusion": fusion_svg,
+}
 
 
 def draw_diagram(name: str) -> Drawing:

@@ -196,12 +196,13 @@ def _line(match: Match) -> str:
 # --- the old slide ----------------------------------------------------------------------------------------------------
 
 NOT_COMPARABLE = (
-    f"The first two columns are {SOURCE}: it names neither a version of TensorRT nor what it counts as a layer. Read as Caffe "
-    "counted (a batch normalisation is two layers, BatchNorm and Scale; a dropout or view none) its figures come out: "
-    "VGG19's 43 from the network itself, ResNet-152's 670 and 159 from ResNet-50 and the 34 blocks it has more. "
-    "VGG19's 27 are two more than our kernels; two ReLUs stand behind fully connected layers. "
-    "Inception v3 is not among these networks. ONNX nodes, layers and kernels are different things: compare down a "
-    "column, and never a kernel of today with a layer of then."
+    f"The first two columns are {SOURCE}: it names neither a version of TensorRT nor what it counts as a layer. "
+    "Read as Caffe counted (a batch normalisation is two layers, BatchNorm and Scale; a dropout or view none), its "
+    "figures come out: VGG19's 43 from the network itself, ResNet-152's 670 and 159 from ResNet-50 and the 34 blocks "
+    "it has more. VGG19's 27 are two more than our kernels; two ReLUs stand behind fully connected layers. NVIDIA's "
+    "27 of today are 25, one copy between layouts, and one bias apart from its product: the same number, not the same "
+    "kernels. Inception v3 is not among these networks. ONNX nodes, layers and kernels are different things: compare "
+    "down a column, and never a kernel of today with a layer of then."
 )
 
 
