@@ -24,7 +24,7 @@ from trtlab.graph.oracle import Arrays, Mismatch, check_same, sample_inputs
 
 __all__ = [
     "NVIDIA", "OPTIMIZERS", "Agreement", "Outcome", "Row", "Verdict", "compare", "compare_groups", "compare_light",
-    "compare_teaching_models", "constants", "light_model", "operators",
+    "compare_teaching_models", "constants", "light_model", "operators", "referee",
 ]  # fmt: skip
 NVIDIA = "TensorRT"
 NOT_RUN = "an engine runs on its GPU alone: counted, not executed"
@@ -91,7 +91,7 @@ def compare(model: onnx.ModelProto, name: str = "", *, target: str = TARGET, see
     (('Gelu', 1),)
     """
     inputs = next(sample_inputs(model, seed))
-    answers = _run(model, inputs)
+    answers = referee(model, inputs)
     outcomes = [_counted("as written", model, model)]
     for title, optimizer in OPTIMIZERS.items():
         try:
@@ -154,7 +154,7 @@ def _built(model: onnx.ModelProto, target: str) -> tuple[Outcome, tuple[Provenan
     return outcome, (report.provenance,)
 
 
-def _run(model: onnx.ModelProto, inputs: Arrays) -> Arrays:
+def referee(model: onnx.ModelProto, inputs: Arrays) -> Arrays:
     """The referee: ONNX Runtime with all optimisation off."""
     return OrtSession(model, level=OptimizationLevel.DISABLE_ALL).run(inputs)
 
@@ -163,7 +163,7 @@ def _error(before: onnx.ModelProto, after: onnx.ModelProto, inputs: Arrays, answ
     """The largest relative difference of an output; Mismatch if it is more than the oracle's RTOL."""
 
     def run(model: onnx.ModelProto, feeds: Arrays) -> Arrays:
-        return answers if model is before else _run(model, feeds)
+        return answers if model is before else referee(model, feeds)
 
     found = check_same(before, after, inputs, run=run)
     return max((one.error / one.size for one in found if one.size), default=0.0)

@@ -1,7 +1,7 @@
 """teach/diagrams_acceleration: what makes an inference compiler fast, in one picture: five techniques, what each one
 saves, what it was at first and what was added since. In: the words below. Out: SVG.
 
-Which notebook proves a card stands on it; tests check that the notebook's number is the curriculum's.
+The number on a card is the notebook that runs what the card says.
 """
 
 from collections.abc import Callable

@@ -1,0 +1,253 @@
+"""engine/optimizers, kernelgroups, slidecounts: counts against onnx's own nodes, results against onnx's evaluator."""
+
+from collections import Counter
+
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from trtlab.engine import kernelgroups, optimizers, recordings, slidecounts
+from trtlab.engine.kernelgroups import CompilerMissing, Verdict, changes_layout, compare_groups, is_slice
+from trtlab.engine.nvidia import installed_api
+from trtlab.engine.nvidia.report import Kernel, TensorInfo
+from trtlab.engine.optimizers import OPTIMIZERS, compare, light_model
+from trtlab.engine.ort import OrtModelError
+from trtlab.engine.provenance import Origin
+from trtlab.engine.recordings import fusions
+from trtlab.graph.models import TEACHING_MODELS
+from trtlab.graph.oracle import RTOL, check_not_degenerate, check_same, reference, sample_inputs
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return {row.model: row for row in optimizers.compare_teaching_models()}
+
+
+@pytest.fixture
+def no_compiler(monkeypatch):
+    """A machine where no compiler can be installed."""
+
+    def missing(*_args, **_options):
+        raise CompilerMissing("No TensorRT compiler can be used here.", hint="Install one.")
+
+    monkeypatch.setattr("trtlab.engine.nvidia.explain", missing)
+
+
+# --- one model, many optimisers ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TEACHING_MODELS)
+def test_every_optimiser_keeps_the_results_and_adds_no_kernel_but_copies(rows, name):
+    written, *after = rows[name].outcomes
+    assert {outcome.optimizer for outcome in after} == {*OPTIMIZERS, "TensorRT"}
+    for outcome in after:
+        if outcome.optimizer != "TensorRT":
+            assert outcome.error is not None, outcome.note
+            assert outcome.error <= RTOL
+        copies = dict(outcome.added).get("ReorderOutput", 0) + dict(outcome.added).get("kgen", 0)
+        assert outcome.kernels <= written.kernels + copies
+
+
+@pytest.mark.parametrize("name", TEACHING_MODELS)
+def test_the_referee_agrees_with_onnxs_own_evaluator_on_outputs_that_prove_something(name):
+    model = TEACHING_MODELS[name]()
+    inputs = next(sample_inputs(model))
+    answers = {"ort": optimizers.referee(model, inputs), "onnx": reference(model, inputs)}
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    assert check_same(model, copy, inputs, run=lambda which, _: answers["ort" if which is model else "onnx"])
+    for array in answers["ort"].values():
+        check_not_degenerate(array)
+
+
+def test_what_each_optimiser_is_known_for(rows):
+    def change(model, optimizer):
+        outcome = rows[model].outcome(optimizer)
+        return dict(outcome.removed), dict(outcome.added)
+
+    assert change("conv_bn_relu", "onnxslim") == ({"BatchNormalization": 1}, {})
+    assert change("conv_bn_relu", "ONNX Runtime BASIC") == ({"BatchNormalization": 1}, {})
+    assert change("conv_bn_relu", "ONNX Runtime EXTENDED")[1] == {"FusedConv": 1}
+    assert change("gelu", "ONNX Runtime BASIC")[1] == {"Gelu": 1}
+    assert change("layernorm", "ONNX Runtime BASIC")[1] == {"LayerNormalization": 1}
+    assert change("dead_branch", "ONNX Runtime ALL") == ({}, {}), "ONNX Runtime keeps what nobody reads"
+    assert change("dead_branch", "onnxslim")[0] == {"MatMul": 1, "Softmax": 1}
+    assert change("transposes", "onnxslim")[0] == {"Transpose": 3}
+    for name, row in rows.items():
+        as_it_was = row.outcome("ONNX Runtime DISABLE_ALL")
+        assert (as_it_was.removed, as_it_was.added, as_it_was.error) == ((), (), 0), name
+
+
+@pytest.mark.parametrize("name", TEACHING_MODELS)
+def test_constants_are_counted_apart_from_nodes(rows, name):
+    model, written = TEACHING_MODELS[name](), rows[name].outcomes[0]
+    assert (written.nodes, written.constants) == (len(model.graph.node), len(model.graph.initializer))
+
+
+def test_the_model_itself_is_left_alone():
+    model = TEACHING_MODELS["dropout"]()
+    before = model.SerializeToString()
+    compare(model)
+    assert model.SerializeToString() == before
+
+
+def _swapped(model):
+    """The mutant: two channels of the first weight change places."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    weight = next(tensor for tensor in copy.graph.initializer if len(tensor.dims) > 1)
+    array = numpy_helper.to_array(weight).copy()
+    array[[0, 1]] = array[[1, 0]]
+    weight.CopyFrom(numpy_helper.from_array(array, weight.name))
+    return copy
+
+
+def _refusing(_model):
+    raise ValueError("not for me")
+
+
+def test_a_wrong_optimiser_is_caught_and_one_that_refuses_does_not_stop_the_others(monkeypatch):
+    mine = {"wrong": _swapped, "refusing": _refusing, "right": OPTIMIZERS["trtlab"]}
+    monkeypatch.setattr(optimizers, "OPTIMIZERS", mine)
+    row = compare(TEACHING_MODELS["inception"]())
+    assert row.outcome("wrong").kernels is None
+    assert "y: differs by" in row.outcome("wrong").note
+    assert row.outcome("refusing").note == "not for me"
+    assert row.outcome("right").kernels == 1
+    with pytest.raises(KeyError, match="no optimiser 'best'; there are as written, wrong, TensorRT, refusing, right"):
+        row.outcome("best")
+
+
+def test_a_model_that_nothing_can_load_is_refused():
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["": 20, "no.such": 1]> g (float[2] x) => (float[2] y) { y = no.such.Op (x) }'
+    )
+    with pytest.raises(OrtModelError, match="cannot load this model"):
+        compare(model)
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_without_a_compiler_teaching_models_are_recorded_and_others_say_why_not():
+    row = compare(TEACHING_MODELS["gelu"]())
+    assert row.outcome("TensorRT").kernels == 1
+    assert {part.origin for part in row.provenance} == {Origin.LIVE, Origin.RECORDED}
+    assert row.outcome("TensorRT").note == optimizers.NOT_RUN
+    other = light_model("squeezenet")
+    assert "No TensorRT compiler can be used here" in compare(other).outcome("TensorRT").note
+    with pytest.raises(CompilerMissing, match="is of another model"):
+        compare_groups(TEACHING_MODELS["inception"](seed=1))
+
+
+# --- kernel by kernel -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", fusions.names())
+@pytest.mark.usefixtures("no_compiler")
+def test_every_group_every_kernel_and_every_node_stands_in_exactly_one_place(name):
+    model = fusions.model(name)
+    found = compare_groups(model)
+    kernels = Counter(id(kernel) for match in found.matches for kernel in match.nvidia)
+    assert kernels == Counter(map(id, found.report.kernels))
+    ours = Counter(node for match in found.matches for group in match.ours for node in group.nodes)
+    theirs = {node for kernel in found.report.kernels for node in kernel.onnx_nodes}
+    assert set(ours.values()) <= {1}
+    assert set(ours) | theirs | set(found.gone) == {node.name for node in model.graph.node}
+    assert not set(found.gone) & (set(ours) | theirs)
+    assert found.our_kernels == sum(group.is_kernel for match in found.matches for group in match.ours)
+    for match in found.matches:
+        if match.verdict is not Verdict.SAME:
+            assert match.notes, match
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict", "note"),
+    [
+        ("inception", Verdict.DECLINED, "parallel convolutions: 3 kernels one after another on one stream instead of"),
+        ("inception", Verdict.SAME, "3 added copies between layouts write with the strides (1536, 64, 8, 1) of y"),
+        ("inception", Verdict.ADDED, "copies between layouts (4): NVIDIA's convolutions here read and write channels"),
+        ("wide_inception", Verdict.DECLINED, "3 kernels on 3 streams instead of one wider kernel"),
+        ("wide_inception", Verdict.SAME, "no copy: 3 kernels write with the strides (602112, 1, 10752, 192)"),
+        ("raw_concat", Verdict.SAME, "a copy stays on both sides: a is an input or a weight"),
+        ("matmul_concat", Verdict.DECLINED, "a copy stays: 2 added kernels move the parts into place"),
+        ("layernorm", Verdict.NVIDIA_MORE, "5 kernels of ours are one of NVIDIA's"),
+        ("common", Verdict.NVIDIA_MORE, "3 kernels of ours are one of NVIDIA's"),
+        ("conv_bn_relu", Verdict.WE_MORE, "bn, relu: in a kernel of their own"),
+        ("qkv", Verdict.WE_MORE, "value_bias, key_bias, query_bias: in kernels of their own"),
+        ("attention", Verdict.DECLINED, "parallel products: 2 kernels one after another on one stream"),
+        ("attention", Verdict.NVIDIA_MORE, "no kernel names it"),
+        ("attention", Verdict.OTHERWISE, "2 kernels against 2"),
+        ("chain_128", Verdict.SAME, ""),
+    ],
+)
+@pytest.mark.usefixtures("no_compiler")
+def test_differences_have_names(name, verdict, note):
+    found = compare_groups(fusions.model(name))
+    assert any(note in "; ".join(match.notes) for match in found.matches if match.verdict is verdict)
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_what_both_sides_removed_is_told():
+    assert compare_groups(TEACHING_MODELS["dead_branch"]()).gone == ("dead_matmul", "dead_softmax")
+    assert compare_groups(TEACHING_MODELS["transposes"]()).gone == ("to_nhwc", "to_nchw")
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_nodes_without_names_get_the_same_ones_on_both_sides(monkeypatch):
+    """The recording knows conv1, relu1, ...; a model whose nodes are named after their outputs shares no name."""
+    model = TEACHING_MODELS["multiply_add_relu"]()
+    for node in model.graph.node:
+        node.name = ""
+    report = recordings.load("fusion-multiply_add_relu-SM89")
+    monkeypatch.setattr(kernelgroups, "nvidia_report", lambda *_: report)
+    (ours, added) = compare_groups(model).matches
+    assert ours.ours[0].nodes == ("ab", "sum", "y")
+    assert added.verdict is Verdict.ADDED
+    assert all(not node.name for node in model.graph.node)
+
+
+def _tensor(shape, strides):
+    return TensorInfo(name="t", shape=shape, dtype="Float", strides=strides)
+
+
+def _kernel(before, after):
+    return Kernel(name="k", type="kgen", tactic="", stream=0, onnx_nodes=(), inputs=(before,), outputs=(after,))
+
+
+def test_strides_tell_slices_and_layouts():
+    whole, part = _tensor((1, 8, 8, 8), (512, 64, 8, 1)), _tensor((1, 8, 8, 8), (1536, 64, 8, 1))
+    last = _tensor((1, 8, 8, 8), (512, 1, 64, 8))
+    assert [is_slice(tensor) for tensor in (whole, part, last)] == [False, True, False]
+    assert is_slice(_tensor((4, 16), (32, 1)))
+    assert not is_slice(_tensor((4, 16), None))
+    assert changes_layout(_kernel(whole, last))
+    assert changes_layout(_kernel(last, part))
+    assert not changes_layout(_kernel(whole, part))
+
+
+# --- the old slide ----------------------------------------------------------------------------------------------------
+
+
+def _layers(network):
+    return slidecounts.caffe_layers(optimizers.operators(onnx.load(recordings.light_path(network))))
+
+
+def test_the_slides_figures_come_out_of_the_networks():
+    slide = {figure.network: (figure.before, figure.after) for figure in slidecounts.SLIDE}
+    found = {row.network: row for row in slidecounts.recorded_counts()}
+    assert _layers("vgg19") == found["vgg19"].layers == slide["VGG19"][0] == 16 + 18 + 5 + 3 + 1
+    assert found["vgg19"].our_kernels + 2 == slide["VGG19"][1]
+    assert _layers("resnet50") == found["resnet50"].layers == 53 * 3 + 49 + 16 + 4
+    assert slidecounts.resnet152(found["resnet50"]) == slide["ResNet-152"]
+    assert _layers("densenet121") is None
+
+
+def test_the_recorded_counts_are_those_of_today():
+    recorded = {row.network: row for row in slidecounts.recorded_counts()}
+    assert tuple(recorded) == slidecounts.NETWORKS
+    for row in recorded.values():
+        assert (row.provenance.origin, row.provenance.command) == (Origin.RECORDED, slidecounts.COMMAND)
+    now, then = slidecounts.count_layers("inception_v1"), recorded["inception_v1"]
+    ours = ("layers", "nodes", "constants", "our_kernels")
+    assert [getattr(now, name) for name in ours] == [getattr(then, name) for name in ours]
+    if installed_api().version == dict(then.provenance.versions)["tensorrt-rtx"]:
+        assert now.nvidia_kernels == then.nvidia_kernels
