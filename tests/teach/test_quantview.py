@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from xml.etree import ElementTree
 
 import numpy as np
@@ -232,12 +233,28 @@ def test_own_arrays_of_any_shape(array):
         assert view.reading.values.size == np.size(array)
 
 
+@pytest.mark.parametrize("largest", [1e-45, 9e-3, 4, 7.7, 7.8, 8, 9, 9.7, 9.9, 2**24, 3.4e38])
+def test_an_array_of_any_size_has_a_picture_with_round_numbers(largest):
+    for zoom in (False, True):
+        drawn = QuantView(np.float32([-largest, 0, largest]), "INT8", zoom=zoom).static().markup
+        ElementTree.fromstring(drawn)
+    assert 3 <= len(re.findall(r'y="342" font-size="11"[^>]* text-anchor="middle"', drawn)) - 1 <= 9
+
+
 def test_a_refused_array_leaves_the_one_before():
     view = QuantView(np.ones(16), "INT8")
     with pytest.raises(ValueError, match="NaN or infinity"):
         view.tensor = [np.inf]
     assert send(view, format="INT4")["title"] == "your array in INT4, one scale for the tensor"
     assert view.reading.values.size == 16
+
+
+def test_what_is_no_array_of_numbers_is_refused():
+    for values in (["a"], [True], [1j], [None]):
+        with pytest.raises(TypeError, match="values are float32 or float64: got"):
+            QuantView(np.asarray(values))
+    with pytest.raises(ValueError, match="a scale needs finite float32 values"):
+        QuantView([1e300])
 
 
 def test_own_formats_join_the_list():
@@ -248,6 +265,8 @@ def test_own_formats_join_the_list():
     three = CodeBook(name="ternary and one", entries=(-1, 0, 0.5, 1))
     view.format = three
     assert view.reading.elements.tolist() == [-1, 0, 0.5, 1]
+    view.format = FloatFormat(name="padded", exponent_bits=2, mantissa_bits=0, has_infinity=False, padding_bits=5)
+    assert view.reading.elements.tolist() == [-4, -2, -1, 0, 1, 2, 4]
     view.format = IntegerFormat(name="INT3", bits=3)
     assert "INT3" + AFFINE in view.face["formats"]
     view.format = BlockFormat(name="mine", element=FORMATS["INT4"], block_size=64, scale=FORMATS["FP16"])

@@ -37,7 +37,7 @@ class Reading:
 
     @property
     def errors(self) -> Array:
-        return self.quantized.values - self.values
+        return np.subtract(self.quantized.values, self.values, dtype=np.float64)
 
     @property
     def sqnr_db(self) -> float:
@@ -79,7 +79,7 @@ class Reading:
     @cached_property
     def elements(self) -> Array:
         """All finite values of an element, ascending, -128 of symmetric INT8 included."""
-        values = self.element.decode(np.arange(1 << self.element.bits, dtype=self.element.code_dtype))
+        values = self.element.decode(self.element.all_codes())
         return np.unique(values[np.isfinite(values)]).astype(np.float64)
 
     @property
@@ -126,10 +126,10 @@ def draw_reading(reading: Reading, title: str, *, zoom: bool = False) -> str:
 def _values(reading: Reading, zoom: bool) -> list[str]:
     """The histogram, the band that rounds to 0, and the levels of the widest and the median group under it."""
     left, width, bottom = 112, 520, 228
-    sizes = np.abs(reading.values)
+    sizes = np.abs(reading.values, dtype=np.float64)
     limit = float(np.quantile(sizes, 0.99)) * 1.5 if zoom else float(sizes.max()) * 1.03
     limit = limit or 1.0
-    counts, _ = np.histogram(reading.values, _BINS, (-limit, limit))
+    counts, _ = np.histogram(np.divide(reading.values, limit, dtype=np.float64), _BINS, (-1, 1))
     widest, median = reading.levels(), reading.levels(0.5)
 
     def x(value: Any) -> Any:
@@ -178,7 +178,7 @@ def _errors(reading: Reading) -> list[str]:
     """Restored minus original."""
     left, width, errors = 690, 290, reading.errors
     limit = float(np.abs(errors).max()) or 1.0
-    counts, _ = np.histogram(errors, 61, (-limit, limit))
+    counts, _ = np.histogram(errors / limit, 61, (-1, 1))
     rms = float(np.sqrt(np.square(errors, dtype=np.float64).mean()))
     ends = [(left, "start", -limit), (left + width / 2, "middle", 0), (left + width, "end", limit)]
     return [
@@ -192,7 +192,7 @@ def _errors(reading: Reading) -> list[str]:
 def _ticks(limit: float) -> Sequence[float]:
     """Round numbers on both sides of 0."""
     step = 10.0 ** np.floor(np.log10(limit))
-    step *= next(factor for factor in (0.25, 0.5, 1.0, 2.0) if limit / (step * factor) <= 4)
+    step *= next(factor for factor in (0.25, 0.5, 1.0, 2.0, 2.5) if limit / (step * factor) <= 4)
     return [step * i for i in range(-int(limit / step), int(limit / step) + 1)]
 
 

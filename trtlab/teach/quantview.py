@@ -78,7 +78,8 @@ TENSORS: dict[str, Callable[[], Tensor]] = {
 
 def own_tensor(array: npt.ArrayLike) -> Tensor:
     """Any array as rows. ValueError for one with no or too many values, or with NaN or infinity."""
-    values = np.asarray(array, np.float32)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused in words
+        values = codec.float_array(array).astype(np.float32)
     quantize.amax(values)
     if not 0 < values.size <= MOST:
         raise ValueError(f"the view takes 1 to {MOST:,} values: got shape {values.shape}; pass a slice")
