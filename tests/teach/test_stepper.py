@@ -266,9 +266,9 @@ def test_a_file_comes_in_pieces():
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"hello", "bad.onnx (yours): no protobuf message"),
+        (b"hello", "bad.onnx: this is no ONNX file (no protobuf message"),
         (b"", "not a valid ONNX model"),
-        (relu().SerializeToString()[:-7], "bad.onnx (yours): no protobuf message"),
+        (relu().SerializeToString()[:-7], "bad.onnx: this is no ONNX file (no protobuf message"),
         (helper.make_model(helper.make_graph([], "empty", [], [])).SerializeToString(), "empty"),
     ],
 )
@@ -277,6 +277,7 @@ def test_a_bad_file_says_why_and_leaves_the_old_model(data, words):
     stepper.go(2)
     send(stepper, "bad.onnx", data)
     assert words in stepper.shown["message"]
+    assert stepper.shown["message"].endswith("Still shown: qkv.")
     assert "defect" not in stepper.shown["message"]
     assert (stepper.run["model"], stepper.position) == ("qkv", 2)
     ask(stepper, {"do": "go", "to": 3})
@@ -369,7 +370,7 @@ def test_names_that_mean_harm_stay_text():
     read(stepper.static())
     script = (STATIC / "stepper.js").read_text("utf-8")
     assert re.findall(r".*innerHTML.*|.*outerHTML.*|.*insertAdjacentHTML.*|.*https?://.*", script) == [
-        "    about.innerHTML = shown.about;"
+        "    if (about.dataset.of !== shown.rule) about.innerHTML = shown.about;"
     ]
 
 

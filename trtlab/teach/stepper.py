@@ -27,6 +27,8 @@ from trtlab.teach.story import Model, Story, about, draw_about
 from trtlab.teach.widget import STATIC, Widget
 
 Shown = dict[str, Any]
+OWN = " (yours)"
+"""Ends the names of models that are not offered."""
 MOST_NODES = 5000
 """What the page takes; a larger model is rewritten in a cell, where it may block."""
 ROWS = 40
@@ -116,7 +118,7 @@ class RewriteStepper(Widget):
             return model, self._models[model]
         if isinstance(model, str) and not Path(model).expanduser().exists():
             raise KeyError(f"no model {model!r}; there are {', '.join(self._models)}, or pass the path of a file")
-        return f"{source_from_model(model).name} (yours)", model
+        return source_from_model(model).name + OWN, model
 
     def _told(self, story: Story, position: int) -> tuple[Story, Shown]:
         """What the page shows of a story: the work of drawing is done here, and nothing is changed."""
@@ -195,17 +197,14 @@ class RewriteStepper(Widget):
                 for piece in buffers:
                     self._file += piece
                 if len(self._file) == size:
-                    self._start_choice(f"{name} (yours)", bytes(self._file), rules)
+                    self._start_choice(name + OWN, bytes(self._file), rules)
 
     def _start_choice(self, name: str, offered: Model, rules: list[Any]) -> None:
         picked = [rule for known, rule in self._rules.items() if known in rules]
 
         def work() -> tuple[Story, Shown]:
-            if isinstance(offered, bytes) and (number := count_nodes(offered).nodes) > MOST_NODES:
-                raise ValueError(
-                    f"{number:,} nodes are too many to step through here: expected at most {MOST_NODES:,}. "
-                    "Use trtlab.graph.optimize(path) in a cell."
-                )
+            if isinstance(offered, bytes):
+                _check_file(offered)
             return self._told(Story(name, offered, tuple(picked)), 0)
 
         self._choosing = True
@@ -222,7 +221,9 @@ class RewriteStepper(Widget):
             words = str(error.args[0] if isinstance(error, KeyError) else error) or type(error).__name__
             if not isinstance(error, ValueError | TypeError | OSError | MemoryError):
                 words += f" ({type(error).__name__}: a defect of trtlab; please report it)"
-            self._refuse(request, f"{name}: {words}" if name else words)
+            self._refuse(
+                request, f"{name.removesuffix(OWN)}: {words} Still shown: {self._story.name}." if name else words
+            )
 
     def _refuse(self, request: int, words: str) -> None:
         """Say why not; all else stays as it was."""
@@ -230,3 +231,16 @@ class RewriteStepper(Widget):
             if request == self._request:
                 self._choosing = False
                 self.shown = self.shown | {"message": words, "serial": self.shown["serial"] + 1}
+
+
+def _check_file(data: bytes) -> None:
+    """ValueError for what is no ONNX file, or too large to step through."""
+    try:
+        number = count_nodes(data).nodes
+    except ValueError as error:
+        raise ValueError(f"this is no ONNX file ({error}). Expected what onnx.save writes.") from error
+    if number > MOST_NODES:
+        raise ValueError(
+            f"{number:,} nodes are too many to step through here: expected at most {MOST_NODES:,}. "
+            "Use trtlab.graph.optimize(path) in a cell."
+        )

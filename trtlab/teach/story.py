@@ -5,6 +5,7 @@ in the words of its own file. No widget, no state but the frames it keeps.
 """
 
 import inspect
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,15 +35,16 @@ class Story:
         self.name, self.offered, self.rules = name, offered, rules
         self.result, self.report = optimize(offered() if callable(offered) else offered, rules)
         self._frames: dict[int, Frame] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def model(self, position: int) -> onnx.ModelProto:
         """The model after the first `position` steps."""
         steps = self.report.steps
-        return self.result if position == len(steps) else steps[position].model_before
+        with self._lock:  # all steps share one run of the rules
+            return self.result if position == len(steps) else steps[position].model_before
 
     def frame(self, position: int) -> Frame:
-        """The same, to draw. A frame that is not kept costs all steps from the start."""
+        """The same, to draw. A frame that is not kept may cost all steps from the start."""
         with self._lock:
             found = self._frames.pop(position, None) or frame_of(self.model(position))
             self._frames[position] = found
@@ -120,7 +122,8 @@ def about(rule: Rule) -> About:
     head, *blocks = (inspect.getdoc(home) or rule.name).split("\n\n")
     title, _, meaning = head.partition(":") if home is module else (rule.name, "", head)
     drawn = [block for block in blocks if "->" in block and block.startswith("    ")]
-    algebra = "\n\n".join(block for block in blocks if block not in drawn)
+    # a docstring's lines become paragraphs again; formulas, which are indented, keep theirs
+    algebra = re.sub(r"(?m)^(\S.*)\n(?=\S)", r"\1 ", "\n\n".join(block for block in blocks if block not in drawn))
     return About(
         title=title.replace("_", " "),
         meaning=" ".join(meaning.split()),

@@ -18,7 +18,7 @@ const button = (text, label, onclick, more = {}) => make("button", { type: "butt
 const drawn = (source) => document.importNode(new DOMParser().parseFromString(source, "image/svg+xml").documentElement, true);
 
 function render({ model, el }) {
-  let slow, timer = null, wanted = 0, count = 0;
+  let slow, timer = null, wanted = 0, count = 0, told = null;
 
   // --- what stands on the page
   const chooser = make("select", { "aria-label": "Model", onchange: () => choose() });
@@ -73,7 +73,7 @@ function render({ model, el }) {
     file.value = ""; // the same file may be chosen again
     for (let at = 0; at === 0 || at < data.byteLength; at += PIECE) {
       const piece = { do: "file", name: chosenFile.name, at, size: data.byteLength, rules: chosen() };
-      send(piece, [new DataView(data, at, Math.min(PIECE, data.byteLength - at))]);
+      send(piece, [data.slice(at, at + PIECE)]);
     }
   }
 
@@ -82,8 +82,11 @@ function render({ model, el }) {
   function steer() {
     [slider.max, slider.value, slider.disabled] = [count, wanted, count === 0];
     slider.setAttribute("aria-valuetext", wanted ? `step ${wanted} of ${count}` : "start to end");
-    [first.disabled, back.disabled, forward.disabled, last.disabled] = [wanted === 0, wanted === 0, wanted === count, wanted === count];
+    for (const [end, buttons] of [[0, [first, back]], [count, [forward, last]]]) {
+      for (const one of buttons) one.setAttribute("aria-disabled", wanted === end); // disabled, it would lose the focus
+    }
     play.textContent = timer ? "Stop" : "Play";
+    play.setAttribute("aria-label", timer ? "Stop playing" : "Play all steps");
     play.disabled = count === 0;
     for (const chip of rules.querySelectorAll("[data-step]")) {
       chip.toggleAttribute("aria-current", Number(chip.dataset.step) === wanted);
@@ -91,15 +94,15 @@ function render({ model, el }) {
     }
   }
   function drawRules() {
-    const run = model.get("run"), at = model.get("shown").position, focus = document.activeElement?.value;
+    const run = model.get("run"), at = model.get("shown").position;
     count = run.count;
     chooser.replaceChildren(...model.get("models").map((name) => make("option", { value: name }, name)));
     chooser.value = run.model;
     rules.replaceChildren(...run.rules.map((rule) => {
-      const box = make("input", { type: "checkbox", value: rule.name, onchange: () => choose() });
+      const box = make("input", { type: "checkbox", value: rule.name, "data-focus": rule.name, onchange: () => choose() });
       box.checked = rule.on;
       const from = Math.max(0, Math.min(rule.steps.indexOf(at) - CHIPS / 2, rule.steps.length - CHIPS));
-      const chips = rule.steps.slice(from, from + CHIPS).map((n) => button(String(n), `Go to step ${n}: ${rule.title}`, () => go(n), { "data-step": n, class: "st-chip" }));
+      const chips = rule.steps.slice(from, from + CHIPS).map((n) => button(String(n), `Go to step ${n}: ${rule.title}`, () => go(n), { "data-step": n, "data-focus": `step ${n}`, class: "st-chip" }));
       const more = rule.steps.length - CHIPS;
       const none = rule.on ? (rule.steps.length ? null : make("small", {}, "no step")) : make("small", {}, "off");
       const left = rule.refused ? make("span", { class: "st-left" }, ` ${rule.refused} left alone.`) : null;
@@ -107,12 +110,13 @@ function render({ model, el }) {
         make("label", {}, box, make("b", {}, rule.title), make("small", {}, rule.meaning, left)),
         make("span", { class: `st-chips ${chips.length > 4 ? "st-many" : ""}` }, ...chips, more > 0 ? make("small", {}, `… ${more} more`) : null, none));
     }));
+    if (told === run) return; // an opened list stays open from step to step
     const rows = run.refusals.map((row) => make("tr", {}, ...row.map((text) => make("td", {}, text))));
     const hidden = run.refused - run.refusals.length;
     refused.replaceChildren(...(run.refused ? [make("details", {}, make("summary", {}, `Left alone: ${run.refused}, and why`),
       make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, ...["rule", "where", "why"].map((word) => make("th", { scope: "col" }, word)))), make("tbody", {}, ...rows))),
       hidden > 0 ? make("small", {}, `… ${hidden} more`) : null)] : []));
-    if (focus) rules.querySelector(`input[value="${CSS.escape(focus)}"]`)?.focus();
+    told = run;
   }
   function drawCounts(rows) {
     counts.replaceChildren(...rows.map(({ label, before, after, step, total, shares: [old, now] }) => make("div", {}, make("dt", {}, label),
@@ -121,7 +125,7 @@ function render({ model, el }) {
   }
   function drawPanels(shown) {
     panels.replaceChildren(...shown.panels.flatMap((panel, number) => {
-      const canvas = make("div", { class: "st-canvas", tabindex: "0", role: "region", "aria-label": `${panel.head}: ${panel.caption}` }, drawn(panel.svg));
+      const canvas = make("div", { class: "st-canvas", tabindex: "0", "data-focus": `panel ${number}`, role: "region", "aria-label": `${panel.head}: ${panel.caption}` }, drawn(panel.svg));
       const figure = make("figure", {}, make("figcaption", {}, make("b", {}, panel.head), ` ${panel.caption}`), canvas, panel.notice ? make("small", {}, panel.notice) : null);
       return number ? [make("div", { class: "st-arrow", "aria-hidden": "true" }, "→"), figure] : [figure];
     }));
@@ -145,7 +149,7 @@ function render({ model, el }) {
     });
   }
   function draw() {
-    const shown = model.get("shown");
+    const shown = model.get("shown"), focus = root.contains(document.activeElement) && document.activeElement.dataset.focus;
     clearTimeout(slow);
     working.textContent = "";
     root.classList.remove("st-slow");
@@ -157,7 +161,8 @@ function render({ model, el }) {
     drawCounts(shown.counts);
     drawPanels(shown);
     legend.replaceChildren(...shown.legend.map(([css, text]) => make("span", { class: `gv-chip ${css}` }, make("i"), text)));
-    about.innerHTML = shown.about;
+    if (about.dataset.of !== shown.rule) about.innerHTML = shown.about;
+    about.dataset.of = shown.rule;
     live.textContent = `${shown.title}. ${shown.what}. ${shown.counts.map((c) => `${c.label} ${c.before} to ${c.after}`).join(", ")}`;
     root.dataset.serial = shown.serial; // what the page now shows
     for (const row of rules.children) row.classList.toggle("st-now", row.dataset.rule === shown.rule);
@@ -165,6 +170,7 @@ function render({ model, el }) {
     if (now && now.offsetTop + now.offsetHeight > rules.scrollTop + rules.clientHeight) rules.scrollTop = now.offsetTop;
     if (now && now.offsetTop < rules.scrollTop) rules.scrollTop = now.offsetTop;
     steer();
+    if (focus) (root.querySelector(`[data-focus="${CSS.escape(focus)}"]`) ?? panels.querySelector(".st-canvas")).focus({ preventScroll: true });
     if (timer) timer = setTimeout(tick, PLAY_MS);
   }
 
