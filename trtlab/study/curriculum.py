@@ -42,6 +42,12 @@ LESSONS = (
         minutes=60,
     ),
     Lesson(
+        file="03_graph_optimization",
+        question="Q2.1: what does TensorRT do to the graph, and why is the result faster?",
+        outcome="fuse a network by hand, read NVIDIA's kernel list, and say what breaks a fusion",
+        minutes=55,
+    ),
+    Lesson(
         file="08_workflow",
         question="Q3: how does the TensorRT workflow go, from export to answer?",
         outcome="run and explain every stage, and say which calls are history",

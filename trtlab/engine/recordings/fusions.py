@@ -21,6 +21,21 @@ def _chain(length: int) -> str:
     return f"(float[64,64] t0, float[64,64] a) => (float[64,64] y) {{ {middle} [last] y = Relu (t{length - 1}) }}"
 
 
+def _quantized(between: str) -> str:
+    """Two INT8 convolutions; `between` turns the result c of the first into the input r of the second."""
+    return f"""(float[1,32,16,16] x) => (float[1,32,16,16] y) <float[32,32,3,3] w, float[32,32,3,3] w2,
+            float s = {{0.05}}, int8 z = {{0}}> {{
+        [qx] a = QuantizeLinear (x, s, z)
+        [dqx] b = DequantizeLinear (a, s, z)
+        [qw] d = QuantizeLinear (w, s, z)
+        [dqw] e = DequantizeLinear (d, s, z)
+        [conv] c = Conv <pads = [1,1,1,1]> (b, e)
+        {between}
+        [qw2] i = QuantizeLinear (w2, s, z)
+        [dqw2] j = DequantizeLinear (i, s, z)
+        [conv2] y = Conv <pads = [1,1,1,1]> (r, j) }}"""
+
+
 PROBES = {
     "conv_relu": f"""({_IMAGE} x) => ({_IMAGE} y) <float[8,8,3,3] w, float[8] b> {{
         [conv] c = Conv <pads = [1,1,1,1]> (x, w, b)
@@ -79,6 +94,12 @@ PROBES = {
         [matmul1] c = MatMul (a, v)
         [matmul2] d = MatMul (b, w)
         [concat] y = Concat <axis = 1> (c, d) }""",
+    "qdq_behind_relu": _quantized("""[relu] p = Relu (c)
+        [qa] q = QuantizeLinear (p, s, z)
+        [dqa] r = DequantizeLinear (q, s, z)"""),
+    "qdq_before_relu": _quantized("""[qa] p = QuantizeLinear (c, s, z)
+        [dqa] q = DequantizeLinear (p, s, z)
+        [relu] r = Relu (q)"""),
 }  # fmt: skip
 """Name -> graph, in ONNX's text form. `shown`: a tensor in the middle is an output of the graph as well."""
 
