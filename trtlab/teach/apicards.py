@@ -3,6 +3,7 @@
 In: study/calls, the recorded headers, the installed module, a model to be refused. Out: `Drawing`s.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from trtlab.teach.cards import draw_engine, draw_error
 from trtlab.teach.drawing import Drawing, badge, escape, provenance_line, table, table_card, text_table
 
 SHOWN_TAGS = ("v8.6.1", "v10.0.0", "v10.12.0", "v11.1")
+_NUMBER = re.compile(r"[-+−]?[\d.]|[-–]?$|inf|nan")
 _KIND = {Declared.YES: "done", Declared.DEPRECATED: "stood", Declared.NO: "not"}
 
 
@@ -57,10 +59,10 @@ def draw_refusal(model: Any, **options: Any) -> Drawing:
 
 
 def draw_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Drawing:
-    """A small table of a cell's own numbers; all but the first column are aligned as numbers."""
+    """A small table of a cell's own results; columns of numbers are aligned to the right."""
     cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
     marked = [[escape(cell) for cell in row] for row in cells]
-    numeric = tuple(range(1, len(header)))
+    numeric = [i for i in range(1, len(header)) if all(_NUMBER.match(row[i]) for row in cells)]
     return Drawing(markup=table_card(table(header, marked, numeric=numeric)), text=text_table(header, cells))
 
 
