@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from trtlab.engine.glassbox import pointwise
+from trtlab.engine.glassbox import pointwise, pooling
 from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.errors import PlanError
-from trtlab.engine.glassbox.operators import HOST_INPUTS, OPERATORS
+from trtlab.engine.glassbox.operators import HOST_INPUTS, OPERATORS, max_pool
 
 Kernel = Callable[..., Any]
 
@@ -213,21 +213,6 @@ def _rows(shape: Sequence[int]) -> int:
     return rows
 
 
-def _linear_with_mkl(call: Call) -> Kernel:
-    """MKL with packed weights."""
-    w, b = call.weight(1), call.weight(2)
-    assert w is not None
-    rows, plain = _rows(call.shapes[0] or (1,)), w.t().contiguous()
-    packed = torch.ops.mkl._mkl_reorder_linear_weight(plain, rows)
-    product = torch.ops.mkl._mkl_linear
-    return _finished(lambda x: product(x, packed, plain, b, rows), call, adds=call.has(3))
-
-
-def _fits_mkl(call: Call) -> bool:
-    rows = _rows(call.shapes[0] or (0,))
-    return torch.backends.mkl.is_available() and _fits_onednn(call) and call.dtype == "float32" and rows > 0
-
-
 # --- products of two tensors, pointwise programs, everything else -----------------------------------------------------
 
 
@@ -293,6 +278,21 @@ def _has_numba() -> bool:
     return True
 
 
+def _max_pool_generated(call: Call) -> Kernel:
+    a = call.attributes
+    return pooling.generated(a["kernel_shape"], a["strides"], a["before"])
+
+
+def _max_pool_with_torch(call: Call) -> Kernel:
+    a = {key: value for key, value in call.attributes.items() if key != "before"}
+    return lambda x: max_pool(x, **a)
+
+
+def _fits_max_pool(call: Call) -> bool:
+    plain = len(call.attributes["strides"]) == 2 and set(call.attributes["dilations"]) == {1}
+    return plain and call.device.name == "cpu" and call.dtype == "float32" and _has_numba()
+
+
 def _operator(call: Call) -> Kernel:
     """The ONNX operator itself; weights that say how are read once, here."""
     attributes = dict(call.attributes)
@@ -342,7 +342,6 @@ KERNELS: dict[str, dict[str, Tactic]] = {
     "linear": {
         "torch": Tactic(bind=_linear_with_torch, writes_out=True),
         "onednn": Tactic(bind=_linear_with_onednn, fits=_fits_onednn_linear),
-        "mkl": Tactic(bind=_linear_with_mkl, fits=_fits_mkl),
     },
     "matmul": {
         "torch": Tactic(bind=_matmul),
@@ -351,6 +350,10 @@ KERNELS: dict[str, dict[str, Tactic]] = {
     "pointwise": {
         "torch": Tactic(bind=_pointwise_with_torch),
         "generated": Tactic(bind=_pointwise_generated, fits=_fits_generated, writes_out=True),
+    },
+    "maxpool": {
+        "torch": Tactic(bind=_max_pool_with_torch),
+        "generated": Tactic(bind=_max_pool_generated, fits=_fits_max_pool, writes_out=True),
     },
     "operator": {"torch": Tactic(bind=_operator)},
 }

@@ -20,7 +20,7 @@ from trtlab.engine.glassbox.operators import OPERATORS, resolve_pads
 from trtlab.engine.glassbox.plan import DTYPES, Step
 from trtlab.engine.glassbox.pointwise import POINTWISE
 from trtlab.graph.fused import body, origins
-from trtlab.graph.rule import is_in_place_concat, opset
+from trtlab.graph.rule import opset
 
 PRECISIONS = {"FP32": "float32", "FP16": "float16", "BF16": "bfloat16"}
 """What float32 tensors of the model become inside the engine."""
@@ -178,7 +178,7 @@ class _Lowering:
                 self._names[outer] = str(outer.name)
             ops = self._ops(inside, f"{node.name}/")
         outputs = {str(v.name) for v in node.outputs if v.name}
-        self._group(ops, outputs, tuple(origins(node)), in_place=is_in_place_concat(node))
+        self._group(ops, outputs, tuple(origins(node)))
 
     def _ops(self, nodes: Any, prefix: str) -> list[Op]:
         ops = []
@@ -219,7 +219,7 @@ class _Lowering:
 
     # groups of operators to steps
 
-    def _group(self, ops: list[Op], outputs: set[str], nodes: tuple[str, ...], *, in_place: bool) -> None:
+    def _group(self, ops: list[Op], outputs: set[str], nodes: tuple[str, ...]) -> None:
         while ops:
             op = ops[0]
             taken = 1
@@ -227,16 +227,18 @@ class _Lowering:
                 taken = self._conv(ops, outputs, nodes)
             elif op.kind in ("MatMul", "Gemm"):
                 taken = self._product(ops, outputs, nodes)
+            elif op.kind == "MaxPool" and len([o for o in op.outputs if o]) == 1 and self.done.shapes[op.inputs[0]]:
+                self._max_pool(op, nodes)
             elif op.kind in POINTWISE:
                 taken = self._pointwise(ops, outputs, nodes)
             else:
-                self._operator(op, nodes, in_place=in_place)
+                self._operator(op, nodes)
             ops = ops[taken:]
 
     def _emit(self, kernel: str, inputs: Sequence[str], outputs: Sequence[str], attributes: dict[str, Any], nodes: tuple[str, ...]) -> None:
         self.done.steps.append(Step(kernel=kernel, tactic="", inputs=tuple(inputs), outputs=tuple(outputs), attributes=attributes, nodes=nodes))
 
-    def _operator(self, op: Op, nodes: tuple[str, ...], *, in_place: bool = False) -> None:
+    def _operator(self, op: Op, nodes: tuple[str, ...]) -> None:
         if op.kind not in OPERATORS:
             raise UnsupportedError(f"Operator {op.kind} is not one of the glass box's.")
         training = self._optional(op, 2) if op.kind == "Dropout" else ""
@@ -246,11 +248,10 @@ class _Lowering:
         attributes = dict(op.attributes) | ({"opset": op.opset} if "opset" in parameters else {})
         if strange := sorted(set(attributes) - set(parameters)):
             raise UnsupportedError(f"{op.kind} has attribute {strange[0]!r}, which the glass box does not know.")
-        kernel = "concat" if in_place and False else "operator"
         outputs = list(op.outputs)
         while len(outputs) > 1 and not outputs[-1]:
             outputs.pop()
-        self._emit(kernel, op.inputs, outputs, {"operator": op.kind, **attributes}, nodes)
+        self._emit("operator", op.inputs, outputs, {"operator": op.kind, **attributes}, nodes)
 
     def _is_library_conv(self, op: Op) -> bool:
         """Weights and bias constant, sizes known."""
@@ -273,6 +274,14 @@ class _Lowering:
         attributes = {"padding": [p for p, _ in pairs], "strides": strides, "dilations": dilations, "group": a.get("group", 1)}
         channel_shape = (shape[0], *[1] * rank)
         return self._finished("conv", ops, [x, w, self._optional(op, 2)], attributes, outputs, nodes, channel_shape)
+
+    def _max_pool(self, op: Op, nodes: tuple[str, ...]) -> None:
+        sizes = (self.done.shapes[op.inputs[0]] or ())[2:]
+        ones, a = [1] * len(sizes), op.attributes
+        filled = {"strides": ones, "dilations": ones, "pads": [0] * 2 * len(sizes), "auto_pad": "NOTSET", "ceil_mode": 0} | a
+        filled.pop("storage_order", None)
+        pairs, _ = resolve_pads(sizes, *(filled[k] for k in ("kernel_shape", "strides", "dilations", "pads", "auto_pad", "ceil_mode")))
+        self._emit("maxpool", op.inputs, op.outputs[:1], filled | {"before": [before for before, _ in pairs]}, nodes)
 
     def _optional(self, op: Op, number: int) -> str:
         return op.inputs[number] if number < len(op.inputs) else ""

@@ -142,26 +142,25 @@ def is_generated(program: Sequence[Instruction]) -> bool:
 
 def source(program: Sequence[Instruction], results: Sequence[int], steps: Sequence[Sequence[int]]) -> str:
     """Python source of the kernel. `steps[i][d]` is 1 if input i moves along loop d and 0 if it repeats there; results
-    move along all. Every loop but the last may have any stride; the last one is dense, so that it becomes SIMD."""
-    depth, count = len(steps[0]), len(steps)
-    outs = [f"y{k}" for k in range(len(results))]
-    sizes, strides = [f"n{d}" for d in range(depth)], [f"s{i}_{d}" for i in range(count) for d in range(depth - 1)]
-    lines = [f"def kernel({', '.join([*(f'x{i}' for i in range(count)), *outs, *sizes, *strides])}):"]
-    indent = "    "
-    for d in range(depth - 1):
-        lines.append(f"{indent}for i{d} in range(n{d}):")
-        indent += "    "
-    base = {i: " + ".join([f"i{d} * s{i}_{d}" for d in range(depth - 1) if steps[i][d]]) or "0" for i in range(count)}
-    row = _row(depth)
-    lines += [f"{indent}row = {row}"]
-    lines += [f"{indent}b{i} = {base[i]}" for i in range(count)]
-    lines += [f"{indent}r{i} = x{i}[b{i}]" for i in range(count) if not steps[i][-1]]
-    lines += [f"{indent}for i in range(n{depth - 1}):"]
-    indent += "    "
-    lines += [f"{indent}r{i} = x{i}[b{i} + i]" for i in range(count) if steps[i][-1]]
+    move along all. Outer loops may have any stride; the last one runs over dense rows, so that it becomes SIMD."""
+    depth, count = len(steps[0]) if steps else 1, len(steps)
+    last = f"n{depth - 1}"
+    names = [*(f"x{i}" for i in range(count)), *(f"y{k}" for k in range(len(results))), *(f"n{d}" for d in range(depth))]
+    names += [f"s{i}_{d}" for i in range(count) for d in range(depth - 1)]
+    lines = [f"def kernel({', '.join(names)}):"]
+    lines += [f"{'    ' * (d + 1)}for i{d} in range(n{d}):" for d in range(depth - 1)]
+    indent = "    " * depth
+    base = [" + ".join([f"i{d} * s{i}_{d}" for d in range(depth - 1) if steps[i][d]]) or "0" for i in range(count)]
+    for i in range(count):
+        lines += [f"{indent}b{i} = {base[i]}"]
+        lines += [f"{indent}a{i} = x{i}[b{i}:b{i} + {last}]" if steps[i][-1] else f"{indent}r{i} = x{i}[b{i}]"]
+    lines += [f"{indent}row = {_row(depth)}"]
+    lines += [f"{indent}o{k} = y{k}[row:row + {last}]" for k in range(len(results))]
+    lines += [f"{indent}for i in range({last}):"]
+    lines += [f"{indent}    r{i} = a{i}[i]" for i in range(count) if steps[i][-1]]
     for number, (name, reads, attributes) in enumerate(program, count):
-        lines.append(f"{indent}r{number} = {_expression(name, reads, attributes)}")
-    lines += [f"{indent}y{k}[row + i] = r{r}" for k, r in enumerate(results)]
+        lines.append(f"{indent}    r{number} = {_expression(name, reads, attributes)}")
+    lines += [f"{indent}    o{k}[i] = r{r}" for k, r in enumerate(results)]
     return "\n".join(lines) + "\n"
 
 

@@ -307,6 +307,8 @@ def _array(tensor: Tensor) -> npt.NDArray[Any]:
 def _title(step: Step) -> str:
     if step.kernel == "operator":
         return str(step.attributes.get("operator"))
+    if step.kernel == "maxpool":
+        return "MaxPool"
     if step.kernel == "pointwise":
         program = step.attributes.get("program") or []
         return " ".join(str(line[0]) for line in program if isinstance(line, list) and line) or "pointwise"
