@@ -58,7 +58,7 @@ def test_staircase_sums_and_spread_draw_what_they_are_given():
     assert set(np.unique(stairs.data[0].y)) == {-1, -0.5, 0, 0.5, 1}
     sums = teach.draw_sums({"a": np.arange(1000)}, title="t")
     assert (sums.data[0].x[-1], sums.data[0].y[-1]) == (1000, 999)
-    spread = teach.draw_spread([1.0, 2.0], 1.5, title="t", label="l")
-    assert list(spread.data[0].x) == [-0.5, 0.5]
+    spread = teach.draw_spread([1.0, 2.0, 1.0], 1.5, title="t", label="l")
+    assert (list(spread.data[0].x), list(spread.data[0].y)) == ([-0.5, 0.5], [2, 1])
     for figure in (stairs, sums, spread):
         assert any("LIVE on" in note.text for note in figure.layout.annotations)

@@ -162,11 +162,11 @@ def draw_sums(curves: Mapping[str, npt.ArrayLike], *, title: str, most_points: i
 
 
 def draw_spread(results: npt.ArrayLike, exactly: float, *, title: str, label: str) -> Any:
-    """A histogram of results that should all be equal, with the exact value as a line."""
+    """How often each of several results came that should all be equal; the exact one is a line."""
     import plotly.graph_objects as go
 
-    errors = np.asarray(results, np.float64) - exactly
-    figure = go.Figure(go.Histogram(x=errors, nbinsx=41, marker_color=PALETTE[0]))
+    errors, orders = np.unique(np.asarray(results, np.float64) - exactly, return_counts=True)
+    figure = go.Figure(go.Bar(x=errors, y=orders, marker_color=PALETTE[0]))
     figure.add_vline(
         x=0,
         line_dash="dash",
@@ -177,7 +177,7 @@ def draw_spread(results: npt.ArrayLike, exactly: float, *, title: str, label: st
     )
     figure.update_xaxes(title_text=label, gridcolor=GRID, zeroline=False, exponentformat="power")
     figure.update_yaxes(title_text="orders", gridcolor=GRID)
-    return _finished(figure, title, 360, f"{errors.size:,} orders of the same numbers", legend=False)
+    return _finished(figure, title, 360, f"{orders.sum():,} orders of the same numbers", legend=False)
 
 
 def _finished(figure: Any, title: str, height: int, how: str, *, legend: bool = True) -> Any:
