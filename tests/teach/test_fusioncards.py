@@ -72,6 +72,15 @@ def test_a_failure_is_told_instead_of_agreement(gelu):
         draw_optimizers([])
 
 
+def test_where_nothing_could_be_built_the_rest_still_agrees(gelu):
+    none = Outcome(optimizer="TensorRT", note="no compiler here")
+    rows = [replace(gelu, model=name, outcomes=(*gelu.outcomes[:2], none)) for name in ("first", "second")]
+    page = said_by_both(
+        draw_optimizers(rows), "first, second: TensorRT: no compiler here", "every result that ran agrees"
+    )
+    assert page.words.count("–") == 2
+
+
 def test_names_cannot_inject_markup(gelu, inception):
     outcome = Outcome(optimizer=EVIL, kernels=1, added=((EVIL, 2),), note=EVIL)
     row = Row(model=EVIL, outcomes=(outcome,), provenance=gelu.provenance)

@@ -148,7 +148,7 @@ def _built(model: onnx.ModelProto, target: str) -> tuple[Outcome, tuple[Provenan
     try:
         report = nvidia_report(model, target)
     except CompilerError as error:
-        return Outcome(optimizer=NVIDIA, note=str(error)), ()
+        return Outcome(optimizer=NVIDIA, note=error.what), ()
     kinds = Counter(kernel.type for kernel in report.kernels)
     outcome = Outcome(optimizer=NVIDIA, kernels=len(report.kernels), added=tuple(kinds.items()), note=NOT_RUN)
     return outcome, (report.provenance,)

@@ -4,13 +4,14 @@ In: frozen values of engine/optimizers, kernelgroups and slidecounts, or a model
 Colour never speaks alone: every verdict is written, and every number carries its provenance.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import onnx
 
 from trtlab.engine.kernelgroups import Agreement, Match, OurGroup, Verdict, compare_groups, is_slice
 from trtlab.engine.nvidia.report import Kernel
-from trtlab.engine.optimizers import Outcome, Row, compare, compare_teaching_models
+from trtlab.engine.optimizers import NVIDIA, Outcome, Row, compare, compare_teaching_models
 from trtlab.engine.provenance import merged
 from trtlab.engine.slidecounts import SLIDE, SOURCE, LayerCounts, recorded_counts, resnet152
 from trtlab.teach.drawing import (
@@ -61,8 +62,14 @@ def _many_models(rows: Sequence[Row]) -> Drawing:
     marked = [(f"<b>{escape(row.model)}</b>", *_marked(row)) for row in rows]
     worst = max((o.error for row in rows for o in row.outcomes if o.error is not None), default=0.0)
     same = f"every result that ran agrees with the model as written: largest relative difference {worst:.1e}"
-    wrong = [f"{row.model}: {o.optimizer}: {o.note}" for row in rows for o in row.outcomes if o.note and _failed(o)]
-    lines = [LAUNCHES, *(wrong or [same]), "✓ fewest of the row: a count of launches, not a time", ORT_ALL]
+    failed: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        for outcome in row.outcomes:
+            if outcome.kernels is None:
+                failed[f"{outcome.optimizer}: {outcome.note}"].append(row.model)
+    wrong = [f"{', '.join(models)}: {what}" for what, models in failed.items()]
+    agree = all(what.startswith(NVIDIA) for what in failed)
+    lines = [LAUNCHES, *wrong, *[same] * agree, "✓ fewest of the row: a count of launches, not a time", ORT_ALL]
     made = merged(part for row in rows for part in row.provenance)
     lines += [part.line() for part in made]
     origins = "".join(origin_badge(origin) for origin in dict.fromkeys(part.origin for part in made))
@@ -74,10 +81,6 @@ def _many_models(rows: Sequence[Row]) -> Drawing:
         ),
         text="\n".join([text_table(header, cells), *lines]),
     )
-
-
-def _failed(outcome: Outcome) -> bool:
-    return outcome.kernels is None
 
 
 def _kernels_text(outcome: Outcome) -> str:
