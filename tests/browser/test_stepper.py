@@ -159,7 +159,7 @@ def test_a_file_of_ones_own_and_a_bad_one(lab, stepper):
     weight.name, weight.data_type, weight.raw_data = "ballast", 1, bytes(5 << 20)
     weight.dims.append(5 << 18)
     upload(stepper, "net.onnx", model.SerializeToString())
-    stepper.locator(".st-what", has_text="All 3 steps at once").wait_for()
+    stepper.locator(".st-what", has_text="3 steps in all").wait_for()
     assert alert.is_hidden()
     assert stepper.get_by_role("combobox", name="Model").input_value() == "net.onnx (yours)"
     assert python_says(lab) == "net.onnx (yours) 0 3"

@@ -124,7 +124,7 @@ class RewriteStepper(Widget):
         """What the page shows of a story: the work of drawing is done here, and nothing is changed."""
         steps, panels = story.report.steps, story.panels(position)
         step = steps[position - 1] if position else None
-        end = f"All {len(steps)} steps at once; step forward to see them one by one."
+        end = f"{counted(len(steps), 'step')} in all: step forward to see each by itself."
         seen = [{**asdict(panel), "head": head} for head, panel in panels.items()]
         rule = next((rule for rule in story.rules if step and rule.name == step.rule), None)
         return story, {

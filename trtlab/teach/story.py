@@ -25,7 +25,11 @@ from trtlab.teach.stepgraph import Frame, Panel, draw_change, draw_whole, frame_
 Model = OnnxModel | Callable[[], onnx.ModelProto]
 KEPT_NODES = 20_000
 """Nodes in all the frames that are kept, so that a step back is at once there."""
-UNITS: dict[str, Callable[[int], str]] = {"Nodes": str, "Kernels": str, "Memory traffic": bytes_text}
+UNITS: dict[str, Callable[[int], str]] = {
+    "Nodes": "{:,}".format,
+    "Kernels": "{:,}".format,
+    "Memory traffic": bytes_text,
+}
 
 
 class Story:

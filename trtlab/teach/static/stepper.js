@@ -135,6 +135,10 @@ function render({ model, el }) {
     const canvases = [...panels.querySelectorAll(".st-canvas")];
     if (!canvases.length || !canvases[0].clientWidth) return;
     const sizes = canvases.map((canvas) => canvas.firstChild.getAttribute("viewBox").split(" ").slice(2).map(Number));
+    sizes.forEach(([w], n) => { // the wider drawing gets more room
+      const share = Math.min(Math.max(w / (sizes[0][0] + sizes.at(-1)[0]), 0.37), 0.63);
+      panels.style.setProperty(`--share-${n}`, `${share}fr`);
+    });
     const scale = Math.min(LARGEST, ...sizes.flatMap(([w, h], n) => [(canvases[n].clientWidth - 4) / w, (canvases[n].clientHeight - 4) / h]));
     const k = Math.max(SMALLEST, scale);
     canvases.forEach((canvas, n) => {
