@@ -326,6 +326,18 @@ def test_the_table_of_sqnr_is_what_quantize_gives():
     assert "LIVE" in read(drawing).words
 
 
+def test_tables_and_curves_take_formats_of_ones_own_and_values_without_error():
+    own = FloatFormat(exponent_bits=3, mantissa_bits=2, has_infinity=False)
+    drawing = draw_sqnr(np.zeros((2, 32)), ["INT8", own])
+    assert "E3M2" in drawing.text
+    assert "inf" in drawing.text
+    assert "nan" not in drawing.markup
+    assert draw_tradeoff(NORMAL, [own]).data[0].name == "E3M2"
+    for draw in (draw_sqnr, draw_tradeoff):
+        with pytest.raises(KeyError, match="no format 'INT9'; there are FP64, FP32"):
+            draw(NORMAL, ["INT9"])
+
+
 def test_figures_carry_their_numbers_and_where_they_come_from():
     trade = draw_tradeoff(NORMAL, ["INT4", "NVFP4"])
     assert list(trade.data[0].x)[-1] == 6.0

@@ -4,7 +4,8 @@ In: arrays, formats, and what `quantize` returned. Out: `Drawing`s and plotly fi
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from trtlab.numeric import FORMATS, BlockFormat, Format
 from trtlab.numeric.quantize import Quantized, sqnr_db
 from trtlab.teach.drawing import Drawing, escape, provenance_line, table, table_card, text_table
 from trtlab.teach.figures import GRID, INK, draw_foot, style_figure
+from trtlab.teach.formatcards import name_of
 from trtlab.teach.formatfigures import DASHES, PALETTE
 from trtlab.teach.quantview import GRANULARITIES
 
@@ -66,12 +68,12 @@ def _scales(quantized: Quantized) -> str:
     return ", ".join(words + zeros + tensor)
 
 
-def draw_sqnr(values: npt.ArrayLike, names: Iterable[str | Format]) -> Drawing:
+def draw_sqnr(values: npt.ArrayLike, names: Sequence[str | Format]) -> Drawing:
     """SQNR in dB of every format under every granularity, darker where better; bits per value beneath each."""
-    array, formats = np.asarray(values, np.float32), [FORMATS[n] if isinstance(n, str) else n for n in names]
+    array, formats = np.asarray(values, np.float32), _formats(names)
     header = ("SQNR, dB", "one per tensor", "per row", *(f"blocks of {g}" for g in list(GRANULARITIES)[2:]))
-    found = {str(fmt): _sqnr_row(fmt, array) for fmt in formats}
-    most = max(db for row in found.values() for db, _ in row.values())
+    found = {name_of(fmt): _sqnr_row(fmt, array) for fmt in formats}
+    most = max((db for row in found.values() for db, _ in row.values() if db < math.inf), default=1.0)
     rows, marked = [], []
     for name, row in found.items():
         rows.append([name, *(f"{row[g][0]:.1f}" if g in row else "" for g in GRANULARITIES)])
@@ -85,6 +87,12 @@ def draw_sqnr(values: npt.ArrayLike, names: Iterable[str | Format]) -> Drawing:
     )
 
 
+def _formats(names: Sequence[str | Format]) -> list[Format]:
+    if unknown := [name for name in names if isinstance(name, str) and name not in FORMATS]:
+        raise KeyError(f"no format {unknown[0]!r}; there are {', '.join(FORMATS)}")
+    return [FORMATS[name] if isinstance(name, str) else name for name in names]
+
+
 def _sqnr_row(fmt: Format, array: Array) -> dict[str, tuple[float, float]]:
     """Granularity to (dB, bits per value); a block format has one, in the column of its block size."""
     names = [str(fmt.block_size)] if isinstance(fmt, BlockFormat) else list(GRANULARITIES)
@@ -93,7 +101,7 @@ def _sqnr_row(fmt: Format, array: Array) -> dict[str, tuple[float, float]]:
 
 
 def _shaded(db: float, bits: float, most: float) -> str:
-    share = 45 * max(db, 0) / most
+    share = 45 * min(max(db, 0) / max(most, 1), 1)
     look = f"background: color-mix(in srgb, #0072b2 {share:.0f}%, transparent); padding: 1px 7px; border-radius: 5px"
     return f'<span style="{look}">{db:.1f}</span> <span class="dim">{bits:.3g}</span>'
 
@@ -101,14 +109,13 @@ def _shaded(db: float, bits: float, most: float) -> str:
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 
-def draw_tradeoff(values: npt.ArrayLike, names: Sequence[str]) -> Any:
+def draw_tradeoff(values: npt.ArrayLike, names: Sequence[str | Format]) -> Any:
     """SQNR over bits per value with scales: a curve per element format along its granularities, stars for the rest."""
     import plotly.graph_objects as go
 
     array, figure = np.asarray(values, np.float32), go.Figure()
-    for i, name in enumerate(names):
-        row = _sqnr_row(FORMATS[name], array)
-        whole = isinstance(FORMATS[name], BlockFormat)
+    for i, fmt in enumerate(_formats(names)):
+        name, row, whole = name_of(fmt), _sqnr_row(fmt, array), isinstance(fmt, BlockFormat)
         mark = {"size": 15, "symbol": "star"} if whole else {"size": 8}
         figure.add_scatter(
             x=[bits for _, bits in row.values()], y=[db for db, _ in row.values()], name=name, text=list(row),
