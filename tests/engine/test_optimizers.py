@@ -1,6 +1,7 @@
 """engine/optimizers, kernelgroups, slidecounts: counts against onnx's own nodes, results against onnx's evaluator."""
 
 from collections import Counter
+from dataclasses import replace
 
 import onnx
 import pytest
@@ -168,6 +169,7 @@ def test_every_group_every_kernel_and_every_node_stands_in_exactly_one_place(nam
         ("wide_inception", Verdict.DECLINED, "3 kernels on 3 streams instead of one wider kernel"),
         ("wide_inception", Verdict.SAME, "no copy: 3 kernels write with the strides (602112, 1, 10752, 192)"),
         ("raw_concat", Verdict.SAME, "a copy stays on both sides: a is an input or a weight"),
+        ("pointwise_concat", Verdict.NVIDIA_MORE, "it does the concatenation too"),
         ("matmul_concat", Verdict.DECLINED, "a copy stays: 2 added kernels move the parts into place"),
         ("layernorm", Verdict.NVIDIA_MORE, "5 kernels of ours are one of NVIDIA's"),
         ("common", Verdict.NVIDIA_MORE, "3 kernels of ours are one of NVIDIA's"),
@@ -203,6 +205,21 @@ def test_nodes_without_names_get_the_same_ones_on_both_sides(monkeypatch):
     assert ours.ours[0].nodes == ("ab", "sum", "y")
     assert added.verdict is Verdict.ADDED
     assert all(not node.name for node in model.graph.node)
+
+
+def test_a_concat_inside_nvidias_kernel_is_more_than_one_in_place(monkeypatch):
+    text = """<ir_version: 10, opset_import: ["": 20]> g (float[2,4] a, float[2,4] b, float[4,4] w) => (float[2,8] y) {
+        [left] l = MatMul (a, w) [right] r = MatMul (b, w) [concat] c = Concat <axis = 1> (l, r)
+        [last] y = Relu (c) }"""
+    model = onnx.parser.parse_model(text)
+    kernels = [replace(_kernel(_tensor((2, 4), (4, 1)), _tensor((2, 4), (4, 1))), onnx_nodes=nodes)
+               for nodes in (("left",), ("right",), ("last", "concat"))]  # fmt: skip
+    report = replace(recordings.load("fusion-gelu-SM89"), steps=tuple(kernels))
+    monkeypatch.setattr(kernelgroups, "nvidia_report", lambda *_: report)
+    found = compare_groups(model)
+    assert [match.verdict for match in found.matches] == [Verdict.SAME, Verdict.SAME, Verdict.NVIDIA_MORE]
+    assert found.matches[-1].notes == ("it does the concatenation too; with us those do that write the parts",)
+    assert [[group.nodes for group in match.ours] for match in found.matches][-1] == [("concat",), ("last",)]
 
 
 def _tensor(shape, strides):

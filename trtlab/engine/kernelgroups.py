@@ -170,10 +170,14 @@ def _judged(
     elif not theirs:
         verdict = Verdict.NVIDIA_MORE if ours[0].is_kernel else Verdict.SAME
         notes = ["no kernel names it: its neighbours read or write with other strides"] * ours[0].is_kernel
-    elif len(theirs) == launches == 1:
+    elif len(theirs) == launches == 1 and not any(group.in_place for group in ours):
         verdict = Verdict.SAME
     elif len(theirs) == 1:
-        verdict, notes = Verdict.NVIDIA_MORE, [*notes, f"{launches} kernels of ours are one of NVIDIA's"]
+        several = [f"{launches} kernels of ours are one of NVIDIA's"] * (launches > 1)
+        inside = ["it does the concatenation too; with us those do that write the parts"] * any(
+            g.in_place for g in ours
+        )
+        verdict, notes = Verdict.NVIDIA_MORE, [*notes, *several, *inside]
     elif launches == 1 and not _feeds(theirs):
         verdict, notes = Verdict.DECLINED, [*notes, _apart(theirs)]
     elif launches == 1:
