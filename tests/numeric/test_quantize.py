@@ -136,7 +136,7 @@ def test_symmetric_int8_never_uses_minus_128(values):
 @given(values=arrays(np.float32, (30,), elements=NUMBERS))
 def test_uint8_with_a_zero_point_is_onnx_dynamic_quantize_linear(values):
     reach = values.max(initial=0) - values.min(initial=0)
-    assume(reach / np.float32(255) > 0)  # ONNX's reference gives zeros the scale 1/255, and divides by scales that underflow
+    assume(reach / np.float32(255) > 0)  # ONNX divides by scales that underflow, and gives zeros 1/255
     got = FORMATS["UINT8"].quantize(values, symmetric=False)
     node = helper.make_node("DynamicQuantizeLinear", ["x"], ["y", "scale", "zero"])
     graph = helper.make_graph(
