@@ -57,7 +57,10 @@ def _many_models(rows: Sequence[Row]) -> Drawing:
     if not rows:
         raise ValueError("no rows to draw: expected at least one from trtlab.engine.optimizers.compare")
     titles = [outcome.optimizer for outcome in rows[0].outcomes]
-    header = ("model", *(title.replace("ONNX Runtime ", "ORT ") for title in titles))
+    header = (
+        "model",
+        *(title.replace("ONNX Runtime DISABLE_ALL", "ORT off").replace("ONNX Runtime", "ORT") for title in titles),
+    )
     cells = [(row.model, *(_kernels_text(outcome) for outcome in row.outcomes)) for row in rows]
     marked = [(f"<b>{escape(row.model)}</b>", *_marked(row)) for row in rows]
     worst = max((o.error for row in rows for o in row.outcomes if o.error is not None), default=0.0)
