@@ -26,7 +26,7 @@ from nbformat import NotebookNode
 
 SIZE_LIMIT_BYTES = 500_000
 LONG_TEXT = 300
-HEAVY_FIGURE = 20_000
+HEAVY_FIGURE = 12_000
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
