@@ -263,6 +263,13 @@ def _torchao_works(values: Any) -> dict[str, Callable[[], Any]]:
     return {name: partial(one_thread, work) for name, work in works.items()}
 
 
+def _bench_glassbox() -> list[Ratio]:
+    """Our engine against ONNX Runtime; in the engine's own room."""
+    from trtlab.engine.glassbox.bench import bench_glassbox
+
+    return bench_glassbox()
+
+
 def _rounds_of(works: dict[str, Callable[[], Any]], rounds: int) -> list[dict[str, float]]:
     """Seconds of each work in each round, in an order drawn anew, without a first round that is for nothing."""
     order = random.Random(0)
@@ -281,4 +288,5 @@ BENCHES: dict[str, Callable[[], list[Ratio]]] = {
     "wrapper": _bench_wrapper,
     "codec": _bench_codec,
     "blocks": _bench_blocks,
+    "glassbox": _bench_glassbox,
 }

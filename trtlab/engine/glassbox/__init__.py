@@ -9,17 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trtlab.engine.glassbox.build import build
-    from trtlab.engine.glassbox.runtime import Engine, ExecutionContext, Stream, load
+    from trtlab.engine.glassbox.builder import build
+    from trtlab.engine.glassbox.device import Stream
+    from trtlab.engine.glassbox.runtime import Engine, ExecutionContext, load
 
 __all__ = ["Engine", "ExecutionContext", "Stream", "build", "load"]
 
-_HOME_OF = {name: "runtime" for name in __all__} | {"build": "build"}
+_HOME_OF = {name: "runtime" for name in __all__} | {"build": "builder", "Stream": "device"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"trtlab.engine.glassbox has no name {name!r}; it has {', '.join(__all__)}")
-    found = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-    globals()[name] = found  # over the module `build`, which has the name of its function
-    return found
+    return getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx.backend.base import Backend, BackendRep, Device, DeviceType
 
-from trtlab.engine.glassbox.build import build
+from trtlab.engine.glassbox.builder import build
 from trtlab.engine.glassbox.errors import DeviceError, UnsupportedError
 from trtlab.engine.glassbox.runtime import Engine
 

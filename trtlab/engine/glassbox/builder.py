@@ -1,4 +1,4 @@
-"""engine/glassbox/build: from an ONNX model to an engine: rewrite, lower, time tactics, place memory.
+"""engine/glassbox/builder: from an ONNX model to an engine: rewrite, lower, time tactics, place memory.
 
 In: a model and what to build for. Out: an `Engine` whose plan can be saved. The builder runs the network once, step by
 step, on made-up inputs: that shows every shape and layout, times the tactics, and discards one that disagrees.

@@ -1,0 +1,270 @@
+"""engine/glassbox: the same numbers as ONNX Runtime, through build, save, load and several contexts; and every refusal."""
+
+import threading
+
+import numpy as np
+import onnx
+import onnx.parser
+import onnxruntime
+import pytest
+import torch
+
+from trtlab.engine import glassbox
+from trtlab.engine.glassbox.builder import build
+from trtlab.engine.glassbox.errors import DeviceError, InputError, RunError, UnsupportedError
+from trtlab.engine.models import export_onnx
+from trtlab.graph.models import LIGHT_FOLDER, TEACHING_MODELS, randomized
+from trtlab.graph.oracle import check_not_degenerate, check_same, sample_inputs
+
+RTOL = 1e-5
+"""Of the largest number of an output: float32 sums in another order."""
+LIGHT = sorted(path.stem for path in LIGHT_FOLDER.glob("*.onnx"))
+
+
+def feeds_for(engine, seed=0):
+    rng = np.random.default_rng(seed)
+    return {name: rng.standard_normal(spec.shape).astype(spec.dtype) for name, spec in engine.inputs.items()}
+
+
+def with_onnxruntime(model, feeds):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return dict(zip([o.name for o in session.get_outputs()], session.run(None, feeds), strict=True))
+
+
+def assert_same(ours, theirs, rtol=RTOL):
+    assert list(ours) == list(theirs)
+    for name, want in theirs.items():
+        got = ours[name]
+        assert (got.dtype, got.shape) == (want.dtype, want.shape)
+        assert np.abs(got - want).max() <= rtol * np.abs(want).max(), name
+
+
+def model(text, **weights):
+    proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": 20]> m {text}')
+    proto.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in weights.items())
+    return proto
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return glassbox.build(export_onnx("digits"))
+
+
+@pytest.mark.parametrize("name", TEACHING_MODELS)
+def test_teaching_models_equal_the_reference_evaluator_on_all_kinds_of_inputs(name):
+    proto = TEACHING_MODELS[name]()
+    context = build(proto).create_execution_context()
+    for feeds in sample_inputs(proto):
+        check_same(proto, proto, feeds, run=lambda m, f: dict(context.run(f)), rtol=0)  # the same twice
+        with np.errstate(all="ignore"):
+            theirs = dict(zip([o.name for o in proto.graph.output], onnx.reference.ReferenceEvaluator(proto).run(None, feeds), strict=True))
+        for output, want in theirs.items():
+            size = np.abs(want[np.isfinite(want)]).max(initial=0)
+            np.testing.assert_allclose(context.run(feeds)[output], want, rtol=1e-5, atol=2e-5 * size)
+
+
+@pytest.mark.parametrize("rules", [None, []], ids=["all rules", "no rule"])
+@pytest.mark.parametrize("name", ["digits", "transformer"])
+def test_networks_equal_onnxruntime_rewritten_or_not(name, rules):
+    proto = export_onnx(name)
+    engine = build(proto, rules=rules)
+    feeds = feeds_for(engine)
+    assert_same(engine.create_execution_context().run(feeds), with_onnxruntime(proto, feeds))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*LIGHT, "resnet18"])
+def test_architectures_equal_onnxruntime_before_and_after_the_plan_file(name, tmp_path):
+    proto = export_onnx(name) if name == "resnet18" else randomized(onnx.load(LIGHT_FOLDER / f"{name}.onnx"))
+    engine = build(proto)
+    feeds = feeds_for(engine)
+    ours = engine.create_execution_context().run(feeds)
+    theirs = with_onnxruntime(proto, feeds)
+    check_not_degenerate(next(iter(theirs.values())))
+    assert_same(ours, theirs)
+    engine.save(tmp_path / "plan")
+    again = glassbox.load(tmp_path / "plan").create_execution_context().run(feeds)
+    assert all(np.array_equal(ours[key], again[key]) for key in ours)
+
+
+def test_a_fused_node_is_one_kernel_that_names_its_onnx_nodes(digits):
+    kernels = digits.inspect()
+    fused = next(k for k in kernels if k.name == "conv Add Relu")
+    assert len(fused.onnx_nodes) >= 3
+    assert fused.inputs[0] == "float32[1, 32, 8, 8]"
+    assert all(k.time_us > 0 and k.tactic for k in kernels)
+    assert len(kernels) < len(build(export_onnx("digits"), rules=[]).inspect())
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
+def test_packed_weights_are_used_where_onednn_is():
+    weights = np.random.default_rng(0).standard_normal((64, 64, 3, 3)).astype(np.float32)
+    proto = model("(float[1,64,28,28] x) => (float[1,64,28,28] y) { y = Conv <pads = [1,1,1,1]> (x, w) }", w=weights)
+    tactics = []
+    build(proto, pick=lambda works: (tactics.extend(works) or "onednn", 1.0))
+    assert tactics == ["torch", "onednn"]
+
+
+@pytest.mark.parametrize("precision", ["FP16", "BF16"])
+def test_a_lower_precision_rounds_but_keeps_types_outside(precision):
+    proto = export_onnx("digits")
+    engine, exact = build(proto, precision=precision), build(proto)
+    feeds = feeds_for(engine)
+    (low,), (full,) = engine.create_execution_context().run(feeds).values(), exact.create_execution_context().run(feeds).values()
+    error = np.abs(low - full).max() / np.abs(full).max()
+    assert low.dtype == np.float32
+    assert 0 < error < (2e-3 if precision == "FP16" else 3e-2)
+
+
+def test_symbolic_sizes_are_one_unless_told():
+    proto = onnx.load(glassbox.__path__[0] + "/../../data/digits.onnx")
+    assert build(proto).inputs["image"].shape == (1, 1, 8, 8)
+    engine = build(proto, shapes={"image": (5, 1, 8, 8)})
+    feeds = feeds_for(engine)
+    assert_same(engine.create_execution_context().run(feeds), with_onnxruntime(proto, feeds))
+    with pytest.raises(ValueError, match=r"shapes\['image'\] is \[5, 2, 8, 8\]: the model says"):
+        build(proto, shapes={"image": (5, 2, 8, 8)})
+    with pytest.raises(ValueError, match="shapes has 'pixels': the model's inputs are image"):
+        build(proto, shapes={"pixels": (1,)})
+
+
+# contexts and streams
+
+
+def test_contexts_share_an_engine_and_run_at_once(digits):
+    contexts = [digits.create_execution_context() for _ in range(3)]
+    feeds = [feeds_for(digits, seed) for seed in range(3)]
+    want = [contexts[0].run(f)["logits"] for f in feeds]
+    found = [[] for _ in contexts]
+
+    def work(number):
+        found[number] = [contexts[number].run(feeds[number])["logits"] for _ in range(50)]
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(len(rows) == 50 and all(np.array_equal(row, want[n]) for row in rows) for n, rows in enumerate(found))
+
+
+def test_results_are_the_callers_own(digits):
+    context = digits.create_execution_context()
+    first = context.run(feeds_for(digits, 1))["logits"]
+    kept = first.copy()
+    context.run(feeds_for(digits, 2))
+    assert np.array_equal(first, kept)
+
+
+def test_enqueue_runs_in_order_and_tells_errors_when_synchronised(digits):
+    stream, context, outputs = digits.device.new_stream(), digits.create_execution_context(), [{}, {}]
+    feeds = [feeds_for(digits, seed) for seed in range(2)]
+    for f, out in zip(feeds, outputs, strict=True):
+        context.enqueue(f, out, stream)
+    stream.synchronize()
+    assert all(np.array_equal(context.run(f)["logits"], out["logits"]) for f, out in zip(feeds, outputs, strict=True))
+    stream.submit(lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        stream.synchronize()
+    stream.synchronize()
+    stream.close()
+
+
+# what comes in
+
+
+def test_arrays_that_are_not_dense_are_fine(digits):
+    feeds = feeds_for(digits)
+    want = digits.create_execution_context().run(feeds)["logits"]
+    wide = np.zeros((1, 1, 8, 16), np.float32)
+    wide[..., ::2] = feeds["image"]
+    frozen = feeds["image"].copy()
+    frozen.flags.writeable = False
+    for image in (wide[..., ::2], frozen, np.asfortranarray(feeds["image"]), feeds["image"].astype(">f4")):
+        assert np.array_equal(digits.create_execution_context().run({"image": image})["logits"], want)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({}, "Input 'image' is missing: the engine takes image float32\\[1, 1, 8, 8\\]"),
+        ({"image": np.zeros((1, 1, 8, 8), np.float32), "x": np.zeros(1)}, "Input 'x' is unknown"),
+        ({"image": np.zeros((2, 1, 8, 8), np.float32)}, "has shape \\(2, 1, 8, 8\\): expected float32\\[1, 1, 8, 8\\]"),
+        ({"image": np.zeros((1, 1, 8, 8))}, "is float64: expected float32.*astype\\('float32'\\)"),
+        ({"image": [[0.0]]}, "is of type list: expected a numpy array"),
+        ([np.zeros(1)], "run takes a dict of arrays by name: got list"),
+    ],
+)
+def test_what_does_not_fit_is_told_and_the_engine_goes_on(digits, inputs, message):
+    context = digits.create_execution_context()
+    with pytest.raises(InputError, match=message):
+        context.run(inputs)
+    context.run(feeds_for(digits))
+
+
+def test_a_kernel_that_fails_leaves_the_engine_usable():
+    proto = model("(float[4] x, int64[2] i) => (float[2] y) { y = Gather (x, i) }")
+    context = build(proto).create_execution_context()
+    x = np.arange(4, dtype=np.float32)
+    with pytest.raises(RunError, match="A kernel failed: .*the engine can go on"):
+        context.run({"x": x, "i": np.array([0, 9])})
+    assert context.run({"x": x, "i": np.array([1, -1])})["y"].tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("tactic", ["torch", "generated"])
+def test_nan_and_infinity_pass_through_pointwise_kernels(tactic):
+    proto = model("(float[4] x, float[4] z) => (float[4] y) { a = Add (x, z) y = Relu (a) }")
+    context = build(proto, pick=lambda works: (tactic, 1.0)).create_execution_context()
+    x = np.array([np.nan, np.inf, -np.inf, -1], np.float32)
+    np.testing.assert_array_equal(context.run({"x": x, "z": np.zeros(4, np.float32)})["y"], [np.nan, np.inf, 0, 0])
+
+
+# what cannot be built
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("(float[4] x) => (float[4] y) { y = Det (x) }", "Operator Det is not one of the glass box's: Abs, Add"),
+        ("(float[4] x) => (float[4] y) { y = com.me.Magic (x) }", "Operator com.me.Magic is not one"),
+        ("(uint16[4] x) => (uint16[4] y) { y = Add (x, x) }", "Tensor 'x' is UINT16: the glass box takes float32"),
+        ("(string[4] x) => (string[4] y) { y = Identity (x) }", "Tensor 'x' is STRING"),
+        ("(bfloat16[4] x) => (bfloat16[4] y) { y = Relu (x) }", "Tensor 'x' is BFLOAT16: .*bfloat16 only inside"),
+        ("(float[4] x, bool t) => (float[4] y) { r = Constant <value_float = 0.5> () y = Dropout (x, r, t) }", "Dropout may be in training mode"),
+    ],
+)  # fmt: skip
+def test_what_the_library_lacks_is_refused_by_name(text, message):
+    with pytest.raises(UnsupportedError, match=message):
+        build(model(text))
+
+
+def test_a_device_that_is_not_here_is_told():
+    proto = TEACHING_MODELS["residual"]()
+    with pytest.raises(DeviceError, match="There is no device 'tpu': expected 'cpu' or 'cuda'"):
+        build(proto, device="tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceError, match="needs an NVIDIA GPU"):
+            build(proto, device="cuda")
+    with pytest.raises(UnsupportedError, match="no precision 'FP7': expected one of FP32"):
+        build(proto, precision="FP7")
+
+
+def test_what_is_no_model_is_a_value_error(tmp_path):
+    (tmp_path / "no.onnx").write_bytes(b"\xff" * 64)
+    with pytest.raises(ValueError, match="no ONNX model"):
+        build(tmp_path / "no.onnx")
+
+
+def test_outputs_may_be_inputs_weights_and_views():
+    proto = model(
+        "(float[2,3] x) => (float[3,2] t, float[2] w2, float[6] f, float[2,3] x2) "
+        "{ t = Transpose (x)  w2 = Identity (w)  s = Constant <value_ints = [6]> ()  f = Reshape (t, s)  x2 = Identity (x) }",
+        w=np.array([1, 2], np.float32),
+    )
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    ours = build(proto).create_execution_context().run({"x": x})
+    assert_same(ours, {"t": x.T, "w2": np.array([1, 2], np.float32), "f": x.T.reshape(6), "x2": x})
+    ours["x2"][:] = 7
+    assert x[0, 1] == 1

@@ -1,0 +1,72 @@
+"""engine/glassbox/bench: our engine against ONNX Runtime, with all its optimisations, on one thread.
+
+In: nothing. Out: a `Ratio` of times for each network, batch 1. Both run in turns in one process; each timed run follows
+an untimed one of the same engine, so that both find their own code and weights in the caches, as in steady use.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from trtlab.engine import provenance
+from trtlab.engine.bench import Ratio
+
+BOUNDS = {"resnet18": 1.05, "light_resnet50": 1.1, "transformer": 1.1, "light_squeezenet": 1.4}
+"""Network -> our time over theirs, at most."""
+
+
+def bench_glassbox(rounds: int = 25) -> list[Ratio]:
+    """The median of the rounds' ratios for each network."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    made = provenance.live(["torch", "onnxruntime", "numba"], samples=rounds)
+    try:
+        return [
+            Ratio(
+                name="glassbox", what=f"{name} latency", value=_ratio(name, rounds), bound=bound, provenance=made,
+                peer="ONNX Runtime, one thread, all optimisations",
+            )
+            for name, bound in BOUNDS.items()
+        ]  # fmt: skip
+    finally:
+        torch.set_num_threads(threads)
+
+
+def model_of(name: str) -> Any:
+    """A teaching model, or one of onnx's light architectures with random weights."""
+    import onnx
+
+    from trtlab.engine.models import export_onnx
+    from trtlab.graph.models import LIGHT_FOLDER, randomized
+
+    if name.startswith("light_"):
+        return randomized(onnx.load(LIGHT_FOLDER / f"{name}.onnx"))
+    return export_onnx(name)
+
+
+def _ratio(name: str, rounds: int) -> float:
+    import numpy as np
+    import onnxruntime
+
+    from trtlab.engine import glassbox
+
+    model = model_of(name)
+    engine = glassbox.build(model)
+    context, options, rng = engine.create_execution_context(), onnxruntime.SessionOptions(), np.random.default_rng(0)
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    feeds = {name: rng.standard_normal(spec.shape).astype(spec.dtype) for name, spec in engine.inputs.items()}
+    works = (lambda: context.run(feeds)), (lambda: session.run(None, feeds))
+    times = [[_second_run(work) for work in works] for _ in range(rounds + 1)]
+    return statistics.median(ours / theirs for ours, theirs in times[1:])
+
+
+def _second_run(work: Callable[[], Any]) -> float:
+    work()
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
