@@ -55,8 +55,8 @@ ROOMS = {
     "__main__": _room("trtlab.cli"),
     "cli": _room("trtlab trtlab.engine", f"{BELOW_ENGINE} {DRAWS} {RUNS}"),
 }
-# Only opened inside functions itself; torch stands at its top because it subclasses torch.nn.Module.
-OPENED_LAZILY = {"engine/models/networks.py": "torch"}
+# Only opened inside functions themselves: networks subclasses torch.nn.Module, and the glass box computes with torch.
+OPENED_LAZILY = {"engine/models/networks.py": "torch", "engine/glassbox/": "torch"}
 
 
 def imports(node: ast.AST, package: list[str], *, lazy: bool = False) -> Iterator[tuple[str, bool, int]]:
@@ -84,7 +84,7 @@ def faults(path: str, source: str) -> list[str]:
     if parts[0] not in ROOMS:
         return [f"{path} stands in no room"]
     room = ROOMS[parts[0]]
-    top = room.top | {OPENED_LAZILY.get(path)}
+    top = room.top | {library for start, library in OPENED_LAZILY.items() if path.startswith(start)}
     found = []
     for module, lazy, line in imports(ast.parse(source), ["trtlab", *parts[:-1]]):
         names = module.split(".")
