@@ -1,11 +1,9 @@
 """engine/glassbox/backend: every node test of ONNX's own suite passes for the operators that we claim."""
 
 import functools
-import itertools
 import os
 import unittest
 import warnings
-from collections import Counter
 
 import numpy as np
 import onnx
@@ -43,7 +41,9 @@ def test_every_claimed_node_test_passes(capsys):
         warnings.simplefilter("ignore")  # the suite's own
         passed, unclaimed, failures = suite_result()
     with capsys.disabled():
-        print(f"\nONNX node tests: {len(passed)} passed of {len(passed) + len(failures)} claimed, {len(unclaimed)} unclaimed")
+        print(
+            f"\nONNX node tests: {len(passed)} passed of {len(passed) + len(failures)} claimed, {len(unclaimed)} unclaimed"
+        )
     assert not failures
     assert len(passed) >= MOST_TESTS
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from trtlab.engine import glassbox
+from trtlab.engine.digits import DIGITS_ONNX
 from trtlab.engine.glassbox.builder import build
 from trtlab.engine.glassbox.errors import DeviceError, InputError, RunError, UnsupportedError
 from trtlab.engine.models import export_onnx
@@ -59,7 +60,13 @@ def test_teaching_models_equal_the_reference_evaluator_on_all_kinds_of_inputs(na
     for feeds in sample_inputs(proto):
         check_same(proto, proto, feeds, run=lambda m, f: dict(context.run(f)), rtol=0)  # the same twice
         with np.errstate(all="ignore"):
-            theirs = dict(zip([o.name for o in proto.graph.output], onnx.reference.ReferenceEvaluator(proto).run(None, feeds), strict=True))
+            theirs = dict(
+                zip(
+                    [o.name for o in proto.graph.output],
+                    onnx.reference.ReferenceEvaluator(proto).run(None, feeds),
+                    strict=True,
+                )
+            )
         for output, want in theirs.items():
             size = np.abs(want[np.isfinite(want)]).max(initial=0)
             np.testing.assert_allclose(context.run(feeds)[output], want, rtol=1e-5, atol=2e-5 * size)
@@ -112,14 +119,17 @@ def test_a_lower_precision_rounds_but_keeps_types_outside(precision):
     proto = export_onnx("digits")
     engine, exact = build(proto, precision=precision), build(proto)
     feeds = feeds_for(engine)
-    (low,), (full,) = engine.create_execution_context().run(feeds).values(), exact.create_execution_context().run(feeds).values()
+    (low,), (full,) = (
+        engine.create_execution_context().run(feeds).values(),
+        exact.create_execution_context().run(feeds).values(),
+    )
     error = np.abs(low - full).max() / np.abs(full).max()
     assert low.dtype == np.float32
     assert 0 < error < (2e-3 if precision == "FP16" else 3e-2)
 
 
 def test_symbolic_sizes_are_one_unless_told():
-    proto = onnx.load(glassbox.__path__[0] + "/../../data/digits.onnx")
+    proto = onnx.load(DIGITS_ONNX)
     assert build(proto).inputs["image"].shape == (1, 1, 8, 8)
     engine = build(proto, shapes={"image": (5, 1, 8, 8)})
     feeds = feeds_for(engine)

@@ -41,8 +41,8 @@ LAYOUTS = [
 def test_any_broadcast_and_layout_is_one_pass(shapes, nhwc):
     generator = torch.Generator().manual_seed(0)
     inputs = [torch.randn(s, generator=generator) for s in shapes]
-    if nhwc and inputs[0].ndim == 4:
-        inputs[0] = inputs[0].contiguous(memory_format=torch.channels_last)
+    if nhwc:
+        inputs = [x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in inputs]
     program = [["Mul", [0, 1], {}], ["Add", [3, 2], {}], ["LeakyRelu", [4], {"alpha": 0.5}], ["Sub", [5, 3], {}]]
     want = pointwise.run_with_torch(program, [6, 4], inputs)
     outs = [torch.empty_like(w) for w in want]
@@ -59,10 +59,12 @@ def test_the_source_has_one_load_for_each_input_and_one_store():
     assert "r3 = r0 * r1" in body
 
 
-def test_strides_that_are_no_dense_pass_are_refused():
-    x, out = torch.zeros(4, 6)[:, ::2], torch.empty(4, 3)
-    with pytest.raises(ValueError, match="do not fit one dense pass: use the tactic 'torch'"):
-        pointwise.generated([["Relu", [0], {}]], [1])(x, out)
+def test_where_no_dense_pass_fits_torch_computes():
+    x, out = torch.arange(24.0).reshape(4, 6)[:, ::2] - 9, torch.empty(4, 3)
+    pointwise.generated([["Relu", [0], {}]], [1])(x, out)
+    assert torch.equal(out, torch.relu(x))
+    with pytest.raises(ValueError, match=r"shape \(4, 3\) does not go into \(4, 1\)"):
+        pointwise.generated([["Relu", [0], {}]], [1])(x, torch.empty(4, 1))
 
 
 @pytest.mark.parametrize(("window", "stride", "pad"), [*itertools.product([2, 3, (3, 2)], [1, 2], [0, 1])])

@@ -26,7 +26,9 @@ print(",".join(sorted(set(k.tactic for k in engine.inspect()))))
 strangers = {m.split(".")[0] for m in sys.modules} & BLOCKED
 assert not strangers, strangers
 """
-BUILDERS = "onnx,onnx_ir,onnxruntime,onnxscript,google,tensorrt,tensorrt_rtx,ml_dtypes,cattrs,sklearn,plotly,ipywidgets,yaml"
+BUILDERS = (
+    "onnx,onnx_ir,onnxruntime,onnxscript,google,tensorrt,tensorrt_rtx,ml_dtypes,cattrs,sklearn,plotly,ipywidgets,yaml"
+)
 
 
 @pytest.mark.parametrize("name", ["digits", "transformer"])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "ExecutionContext", "Stream", "build", "load"]
 
-_HOME_OF = {name: "runtime" for name in __all__} | {"build": "builder", "Stream": "device"}
+_HOME_OF = dict.fromkeys(__all__, "runtime") | {"build": "builder", "Stream": "device"}
 
 
 def __getattr__(name: str) -> Any:

@@ -55,12 +55,17 @@ class GlassboxBackend(Backend):
         return cls.prepare(model, device, **options).run(inputs)
 
     @classmethod
-    def run_node(cls, node: onnx.NodeProto, inputs: Any, device: str = "CPU", outputs_info: Any = None, **_: Any) -> tuple[Any, ...]:
+    def run_node(
+        cls, node: onnx.NodeProto, inputs: Any, device: str = "CPU", outputs_info: Any = None, **_: Any
+    ) -> tuple[Any, ...]:
         """One node as a model; the types of its outputs follow from ONNX's inference."""
         arrays = [np.asarray(value) for value in (inputs if isinstance(inputs, tuple | list) else [inputs])]
         names = [name for name in node.input if name]
         tensor = onnx.helper.make_tensor_value_info
-        ends = [tensor(n, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in zip(names, arrays, strict=True)]
+        ends = [
+            tensor(n, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+            for n, a in zip(names, arrays, strict=True)
+        ]
         outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
         model = onnx.helper.make_model(onnx.helper.make_graph([node], "node", ends, outputs))
         return cls.run_model(onnx.shape_inference.infer_shapes(model), arrays, device)

@@ -21,7 +21,7 @@ from trtlab.engine.glassbox.lower import CLAIMED, Lowered, claims, dtype_of, low
 from trtlab.engine.glassbox.plan import DTYPES, Plan, Step, TensorSpec
 from trtlab.engine.glassbox.runtime import Engine, call_of, span_bytes
 from trtlab.engine.glassbox.tactics import Picker, fastest
-from trtlab.graph.load import load
+from trtlab.graph.load import export, load
 from trtlab.graph.picture import OnnxModel
 from trtlab.graph.rewrite import Rules, optimize
 from trtlab.graph.rule import FUSED
@@ -72,7 +72,7 @@ def build(
 def _fixed(model: OnnxModel, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
     """The model with a size for every axis of its inputs, and without functions of its own."""
     proto = onnx.ModelProto()
-    proto.CopyFrom(model if isinstance(model, onnx.ModelProto) else onnx.load_from_string(_bytes(model)))
+    proto.CopyFrom(model if isinstance(model, onnx.ModelProto) else export(load(model)))
     if proto.functions:
         proto = onnx.inliner.inline_local_functions(proto)
     weights = {tensor.name for tensor in proto.graph.initializer}
@@ -82,31 +82,30 @@ def _fixed(model: OnnxModel, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelP
     _check_claimed(proto)
     for name, value in given.items():
         _fix_shape(value, shapes.get(name))
-    if any(dim.dim_param for value in proto.graph.output for dim in value.type.tensor_type.shape.dim) or shapes:
-        del proto.graph.value_info[:]
-        for value in proto.graph.output:
-            value.type.tensor_type.ClearField("shape")
+    del proto.graph.value_info[:]
+    for dim in (dim for value in proto.graph.output for dim in value.type.tensor_type.shape.dim):
+        dim.ClearField("dim_param")  # what it is now follows from the inputs
     return proto
 
 
 def _check_claimed(proto: onnx.ModelProto) -> None:
     """UnsupportedError for an operator or a type of tensor that the glass box does not have: before anything else looks."""
     for node in proto.graph.node:
-        if node.domain in ("", "ai.onnx") and not claims(node.op_type) or node.domain not in ("", "ai.onnx", FUSED):
-            raise UnsupportedError(f"Operator {node.domain + '.' * bool(node.domain)}{node.op_type} is not one of the glass box's: {CLAIMED}.")
+        if (node.domain in ("", "ai.onnx") and not claims(node.op_type)) or node.domain not in ("", "ai.onnx", FUSED):
+            raise UnsupportedError(
+                f"Operator {node.domain + '.' * bool(node.domain)}{node.op_type} is not one of the glass box's: {CLAIMED}."
+            )
     for value in (*proto.graph.input, *proto.graph.value_info, *proto.graph.output):
         kind, border = value.type.tensor_type.elem_type, value not in proto.graph.value_info
-        word = onnx.TensorProto.DataType.Name(kind) if value.type.HasField("tensor_type") else value.type.WhichOneof("value")
-        if kind and dtype_of(word) not in DTYPES or not kind and border or border and word == "BFLOAT16":
-            raise UnsupportedError(f"Tensor {value.name!r} is {word}: the glass box takes {', '.join(DTYPES)}, and bfloat16 only inside.")
-
-
-def _bytes(model: Any) -> bytes:
-    from trtlab.graph.onnxfile import source_from_model
-
-    source = source_from_model(model)
-    with source.mapped() as data:
-        return bytes(data)
+        word = (
+            onnx.TensorProto.DataType.Name(kind)
+            if value.type.HasField("tensor_type")
+            else value.type.WhichOneof("value")
+        )
+        if (kind and dtype_of(word) not in DTYPES) or (not kind and border) or (border and word == "BFLOAT16"):
+            raise UnsupportedError(
+                f"Tensor {value.name!r} is {word}: the glass box takes {', '.join(DTYPES)}, and bfloat16 only inside."
+            )
 
 
 def _fix_shape(value: onnx.ValueInfoProto, wanted: Sequence[int] | None) -> None:
@@ -115,7 +114,8 @@ def _fix_shape(value: onnx.ValueInfoProto, wanted: Sequence[int] | None) -> None
         raise UnsupportedError(f"Input {value.name!r} is no tensor of known rank: the glass box takes nothing else.")
     dims = tensor.shape.dim
     fits = wanted is None or (
-        len(wanted) == len(dims) and all(not d.HasField("dim_value") or d.dim_value == n for d, n in zip(dims, wanted, strict=True))
+        len(wanted) == len(dims)
+        and all(not d.HasField("dim_value") or d.dim_value == n for d, n in zip(dims, wanted, strict=True))
     )
     if not fits:
         have = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in dims]
@@ -156,7 +156,9 @@ class _Trial:
         return torch.randn(shape or (), generator=generator).to(dtype).to(self._device.name)
 
     def _describe(self, name: str, value: Tensor) -> None:
-        self.specs[name] = TensorSpec(dtype=str(value.dtype)[6:], shape=tuple(value.shape), strides=tuple(value.stride()))
+        self.specs[name] = TensorSpec(
+            dtype=str(value.dtype)[6:], shape=tuple(value.shape), strides=tuple(value.stride())
+        )
 
     def _step(self, step: Step) -> Step:
         call = call_of(step, self.specs, self._weights, self._device)
@@ -177,7 +179,7 @@ class _Trial:
         if not self._can_place(step, reference, there[first]) and len(works) > 1:
             del works[first]
         name, time_us = self._pick(works)
-        for output, value in zip(step.outputs, reference, strict=True):
+        for output, value in zip(step.outputs, self._results(step, works[name]()), strict=True):  # with its own strides
             if output:
                 self._check(step, output, value)
                 self._values[output] = value
@@ -196,36 +198,52 @@ class _Trial:
     def _unseen(self, step: Step, there: Mapping[str, Tactic]) -> Step:
         """A step of which only the types are known: any tactic that brings its own memory."""
         for name in filter(None, step.outputs):
-            self.specs[name] = TensorSpec(dtype=self._lowered.dtypes[name] or "float32", shape=self._lowered.shapes[name])
+            self.specs[name] = TensorSpec(
+                dtype=self._lowered.dtypes[name] or "float32", shape=self._lowered.shapes[name]
+            )
         return replace(step, tactic=next((n for n, t in there.items() if not t.writes_out), next(iter(there))))
 
     def _results(self, step: Step, result: Any) -> list[Tensor]:
         values = list(result) if isinstance(result, tuple | list) else [result]
         if len(values) < len(step.outputs):
-            raise UnsupportedError(f"{step.nodes}: {len(step.outputs)} results are asked for, the kernel makes {len(values)}.")
+            raise UnsupportedError(
+                f"{step.nodes}: {len(step.outputs)} results are asked for, the kernel makes {len(values)}."
+            )
         return values[: len(step.outputs)]
 
     def _check(self, step: Step, name: str, value: Tensor) -> None:
         want = self._lowered.dtypes[name], self._lowered.shapes[name]
         if (want[0] and str(value.dtype)[6:] != want[0]) or (want[1] is not None and tuple(value.shape) != want[1]):
-            raise GlassboxError(f"{step.kernel} of {step.nodes} made {str(value.dtype)[6:]} {tuple(value.shape)}; ONNX says {want}.")
+            raise GlassboxError(
+                f"{step.kernel} of {step.nodes} made {str(value.dtype)[6:]} {tuple(value.shape)}; ONNX says {want}."
+            )
 
     def _can_place(self, step: Step, reference: Sequence[Tensor], tactic: Tactic) -> bool:
         """Whether memory can be set aside: the shapes are static, and every result has a name."""
-        static = all(n and self._lowered.shapes[n] == tuple(v.shape) and v.numel() for n, v in zip(step.outputs, reference, strict=True))
+        static = all(
+            n and self._lowered.shapes[n] == tuple(v.shape) and v.numel()
+            for n, v in zip(step.outputs, reference, strict=True)
+        )
         return static or not tactic.writes_out
 
-    def _runner(self, tactic: Tactic, call: Call, tensors: Sequence[Tensor], step: Step, like: Sequence[Tensor] | None = None) -> Kernel:
+    def _runner(
+        self, tactic: Tactic, call: Call, tensors: Sequence[Tensor], step: Step, like: Sequence[Tensor] | None = None
+    ) -> Kernel:
         kernel = tactic.bind(call)
         if not tactic.writes_out:
             return lambda: kernel(*tensors)
         if like is not None:
             outs = [torch.empty_strided(v.shape, v.stride(), dtype=v.dtype, device=v.device) for v in like]
         else:
-            outs = [torch.empty(self._lowered.shapes[n] or (), dtype=getattr(torch, self._lowered.dtypes[n])) for n in step.outputs]
+            outs = [
+                torch.empty(self._lowered.shapes[n] or (), dtype=getattr(torch, self._lowered.dtypes[n]))
+                for n in step.outputs
+            ]
         return lambda: kernel(*tensors, *outs)
 
-    def _candidate(self, name: str, tactic: Tactic, call: Call, tensors: Sequence[Tensor], step: Step, reference: Sequence[Tensor]) -> dict[str, Kernel]:
+    def _candidate(
+        self, name: str, tactic: Tactic, call: Call, tensors: Sequence[Tensor], step: Step, reference: Sequence[Tensor]
+    ) -> dict[str, Kernel]:
         """The tactic if it runs and agrees with the first one."""
         try:
             work = self._runner(tactic, call, tensors, step, reference)

@@ -91,4 +91,8 @@ class Device:
     @property
     def has_onednn(self) -> bool:
         """Whether oneDNN's fused kernels, and weights packed for them, are here."""
-        return self.name == "cpu" and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+        return (
+            self.name == "cpu"
+            and torch.backends.mkldnn.is_available()
+            and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+        )

@@ -88,10 +88,20 @@ def _finished(kernel: Kernel, call: Call, *, adds: bool) -> Kernel:
     """The kernel, then the other branch added if there is one, then the activation, in place."""
     finish = _finish(call)
     if adds:
-        return (lambda x, other, *out: finish(kernel(x, *out).add_(other))) if finish else (
-            lambda x, other, *out: kernel(x, *out).add_(other)
+        return (
+            (lambda x, other, *out: finish(kernel(x, *out).add_(other)))
+            if finish
+            else (lambda x, other, *out: kernel(x, *out).add_(other))
         )
     return (lambda x, *out: finish(kernel(x, *out))) if finish else kernel
+
+
+def _weight(call: Call) -> Tensor:
+    """The constant second operand."""
+    weight = call.weight(1)
+    if weight is None:
+        raise ValueError("the weights of this kernel are not in the plan")
+    return weight
 
 
 # --- convolution: x, weights, bias or none, other branch or none ------------------------------------------------------
@@ -99,7 +109,34 @@ def _finished(kernel: Kernel, call: Call, *, adds: bool) -> Kernel:
 
 def _conv_arguments(call: Call) -> tuple[list[int], list[int], list[int], int]:
     a = call.attributes
-    return list(a["padding"]), list(a["strides"]), list(a["dilations"]), a["group"]
+    return (
+        naturals(a["padding"], 0),
+        naturals(a["strides"], 1),
+        naturals(a["dilations"], 1),
+        naturals([a["group"]], 1)[0],
+    )
+
+
+def naturals(values: Sequence[int], least: int) -> list[int]:
+    """The values; ValueError unless all are integers and not below `least`: plans come from files."""
+    if bad := [v for v in values if type(v) is not int or not least <= v < 2**31]:
+        raise ValueError(f"{bad[0]!r} is no integer from {least} on")
+    return list(values)
+
+
+def _same_shape(shape_of: Callable[[Sequence[int]], tuple[int, ...]]) -> Callable[[Tensor, Tensor], None]:
+    """A check that the other branch has the shape of the result, which oneDNN reads without looking. Asked once for
+    each pair of shapes."""
+    known: set[tuple[Any, Any]] = set()
+
+    def check(x: Tensor, other: Tensor) -> None:
+        key = x.shape, other.shape
+        if key not in known:
+            if tuple(other.shape) != shape_of(x.shape):
+                raise ValueError(f"the other branch is {tuple(other.shape)}, the result {shape_of(x.shape)}")
+            known.add(key)
+
+    return check
 
 
 def _conv_with_torch(call: Call) -> Kernel:
@@ -117,7 +154,7 @@ def _fits_onednn(call: Call) -> bool:
 
 def _conv_with_onednn(call: Call) -> Kernel:
     """oneDNN with packed weights; bias, other branch and activation while the numbers are in registers."""
-    w, b = call.weight(1), call.weight(2)
+    w, b = _weight(call), call.weight(2)
     padding, strides, dilations, group = _conv_arguments(call)
     pack = torch.ops.aten.mkldnn_reorder_conv2d_weight
     packed = pack(w.to_mkldnn(), padding, strides, dilations, group, call.shapes[0])
@@ -125,11 +162,23 @@ def _conv_with_onednn(call: Call) -> Kernel:
     if call.has(3):
         fused = torch.ops.mkldnn._convolution_pointwise.binary
         unary = name if name != "none" else None
-        return lambda x, other: fused(
-            x, other, packed, b, padding, strides, dilations, group, "add", 1.0, unary, [], None
-        )  # fmt: skip
+        check = _same_shape(lambda shape: _conv_shape(shape, w.shape, padding, strides, dilations))
+
+        def add(x: Tensor, other: Tensor) -> Tensor:
+            check(x, other)
+            return fused(x, other, packed, b, padding, strides, dilations, group, "add", 1.0, unary, [], None)
+
+        return add
     single = torch.ops.mkldnn._convolution_pointwise.default
     return lambda x: single(x, packed, b, padding, strides, dilations, group, name, values, algorithm)
+
+
+def _conv_shape(
+    x: Sequence[int], w: Sequence[int], padding: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+) -> tuple[int, ...]:
+    spans = [(k - 1) * d + 1 for k, d in zip(w[2:], dilations, strict=True)]
+    sizes = [(n + 2 * p - span) // s + 1 for n, p, span, s in zip(x[2:], padding, spans, strides, strict=True)]
+    return (x[0], w[0], *sizes)
 
 
 def _fits_onednn_conv(call: Call) -> bool:
@@ -140,19 +189,26 @@ def _fits_onednn_conv(call: Call) -> bool:
 
 def _is_product(call: Call) -> bool:
     """A 1x1 convolution is a matrix product over pixels."""
-    padding, strides, dilations, group = _conv_arguments(call)
+    padding, strides, _dilations, group = _conv_arguments(call)
     w = call.weight(1)
-    return w is not None and w.ndim == 4 and w.shape[2:] == (1, 1) and group == 1 and {*strides} == {1} and not any(padding)
+    return (
+        w is not None
+        and w.ndim == 4
+        and w.shape[2:] == (1, 1)
+        and group == 1
+        and {*strides} == {1}
+        and not any(padding)
+    )
 
 
 def _conv_as_product(call: Call) -> Kernel:
     """Pixels times channels: rows of an NHWC image times the weights, written where the result belongs."""
-    w, b = call.weight(1), call.weight(2)
-    assert w is not None
+    w, b = _weight(call), call.weight(2)
     columns = w.flatten(1).t().contiguous()
 
     def run(x: Tensor, out: Tensor) -> Tensor:
-        rows, result = _pixels(x), _pixels(out)
+        rows, result = _pixels(x), out.permute(0, 2, 3, 1).view(-1, w.shape[0])
+        _check_rows(rows, result)
         if b is None:
             torch.mm(rows, columns, out=result)
         else:
@@ -160,6 +216,12 @@ def _conv_as_product(call: Call) -> Kernel:
         return out
 
     return _finished(run, call, adds=call.has(3))
+
+
+def _check_rows(rows: Tensor, result: Tensor) -> None:
+    """torch would give a result of another size other memory."""
+    if rows.shape[0] != result.shape[0]:
+        raise ValueError(f"{rows.shape[0]} rows do not go into {result.shape[0]}")
 
 
 def _pixels(x: Tensor) -> Tensor:
@@ -172,12 +234,12 @@ def _pixels(x: Tensor) -> Tensor:
 
 
 def _linear_with_torch(call: Call) -> Kernel:
-    w, b = call.weight(1), call.weight(2)
-    assert w is not None
+    w, b = _weight(call), call.weight(2)
     columns, width = w.contiguous(), w.shape[1]
 
     def run(x: Tensor, out: Tensor) -> Tensor:
         rows, result = x.reshape(-1, x.shape[-1]), out.view(-1, width)
+        _check_rows(rows, result)
         if b is None:
             torch.mm(rows, columns, out=result)
         else:
@@ -188,14 +250,19 @@ def _linear_with_torch(call: Call) -> Kernel:
 
 
 def _linear_with_onednn(call: Call) -> Kernel:
-    w, b = call.weight(1), call.weight(2)
-    assert w is not None
+    w, b = _weight(call), call.weight(2)
     shape = call.shapes[0] or (1,)
     packed = torch.ops.mkldnn._reorder_linear_weight(w.t().contiguous(), max(1, _rows(shape)))
     name, values, algorithm = activation(call)
     if call.has(3):
-        binary = torch.ops.mkldnn._linear_pointwise.binary
-        return lambda x, other: binary(x, other, packed, b, "add")
+        binary, width = torch.ops.mkldnn._linear_pointwise.binary, w.shape[1]
+        check = _same_shape(lambda shape: (*shape[:-1], width))
+
+        def add(x: Tensor, other: Tensor) -> Tensor:
+            check(x, other)
+            return binary(x, other, packed, b, "add")
+
+        return add
     single = torch.ops.mkldnn._linear_pointwise.default
     return lambda x: single(x, packed, b, name, values, algorithm)
 
@@ -228,6 +295,7 @@ def _batched(call: Call) -> Kernel:
     def run(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
         result = out.view(-1, *out.shape[-2:])
         left, right = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
+        _check_rows(left.flatten(0, 1), result.flatten(0, 1))
         if scale == 1:
             torch.bmm(left, right, out=result)
         else:
@@ -243,7 +311,7 @@ def _fits_batched(call: Call) -> bool:
 
 
 def _pointwise_with_torch(call: Call) -> Kernel:
-    program, results = call.attributes["program"], call.attributes["results"]
+    program, results = pointwise.checked(call.attributes["program"], call.attributes["results"], len(call.operands))
     operation = pointwise.POINTWISE[program[0][0]].torch
     if len(program) == 1 and program[0][1] == list(range(len(call.operands))) and all(call.present):
         attributes = program[0][2]
@@ -255,7 +323,9 @@ def _pointwise_with_torch(call: Call) -> Kernel:
 
 
 def _pointwise_generated(call: Call) -> Kernel:
-    launch = pointwise.generated(call.attributes["program"], call.attributes["results"])
+    launch = pointwise.generated(
+        *pointwise.checked(call.attributes["program"], call.attributes["results"], len(call.operands))
+    )
     launch_all = with_weights(launch, call)
 
     def run(*tensors: Tensor) -> Any:
@@ -280,7 +350,7 @@ def _has_numba() -> bool:
 
 def _max_pool_generated(call: Call) -> Kernel:
     a = call.attributes
-    return pooling.generated(a["kernel_shape"], a["strides"], a["before"])
+    return pooling.generated(naturals(a["kernel_shape"], 1), naturals(a["strides"], 1), naturals(a["before"], 0))
 
 
 def _max_pool_with_torch(call: Call) -> Kernel:
@@ -303,7 +373,9 @@ def _operator(call: Call) -> Kernel:
     if "results" in inspect.signature(function).parameters:
         attributes["results"] = call.results
     host = is_host(call.attributes["operator"], len(call.operands))
-    fixed = [tuple(w.flatten().tolist()) if h and w is not None else w for h, w in zip(host, call.operands, strict=True)]
+    fixed = [
+        tuple(w.flatten().tolist()) if h and w is not None else w for h, w in zip(host, call.operands, strict=True)
+    ]
     return with_weights(function, call, fixed, attributes)
 
 
@@ -314,7 +386,9 @@ def is_host(operator: str, count: int) -> list[bool]:
     return [n < len(names) and names[n] in HOST_INPUTS for n in range(count)]
 
 
-def with_weights(function: Kernel, call: Call, fixed: Sequence[Any] | None = None, attributes: Mapping[str, Any] | None = None) -> Kernel:
+def with_weights(
+    function: Kernel, call: Call, fixed: Sequence[Any] | None = None, attributes: Mapping[str, Any] | None = None
+) -> Kernel:
     """A function of the operands that are no weights, and of whatever follows them."""
     fixed, named = list(fixed or call.operands), dict(attributes or {})
     free = [n for n, (p, w) in enumerate(zip(call.present, call.operands, strict=True)) if p and w is None]

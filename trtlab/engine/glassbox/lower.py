@@ -95,10 +95,7 @@ class _Lowering:
     def _known(self, value: ir.Value, name: str, *, own: bool = False) -> str:
         """Remember a value under a name of the plan. `own`: its type is the model's, not the engine's."""
         self._names[value] = name
-        if value.dtype is None and not own:
-            dtype = ""
-        else:
-            dtype = self._dtype(value.dtype, f"tensor {name!r}")
+        dtype = "" if value.dtype is None and not own else self._dtype(value.dtype, f"tensor {name!r}")
         self.done.dtypes[name] = dtype if own else self._inner(dtype)
         shape = value.shape
         self.done.shapes[name] = None if shape is None or not shape.is_static() else tuple(shape.numpy())
@@ -121,7 +118,11 @@ class _Lowering:
         self._add_weight(name, tensor.numpy())
 
     def _add_weight(self, name: str, array: np.ndarray) -> str:
-        own = torch.from_numpy(np.array(array, order="C")) if array.dtype.name != "bfloat16" else torch.from_numpy(array.astype(np.float32)).bfloat16()
+        own = (
+            torch.from_numpy(np.array(array, order="C"))
+            if array.dtype.name != "bfloat16"
+            else torch.from_numpy(array.astype(np.float32)).bfloat16()
+        )
         weight = own.to(getattr(torch, self._inner(str(own.dtype)[6:])))
         self.done.weights[name] = weight
         self.done.dtypes[name], self.done.shapes[name] = str(weight.dtype)[6:], tuple(weight.shape)
@@ -187,16 +188,22 @@ class _Lowering:
                 self._constant(node, prefix)
                 continue
             inputs = tuple(self._names[v] if v is not None else "" for v in node.inputs)
-            outputs = tuple((self._names.get(v) or self._known(v, f"{prefix}{v.name}")) if v.name else "" for v in node.outputs)
+            outputs = tuple(
+                (self._names.get(v) or self._known(v, f"{prefix}{v.name}")) if v.name else "" for v in node.outputs
+            )
             version = opset(node) if node.graph is not None else 13
-            ops.append(Op(kind=node.op_type, inputs=inputs, outputs=outputs, attributes=self._attributes(node), opset=version))
+            ops.append(
+                Op(kind=node.op_type, inputs=inputs, outputs=outputs, attributes=self._attributes(node), opset=version)
+            )
         return ops
 
     def _constant(self, node: ir.Node, prefix: str) -> None:
         value = node.outputs[0]
         tensor = ir.convenience.get_const_tensor(value)
         if tensor is None or tensor.dtype == ir.DataType.STRING:
-            raise UnsupportedError(f"Constant {node.name!r} holds no dense numbers: the glass box has no other constants.")
+            raise UnsupportedError(
+                f"Constant {node.name!r} holds no dense numbers: the glass box has no other constants."
+            )
         self._dtype(tensor.dtype, f"constant {node.name!r}")
         name = self._names.setdefault(value, f"{prefix}{value.name}")
         self._add_weight(name, tensor.numpy())
@@ -215,7 +222,9 @@ class _Lowering:
             return value
         if attribute.type in (ir.AttributeType.INTS, ir.AttributeType.FLOATS):
             return list(value)
-        raise UnsupportedError(f"Attribute {attribute.name} of {node.op_type} {node.name!r} is a {attribute.type}: use numbers.")
+        raise UnsupportedError(
+            f"Attribute {attribute.name} of {node.op_type} {node.name!r} is a {attribute.type}: use numbers."
+        )
 
     # groups of operators to steps
 
@@ -235,15 +244,33 @@ class _Lowering:
                 self._operator(op, nodes)
             ops = ops[taken:]
 
-    def _emit(self, kernel: str, inputs: Sequence[str], outputs: Sequence[str], attributes: dict[str, Any], nodes: tuple[str, ...]) -> None:
-        self.done.steps.append(Step(kernel=kernel, tactic="", inputs=tuple(inputs), outputs=tuple(outputs), attributes=attributes, nodes=nodes))
+    def _emit(
+        self,
+        kernel: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        attributes: dict[str, Any],
+        nodes: tuple[str, ...],
+    ) -> None:
+        self.done.steps.append(
+            Step(
+                kernel=kernel,
+                tactic="",
+                inputs=tuple(inputs),
+                outputs=tuple(outputs),
+                attributes=attributes,
+                nodes=nodes,
+            )
+        )
 
     def _operator(self, op: Op, nodes: tuple[str, ...]) -> None:
         if op.kind not in OPERATORS:
             raise UnsupportedError(f"Operator {op.kind} is not one of the glass box's.")
         training = self._optional(op, 2) if op.kind == "Dropout" else ""
         if training and (training not in self.done.weights or self.done.weights[training].item()):
-            raise UnsupportedError("Dropout may be in training mode: the glass box only infers; make training_mode a false constant.")
+            raise UnsupportedError(
+                "Dropout may be in training mode: the glass box only infers; make training_mode a false constant."
+            )
         parameters = inspect.signature(OPERATORS[op.kind]).parameters
         attributes = dict(op.attributes) | ({"opset": op.opset} if "opset" in parameters else {})
         if strange := sorted(set(attributes) - set(parameters)):
@@ -271,16 +298,29 @@ class _Lowering:
         if any(before != after for before, after in pairs):
             x = self._padded(x, pairs, nodes)
             pairs = [(0, 0)] * rank
-        attributes = {"padding": [p for p, _ in pairs], "strides": strides, "dilations": dilations, "group": a.get("group", 1)}
+        attributes = {
+            "padding": [p for p, _ in pairs],
+            "strides": strides,
+            "dilations": dilations,
+            "group": a.get("group", 1),
+        }
         channel_shape = (shape[0], *[1] * rank)
         return self._finished("conv", ops, [x, w, self._optional(op, 2)], attributes, outputs, nodes, channel_shape)
 
     def _max_pool(self, op: Op, nodes: tuple[str, ...]) -> None:
         sizes = (self.done.shapes[op.inputs[0]] or ())[2:]
         ones, a = [1] * len(sizes), op.attributes
-        filled = {"strides": ones, "dilations": ones, "pads": [0] * 2 * len(sizes), "auto_pad": "NOTSET", "ceil_mode": 0} | a
+        filled = {
+            "strides": ones,
+            "dilations": ones,
+            "pads": [0] * 2 * len(sizes),
+            "auto_pad": "NOTSET",
+            "ceil_mode": 0,
+        } | a
         filled.pop("storage_order", None)
-        pairs, _ = resolve_pads(sizes, *(filled[k] for k in ("kernel_shape", "strides", "dilations", "pads", "auto_pad", "ceil_mode")))
+        pairs, _ = resolve_pads(
+            sizes, *(filled[k] for k in ("kernel_shape", "strides", "dilations", "pads", "auto_pad", "ceil_mode"))
+        )
         self._emit("maxpool", op.inputs, op.outputs[:1], filled | {"before": [before for before, _ in pairs]}, nodes)
 
     def _optional(self, op: Op, number: int) -> str:
@@ -301,11 +341,22 @@ class _Lowering:
         op = ops[0]
         a, b, c = (*op.inputs, "")[:3] if op.kind == "Gemm" else (*op.inputs, "")
         attributes, shape = op.attributes, self.done.shapes[b]
-        plain = not attributes.get("transA") and attributes.get("alpha", 1.0) == 1.0 and (not c or attributes.get("beta", 1.0) == 1.0)
+        plain = (
+            not attributes.get("transA")
+            and attributes.get("alpha", 1.0) == 1.0
+            and (not c or attributes.get("beta", 1.0) == 1.0)
+        )
         width = self.done.shapes[op.outputs[0]][-1:] if self.done.shapes[op.outputs[0]] else None
         rows = self.done.shapes[a]
         floating = self.done.dtypes[a] in ("float32", "float16", "bfloat16")
-        library = b in self.done.weights and shape is not None and len(shape) == 2 and rows is not None and len(rows) > 1 and 0 not in (*rows, *shape)
+        library = (
+            b in self.done.weights
+            and shape is not None
+            and len(shape) == 2
+            and rows is not None
+            and len(rows) > 1
+            and 0 not in (*rows, *shape)
+        )
         if plain and library and floating and width and (not c or self._is_row(c, width[0])):
             bias = self._row(c, width[0]) if c else ""
             weight = self._transposed(b) if attributes.get("transB") else b
@@ -317,7 +368,12 @@ class _Lowering:
 
     def _is_row(self, name: str, width: int) -> bool:
         shape = self.done.shapes[name]
-        return name in self.done.weights and shape is not None and shape[-1:] == (width,) and all(n == 1 for n in shape[:-1])
+        return (
+            name in self.done.weights
+            and shape is not None
+            and shape[-1:] == (width,)
+            and all(n == 1 for n in shape[:-1])
+        )
 
     def _row(self, name: str, width: int) -> str:
         if self.done.shapes[name] == (width,):
@@ -340,7 +396,12 @@ class _Lowering:
         if len(ops) > 1 and ops[1].kind == "Mul" and result in ops[1].inputs and result not in outputs:
             (factor,) = [n for n in ops[1].inputs if n != result] or [""]
             weight = self.done.weights.get(factor)
-            if weight is not None and weight.numel() == 1 and weight.is_floating_point() and self._same(result, ops[1].outputs[0]):
+            if (
+                weight is not None
+                and weight.numel() == 1
+                and weight.is_floating_point()
+                and self._same(result, ops[1].outputs[0])
+            ):
                 attributes, taken, result = {"scale": weight.item()}, 2, ops[1].outputs[0]
         self._emit("matmul", op.inputs, [result], attributes, nodes)
         return taken
@@ -348,14 +409,28 @@ class _Lowering:
     def _same(self, a: str, b: str) -> bool:
         return self.done.shapes[a] is not None and self.done.shapes[a] == self.done.shapes[b]
 
-    def _finished(self, kernel: str, ops: list[Op], operands: list[str], attributes: dict[str, Any], outputs: set[str], nodes: tuple[str, ...], channel_shape: tuple[int, ...]) -> int:
+    def _finished(
+        self,
+        kernel: str,
+        ops: list[Op],
+        operands: list[str],
+        attributes: dict[str, Any],
+        outputs: set[str],
+        nodes: tuple[str, ...],
+        channel_shape: tuple[int, ...],
+    ) -> int:
         """A convolution or product with what can finish it: bias, then another branch, then an activation."""
         result, taken, other = ops[0].outputs[0], 1, ""
         for op in ops[1:]:
             if result in outputs or "activation" in attributes or result not in op.inputs:
                 break
             rest = [n for n in op.inputs if n != result]
-            adds = op.kind in ("Add", "Sum") and len(op.inputs) == 2 and len(rest) == 1 and self._same(result, op.outputs[0])
+            adds = (
+                op.kind in ("Add", "Sum")
+                and len(op.inputs) == 2
+                and len(rest) == 1
+                and self._same(result, op.outputs[0])
+            )
             if adds and not operands[2] and not other and self._is_channel(rest[0], channel_shape):
                 operands[2] = self._derived(f"{rest[0]} as a row", self.done.weights[rest[0]].reshape(-1))
             elif adds and not other and rest[0] not in self.done.weights and self._same(rest[0], result):
@@ -371,7 +446,12 @@ class _Lowering:
     def _is_channel(self, name: str, channel_shape: tuple[int, ...]) -> bool:
         """A constant with one number for each channel."""
         shape = self.done.shapes.get(name)
-        return name in self.done.weights and shape is not None and shape[-len(channel_shape) :] == channel_shape and all(n == 1 for n in shape[: -len(channel_shape)])
+        return (
+            name in self.done.weights
+            and shape is not None
+            and shape[-len(channel_shape) :] == channel_shape
+            and all(n == 1 for n in shape[: -len(channel_shape)])
+        )
 
     def _activation(self, op: Op, result: str) -> tuple[str, list[float]] | None:
         """The activation that a kernel can finish with, and its numbers."""
@@ -405,7 +485,9 @@ class _Lowering:
         program, register = [], {name: number for number, name in enumerate(inputs)}
         for op in run:
             for kind, reads, attributes in self._instructions(op):
-                program.append([kind, [(register[n] if n in register else None) if n else None for n in reads], attributes])
+                program.append(
+                    [kind, [(register.get(n)) if n else None for n in reads], attributes]
+                )
                 register[op.outputs[0]] = len(inputs) + len(program) - 1
                 register["\n"] = register[op.outputs[0]]
         results = [op.outputs[0] for op in run if op.outputs[0] in outputs | later]
@@ -434,11 +516,22 @@ class _Lowering:
     def _checked(self, op: Op) -> dict[str, Any]:
         attributes = {k: v for k, v in op.attributes.items() if k not in ("momentum", "axis", "broadcast")}
         if op.kind == "BatchNormalization":
-            if op.attributes.get("training_mode") or not op.attributes.get("spatial", 1) or len([o for o in op.outputs if o]) > 1:
+            if (
+                op.attributes.get("training_mode")
+                or not op.attributes.get("spatial", 1)
+                or len([o for o in op.outputs if o]) > 1
+            ):
                 raise UnsupportedError("BatchNormalization in training mode: the glass box only infers.")
             attributes.pop("spatial", None)
             attributes.pop("training_mode", None)
         return attributes
 
-    def _emit_pointwise(self, program: list[Any], results: list[int], inputs: Sequence[str], outputs: Sequence[str], nodes: tuple[str, ...]) -> None:
+    def _emit_pointwise(
+        self,
+        program: list[Any],
+        results: list[int],
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        nodes: tuple[str, ...],
+    ) -> None:
         self._emit("pointwise", inputs, outputs, {"program": program, "results": results}, nodes)

@@ -27,7 +27,9 @@ def identity(x: Tensor) -> Tensor:
     return x
 
 
-def dropout(x: Tensor, ratio: Any = None, training: Any = None, *, seed: int = 0, is_test: int = 1, results: int = 1) -> Any:  # noqa: ARG001
+def dropout(
+    x: Tensor, ratio: Any = None, training: Any = None, *, seed: int = 0, is_test: int = 1, results: int = 1
+) -> Any:
     """In inference nothing is dropped, and the mask is true everywhere. The builder refuses training."""
     return x if results == 1 else (x, torch.ones_like(x, dtype=torch.bool))
 
@@ -61,7 +63,9 @@ def concat(*parts: Tensor, axis: int = 1) -> Tensor:
     return torch.cat(parts, axis)
 
 
-def split(x: Tensor, split: Ints | None = None, *, axis: int = 0, num_outputs: int | None = None, results: int = 2) -> tuple[Tensor, ...]:
+def split(
+    x: Tensor, split: Ints | None = None, *, axis: int = 0, num_outputs: int | None = None, results: int = 2
+) -> tuple[Tensor, ...]:
     """Parts of the given sizes; equal ones, with a smaller last, where there are none."""
     if split is None:
         size = -(-x.shape[axis] // (num_outputs or results))
@@ -98,7 +102,15 @@ def tile(x: Tensor, repeats: Ints) -> Tensor:
     return x.repeat(*ints(repeats))
 
 
-def pad(x: Tensor, pads: Ints, constant_value: Tensor | None = None, axes: Ints | None = None, *, mode: str = "constant", value: float = 0.0) -> Tensor:
+def pad(
+    x: Tensor,
+    pads: Ints,
+    constant_value: Tensor | None = None,
+    axes: Ints | None = None,
+    *,
+    mode: str = "constant",
+    value: float = 0.0,
+) -> Tensor:
     """Numbers before and after each axis; negative ones crop. One axis at a time, by index unless constant."""
     sizes, where = ints(pads), ints(axes) if axes is not None else list(range(x.ndim))
     pairs = {axis % x.ndim: (sizes[i], sizes[i + len(where)]) for i, axis in enumerate(where)}
@@ -170,7 +182,9 @@ def _mean(x: Tensor, axes: list[int], keep: bool) -> Tensor:
     return x.mean(axes, keepdim=keep) if x.is_floating_point() else x.double().mean(axes, keepdim=keep).to(x.dtype)
 
 
-def _extreme(function: Callable[..., Tensor], worst: Callable[[torch.dtype], Any]) -> Callable[[Tensor, list[int], bool], Tensor]:
+def _extreme(
+    function: Callable[..., Tensor], worst: Callable[[torch.dtype], Any]
+) -> Callable[[Tensor, list[int], bool], Tensor]:
     """Of no numbers at all, the worst there is."""
 
     def run(x: Tensor, axes: list[int], keep: bool) -> Tensor:
@@ -190,7 +204,16 @@ def _highest(dtype: torch.dtype) -> Any:
     return math.inf if dtype.is_floating_point else True if dtype == torch.bool else torch.iinfo(dtype).max
 
 
-def layer_norm(x: Tensor, scale: Tensor, shift: Tensor | None = None, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1, results: int = 1) -> Any:  # noqa: ARG001
+def layer_norm(
+    x: Tensor,
+    scale: Tensor,
+    shift: Tensor | None = None,
+    *,
+    axis: int = -1,
+    epsilon: float = 1e-5,
+    stash_type: int = 1,
+    results: int = 1,
+) -> Any:
     sizes = x.shape[axis % x.ndim :]
     if results == 1 and tuple(scale.shape) == tuple(sizes) and (shift is None or shift.shape == scale.shape):
         return torch.layer_norm(x, sizes, scale, shift, epsilon)
@@ -212,7 +235,15 @@ def lrn(x: Tensor, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: 
     return x * power
 
 
-def resolve_pads(sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], pads: Sequence[int], auto_pad: str, ceil_mode: int = 0) -> tuple[list[tuple[int, int]], list[int]]:
+def resolve_pads(
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    pads: Sequence[int],
+    auto_pad: str,
+    ceil_mode: int = 0,
+) -> tuple[list[tuple[int, int]], list[int]]:
     """(before, after) of every spatial axis, and how far the last window may hang over in ceil mode."""
     rank, pairs, over = len(sizes), [], []
     for d in range(rank):
@@ -236,11 +267,22 @@ def _around(pairs: Sequence[tuple[int, int]]) -> list[int]:
     return [n for pair in reversed(pairs) for n in pair]
 
 
-_MAX_POOLS = F.max_pool1d, F.max_pool2d, F.max_pool3d
+_MAX_POOLS: tuple[Any, ...] = F.max_pool1d, F.max_pool2d, F.max_pool3d
 _CONVS = F.conv1d, F.conv2d, F.conv3d
 
 
-def max_pool(x: Tensor, *, kernel_shape: Sequence[int], strides: Sequence[int] | None = None, pads: Sequence[int] | None = None, dilations: Sequence[int] | None = None, auto_pad: str = "NOTSET", ceil_mode: int = 0, storage_order: int = 0, results: int = 1) -> Any:
+def max_pool(
+    x: Tensor,
+    *,
+    kernel_shape: Sequence[int],
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    storage_order: int = 0,
+    results: int = 1,
+) -> Any:
     rank = len(kernel_shape)
     strides, dilations, pads = strides or [1] * rank, dilations or [1] * rank, pads or [0] * 2 * rank
     pairs, over = resolve_pads(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
@@ -255,7 +297,9 @@ def max_pool(x: Tensor, *, kernel_shape: Sequence[int], strides: Sequence[int] |
     return y, _unpadded_places(places, x.shape, padded.shape, [a for a, _ in pairs], storage_order)
 
 
-def _unpadded_places(places: Tensor, shape: Sequence[int], padded: Sequence[int], before: Sequence[int], column_major: int) -> Tensor:
+def _unpadded_places(
+    places: Tensor, shape: Sequence[int], padded: Sequence[int], before: Sequence[int], column_major: int
+) -> Tensor:
     """Places in the whole tensor x, from places in each padded plane."""
     coordinates = []
     for size, shift in zip(reversed(padded[2:]), reversed(before), strict=True):
@@ -270,24 +314,43 @@ def _unpadded_places(places: Tensor, shape: Sequence[int], padded: Sequence[int]
     return flat + planes * math.prod(spatial)
 
 
-def average_pool(x: Tensor, *, kernel_shape: Sequence[int], strides: Sequence[int] | None = None, pads: Sequence[int] | None = None, dilations: Sequence[int] | None = None, auto_pad: str = "NOTSET", ceil_mode: int = 0, count_include_pad: int = 0) -> Tensor:
+def average_pool(
+    x: Tensor,
+    *,
+    kernel_shape: Sequence[int],
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    count_include_pad: int = 0,
+) -> Tensor:
     rank = len(kernel_shape)
     strides, dilations, pads = strides or [1] * rank, dilations or [1] * rank, pads or [0] * 2 * rank
     pairs, over = resolve_pads(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
     simple = not any(over) and all(a == b and 2 * a <= k for (a, b), k in zip(pairs, kernel_shape, strict=True))
     if rank == 2 and simple and set(dilations) == {1}:
-        return F.avg_pool2d(x, kernel_shape, strides, [a for a, _ in pairs], count_include_pad=bool(count_include_pad))
+        return F.avg_pool2d(x, list(kernel_shape), list(strides), [a for a, _ in pairs], count_include_pad=bool(count_include_pad))
     return _average_of_windows(x, kernel_shape, strides, dilations, pairs, over, count_include_pad)
 
 
-def _average_of_windows(x: Tensor, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], pairs: Sequence[tuple[int, int]], over: Sequence[int], include_pad: int) -> Tensor:
+def _average_of_windows(
+    x: Tensor,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    pairs: Sequence[tuple[int, int]],
+    over: Sequence[int],
+    include_pad: int,
+) -> Tensor:
     """Sum of each window over how many numbers it holds: two convolutions with ones."""
     ones = torch.ones(1, 1, *kernel, dtype=x.dtype, device=x.device)
     planes = x.reshape(-1, 1, *x.shape[2:])
     counted = F.pad(torch.ones_like(planes[:1]), _around(pairs), value=float(bool(include_pad)))
     hang = _around([(0, o) for o in over])
     sums, counts = (
-        _CONVS[len(kernel) - 1](F.pad(v, hang), ones, None, strides, 0, dilations) for v in (F.pad(planes, _around(pairs)), counted)
+        _CONVS[len(kernel) - 1](F.pad(v, hang), ones, None, strides, 0, dilations)
+        for v in (F.pad(planes, _around(pairs)), counted)
     )
     result = sums / counts
     return result.reshape(*x.shape[:2], *result.shape[2:])
@@ -301,7 +364,18 @@ def global_max_pool(x: Tensor) -> Tensor:
     return x.amax(list(range(2, x.ndim)), keepdim=True)
 
 
-def conv(x: Tensor, w: Tensor, b: Tensor | None = None, *, kernel_shape: Sequence[int] | None = None, strides: Sequence[int] | None = None, pads: Sequence[int] | None = None, dilations: Sequence[int] | None = None, group: int = 1, auto_pad: str = "NOTSET") -> Tensor:
+def conv(
+    x: Tensor,
+    w: Tensor,
+    b: Tensor | None = None,
+    *,
+    kernel_shape: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    group: int = 1,
+    auto_pad: str = "NOTSET",
+) -> Tensor:
     rank = x.ndim - 2
     strides, dilations, pads = strides or [1] * rank, dilations or [1] * rank, pads or [0] * 2 * rank
     pairs, _ = resolve_pads(x.shape[2:], kernel_shape or w.shape[2:], strides, dilations, pads, auto_pad)
@@ -310,7 +384,16 @@ def conv(x: Tensor, w: Tensor, b: Tensor | None = None, *, kernel_shape: Sequenc
     return _CONVS[rank - 1](F.pad(x, _around(pairs)), w, b, strides, 0, dilations, group)
 
 
-def gemm(a: Tensor, b: Tensor, c: Tensor | None = None, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0, transB: int = 0) -> Tensor:  # noqa: N803
+def gemm(
+    a: Tensor,
+    b: Tensor,
+    c: Tensor | None = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+) -> Tensor:
     """alpha * A' * B' + beta * C."""
     left, right = a.t() if transA else a, b.t() if transB else b
     product = left @ right
@@ -322,7 +405,18 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     return torch.matmul(a, b)
 
 
-def batch_norm(x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, var: Tensor, *, epsilon: float = 1e-5, momentum: float = 0.9, training_mode: int = 0, spatial: int = 1) -> Tensor:  # noqa: ARG001
+def batch_norm(
+    x: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    *,
+    epsilon: float = 1e-5,
+    momentum: float = 0.9,
+    training_mode: int = 0,
+    spatial: int = 1,
+) -> Tensor:
     if training_mode or not spatial:
         raise ValueError("BatchNormalization only infers, with statistics of each channel")
     return F.batch_norm(x, mean, var, scale, shift, False, 0.0, epsilon)

@@ -45,11 +45,15 @@ def bytes_from_plan(plan: Plan) -> bytes:
     table, blob = {}, bytearray()
     for name, weight in plan.weights.items():
         blob += bytes(-len(blob) % ALIGN)
-        raw = weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes() if weight.numel() else b""
+        raw = (
+            weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes() if weight.numel() else b""
+        )
         dtype = str(weight.dtype).removeprefix("torch.")
         table[name] = {"dtype": dtype, "shape": list(weight.shape), "offset": len(blob)}
         blob += raw
-    values = {f.name: getattr(plan, f.name) for f in dataclasses.fields(plan) if f.name not in ("tensors", "weights", "steps")}
+    values = {
+        f.name: getattr(plan, f.name) for f in dataclasses.fields(plan) if f.name not in ("tensors", "weights", "steps")
+    }
     values |= {
         "format": FORMAT,
         "tensors": {name: dataclasses.asdict(spec) for name, spec in plan.tensors.items()},
@@ -85,7 +89,9 @@ def plan_from_bytes(data: bytes | bytearray) -> Plan:
 def _checked_parts(data: bytearray) -> tuple[dict[str, Any], memoryview]:
     """(manifest, weights), both as they were written."""
     if len(data) < HEAD.size or not data.startswith(MAGIC):
-        raise PlanError(f"This is no plan of the glass box: it does not start with {MAGIC!r}. Save one with engine.save.")
+        raise PlanError(
+            f"This is no plan of the glass box: it does not start with {MAGIC!r}. Save one with engine.save."
+        )
     _, size, digest = HEAD.unpack_from(data)
     text = data[HEAD.size : HEAD.size + size]
     if len(text) != size or hashlib.sha256(text).digest() != digest:
@@ -114,7 +120,7 @@ def _plan(values: Mapping[str, Any], blob: memoryview) -> Plan:
         outputs=_texts(values["outputs"]),
         tensors=tensors,
         weights={_text(name): _weight(entry, blob) for name, entry in values["weights"].items()},
-        steps=tuple(_step(step) for step in values["steps"]),
+        steps=tuple(_step(step) for step in _list(values["steps"])),
         arena_bytes=_natural(values["arena_bytes"]),
         made_with={_text(k): _text(v) for k, v in values["made_with"].items()},
     )

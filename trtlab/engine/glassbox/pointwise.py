@@ -40,7 +40,9 @@ def _mod(a: Tensor, b: Tensor, *, fmod: int = 0) -> Tensor:
     return torch.fmod(a, b) if fmod else torch.remainder(a, b)
 
 
-def _clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None, *, min: Any = None, max: Any = None) -> Tensor:  # noqa: A002
+def _clip(
+    x: Tensor, low: Tensor | None = None, high: Tensor | None = None, *, min: Any = None, max: Any = None
+) -> Tensor:
     """Bounds are inputs since opset 11 and attributes before. The upper one wins where they cross."""
     low, high = min if low is None else low, max if high is None else high
     if low is None and high is None:
@@ -135,6 +137,20 @@ def run_with_torch(program: Sequence[Instruction], results: Sequence[int], input
     return [registers[r] for r in results]
 
 
+def checked(
+    program: Sequence[Instruction], results: Sequence[int], inputs: int
+) -> tuple[Sequence[Instruction], Sequence[int]]:
+    """Program and results as they are; ValueError unless every register is written before it is read. Source is made
+    from them, and plans come from files."""
+    for number, (name, reads, attributes) in enumerate(program):
+        known = name in POINTWISE and isinstance(attributes, dict)
+        if not known or any(r is not None and (type(r) is not int or not 0 <= r < inputs + number) for r in reads):
+            raise ValueError(f"instruction {number} of the program is {name!r} of {reads!r}")
+    if not program or not results or any(type(r) is not int or not 0 <= r < inputs + len(program) for r in results):
+        raise ValueError(f"the program's results are {results!r}")
+    return program, results
+
+
 def is_generated(program: Sequence[Instruction]) -> bool:
     """Whether every instruction has an expression."""
     return all(POINTWISE[name].text or name == "Sum" for name, _, _ in program)
@@ -145,7 +161,11 @@ def source(program: Sequence[Instruction], results: Sequence[int], steps: Sequen
     move along all. Outer loops may have any stride; the last one runs over dense rows, so that it becomes SIMD."""
     depth, count = len(steps[0]) if steps else 1, len(steps)
     last = f"n{depth - 1}"
-    names = [*(f"x{i}" for i in range(count)), *(f"y{k}" for k in range(len(results))), *(f"n{d}" for d in range(depth))]
+    names = [
+        *(f"x{i}" for i in range(count)),
+        *(f"y{k}" for k in range(len(results))),
+        *(f"n{d}" for d in range(depth)),
+    ]
     names += [f"s{i}_{d}" for i in range(count) for d in range(depth - 1)]
     lines = [f"def kernel({', '.join(names)}):"]
     lines += [f"{'    ' * (d + 1)}for i{d} in range(n{d}):" for d in range(depth - 1)]
@@ -186,16 +206,26 @@ def compiled(text: str) -> Callable[..., None]:
     import numba
     import numpy as np
 
-    space: dict[str, Any] = {"f": np.float32, **{n: getattr(np, n) for n in ("abs", "ceil", "floor", "exp", "log", "sqrt", "tanh")}}
+    space: dict[str, Any] = {
+        "f": np.float32,
+        **{n: getattr(np, n) for n in ("abs", "ceil", "floor", "exp", "log", "sqrt", "tanh")},
+    }
     exec(compile(text, "<generated pointwise kernel>", "exec"), space)
     return numba.njit(fastmath={"contract"}, nogil=True, error_model="numpy")(space["kernel"])
 
 
-def loops(shapes: Sequence[Sequence[int]], strides: Sequence[Sequence[int]], out: Sequence[int]) -> tuple[list[int], list[list[int]]] | None:
+def loops(
+    shapes: Sequence[Sequence[int]], strides: Sequence[Sequence[int]], out: Sequence[int]
+) -> tuple[list[int], list[list[int]]] | None:
     """Loop sizes, outermost first, and the stride of every input in every loop; None if the inputs do not fit one dense
     pass. The last of `shapes` and `strides` is the result's, whose memory order the loops follow. Neighbouring loops
     that all tensors run through as one are one."""
     rank = len(out)
+    if any(
+        len(s) > rank or any(n not in (1, size) for n, size in zip(reversed(s), reversed(out), strict=False))
+        for s in shapes
+    ):
+        return None
     order = sorted((d for d in range(rank) if out[d] > 1), key=lambda d: -strides[-1][d])
     padded = [_broadcast_strides(s, t, out) for s, t in zip(shapes, strides, strict=True)]
     sizes: list[int] = []
@@ -223,15 +253,15 @@ def _broadcast_strides(shape: Sequence[int], strides: Sequence[int], out: Sequen
 
 
 def generated(program: Sequence[Instruction], results: Sequence[int]) -> Callable[..., None]:
-    """A function (*inputs, *outs) that runs the generated kernel; its loops are chosen when it first sees the strides."""
-    plans: dict[Any, tuple[Callable[..., None], tuple[int, ...]]] = {}
+    """A function (*inputs, *outs) that runs the generated kernel. Its loops are chosen when it first sees the strides;
+    where no dense pass fits them, torch computes and the results are copied."""
+    launchers: dict[Any, Callable[..., None]] = {}
 
     def launch(*tensors: Tensor) -> None:
         key = tuple([(t.shape, t.stride()) for t in tensors])
-        if key not in plans:
-            plans[key] = _specialised(program, results, tensors)
-        kernel, numbers = plans[key]
-        kernel(*[flat(t) for t in tensors], *numbers)
+        if key not in launchers:
+            launchers[key] = _specialised(program, results, tensors)
+        launchers[key](*tensors)
 
     return launch
 
@@ -242,13 +272,28 @@ def flat(tensor: Tensor) -> Any:
     return tensor.as_strided((span,), (1,)).numpy()
 
 
-def _specialised(program: Sequence[Instruction], results: Sequence[int], tensors: Sequence[Tensor]) -> tuple[Callable[..., None], tuple[int, ...]]:
-    inputs, outs = tensors[: -len(results)], tensors[-len(results) :]
-    shapes, strides = [[list(v) for v in col] for col in zip(*[(t.shape, t.stride()) for t in (*inputs, outs[0])], strict=True)]
-    found = loops(shapes, strides, list(outs[0].shape))
-    if found is None or any(t.stride() != outs[0].stride() for t in outs):
-        raise ValueError(f"strides {strides} do not fit one dense pass: use the tactic 'torch'")
+def _specialised(
+    program: Sequence[Instruction], results: Sequence[int], tensors: Sequence[Tensor]
+) -> Callable[..., None]:
+    """The kernel for these strides as a function of tensors."""
+    count = len(tensors) - len(results)
+    outs, like = tensors[count:], tensors[count]
+    shapes, strides = [
+        [list(v) for v in column]
+        for column in zip(*[(t.shape, t.stride()) for t in (*tensors[:count], like)], strict=True)
+    ]
+    found = loops(shapes, strides, list(like.shape))
+    alike = all(t.stride() == like.stride() and t.shape == like.shape for t in outs)
+    if found is None or not alike or any(t.dtype != torch.float32 or not t.numel() for t in tensors):
+        return lambda *ts: _copy(run_with_torch(program, results, ts[:count]), ts[count:])
     sizes, rows = found
-    text = source(program, results, [[int(s != 0) for s in row] for row in rows])
+    kernel = compiled(source(program, results, [[int(s != 0) for s in row] for row in rows]))
     numbers = (*sizes, *(s for row in rows for s in row[:-1]))
-    return compiled(text), numbers
+    return lambda *ts: kernel(*[flat(t) for t in ts], *numbers)
+
+
+def _copy(values: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
+    for value, out in zip(values, outs, strict=True):
+        if value.shape != out.shape:
+            raise ValueError(f"a result of shape {tuple(value.shape)} does not go into {tuple(out.shape)}")
+        out.copy_(value)

@@ -21,7 +21,11 @@ def source(window: Sequence[int], strides: Sequence[int], before: Sequence[int])
         lines += [f"            p = (b * h + min(max(i * {strides[0]} + {d - before[0]}, 0), h - 1)) * w * c"]
         lines += [f"            {row} = x[p:p + w * c]"]
     lines += ["            for k in range(w * c):", *_largest(down, "scratch", " " * 16)]
-    lines += ["            for j in range(ow):", "                p = ((b * oh + i) * ow + j) * c", "                o = y[p:p + c]"]
+    lines += [
+        "            for j in range(ow):",
+        "                p = ((b * oh + i) * ow + j) * c",
+        "                o = y[p:p + c]",
+    ]
     for d, pixel in enumerate(along):
         lines += [f"                p = min(max(j * {strides[1]} + {d - before[1]}, 0), w - 1) * c"]
         lines += [f"                {pixel} = scratch[p:p + c]"]
@@ -36,14 +40,18 @@ def _largest(names: Sequence[str], target: str, indent: str) -> list[str]:
     return [*lines, f"{indent}{target}[k] = m"]
 
 
-def generated(window: Sequence[int], strides: Sequence[int], before: Sequence[int]) -> Callable[[Tensor, Tensor], Tensor]:
+def generated(
+    window: Sequence[int], strides: Sequence[int], before: Sequence[int]
+) -> Callable[[Tensor, Tensor], Tensor]:
     """A function (x, out) of float32 tensors [N, C, H, W] in NHWC order."""
     kernel = compiled(source(window, strides, before))
 
     def run(x: Tensor, out: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        fits = x.shape[:2] == out.shape[:2] and {x.dtype, out.dtype} == {torch.float32} and x.numel() > 0
+        if not fits or not out.is_contiguous(memory_format=torch.channels_last):
+            raise ValueError(f"{tuple(x.shape)} does not pool to {tuple(out.shape)} in float32, NHWC")
         n, c, h, w = x.shape
-        if not (x.is_contiguous(memory_format=torch.channels_last) and out.is_contiguous(memory_format=torch.channels_last)):
-            raise ValueError(f"strides {x.stride()} are not those of NHWC: use the tactic 'torch'")
         kernel(flat(x), flat(out), torch.empty(w * c).numpy(), n, h, w, c, *out.shape[2:])
         return out
 

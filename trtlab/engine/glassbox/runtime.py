@@ -1,7 +1,7 @@
 """engine/glassbox/runtime: what runs a plan. Needs numpy and torch alone.
 
-In: a `Plan`. Out: an `Engine` that holds the weights, packed for its kernels, and any number of `ExecutionContext`s, each
-with an arena and a schedule: one Python function with a line for each kernel. Checked against ONNX Runtime.
+In: a `Plan`. Out: an `Engine` that holds the weights, packed for its kernels, and any number of `ExecutionContext`s,
+each with an arena and a schedule: one Python function with a line for each kernel. Checked against ONNX Runtime.
 """
 
 import os
@@ -111,16 +111,15 @@ class ExecutionContext:
         like any other: what comes out is what IEEE arithmetic makes of them."""
         outputs = self._launch(_checked(self.engine.inputs, inputs))
         self.engine.device.synchronize()
-        return {name: _array(t) for name, t in zip(self.engine.plan.outputs, outputs, strict=True)}
+        return self._arrays(outputs)
 
     def enqueue(self, inputs: Arrays, outputs: dict[str, npt.NDArray[Any]], stream: Stream) -> None:
-        """Run when the stream comes to it: `outputs` has the results after `stream.synchronize()`, where errors come up.
+        """Run when the stream comes to it: `outputs` has the results after `stream.synchronize()`, which raises errors.
         Inputs are checked now; leave them alone until then."""
         tensors = _checked(self.engine.inputs, inputs)
 
         def work() -> None:
-            for name, tensor in zip(self.engine.plan.outputs, self._launch(tensors), strict=True):
-                outputs[name] = _array(tensor)
+            outputs.update(self._arrays(self._launch(tensors)))
 
         stream.submit(work)
 
@@ -143,7 +142,17 @@ class ExecutionContext:
             with torch.inference_mode():
                 return self._run(*(tensors if device == "cpu" else [t.to(device) for t in tensors]))
         except (RuntimeError, ValueError, IndexError, TypeError, MemoryError) as error:
-            raise RunError(f"A kernel failed: {error}. Check the values of the inputs; the engine can go on.") from error
+            raise RunError(
+                f"A kernel failed: {error}. Check the values of the inputs; the engine can go on."
+            ) from error
+
+    def _arrays(self, outputs: Sequence[Tensor]) -> dict[str, npt.NDArray[Any]]:
+        for (name, spec), tensor in zip(self.engine.outputs.items(), outputs, strict=True):
+            if str(tensor.dtype)[6:] != spec.dtype or (spec.shape is not None and tuple(tensor.shape) != spec.shape):
+                raise RunError(
+                    f"Output {name!r} is {tensor.dtype} {tuple(tensor.shape)}, the plan says {spec}. Build it again."
+                )
+        return {name: _array(t) for name, t in zip(self.engine.plan.outputs, outputs, strict=True)}
 
     def _places(self) -> dict[str, Tensor]:
         """The tensors that lie in the arena, and weights that are outputs as they are."""
@@ -173,13 +182,24 @@ def _bound(step: Step, plan: Plan, weights: Mapping[str, Tensor], device: Device
         return _Bound(run=there[name].bind(call), tactic=name, writes_out=there[name].writes_out)
     except GlassboxError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, AssertionError, StopIteration) as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RuntimeError,
+        ArithmeticError,
+        AssertionError,
+        StopIteration,
+    ) as error:
         raise PlanError(f"Kernel {_title(step)!r} does not make sense: {error!r}. Build the plan again.") from None
 
 
 def call_of(step: Step, tensors: Mapping[str, TensorSpec], weights: Mapping[str, Tensor], device: Device) -> Call:
     """What is known of the step before it runs."""
-    shapes = [tensors[n].shape if n in tensors else tuple(weights[n].shape) if n in weights else None for n in step.inputs]
+    shapes = [
+        tensors[n].shape if n in tensors else tuple(weights[n].shape) if n in weights else None for n in step.inputs
+    ]
     dtypes = {tensors[n].dtype if n in tensors else str(weights[n].dtype)[6:] for n in step.inputs if n}
     return Call(
         attributes=step.attributes,
@@ -199,16 +219,24 @@ def check_plan(plan: Plan) -> None:
         raise PlanError(f"The plan does not describe {missing[0]!r}. Build it again.")
     for step in plan.steps:
         if step.kernel not in KERNELS:
-            raise PlanError(f"No kernel is called {step.kernel!r}: expected one of {', '.join(KERNELS)}. Build the plan again.")
+            raise PlanError(
+                f"No kernel is called {step.kernel!r}: expected one of {', '.join(KERNELS)}. Build the plan again."
+            )
         if unknown := [n for n in step.inputs if n and n not in known]:
             raise PlanError(f"Kernel {_title(step)!r} reads {unknown[0]!r}, which nothing makes. Build the plan again.")
         if unknown := [n for n in step.outputs if n and (n not in plan.tensors or n in known)]:
-            raise PlanError(f"Kernel {_title(step)!r} writes {unknown[0]!r}, unknown or written before. Build the plan again.")
+            raise PlanError(
+                f"Kernel {_title(step)!r} writes {unknown[0]!r}, unknown or written before. Build the plan again."
+            )
         known |= {n for n in step.outputs if n}
     if missing := [n for n in plan.outputs if n not in known]:
         raise PlanError(f"Nothing makes the output {missing[0]!r}. Build the plan again.")
     for name, spec in plan.tensors.items():
-        if spec.offset is not None and (spec.shape is None or len(spec.strides) != len(spec.shape) or spec.offset + span_bytes(spec) > plan.arena_bytes):
+        if spec.offset is not None and (
+            spec.shape is None
+            or len(spec.strides) != len(spec.shape)
+            or spec.offset + span_bytes(spec) > plan.arena_bytes
+        ):
             raise PlanError(f"{name!r} does not fit into the arena of {plan.arena_bytes} bytes. Build the plan again.")
 
 
@@ -216,13 +244,15 @@ def span_bytes(spec: TensorSpec) -> int:
     """Bytes from the first number of a tensor to behind its last."""
     if spec.shape is None or 0 in spec.shape:
         return 0
-    return (sum((n - 1) * s for n, s in zip(spec.shape, spec.strides, strict=True)) + 1) * getattr(torch, spec.dtype).itemsize
+    return (sum((n - 1) * s for n, s in zip(spec.shape, spec.strides, strict=True)) + 1) * getattr(
+        torch, spec.dtype
+    ).itemsize
 
 
 def _view(arena: Tensor, spec: TensorSpec) -> Tensor:
     dtype = getattr(torch, spec.dtype)
     part = arena[spec.offset : (spec.offset or 0) + span_bytes(spec)].view(dtype)
-    return part.as_strided(spec.shape, spec.strides)
+    return part.as_strided(spec.shape or (), spec.strides)
 
 
 # --- the schedule -----------------------------------------------------------------------------------------------------
@@ -246,7 +276,9 @@ def schedule_source(plan: Plan, writes_out: Sequence[bool]) -> str:
         call = f"k{number}({', '.join(reads + results if writes else reads)})"
         lines.append(f"    {call}" if writes else f"    {', '.join(results)} = {call}")
         dead = [n for n in dict.fromkeys((*step.inputs, *step.outputs)) if n in variable and n not in plan.weights]
-        dead = [variable[n] for n in dead if last.get(n, number) == number and n not in {*placed, *plan.outputs, *constant}]
+        dead = [
+            variable[n] for n in dead if last.get(n, number) == number and n not in {*placed, *plan.outputs, *constant}
+        ]
         lines += [f"    del {', '.join(dead)}"] if dead else []
     outputs = "".join(f"{variable[name]}, " for name in plan.outputs)
     return "\n".join([*lines, f"    return ({outputs})"]) + "\n"
@@ -254,7 +286,7 @@ def schedule_source(plan: Plan, writes_out: Sequence[bool]) -> str:
 
 def _compiled(text: str, kernels: Sequence[Kernel], places: Mapping[str, Tensor]) -> Callable[..., tuple[Tensor, ...]]:
     """The function of that text. It holds only names made here: nothing of a plan's text gets into it."""
-    space = {f"k{number}": kernel for number, kernel in enumerate(kernels)} | dict(places)
+    space: dict[str, Any] = {f"k{number}": kernel for number, kernel in enumerate(kernels)} | dict(places)
     exec(compile(text, "<schedule>", "exec"), space)
     return space["run"]
 
@@ -278,7 +310,7 @@ def _checked(specs: Mapping[str, TensorSpec], inputs: Arrays) -> list[Tensor]:
     if not isinstance(inputs, Mapping):
         raise InputError(f"run takes a dict of arrays by name: got {type(inputs).__name__}; pass {{{_wanted(specs)}}}.")
     if set(inputs) != set(specs):
-        strange = sorted(map(str, set(inputs) ^ set(specs)))[0]
+        strange = min(map(str, set(inputs) ^ set(specs)))
         state = "is missing" if strange in specs else "is unknown"
         raise InputError(f"Input {strange!r} {state}: the engine takes {_wanted(specs)}.")
     return [_tensor(name, spec, inputs[name]) for name, spec in specs.items()]
@@ -290,12 +322,20 @@ def _wanted(specs: Mapping[str, TensorSpec]) -> str:
 
 def _tensor(name: str, spec: TensorSpec, value: Any) -> Tensor:
     if not isinstance(value, np.ndarray):
-        raise InputError(f"Input {name!r} is of type {type(value).__name__}: expected a numpy array {spec}; use np.asarray.")
+        raise InputError(
+            f"Input {name!r} is of type {type(value).__name__}: expected a numpy array {spec}; use np.asarray."
+        )
     if value.dtype.name != spec.dtype:
         raise InputError(f"Input {name!r} is {value.dtype.name}: expected {spec}; use x.astype('{spec.dtype}').")
     if value.shape != spec.shape:
-        raise InputError(f"Input {name!r} has shape {value.shape}: expected {spec}; one engine runs one shape, build for yours.")
-    dense = value if value.flags.c_contiguous and value.flags.writeable and value.dtype.isnative else np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
+        raise InputError(
+            f"Input {name!r} has shape {value.shape}: expected {spec}; one engine runs one shape, build for yours."
+        )
+    dense = (
+        value
+        if value.flags.c_contiguous and value.flags.writeable and value.dtype.isnative
+        else np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
+    )
     return torch.from_numpy(dense)
 
 
@@ -312,10 +352,14 @@ def _title(step: Step) -> str:
     if step.kernel == "pointwise":
         program = step.attributes.get("program") or []
         return " ".join(str(line[0]) for line in program if isinstance(line, list) and line) or "pointwise"
-    return " ".join(filter(None, [step.kernel, "Add" if len(step.inputs) > 3 else "", str(step.attributes.get("activation", ""))]))
+    return " ".join(
+        filter(None, [step.kernel, "Add" if len(step.inputs) > 3 else "", str(step.attributes.get("activation", ""))])
+    )
 
 
 def _check_torch() -> None:
     found = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
     if found < OLDEST_TORCH:
-        raise DeviceError(f"The glass box needs torch >= {'.'.join(map(str, OLDEST_TORCH))}, this is {torch.__version__}: update it.")
+        raise DeviceError(
+            f"The glass box needs torch >= {'.'.join(map(str, OLDEST_TORCH))}, this is {torch.__version__}: update it."
+        )

@@ -1,4 +1,4 @@
-"""engine/glassbox/tactics: which way is fastest? The simplest answer that holds: run each in turns, take the smallest time.
+"""engine/glassbox/tactics: which way is fastest? The simplest answer: run each in turns, take the smallest time.
 
 In: name -> function. Out: the name and its time in microseconds. A better picker, with a cache, can take its place.
 """
