@@ -5,10 +5,9 @@ attributes, since GitHub removes style sheets; the paper is always light.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from trtlab.teach.drawing import Drawing, escape, text_table
+from trtlab.teach.drawing import Drawing, SvgDrawing, escape, text_table
 
 COLOURS = {
     "sign": "#a8478c", "exponent": "#0072b2", "mantissa": "#b8500f",
@@ -18,16 +17,6 @@ _INK, _DIM, _PAPER, _LINE = "#1f2328", "#59636e", "#ffffff", "#d0d7de"
 _WIDTH, _LEFT, _CELL, _GAP = 880, 20, 46, 6
 _COLUMNS = {"format": 20, "code": 160, "value": 330, "relative error": 500, "": 620}
 _MONO = "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace"
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class _Picture(Drawing):
-    """A drawing that is also an image, for pages that remove SVG from HTML."""
-
-    svg: str
-
-    def _repr_mimebundle_(self, **what_ipython_asks: Any) -> dict[str, str]:
-        return super()._repr_mimebundle_(**what_ipython_asks) | {"image/svg+xml": self.svg}
 
 
 def draw_bits(face: Mapping[str, Any], shown: Mapping[str, Any]) -> Drawing:
@@ -48,7 +37,7 @@ def draw_bits(face: Mapping[str, Any], shown: Mapping[str, Any]) -> Drawing:
         f'role="img" font-family="system-ui, sans-serif"><title>{escape(text.splitlines()[0])}</title>'
         f'<rect width="{_WIDTH}" height="{height}" rx="10" fill="{_PAPER}" stroke="{_LINE}"/>{"".join(body)}</svg>'
     )
-    return _Picture(markup=svg, text=text, svg=svg)
+    return SvgDrawing(markup=svg, text=text, svg=svg)
 
 
 def _plain(formula: list[Any]) -> list[Any]:

@@ -31,6 +31,16 @@ class Drawing:
         return self.text
 
 
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SvgDrawing(Drawing):
+    """A drawing that is also an image, for pages that remove SVG from HTML."""
+
+    svg: str
+
+    def _repr_mimebundle_(self, **what_ipython_asks: Any) -> dict[str, str]:
+        return super()._repr_mimebundle_(**what_ipython_asks) | {"image/svg+xml": self.svg}
+
+
 @functools.cache
 def _stylesheet() -> str:
     return resources.files("trtlab.teach").joinpath("static/cards.css").read_text(encoding="utf-8")

@@ -7,7 +7,6 @@ that is kept here.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import traitlets
@@ -15,7 +14,7 @@ import traitlets
 from trtlab.engine.nvidia.report import BuildReport
 from trtlab.graph.groups import Group, Scene, fold_to_fit, kernel_groups, module_groups, scene
 from trtlab.graph.picture import Node, OnnxModel, Picture, Tensor, picture_from_onnx
-from trtlab.teach.drawing import Drawing, card, escape, text_table
+from trtlab.teach.drawing import Drawing, SvgDrawing, card, escape, text_table
 from trtlab.teach.graphsvg import counted, draw_graph, legend
 from trtlab.teach.reportgraph import check_report, picture_from_kernels, picture_from_network, with_kernels
 from trtlab.teach.widget import STATIC, Widget
@@ -141,7 +140,7 @@ class GraphView(Widget):
         markup = f"<style>{css}</style>{card(f'<b>{escape(self.title)}</b>', body, foot=escape(self.foot))}"
         nodes = [(n.op, n.name, ", ".join(t.type_text for t in n.outputs)) for n in self.picture.operators]
         table = text_table((self.picture.word, "name", "writes"), _first(nodes))
-        return _Picture(markup=markup, text=f"{self.title}\n{table}", svg=self.svg)
+        return SvgDrawing(markup=markup, text=f"{self.title}\n{table}", svg=self.svg)
 
     # --- state ------------------------------------------------------------------------------------------------------
 
@@ -203,16 +202,6 @@ class GraphView(Widget):
 
 
 # --- words ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class _Picture(Drawing):
-    """A drawing that is also an image, for pages that remove SVG from HTML."""
-
-    svg: str
-
-    def _repr_mimebundle_(self, **what_ipython_asks: Any) -> dict[str, str]:
-        return super()._repr_mimebundle_(**what_ipython_asks) | {"image/svg+xml": self.svg}
 
 
 def _summary(picture: Picture) -> str:

@@ -13,8 +13,7 @@ import numpy.typing as npt
 import traitlets
 
 from trtlab.numeric import FORMATS, BlockFormat, Format, IntegerFormat, codec, quantize
-from trtlab.teach.bitpicture import _Picture
-from trtlab.teach.drawing import Drawing, text_table
+from trtlab.teach.drawing import Drawing, SvgDrawing, text_table
 from trtlab.teach.formatcards import name_of
 from trtlab.teach.quantpicture import Reading, draw_reading
 from trtlab.teach.widget import STATIC, Widget
@@ -166,7 +165,7 @@ class QuantView(Widget):
     def static(self) -> Drawing:
         """The picture and its numbers without a kernel."""
         words = text_table(("", "", ""), self.reading.facts)
-        return _Picture(markup=self.shown["svg"], text=f"{self.shown['title']}\n{words}", svg=self.shown["svg"])
+        return SvgDrawing(markup=self.shown["svg"], text=f"{self.shown['title']}\n{words}", svg=self.shown["svg"])
 
     # --- state ------------------------------------------------------------------------------------------------------
 

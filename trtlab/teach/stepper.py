@@ -20,8 +20,7 @@ from trtlab.graph.picture import OnnxModel
 from trtlab.graph.rewrite import Report, chosen
 from trtlab.graph.rule import Rule
 from trtlab.graph.rules import RULES
-from trtlab.teach.bitpicture import _Picture
-from trtlab.teach.drawing import Drawing, card, escape, table, text_table
+from trtlab.teach.drawing import Drawing, SvgDrawing, card, escape, table, text_table
 from trtlab.teach.graphsvg import counted, side_by_side
 from trtlab.teach.story import Model, Story, about, draw_about
 from trtlab.teach.widget import STATIC, Widget
@@ -106,7 +105,7 @@ class RewriteStepper(Widget):
         style = (STATIC / "graphview.css").read_text("utf-8")
         words = [head, text_table(("", "start", "end", ""), counts), text_table(("", "rule", "step"), steps)]
         markup = f"<style>{style}</style>{card(f'<b>{escape(head)}</b>', drawn + facts)}"
-        return _Picture(markup=markup, text="\n".join(words), svg=svg)
+        return SvgDrawing(markup=markup, text="\n".join(words), svg=svg)
 
     # --- state ------------------------------------------------------------------------------------------------------
 
