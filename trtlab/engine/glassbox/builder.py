@@ -16,8 +16,9 @@ from torch import Tensor
 from trtlab.engine.glassbox import memory, planfile
 from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.errors import GlassboxError, UnsupportedError
-from trtlab.engine.glassbox.kernels import Call, Kernel, Tactic, is_host, tactics
+from trtlab.engine.glassbox.kernels import Call, Kernel, Tactic, tactics
 from trtlab.engine.glassbox.lower import CLAIMED, Lowered, claims, dtype_of, lower
+from trtlab.engine.glassbox.operators import is_host
 from trtlab.engine.glassbox.plan import DTYPES, Plan, Step, TensorSpec
 from trtlab.engine.glassbox.runtime import Engine, call_of, span_bytes
 from trtlab.engine.glassbox.tactics import Picker, fastest

@@ -5,9 +5,9 @@ with everything that does not change from run to run (packed weights, padding) d
 where it is told takes the result tensors as its last arguments. The builder times tactics and keeps the fastest.
 """
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +17,9 @@ from torch.nn import functional as F  # noqa: N812
 from trtlab.engine.glassbox import pointwise, pooling
 from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.errors import PlanError
-from trtlab.engine.glassbox.operators import HOST_INPUTS, OPERATORS, max_pool
+from trtlab.engine.glassbox.operators import (
+    CONVOLUTIONS, OPERATORS, WINDOW, Window, check_naturals, conv, is_host, max_pool, parameters, window,
+)  # fmt: skip
 
 Kernel = Callable[..., Any]
 
@@ -107,21 +109,12 @@ def _weight(call: Call) -> Tensor:
 # --- convolution: x, weights, bias or none, other branch or none ------------------------------------------------------
 
 
-def _conv_arguments(call: Call) -> tuple[list[int], list[int], list[int], int]:
-    a = call.attributes
-    return (
-        naturals(a["padding"], 0),
-        naturals(a["strides"], 1),
-        naturals(a["dilations"], 1),
-        naturals([a["group"]], 1)[0],
-    )
-
-
-def naturals(values: Sequence[int], least: int) -> list[int]:
-    """The values; ValueError unless all are integers and not below `least`: plans come from files."""
-    if bad := [v for v in values if type(v) is not int or not least <= v < 2**31]:
-        raise ValueError(f"{bad[0]!r} is no integer from {least} on")
-    return list(values)
+def _conv_window(call: Call) -> tuple[Window, int]:
+    """(window, groups) for the image's size."""
+    a = {name: value for name, value in call.attributes.items() if name in WINDOW}
+    group = call.attributes.get("group", 1)
+    check_naturals([group], least=1)
+    return window((call.shapes[0] or ())[2:], _weight(call).shape[2:], a), group
 
 
 def _same_shape(shape_of: Callable[[Sequence[int]], tuple[int, ...]]) -> Callable[[Tensor, Tensor], None]:
@@ -140,12 +133,14 @@ def _same_shape(shape_of: Callable[[Sequence[int]], tuple[int, ...]]) -> Callabl
 
 
 def _conv_with_torch(call: Call) -> Kernel:
-    w, b = call.weight(1), call.weight(2)
-    padding, strides, dilations, group = _conv_arguments(call)
-    if w is not None and w.ndim == 4:
+    w, b, (at, group) = _weight(call), call.weight(2), _conv_window(call)
+    if w.ndim == 4:
         w = w.contiguous(memory_format=torch.channels_last)
-    conv = (F.conv1d, F.conv2d, F.conv3d)[len(strides) - 1]
-    return _finished(lambda x: conv(x, w, b, strides, padding, dilations, group), call, adds=call.has(3))
+    if at.padding is None:
+        a = {name: value for name, value in call.attributes.items() if name in WINDOW}
+        return _finished(lambda x: conv(x, w, b, group=group, **a), call, adds=call.has(3))
+    run, strides, padding, dilations = CONVOLUTIONS[w.ndim - 3], at.strides, at.padding, at.dilations
+    return _finished(lambda x: run(x, w, b, strides, padding, dilations, group), call, adds=call.has(3))
 
 
 def _fits_onednn(call: Call) -> bool:
@@ -154,15 +149,15 @@ def _fits_onednn(call: Call) -> bool:
 
 def _conv_with_onednn(call: Call) -> Kernel:
     """oneDNN with packed weights; bias, other branch and activation while the numbers are in registers."""
-    w, b = _weight(call), call.weight(2)
-    padding, strides, dilations, group = _conv_arguments(call)
+    w, b, (at, group) = _weight(call), call.weight(2), _conv_window(call)
+    padding, strides, dilations = at.padding, at.strides, at.dilations
     pack = torch.ops.aten.mkldnn_reorder_conv2d_weight
     packed = pack(w.to_mkldnn(), padding, strides, dilations, group, call.shapes[0])
     name, values, algorithm = activation(call)
     if call.has(3):
         fused = torch.ops.mkldnn._convolution_pointwise.binary
         unary = name if name != "none" else None
-        check = _same_shape(lambda shape: _conv_shape(shape, w.shape, padding, strides, dilations))
+        check = _same_shape(lambda shape: _conv_shape(shape, w, at))
 
         def add(x: Tensor, other: Tensor) -> Tensor:
             check(x, other)
@@ -173,32 +168,21 @@ def _conv_with_onednn(call: Call) -> Kernel:
     return lambda x: single(x, packed, b, padding, strides, dilations, group, name, values, algorithm)
 
 
-def _conv_shape(
-    x: Sequence[int], w: Sequence[int], padding: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
-) -> tuple[int, ...]:
-    spans = [(k - 1) * d + 1 for k, d in zip(w[2:], dilations, strict=True)]
-    sizes = [(n + 2 * p - span) // s + 1 for n, p, span, s in zip(x[2:], padding, spans, strides, strict=True)]
-    return (x[0], w[0], *sizes)
+def _conv_shape(x: Sequence[int], w: Tensor, at: Window) -> tuple[int, ...]:
+    axes = zip(x[2:], at.pairs, at.kernel, at.strides, at.dilations, strict=True)
+    return (x[0], w.shape[0], *((n + a + b - (k - 1) * d - 1) // s + 1 for n, (a, b), k, s, d in axes))
 
 
 def _fits_onednn_conv(call: Call) -> bool:
-    """Two-dimensional, and behind an added branch nothing but Relu."""
+    """Two-dimensional, the same zeros at both ends, and behind an added branch nothing but Relu."""
     alone = not call.has(3) or call.attributes.get("activation", "") in ("", "Relu")
-    return _fits_onednn(call) and len(call.attributes["strides"]) == 2 and alone and call.shapes[0] is not None
+    return _fits_onednn(call) and alone and _weight(call).ndim == 4 and _conv_window(call)[0].padding is not None
 
 
 def _is_product(call: Call) -> bool:
     """A 1x1 convolution is a matrix product over pixels."""
-    padding, strides, _dilations, group = _conv_arguments(call)
-    w = call.weight(1)
-    return (
-        w is not None
-        and w.ndim == 4
-        and w.shape[2:] == (1, 1)
-        and group == 1
-        and {*strides} == {1}
-        and not any(padding)
-    )
+    at, group = _conv_window(call)
+    return _weight(call).shape[2:] == (1, 1) and group == 1 and {*at.strides} == {1} and at.padding == [0, 0]
 
 
 def _conv_as_product(call: Call) -> Kernel:
@@ -348,42 +332,39 @@ def _has_numba() -> bool:
     return True
 
 
+def _max_pool_window(call: Call) -> Window:
+    return window((call.shapes[0] or ())[2:], call.attributes["kernel_shape"], call.attributes)
+
+
 def _max_pool_generated(call: Call) -> Kernel:
-    a = call.attributes
-    return pooling.generated(naturals(a["kernel_shape"], 1), naturals(a["strides"], 1), naturals(a["before"], 0))
-
-
-def _max_pool_with_torch(call: Call) -> Kernel:
-    a = {key: value for key, value in call.attributes.items() if key != "before"}
-    return lambda x: max_pool(x, **a)
+    at = _max_pool_window(call)
+    return pooling.generated(at.kernel, at.strides, [before for before, _ in at.pairs])
 
 
 def _fits_max_pool(call: Call) -> bool:
-    plain = len(call.attributes["strides"]) == 2 and set(call.attributes["dilations"]) == {1}
+    at = _max_pool_window(call)
+    plain = (
+        len(at.strides) == 2
+        and {*at.dilations} == {1}
+        and all(a < k for (a, _), k in zip(at.pairs, at.kernel, strict=True))
+    )
     return plain and call.device.name == "cpu" and call.dtype == "float32" and _has_numba()
 
 
 def _operator(call: Call) -> Kernel:
     """The ONNX operator itself; weights that say how are read once, here."""
     attributes = dict(call.attributes)
-    function = OPERATORS[attributes.pop("operator")]
+    name = attributes.pop("operator")
     if "value" in attributes and isinstance(attributes["value"], Mapping):  # a tensor of one number
         value = attributes["value"]
         attributes["value"] = torch.tensor(value["number"], dtype=getattr(torch, value["dtype"]))
-    if "results" in inspect.signature(function).parameters:
+    if "results" in parameters(name):
         attributes["results"] = call.results
-    host = is_host(call.attributes["operator"], len(call.operands))
+    host = is_host(name, len(call.operands))
     fixed = [
         tuple(w.flatten().tolist()) if h and w is not None else w for h, w in zip(host, call.operands, strict=True)
     ]
-    return with_weights(function, call, fixed, attributes)
-
-
-def is_host(operator: str, count: int) -> list[bool]:
-    """For each of `count` inputs, whether it says how (a shape, axes) instead of what."""
-    parameters = inspect.signature(OPERATORS[operator]).parameters.values()
-    names = [p.name for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD]
-    return [n < len(names) and names[n] in HOST_INPUTS for n in range(count)]
+    return with_weights(OPERATORS[name], call, fixed, attributes)
 
 
 def with_weights(
@@ -426,7 +407,7 @@ KERNELS: dict[str, dict[str, Tactic]] = {
         "generated": Tactic(bind=_pointwise_generated, fits=_fits_generated, writes_out=True),
     },
     "maxpool": {
-        "torch": Tactic(bind=_max_pool_with_torch),
+        "torch": Tactic(bind=lambda call: partial(max_pool, **call.attributes)),
         "generated": Tactic(bind=_max_pool_generated, fits=_fits_max_pool, writes_out=True),
     },
     "operator": {"torch": Tactic(bind=_operator)},

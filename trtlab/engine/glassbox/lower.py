@@ -5,9 +5,8 @@ weights as torch tensors. A fused node becomes one step where a kernel can do al
 the library lacks is an UnsupportedError that names it.
 """
 
-import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ import torch
 
 from trtlab.engine.glassbox.errors import UnsupportedError
 from trtlab.engine.glassbox.kernels import ACTIVATIONS
-from trtlab.engine.glassbox.operators import OPERATORS, resolve_pads
+from trtlab.engine.glassbox.operators import OPERATORS, takes
 from trtlab.engine.glassbox.plan import DTYPES, Step
 from trtlab.engine.glassbox.pointwise import POINTWISE
 from trtlab.graph.fused import body, origins
@@ -26,7 +25,6 @@ PRECISIONS = {"FP32": "float32", "FP16": "float16", "BF16": "bfloat16"}
 """What float32 tensors of the model become inside the engine."""
 _DTYPE_OF_IR = {"FLOAT": "float32", "DOUBLE": "float64", "BFLOAT16": "bfloat16"}
 _IGNORED = {"saturate", "round_mode", "consumed_inputs"}
-_OWN_SHAPE = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,12 +154,12 @@ class _Lowering:
             self._cast(have, name, want)
 
     def _rename(self, old: str, new: str) -> None:
-        swap = lambda names: tuple(new if n == old else n for n in names)  # noqa: E731
-        self.done.steps = [
-            Step(kernel=s.kernel, tactic="", inputs=swap(s.inputs), outputs=swap(s.outputs), attributes=s.attributes, nodes=s.nodes)
-            for s in self.done.steps
-        ]  # fmt: skip
-        for table in (self.done.dtypes, self.done.shapes, self.done.weights):
+        def swap(names: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(new if n == old else n for n in names)
+
+        self.done.steps = [replace(s, inputs=swap(s.inputs), outputs=swap(s.outputs)) for s in self.done.steps]
+        tables: tuple[dict[str, Any], ...] = self.done.dtypes, self.done.shapes, self.done.weights
+        for table in tables:
             if old in table:
                 table[new] = table.pop(old)
 
@@ -237,7 +235,8 @@ class _Lowering:
             elif op.kind in ("MatMul", "Gemm"):
                 taken = self._product(ops, outputs, nodes)
             elif op.kind == "MaxPool" and len([o for o in op.outputs if o]) == 1 and self.done.shapes[op.inputs[0]]:
-                self._max_pool(op, nodes)
+                attributes = {k: v for k, v in op.attributes.items() if k != "storage_order"}
+                self._emit("maxpool", op.inputs, op.outputs[:1], attributes, nodes)
             elif op.kind in POINTWISE:
                 taken = self._pointwise(ops, outputs, nodes)
             else:
@@ -271,9 +270,8 @@ class _Lowering:
             raise UnsupportedError(
                 "Dropout may be in training mode: the glass box only infers; make training_mode a false constant."
             )
-        parameters = inspect.signature(OPERATORS[op.kind]).parameters
-        attributes = dict(op.attributes) | ({"opset": op.opset} if "opset" in parameters else {})
-        if strange := sorted(set(attributes) - set(parameters)):
+        attributes = dict(op.attributes) | ({"opset": op.opset} if takes(op.kind, "opset") else {})
+        if strange := sorted(name for name in attributes if not takes(op.kind, name)):
             raise UnsupportedError(f"{op.kind} has attribute {strange[0]!r}, which the glass box does not know.")
         outputs = list(op.outputs)
         while len(outputs) > 1 and not outputs[-1]:
@@ -286,56 +284,20 @@ class _Lowering:
         return constant and self.done.shapes[op.inputs[0]] is not None and self.done.dtypes[op.inputs[0]] != "float64"
 
     def _conv(self, ops: list[Op], outputs: set[str], nodes: tuple[str, ...]) -> int:
-        op = ops[0]
-        x, w = op.inputs[:2]
-        a, sizes, shape = op.attributes, self.done.shapes[op.inputs[0]], self.done.shapes[w]
-        assert sizes is not None
-        assert shape is not None
-        rank = len(sizes) - 2
-        strides, dilations = a.get("strides") or [1] * rank, a.get("dilations") or [1] * rank
-        pads = a.get("pads") or [0] * 2 * rank
-        pairs, _ = resolve_pads(sizes[2:], shape[2:], strides, dilations, pads, a.get("auto_pad", "NOTSET"))
-        if any(before != after for before, after in pairs):
-            x = self._padded(x, pairs, nodes)
-            pairs = [(0, 0)] * rank
-        attributes = {
-            "padding": [p for p, _ in pairs],
-            "strides": strides,
-            "dilations": dilations,
-            "group": a.get("group", 1),
-        }
-        channel_shape = (shape[0], *[1] * rank)
-        return self._finished("conv", ops, [x, w, self._optional(op, 2)], attributes, outputs, nodes, channel_shape)
+        op, shape = ops[0], self._shape(ops[0].inputs[1])
+        operands = [*op.inputs[:2], self._optional(op, 2)]
+        channels = (shape[0], *[1] * (len(shape) - 2))
+        return self._finished("conv", ops, operands, dict(op.attributes), outputs, nodes, channels)
 
-    def _max_pool(self, op: Op, nodes: tuple[str, ...]) -> None:
-        sizes = (self.done.shapes[op.inputs[0]] or ())[2:]
-        ones, a = [1] * len(sizes), op.attributes
-        filled = {
-            "strides": ones,
-            "dilations": ones,
-            "pads": [0] * 2 * len(sizes),
-            "auto_pad": "NOTSET",
-            "ceil_mode": 0,
-        } | a
-        filled.pop("storage_order", None)
-        pairs, _ = resolve_pads(
-            sizes, *(filled[k] for k in ("kernel_shape", "strides", "dilations", "pads", "auto_pad", "ceil_mode"))
-        )
-        self._emit("maxpool", op.inputs, op.outputs[:1], filled | {"before": [before for before, _ in pairs]}, nodes)
+    def _shape(self, name: str) -> tuple[int, ...]:
+        """A shape that has to be known here."""
+        shape = self.done.shapes[name]
+        if shape is None:
+            raise UnsupportedError(f"The size of {name!r} is not known: give the model's inputs static shapes.")
+        return shape
 
     def _optional(self, op: Op, number: int) -> str:
         return op.inputs[number] if number < len(op.inputs) else ""
-
-    def _padded(self, x: str, pairs: Sequence[tuple[int, int]], nodes: tuple[str, ...]) -> str:
-        """Zeros around x, where before and after differ: the library's convolutions know one number for both."""
-        shape = self.done.shapes[x] or ()
-        name = f"{x} padded for {nodes[0] if nodes else len(self.done.steps)}"
-        pads = [0, 0, *(p for p, _ in pairs), 0, 0, *(p for _, p in pairs)]
-        self.done.dtypes[name] = self.done.dtypes[x]
-        self.done.shapes[name] = (*shape[:2], *(n + a + b for n, (a, b) in zip(shape[2:], pairs, strict=True)))
-        weight = self._add_weight(f"{name}: pads", np.array(pads, np.int64))
-        self._emit("operator", [x, weight], [name], {"operator": "Pad"}, nodes)
-        return name
 
     def _product(self, ops: list[Op], outputs: set[str], nodes: tuple[str, ...]) -> int:
         op = ops[0]
@@ -346,21 +308,15 @@ class _Lowering:
             and attributes.get("alpha", 1.0) == 1.0
             and (not c or attributes.get("beta", 1.0) == 1.0)
         )
-        width = self.done.shapes[op.outputs[0]][-1:] if self.done.shapes[op.outputs[0]] else None
-        rows = self.done.shapes[a]
+        result, rows = self.done.shapes[op.outputs[0]], self.done.shapes[a]
         floating = self.done.dtypes[a] in ("float32", "float16", "bfloat16")
-        library = (
-            b in self.done.weights
-            and shape is not None
-            and len(shape) == 2
-            and rows is not None
-            and len(rows) > 1
-            and 0 not in (*rows, *shape)
-        )
-        if plain and library and floating and width and (not c or self._is_row(c, width[0])):
-            bias = self._row(c, width[0]) if c else ""
-            weight = self._transposed(b) if attributes.get("transB") else b
-            return self._finished("linear", ops, [a, weight, bias], {}, outputs, nodes, (width[0],))
+        matrix = b in self.done.weights and shape is not None and len(shape) == 2 and 0 not in shape
+        if plain and floating and matrix and result and rows and len(rows) > 1 and 0 not in rows:
+            width = result[-1]
+            if not c or self._is_row(c, width):
+                weight = self._transposed(b) if attributes.get("transB") else b
+                operands = [a, weight, self._row(c, width) if c else ""]
+                return self._finished("linear", ops, operands, {}, outputs, nodes, (width,))
         if op.kind == "Gemm":
             self._operator(op, nodes)
             return 1
@@ -474,7 +430,7 @@ class _Lowering:
 
     def _pointwise(self, ops: list[Op], outputs: set[str], nodes: tuple[str, ...]) -> int:
         """As many elementwise operators as have results of one shape, as one program."""
-        run = []
+        run: list[Op] = []
         for op in ops:
             if op.kind not in POINTWISE or (run and not self._same(op.outputs[0], run[0].outputs[0])):
                 break
@@ -485,9 +441,7 @@ class _Lowering:
         program, register = [], {name: number for number, name in enumerate(inputs)}
         for op in run:
             for kind, reads, attributes in self._instructions(op):
-                program.append(
-                    [kind, [(register.get(n)) if n else None for n in reads], attributes]
-                )
+                program.append([kind, [(register.get(n)) if n else None for n in reads], attributes])
                 register[op.outputs[0]] = len(inputs) + len(program) - 1
                 register["\n"] = register[op.outputs[0]]
         results = [op.outputs[0] for op in run if op.outputs[0] in outputs | later]

@@ -5,8 +5,10 @@ in a new one has one name here. Inputs that say how (axes, shapes, pads) may be 
 Checked by the node tests of ONNX's backend suite.
 """
 
+import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -235,31 +237,56 @@ def lrn(x: Tensor, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: 
     return x * power
 
 
-def resolve_pads(
-    sizes: Sequence[int],
-    kernel: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-    pads: Sequence[int],
-    auto_pad: str,
-    ceil_mode: int = 0,
-) -> tuple[list[tuple[int, int]], list[int]]:
-    """(before, after) of every spatial axis, and how far the last window may hang over in ceil mode."""
-    rank, pairs, over = len(sizes), [], []
-    for d in range(rank):
+WINDOW = frozenset("kernel_shape strides pads dilations auto_pad ceil_mode".split())
+"""Attributes that a convolution and the poolings share."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A window on its way over an image, for every spatial axis. `pairs` are the zeros before and after; `over` is how
+    far the last window may hang over in ceil mode."""
+
+    kernel: list[int]
+    strides: list[int]
+    dilations: list[int]
+    pairs: list[tuple[int, int]]
+    over: list[int]
+
+    @property
+    def padding(self) -> list[int] | None:
+        """One number for both ends of each axis, as torch wants it; None where that cannot be."""
+        return None if any(self.over) or any(a != b for a, b in self.pairs) else [a for a, _ in self.pairs]
+
+
+def window(sizes: Sequence[int], kernel: Sequence[int], a: Mapping[str, Any]) -> Window:
+    """The window that ONNX's attributes describe. SAME makes as many results as strides fit into the size."""
+    rank, modes = len(sizes), {"SAME_UPPER", "SAME_LOWER"}
+    strides, dilations, pads = (a.get(n) or d for n, d in _defaults(rank).items())
+    check_naturals(kernel, strides, dilations, least=1)
+    pairs, over, same = [], [], a.get("auto_pad", "NOTSET")
+    for d, size in enumerate(sizes):
         span = (kernel[d] - 1) * dilations[d] + 1
-        before, after = (pads[d], pads[d + rank]) if auto_pad in ("NOTSET", "") else (0, 0)
-        if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-            total = max(0, (-(-sizes[d] // strides[d]) - 1) * strides[d] + span - sizes[d])
-            before = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
+        before, after = (pads[d], pads[d + rank]) if same in ("NOTSET", "") else (0, 0)
+        if same in modes:
+            total = max(0, (-(-size // strides[d]) - 1) * strides[d] + span - size)
+            before = total // 2 if same == "SAME_UPPER" else total - total // 2
             after = total - before
-        room = sizes[d] + before + after - span
-        windows = (-(-room // strides[d]) if ceil_mode else room // strides[d]) + 1
-        if ceil_mode and (windows - 1) * strides[d] >= sizes[d] + before:
-            windows -= 1  # a window must start inside
+        room = size + before + after - span
+        count = (-(-room // strides[d]) if a.get("ceil_mode") else room // strides[d]) + 1
+        count -= bool(a.get("ceil_mode") and (count - 1) * strides[d] >= size + before)  # a window must start inside
         pairs.append((before, after))
-        over.append(max(0, (windows - 1) * strides[d] - room))
-    return pairs, over
+        over.append(max(0, (count - 1) * strides[d] - room))
+    return Window(kernel=list(kernel), strides=list(strides), dilations=list(dilations), pairs=pairs, over=over)
+
+
+def _defaults(rank: int) -> dict[str, list[int]]:
+    return {"strides": [1] * rank, "dilations": [1] * rank, "pads": [0] * 2 * rank}
+
+
+def check_naturals(*rows: Sequence[int], least: int) -> None:
+    """ValueError unless all are integers and not below `least`: plans come from files."""
+    if bad := [v for row in rows for v in row if type(v) is not int or not least <= v < 2**31]:
+        raise ValueError(f"{bad[0]!r} is no integer from {least} on")
 
 
 def _around(pairs: Sequence[tuple[int, int]]) -> list[int]:
@@ -268,33 +295,20 @@ def _around(pairs: Sequence[tuple[int, int]]) -> list[int]:
 
 
 _MAX_POOLS: tuple[Any, ...] = F.max_pool1d, F.max_pool2d, F.max_pool3d
-_CONVS = F.conv1d, F.conv2d, F.conv3d
+CONVOLUTIONS: tuple[Any, ...] = F.conv1d, F.conv2d, F.conv3d
 
 
-def max_pool(
-    x: Tensor,
-    *,
-    kernel_shape: Sequence[int],
-    strides: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
-    dilations: Sequence[int] | None = None,
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
-    storage_order: int = 0,
-    results: int = 1,
-) -> Any:
-    rank = len(kernel_shape)
-    strides, dilations, pads = strides or [1] * rank, dilations or [1] * rank, pads or [0] * 2 * rank
-    pairs, over = resolve_pads(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
-    simple = not any(over) and all(a == b and 2 * a <= k for (a, b), k in zip(pairs, kernel_shape, strict=True))
-    pool = _MAX_POOLS[rank - 1]
-    if simple and results == 1:
-        return pool(x, kernel_shape, strides, [a for a, _ in pairs], dilations)
-    padded = F.pad(x, _around([(a, b + o) for (a, b), o in zip(pairs, over, strict=True)]), value=lowest(x.dtype))
+def max_pool(x: Tensor, *, kernel_shape: Sequence[int], storage_order: int = 0, results: int = 1, **rest: Any) -> Any:
+    w = window(x.shape[2:], kernel_shape, rest)
+    pool = _MAX_POOLS[len(w.kernel) - 1]
+    if results == 1 and w.padding and all(2 * p <= k for p, k in zip(w.padding, w.kernel, strict=True)):
+        return pool(x, w.kernel, w.strides, w.padding, w.dilations)
+    ends = [(a, b + over) for (a, b), over in zip(w.pairs, w.over, strict=True)]
+    padded = F.pad(x, _around(ends), value=lowest(x.dtype))
     if results == 1:
-        return pool(padded, kernel_shape, strides, 0, dilations)
-    y, places = pool(padded, kernel_shape, strides, 0, dilations, return_indices=True)
-    return y, _unpadded_places(places, x.shape, padded.shape, [a for a, _ in pairs], storage_order)
+        return pool(padded, w.kernel, w.strides, 0, w.dilations)
+    y, places = pool(padded, w.kernel, w.strides, 0, w.dilations, return_indices=True)
+    return y, _unpadded_places(places, x.shape, padded.shape, [a for a, _ in w.pairs], storage_order)
 
 
 def _unpadded_places(
@@ -314,46 +328,19 @@ def _unpadded_places(
     return flat + planes * math.prod(spatial)
 
 
-def average_pool(
-    x: Tensor,
-    *,
-    kernel_shape: Sequence[int],
-    strides: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
-    dilations: Sequence[int] | None = None,
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
-    count_include_pad: int = 0,
-) -> Tensor:
-    rank = len(kernel_shape)
-    strides, dilations, pads = strides or [1] * rank, dilations or [1] * rank, pads or [0] * 2 * rank
-    pairs, over = resolve_pads(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
-    simple = not any(over) and all(a == b and 2 * a <= k for (a, b), k in zip(pairs, kernel_shape, strict=True))
-    if rank == 2 and simple and set(dilations) == {1}:
-        return F.avg_pool2d(x, list(kernel_shape), list(strides), [a for a, _ in pairs], count_include_pad=bool(count_include_pad))
-    return _average_of_windows(x, kernel_shape, strides, dilations, pairs, over, count_include_pad)
-
-
-def _average_of_windows(
-    x: Tensor,
-    kernel: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-    pairs: Sequence[tuple[int, int]],
-    over: Sequence[int],
-    include_pad: int,
-) -> Tensor:
-    """Sum of each window over how many numbers it holds: two convolutions with ones."""
-    ones = torch.ones(1, 1, *kernel, dtype=x.dtype, device=x.device)
+def average_pool(x: Tensor, *, kernel_shape: Sequence[int], count_include_pad: int = 0, **rest: Any) -> Tensor:
+    """Sum of each window over how many numbers it holds: two convolutions with ones, where torch has no better."""
+    w = window(x.shape[2:], kernel_shape, rest)
+    if w.padding and len(w.kernel) == 2 and {*w.dilations} == {1}:
+        if all(2 * p <= k for p, k in zip(w.padding, w.kernel, strict=True)):
+            return F.avg_pool2d(x, w.kernel, w.strides, w.padding, count_include_pad=bool(count_include_pad))
+    ones = torch.ones(1, 1, *w.kernel, dtype=x.dtype, device=x.device)
     planes = x.reshape(-1, 1, *x.shape[2:])
-    counted = F.pad(torch.ones_like(planes[:1]), _around(pairs), value=float(bool(include_pad)))
-    hang = _around([(0, o) for o in over])
-    sums, counts = (
-        _CONVS[len(kernel) - 1](F.pad(v, hang), ones, None, strides, 0, dilations)
-        for v in (F.pad(planes, _around(pairs)), counted)
-    )
-    result = sums / counts
-    return result.reshape(*x.shape[:2], *result.shape[2:])
+    counted = F.pad(torch.ones_like(planes[:1]), _around(w.pairs), value=float(bool(count_include_pad)))
+    hang, conv = _around([(0, over) for over in w.over]), CONVOLUTIONS[len(w.kernel) - 1]
+    images = F.pad(planes, _around(w.pairs)), counted
+    sums, counts = (conv(F.pad(image, hang), ones, None, w.strides, 0, w.dilations) for image in images)
+    return (sums / counts).reshape(*x.shape[:2], *sums.shape[2:])
 
 
 def global_average_pool(x: Tensor) -> Tensor:
@@ -364,67 +351,23 @@ def global_max_pool(x: Tensor) -> Tensor:
     return x.amax(list(range(2, x.ndim)), keepdim=True)
 
 
-def conv(
-    x: Tensor,
-    w: Tensor,
-    b: Tensor | None = None,
-    *,
-    kernel_shape: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
-    dilations: Sequence[int] | None = None,
-    group: int = 1,
-    auto_pad: str = "NOTSET",
-) -> Tensor:
-    rank = x.ndim - 2
-    strides, dilations, pads = strides or [1] * rank, dilations or [1] * rank, pads or [0] * 2 * rank
-    pairs, _ = resolve_pads(x.shape[2:], kernel_shape or w.shape[2:], strides, dilations, pads, auto_pad)
-    if all(a == b_ for a, b_ in pairs):
-        return _CONVS[rank - 1](x, w, b, strides, [a for a, _ in pairs], dilations, group)
-    return _CONVS[rank - 1](F.pad(x, _around(pairs)), w, b, strides, 0, dilations, group)
+def conv(x: Tensor, w: Tensor, b: Tensor | None = None, *, group: int = 1, **rest: Any) -> Tensor:
+    at = window(x.shape[2:], w.shape[2:], rest)
+    run = CONVOLUTIONS[x.ndim - 3]
+    if at.padding:
+        return run(x, w, b, at.strides, at.padding, at.dilations, group)
+    return run(F.pad(x, _around(at.pairs)), w, b, at.strides, 0, at.dilations, group)
 
 
-def gemm(
-    a: Tensor,
-    b: Tensor,
-    c: Tensor | None = None,
-    *,
-    alpha: float = 1.0,
-    beta: float = 1.0,
-    transA: int = 0,
-    transB: int = 0,
-) -> Tensor:
-    """alpha * A' * B' + beta * C."""
-    left, right = a.t() if transA else a, b.t() if transB else b
-    product = left @ right
-    product = product if alpha == 1 else product * alpha
+def gemm(a: Tensor, b: Tensor, c: Tensor | None = None, *, alpha: float = 1, beta: float = 1, **turned: int) -> Tensor:
+    """alpha * A' * B' + beta * C, where transA and transB turn A and B."""
+    left, right = a.t() if turned.get("transA") else a, b.t() if turned.get("transB") else b
+    product = left @ right if alpha == 1 else (left @ right) * alpha
     return product if c is None else product + (c if beta == 1 else c * beta)
-
-
-def matmul(a: Tensor, b: Tensor) -> Tensor:
-    return torch.matmul(a, b)
-
-
-def batch_norm(
-    x: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    mean: Tensor,
-    var: Tensor,
-    *,
-    epsilon: float = 1e-5,
-    momentum: float = 0.9,
-    training_mode: int = 0,
-    spatial: int = 1,
-) -> Tensor:
-    if training_mode or not spatial:
-        raise ValueError("BatchNormalization only infers, with statistics of each channel")
-    return F.batch_norm(x, mean, var, scale, shift, False, 0.0, epsilon)
 
 
 OPERATORS: dict[str, Callable[..., Any]] = {
     "AveragePool": average_pool,
-    "BatchNormalization": batch_norm,
     "Concat": concat,
     "ConstantOfShape": constant_of_shape,
     "Conv": conv,
@@ -440,7 +383,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "LRN": lrn,
     "LayerNormalization": layer_norm,
     "LogSoftmax": log_softmax,
-    "MatMul": matmul,
+    "MatMul": torch.matmul,
     "MaxPool": max_pool,
     "Pad": pad,
     "Range": range_,
@@ -460,3 +403,25 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Unsqueeze": unsqueeze,
 }
 """ONNX operator -> its function."""
+
+
+def parameters(operator: str) -> Mapping[str, inspect.Parameter]:
+    """The parameters of an operator's function."""
+    function = OPERATORS[operator]
+    return {} if function is torch.matmul else inspect.signature(function).parameters
+
+
+def takes(operator: str, attribute: str) -> bool:
+    """Whether the operator's function knows the attribute."""
+    known = parameters(operator)
+    return (
+        attribute in known
+        or ("rest" in known and attribute in WINDOW)
+        or ("turned" in known and attribute[:5] == "trans")
+    )
+
+
+def is_host(operator: str, count: int) -> list[bool]:
+    """For each of `count` inputs, whether it says how (a shape, axes) instead of what."""
+    names = [n for n, p in parameters(operator).items() if p.kind == p.POSITIONAL_OR_KEYWORD]
+    return [n < len(names) and names[n] in HOST_INPUTS for n in range(count)]
