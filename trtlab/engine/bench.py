@@ -270,6 +270,13 @@ def _bench_glassbox() -> list[Ratio]:
     return bench_glassbox()
 
 
+def _bench_fusion() -> list[Ratio]:
+    """Three operators, and sixteen, in one generated kernel, against a copy of as many bytes and against numpy."""
+    from trtlab.engine.fusionfacts import fusion_ratios
+
+    return fusion_ratios()
+
+
 def _rounds_of(works: dict[str, Callable[[], Any]], rounds: int) -> list[dict[str, float]]:
     """Seconds of each work in each round, in an order drawn anew, without a first round that is for nothing."""
     order = random.Random(0)
@@ -289,4 +296,5 @@ BENCHES: dict[str, Callable[[], list[Ratio]]] = {
     "codec": _bench_codec,
     "blocks": _bench_blocks,
     "glassbox": _bench_glassbox,
+    "fusion": _bench_fusion,
 }
