@@ -1,4 +1,4 @@
-"""engine/glassbox: generated kernels against torch, placements against the overlap check, the picker against a clock."""
+"""engine/glassbox: generated kernels against torch, placements against the overlap check, the picker on a clock."""
 
 import itertools
 import random

@@ -1,6 +1,6 @@
 """engine/glassbox/backend: the interface by which ONNX runs its own suite against an engine: onnx.backend.base.
 
-In: a ModelProto. Out: a `Representation` with `run`. A model is claimed if every operator and type in it is one of ours;
+In: a ModelProto. Out: a `Representation` with `run`. A model is claimed if every operator and type in it is ours;
 `is_compatible` says so, and ONNX's node tests of all claimed models must pass: tests/engine/glassbox/test_backend.py.
 """
 
@@ -55,9 +55,7 @@ class GlassboxBackend(Backend):
         return cls.prepare(model, device, **options).run(inputs)
 
     @classmethod
-    def run_node(
-        cls, node: onnx.NodeProto, inputs: Any, device: str = "CPU", outputs_info: Any = None, **_: Any
-    ) -> tuple[Any, ...]:
+    def run_node(cls, node: onnx.NodeProto, inputs: Any, device: str = "CPU", **_: Any) -> tuple[Any, ...]:
         """One node as a model; the types of its outputs follow from ONNX's inference."""
         arrays = [np.asarray(value) for value in (inputs if isinstance(inputs, tuple | list) else [inputs])]
         names = [name for name in node.input if name]

@@ -1,7 +1,7 @@
 """engine/glassbox/bench: our engine against ONNX Runtime, with all its optimisations, on one thread.
 
-In: nothing. Out: a `Ratio` of times for each network, batch 1. Both run in turns in one process; each timed run follows
-an untimed one of the same engine, so that both find their own code and weights in the caches, as in steady use.
+In: nothing. Out: a `Ratio` of times for each network, batch 1. Both take turns in one process, some runs each, as in
+steady use: an engine that follows the other would first have to fetch its code and weights into the caches again.
 """
 
 import statistics
@@ -16,7 +16,7 @@ BOUNDS = {"resnet18": 1.05, "light_resnet50": 1.1, "transformer": 1.1, "light_sq
 """Network -> our time over theirs, at most."""
 
 
-def bench_glassbox(rounds: int = 25) -> list[Ratio]:
+def bench_glassbox(rounds: int = 11) -> list[Ratio]:
     """The median of the rounds' ratios for each network."""
     import torch
 
@@ -61,12 +61,16 @@ def _ratio(name: str, rounds: int) -> float:
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     feeds = {name: rng.standard_normal(spec.shape).astype(spec.dtype) for name, spec in engine.inputs.items()}
     works = (lambda: context.run(feeds)), (lambda: session.run(None, feeds))
-    times = [[_second_run(work) for work in works] for _ in range(rounds + 1)]
+    times = [[_latency(work) for work in works] for _ in range(rounds + 1)]
     return statistics.median(ours / theirs for ours, theirs in times[1:])
 
 
-def _second_run(work: Callable[[], Any]) -> float:
-    work()
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+def _latency(work: Callable[[], Any], runs: int = 6) -> float:
+    """The median of some runs after two untimed ones."""
+    work(), work()
+    times = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)

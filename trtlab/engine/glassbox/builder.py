@@ -43,8 +43,8 @@ def build(
 ) -> Engine:
     """An engine for one shape of each input; a symbolic size is 1 unless `shapes` says otherwise.
 
-    `rules` are those of graph.optimize (None: all). Raises UnsupportedError for what the glass box lacks, ValueError for
-    what is no valid model, DeviceError where the device is missing.
+    `rules` are those of graph.optimize (None: all). Raises UnsupportedError for what the glass box lacks, ValueError
+    for what is no valid model, DeviceError where the device is missing.
     """
     where = Device(device)
     rewritten, _ = optimize(_fixed(model, shapes or {}), rules)
@@ -90,12 +90,11 @@ def _fixed(model: OnnxModel, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelP
 
 
 def _check_claimed(proto: onnx.ModelProto) -> None:
-    """UnsupportedError for an operator or a type of tensor that the glass box does not have: before anything else looks."""
+    """UnsupportedError for an operator or a type of tensor that the glass box does not have."""
     for node in proto.graph.node:
         if (node.domain in ("", "ai.onnx") and not claims(node.op_type)) or node.domain not in ("", "ai.onnx", FUSED):
-            raise UnsupportedError(
-                f"Operator {node.domain + '.' * bool(node.domain)}{node.op_type} is not one of the glass box's: {CLAIMED}."
-            )
+            name = f"{node.domain}{'.' * bool(node.domain)}{node.op_type}"
+            raise UnsupportedError(f"Operator {name} is not one of the glass box's: {CLAIMED}.")
     for value in (*proto.graph.input, *proto.graph.value_info, *proto.graph.output):
         kind, border = value.type.tensor_type.elem_type, value not in proto.graph.value_info
         word = (
@@ -254,8 +253,8 @@ class _Trial:
         return {name: work} if all(map(_agree, results, reference)) else {}
 
     def lifetimes(self) -> dict[str, tuple[int, int, int]]:
-        """Name -> (bytes, start, stop) of what lies in the arena. A result of torch may be a view of its inputs, so that
-        they live as long as it does; results of our own kernels and of oneDNN are their own."""
+        """Name -> (bytes, start, stop) of what lies in the arena. A result of torch may be a view of its inputs, so
+        that they live as long as it does; results of our own kernels and of oneDNN are their own."""
         steps, end = self.steps, len(self.steps)
         stop = {name: number + 1 for number, step in enumerate(steps) for name in step.inputs}
         stop |= dict.fromkeys(self._lowered.outputs, end)

@@ -18,7 +18,16 @@ from trtlab.engine.glassbox import pointwise, pooling
 from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.errors import PlanError
 from trtlab.engine.glassbox.operators import (
-    CONVOLUTIONS, OPERATORS, WINDOW, Window, check_naturals, conv, is_host, max_pool, parameters, window,
+    CONVOLUTIONS,
+    OPERATORS,
+    WINDOW,
+    Window,
+    check_naturals,
+    conv,
+    is_host,
+    max_pool,
+    parameters,
+    window,
 )  # fmt: skip
 
 Kernel = Callable[..., Any]
@@ -63,8 +72,8 @@ def activation(call: Call) -> tuple[str, list[float], str]:
 
 
 _ONEDNN_WORDS = {
-    "": "none", "Clip": "hardtanh", "Gelu": "gelu", "GeluTanh": "gelu", "HardSwish": "hardswish", "LeakyRelu": "leaky_relu",
-    "Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh",
+    "": "none", "Clip": "hardtanh", "Gelu": "gelu", "GeluTanh": "gelu", "HardSwish": "hardswish",
+    "LeakyRelu": "leaky_relu", "Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh",
 }  # fmt: skip
 ACTIVATIONS = frozenset(_ONEDNN_WORDS) - {""}
 """Activations that a convolution or a product can finish with."""

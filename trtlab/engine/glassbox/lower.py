@@ -24,7 +24,7 @@ from trtlab.graph.rule import opset
 PRECISIONS = {"FP32": "float32", "FP16": "float16", "BF16": "bfloat16"}
 """What float32 tensors of the model become inside the engine."""
 _DTYPE_OF_IR = {"FLOAT": "float32", "DOUBLE": "float64", "BFLOAT16": "bfloat16"}
-_IGNORED = {"saturate", "round_mode", "consumed_inputs"}
+_IGNORED = set("saturate round_mode consumed_inputs stash_type seed is_test ratio momentum".split())
 
 
 @dataclass(frozen=True, kw_only=True)

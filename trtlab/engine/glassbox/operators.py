@@ -1,6 +1,6 @@
 """engine/glassbox/operators: the ONNX operators that are not elementwise, as functions of torch tensors.
 
-In: tensors in the order of ONNX's inputs, attributes by ONNX's names. What was an attribute in an old opset and an input
+In: tensors in the order of ONNX's inputs, attributes by ONNX's names. An attribute of an old opset that is an input
 in a new one has one name here. Inputs that say how (axes, shapes, pads) may be tuples, where the builder knows them.
 Checked by the node tests of ONNX's backend suite.
 """
@@ -29,9 +29,7 @@ def identity(x: Tensor) -> Tensor:
     return x
 
 
-def dropout(
-    x: Tensor, ratio: Any = None, training: Any = None, *, seed: int = 0, is_test: int = 1, results: int = 1
-) -> Any:
+def dropout(x: Tensor, *_: Any, results: int = 1) -> Any:
     """In inference nothing is dropped, and the mask is true everywhere. The builder refuses training."""
     return x if results == 1 else (x, torch.ones_like(x, dtype=torch.bool))
 
@@ -207,15 +205,8 @@ def _highest(dtype: torch.dtype) -> Any:
 
 
 def layer_norm(
-    x: Tensor,
-    scale: Tensor,
-    shift: Tensor | None = None,
-    *,
-    axis: int = -1,
-    epsilon: float = 1e-5,
-    stash_type: int = 1,
-    results: int = 1,
-) -> Any:
+    x: Tensor, scale: Tensor, shift: Tensor | None = None, *, axis: int = -1, epsilon: float = 1e-5, results: int = 1,
+) -> Any:  # fmt: skip
     sizes = x.shape[axis % x.ndim :]
     if results == 1 and tuple(scale.shape) == tuple(sizes) and (shift is None or shift.shape == scale.shape):
         return torch.layer_norm(x, sizes, scale, shift, epsilon)
@@ -331,9 +322,9 @@ def _unpadded_places(
 def average_pool(x: Tensor, *, kernel_shape: Sequence[int], count_include_pad: int = 0, **rest: Any) -> Tensor:
     """Sum of each window over how many numbers it holds: two convolutions with ones, where torch has no better."""
     w = window(x.shape[2:], kernel_shape, rest)
-    if w.padding and len(w.kernel) == 2 and {*w.dilations} == {1}:
-        if all(2 * p <= k for p, k in zip(w.padding, w.kernel, strict=True)):
-            return F.avg_pool2d(x, w.kernel, w.strides, w.padding, count_include_pad=bool(count_include_pad))
+    plain = len(w.kernel) == 2 and {*w.dilations} == {1}
+    if plain and w.padding and all(2 * p <= k for p, k in zip(w.padding, w.kernel, strict=True)):
+        return F.avg_pool2d(x, w.kernel, w.strides, w.padding, count_include_pad=bool(count_include_pad))
     ones = torch.ones(1, 1, *w.kernel, dtype=x.dtype, device=x.device)
     planes = x.reshape(-1, 1, *x.shape[2:])
     counted = F.pad(torch.ones_like(planes[:1]), _around(w.pairs), value=float(bool(count_include_pad)))

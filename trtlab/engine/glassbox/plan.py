@@ -16,8 +16,8 @@ DTYPES = tuple("float32 float64 float16 bfloat16 int8 int16 int32 int64 uint8 bo
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSpec:
-    """A tensor while the engine runs. `shape` is None where only a run can tell. `strides` count elements. `offset` is its place in the arena in bytes; None where
-    a kernel brings the memory itself."""
+    """A tensor while the engine runs. `shape` is None where only a run can tell. `strides` count elements.
+    `offset` is its place in the arena in bytes; None where a kernel brings the memory itself."""
 
     dtype: str
     shape: tuple[int, ...] | None

@@ -1,6 +1,6 @@
 """engine/glassbox/pointwise: any graph of elementwise operators as one kernel, generated from a list of instructions.
 
-In: a program, `[["Mul", [0, 1], {}], ["Relu", [2], {}]]`: operator, registers read, attributes; the inputs are the first
+In: a program, `[["Mul", [0, 1], {}], ["Relu", [2], {}]]`: operator, registers read, attributes; inputs are the first
 registers, each instruction writes the next. Out: the source of one loop (one load per input, registers in between, one
 store per result), compiled by numba; or the same program through torch, operator by operator. They check each other.
 """
@@ -40,14 +40,12 @@ def _mod(a: Tensor, b: Tensor, *, fmod: int = 0) -> Tensor:
     return torch.fmod(a, b) if fmod else torch.remainder(a, b)
 
 
-def _clip(
-    x: Tensor, low: Tensor | None = None, high: Tensor | None = None, *, min: Any = None, max: Any = None
-) -> Tensor:
+def _clip(x: Tensor, low: Any = None, high: Any = None, **bounds: float) -> Tensor:
     """Bounds are inputs since opset 11 and attributes before. The upper one wins where they cross."""
-    low, high = min if low is None else low, max if high is None else high
+    low, high = (bounds.get(name) if given is None else given for name, given in (("min", low), ("max", high)))
     if low is None and high is None:
         return x.clone()
-    pair = [b if b is None or isinstance(b, Tensor) else torch.tensor(b, dtype=x.dtype) for b in (low, high)]
+    pair = [b if b is None else torch.as_tensor(b, dtype=x.dtype, device=x.device) for b in (low, high)]
     return torch.clamp(x, *pair)
 
 
