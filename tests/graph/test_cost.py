@@ -55,6 +55,8 @@ def test_what_is_not_known_is_named():
     assert (found.kernels, found.bytes_moved, found.unknown) == (1, 0, ("x", "y", "n"))
     found = cost("(float[1,2,3,3] x) => (float[1,2,3,3] y) { [n] y = LRN<size = 1>(x) }")
     assert found.unknown == ("n",)
+    found = cost("(string[3] x) => (bool[3] y) { [n] y = Equal(x, x) }")  # strings have no one size
+    assert (found.bytes_moved, found.unknown) == (3, ("x",))
 
 
 def test_types_of_other_sizes():

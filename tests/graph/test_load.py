@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 from trtlab.graph import load as load_module
 from trtlab.graph import optimize
 
-from .written import ops, proved, written
+from .written import onnxruntime_runs, ops, proved, written
 
 GOOD = "(float[3] x) => (float[3] y) { a = Identity(x) y = Relu(a) }"
 
@@ -27,6 +27,7 @@ def loop_model(*nodes):
         (loop_model(("Add", ["x", "b"], ["a"], "n1"), ("Relu", ["a"], ["b"], "n2"), ("Abs", ["b"], ["y"], "n3")), "cycle: n1 <- n2 <- n1"),
         (loop_model(("Add", ["x", "q"], ["y"], "n1")), "node 'n1' reads 'q': no input, weight or node"),
         (loop_model(("Abs", ["a"], ["y"], "n1"), ("Relu", ["x"], ["a"], "n2")), "not a valid ONNX model: .*topologically sorted"),
+        (loop_model(("Abs", ["x"], ["a"], "n1"), ("Exp", ["x"], ["a"], "n2"), ("Relu", ["a"], ["y"], "n3")), "not a valid ONNX model: Output 'a' is redeclared"),
         (loop_model(("Frobnicate", ["x"], ["y"], "n1")), "not a valid ONNX model: .*No Op registered for Frobnicate"),
         (written("(float[3] x) => (float[3] y) { y = other.Op(x) }"), "not a valid ONNX model: .*other"),
         (written("(float[3] x) => (float[4] y) { y = Relu(x) }"), "not a valid ONNX model: "),
@@ -103,6 +104,21 @@ def test_functions_of_the_model_are_kept():
     result, _ = proved(onnx.parser.parse_model(text))
     assert ops(result) == ["Twice", "Relu"]
     assert [function.name for function in result.functions] == ["Twice"]
+
+
+@pytest.mark.parametrize(
+    ("where", "before", "after"),
+    [
+        ("a = trtlab.fused.F(x)", "", "(a) => (b) { b = Abs(a) }"),
+        ("a = trtlab.fused.F<alpha = 0.5>(x)", "<alpha>", "(a) => (b) { b = LeakyRelu<alpha: float = @alpha>(a) }"),
+        ("a = If(t) <then_branch = t () => (float[3] b) { b = trtlab.fused.F(x) }, else_branch = e () => (float[3] c) { c = Exp(x) }>", "", "(a) => (b) { b = Abs(a) }"),
+    ],
+)  # fmt: skip
+def test_a_domain_of_our_name_keeps_functions_that_others_wrote(where, before, after):
+    text = f"""<ir_version: 10, opset_import: ["": 20, "trtlab.fused": 1]> g (float[3] x) => (float[3] y)
+        <bool t = {{1}}> {{ {where} b = Exp(a) y = Relu(b) }}
+        <domain: "trtlab.fused", opset_import: ["": 20]> F {before} {after}"""
+    proved(onnx.parser.parse_model(text), run=onnxruntime_runs)
 
 
 def test_metadata_survives():

@@ -193,6 +193,45 @@ def test_weights_that_would_overflow_are_left_alone():
     assert reasons(optimize(model, ["conv_bn_folding"])[1], "conv_bn_folding") == ["the new weights overflow"]
 
 
+def test_before_opset_14_outputs_beyond_the_first_mean_training():
+    text = "(float[2,3,5] x) => (float[2,4,3] z) { c = Conv(x, w) y, rm, rv, sm, sv = BatchNormalization(c, s, b, m, v) z = Relu(y) }"
+    model = written(text, opset=9, ir=8, w=normal(4, 3, 3), **vectors())
+    assert "training mode" in reasons(optimize(model, ["conv_bn_folding"])[1], "conv_bn_folding")[0]
+
+
+def test_twins_that_write_other_outputs_are_two():
+    text = """(float[1,1,4,4] x) => (float[1,1,3,3] a, int64[1,1,3,3] b) {
+        p, i = MaxPool<kernel_shape = [2,2]>(x) a = Relu(p) q, j = MaxPool<kernel_shape = [2,2]>(x) b = Neg(j) }"""
+    model = written(text)
+    assert len(proved(model, "common_subexpressions")[1].steps) == 1
+    model.graph.node[0].output[1] = ""
+    assert proved(model, "common_subexpressions")[1].steps == ()
+
+
+def test_a_list_of_tensors_is_not_folded():
+    text = "(float[2] x) => (float[2] y) <float[2] k = {1, 2}, int64 i = {0}> { s = SequenceConstruct(k, k) e = SequenceAt(s, i) y = Add(x, e) }"
+    _, report = proved(written(text), "constant_folding")
+    assert reasons(report, "constant_folding") == ["the reference evaluator does not run it"]
+
+
+def test_strings_are_left_alone():
+    text = "(string[2] x) => (string[2] y) { a = StringConcat(k, k) b = Identity(a) y = StringConcat(x, b) }"
+    model = written(text, k=np.array(["a", "b"], object))
+    result, report = optimize(model)
+    assert (ops(result), reasons(report, "constant_folding")) == (
+        ["StringConcat"] * 2,
+        ["the size of the result is not known"],
+    )
+
+
+def test_a_slice_of_a_buffer_is_no_output_of_its_own():
+    text = (
+        "(float[2] x) => (float[4] y, float[2] z) { a = Relu(x) b = Exp(x) y = Concat<axis = 0>(a, b) z = Identity(a) }"
+    )
+    _, report = proved(written(text), "concat_elimination", "dead_layers")
+    assert "a has its place in the buffer of Concat_2" in reasons(report, "dead_layers")
+
+
 def test_statistics_of_every_position_do_not_fold():
     text = "(float[1,3,5] x) => (float[1,4,3] y) { c = Conv(x, w) y = BatchNormalization<spatial = 0>(c, s, b, m, v) }"
     each = {name: np.ones((4, 3), np.float32) for name in "sbmv"}

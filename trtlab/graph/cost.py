@@ -13,7 +13,7 @@ import onnx_ir as ir
 from trtlab.graph.fused import body
 from trtlab.graph.load import load
 from trtlab.graph.picture import OnnxModel
-from trtlab.graph.rule import VIEWS, is_in_place_concat, is_op, source
+from trtlab.graph.rule import VIEWS, is_in_place_concat, is_op, item_bytes, source
 from trtlab.graph.rules.pointwise_fusion import POINTWISE
 
 MOVES = tuple(
@@ -113,8 +113,8 @@ def _product(sizes: Iterable[int | ir.SymbolicDim]) -> int | None:
 
 
 def _size_bytes(value: ir.Value) -> int | None:
-    count = _count(value)
-    return None if count is None or value.dtype is None else math.ceil(count * value.dtype.itemsize)
+    count, each = _count(value), item_bytes(value)
+    return None if count is None or each is None else math.ceil(count * each)
 
 
 def _flops(node: ir.Node) -> int | None:

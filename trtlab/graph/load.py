@@ -5,6 +5,7 @@ ModelProto. What is wrong with a model is a ValueError. Checked by tests/graph/t
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import onnx
 import onnx_ir as ir
@@ -17,6 +18,7 @@ from trtlab.graph.order import reads, topological_order
 from trtlab.graph.picture import LARGE_BYTES, OnnxModel
 from trtlab.graph.rule import FUSED, STANDARD
 
+T = TypeVar("T")
 IR_VERSION = 10
 """The first with metadata of nodes, where fused nodes keep the names of what they stand for."""
 LIMIT_BYTES = 2**31 - 1
@@ -27,7 +29,7 @@ def load(model: OnnxModel) -> ir.Model:
     """The model for rewriting: checked, shapes inferred, nodes named uniquely. The original is not changed."""
     proto = _read(model)
     _check_readable(proto)
-    loaded = ir.from_proto(proto)
+    loaded = _checked(ir.from_proto, proto)
     topological_order(loaded.graph)  # names a cycle, which the checker does not
     for tensor in proto.graph.initializer:
         _checked(onnx.checker.check_tensor, tensor)
@@ -40,18 +42,22 @@ def load(model: OnnxModel) -> ir.Model:
     if proto.ir_version < 4:  # each initializer had to be listed as an input too; since then that makes it a default
         loaded.graph.inputs[:] = [value for value in loaded.graph.inputs if not value.is_initializer()]
     for node in loaded.graph:
-        if node.domain == FUSED and node.op_identifier() in loaded.functions:
-            node.meta["body"] = with_shapes(loaded.functions[node.op_identifier()], node)
+        function = loaded.functions.get(node.op_identifier())
+        if node.domain == FUSED and function is not None and not function.attributes:
+            node.meta["body"] = with_shapes(function, node)
     return loaded
 
 
 def export(model: ir.Model) -> onnx.ModelProto:
-    """A checked ONNX model: nodes sorted, and a function for every kind of fused node."""
+    """A checked ONNX model: nodes sorted, a function for every kind of fused node, and those that others wrote."""
     graph = model.graph
     order = topological_order(graph)
     graph.remove(order)
     graph.extend(order)
-    for key in [key for key in model.functions if key[0] == FUSED]:
+    homes: list[ir.Graph | ir.Function] = [graph, *model.functions.values()]
+    inner = (node for home in homes for node in ir.traversal.RecursiveGraphIterator(home))
+    foreign = {node.op_identifier() for node in inner if body(node) is None}
+    for key in [key for key in model.functions if key[0] == FUSED and key not in foreign]:
         del model.functions[key]
     for node in order:
         if (function := body(node)) is not None:
@@ -68,11 +74,12 @@ def check(proto: onnx.ModelProto) -> None:
     _checked(lambda: onnx.checker.check_model(_skeleton(proto), full_check=True))
 
 
-def _checked(check_it: Callable[..., None], *arguments: object) -> None:
+def _checked(check_it: Callable[..., T], *arguments: object) -> T:
     try:
-        check_it(*arguments)
+        return check_it(*arguments)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
-        raise ValueError(f"not a valid ONNX model: {str(error).strip()}. Export it again, or mend the node.") from error
+        why = str(error.__cause__ or error).strip().rstrip(".")
+        raise ValueError(f"not a valid ONNX model: {why}. Export it again, or mend the node.") from error
 
 
 def _skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -98,6 +98,11 @@ def one_reader(value: ir.Value) -> str:
     return ""
 
 
+def item_bytes(value: ir.Value) -> float | None:
+    """Bytes for each number of a tensor; None where the type is not known, and for strings, which differ."""
+    return None if value.dtype is None or value.dtype.is_string() else float(value.dtype.itemsize)
+
+
 def same_shape(a: ir.Value, b: ir.Value) -> bool:
     """Whether both shapes are known and equal: sizes as numbers, symbols by name. An unnamed unknown equals nothing."""
     return a.shape is not None and a.shape == b.shape and not a.shape.has_unknown_dim()
@@ -168,4 +173,4 @@ def why_not_alias(source: ir.Value | None, result: ir.Value) -> str:
         return has_place(result)
     if maker is None or maker.graph is not result.graph or source is None or source.is_graph_output():
         return f"{result.name} is an output of the graph, and no other node can write it"
-    return ""
+    return has_place(source)

@@ -24,6 +24,7 @@ from trtlab.graph.rule import (
     has_place,
     is_data,
     is_op,
+    item_bytes,
     new_weight,
     opset,
     replace,
@@ -57,10 +58,11 @@ def pattern(node: ir.Node) -> Sequence[ir.Node]:
 
 
 def size_bytes(value: ir.Value) -> float:
-    """The size of a tensor; infinite where the shape or type is not known."""
-    if value.shape is None or value.dtype is None or not value.shape.is_static():
+    """The size of a tensor; infinite where the shape or type is not known, and for strings."""
+    each = item_bytes(value)
+    if value.shape is None or each is None or not value.shape.is_static():
         return math.inf
-    return math.prod(value.shape.numpy()) * float(value.dtype.itemsize)
+    return math.prod(value.shape.numpy()) * each
 
 
 def check(nodes: Sequence[ir.Node]) -> str:
@@ -75,6 +77,8 @@ def check(nodes: Sequence[ir.Node]) -> str:
     if place := next(filter(None, map(has_place, node.outputs)), ""):
         return place
     size = sum(size_bytes(value) for value in node.outputs if value.name)
+    if math.isinf(size):
+        return "the size of the result is not known"
     if size > max(LIMIT_BYTES, sum(size_bytes(value) for value in node.inputs if value is not None)):
         return f"the result has {size:,.0f} bytes: more than {LIMIT_BYTES:,}, and more than its inputs"
     return "" if evaluate(node) else "the reference evaluator does not run it"
@@ -88,13 +92,13 @@ def evaluate(node: ir.Node) -> list[Array]:
     ]
     graph = onnx.helper.make_graph([ir.to_proto(node)], "folded", ends[0], ends[1])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset(node))])
+    outputs = [value for value in node.outputs if value.name]
     try:
         with np.errstate(all="ignore"):
             results = list(ReferenceEvaluator(model).run(None, feeds))
-    except FAILURES:
+        agree = all(r.shape == v.shape and ir.tensor(r).dtype == v.dtype for r, v in zip(results, outputs, strict=True))
+    except FAILURES:  # a list, which is a sequence of tensors, has no shape
         return []
-    outputs = [value for value in node.outputs if value.name]
-    agree = all(r.shape == v.shape and ir.tensor(r).dtype == v.dtype for r, v in zip(results, outputs, strict=True))
     return results if agree else []
 
 

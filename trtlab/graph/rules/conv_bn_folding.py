@@ -49,8 +49,8 @@ def pattern(node: ir.Node) -> Sequence[ir.Node]:
 
 def is_training(batch_norm: ir.Node) -> bool:
     """Whether it normalises by the batch at hand: an attribute since opset 14, before it more than one output."""
-    written = [v for v in batch_norm.outputs if v.name and (v.uses() or v.is_graph_output())]
-    return batch_norm.attributes.get_int("training_mode", 0) != 0 or (opset(batch_norm) < 14 and len(written) > 1)
+    named = [value for value in batch_norm.outputs if value.name]
+    return batch_norm.attributes.get_int("training_mode", 0) != 0 or (opset(batch_norm) < 14 and len(named) > 1)
 
 
 def check(nodes: Sequence[ir.Node]) -> str:
