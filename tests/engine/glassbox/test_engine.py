@@ -231,6 +231,16 @@ def test_nan_and_infinity_pass_through_pointwise_kernels(tactic):
     np.testing.assert_array_equal(context.run({"x": x, "z": np.zeros(4, np.float32)})["y"], [np.nan, np.inf, 0, 0])
 
 
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
+@pytest.mark.parametrize(("tactic", "nans"), [("torch", 4), ("onednn", 0)])
+def test_only_a_relu_that_onednn_fuses_drops_nan(tactic, nans):
+    proto = model("(float[2,3] x) => (float[2,4] y) { a = MatMul (x, w) y = Relu (a) }", w=np.ones((3, 4), np.float32))
+    context = build(proto, pick=lambda _: (tactic, 1.0)).create_execution_context()
+    x = np.array([[1, np.nan, 2], [3, np.inf, 4]], np.float32)
+    y = context.run({"x": x})["y"]
+    assert (np.isnan(y).sum(), np.isinf(y).sum()) == (nans, 4)
+
+
 # what cannot be built
 
 

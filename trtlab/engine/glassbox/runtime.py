@@ -108,7 +108,7 @@ class ExecutionContext:
 
     def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """The outputs by name, as arrays of their own. InputError where inputs do not fit. NaN and infinity are values
-        like any other: what comes out is what IEEE arithmetic makes of them."""
+        like any other, with one exception: a Relu that oneDNN fuses (tactic `onednn`) makes 0 of NaN."""
         outputs = self._launch(_checked(self.engine.inputs, inputs))
         self.engine.device.synchronize()
         return self._arrays(outputs)
