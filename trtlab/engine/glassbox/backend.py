@@ -55,7 +55,9 @@ class GlassboxBackend(Backend):
         return cls.prepare(model, device, **options).run(inputs)
 
     @classmethod
-    def run_node(cls, node: onnx.NodeProto, inputs: Any, device: str = "CPU", **_: Any) -> tuple[Any, ...]:
+    def run_node(
+        cls, node: onnx.NodeProto, inputs: Any, device: str = "CPU", outputs_info: Any = None, **_: Any  # noqa: ARG003
+    ) -> tuple[Any, ...]:  # fmt: skip
         """One node as a model; the types of its outputs follow from ONNX's inference."""
         arrays = [np.asarray(value) for value in (inputs if isinstance(inputs, tuple | list) else [inputs])]
         names = [name for name in node.input if name]
