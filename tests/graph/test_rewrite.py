@@ -65,6 +65,14 @@ def test_the_original_is_not_changed():
         assert model == untouched
 
 
+def test_the_constants_of_the_original_are_not_changed():
+    model = written("(float[2] x) => (float[2] y) { k = Constant<value = float[2] {1, 2}>() a = Neg(k) y = Add(x, a) }")
+    untouched = onnx.ModelProto()
+    untouched.CopyFrom(model)
+    assert ops(optimize(model)[0]) == ["Add"]
+    assert model == untouched
+
+
 def test_nothing_left_to_do_the_second_time():
     for make in TEACHING_MODELS.values():
         once, _ = optimize(make())

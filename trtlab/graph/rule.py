@@ -56,8 +56,11 @@ def constant(value: ir.Value | None) -> Array | None:
     """The value as an array if nobody can change it: an initializer that is no input of the graph, or a Constant."""
     if value is None or value.is_graph_input():
         return None
+    maker = value.producer()
     with contextlib.suppress(ValueError):  # a sparse constant
-        tensor = ir.convenience.get_const_tensor(value)
+        held = maker.attributes.get("value") if is_op(maker, "Constant") else None
+        # get_const_tensor would write a name into the tensor of a node, which is the caller's
+        tensor = ir.convenience.get_const_tensor(value) if held is None else held.as_tensor()
         return None if tensor is None else tensor.numpy()
     return None
 
