@@ -1,7 +1,7 @@
-"""engine/fusionfacts: what the times of fused and unfused kernels teach, each sentence made from a `Sweep`.
+"""engine/fusionfacts: what the times of fused and unfused kernels teach, each number taken from a `Sweep`.
 
-In: a sweep, live or recorded. Out: `Finding`s: a question, an answer with the measured numbers in it, and whether the
-measurement bears the answer out. And the ratios of `trtlab bench fusion`.
+In: a sweep, live or recorded. Out: `Finding`s: a question, what was measured, what follows, and whether the measurement
+bears it out. And the ratios of `trtlab bench fusion`.
 """
 
 from dataclasses import dataclass
@@ -15,15 +15,21 @@ from trtlab.engine.timing import measure_in_turns
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """`answer` is what was measured; `holds` says whether it shows what it should, which a busy machine may prevent."""
+    """`measured` says what was measured; `lesson` what follows, if it `holds`: a busy machine may not show it."""
 
     question: str
-    answer: str
+    measured: str
+    lesson: str
     holds: bool
 
 
 def findings(found: Sweep) -> tuple[Finding, ...]:
-    """The lessons of a sweep that has several sizes and lengths."""
+    """The lessons of a sweep. ValueError if it has not enough sizes or lengths for a lesson."""
+    if len(found.sizes()) < 3 or len(found.chains(Way.GENERATED)) < 2:
+        raise ValueError(
+            f"a sweep over sizes {found.sizes()} and {len(found.chains(Way.GENERATED))} lengths teaches nothing:"
+            " expected three sizes and two lengths at least"
+        )
     lessons = [_two_not_three(found), _launches(found), _cache(found), _length(found)]
     if Way.LONG_GRAPH_FUSED in found.ways():
         lessons.insert(2, _graph(found))
@@ -53,9 +59,10 @@ def _two_not_three(found: Sweep) -> Finding:
     array = size * fusionways.ITEM_BYTES
     return Finding(
         question="Why are three kernels in one 2x as fast, and not 3x?",
-        answer=f"On {_power(size)} elements three kernels read and write {three.bytes_moved // array} arrays, one"
+        measured=f"On {_power(size)} elements three kernels read and write {three.bytes_moved // array} arrays, one"
         f" {one.bytes_moved // array}: {three.kernels} times fewer launches, {fewer:.3g} times fewer bytes. It is"
-        f" {gain:.2f} times as fast: {_us(one)} instead of {_us(three)}. Time follows the bytes.",
+        f" {gain:.2f} times as fast: {_us(one)} instead of {_us(three)}.",
+        lesson="Time follows the bytes, and half of the bytes stay.",
         holds=abs(gain - fewer) < abs(gain - three.kernels),
     )
 
@@ -67,9 +74,10 @@ def _launches(found: Sweep) -> Finding:
     more = rows[-1].elements // flat[-1].elements
     return Finding(
         question="Where do launches rule?",
-        answer=f"Up to {_power(flat[-1].elements)} elements three calls of torch take {_us(rows[0])} to"
+        measured=f"Up to {_power(flat[-1].elements)} elements three calls of torch take {_us(rows[0])} to"
         f" {_us(flat[-1])}, about {least / 3 * 1e6:.2g} us a call whatever the size. From there {more:,} times as many"
         f" elements take {rows[-1].seconds / flat[-1].seconds:,.0f} times as long.",
+        lesson="In small tensors each call pays for itself and not for its data: fewer calls is all that helps.",
         holds=flat == list(rows[: len(flat)]) and 1 < len(flat) < len(rows),
     )
 
@@ -81,10 +89,12 @@ def _graph(found: Sweep) -> Finding:
     same = found.ratio(Way.TORCH_OUT, Way.LONG_GRAPH_UNFUSED, large)
     return Finding(
         question="What does a CUDA graph change?",
-        answer=f"On {_power(small)} elements three kernels take {_us(called)} when the host launches each,"
+        measured=f"On {_power(small)} elements three kernels take {_us(called)} when the host launches each,"
         f" {_us(graph)} as a graph of their own, {_us(long)} inside a long graph. One kernel as a graph takes"
-        f" {_us(fused)}: mostly the start of the graph. In the long graph the kernels are all that is left, and one is"
-        f" {gain:.2f} times as fast as three. On {_power(large)} elements the graph gains {same - 1:.1%}.",
+        f" {_us(fused)}. In the long graph one is {gain:.2f} times as fast as three. On {_power(large)} elements the"
+        f" graph gains {same - 1:.1%}.",
+        lesson="A graph takes the launches from the host: a long one leaves what a kernel costs the GPU, a short"
+        " one mostly its own start. It moves the same bytes, and it does not replace fusion.",
         holds=called.seconds > 1.5 * graph.seconds > 1.5 * long.seconds and gain > 2.5 and abs(same - 1) < 0.05,
     )
 
@@ -97,10 +107,11 @@ def _cache(found: Sweep) -> Finding:
     here, memory = found.find(unfused, size), found.find(unfused, sizes[-1])
     return Finding(
         question="Where does fusion save least?",
-        answer=f"On {_power(size)} elements, {size * fusionways.ITEM_BYTES / 2**20:.3g} MiB an array:"
-        f" {saved[size]:.3g} ps an element, against {saved[sizes[-1]]:.3g} on {_power(sizes[-1])}. There the next"
-        f" kernel finds X and Y in the cache: by the traffic model three kernels reach {here.bytes_per_s / 1e9:,.0f}"
-        f" GB/s, from memory {memory.bytes_per_s / 1e9:,.0f}. The gain is {found.ratio(unfused, fused, size):.2f}x.",
+        measured=f"On {_power(size)} elements, {size * fusionways.ITEM_BYTES / 2**20:.3g} MiB an array:"
+        f" {saved[size]:.3g} ps an element, against {saved[sizes[-1]]:.3g} on {_power(sizes[-1])}. By the"
+        f" traffic model three kernels reach {here.bytes_per_s / 1e9:,.0f} GB/s there, and"
+        f" {memory.bytes_per_s / 1e9:,.0f} on the large ones. The gain is {found.ratio(unfused, fused, size):.2f}x.",
+        lesson="The next kernel finds X and Y in the cache: the traffic that fusion saves is the cheap kind.",
         holds=sizes[0] < size < sizes[-1] and here.bytes_per_s > memory.bytes_per_s,
     )
 
@@ -108,13 +119,16 @@ def _cache(found: Sweep) -> Finding:
 def _length(found: Sweep) -> Finding:
     (first, *_, last), (first_one, *_, last_one) = (found.chains(way) for way in _pair(found))
     grew, grew_one = last.seconds / first.seconds, last_one.seconds / first_one.seconds
-    why = "While memory is waited for, arithmetic is free." if grew_one < 1.1 else "So long a chain keeps the processor"
-    why += "" if grew_one < 1.1 else " busier than memory: fused or not, that time stays."
+    if grew_one < 1.1:
+        lesson = "While memory is waited for, arithmetic is free."
+    else:
+        lesson = "So long a chain keeps the processor busier than memory: fusion saves the traffic, not the arithmetic."
     return Finding(
         question="What does one more operation cost?",
-        answer=f"{last.operations} operations instead of {first.operations} on {_power(last.elements)} elements take"
+        measured=f"{last.operations} operations instead of {first.operations} on {_power(last.elements)} elements take"
         f" {grew:.2f} times as long as kernels of their own, {grew_one:.2f} times as long in one kernel:"
-        f" {_us(last_one)} instead of {_us(first_one)}, for the same bytes. {why}",
+        f" {_us(last_one)} instead of {_us(first_one)}, for the same bytes.",
+        lesson=lesson,
         holds=grew_one < grew / 3,
     )
 

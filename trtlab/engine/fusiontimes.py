@@ -8,7 +8,6 @@ Every result is compared with float64 before it is timed. Record on a GPU (numpy
 import argparse
 import functools
 import json
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -81,7 +80,7 @@ class Sweep:
 
     def sizes(self) -> tuple[int, ...]:
         """Numbers of elements at which ReLU(A*B + C) was timed."""
-        return tuple(row.elements for row in self.of(Way.COPY))
+        return tuple(sorted({row.elements for row in self.rows if row.operations == 3}))
 
     def chains(self, way: Way) -> tuple[Row, ...]:
         """The rows of one way at the size at which the length was varied, by length."""
@@ -100,19 +99,32 @@ class Sweep:
 
 def sweep(
     device: str = "cpu", *, sizes: Sequence[int] = LIVE_SIZES, lengths: Sequence[int] = LENGTHS,
-    ways: Sequence[Way] | None = None, budget_s: float = 0.03, samples: int = 15, sample_s: float = 1e-3,
+    ways: Sequence[Way] | None = None, budget_s: float = 0.05, samples: int = 15, sample_s: float = 1e-3,
 ) -> Sweep:  # fmt: skip
     """ReLU(A*B + C) at all sizes, and chains of all lengths at one. One thread. Without `ways`: all, but torch.compile
     only on CUDA, since on a CPU it takes seconds for each size. As it stands this takes about 10 s on a CPU."""
+    _check_asked(device, sizes)
     chosen = ways or tuple(way for way in WAYS[device] if device == "cuda" or way is not Way.COMPILED)
     size = min(CHAIN_ELEMENTS[device], max(sizes))
     cases = [(3, n) for n in sizes] + [(k, size) for k in lengths if k != 3 or size not in sizes]
     how: dict[str, Any] = {"budget_s": budget_s, "samples": samples, "sample_s": sample_s}
     with one_thread():
+        np.ones(2**23 - 2**16, np.float32)  # once freed, glibc keeps smaller arrays for reuse, as in any long process
         list(_rows(device, chain(3), min(sizes), chosen, **how))  # for nothing: clocks rise, libraries load
         rows = [row for length, n in cases for row in _rows(device, chain(length), n, chosen, **how)]
     made = min((row.time.provenance for row in rows), key=lambda p: p.samples)
     return Sweep(device=device, rows=tuple(rows), provenance=made)
+
+
+def _check_asked(device: str, sizes: Sequence[int]) -> None:
+    import torch
+
+    if device not in WAYS or not sizes or min(sizes) < 1:
+        raise ValueError(
+            f"cannot time device={device!r}, sizes={sizes!r}: expected 'cpu' or 'cuda', and sizes from 1 on"
+        )
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device='cuda', but torch sees no NVIDIA GPU here: use 'cpu', or load('h100') for a recording")
 
 
 def _rows(device: str, program: Program, elements: int, ways: Sequence[Way], **how: Any) -> Iterator[Row]:
@@ -204,7 +216,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", choices=list(WAYS), default="cpu")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
-    warnings.simplefilter("default")
     out = options.out or FOLDER / f"fusion-times-{'h100' if options.device == 'cuda' else 'cpu'}.json"
     sizes, ways = FULL_SIZES[options.device], WAYS[options.device]
     found = sweep(options.device, sizes=sizes, ways=ways, budget_s=0.5, samples=21, sample_s=5e-3)

@@ -5,6 +5,7 @@ chain once, and what it moves by the traffic model. fusiontimes runs and times t
 """
 
 import functools
+import warnings
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
@@ -17,7 +18,7 @@ Work = Callable[[], Any]
 
 
 class Way(Enum):
-    """How the same numbers are computed. The value is the name that is shown."""
+    """How the same numbers are computed. The value is the name that is shown; a graph is one of CUDA."""
 
     NUMPY = "numpy"
     NUMPY_OUT = "numpy, out="
@@ -25,10 +26,10 @@ class Way(Enum):
     TORCH_OUT = "torch, out="
     COMPILED = "torch.compile"
     GENERATED = "our kernel"
-    GRAPH_UNFUSED = "CUDA graph, one per operator"
-    GRAPH_FUSED = "CUDA graph, our kernel"
-    LONG_GRAPH_UNFUSED = "in a long CUDA graph, one per operator"
-    LONG_GRAPH_FUSED = "in a long CUDA graph, our kernel"
+    GRAPH_UNFUSED = "graph, per operator"
+    GRAPH_FUSED = "graph, our kernel"
+    LONG_GRAPH_UNFUSED = "long graph, per operator"
+    LONG_GRAPH_FUSED = "long graph, our kernel"
     COPY = "copy"
 
 
@@ -153,7 +154,11 @@ def _compiled(program: Program, arrays: Arrays) -> Work:
     import torch
 
     torch._dynamo.reset()  # a compiler that remembers other sizes would compile for any size
-    return functools.partial(torch.compile(_torch_function(program), dynamic=False), *arrays.tensors[:INPUTS])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of torch's own code
+        work = functools.partial(torch.compile(_torch_function(program), dynamic=False), *arrays.tensors[:INPUTS])
+        work()
+    return work
 
 
 def _generated(program: Program, arrays: Arrays) -> Work:

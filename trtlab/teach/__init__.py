@@ -18,6 +18,8 @@ _NAMES_IN = {
     "formatcards": "draw_codes draw_formats draw_value",
     "formatfigures": "draw_density draw_number_line draw_precision draw_spread draw_staircase draw_sums",
     "fusioncards": "draw_agreement draw_optimizers draw_slide_counts",
+    "fusionfigures": "draw_fusion_bandwidth draw_fusion_chains draw_fusion_findings draw_fusion_times"
+    " draw_fusion_traffic",
     "graphview": "GraphView",
     "machine": "draw_badges draw_machine draw_map",
     "pipeline": "PipelineView draw_artefact",

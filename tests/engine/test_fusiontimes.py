@@ -1,0 +1,352 @@
+"""engine/fusionways, fusiontimes, fusionfacts, tritonkernel: right numbers first, then times that teach."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from trtlab.engine import fusionfacts, fusiontimes, fusionways, tritonkernel
+from trtlab.engine.fusionfacts import findings, fusion_ratios
+from trtlab.engine.fusiontimes import FULL_SIZES, LENGTHS, Sweep, check, load, sweep
+from trtlab.engine.fusionways import INPUTS, WAYS, Arrays, Way, build, chain, kernel_source, traffic_bytes
+from trtlab.engine.provenance import Origin
+from trtlab.graph import cost, optimize
+from trtlab.graph.models import TEACHING_MODELS
+
+QUICK = [way for way in WAYS["cpu"] if way is not Way.COMPILED]
+TINY = {"budget_s": 0.0, "samples": 2, "sample_s": 1e-6}
+
+
+# --- what is computed -------------------------------------------------------------------------------------------------
+
+
+def test_three_operations_are_those_of_the_sheet():
+    assert chain(3) == (("Mul", (0, 1), {}), ("Add", (3, 2), {}), ("Relu", (4,), {}))
+
+
+@pytest.mark.parametrize("operations", LENGTHS)
+def test_each_operation_reads_the_one_before(operations):
+    program = chain(operations)
+    assert len(program) == operations
+    assert [reads[0] for _, reads, _ in program] == [0, *range(INPUTS, INPUTS + operations - 1)]
+
+
+def test_the_traffic_model_is_that_of_the_graph_room():
+    model = TEACHING_MODELS["multiply_add_relu"]()
+    for found, fused in ((model, False), (optimize(model)[0], True)):
+        assert traffic_bytes(chain(3), 16 * 16, fused=fused) == cost.model_cost(found).bytes_moved
+
+
+def test_a_longer_chain_moves_no_more_bytes_fused():
+    assert {traffic_bytes(chain(k), 10, fused=True) for k in LENGTHS} == {4 * 10 * 4}
+    assert traffic_bytes(chain(16), 10, fused=False) == (11 * 3 + 5 * 2) * 10 * 4
+
+
+@pytest.mark.parametrize("operations", LENGTHS)
+@pytest.mark.parametrize("elements", [1, 7, 1000])
+def test_every_way_computes_the_same(elements, operations):
+    arrays, program = Arrays("cpu", elements), chain(operations)
+    for way in QUICK:
+        work = build(way, program, arrays)
+        check(way, work(), program, arrays)
+        assert torch.isnan(arrays.tensors[INPUTS:]).all() or way is Way.COPY
+        if way is not Way.COPY:
+            check(way, work(), program, arrays)  # once more, from memory that was made NaN
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler here")
+def test_torch_compile_computes_the_same():
+    arrays = Arrays("cpu", 1000)
+    check(Way.COMPILED, build(Way.COMPILED, chain(4), arrays)(), chain(4), arrays)
+
+
+def test_the_copy_moves_two_arrays_to_two():
+    arrays = Arrays("cpu", 50)
+    build(Way.COPY, chain(3), arrays)()
+    assert torch.equal(arrays.tensors[3:5], arrays.tensors[:2])
+    assert torch.isnan(arrays.tensors[5]).all()
+
+
+@pytest.mark.parametrize("place", [0, -1])
+@pytest.mark.parametrize("value", [9.0, float("nan")])
+def test_a_wrong_number_at_either_end_is_seen(place, value):
+    arrays = Arrays("cpu", 3 * 2**16)
+    result = build(Way.TORCH, chain(3), arrays)()
+    check(Way.TORCH, result, chain(3), arrays)
+    result[place] = value
+    with pytest.raises(RuntimeError, match=r"torch is wrong: off by .* for 3 operations"):
+        check(Way.TORCH, result, chain(3), arrays)
+
+
+def test_kernels_and_launches():
+    def asks(way):
+        return fusionways.kernels(way, chain(3)), fusionways.launches(way, chain(3))
+
+    assert asks(Way.TORCH) == asks(Way.NUMPY_OUT) == (3, 3)
+    assert asks(Way.GENERATED) == asks(Way.COMPILED) == asks(Way.COPY) == asks(Way.GRAPH_FUSED) == (1, 1)
+    assert asks(Way.GRAPH_UNFUSED) == (3, 1)
+    assert asks(Way.LONG_GRAPH_UNFUSED) == (3, 1 / 32)
+
+
+# --- the generated kernels --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operations", LENGTHS)
+def test_one_load_for_each_input_and_one_store(operations):
+    cpu, cuda = kernel_source("cpu", operations), kernel_source("cuda", operations)
+    assert re.findall(r"= a(\d)\[i\]", cpu) == re.findall(r"tl\.load\(x(\d)", cuda) == ["0", "1", "2"]
+    assert (cpu.count("[i] ="), cuda.count("tl.store")) == (1, 1)
+
+
+class Pointer:
+    """What Triton makes of an array: an address to which offsets are added."""
+
+    def __init__(self, array, at=0):
+        self.array, self.at = array, at
+
+    def __add__(self, offsets):
+        return Pointer(self.array, self.at + offsets)
+
+
+def run_on_numpy(source, arrays, out, block):
+    """The Triton kernel, block by block, with numpy for the GPU. Reads and writes outside of the mask would raise."""
+
+    def store(pointer, values, mask):
+        pointer.array[pointer.at[mask]] = values[mask]
+
+    def read(pointer, mask):
+        values = np.full(mask.shape, np.nan, np.float32)
+        values[mask] = pointer.array[pointer.at[mask]]
+        return values
+
+    for number in range(-(-out.size // block)):
+        language = SimpleNamespace(
+            constexpr=int, arange=np.arange, where=np.where, load=read, store=store, program_id=lambda _, n=number: n
+        )
+        space = {"triton": SimpleNamespace(jit=lambda f: f), "tl": language}
+        exec(source, space)
+        space["kernel"](*map(Pointer, arrays), Pointer(out), out.size, block)
+
+
+@pytest.mark.parametrize("operations", LENGTHS)
+@pytest.mark.parametrize("elements", [1, 8, 21])
+def test_the_triton_source_computes_the_chain(elements, operations):
+    arrays, program = Arrays("cpu", elements), chain(operations)
+    run_on_numpy(kernel_source("cuda", operations), arrays.numpy[:INPUTS], arrays.numpy[INPUTS], block=8)
+    check(Way.GENERATED, arrays.numpy[INPUTS], program, arrays)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_nan_goes_through_our_kernel(device):
+    arrays = Arrays("cpu", 4)
+    arrays.numpy[0] = np.nan, 1, -1, np.inf
+    arrays.numpy[1:3] = 1
+    if device == "cpu":
+        found = build(Way.GENERATED, chain(3), arrays)()
+    else:
+        found = arrays.numpy[INPUTS]
+        run_on_numpy(kernel_source("cuda"), arrays.numpy[:INPUTS], found, block=8)
+    assert np.array_equal(found, [np.nan, 2, 0, np.inf], equal_nan=True)
+
+
+def test_triton_refuses_what_it_cannot_do():
+    with pytest.raises(ValueError, match="no Triton expression for 'Erf': expected one of Add, Mul, Relu"):
+        tritonkernel.source([("Erf", (0,), {})], 1)
+    with pytest.raises(ValueError, match=r"2,147,483,648 elements: the kernel counts in 32 bits; expected at most"):
+        tritonkernel.bind("", [], SimpleNamespace(numel=lambda: 2**31))
+
+
+# --- sweeps -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small():
+    return sweep(sizes=(64, 256, 1024), lengths=(2, 3, 4), **TINY)
+
+
+def test_a_sweep_is_whole(small):
+    cases = {(3, 64), (3, 256), (3, 1024), (2, 1024), (4, 1024)}
+    assert {(r.way, r.operations, r.elements) for r in small.rows} == {(way, *case) for way in QUICK for case in cases}
+    assert len(small.rows) == len(QUICK) * len(cases)
+    assert (small.sizes(), small.ways()) == ((64, 256, 1024), tuple(QUICK))
+    assert all(row.seconds > 0 and row.bytes_per_s > 0 and len(row.time.samples_s) == 2 for row in small.rows)
+    assert (small.provenance.origin, small.provenance.samples) == (Origin.LIVE, 2)
+    assert [name for name, _ in small.provenance.versions] == ["numpy", "numba", "torch"]
+
+
+def test_rows_are_found(small):
+    row = small.find(Way.TORCH_OUT, 1024, 4)
+    assert (row.kernels, row.launches, row.bytes_moved) == (4, 4, 11 * 1024 * 4)
+    assert [r.operations for r in small.chains(Way.NUMPY)] == [2, 3, 4]
+    assert [r.elements for r in small.of(Way.NUMPY)] == [64, 256, 1024]
+    with pytest.raises(KeyError, match=r"no 'torch' of 9 operations on 64 elements; there are numpy, .* on \(64, 256"):
+        small.find(Way.TORCH, 64, 9)
+
+
+def test_ratios_are_those_of_the_rows(small):
+    three, one, copy = (small.find(way, 256) for way in (Way.TORCH_OUT, Way.GENERATED, Way.COPY))
+    assert small.ratio(Way.TORCH_OUT, Way.GENERATED, 256) == three.seconds / one.seconds
+    assert small.of_copy(Way.GENERATED, 256) == pytest.approx(copy.seconds / one.seconds)  # they move as many bytes
+    assert small.of_copy(Way.TORCH_OUT, 256) == pytest.approx(2 * copy.seconds / three.seconds)
+
+
+def test_torch_keeps_its_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    sweep(sizes=(8,), lengths=(), ways=(Way.TORCH,), **TINY)
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
+
+
+def test_a_way_that_is_wrong_is_not_timed(monkeypatch):
+    monkeypatch.setitem(fusionways._BUILDERS, Way.TORCH, lambda _, arrays: lambda: arrays.tensors[0])
+    with pytest.raises(RuntimeError, match="torch is wrong"):
+        sweep(sizes=(64,), lengths=(), ways=(Way.TORCH,), **TINY)
+
+
+@pytest.mark.parametrize(("device", "sizes"), [("tpu", (8,)), ("cpu", ()), ("cpu", (0, 8))])
+def test_a_sweep_of_nothing_is_refused(device, sizes):
+    with pytest.raises(ValueError, match="expected 'cpu' or 'cuda', and sizes from 1 on"):
+        sweep(device, sizes=sizes)
+
+
+def test_without_a_gpu_the_recording_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"no NVIDIA GPU here: use 'cpu', or load\('h100'\)"):
+        sweep("cuda")
+
+
+# --- recordings -------------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_survives_its_file(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(fusiontimes, "FOLDER", tmp_path)
+    fusiontimes.save(small, tmp_path / "fusion-times-here.json", "python it")
+    back = load.__wrapped__("here")
+    assert back.provenance == replace(small.provenance, origin=Origin.RECORDED, command="python it")
+    assert [(r.way, r.operations, r.elements, r.kernels, r.launches, r.bytes_moved) for r in back.rows] == [
+        (r.way, r.operations, r.elements, r.kernels, r.launches, r.bytes_moved) for r in small.rows
+    ]
+    for row, again in zip(small.rows, back.rows, strict=True):
+        assert again.time.samples_s == pytest.approx(row.time.samples_s, rel=1e-4)
+        assert (again.time.calls, again.time.clock) == (row.time.calls, row.time.clock)
+
+
+def test_the_command_writes_a_recording(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(fusiontimes.FULL_SIZES, "cpu", (8, 16))
+    monkeypatch.setitem(fusiontimes.WAYS, "cpu", (Way.GENERATED, Way.COPY))
+    fusiontimes.main(["--out", str(tmp_path / "out.json")])
+    values = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    assert values["provenance"]["command"] == "python -m trtlab.engine.fusiontimes --device cpu"
+    assert len(values["rows"]) == len(capsys.readouterr().out.splitlines()) == 2 * (2 + len(LENGTHS) - 1)
+
+
+@pytest.mark.parametrize(("name", "device"), [("h100", "cuda"), ("cpu", "cpu")])
+def test_the_shipped_recordings(name, device):
+    found = load(name)
+    assert (found.device, found.sizes(), set(found.ways())) == (device, FULL_SIZES[device], set(WAYS[device]))
+    assert len(found.rows) == len(WAYS[device]) * (len(FULL_SIZES[device]) + len(LENGTHS) - 1)
+    made = found.provenance
+    assert (made.origin, made.command) == (
+        Origin.RECORDED, f"python -m trtlab.engine.fusiontimes --device {device}"
+    )  # fmt: skip
+    assert made.samples == min(len(row.time.samples_s) for row in found.rows) >= 5
+    for row in found.rows:
+        fused = row.kernels == 1
+        assert row.bytes_moved == traffic_bytes(chain(row.operations), row.elements, fused=fused)
+        assert row.time.clock == ("CUDA events" if device == "cuda" else "perf_counter")
+    assert load(name) is found
+
+
+def test_no_recording_of_that_name():
+    with pytest.raises(FileNotFoundError, match=r"fusion-times-abacus\.json"):
+        load("abacus")
+
+
+# --- what follows -----------------------------------------------------------------------------------------------------
+
+
+def test_the_h100_bears_out_every_lesson():
+    found = findings(load("h100"))
+    assert [f.question for f in found if not f.holds] == []
+    assert [f.question for f in found] == [
+        "Why are three kernels in one 2x as fast, and not 3x?", "Where do launches rule?",
+        "What does a CUDA graph change?", "Where does fusion save least?", "What does one more operation cost?",
+    ]  # fmt: skip
+    assert found[-1].lesson == "While memory is waited for, arithmetic is free."
+
+
+def test_the_h100_reaches_its_copy_bandwidth():
+    found = load("h100")
+    for size in (n for n in found.sizes() if n >= 2**26):
+        assert found.of_copy(Way.GENERATED, size) >= 0.97
+
+
+def with_times(found: Sweep, seconds) -> Sweep:
+    """The sweep with other times: `seconds(row)`."""
+    rows = (replace(row, time=replace(row.time, samples_s=(seconds(row),))) for row in found.rows)
+    return replace(found, rows=tuple(rows))
+
+
+def holds(found: Sweep) -> dict[str, bool]:
+    return {f.question.rstrip("?").split()[-1]: f.holds for f in findings(found)}
+
+
+def test_a_machine_where_only_launches_count_teaches_no_2x():
+    shown = holds(with_times(load("h100"), lambda row: 1e-6 * row.kernels))
+    assert not shown["3x"]
+    assert not shown["rule"]  # flat to the end
+    assert not shown["least"]
+
+
+def test_a_machine_where_only_bytes_count_has_no_launches_and_no_cache():
+    shown = holds(with_times(load("h100"), lambda row: 1e-12 * row.bytes_moved))
+    assert shown == {"3x": True, "rule": False, "change": False, "least": False, "cost": True}
+
+
+def test_a_machine_that_pays_for_arithmetic():
+    slow = with_times(load("h100"), lambda row: 1e-12 * row.operations * row.elements)
+    assert not holds(slow)["cost"]
+    assert "busier than memory" in findings(slow)[-1].lesson
+
+
+def test_numbers_in_the_findings_come_from_the_rows():
+    slow = with_times(load("h100"), lambda row: 1e-12 * row.bytes_moved)
+    assert "2.00 times as fast: 4,295 us instead of 8,590 us" in findings(slow)[0].measured
+
+
+def test_too_small_a_sweep_teaches_nothing():
+    with pytest.raises(ValueError, match=r"sizes \(64,\) and 0 lengths teaches nothing: expected three sizes and two"):
+        findings(sweep(sizes=(64,), lengths=(), **TINY))
+
+
+def test_the_benchmark_has_all_targets(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    ratios = fusion_ratios(sizes=(1024, 4096), samples=2)
+    assert [(r.what, r.peer, r.target) for r in ratios] == [
+        *(
+            row
+            for size in ("2^10", "2^12")
+            for row in (
+                (f"ReLU(A*B + C), {size}", fusionfacts.COPY_PEER, "<= 1.111x"),
+                (f"16 operations, {size}", "3 operations", "<= 1.3x"),
+                (f"16 operations, {size}", "numpy, out=", ">= 8x"),
+            )
+        ),
+        ("Triton kernel's bandwidth, 2^26", fusionfacts.COPY_PEER, ">= 0.97x"),
+    ]
+    assert all(r.value > 0 and r.provenance.origin is Origin.LIVE for r in ratios[:-1])
+    assert (ratios[-1].met, ratios[-1].provenance.origin) == (True, Origin.RECORDED)
+
+
+@pytest.mark.gpu
+def test_a_gpu_computes_the_same_in_every_way():
+    found = sweep("cuda", sizes=(1000, 2**16), lengths=(2, 16), ways=WAYS["cuda"], **TINY)
+    assert set(found.ways()) == set(WAYS["cuda"])
+    assert {row.time.clock for row in found.rows} == {"CUDA events"}

@@ -1,0 +1,164 @@
+"""engine/timing: what a Measurement keeps, on clocks that the tests wind themselves. No test asserts a real time."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from trtlab.engine import measure, timing
+from trtlab.engine.provenance import Origin, Provenance
+from trtlab.engine.timing import CUDA_EVENTS, HOST_CLOCK, Measurement, measure_in_turns
+
+MADE = Provenance(origin=Origin.LIVE, device="a desk", when="2026-11-22T10:00:00+00:00")
+
+
+class Clock:
+    """Stands still until a work moves it."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.log = []
+
+    def work(self, seconds, name="", result=None):
+        """A work that takes so long; `seconds` may be a function of how often it ran."""
+
+        def run():
+            self.log.append(name)
+            self.now += seconds(self.log.count(name) - 1) if callable(seconds) else seconds
+            return result
+
+        return run
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    return clock
+
+
+def measurement(*samples_s):
+    return Measurement(name="m", samples_s=samples_s, calls=2, clock=HOST_CLOCK, provenance=MADE)
+
+
+def test_median_and_quartiles_of_known_samples():
+    found = measurement(5.0, 1.0, 2.0, 4.0, 3.0)
+    assert (found.median_s, found.quartiles_s) == (3.0, (2.0, 4.0))
+    assert (measurement(7.0).median_s, measurement(7.0).quartiles_s) == (7.0, (7.0, 7.0))
+
+
+def test_a_measurement_in_words():
+    words = str(measurement(1e-3, 2e-3, 3e-3))
+    assert words == "m: 2,000 us (quartiles 1,500 to 2,500; 3 samples of 2 calls, perf_counter)"
+
+
+def test_every_sample_is_the_time_of_one_call(clock):
+    found = measure(clock.work(2e-6), name="short", samples=4)
+    assert found.samples_s == pytest.approx([2e-6] * 4)
+    assert found.calls == pytest.approx(500, abs=1)  # a millisecond of calls
+    assert (found.name, found.clock) == ("short", HOST_CLOCK)
+
+
+def test_a_long_work_is_called_once_a_sample(clock):
+    assert measure(clock.work(0.5), samples=3).calls == 1
+    assert len(clock.log) == 3 + 1 + 3  # warm-up, one to see how long it takes, three samples
+
+
+def test_the_first_calls_are_no_samples(clock):
+    slow_at_first = clock.work(lambda ran: 9.0 if ran < 5 else 0.01)
+    assert measure(slow_at_first, warm_up=5, samples=5).samples_s == pytest.approx([0.01] * 5)
+
+
+def test_calls_before_a_sample_are_not_timed(clock):
+    found = measure(clock.work(1e-4), samples=1)
+    assert len(clock.log) == 3 + 1 + 2 + found.calls  # a quarter of ten
+    assert found.samples_s == pytest.approx([1e-4])
+
+
+def test_after_the_budget_five_rounds_are_enough(clock):
+    assert len(measure(clock.work(1.0), budget_s=0.1, samples=99).samples_s) == 5
+    assert len(measure(clock.work(1.0), budget_s=7.5, samples=99).samples_s) == 8
+    assert len(measure(clock.work(1.0), budget_s=0.1, samples=2).samples_s) == 2
+
+
+def test_works_take_turns(clock):
+    works = {name: clock.work(0.1, name) for name in "abc"}
+    measure_in_turns(works, warm_up=1, samples=20, budget_s=99)
+    turns = clock.log[6:]
+    rounds = [turns[i : i + 3] for i in range(0, len(turns), 3)]
+    assert [sorted(turn) for turn in rounds] == [["a", "b", "c"]] * 20
+    assert len(set(map(tuple, rounds))) > 2  # nobody always comes first
+
+
+def test_a_machine_that_slows_down_leaves_the_ratio_alone(clock):
+    def drifting(seconds):
+        return lambda ran: seconds * (1 + ran)
+
+    works = {"slow": clock.work(drifting(3.0), "slow"), "fast": clock.work(drifting(1.0), "fast")}
+    found = measure_in_turns(works, samples=9, budget_s=1e9)
+    assert found["slow"].ratio_to(found["fast"]) == pytest.approx(3.0)
+    assert found["fast"].quartiles_s[1] > 1.2 * found["fast"].quartiles_s[0]
+
+
+def test_provenance_says_how_often_where_and_with_what(clock):
+    made = measure(clock.work(1.0), samples=3, packages=("numpy", "no-such-package")).provenance
+    assert (made.origin, made.samples, [name for name, _ in made.versions]) == (Origin.LIVE, 3, ["numpy"])
+    assert "core" in made.device
+
+
+def test_work_on_a_gpu_is_timed_by_events(clock, monkeypatch):
+    """A result on a GPU is enough. The host's clock stands at 1 s a call, the GPU's events at 2 ms."""
+    gpu = SimpleNamespace(now_ms=0.0, synchronised=0)
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            self.at = gpu.now_ms
+
+        def synchronize(self):
+            gpu.synchronised += 1
+
+        def elapsed_time(self, other):
+            return other.at - self.at
+
+    def work():
+        clock.now += 1.0
+        gpu.now_ms += 2.0
+        return [SimpleNamespace(is_cuda=True)]
+
+    cuda = SimpleNamespace(Event=Event, synchronize=lambda: None, get_device_name=lambda: "a GPU")
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    found = measure(work, name="w", samples=2, sample_s=0.01)
+    assert (found.samples_s, found.calls, found.clock) == (pytest.approx((2e-3, 2e-3)), 5, CUDA_EVENTS)
+    assert (found.provenance.device, gpu.synchronised) == ("a GPU", 3)
+
+
+@pytest.mark.parametrize("how", [{"samples": 0}, {"warm_up": 0}])
+def test_nothing_to_measure_is_refused(how):
+    with pytest.raises(ValueError, match=r"nothing to measure: got 1 works, .*; expected at least 1"):
+        measure(print, **how)
+    with pytest.raises(ValueError, match="got 0 works"):
+        measure_in_turns({})
+
+
+def test_only_what_took_turns_is_compared_round_by_round():
+    with pytest.raises(ValueError, match=r"m has 2 samples and m 1: expected two of one run of measure_in_turns"):
+        measurement(1.0, 2.0).ratio_to(measurement(1.0))
+
+
+def test_a_real_function_on_the_real_clock():
+    found = measure(lambda: sorted(range(100)), samples=5, sample_s=1e-5)
+    assert len(found.samples_s) == 5
+    assert 0 < min(found.samples_s) <= found.quartiles_s[0] <= found.median_s <= found.quartiles_s[1] < 60
+
+
+@pytest.mark.gpu
+def test_a_real_gpu():
+    import torch
+
+    a = torch.ones(2**20, device="cuda")
+    found = measure(lambda: a + a, packages=["torch"])
+    assert (found.clock, found.provenance.device) == (CUDA_EVENTS, torch.cuda.get_device_name())
+    assert found.median_s > 0
