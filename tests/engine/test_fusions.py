@@ -12,7 +12,7 @@ from trtlab.engine.recordings import fusions
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.oracle import reference, sample_inputs
 
-NAMES = fusions.names()
+NAMES = fusions.recorded_names()
 
 
 @pytest.mark.parametrize("name", fusions.PROBES)
@@ -32,12 +32,14 @@ def test_a_chain_is_as_long_as_its_name_says():
 
 
 def test_an_unknown_model_names_those_there_are():
-    with pytest.raises(KeyError, match=r"no model 'conv'; there are conv_bn_relu, .*, qdq_before_relu, dropout_training"):
+    with pytest.raises(
+        KeyError, match=r"no model 'conv'; there are conv_bn_relu, .*, qdq_before_relu, dropout_training"
+    ):
         fusions.model("conv")
 
 
 def test_every_model_is_recorded_and_no_other():
-    assert set(NAMES) == {*TEACHING_MODELS, *fusions.PROBES}
+    assert set(NAMES) == {*TEACHING_MODELS, *fusions.PROBES, *fusions.REWRITTEN}
     recorded = {name for name in recordings.names() if name.startswith("fusion-")}
     assert recorded == {f"fusion-{name}-SM89" for name in NAMES}
 

@@ -19,7 +19,7 @@ def main() -> None:
     save_values(matrix(), SUPPORT_FILE)
     for name in LIGHT:
         save(f"light-{name}-SM89", light_report(name))
-    for name in fusions.names():
+    for name in fusions.recorded_names():
         save(f"fusion-{name}-SM89", fusions.report(name))
     for model, targets in TARGETS.items():
         for precision in PRECISIONS:

@@ -1,7 +1,7 @@
 """engine/recordings/fusions: what NVIDIA's builder makes of small models in which there is something to fuse.
 
-In: a name of graph.models.TEACHING_MODELS, PROBES or REFUSED. Out: its model, and the `BuildReport` for SM89: LIVE, or
-RECORDED where no compiler can be installed. tests/engine/test_fusions.py compares the recordings with builds.
+In: a name of graph.models.TEACHING_MODELS, PROBES, REWRITTEN or REFUSED. Out: its model, and the `BuildReport` for SM89:
+LIVE, or RECORDED where no compiler can be installed. tests/engine/test_fusions.py compares the recordings with builds.
 """
 
 import numpy as np
@@ -104,6 +104,16 @@ PROBES = {
 """Name -> graph, in ONNX's text form. `shown`: a tensor in the middle is an output of the graph as well."""
 
 
+REWRITTEN: dict[str, tuple[str, tuple[str, ...] | None]] = {
+    "conv_bn_relu_folded": ("conv_bn_relu", ("conv_bn_folding",)),
+    **{
+        f"{name}_rewritten": (name, None)
+        for name in ("conv_bn_relu", "inception", "qkv", "residual", "layernorm", "attention")
+    },
+}
+"""Name -> a model above, and the rules of graph.rules that rewrote it before NVIDIA's builder saw it; None is all."""
+
+
 REFUSED = {
     "dropout_training": """(float[2,8] x) => (float[2,8] y) <float ratio = {0.5}, bool training = {1}> {
         [relu] a = Relu (x)
@@ -118,9 +128,11 @@ def model(name: str, seed: int = 0) -> onnx.ModelProto:
 
     if name in TEACHING_MODELS:
         return TEACHING_MODELS[name](seed)
+    if name in REWRITTEN:
+        return _rewritten(name, seed)
     texts = PROBES | REFUSED
     if name not in texts:
-        raise KeyError(f"no model {name!r}; there are {', '.join((*TEACHING_MODELS, *texts))}")
+        raise KeyError(f"no model {name!r}; there are {', '.join((*TEACHING_MODELS, *REWRITTEN, *texts))}")
     made = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": {OPSET}]> {name} {texts[name]}')
     rng = np.random.default_rng(seed)
     for value in made.graph.value_info:
@@ -131,11 +143,25 @@ def model(name: str, seed: int = 0) -> onnx.ModelProto:
     return made
 
 
+def _rewritten(name: str, seed: int) -> onnx.ModelProto:
+    from trtlab.graph import optimize
+
+    origin, rules = REWRITTEN[name]
+    made, _ = optimize(model(origin, seed), rules)
+    made.graph.name = name
+    return made
+
+
 def names() -> tuple[str, ...]:
-    """Every model there is a report of: the teaching models, then the probes."""
+    """The models as they were written: the teaching models, then the probes."""
     from trtlab.graph.models import TEACHING_MODELS
 
     return (*TEACHING_MODELS, *PROBES)
+
+
+def recorded_names() -> tuple[str, ...]:
+    """Every model there is a report of."""
+    return (*names(), *REWRITTEN)
 
 
 def report(name: str) -> BuildReport:
