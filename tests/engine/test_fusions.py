@@ -32,9 +32,7 @@ def test_a_chain_is_as_long_as_its_name_says():
 
 
 def test_an_unknown_model_names_those_there_are():
-    with pytest.raises(
-        KeyError, match=r"no model 'conv'; there are conv_bn_relu, .*, qdq_before_relu, dropout_training"
-    ):
+    with pytest.raises(KeyError, match=r"no model .conv.; there are conv_bn_relu, .*, dropout_training"):
         fusions.model("conv")
 
 

@@ -1,7 +1,7 @@
 """engine/recordings/fusions: what NVIDIA's builder makes of small models in which there is something to fuse.
 
-In: a name of graph.models.TEACHING_MODELS, PROBES, REWRITTEN or REFUSED. Out: its model, and the `BuildReport` for SM89:
-LIVE, or RECORDED where no compiler can be installed. tests/engine/test_fusions.py compares the recordings with builds.
+In: a name of graph.models.TEACHING_MODELS, PROBES, REWRITTEN or REFUSED. Out: its model, and the `BuildReport` for
+SM89: LIVE, or RECORDED where no compiler can be installed. Compared with builds by tests/engine/test_fusions.py.
 """
 
 import numpy as np
