@@ -272,9 +272,13 @@ def test_no_recording_of_that_name():
 # --- what follows -----------------------------------------------------------------------------------------------------
 
 
-def test_the_h100_bears_out_every_lesson():
+@pytest.mark.parametrize("name", ["h100", "cpu"])
+def test_the_recordings_bear_out_every_lesson(name):
+    assert [f.question for f in findings(load(name)) if not f.holds] == []
+
+
+def test_the_lessons_of_a_gpu():
     found = findings(load("h100"))
-    assert [f.question for f in found if not f.holds] == []
     assert [f.question for f in found] == [
         "Why are three kernels in one 2x as fast, and not 3x?", "Where do launches rule?",
         "What does a CUDA graph change?", "Where does fusion save least?", "What does one more operation cost?",

@@ -99,7 +99,7 @@ class Sweep:
 
 def sweep(
     device: str = "cpu", *, sizes: Sequence[int] = LIVE_SIZES, lengths: Sequence[int] = LENGTHS,
-    ways: Sequence[Way] | None = None, budget_s: float = 0.05, samples: int = 15, sample_s: float = 1e-3,
+    ways: Sequence[Way] | None = None, budget_s: float = 0.04, samples: int = 15, sample_s: float = 1e-3,
 ) -> Sweep:  # fmt: skip
     """ReLU(A*B + C) at all sizes, and chains of all lengths at one. One thread. Without `ways`: all, but torch.compile
     only on CUDA, since on a CPU it takes seconds for each size. As it stands this takes about 10 s on a CPU."""

@@ -153,9 +153,9 @@ def _torch_out(program: Program, arrays: Arrays) -> Work:
 def _compiled(program: Program, arrays: Arrays) -> Work:
     import torch
 
-    torch._dynamo.reset()  # a compiler that remembers other sizes would compile for any size
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of torch's own code
+        torch._dynamo.reset()  # a compiler that remembers other sizes would compile for any size
         work = functools.partial(torch.compile(_torch_function(program), dynamic=False), *arrays.tensors[:INPUTS])
         work()
     return work
