@@ -54,7 +54,7 @@ def draw_fusion_chains(*sweeps: Sweep) -> Any:
     """Time over the number of operations on the same three inputs; a panel for each sweep."""
     figure = _panels(sweeps, Sweep.chains, lambda row: row.operations, lambda row: row.seconds * 1e6)
     figure.update_xaxes(type="log", tickvals=[2, 4, 8, 16, 32], title_text="operations")
-    figure.update_yaxes(type="log", dtick="D2")
+    figure.update_yaxes(type="log", tickvals=[m * 10**k for k in range(8) for m in (1, 2, 5)], tickformat=",")
     sizes = ", ".join(f"2^{s.chains(Way.COPY)[0].elements.bit_length() - 1}" for s in sweeps)
     return _finished(figure, sweeps, f"Longer chains on the same A, B and C ({sizes} elements)", "microseconds")
 
@@ -148,7 +148,7 @@ def _finished(figure: Any, sweeps: Sequence[Sweep], title: str, unit: str) -> An
     figure.update_yaxes(title_text=unit, col=1)
     lines = [draw_foot(part) for part in merged(s.provenance for s in sweeps)]
     foot = "<br>".join(["solid: one kernel; dashed: one per operator; dotted: the copy", *lines])
-    style_figure(figure, title=title, height=560, foot=foot)
+    style_figure(figure, title=title, height=580, foot=foot)
     figure.layout.annotations[-1].yshift = -135
     legend = {"orientation": "h", "x": 0, "y": 1.08, "yanchor": "bottom", "font": {"size": 11}}
-    return figure.update_layout(showlegend=True, legend=legend, margin={"t": 150, "b": 145})
+    return figure.update_layout(showlegend=True, legend=legend, margin={"t": 165, "b": 145}, title_y=0.98)
