@@ -18,8 +18,9 @@ from trtlab.graph.models import LIGHT_FOLDER, TEACHING_MODELS, randomized
 from trtlab.graph.oracle import check_not_degenerate, check_same, sample_inputs
 
 RTOL = 1e-5
-DEEP_RTOL = 1e-4  # many layers and a softmax: an error of 1e-7 of a logit of 60 is one of 6e-6 of its probability
 """Of the largest number of an output: float32 sums in another order."""
+DEEP_RTOL = 1e-4
+"""Many layers and a softmax: an error of 1e-7 of a logit of 60 is one of 6e-6 of its probability."""
 LIGHT = sorted(path.stem for path in LIGHT_FOLDER.glob("*.onnx"))
 
 
