@@ -109,7 +109,7 @@ POINTWISE: dict[str, Operation] = {
     "PRelu": Operation(torch=_prelu, text="{0} * {1} if {0} < f(0) else {0}"),
     "Pow": Operation(torch=_pow),
     "Reciprocal": Operation(torch=torch.reciprocal, text="f(1) / {0}"),
-    "Relu": Operation(torch=torch.relu, text="f(0) if {0} <= f(0) else {0}"),  # so written, NaN stays NaN
+    "Relu": Operation(torch=torch.relu, text="f(0) if f(0) > {0} else {0}"),  # so written, NaN stays NaN
     "Round": Operation(torch=torch.round),
     "Sigmoid": Operation(torch=torch.sigmoid, text="f(1) / (f(1) + exp(-{0}))"),
     "Sign": Operation(torch=torch.sign),
