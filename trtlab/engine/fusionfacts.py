@@ -52,6 +52,10 @@ def _us(row: Row) -> str:
     return f"{us:,.0f} us" if us >= 100 else f"{us:.3g} us"
 
 
+def _ps(value: float) -> str:
+    return f"{value:,.0f} ps" if value >= 100 else f"{value:.3g} ps"
+
+
 def _two_not_three(found: Sweep) -> Finding:
     size = found.sizes()[-1]
     three, one = (found.find(way, size) for way in _pair(found))
@@ -108,7 +112,7 @@ def _cache(found: Sweep) -> Finding:
     return Finding(
         question="Where does fusion save least?",
         measured=f"On {_power(size)} elements, {size * fusionways.ITEM_BYTES / 2**20:.3g} MiB an array:"
-        f" {saved[size]:.3g} ps an element, against {saved[sizes[-1]]:.3g} on {_power(sizes[-1])}. By the"
+        f" {_ps(saved[size])} an element, against {_ps(saved[sizes[-1]])} on {_power(sizes[-1])}. By the"
         f" traffic model three kernels reach {here.bytes_per_s / 1e9:,.0f} GB/s there, and"
         f" {memory.bytes_per_s / 1e9:,.0f} on the large ones. The gain is {found.ratio(unfused, fused, size):.2f}x.",
         lesson="The next kernel finds X and Y in the cache: the traffic that fusion saves is the cheap kind.",
