@@ -306,3 +306,16 @@ def test_it_fits_the_page_in_both_themes(lab_page, lab_folder, name):
         lab_page.set_theme(theme)
         lab_page.screenshot(f"bits_{name}_{theme}", whole=True)
     assert lab_page.console_errors == []
+
+
+def test_without_a_kernel_the_page_says_that_its_value_is_old(show):
+    page = show("FP8_E4M3", "1.5")
+    lost = page.page.locator(".be-lost-kernel")
+    assert lost.inner_text() == ""
+    if page.kind == "voila":
+        return  # has no command that ends a kernel; the page's script is the same
+    page.page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")
+    bit(page, 0).click()
+    lost.get_by_text("run this cell again").wait_for()
+    assert bit(page, 0).get_attribute("aria-checked") == "true"
+    page.console_errors.clear()  # JupyterLab and anywidget say there that the kernel is gone

@@ -367,3 +367,9 @@ def test_without_a_compiler_recordings_answer():
         assert answer.provenance.origin is Origin.RECORDED
         assert answer.provenance.command == found.COMMAND
         assert answer.value == getattr(found, name)().value
+
+
+def test_a_value_nearer_to_the_truth_than_to_a_slip_is_not_that_slip():
+    quiz = quizzes.load("q1-fp16-largest")
+    assert "16-bit integer" in quiz.grade("65535").explanation
+    assert "16-bit integer" not in quiz.grade("6.55e4").explanation

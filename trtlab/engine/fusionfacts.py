@@ -112,7 +112,7 @@ def _cache(found: Sweep) -> Finding:
     return Finding(
         question="Where does fusion save least?",
         measured=f"On {_power(size)} elements, {size * fusionways.ITEM_BYTES / 2**20:.3g} MiB an array:"
-        f" {_ps(saved[size])} an element, against {_ps(saved[sizes[-1]])} on {_power(sizes[-1])}. By the"
+        f" it saves {_ps(saved[size])} an element, against {_ps(saved[sizes[-1]])} on {_power(sizes[-1])}. By the"
         f" traffic model three kernels reach {here.bytes_per_s / 1e9:,.0f} GB/s there, and"
         f" {memory.bytes_per_s / 1e9:,.0f} on the large ones. The gain is {found.ratio(unfused, fused, size):.2f}x.",
         lesson="The next kernel finds X and Y in the cache: the traffic that fusion saves is the cheap kind.",

@@ -151,7 +151,8 @@ class Number(Quiz):
                 return self._right(f"Right: {self.answer}.", value)
         for value in values:
             slip = min(self.slips, key=lambda slip: abs(slip.value - value))
-            if abs(slip.value - value) <= max(0.02 * abs(slip.value), 1e-9):
+            off = abs(slip.value - value)
+            if off <= max(0.02 * abs(slip.value), 1e-9) and off < abs(self.truth.value - value):
                 return self._wrong(f"Not {number_text(value, self.unit)}.", value, slip.why)
         return self._wrong(f"Not {number_text(values[0], self.unit)}.", values[0], self._direction(values[0]))
 

@@ -19,7 +19,6 @@ from trtlab.study.claims.observed import from_history
 if TYPE_CHECKING:
     from trtlab.engine.nvidia.support import Cell, Support
 
-_TAGS = ("8.4.1", "8.5.1", "v8.6.1", "v9.3.0", "v10.0.0", "v10.7.0", "v10.8.0", "v10.11", "v10.12.0", "v11.1")
 _TWELVE = "FLOAT HALF INT8 INT32 BOOL UINT8 FP8 BF16 INT64 INT4 FP4 E8M0".split()
 
 
@@ -86,7 +85,11 @@ def _finite_float32() -> Any:
 @proves("C01")
 def _list() -> Evidence:
     api = observed.api()
-    found = from_history({(f"DataType::k{name}", "v11.1"): "declared" for name in _TWELVE}, "", _TAGS)
+    found = from_history(
+        {(f"DataType::k{name}", "v11.1"): "declared" for name in _TWELVE},
+        "",
+        ("8.5.1", "v8.6.1", "v9.3.0", "v10.0.0", "v10.8.0", "v10.12.0", "v11.1"),
+    )
     double = _cell("FP64", "SM89")
     shown = (
         f"{api.compiler} {api.version} stores no other type; of DOUBLE its parser makes {double.stored or double.said}."
@@ -101,7 +104,7 @@ def _missing() -> Evidence:
     expected = {(f"DataType::k{name}", before): "absent" for name, (before, _) in came.items()}
     expected |= {(f"DataType::k{name}", since): "declared" for name, (_, since) in came.items()}
     expected |= {(f"DataType::k{name}", "8.4.1"): "declared" for name in ("INT32", "BOOL")}
-    found = from_history(expected, "", _TAGS)
+    found = from_history(expected, "", ("8.4.1", "8.5.1", "v8.6.1", "v9.3.0", "v10.11", "v10.12.0", "v11.1"))
     blocks = [_cell(name, "SM120") for name in ("NVFP4", "MXFP8_E4M3")]
     said = "; ".join(f"{cell.format}: {cell.said}" for cell in blocks)
     taken = all(cell.is_accepted for cell in blocks)

@@ -4,7 +4,7 @@
 // numbered; while one is on its way, further flips are gathered, and answers that are not to the last one are dropped.
 
 const SHORT = 640; // below this width a row holds 16 bits, else 32
-const SLOW_MS = 400;
+const SLOW_MS = 400, PATIENCE_MS = 3000;
 let editors = 0;
 
 function make(tag, attributes = {}, ...children) {
@@ -73,9 +73,16 @@ function render({ model, el }) {
   function send(message) {
     gathered = false;
     waiting = true;
-    model.send({ ...message, answers: [me, ++serial] });
     clearTimeout(slow);
-    slow = setTimeout(() => root.classList.add("be-slow"), SLOW_MS);
+    slow = setTimeout(unanswered, SLOW_MS, PATIENCE_MS - SLOW_MS);
+    try { model.send({ ...message, answers: [me, ++serial] }); } catch { unanswered(0); } // no kernel to send to
+  }
+  /** What is shown is no longer true of the bits: paler at once, and said in words if it stays so. */
+  function unanswered(patience) {
+    clearTimeout(slow);
+    root.classList.add("be-slow");
+    if (patience) slow = setTimeout(unanswered, patience, 0);
+    else lost.textContent = "No answer from Python: the value below is not that of these bits. Another cell may be running. If the kernel was restarted, run this cell again.";
   }
   const sendCode = () => { if (waiting) gathered = true; else send({ do: "code", code: hex() }); };
   function receive() {
@@ -86,6 +93,7 @@ function render({ model, el }) {
       if (gathered) return sendCode();
     }
     clearTimeout(slow);
+    lost.textContent = "";
     root.classList.remove("be-slow");
     draw(answer);
   }
@@ -251,6 +259,7 @@ function render({ model, el }) {
   const table = make("tbody"), lines = [];
   const head = ["Format", "Code", "Bits", "Value", "Relative error", ""].map((word) => make("th", { scope: "col" }, word));
   const labelled = (text, node) => make("label", {}, make("span", {}, text), node);
+  const lost = make("div", { class: "be-lost-kernel", role: "status", "aria-live": "polite" });
   const root = make("div", { class: "trt be", role: "group", "aria-label": "Bit editor", "data-lm-suppress-shortcuts": "true" },
     make("div", { class: "be-card" },
       make("div", { class: "be-bar" }, format, summary, make("span", { class: "be-modes" }, labelled("round", rounding), labelled("overflow", overflow))),
@@ -371,6 +380,7 @@ function render({ model, el }) {
   }
 
   // --- life ---------------------------------------------------------------------------------------------------------
+  root.prepend(lost);
   el.append(root);
   draw(model.get("shown"));
   model.on("change:shown", receive);
