@@ -201,11 +201,7 @@ def _conv_as_product(call: Call) -> Kernel:
 
     def run(x: Tensor, out: Tensor) -> Tensor:
         rows, result = _pixels(x), out.permute(0, 2, 3, 1).view(-1, w.shape[0])
-        _check_rows(rows, result)
-        if b is None:
-            torch.mm(rows, columns, out=result)
-        else:
-            torch.addmm(b, rows, columns, out=result)
+        _multiply(rows, columns, b, result)
         return out
 
     return _finished(run, call, adds=call.has(3))
@@ -215,6 +211,15 @@ def _check_rows(rows: Tensor, result: Tensor) -> None:
     """torch would give a result of another size other memory."""
     if rows.shape[0] != result.shape[0]:
         raise ValueError(f"{rows.shape[0]} rows do not go into {result.shape[0]}")
+
+
+def _multiply(rows: Tensor, columns: Tensor, bias: Tensor | None, result: Tensor) -> None:
+    """rows @ columns + bias into `result`."""
+    _check_rows(rows, result)
+    if bias is None:
+        torch.mm(rows, columns, out=result)
+    else:
+        torch.addmm(bias, rows, columns, out=result)
 
 
 def _pixels(x: Tensor) -> Tensor:
@@ -232,11 +237,7 @@ def _linear_with_torch(call: Call) -> Kernel:
 
     def run(x: Tensor, out: Tensor) -> Tensor:
         rows, result = x.reshape(-1, x.shape[-1]), out.view(-1, width)
-        _check_rows(rows, result)
-        if b is None:
-            torch.mm(rows, columns, out=result)
-        else:
-            torch.addmm(b, rows, columns, out=result)
+        _multiply(rows, columns, b, result)
         return out
 
     return _finished(run, call, adds=call.has(3))
