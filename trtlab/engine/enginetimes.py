@@ -1,0 +1,241 @@
+"""engine/enginetimes: the life of a glass-box engine in numbers: build, load in a fresh process, run, enqueue.
+
+In: networks by name. Out: a frozen `Life` for each: times, kernels, and how far the answers are from ONNX Runtime's in
+FP32. Built where onnx is; measured where the device is, with numpy and torch alone (and triton on CUDA):
+    python -m trtlab.engine.enginetimes build --device cuda --precision FP16 --out FOLDER resnet18 transformer
+    python -m trtlab.engine.enginetimes run FOLDER --out enginetimes-h100.json
+"""
+
+import argparse
+import functools
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trtlab.engine import provenance
+from trtlab.engine.freshprocess import ANSWERED, FED, Arrays, Phase, fresh, read_arrays
+from trtlab.engine.fusiontimes import FOLDER, one_thread
+from trtlab.engine.provenance import Origin, Provenance
+from trtlab.engine.timing import CUDA_EVENTS, HOST_CLOCK, Measurement, measure_in_turns
+
+if TYPE_CHECKING:
+    from trtlab.engine.glassbox import Engine, ExecutionContext, Stream
+    from trtlab.engine.glassbox.runtime import KernelInfo
+
+COMMAND = "python -m trtlab.engine.enginetimes"
+PACKAGES = {"cpu": ("torch", "numba", "onnxruntime"), "cuda": ("torch", "triton")}
+REQUESTS = 16
+Works = dict[Phase, Callable[[], Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Life:
+    """One engine. `error` is the largest difference from ONNX Runtime in FP32, over the largest output. Everything runs
+    on one thread of the host. `time_us` of a kernel is its median while the network runs."""
+
+    network: str
+    device: str
+    precision: str
+    plan_bytes: int
+    error: float
+    times: Mapping[Phase, Measurement]
+    kernels: "tuple[KernelInfo, ...]"
+
+    def seconds(self, phase: Phase) -> float:
+        """The median of a phase. KeyError says what was timed."""
+        if phase not in self.times:
+            raise KeyError(f"no {phase.value!r} of {self.network}; there are {', '.join(p.value for p in self.times)}")
+        return self.times[phase].median_s
+
+    @property
+    def provenance(self) -> Provenance:
+        """That of the runs; a build may have its own."""
+        return self.times[Phase.RUN].provenance
+
+
+def build_all(
+    networks: Sequence[str], folder: Path, device: str = "cpu", precision: str = "FP32", processes: int = 1
+) -> None:
+    """Each network in processes of its own; NETWORK.json keeps what was built, and how long that took."""
+    for network in networks:
+        rows = [fresh("build", network, folder, device, precision) for _ in range(processes)]
+        time = _measured(Phase.BUILD, [row[Phase.BUILD] for row in rows], provenance.live(("torch", "onnx")))
+        facts = {"network": network, "device": device, "precision": precision, "times": [_packed(time)]}
+        (folder / f"{network}.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def measure_life(plan: Path, *, processes: int = 1, samples: int = 9) -> Life:
+    """The life of the engine in a file that `build_all` wrote, on the device that it is for."""
+    import torch
+
+    from trtlab.engine.glassbox import load
+
+    built, asked = json.loads(plan.with_suffix(".json").read_text("utf-8")), plan.with_suffix(".npz")
+    device, feeds = built["device"], read_arrays(asked, FED)
+    with tempfile.TemporaryDirectory() as name, one_thread():
+        tuned, answered = Path(name) / "tuned.plan", Path(name) / "answers.npz"
+        rows = [fresh("serve", plan, asked, answered, TRITON_CACHE_DIR=f"{name}/{i}") for i in range(processes)]
+        engine = load(plan)
+        engine.save(tuned)
+        if device == "cuda":  # those loads timed the tactics; the plan saved now knows the fastest ones
+            again = [fresh("serve", tuned, asked, answered) for _ in range(processes)]
+            rows = [new | {Phase.TUNE: old[Phase.LOAD]} for new, old in zip(again, rows, strict=True)]
+        made = provenance.live(PACKAGES[device], device=torch.cuda.get_device_name() if device == "cuda" else None)
+        times = [_measured(phase, [row[phase] for row in rows], made) for phase in rows[0]]
+        times += _steady(engine, built["network"], feeds, samples, made)
+        taken = engine.create_execution_context().profile(feeds, repeats=samples)
+        return Life(
+            network=built["network"], device=device, precision=built["precision"], plan_bytes=tuned.stat().st_size,
+            error=largest_error(read_arrays(answered, ANSWERED), read_arrays(asked, ANSWERED)),
+            times={Phase(t.name): t for t in [*map(_unpacked, built["times"]), *times]},
+            kernels=tuple(replace(k, time_us=us) for k, us in zip(engine.inspect(), taken, strict=True)),
+        )  # fmt: skip
+
+
+def largest_error(found: Arrays, expected: Arrays) -> float:
+    """The largest difference in any output, over the largest number of that output."""
+    return max(float(np.abs(found[name] - right).max() / np.abs(right).max()) for name, right in expected.items())
+
+
+def _measured(phase: Phase, samples_s: Sequence[float], made: Provenance, clock: str = HOST_CLOCK) -> Measurement:
+    made = replace(made, samples=len(samples_s))
+    return Measurement(name=phase.value, samples_s=tuple(samples_s), calls=1, clock=clock, provenance=made)
+
+
+def _steady(engine: "Engine", network: str, feeds: Arrays, samples: int, made: Provenance) -> list[Measurement]:
+    """What a warm engine takes, in turns with its peers."""
+    context, stream = engine.create_execution_context(), engine.device.new_stream()
+    works: Works = {
+        Phase.RUN: lambda: context.run(feeds), Phase.ONE: _requests(engine, feeds, 1),
+        Phase.TWO: _requests(engine, feeds, 2), **_peers(engine, network, feeds),
+    }  # fmt: skip
+    named = {phase.value: work for phase, work in works.items()}
+    found = measure_in_turns(named, samples=samples, sample_s=2e-2, budget_s=4.0)
+    for name in (Phase.ONE.value, Phase.TWO.value):
+        found[name] = replace(found[name], samples_s=tuple(s / REQUESTS for s in found[name].samples_s))
+    returned, done = zip(*[_moments(context, feeds, stream) for _ in range(samples + 3)][3:], strict=True)
+    alone = [sum(context.profile(feeds)) / 1e6 for _ in range(samples)]
+    return [
+        *(replace(m, provenance=replace(made, samples=len(m.samples_s))) for m in found.values()),
+        _measured(Phase.KERNELS, alone, made, HOST_CLOCK if engine.plan.device == "cpu" else CUDA_EVENTS),
+        _measured(Phase.CALL, returned, made),
+        _measured(Phase.DONE, done, made),
+    ]
+
+
+def _requests(engine: "Engine", feeds: Arrays, lanes: int) -> Callable[[], None]:
+    """Sixteen requests, dealt out to so many contexts, each with a stream of its own."""
+    pairs = [(engine.create_execution_context(), engine.device.new_stream()) for _ in range(lanes)]
+
+    def work() -> None:
+        for context, stream in pairs * (REQUESTS // lanes):
+            context.enqueue(feeds, {}, stream)
+        for _, stream in pairs:
+            stream.synchronize()
+
+    return work
+
+
+def _moments(context: "ExecutionContext", feeds: Arrays, stream: "Stream") -> tuple[float, float]:
+    """When `enqueue` returned, and when the results were there; both counted from the call."""
+    started = time.perf_counter()
+    context.enqueue(feeds, {}, stream)
+    returned = time.perf_counter()
+    stream.synchronize()
+    return returned - started, time.perf_counter() - started
+
+
+def _peers(engine: "Engine", network: str, feeds: Arrays) -> Works:
+    """Who computes the same: ONNX Runtime on a CPU; on a GPU our torch code, where it draws its weights itself. Its
+    inputs and outputs stay on the GPU, as those of the kernels alone."""
+    import torch
+
+    from trtlab.engine.models import MODELS
+
+    if engine.plan.device == "cpu":
+        from trtlab.engine.glassbox.bench import model_of
+        from trtlab.engine.ort import OrtSession
+
+        session = OrtSession(model_of(network), threads=1)
+        return {Phase.ORT: lambda: session.run(feeds)}
+    layouts = {Phase.EAGER: torch.contiguous_format, Phase.CHANNELS_LAST: torch.channels_last}
+    works, dtype = Works(), torch.float16 if engine.plan.precision == "FP16" else torch.float32
+    for phase, layout in layouts.items() if network in MODELS and not MODELS[network].trained else ():
+        module, (x,) = MODELS[network].make(), map(torch.from_numpy, feeds.values())
+        if x.ndim == 4 or phase is Phase.EAGER:
+            to: dict[str, Any] = {"device": "cuda", "dtype": dtype, "memory_format": layout}
+            works[phase] = functools.partial(torch.inference_mode()(module.to(**to)), x.to(**to))
+    return works
+
+
+# --- recordings -------------------------------------------------------------------------------------------------------
+
+
+def _packed(taken: Measurement) -> dict[str, Any]:
+    values = asdict(taken) | {"samples_s": [float(f"{s:.5g}") for s in taken.samples_s]}
+    return values | {"provenance": values["provenance"] | {"origin": taken.provenance.origin.value}}
+
+
+def _unpacked(values: dict[str, Any]) -> Measurement:
+    made = values["provenance"]
+    made = Provenance(**made | {"origin": Origin(made["origin"]), "versions": tuple(map(tuple, made["versions"]))})
+    return Measurement(**values | {"samples_s": tuple(values["samples_s"]), "provenance": made})
+
+
+@functools.cache
+def load(name: str = "h100") -> dict[str, Life]:
+    """Recorded lives by network. FileNotFoundError when there is no recording of that name."""
+    from trtlab.engine.glassbox.runtime import KernelInfo
+
+    lives = json.loads((FOLDER / f"enginetimes-{name}.json").read_text(encoding="utf-8"))
+    for life in lives:
+        life["times"] = {Phase(values["name"]): _unpacked(values) for values in life["times"]}
+        for row in life["kernels"]:
+            row |= {key: tuple(row[key]) for key in ("onnx_nodes", "inputs", "outputs")}
+        life["kernels"] = tuple(KernelInfo(**row) for row in life["kernels"])
+    return {life["network"]: Life(**life) for life in lives}
+
+
+def save(lives: Sequence[Life], path: Path, command: str) -> None:
+    """Write lives as a recording, a line for each time and each kernel."""
+    rows = []
+    for life in lives:
+        times = [replace(t, provenance=replace(t.provenance, origin=Origin.RECORDED, command=command))
+                 for t in life.times.values()]  # fmt: skip
+        rows.append(vars(life) | {"times": [*map(_packed, times)], "kernels": [*map(asdict, life.kernels)]})
+    path.write_text(json.dumps(rows).replace('{"name": ', '\n  {"name": ') + "\n", encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Build plans with what belongs to them, or measure all in a folder and write the recording."""
+    parser = argparse.ArgumentParser(prog=COMMAND)
+    parts = parser.add_subparsers(dest="work", required=True)
+    builds, runs = parts.add_parser("build"), parts.add_parser("run")
+    builds.add_argument("networks", nargs="+")
+    builds.add_argument("--device", choices=list(PACKAGES), default="cpu")
+    builds.add_argument("--precision", default="FP32")
+    runs.add_argument("folder", type=Path)
+    for part in (builds, runs):
+        part.add_argument("--out", type=Path, required=True)
+        part.add_argument("--processes", type=int, default=3)
+    options = parser.parse_args(arguments)
+    if options.work == "build":
+        options.out.mkdir(parents=True, exist_ok=True)
+        build_all(options.networks, options.out, options.device, options.precision, options.processes)
+        return
+    plans = sorted(options.folder.glob("*.plan"))
+    lives = [measure_life(plan, processes=options.processes, samples=21) for plan in plans]
+    save(lives, options.out, f"{COMMAND} run {options.folder.name} --out {options.out.name}")
+    for life in lives:
+        print(f"{life.network} on {life.device} in {life.precision}: {life.plan_bytes:,} bytes, error {life.error:.1e}")
+        print("\n".join(f"  {taken}" for taken in life.times.values()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
