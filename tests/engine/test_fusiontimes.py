@@ -1,16 +1,16 @@
-"""engine/fusionways, fusiontimes, fusionfacts, tritonkernel: right numbers first, then times that teach."""
+"""engine/fusionways, fusiontimes, fusionfacts: right numbers first, then times that teach."""
 
 import json
 import re
 import shutil
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from trtlab.engine import fusionfacts, fusiontimes, fusionways, tritonkernel
+from tests.engine.glassbox.triton_on_numpy import run_on_numpy
+from trtlab.engine import fusionfacts, fusiontimes, fusionways
 from trtlab.engine.fusionfacts import findings, fusion_ratios
 from trtlab.engine.fusiontimes import FULL_SIZES, LENGTHS, Sweep, check, load, sweep
 from trtlab.engine.fusionways import INPUTS, WAYS, Arrays, Way, build, chain, kernel_source, traffic_bytes
@@ -104,41 +104,11 @@ def test_one_load_for_each_input_and_one_store(operations):
     assert (cpu.count("[i] ="), cuda.count("tl.store")) == (1, 1)
 
 
-class Pointer:
-    """What Triton makes of an array: an address to which offsets are added."""
-
-    def __init__(self, array, at=0):
-        self.array, self.at = array, at
-
-    def __add__(self, offsets):
-        return Pointer(self.array, self.at + offsets)
-
-
-def run_on_numpy(source, arrays, out, block):
-    """The Triton kernel, block by block, with numpy for the GPU. Reads and writes outside of the mask would raise."""
-
-    def store(pointer, values, mask):
-        pointer.array[pointer.at[mask]] = values[mask]
-
-    def read(pointer, mask):
-        values = np.full(mask.shape, np.nan, np.float32)
-        values[mask] = pointer.array[pointer.at[mask]]
-        return values
-
-    for number in range(-(-out.size // block)):
-        language = SimpleNamespace(
-            constexpr=int, arange=np.arange, where=np.where, load=read, store=store, program_id=lambda _, n=number: n
-        )
-        space = {"triton": SimpleNamespace(jit=lambda f: f), "tl": language}
-        exec(source, space)
-        space["kernel"](*map(Pointer, arrays), Pointer(out), out.size, block)
-
-
 @pytest.mark.parametrize("operations", LENGTHS)
 @pytest.mark.parametrize("elements", [1, 8, 21])
 def test_the_triton_source_computes_the_chain(elements, operations):
     arrays, program = Arrays("cpu", elements), chain(operations)
-    run_on_numpy(kernel_source("cuda", operations), arrays.numpy[:INPUTS], arrays.numpy[INPUTS], block=8)
+    run_on_numpy(kernel_source("cuda", operations), arrays.numpy[:INPUTS], [arrays.numpy[INPUTS]], block=8)
     check(Way.GENERATED, arrays.numpy[INPUTS], program, arrays)
 
 
@@ -151,15 +121,8 @@ def test_nan_goes_through_our_kernel(device):
         found = build(Way.GENERATED, chain(3), arrays)()
     else:
         found = arrays.numpy[INPUTS]
-        run_on_numpy(kernel_source("cuda"), arrays.numpy[:INPUTS], found, block=8)
+        run_on_numpy(kernel_source("cuda"), arrays.numpy[:INPUTS], [found], block=8)
     assert np.array_equal(found, [np.nan, 2, 0, np.inf], equal_nan=True)
-
-
-def test_triton_refuses_what_it_cannot_do():
-    with pytest.raises(ValueError, match="no Triton expression for 'Erf': expected one of Add, Mul, Relu"):
-        tritonkernel.source([("Erf", (0,), {})], 1)
-    with pytest.raises(ValueError, match=r"2,147,483,648 elements: the kernel counts in 32 bits; expected at most"):
-        tritonkernel.bind("", [], SimpleNamespace(numel=lambda: 2**31))
 
 
 # --- sweeps -----------------------------------------------------------------------------------------------------------

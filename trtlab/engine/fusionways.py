@@ -71,9 +71,9 @@ def kernel_source(device: str = "cpu", operations: int = 3) -> str:
     """The source of our kernel: one load for each input, registers in between, one store."""
     program = chain(operations)
     if device == "cuda":
-        from trtlab.engine import tritonkernel
+        from trtlab.engine.glassbox import tritonkernel
 
-        return tritonkernel.source(program, INPUTS)
+        return tritonkernel.source(program, [INPUTS + operations - 1])
     from trtlab.engine.glassbox import pointwise
 
     return pointwise.source(program, [INPUTS + operations - 1], [[1]] * INPUTS)
@@ -164,7 +164,7 @@ def _compiled(program: Program, arrays: Arrays) -> Work:
 def _generated(program: Program, arrays: Arrays) -> Work:
     text, out = kernel_source(arrays.device, len(program)), INPUTS
     if arrays.device == "cuda":
-        from trtlab.engine import tritonkernel
+        from trtlab.engine.glassbox import tritonkernel
 
         return tritonkernel.bind(text, arrays.tensors[:INPUTS].unbind(), arrays.tensors[INPUTS])
     from trtlab.engine.glassbox import pointwise

@@ -3,6 +3,7 @@
 import functools
 import unittest
 import warnings
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
@@ -16,33 +17,42 @@ from trtlab.engine.glassbox.errors import UnsupportedError
 LEAST_PASSED = 600
 
 
+@dataclass
+class Report:
+    """Names of the suite's node tests that passed, that we do not claim, and why others failed."""
+
+    passed: list[str] = field(default_factory=list)
+    unclaimed: list[str] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
 @functools.cache
-def suite_result():
-    """(passed names, unclaimed names, failures by name) of the suite's node tests on the CPU."""
-    runner = Runner(backend, __name__)
-    items = {name: item for name, item in runner._test_items["NodeModel"].items() if name.endswith("_cpu")}
-    passed, unclaimed, failures = [], [], {}
-    for name, item in items.items():
-        try:
-            item.func(None)
-            passed.append(name)
-        except (unittest.SkipTest, UnsupportedError):
-            unclaimed.append(name)
-        except Exception as error:  # noqa: BLE001 - the report names each
-            failures[name] = f"{type(error).__name__}: {str(error)[:200]}"
-    return passed, unclaimed, failures
+def report(device):
+    """The suite's node tests on "cpu" or "cuda"."""
+    found, runner = Report(), Runner(backend, __name__)
+    items = {name: item for name, item in runner._test_items["NodeModel"].items() if name.endswith(f"_{device}")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the suite's own
+        for name, item in items.items():
+            try:
+                item.func(None)
+                found.passed.append(name)
+            except (unittest.SkipTest, UnsupportedError):
+                found.unclaimed.append(name)
+            except Exception as error:  # noqa: BLE001 - the report names each
+                found.failures[name] = f"{type(error).__name__}: {str(error)[:200]}"
+    claimed = len(found.passed) + len(found.failures)
+    print(f"\nONNX node tests on {device}: {len(found.passed)} passed of {claimed} claimed,"
+          f" {len(found.unclaimed)} unclaimed")  # fmt: skip
+    return found
 
 
 @pytest.mark.slow
 def test_every_claimed_node_test_passes(capsys):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the suite's own
-        passed, unclaimed, failures = suite_result()
     with capsys.disabled():
-        claimed = len(passed) + len(failures)
-        print(f"\nONNX node tests: {len(passed)} passed of {claimed} claimed, {len(unclaimed)} unclaimed")
-    assert not failures
-    assert len(passed) >= LEAST_PASSED
+        found = report("cpu")
+    assert not found.failures
+    assert len(found.passed) >= LEAST_PASSED
 
 
 def test_run_node_and_run_model_are_the_standard_interface():

@@ -112,7 +112,7 @@ def test_packed_weights_are_used_where_onednn_is():
     weights = np.random.default_rng(0).standard_normal((64, 64, 3, 3)).astype(np.float32)
     proto = model("(float[1,64,28,28] x) => (float[1,64,28,28] y) { y = Conv <pads = [1,1,1,1]> (x, w) }", w=weights)
     tactics = []
-    build(proto, pick=lambda works: (tactics.extend(works) or "onednn", 1.0))
+    build(proto, pick=lambda works, _: (tactics.extend(works) or "onednn", 1.0))
     assert tactics == ["torch", "onednn"]
 
 
@@ -228,7 +228,7 @@ def test_a_kernel_that_fails_leaves_the_engine_usable():
 @pytest.mark.parametrize("tactic", ["torch", "generated"])
 def test_nan_and_infinity_pass_through_pointwise_kernels(tactic):
     proto = model("(float[4] x, float[4] z) => (float[4] y) { a = Add (x, z) y = Relu (a) }")
-    context = build(proto, pick=lambda _: (tactic, 1.0)).create_execution_context()
+    context = build(proto, pick=lambda *_: (tactic, 1.0)).create_execution_context()
     x = np.array([np.nan, np.inf, -np.inf, -1], np.float32)
     np.testing.assert_array_equal(context.run({"x": x, "z": np.zeros(4, np.float32)})["y"], [np.nan, np.inf, 0, 0])
 
@@ -237,7 +237,7 @@ def test_nan_and_infinity_pass_through_pointwise_kernels(tactic):
 @pytest.mark.parametrize(("tactic", "nans"), [("torch", 4), ("onednn", 0)])
 def test_only_a_relu_that_onednn_fuses_drops_nan(tactic, nans):
     proto = model("(float[2,3] x) => (float[2,4] y) { a = MatMul (x, w) y = Relu (a) }", w=np.ones((3, 4), np.float32))
-    context = build(proto, pick=lambda _: (tactic, 1.0)).create_execution_context()
+    context = build(proto, pick=lambda *_: (tactic, 1.0)).create_execution_context()
     x = np.array([[1, np.nan, 2], [3, np.inf, 4]], np.float32)
     y = context.run({"x": x})["y"]
     assert (np.isnan(y).sum(), np.isinf(y).sum()) == (nans, 4)
@@ -264,11 +264,8 @@ def test_what_the_library_lacks_is_refused_by_name(text, message):
 
 def test_a_device_that_is_not_here_is_told():
     proto = TEACHING_MODELS["residual"]()
-    with pytest.raises(DeviceError, match="There is no device 'tpu': expected 'cpu' or 'cuda'"):
+    with pytest.raises(DeviceError, match="There is no device 'tpu': expected one of cpu, cuda"):
         build(proto, device="tpu")
-    if not torch.cuda.is_available():
-        with pytest.raises(DeviceError, match="needs an NVIDIA GPU"):
-            build(proto, device="cuda")
     with pytest.raises(UnsupportedError, match="no precision 'FP7': expected one of FP32"):
         build(proto, precision="FP7")
 

@@ -167,7 +167,7 @@ VALUES = [
 @pytest.mark.parametrize(("make", "shape"), [(TEACHING_MODELS["attention"], (1, 8, 16)), (pooled, (1, 8, 9, 9))])
 def test_false_manifests_end_in_an_answer_or_a_typed_error(make, shape, tactic):
     """The checksum is right, the manifest is not: no crash, no other error."""
-    engine = glassbox.build(make(), pick=lambda works: (tactic if tactic in works else next(iter(works)), 1.0))
+    engine = glassbox.build(make(), pick=lambda works, _: (tactic if tactic in works else next(iter(works)), 1.0))
     data = planfile.bytes_from_plan(engine.plan)
     rng, feeds = random.Random(1), {"x": np.ones(shape, np.float32)}
     answers, rounds = 0, 300

@@ -48,7 +48,7 @@ def test_a_plan_runs_where_only_numpy_and_torch_are(name, blocked, tmp_path):
         np.testing.assert_allclose(value, want[key], rtol=0, atol=1e-6 * np.abs(want[key]).max())
 
 
-def prefers_generated(works):
+def prefers_generated(works, _):
     name = "generated" if "generated" in works else next(iter(works))
     works[name]()
     return name, 1.0

@@ -1,23 +1,34 @@
-"""engine/glassbox/device: the little that differs between a CPU and a GPU: where memory comes from, how work waits.
+"""engine/glassbox/device: the little that differs between a CPU and a GPU: streams, clocks, CUDA graphs, copies.
 
 In: "cpu" or "cuda". Out: a `Device`. Streams here are the simplest that keep TensorRT's promise: `enqueue` returns at
 once where it can, work of one stream runs in order, `synchronize` waits for all of it.
 """
 
+import contextlib
+import importlib.util
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from trtlab.engine.glassbox.errors import DeviceError
+from trtlab.engine.glassbox.plan import TensorSpec
+
+Run = Callable[..., tuple[Tensor, ...]]
+Work = Callable[[], Callable[[], Any]]
+"""Starts something, and returns what is to be done once the stream has come so far."""
+DEVICES = "cpu", "cuda"
+GRAPH_CALLS, HOLD_BACK_CYCLES = 10, 20_000_000
 
 
 class Stream(Protocol):
     """Work in order. What went wrong comes up in `synchronize`."""
 
-    def submit(self, work: Callable[[], Any]) -> None: ...
+    def submit(self, work: Work) -> None: ...
 
     def synchronize(self) -> None: ...
 
@@ -26,28 +37,28 @@ class ThreadStream:
     """A stream on the CPU: one thread that takes work in order and ends with the stream."""
 
     def __init__(self) -> None:
-        self._work: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(self._work,), daemon=True)
         self._thread.start()
 
-    def submit(self, work: Callable[[], Any]) -> None:
+    def submit(self, work: Work) -> None:
         """Have it done after everything that was submitted before."""
         self._work.put(work)
 
     def synchronize(self) -> None:
         """Wait for all submitted work; raises the first error among it."""
         done = threading.Event()
-        self._work.put(done.set)
+        self._work.put(lambda: done.set)
         done.wait()
         error, self._error = self._error, None
         if error is not None:
             raise error
 
-    def _run(self, work: "queue.SimpleQueue[Callable[[], Any] | None]") -> None:
-        while (task := work.get()) is not None:
+    def _run(self, works: "queue.SimpleQueue[Work | None]") -> None:
+        while (work := works.get()) is not None:
             try:
-                task()
+                work()()
             except BaseException as error:  # noqa: BLE001 - it comes up again in synchronize
                 self._error = self._error or error
 
@@ -60,33 +71,55 @@ class CudaStream:
     """A stream of CUDA: work is launched at once and runs when the GPU comes to it."""
 
     def __init__(self) -> None:
-        self._stream = torch.cuda.Stream()
+        self.cuda = torch.cuda.Stream()
+        self._unfinished: list[Callable[[], Any]] = []
 
-    def submit(self, work: Callable[[], Any]) -> None:
-        with torch.cuda.stream(self._stream):
-            work()
+    def submit(self, work: Work) -> None:
+        """Launch it; its results are fetched in `synchronize`."""
+        with torch.cuda.stream(self.cuda):
+            self._unfinished.append(work())
 
     def synchronize(self) -> None:
-        self._stream.synchronize()
+        """Wait for all submitted work."""
+        self.cuda.synchronize()
+        finished, self._unfinished = self._unfinished, []
+        for finish in finished:
+            finish()
 
 
 class Device:
     """A CPU or a CUDA GPU."""
 
     def __init__(self, name: str) -> None:
-        if name not in ("cpu", "cuda"):
-            raise DeviceError(f"There is no device {name!r}: expected 'cpu' or 'cuda'.")
-        if name == "cuda" and not torch.cuda.is_available():
-            raise DeviceError("This needs an NVIDIA GPU, and torch sees none here: build for device='cpu' instead.")
+        if name not in DEVICES:
+            raise DeviceError(f"There is no device {name!r}: expected one of {', '.join(DEVICES)}.")
+        if not is_here(name):
+            raise DeviceError(
+                "This needs an NVIDIA GPU, and torch sees none here: load it where there is one, or build for 'cpu'."
+            )
         self.name = name
+
+    def description(self) -> dict[str, str]:
+        """What a tuned plan remembers."""
+        return {"gpu": torch.cuda.get_device_name()} if self.name == "cuda" else {}
 
     def new_stream(self) -> Stream:
         return ThreadStream() if self.name == "cpu" else CudaStream()
 
     def synchronize(self) -> None:
-        """Wait until everything launched so far is done."""
+        """Wait until everything launched here so far is done."""
         if self.name == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.current_stream().synchronize()
+
+    @contextlib.contextmanager
+    def mode(self) -> Iterator[None]:
+        """How kernels run: without gradients; on a GPU float32 is float32, not TF32, and cuDNN times its own ways."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            if self.name == "cuda":
+                stack.enter_context(torch.device("cuda"))
+                stack.enter_context(torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False))
+            yield
 
     @property
     def has_onednn(self) -> bool:
@@ -96,3 +129,96 @@ class Device:
             and torch.backends.mkldnn.is_available()
             and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
         )
+
+    @property
+    def has_triton(self) -> bool:
+        """Whether kernels can be generated for this GPU."""
+        return self.name == "cuda" and importlib.util.find_spec("triton") is not None
+
+    # time
+
+    def mark(self) -> Any:
+        """A moment on the device."""
+        if self.name == "cpu":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def seconds(self, first: Any, second: Any) -> float:
+        """From one mark to another; on a GPU it must have come so far."""
+        return second - first if self.name == "cpu" else first.elapsed_time(second) / 1e3
+
+    def hold_back(self) -> None:
+        """Have the GPU wait some milliseconds, so that what is launched now runs without gaps between kernels."""
+        if self.name == "cuda":
+            torch.cuda._sleep(HOLD_BACK_CYCLES)
+
+    def timer(self, work: Callable[[], Any]) -> Callable[[], float]:
+        """A function that runs `work` and returns seconds. On a GPU a graph of several calls runs: how long a launch
+        takes the host does not matter there, since the engine's launches are in a graph too."""
+        repeated = lambda: [work() for _ in range(GRAPH_CALLS)]  # noqa: E731
+        graph = _captured(repeated) if self.name == "cuda" else None
+        calls = 1 if graph is None else GRAPH_CALLS
+
+        def seconds() -> float:
+            first = self.mark()
+            work() if graph is None else graph[0].replay()
+            second = self.mark()
+            self.synchronize()
+            return self.seconds(first, second) / calls
+
+        return seconds
+
+    # one run of an engine
+
+    def prepared(self, run: Run, inputs: Sequence[TensorSpec]) -> Run:
+        """The schedule as this device runs it best. On a GPU it is captured as a CUDA graph, and launched as one; a
+        schedule that asks for values on the way cannot be, and runs kernel by kernel."""
+        if self.name == "cpu":
+            return run
+        held = [torch.zeros(spec.shape or (), dtype=getattr(torch, spec.dtype), device="cuda") for spec in inputs]
+        return _Replay(run, held)
+
+    def fetched(self, tensor: Tensor) -> Tensor:
+        """A copy in the host's memory, there once the stream has come so far."""
+        if self.name == "cpu" or not tensor.is_cuda:
+            return tensor.clone(memory_format=torch.contiguous_format)
+        here = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True)
+        return here.copy_(tensor, non_blocking=True)
+
+
+class _Replay:
+    """A schedule on a GPU: copies in, then one launch of its graph, or all its kernels where there can be none."""
+
+    def __init__(self, run: Run, held: Sequence[Tensor]) -> None:
+        self._run, self._held = run, held
+        run(*held)  # cuDNN chooses, Triton compiles
+        captured: tuple[Any, Any] = _captured(lambda: run(*held)) or (None, ())
+        self.graph, self._results = captured
+
+    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        for there, here in zip(self._held, tensors, strict=True):
+            there.copy_(here.pin_memory(), non_blocking=True)
+        if self.graph is None:
+            return self._run(*self._held)
+        self.graph.replay()
+        return tuple(self._results)
+
+
+def is_here(name: str) -> bool:
+    """Whether this machine has the device."""
+    return name == "cpu" or torch.cuda.is_available()
+
+
+def _captured(work: Callable[[], Any]) -> "tuple[torch.cuda.CUDAGraph, Any] | None":
+    """The launches of `work` as a CUDA graph, and its results; None where it waits for the GPU on the way."""
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            results = work()
+    except RuntimeError:
+        torch.cuda.synchronize()
+        return None
+    return graph, results

@@ -6,7 +6,7 @@ where it is told takes the result tensors as its last arguments. The builder tim
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -29,8 +29,10 @@ from trtlab.engine.glassbox.operators import (
     parameters,
     window,
 )  # fmt: skip
+from trtlab.engine.glassbox.plan import Step, TensorSpec
 
 Kernel = Callable[..., Any]
+FLOATS = frozenset({"float32", "float16", "bfloat16"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,23 @@ class Call:
 
     def has(self, number: int) -> bool:
         return number < len(self.present) and self.present[number]
+
+
+def call_of(step: Step, tensors: Mapping[str, TensorSpec], weights: Mapping[str, Tensor], device: Device) -> Call:
+    """What is known of the step before it runs."""
+    shapes = [
+        tensors[n].shape if n in tensors else tuple(weights[n].shape) if n in weights else None for n in step.inputs
+    ]
+    dtypes = {tensors[n].dtype if n in tensors else str(weights[n].dtype)[6:] for n in step.inputs if n}
+    return Call(
+        attributes=step.attributes,
+        operands=tuple(weights.get(name) for name in step.inputs),
+        present=tuple(bool(name) for name in step.inputs),
+        shapes=tuple(shapes),
+        dtype=dtypes.pop() if len(dtypes) == 1 else "mixed",
+        device=device,
+        results=len(step.outputs),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +247,62 @@ def _pixels(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).reshape(n * h * w, c)
 
 
+def _conv_with_cudnn(call: Call) -> Kernel:
+    """cuDNN with bias, other branch and Relu while the numbers are in registers."""
+    w, (at, group) = _weight(call).contiguous(memory_format=torch.channels_last), _conv_window(call)
+    b = call.weight(2)
+    b = torch.zeros(w.shape[0], dtype=w.dtype, device=w.device) if b is None else b
+    how: tuple[Any, ...] = at.strides, at.padding, at.dilations, group
+    if call.has(3):
+        return lambda x, other: torch.cudnn_convolution_add_relu(x, w, other, 1.0, b, *how)
+    return lambda x: torch.cudnn_convolution_relu(x, w, b, *how)
+
+
+def _fits_cudnn(call: Call) -> bool:
+    relu = call.attributes.get("activation", "") == "Relu"
+    return relu and call.device.name == "cuda" and _weight(call).ndim == 4 and _conv_window(call)[0].padding is not None
+
+
+def _with_epilogue(bind: Callable[[Call], Kernel]) -> Callable[[Call], Kernel]:
+    """The kernel bare, then bias, other branch and activation as one generated kernel, in place."""
+
+    def bound(call: Call) -> Kernel:
+        name, b = call.attributes.get("activation", ""), call.weight(2)
+        bare = replace(
+            call,
+            attributes={n: v for n, v in call.attributes.items() if not n.startswith("activation")},
+            operands=(*call.operands[:2], None),
+            present=(True, True, False),
+            shapes=(*call.shapes[:2], None),
+        )
+        kernel = bind(bare)
+        bias = [] if b is None else [b.reshape(-1, *[1] * (_weight(call).ndim - 2)) if _weight(call).ndim > 2 else b]
+        inputs, program = 1 + len(bias) + call.has(3), list[list[Any]]()
+        for other in range(1, inputs):
+            program.append(["Add", [inputs + len(program) - 1 if program else 0, other], {}])
+        if name:
+            program.append([name, [inputs + len(program) - 1 if program else 0], {}])
+        launch = pointwise.generated(program, [inputs + len(program) - 1])
+
+        def run(x: Tensor, *rest: Tensor) -> Tensor:
+            others = rest[: call.has(3)]
+            y = kernel(x, *rest[call.has(3) :])
+            launch(y, *bias, *others, y)
+            return y
+
+        return run
+
+    return bound
+
+
+def _fits_epilogue(call: Call) -> bool:
+    """On a GPU, where a pass that is saved is worth it, and there is something to finish with."""
+    name = call.attributes.get("activation", "")
+    finishes = bool(name) + (call.weight(2) is not None) + call.has(3)
+    known = not name or (pointwise.is_generated([(name, [0], {})]) and not call.attributes.get("activation_values"))
+    return call.device.has_triton and call.dtype in FLOATS and finishes > 0 and known
+
+
 # --- product with a constant matrix: x, weights [K, N], bias or none, other branch or none ---------------------------
 
 
@@ -331,7 +406,8 @@ def _pointwise_generated(call: Call) -> Kernel:
 
 def _fits_generated(call: Call) -> bool:
     program = call.attributes["program"]
-    return call.device.name == "cpu" and call.dtype == "float32" and pointwise.is_generated(program) and _has_numba()
+    here = _has_numba() and call.dtype == "float32" if call.device.name == "cpu" else call.device.has_triton
+    return here and call.dtype in FLOATS and pointwise.is_generated(program)
 
 
 def _has_numba() -> bool:
@@ -403,10 +479,16 @@ KERNELS: dict[str, dict[str, Tactic]] = {
         "torch": Tactic(bind=_conv_with_torch),
         "onednn": Tactic(bind=_conv_with_onednn, fits=_fits_onednn_conv),
         "product": Tactic(bind=_conv_as_product, fits=_is_product, writes_out=True),
+        "cudnn": Tactic(bind=_conv_with_cudnn, fits=_fits_cudnn),
+        "epilogue": Tactic(bind=_with_epilogue(_conv_with_torch), fits=_fits_epilogue),
+        "product+epilogue": Tactic(
+            bind=_with_epilogue(_conv_as_product), fits=lambda c: _is_product(c) and _fits_epilogue(c), writes_out=True
+        ),
     },
     "linear": {
         "torch": Tactic(bind=_linear_with_torch, writes_out=True),
         "onednn": Tactic(bind=_linear_with_onednn, fits=_fits_onednn_linear),
+        "epilogue": Tactic(bind=_with_epilogue(_linear_with_torch), fits=_fits_epilogue, writes_out=True),
     },
     "matmul": {
         "torch": Tactic(bind=_matmul),

@@ -113,7 +113,7 @@ def _checked_parts(data: bytearray) -> tuple[dict[str, Any], memoryview]:
 
 def _plan(values: Mapping[str, Any], blob: memoryview) -> Plan:
     tensors = {_text(name): _spec(spec) for name, spec in values["tensors"].items()}
-    return Plan(
+    plan = Plan(
         device=_text(values["device"]),
         precision=_text(values["precision"]),
         inputs=_texts(values["inputs"]),
@@ -124,12 +124,15 @@ def _plan(values: Mapping[str, Any], blob: memoryview) -> Plan:
         arena_bytes=_natural(values["arena_bytes"]),
         made_with={_text(k): _text(v) for k, v in values["made_with"].items()},
     )
+    for name in tensors if plan.is_tuned else plan.inputs:
+        _dtype(tensors[name].dtype)
+    return plan
 
 
 def _spec(value: Mapping[str, Any]) -> TensorSpec:
     offset = value["offset"]
     return TensorSpec(
-        dtype=_dtype(value["dtype"]),
+        dtype=_dtype(value["dtype"]) if value["dtype"] != "" else "",
         shape=None if value["shape"] is None else _naturals(value["shape"]),
         strides=_naturals(value["strides"]),
         offset=None if offset is None else _natural(offset),

@@ -177,7 +177,7 @@ def source(program: Sequence[Instruction], results: Sequence[int], steps: Sequen
     lines += [f"{indent}for i in range({last}):"]
     lines += [f"{indent}    r{i} = a{i}[i]" for i in range(count) if steps[i][-1]]
     for number, (name, reads, attributes) in enumerate(program, count):
-        lines.append(f"{indent}    r{number} = {_expression(name, reads, attributes)}")
+        lines.append(f"{indent}    r{number} = {expression(name, reads, attributes)}")
     lines += [f"{indent}    o{k}[i] = r{r}" for k, r in enumerate(results)]
     return "\n".join(lines) + "\n"
 
@@ -190,7 +190,8 @@ def _row(depth: int) -> str:
     return text
 
 
-def _expression(name: str, reads: Sequence[int], attributes: dict[str, float]) -> str:
+def expression(name: str, reads: Sequence[int], attributes: dict[str, float]) -> str:
+    """The instruction on registers r0, r1, ... as numba reads it."""
     registers = [f"r{r}" for r in reads]
     if name == "Sum":
         return " + ".join(registers)
@@ -264,6 +265,9 @@ def generated(program: Sequence[Instruction], results: Sequence[int]) -> Callabl
     return launch
 
 
+_GPU_TYPES = {torch.float32, torch.float16, torch.bfloat16}
+
+
 def flat(tensor: Tensor) -> Any:
     """The tensor's memory as a one-dimensional array of numpy."""
     span = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True)) + 1
@@ -282,9 +286,15 @@ def _specialised(
     ]
     found = loops(shapes, strides, list(like.shape))
     alike = all(t.stride() == like.stride() and t.shape == like.shape for t in outs)
-    if found is None or not alike or any(t.dtype != torch.float32 or not t.numel() for t in tensors):
+    known = _GPU_TYPES if like.is_cuda else {torch.float32}
+    if found is None or not alike or any(t.dtype not in known or not t.numel() for t in tensors):
         return lambda *ts: _copy(run_with_torch(program, results, ts[:count]), ts[count:])
     sizes, rows = found
+    if like.is_cuda:
+        from trtlab.engine.glassbox import tritonkernel
+
+        text = tritonkernel.source(program, results, sizes, rows, half=like.dtype != torch.float32)
+        return lambda *ts: tritonkernel.launch(text, ts, like.numel())
     kernel = compiled(source(program, results, [[int(s != 0) for s in row] for row in rows]))
     numbers = (*sizes, *(s for row in rows for s in row[:-1]))
     return lambda *ts: kernel(*[flat(t) for t in ts], *numbers)

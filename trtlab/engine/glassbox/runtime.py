@@ -4,9 +4,10 @@ In: a `Plan`. Out: an `Engine` that holds the weights, packed for its kernels, a
 each with an arena and a schedule: one Python function with a line for each kernel. Checked against ONNX Runtime.
 """
 
+import contextlib
+import itertools
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,9 @@ from torch import Tensor
 from trtlab.engine.glassbox import planfile
 from trtlab.engine.glassbox.device import Device, Stream
 from trtlab.engine.glassbox.errors import DeviceError, GlassboxError, InputError, PlanError, RunError
-from trtlab.engine.glassbox.kernels import KERNELS, Call, Kernel, tactics
+from trtlab.engine.glassbox.kernels import KERNELS, Kernel, call_of, tactics
 from trtlab.engine.glassbox.plan import Plan, Step, TensorSpec
+from trtlab.engine.glassbox.trial import tune
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 OLDEST_TORCH = (2, 11)
@@ -38,8 +40,18 @@ class KernelInfo:
 
 
 def load(path: str | os.PathLike[str]) -> "Engine":
-    """The engine in a file that `Engine.save` wrote. PlanError for any other file, DeviceError where it cannot run."""
-    return Engine(planfile.load_plan(path))
+    """The engine in a file that `Engine.save` wrote, tuned if it was built where its device was not. PlanError for any
+    other file, DeviceError where it cannot run."""
+    plan = planfile.load_plan(path)
+    Device(plan.device)
+    return Engine(plan if plan.is_tuned else _tuned(plan))
+
+
+def _tuned(plan: Plan) -> Plan:
+    _check_torch()
+    check_plan(plan)
+    with _making_sense("The plan"):
+        return tune(plan)
 
 
 class Engine:
@@ -47,12 +59,25 @@ class Engine:
 
     def __init__(self, plan: Plan) -> None:
         _check_torch()
-        self.plan = plan
-        self.device = Device(plan.device)
         check_plan(plan)
-        weights = {name: w.to(self.device.name) for name, w in plan.weights.items()}
-        self._steps = tuple(_bound(step, plan, weights, self.device) for step in plan.steps)
-        self._weights = {name: weights[name] for name in plan.outputs if name in weights}
+        self.plan, self._device = plan, Device(plan.device) if plan.is_tuned else None
+        self._steps: tuple[_Bound, ...] = ()
+        self._weights: dict[str, Tensor] = {}
+        if self._device is not None:
+            weights = {name: w.to(self._device.name) for name, w in plan.weights.items()}
+            with self._device.mode():
+                self._steps = tuple(_bound(step, plan, weights, self._device) for step in plan.steps)
+            self._weights = {name: weights[name] for name in plan.outputs if name in weights}
+
+    @property
+    def device(self) -> Device:
+        """Where it runs. DeviceError for an engine built where its device is not."""
+        if self._device is None:
+            raise DeviceError(
+                f"This engine was built ahead of time for {self.plan.device!r}, which is not here: save it, and load it"
+                " on a machine that has one."
+            )
+        return self._device
 
     @property
     def inputs(self) -> dict[str, TensorSpec]:
@@ -73,86 +98,97 @@ class Engine:
         planfile.save_plan(self.plan, path)
 
     def inspect(self) -> tuple[KernelInfo, ...]:
-        """Every kernel in order."""
+        """Every kernel in order; without tactics before the plan is tuned."""
         specs = {name: str(spec) for name, spec in self.plan.tensors.items()}
         return tuple(
             KernelInfo(
                 name=_title(step),
                 onnx_nodes=step.nodes,
-                tactic=bound.tactic,
+                tactic=bound.tactic if bound else "",
                 inputs=tuple(specs[name] for name in step.inputs if name in specs),
                 outputs=tuple(specs[name] for name in step.outputs if name in specs),
                 time_us=step.time_us,
             )
-            for step, bound in zip(self.plan.steps, self._steps, strict=True)
+            for step, bound in itertools.zip_longest(self.plan.steps, self._steps)
         )
 
     def __repr__(self) -> str:
         names = ", ".join(f"{name} {spec}" for name, spec in self.inputs.items())
-        return f"Engine({len(self._steps)} kernels on {self.plan.device} in {self.plan.precision}, inputs {names})"
+        return f"Engine({len(self.plan.steps)} kernels on {self.plan.device} in {self.plan.precision}, inputs {names})"
 
 
 class ExecutionContext:
-    """What one run needs besides the engine: an arena. After an error it can go on."""
+    """What one run needs besides the engine: an arena, on a GPU a CUDA graph too. After an error it can go on."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        plan = engine.plan
-        try:
-            self._arena = torch.empty(plan.arena_bytes, dtype=torch.uint8, device=plan.device)
-        except RuntimeError as error:
-            raise RunError(f"No memory for an arena of {plan.arena_bytes:,} bytes: {error}. Close a context.") from None
+        plan, device = engine.plan, engine.device
         self.schedule = schedule_source(plan, [step.writes_out for step in engine._steps])
-        self._run = _compiled(self.schedule, [step.run for step in engine._steps], self._places())
-        self.stream = None
+        try:
+            self._arena = torch.empty(plan.arena_bytes, dtype=torch.uint8, device=device.name)
+            run = _compiled(self.schedule, [step.run for step in engine._steps], self._places())
+            with device.mode():
+                self._run = device.prepared(run, [*engine.inputs.values()])
+        except RuntimeError as error:
+            raise RunError(f"No context, with an arena of {plan.arena_bytes:,} bytes: {error}. Close one.") from None
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether a run is one launch of a CUDA graph."""
+        return getattr(self._run, "graph", None) is not None
 
     def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """The outputs by name, as arrays of their own. InputError where inputs do not fit. NaN and infinity are values
         like any other, with one exception: a Relu that oneDNN fuses (tactic `onednn`) makes 0 of NaN."""
-        outputs = self._launch(_checked(self.engine.inputs, inputs))
+        fetch = self._launch(_checked(self.engine.inputs, inputs))
         self.engine.device.synchronize()
-        return self._arrays(outputs)
+        return fetch()
 
     def enqueue(self, inputs: Arrays, outputs: dict[str, npt.NDArray[Any]], stream: Stream) -> None:
         """Run when the stream comes to it: `outputs` has the results after `stream.synchronize()`, which raises errors.
         Inputs are checked now; leave them alone until then."""
         tensors = _checked(self.engine.inputs, inputs)
 
-        def work() -> None:
-            outputs.update(self._arrays(self._launch(tensors)))
+        def work() -> Callable[[], None]:
+            fetch = self._launch(tensors)
+            return lambda: outputs.update(fetch())
 
         stream.submit(work)
 
     def profile(self, inputs: Arrays, repeats: int = 10) -> tuple[float, ...]:
         """The median time of every kernel in microseconds, in context: each runs after the one before it."""
-        rows: list[list[float]] = []
-        timed = [_timed(step.run, rows, self.engine.device) for step in self.engine._steps]
-        run, tensors = _compiled(self.schedule, timed, self._places()), _checked(self.engine.inputs, inputs)
-        table = []
-        with torch.inference_mode():
+        device, marks, table = self.engine.device, list[Any](), list[list[float]]()
+        kernels = [_marked(step.run, marks, device) for step in self.engine._steps]
+        run, tensors = _compiled(self.schedule, kernels, self._places()), _checked(self.engine.inputs, inputs)
+        with device.mode():
+            there = [t.to(device.name) for t in tensors]
             for _ in range(repeats):
-                rows.append([])
-                run(*[t.to(self.engine.plan.device) for t in tensors])
-                table.append(rows[-1])
-        return tuple(np.median(np.array(table), axis=0) * 1e6)
+                device.hold_back()
+                marks[:] = [device.mark()]
+                run(*there)
+                device.synchronize()
+                table.append([device.seconds(a, b) * 1e6 for a, b in itertools.pairwise(marks)])
+        return tuple(np.median(np.array(table), axis=0))
 
-    def _launch(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        device = self.engine.plan.device
+    def _launch(self, tensors: Sequence[Tensor]) -> Callable[[], dict[str, npt.NDArray[Any]]]:
+        """Start the kernels, and the way back of their results; the function returned hands these out."""
+        device = self.engine.device
         try:
-            with torch.inference_mode():
-                return self._run(*(tensors if device == "cpu" else [t.to(device) for t in tensors]))
+            with device.mode():
+                results = [device.fetched(t) for t in self._run(*tensors)]
         except (RuntimeError, ValueError, IndexError, TypeError, MemoryError) as error:
             raise RunError(
                 f"A kernel failed: {error}. Check the values of the inputs; the engine can go on."
             ) from error
+        self._check_results(results)
+        return lambda: {name: t.numpy() for name, t in zip(self.engine.plan.outputs, results, strict=True)}
 
-    def _arrays(self, outputs: Sequence[Tensor]) -> dict[str, npt.NDArray[Any]]:
-        for (name, spec), tensor in zip(self.engine.outputs.items(), outputs, strict=True):
+    def _check_results(self, results: Sequence[Tensor]) -> None:
+        for (name, spec), tensor in zip(self.engine.outputs.items(), results, strict=True):
             if str(tensor.dtype)[6:] != spec.dtype or (spec.shape is not None and tuple(tensor.shape) != spec.shape):
                 raise RunError(
                     f"Output {name!r} is {tensor.dtype} {tuple(tensor.shape)}, the plan says {spec}. Build it again."
                 )
-        return {name: _array(t) for name, t in zip(self.engine.plan.outputs, outputs, strict=True)}
 
     def _places(self) -> dict[str, Tensor]:
         """The tensors that lie in the arena, and weights that are outputs as they are."""
@@ -173,43 +209,25 @@ class _Bound:
 def _bound(step: Step, plan: Plan, weights: Mapping[str, Tensor], device: Device) -> _Bound:
     """The step's function. Where the tactic it was built for cannot run here, the kernel's first one does."""
     call = call_of(step, plan.tensors, weights, device)
-    try:
+    with _making_sense(f"Kernel {_title(step)!r}"):
         there = tactics(step.kernel, call)
         placed = all(name and plan.tensors[name].offset is not None for name in step.outputs)
         name = step.tactic if step.tactic in there else next(iter(there))
         if there[name].writes_out and not placed:
             name = next(n for n in there if not there[n].writes_out)
         return _Bound(run=there[name].bind(call), tactic=name, writes_out=there[name].writes_out)
+
+
+@contextlib.contextmanager
+def _making_sense(what: str) -> Iterator[None]:
+    """Plans come from files: whatever their values break is a PlanError."""
+    try:
+        yield
     except GlassboxError:
         raise
-    except (
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        RuntimeError,
-        ArithmeticError,
-        AssertionError,
-        StopIteration,
-    ) as error:
-        raise PlanError(f"Kernel {_title(step)!r} does not make sense: {error!r}. Build the plan again.") from None
-
-
-def call_of(step: Step, tensors: Mapping[str, TensorSpec], weights: Mapping[str, Tensor], device: Device) -> Call:
-    """What is known of the step before it runs."""
-    shapes = [
-        tensors[n].shape if n in tensors else tuple(weights[n].shape) if n in weights else None for n in step.inputs
-    ]
-    dtypes = {tensors[n].dtype if n in tensors else str(weights[n].dtype)[6:] for n in step.inputs if n}
-    return Call(
-        attributes=step.attributes,
-        operands=tuple(weights.get(name) for name in step.inputs),
-        present=tuple(bool(name) for name in step.inputs),
-        shapes=tuple(shapes),
-        dtype=dtypes.pop() if len(dtypes) == 1 else "mixed",
-        device=device,
-        results=len(step.outputs),
-    )
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, StopIteration, TypeError,
+            ValueError) as error:  # fmt: skip
+        raise PlanError(f"{what} does not make sense: {error!r}. Build the plan again.") from None
 
 
 def check_plan(plan: Plan) -> None:
@@ -235,23 +253,14 @@ def check_plan(plan: Plan) -> None:
         if spec.offset is not None and (
             spec.shape is None
             or len(spec.strides) != len(spec.shape)
-            or spec.offset + span_bytes(spec) > plan.arena_bytes
+            or spec.offset + spec.span_bytes > plan.arena_bytes
         ):
             raise PlanError(f"{name!r} does not fit into the arena of {plan.arena_bytes} bytes. Build the plan again.")
 
 
-def span_bytes(spec: TensorSpec) -> int:
-    """Bytes from the first number of a tensor to behind its last."""
-    if spec.shape is None or 0 in spec.shape:
-        return 0
-    return (sum((n - 1) * s for n, s in zip(spec.shape, spec.strides, strict=True)) + 1) * getattr(
-        torch, spec.dtype
-    ).itemsize
-
-
 def _view(arena: Tensor, spec: TensorSpec) -> Tensor:
     dtype = getattr(torch, spec.dtype)
-    part = arena[spec.offset : (spec.offset or 0) + span_bytes(spec)].view(dtype)
+    part = arena[spec.offset : (spec.offset or 0) + spec.span_bytes].view(dtype)
     return part.as_strided(spec.shape or (), spec.strides)
 
 
@@ -291,12 +300,10 @@ def _compiled(text: str, kernels: Sequence[Kernel], places: Mapping[str, Tensor]
     return space["run"]
 
 
-def _timed(kernel: Kernel, rows: list[list[float]], device: Device) -> Kernel:
+def _marked(kernel: Kernel, marks: list[Any], device: Device) -> Kernel:
     def run(*tensors: Tensor) -> Any:
-        started = time.perf_counter()
         result = kernel(*tensors)
-        device.synchronize()
-        rows[-1].append(time.perf_counter() - started)
+        marks.append(device.mark())
         return result
 
     return run
@@ -337,11 +344,6 @@ def _tensor(name: str, spec: TensorSpec, value: Any) -> Tensor:
         else np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
     )
     return torch.from_numpy(dense)
-
-
-def _array(tensor: Tensor) -> npt.NDArray[Any]:
-    """An array of its own: the arena changes with the next run."""
-    return np.array(tensor.cpu().numpy(), order="C")
 
 
 def _title(step: Step) -> str:

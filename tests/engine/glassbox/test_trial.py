@@ -1,0 +1,76 @@
+"""engine/glassbox/trial: a plan built where its device is not is tuned where it is loaded."""
+
+import dataclasses
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from tests.engine.glassbox.test_planfile import changed, mutate
+from trtlab.engine import glassbox
+from trtlab.engine.glassbox import builder, planfile
+from trtlab.engine.glassbox.errors import DeviceError, GlassboxError
+from trtlab.engine.models import export_onnx
+
+
+@pytest.fixture
+def ahead(monkeypatch):
+    """A build function for machines without the device."""
+    monkeypatch.setattr(builder, "is_here", lambda _: False)
+    return glassbox.build
+
+
+def test_ahead_of_time_then_just_in_time(ahead, tmp_path):
+    built = ahead(export_onnx("digits"))
+    assert {k.tactic for k in built.inspect()} == {""}
+    assert built.plan.arena_bytes == 0
+    with pytest.raises(DeviceError, match="was built ahead of time for 'cpu', which is not here: save it, and load it"):
+        built.create_execution_context()
+    built.save(tmp_path / "untuned")
+    loaded = glassbox.load(tmp_path / "untuned")
+    assert all(k.tactic and k.time_us > 0 for k in loaded.inspect())
+    assert [k.onnx_nodes for k in loaded.inspect()] == [k.onnx_nodes for k in built.inspect()]
+    loaded.save(tmp_path / "tuned")
+    again = glassbox.load(tmp_path / "tuned")
+    assert again.inspect() == loaded.inspect()
+    feeds = {"image": np.random.default_rng(0).standard_normal((1, 1, 8, 8)).astype(np.float32)}
+    first, second = (engine.create_execution_context().run(feeds)["logits"] for engine in (loaded, again))
+    assert np.array_equal(first, second)
+
+
+def test_a_plan_for_a_gpu_is_built_anywhere(tmp_path):
+    engine = glassbox.build(export_onnx("digits"), device="cuda", precision="FP16")
+    assert engine.plan.device == "cuda"
+    assert torch.float32 not in {w.dtype for w in engine.plan.weights.values()}
+    if not torch.cuda.is_available():
+        engine.save(tmp_path / "plan")
+        with pytest.raises(DeviceError, match="needs an NVIDIA GPU, and torch sees none here: load it where there is"):
+            glassbox.load(tmp_path / "plan")
+
+
+def test_false_plans_are_refused_while_tuned(ahead, tmp_path):
+    data = planfile.bytes_from_plan(ahead(export_onnx("digits")).plan)
+    rng, feeds = random.Random(2), {"image": np.zeros((1, 1, 8, 8), np.float32)}
+    ends = {"answer": 0, "refusal": 0}
+    for _ in range(100):
+        (tmp_path / "plan").write_bytes(changed(data, lambda values: mutate(values, rng)))
+        try:
+            glassbox.load(tmp_path / "plan").create_execution_context().run(feeds)
+            ends["answer"] += 1
+        except GlassboxError:
+            ends["refusal"] += 1
+    assert min(ends.values()) > 0
+
+
+def test_a_tactic_that_disagrees_is_discarded(ahead, monkeypatch):
+    from trtlab.engine.glassbox import kernels, trial
+
+    wrong = kernels.Tactic(bind=lambda _: lambda *__: torch.zeros(1, 10))
+    monkeypatch.setitem(kernels.KERNELS["linear"], "wrong", wrong)
+    asked = []
+    plan = ahead(export_onnx("digits")).plan
+    tuned = trial.tune(plan, pick=lambda works, _: (asked.append(set(works)) or next(iter(works)), 1.0))
+    assert asked
+    assert not any("wrong" in names for names in asked)
+    assert dataclasses.replace(tuned, steps=()).inputs == plan.inputs

@@ -1,0 +1,60 @@
+"""engine/glassbox/tritonkernel: the text of a CUDA kernel, run by numpy, computes what torch computes."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.engine.glassbox.triton_on_numpy import run_on_numpy
+from trtlab.engine.glassbox import pointwise, tritonkernel
+
+NAMES = [n for n, o in pointwise.POINTWISE.items() if o.text]
+TWO = {"Add", "Div", "Mul", "PRelu", "Sub"}
+PROGRAM = [["Mul", [0, 1], {}], ["Add", [3, 2], {}], ["LeakyRelu", [4], {"alpha": 0.5}], ["Sub", [5, 3], {}]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_expression_equals_torch(name):
+    x = torch.tensor([-3.0, -0.5, 0.0, 0.25, 1.0, 7.5, float("nan"), float("inf"), -float("inf")])
+    inputs = [x, x.flip(0)][: 2 if name in TWO else 1]
+    program = [[name, list(range(len(inputs))), {}]]
+    (want,) = pointwise.run_with_torch(program, [len(inputs)], inputs)
+    out = np.full(x.numel(), 99, np.float32)
+    text = tritonkernel.source(program, [len(inputs)], [9], [[1]] * len(inputs))
+    run_on_numpy(text, [t.numpy() for t in inputs], [out], block=4)
+    np.testing.assert_allclose(out, want, rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("shapes", [
+    [(4, 5, 6, 7)] * 3, [(4, 5, 6, 7), (5, 1, 1), (1,)], [(4, 5, 6, 7), (1, 5, 1, 7), ()],
+    [(3, 1, 8), (1, 5, 8), (3, 5, 1)],
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("nhwc", [False, True])
+def test_any_broadcast_and_layout_is_one_kernel(shapes, nhwc):
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(s, generator=generator) for s in shapes]
+    if nhwc:
+        inputs = [x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in inputs]
+    want = pointwise.run_with_torch(PROGRAM, [6, 4], inputs)
+    every = [*inputs, want[0]]
+    sizes, rows = pointwise.loops([x.shape for x in every], [x.stride() for x in every], want[0].shape)
+    outs = [torch.full_like(w, 99) for w in want]
+    text = tritonkernel.source(PROGRAM, [6, 4], sizes, rows)
+    run_on_numpy(text, [pointwise.flat(x) for x in inputs], [pointwise.flat(o) for o in outs], block=16)
+    for out, expected in zip(outs, want, strict=True):
+        torch.testing.assert_close(out, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_halves_are_computed_in_float32_and_loaded_once():
+    text = tritonkernel.source(PROGRAM, [6], [8], [[1], [1], [0]], half=True)
+    assert [text.count(f"tl.load(x{i}") for i in range(3)] == [1, 1, 1]
+    assert text.count(".to(tl.float32)") == 3
+    assert text.count("tl.store") == 1
+
+
+def test_what_it_cannot_do_is_refused():
+    with pytest.raises(ValueError, match="no Triton expression for 'Erf': run its program with torch"):
+        tritonkernel.source([("Erf", (0,), {})], [3])
+    with pytest.raises(ValueError, match=r"2,147,483,648 elements: the kernel counts in 32 bits; expected at most"):
+        tritonkernel.bind("", [], SimpleNamespace(numel=lambda: 2**31))

@@ -1,0 +1,186 @@
+"""engine/glassbox/trial: an untuned plan made ready for one machine: tactics timed, layouts seen, memory placed.
+
+In: a plan whose steps have no tactics. Out: the same plan with all of that. The network runs once, step by step, on
+made-up inputs: that shows every shape and layout, times the tactics, and discards one that disagrees with the first.
+Needs torch alone, so that a plan made anywhere is tuned where it is loaded, as TensorRT for RTX compiles there.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trtlab.engine.glassbox import memory
+from trtlab.engine.glassbox.device import Device
+from trtlab.engine.glassbox.errors import GlassboxError, UnsupportedError
+from trtlab.engine.glassbox.kernels import Call, Kernel, Tactic, call_of, tactics
+from trtlab.engine.glassbox.operators import is_host
+from trtlab.engine.glassbox.plan import Plan, Step, TensorSpec
+from trtlab.engine.glassbox.tactics import Picker, fastest
+
+AGREE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
+"""How far a tactic may be from the first one, of the largest number."""
+
+
+def tune(plan: Plan, *, pick: Picker = fastest, place: memory.Placer = memory.place) -> Plan:
+    """The plan with tactics, strides and offsets for the device that it names. DeviceError where that is missing."""
+    device = Device(plan.device)
+    with device.mode():
+        trial = _Trial(plan, device, pick)
+    offsets, arena_bytes = place(trial.lifetimes())
+    tensors = {name: replace(spec, offset=offsets.get(name)) for name, spec in trial.specs.items()}
+    made_with = {**plan.made_with, **device.description()}
+    return replace(plan, tensors=tensors, steps=tuple(trial.steps), arena_bytes=arena_bytes, made_with=made_with)
+
+
+class _Trial:
+    """One run, step by step. Afterwards `steps` have tactics and times, `specs` every tensor's shape and strides."""
+
+    def __init__(self, plan: Plan, device: Device, pick: Picker) -> None:
+        self._plan, self._device, self._pick = plan, device, pick
+        self._weights = {name: w.to(device.name) for name, w in plan.weights.items()}
+        self._values: dict[str, Tensor] = {}
+        self.specs: dict[str, TensorSpec] = {}
+        self.steps: list[Step] = []
+        self._places_itself: set[str] = set()
+        for number, name in enumerate(plan.inputs):
+            self._values[name] = self._sample(plan.tensors[name], number)
+            self._describe(name, self._values[name])
+        for name in plan.outputs:
+            if name in plan.weights:
+                self._describe(name, plan.weights[name])
+        last = {name: number for number, step in enumerate(plan.steps) for name in step.inputs}
+        for number, step in enumerate(plan.steps):
+            self.steps.append(self._step(step))
+            for name in (*step.inputs, *step.outputs):
+                if last.get(name, number) <= number:
+                    self._values.pop(name, None)
+
+    def _sample(self, spec: TensorSpec, seed: int) -> Tensor:
+        shape, dtype = spec.shape or (), getattr(torch, spec.dtype)
+        if not dtype.is_floating_point:
+            return torch.zeros(shape, dtype=dtype, device=self._device.name)  # an index that is always there
+        generator = torch.Generator("cpu").manual_seed(seed)
+        return torch.randn(shape, generator=generator, device="cpu").to(dtype).to(self._device.name)
+
+    def _describe(self, name: str, value: Tensor) -> None:
+        self.specs[name] = TensorSpec(
+            dtype=str(value.dtype)[6:], shape=tuple(value.shape), strides=tuple(value.stride())
+        )
+
+    def _step(self, step: Step) -> Step:
+        call = call_of(step, self.specs, self._weights, self._device)
+        there = tactics(step.kernel, call)
+        reads = [n for n in step.inputs if n and n not in self._weights]
+        if any(n not in self._values for n in reads) or self._asks_values(step):
+            return self._unseen(step, there)
+        tensors = [self._values[n] for n in reads]
+        first = next(name for name, tactic in there.items() if not tactic.writes_out or name == next(iter(there)))
+        try:
+            reference = self._results(step, self._runner(there[first], call, tensors, step)())
+        except (RuntimeError, IndexError, ValueError):  # made-up numbers divided by zero, or pointed nowhere
+            return self._unseen(step, there)
+        works = {first: self._runner(there[first], call, tensors, step, reference)}
+        for name, tactic in there.items():
+            if name != first and self._can_place(step, reference, tactic):
+                works |= self._candidate(name, tactic, call, tensors, step, reference)
+        if not self._can_place(step, reference, there[first]) and len(works) > 1:
+            del works[first]
+        name, time_us = self._pick(works, self._device.timer)
+        for output, value in zip(step.outputs, self._results(step, works[name]()), strict=True):  # with its own strides
+            if output:
+                self._check(step, output, value)
+                self._values[output] = value
+                self._describe(output, value)
+        if there[name].writes_out:
+            self._places_itself |= set(step.outputs)
+        return replace(step, tactic=name, time_us=time_us)
+
+    def _asks_values(self, step: Step) -> bool:
+        """Whether a tensor that says how (a shape, axes) comes from outside: made-up numbers would say nonsense."""
+        if step.kernel != "operator":
+            return False
+        host = is_host(step.attributes["operator"], len(step.inputs))
+        return any(h and n and n not in self._weights for h, n in zip(host, step.inputs, strict=True))
+
+    def _unseen(self, step: Step, there: Mapping[str, Tactic]) -> Step:
+        """A step of which only the types are known: any tactic that brings its own memory."""
+        for name in filter(None, step.outputs):
+            known = self._plan.tensors[name]
+            self.specs[name] = TensorSpec(dtype=known.dtype or "float32", shape=known.shape)
+        return replace(step, tactic=next((n for n, t in there.items() if not t.writes_out), next(iter(there))))
+
+    def _results(self, step: Step, result: Any) -> list[Tensor]:
+        values = list(result) if isinstance(result, tuple | list) else [result]
+        if len(values) < len(step.outputs):
+            raise UnsupportedError(
+                f"{step.nodes}: {len(step.outputs)} results are asked for, the kernel makes {len(values)}."
+            )
+        return values[: len(step.outputs)]
+
+    def _check(self, step: Step, name: str, value: Tensor) -> None:
+        want, dtype = self._plan.tensors[name], str(value.dtype)[6:]
+        if (want.dtype and dtype != want.dtype) or (want.shape is not None and tuple(value.shape) != want.shape):
+            raise GlassboxError(f"{step.kernel} of {step.nodes} made {dtype} {tuple(value.shape)}; ONNX says {want}.")
+
+    def _can_place(self, step: Step, reference: Sequence[Tensor], tactic: Tactic) -> bool:
+        """Whether memory can be set aside: the shapes are static, and every result has a name."""
+        static = all(
+            n and self._plan.tensors[n].shape == tuple(v.shape) and v.numel()
+            for n, v in zip(step.outputs, reference, strict=True)
+        )
+        return static or not tactic.writes_out
+
+    def _runner(
+        self, tactic: Tactic, call: Call, tensors: Sequence[Tensor], step: Step, like: Sequence[Tensor] | None = None
+    ) -> Kernel:
+        kernel = tactic.bind(call)
+        if not tactic.writes_out:
+            return lambda: kernel(*tensors)
+        if like is not None:
+            outs = [torch.empty_strided(v.shape, v.stride(), dtype=v.dtype, device=v.device) for v in like]
+        else:
+            specs = [self._plan.tensors[n] for n in step.outputs]
+            outs = [torch.empty(s.shape or (), dtype=getattr(torch, s.dtype), device=self._device.name) for s in specs]
+        return lambda: kernel(*tensors, *outs)
+
+    def _candidate(
+        self, name: str, tactic: Tactic, call: Call, tensors: Sequence[Tensor], step: Step, reference: Sequence[Tensor]
+    ) -> dict[str, Kernel]:
+        """The tactic if it runs and agrees with the first one."""
+        try:
+            work = self._runner(tactic, call, tensors, step, reference)
+            results = self._results(step, work())
+        except (RuntimeError, ValueError, IndexError, TypeError):
+            return {}
+        return {name: work} if all(map(_agree, results, reference)) else {}
+
+    def lifetimes(self) -> dict[str, tuple[int, int, int]]:
+        """Name -> (bytes, start, stop) of what lies in the arena. A result of torch may be a view of its inputs, so
+        that they live as long as it does; results of our own kernels and of oneDNN are their own."""
+        steps, end = self.steps, len(self.steps)
+        stop = {name: number + 1 for number, step in enumerate(steps) for name in step.inputs}
+        stop |= dict.fromkeys(self._plan.outputs, end)
+        for number in range(end - 1, -1, -1):
+            step = steps[number]
+            if step.kernel == "operator":
+                until = max(stop.get(name, number + 1) for name in step.outputs)
+                stop |= {name: max(stop[name], until) for name in step.inputs}
+        return {
+            name: (self.specs[name].span_bytes, number, stop.get(name, number + 1))
+            for number, step in enumerate(steps)
+            for name in step.outputs
+            if name in self._places_itself
+        }
+
+
+def _agree(a: Tensor, b: Tensor) -> bool:
+    """Whether two results are the same but for rounding."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if not a.is_floating_point():
+        return bool(torch.equal(a, b))
+    size = b[torch.isfinite(b)].abs().max().item() if torch.isfinite(b).any() else 0.0
+    return torch.allclose(a, b, rtol=0, atol=AGREE.get(str(b.dtype)[6:], 1e-6) * size, equal_nan=True)
