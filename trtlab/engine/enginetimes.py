@@ -22,7 +22,7 @@ from trtlab.engine import provenance
 from trtlab.engine.freshprocess import ANSWERED, FED, Arrays, Phase, fresh, read_arrays
 from trtlab.engine.fusiontimes import FOLDER, one_thread
 from trtlab.engine.provenance import Origin, Provenance
-from trtlab.engine.timing import CUDA_EVENTS, HOST_CLOCK, Measurement, measure_in_turns
+from trtlab.engine.timing import HOST_CLOCK, Measurement, measure_in_turns
 
 if TYPE_CHECKING:
     from trtlab.engine.glassbox import Engine, ExecutionContext, Stream
@@ -65,8 +65,8 @@ def build_all(
     """Each network in processes of its own; NETWORK.json keeps what was built, and how long that took."""
     for network in networks:
         rows = [fresh("build", network, folder, device, precision) for _ in range(processes)]
-        time = _measured(Phase.BUILD, [row[Phase.BUILD] for row in rows], provenance.live(("torch", "onnx")))
-        facts = {"network": network, "device": device, "precision": precision, "times": [_packed(time)]}
+        taken = _measured(Phase.BUILD, [row[Phase.BUILD] for row in rows], provenance.live(("torch", "onnx")))
+        facts = {"network": network, "device": device, "precision": precision, "times": [_packed(taken)]}
         (folder / f"{network}.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
@@ -75,6 +75,7 @@ def measure_life(plan: Path, *, processes: int = 1, samples: int = 9) -> Life:
     import torch
 
     from trtlab.engine.glassbox import load
+    from trtlab.engine.glassbox.planfile import load_plan
 
     built, asked = json.loads(plan.with_suffix(".json").read_text("utf-8")), plan.with_suffix(".npz")
     device, feeds = built["device"], read_arrays(asked, FED)
@@ -83,7 +84,7 @@ def measure_life(plan: Path, *, processes: int = 1, samples: int = 9) -> Life:
         rows = [fresh("serve", plan, asked, answered, TRITON_CACHE_DIR=f"{name}/{i}") for i in range(processes)]
         engine = load(plan)
         engine.save(tuned)
-        if device == "cuda":  # those loads timed the tactics; the plan saved now knows the fastest ones
+        if not load_plan(plan).is_tuned:  # those loads timed tactics; the plan saved now knows the fastest ones
             again = [fresh("serve", tuned, asked, answered) for _ in range(processes)]
             rows = [new | {Phase.TUNE: old[Phase.LOAD]} for new, old in zip(again, rows, strict=True)]
         made = provenance.live(PACKAGES[device], device=torch.cuda.get_device_name() if device == "cuda" else None)
@@ -103,9 +104,9 @@ def largest_error(found: Arrays, expected: Arrays) -> float:
     return max(float(np.abs(found[name] - right).max() / np.abs(right).max()) for name, right in expected.items())
 
 
-def _measured(phase: Phase, samples_s: Sequence[float], made: Provenance, clock: str = HOST_CLOCK) -> Measurement:
+def _measured(phase: Phase, samples_s: Sequence[float], made: Provenance) -> Measurement:
     made = replace(made, samples=len(samples_s))
-    return Measurement(name=phase.value, samples_s=tuple(samples_s), calls=1, clock=clock, provenance=made)
+    return Measurement(name=phase.value, samples_s=tuple(samples_s), calls=1, clock=HOST_CLOCK, provenance=made)
 
 
 def _steady(engine: "Engine", network: str, feeds: Arrays, samples: int, made: Provenance) -> list[Measurement]:
@@ -115,18 +116,19 @@ def _steady(engine: "Engine", network: str, feeds: Arrays, samples: int, made: P
         Phase.RUN: lambda: context.run(feeds), Phase.ONE: _requests(engine, feeds, 1),
         Phase.TWO: _requests(engine, feeds, 2), **_peers(engine, network, feeds),
     }  # fmt: skip
+    graph: Any = getattr(context._run, "graph", None)
+    if graph is not None:  # a tensor of the GPU in the answer has CUDA events keep the time
+        works[Phase.KERNELS] = lambda: (graph.replay(), context._arena)
     named = {phase.value: work for phase, work in works.items()}
     found = measure_in_turns(named, samples=samples, sample_s=2e-2, budget_s=4.0)
     for name in (Phase.ONE.value, Phase.TWO.value):
         found[name] = replace(found[name], samples_s=tuple(s / REQUESTS for s in found[name].samples_s))
     returned, done = zip(*[_moments(context, feeds, stream) for _ in range(samples + 3)][3:], strict=True)
-    alone = [sum(context.profile(feeds)) / 1e6 for _ in range(samples)]
-    return [
-        *(replace(m, provenance=replace(made, samples=len(m.samples_s))) for m in found.values()),
-        _measured(Phase.KERNELS, alone, made, HOST_CLOCK if engine.plan.device == "cpu" else CUDA_EVENTS),
-        _measured(Phase.CALL, returned, made),
-        _measured(Phase.DONE, done, made),
-    ]
+    rest = {Phase.CALL: returned, Phase.DONE: done}
+    if graph is None:
+        rest[Phase.KERNELS] = tuple(sum(context.profile(feeds)) / 1e6 for _ in range(samples))
+    timed = [replace(m, provenance=replace(made, samples=len(m.samples_s))) for m in found.values()]
+    return timed + [_measured(phase, taken, made) for phase, taken in rest.items()]
 
 
 def _requests(engine: "Engine", feeds: Arrays, lanes: int) -> Callable[[], None]:
