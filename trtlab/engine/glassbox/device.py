@@ -9,7 +9,9 @@ import importlib.util
 import queue
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
@@ -158,12 +160,12 @@ class Device:
         """A function that runs `work` and returns seconds. On a GPU a graph of several calls runs: how long a launch
         takes the host does not matter there, since the engine's launches are in a graph too."""
         repeated = lambda: [work() for _ in range(GRAPH_CALLS)]  # noqa: E731
-        graph = _captured(repeated) if self.name == "cuda" else None
+        graph, _ = _captured(repeated) if self.name == "cuda" else (None, None)
         calls = 1 if graph is None else GRAPH_CALLS
 
         def seconds() -> float:
             first = self.mark()
-            work() if graph is None else graph[0].replay()
+            work() if graph is None else graph.replay()
             second = self.mark()
             self.synchronize()
             return self.seconds(first, second) / calls
@@ -178,7 +180,7 @@ class Device:
         if self.name == "cpu":
             return run
         held = [torch.zeros(spec.shape or (), dtype=getattr(torch, spec.dtype), device="cuda") for spec in inputs]
-        return _Replay(run, held)
+        return _Replay(self.mode, run, held)
 
     def fetched(self, tensor: Tensor) -> Tensor:
         """A copy in the host's memory, there once the stream has come so far."""
@@ -191,17 +193,19 @@ class Device:
 class _Replay:
     """A schedule on a GPU: copies in, then one launch of its graph, or all its kernels where there can be none."""
 
-    def __init__(self, run: Run, held: Sequence[Tensor]) -> None:
-        self._run, self._held = run, held
-        run(*held)  # cuDNN chooses, Triton compiles
-        captured: tuple[Any, Any] = _captured(lambda: run(*held)) or (None, ())
-        self.graph, self._results = captured
+    def __init__(self, mode: Callable[[], AbstractContextManager[None]], run: Run, held: Sequence[Tensor]) -> None:
+        self._mode, self._run, self._held = mode, run, held
+        self.graph, self._results = None, ()
+        with mode(), contextlib.suppress(ArithmeticError, IndexError, RuntimeError, ValueError):
+            run(*held)  # cuDNN chooses, Triton compiles; made-up zeros may be no input for an operator
+            self.graph, self._results = _captured(lambda: run(*held))
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         for there, here in zip(self._held, tensors, strict=True):
             there.copy_(here.pin_memory(), non_blocking=True)
         if self.graph is None:
-            return self._run(*self._held)
+            with self._mode():
+                return self._run(*self._held)
         self.graph.replay()
         return tuple(self._results)
 
@@ -211,14 +215,15 @@ def is_here(name: str) -> bool:
     return name == "cpu" or torch.cuda.is_available()
 
 
-def _captured(work: Callable[[], Any]) -> "tuple[torch.cuda.CUDAGraph, Any] | None":
-    """The launches of `work` as a CUDA graph, and its results; None where it waits for the GPU on the way."""
+def _captured(work: Callable[[], Any]) -> tuple[Any, Any]:
+    """The launches of `work` as a CUDA graph, and its results; (None, None) where it waits for the GPU on the way."""
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     try:
-        with torch.cuda.graph(graph):
+        with warnings.catch_warnings(), torch.cuda.graph(graph):
+            warnings.filterwarnings("ignore", "The CUDA Graph is empty")  # a change of shape launches nothing
             results = work()
     except RuntimeError:
         torch.cuda.synchronize()
-        return None
+        return None, None
     return graph, results

@@ -127,8 +127,7 @@ class ExecutionContext:
         try:
             self._arena = torch.empty(plan.arena_bytes, dtype=torch.uint8, device=device.name)
             run = _compiled(self.schedule, [step.run for step in engine._steps], self._places())
-            with device.mode():
-                self._run = device.prepared(run, [*engine.inputs.values()])
+            self._run = device.prepared(run, [*engine.inputs.values()])
         except RuntimeError as error:
             raise RunError(f"No context, with an arena of {plan.arena_bytes:,} bytes: {error}. Close one.") from None
 
@@ -174,7 +173,7 @@ class ExecutionContext:
         """Start the kernels, and the way back of their results; the function returned hands these out."""
         device = self.engine.device
         try:
-            with device.mode():
+            with torch.inference_mode():
                 results = [device.fetched(t) for t in self._run(*tensors)]
         except (RuntimeError, ValueError, IndexError, TypeError, MemoryError) as error:
             raise RunError(
