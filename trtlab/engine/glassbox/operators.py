@@ -292,6 +292,9 @@ CONVOLUTIONS: tuple[Any, ...] = F.conv1d, F.conv2d, F.conv3d
 def max_pool(x: Tensor, *, kernel_shape: Sequence[int], storage_order: int = 0, results: int = 1, **rest: Any) -> Any:
     w = window(x.shape[2:], kernel_shape, rest)
     pool = _MAX_POOLS[len(w.kernel) - 1]
+    if x.is_cuda and x.dtype in (torch.int8, torch.uint8):  # torch has no such kernel there; a float16 holds them all
+        found = max_pool(x.half(), kernel_shape=kernel_shape, storage_order=storage_order, results=results, **rest)
+        return found.to(x.dtype) if results == 1 else (found[0].to(x.dtype), found[1])
     if results == 1 and w.padding and all(2 * p <= k for p, k in zip(w.padding, w.kernel, strict=True)):
         return pool(x, w.kernel, w.strides, w.padding, w.dilations)
     ends = [(a, b + over) for (a, b), over in zip(w.pairs, w.over, strict=True)]
