@@ -72,8 +72,6 @@ def build_all(
 
 def measure_life(plan: Path, *, processes: int = 1, samples: int = 9) -> Life:
     """The life of the engine in a file that `build_all` wrote, on the device that it is for."""
-    import torch
-
     from trtlab.engine.glassbox import load
     from trtlab.engine.glassbox.planfile import load_plan
 
@@ -87,16 +85,27 @@ def measure_life(plan: Path, *, processes: int = 1, samples: int = 9) -> Life:
         if not load_plan(plan).is_tuned:  # those loads timed tactics; the plan saved now knows the fastest ones
             again = [fresh("serve", tuned, asked, answered) for _ in range(processes)]
             rows = [new | {Phase.TUNE: old[Phase.LOAD]} for new, old in zip(again, rows, strict=True)]
-        made = provenance.live(PACKAGES[device], device=torch.cuda.get_device_name() if device == "cuda" else None)
+        kernels, made = profile(engine.create_execution_context(), feeds, samples)
         times = [_measured(phase, [row[phase] for row in rows], made) for phase in rows[0]]
         times += _steady(engine, built["network"], feeds, samples, made)
-        taken = engine.create_execution_context().profile(feeds, repeats=samples)
         return Life(
             network=built["network"], device=device, precision=built["precision"], plan_bytes=tuned.stat().st_size,
             error=largest_error(read_arrays(answered, ANSWERED), read_arrays(asked, ANSWERED)),
             times={Phase(t.name): t for t in [*map(_unpacked, built["times"]), *times]},
-            kernels=tuple(replace(k, time_us=us) for k, us in zip(engine.inspect(), taken, strict=True)),
+            kernels=kernels,
         )  # fmt: skip
+
+
+def profile(
+    context: "ExecutionContext", feeds: Arrays, repeats: int = 10
+) -> "tuple[tuple[KernelInfo, ...], Provenance]":
+    """What `engine.inspect()` says, each kernel with its time in this context; and where the times are from."""
+    import torch
+
+    device, taken = context.engine.plan.device, context.profile(feeds, repeats)
+    kernels = tuple(replace(k, time_us=us) for k, us in zip(context.engine.inspect(), taken, strict=True))
+    name = torch.cuda.get_device_name() if device == "cuda" else None
+    return kernels, provenance.live(PACKAGES[device], samples=repeats, device=name)
 
 
 def largest_error(found: Arrays, expected: Arrays) -> float:

@@ -78,6 +78,8 @@ def serve(plan: str, asked: str, answered: str) -> dict[str, float]:
     feeds = read_arrays(asked, FED)
     with _clock(times, Phase.FIRST):
         outputs = context.run(feeds)
+    if "onnx" in sys.modules:
+        raise RuntimeError("serving loaded onnx: expected numpy and torch alone; look for a new import in the runtime")
     write_arrays(answered, {ANSWERED: outputs})
     return times
 
@@ -90,9 +92,10 @@ def _clock(times: dict[str, float], phase: Phase) -> Iterator[None]:
 
 
 def fresh(work: str, *arguments: Any, **environment: str) -> dict[Phase, float]:
-    """`build` or `serve` in a new Python process. RuntimeError with its last words if it fails."""
+    """`build` or `serve` in a new Python process, on one thread. RuntimeError with its last words if it fails."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
     command = [sys.executable, "-c", PROGRAM, work, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         raise RuntimeError(f"{work}{arguments} failed in its process, expected times. Read why: {done.stderr[-800:]}")
     return {Phase(name): seconds for name, seconds in json.loads(done.stdout.splitlines()[-1]).items()}

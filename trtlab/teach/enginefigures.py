@@ -5,12 +5,12 @@ of marker and a colour belong to each life; every picture prints where its numbe
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trtlab.engine.enginetimes import Life
 from trtlab.engine.freshprocess import Phase
-from trtlab.engine.provenance import Provenance
+from trtlab.engine.provenance import Provenance, merged
 from trtlab.teach.drawing import (
     Drawing,
     chips,
@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 LOOKS = (("#009e73", "circle"), ("#0072b2", "diamond"), ("#d55e00", "square"))
 """Colour and marker of the first life, the second, the third."""
 BUSY, FREE = "#d55e00", "rgba(0,158,115,.35)"
+PEERS = (Phase.ORT, Phase.EAGER, Phase.CHANNELS_LAST)
 PARTS = {
     "once": (Phase.BUILD,),
     "at every start": (Phase.START, Phase.TUNE, Phase.LOAD, Phase.CONTEXT, Phase.FIRST),
-    "for every request": (Phase.RUN, Phase.KERNELS, Phase.ORT, Phase.EAGER, Phase.CHANNELS_LAST),
+    "for every request": (Phase.RUN, Phase.KERNELS, *PEERS),
 }
 
 
@@ -60,7 +61,7 @@ def draw_engine_life(*lives: Life) -> Any:
                         ticktext=[seconds_text(10.0**k) for k in powers])  # fmt: skip
     figure.update_yaxes(categoryorder="array", categoryarray=rows[::-1], automargin=True, gridcolor=GRID)
     _mark_parts(figure, rows)
-    return _finished(figure, lives, "Paid once, at every start, for every request", height=250 + 44 * len(rows))
+    return _finished(figure, lives, "Paid once, at every start, for every request", height=110 + 44 * len(rows))
 
 
 def _mark_parts(figure: Any, rows: Sequence[str]) -> None:
@@ -99,7 +100,7 @@ def draw_enqueue(*lives: Life) -> Any:
     figure.update_xaxes(title={"text": "milliseconds", "font": {"size": 12}}, rangemode="tozero", gridcolor=GRID)
     figure.update_yaxes(range=[1.4, -0.6], automargin=True)
     figure.update_annotations(font_size=12)
-    return _finished(figure, lives, "One request: who waits, and how long", height=400)
+    return _finished(figure, lives, "One request: who waits, and how long", height=260)
 
 
 def draw_kernels(kernels: "Sequence[KernelInfo]", provenance: Provenance) -> Drawing:
@@ -123,6 +124,28 @@ def draw_kernels(kernels: "Sequence[KernelInfo]", provenance: Provenance) -> Dra
     return Drawing(markup=table_card(body, head=head, foot=provenance_line(provenance)), text=text)
 
 
+def draw_lives(lives: Iterable[Life]) -> Drawing:
+    """Networks and devices in one table: rebuild against reload, the runs beside those of a peer, and the error."""
+    lives, timed = list(lives), (Phase.BUILD, Phase.TUNE, Phase.LOAD, Phase.RUN, Phase.KERNELS)
+    header = ("", "network", *(phase.value for phase in timed), "peer", "build / load", "error")
+    rows = [
+        (
+            life.provenance.origin.value, f"{life.network}, {life.device}, {life.precision}",
+            *(seconds_text(life.seconds(phase) if phase in life.times else None) for phase in timed),
+            "; ".join(f"{phase.value} {seconds_text(life.seconds(phase))}" for phase in PEERS if phase in life.times),
+            f"{life.seconds(Phase.BUILD) / life.seconds(Phase.LOAD):.1f}", f"{life.error:.1e}",
+        )
+        for life in lives
+    ]  # fmt: skip
+    marked = [
+        (origin_badge(life.provenance.origin), *map(escape, row[1:])) for life, row in zip(lives, rows, strict=True)
+    ]
+    made = merged(p for life in lives for p in (life.provenance, life.times[Phase.BUILD].provenance))
+    text = "\n".join([text_table(header, rows), *(part.line() for part in made)])
+    body = table(header, marked, numeric=(2, 3, 4, 5, 6, 8, 9))
+    return Drawing(markup=table_card(body, foot="<br>".join(map(provenance_line, made))), text=text)
+
+
 def _check_lives(lives: Sequence[Life]) -> None:
     if not 1 <= len(lives) <= len(LOOKS):
         raise ValueError(f"cannot draw {len(lives)} lives: expected 1 to {len(LOOKS)} from trtlab.engine.enginetimes")
@@ -135,8 +158,12 @@ def _title(life: Life) -> str:
 
 def _finished(figure: Any, lives: Sequence[Life], title: str, height: int) -> Any:
     starts = " and ".join(str(len(life.times[Phase.LOAD].samples_s)) for life in lives)
-    foot = [*(draw_foot(life.provenance, 88) for life in lives), f"starts: medians of {starts} fresh processes"]
-    style_figure(figure, title=title, height=height, foot="<br>".join(foot))
-    figure.layout.annotations[-1].yshift = -125
-    legend = {"orientation": "h", "x": 0, "y": 1 + 30 / (height - 235), "yanchor": "bottom", "font": {"size": 12}}
-    return figure.update_layout(showlegend=True, legend=legend, margin={"t": 110, "b": 135}, title_y=0.98)
+    foot = [
+        *(draw_foot(life.provenance, 88) for life in lives),
+        f"built and started in fresh processes: {starts} of each",
+    ]
+    room = 55 + 15 * sum(part.count("<br>") + 1 for part in foot)
+    style_figure(figure, title=title, height=height + room, foot="<br>".join(foot))
+    figure.layout.annotations[-1].yshift = -room
+    legend = {"orientation": "h", "x": 0, "y": 1 + 30 / (height - 100), "yanchor": "bottom", "font": {"size": 12}}
+    return figure.update_layout(showlegend=True, legend=legend, margin={"t": 110, "b": room}, title_y=0.98)
