@@ -1,5 +1,6 @@
 """engine/glassbox: the same numbers as ONNX Runtime, through build, save, load and contexts; every refusal."""
 
+import dataclasses
 import threading
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from trtlab.engine import glassbox
 from trtlab.engine.digits import DIGITS_ONNX
+from trtlab.engine.glassbox import Engine
 from trtlab.engine.glassbox.builder import build
 from trtlab.engine.glassbox.errors import DeviceError, InputError, RunError, UnsupportedError
 from trtlab.engine.models import export_onnx
@@ -223,6 +225,19 @@ def test_a_kernel_that_fails_leaves_the_engine_usable():
     with pytest.raises(RunError, match=r"A kernel failed: .*the engine can go on"):
         context.run({"x": x, "i": np.array([0, 9])})
     assert context.run({"x": x, "i": np.array([1, -1])})["y"].tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_too_little_memory_is_told_and_the_engine_goes_on(device):
+    proto = model("(int64[1] n) => (float[?] y) { y = ConstantOfShape (n) }")
+    engine = build(proto, device=device)
+    context = engine.create_execution_context()
+    with pytest.raises(RunError, match=r"A kernel failed: .*the engine can go on"):
+        context.run({"n": np.array([2**46])})
+    assert context.run({"n": np.array([2])})["y"].tolist() == [0, 0]
+    with pytest.raises(RunError, match=r"No context, with an arena of 1,152,921,504,606,846,976 bytes: .* Close one"):
+        Engine(dataclasses.replace(engine.plan, arena_bytes=2**60)).create_execution_context()
+    assert context.run({"n": np.array([1])})["y"].tolist() == [0]
 
 
 @pytest.mark.parametrize("tactic", ["torch", "generated"])

@@ -9,7 +9,8 @@ import torch
 
 from tests.engine.glassbox.test_planfile import changed, mutate
 from trtlab.engine import glassbox
-from trtlab.engine.glassbox import builder, planfile
+from trtlab.engine.glassbox import builder, planfile, runtime
+from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.errors import DeviceError, GlassboxError
 from trtlab.engine.models import export_onnx
 
@@ -37,6 +38,21 @@ def test_ahead_of_time_then_just_in_time(ahead, tmp_path):
     feeds = {"image": np.random.default_rng(0).standard_normal((1, 1, 8, 8)).astype(np.float32)}
     first, second = (engine.create_execution_context().run(feeds)["logits"] for engine in (loaded, again))
     assert np.array_equal(first, second)
+
+
+def test_a_plan_that_was_tuned_on_another_gpu_is_tuned_again(tmp_path, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("tuned again")
+
+    engine = glassbox.build(export_onnx("digits"), pick=lambda works, _: (next(iter(works)), 1.0))
+    engine.save(tmp_path / "plan")
+    monkeypatch.setattr(runtime, "tune", never)
+    assert glassbox.load(tmp_path / "plan").inspect() == engine.inspect()
+    monkeypatch.undo()
+    monkeypatch.setattr(Device, "description", lambda _: {"gpu": "a newer one"})
+    again = glassbox.load(tmp_path / "plan")
+    assert again.plan.made_with["gpu"] == "a newer one"
+    assert all(k.time_us != 1.0 for k in again.inspect())
 
 
 def test_a_plan_for_a_gpu_is_built_anywhere(tmp_path):

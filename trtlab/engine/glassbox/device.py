@@ -34,6 +34,8 @@ class Stream(Protocol):
 
     def synchronize(self) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class ThreadStream:
     """A stream on the CPU: one thread that takes work in order and ends with the stream."""
@@ -87,6 +89,9 @@ class CudaStream:
         finished, self._unfinished = self._unfinished, []
         for finish in finished:
             finish()
+
+    def close(self) -> None:
+        """Nothing to end: CUDA's streams belong to torch."""
 
 
 class Device:

@@ -40,11 +40,11 @@ class KernelInfo:
 
 
 def load(path: str | os.PathLike[str]) -> "Engine":
-    """The engine in a file that `Engine.save` wrote, tuned if it was built where its device was not. PlanError for any
-    other file, DeviceError where it cannot run."""
+    """The engine in a file that `Engine.save` wrote; tuned here, if it was built without its device or on another GPU.
+    PlanError for any other file, DeviceError where it cannot run."""
     plan = planfile.load_plan(path)
-    Device(plan.device)
-    return Engine(plan if plan.is_tuned else _tuned(plan))
+    here = Device(plan.device).description().items()
+    return Engine(plan if plan.is_tuned and here <= plan.made_with.items() else _tuned(plan))
 
 
 def _tuned(plan: Plan) -> Plan:
