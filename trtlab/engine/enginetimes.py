@@ -54,6 +54,11 @@ class Life:
         return self.times[phase].median_s
 
     @property
+    def rebuild_s(self) -> float:
+        """From a model to an engine with its tactics timed: the build, and the first load where that timed them."""
+        return sum(self.seconds(phase) for phase in (Phase.BUILD, Phase.TUNE) if phase in self.times)
+
+    @property
     def provenance(self) -> Provenance:
         """That of the runs; a build may have its own."""
         return self.times[Phase.RUN].provenance

@@ -32,8 +32,8 @@ LOOKS = (("#009e73", "circle"), ("#0072b2", "diamond"), ("#d55e00", "square"))
 BUSY, FREE = "#d55e00", "rgba(0,158,115,.35)"
 PEERS = (Phase.ORT, Phase.EAGER, Phase.CHANNELS_LAST)
 PARTS = {
-    "once": (Phase.BUILD,),
-    "at every start": (Phase.START, Phase.TUNE, Phase.LOAD, Phase.CONTEXT, Phase.FIRST),
+    "once": (Phase.BUILD, Phase.TUNE),
+    "at every start": (Phase.START, Phase.LOAD, Phase.CONTEXT, Phase.FIRST),
     "for every request": (Phase.RUN, Phase.KERNELS, *PEERS),
 }
 
@@ -57,7 +57,7 @@ def draw_engine_life(*lives: Life) -> Any:
     rows = [phase.value for part in PARTS.values() for phase in part if any(phase in life.times for life in lives)]
     least = min(min(trace.x) for trace in figure.data)
     powers = range(-6, 3)
-    figure.update_xaxes(type="log", range=[math.log10(least / 8), 1.5], tickvals=[10.0**k for k in powers],
+    figure.update_xaxes(type="log", range=[math.log10(least / 20), 1.5], tickvals=[10.0**k for k in powers],
                         ticktext=[seconds_text(10.0**k) for k in powers])  # fmt: skip
     figure.update_yaxes(categoryorder="array", categoryarray=rows[::-1], automargin=True, gridcolor=GRID)
     _mark_parts(figure, rows)
@@ -125,15 +125,15 @@ def draw_kernels(kernels: "Sequence[KernelInfo]", provenance: Provenance) -> Dra
 
 
 def draw_lives(lives: Iterable[Life]) -> Drawing:
-    """Networks and devices in one table: rebuild against reload, the runs beside those of a peer, and the error."""
+    """Networks and devices in one table: what a reload saves, the runs beside those of peers, and the error."""
     lives, timed = list(lives), (Phase.BUILD, Phase.TUNE, Phase.LOAD, Phase.RUN, Phase.KERNELS)
-    header = ("", "network", *(phase.value for phase in timed), "peer", "build / load", "error")
+    header = ("", "network", *(phase.value for phase in timed), "peer", "rebuild / reload", "error")
     rows = [
         (
             life.provenance.origin.value, f"{life.network}, {life.device}, {life.precision}",
             *(seconds_text(life.seconds(phase) if phase in life.times else None) for phase in timed),
             "; ".join(f"{phase.value} {seconds_text(life.seconds(phase))}" for phase in PEERS if phase in life.times),
-            f"{life.seconds(Phase.BUILD) / life.seconds(Phase.LOAD):.1f}", f"{life.error:.1e}",
+            f"{life.rebuild_s / life.seconds(Phase.LOAD):.1f}", f"{life.error:.1e}",
         )
         for life in lives
     ]  # fmt: skip
