@@ -164,7 +164,11 @@ class Device:
     def timer(self, work: Callable[[], Any]) -> Callable[[], float]:
         """A function that runs `work` and returns seconds. On a GPU a graph of several calls runs: how long a launch
         takes the host does not matter there, since the engine's launches are in a graph too."""
-        repeated = lambda: [work() for _ in range(GRAPH_CALLS)]  # noqa: E731
+
+        def repeated() -> None:
+            for _ in range(GRAPH_CALLS):
+                work()
+
         graph, _ = _captured(repeated) if self.name == "cuda" else (None, None)
         calls = 1 if graph is None else GRAPH_CALLS
 
