@@ -176,6 +176,13 @@ def test_the_commands_build_and_record(tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 1 + len(found["times"])
 
 
+def test_a_folder_without_plans_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        enginetimes.main(["run", str(tmp_path), "--out", str(tmp_path / "found.json")])
+    assert "expected what this writes: python -m trtlab.engine.enginetimes build" in capsys.readouterr().err
+    assert not (tmp_path / "found.json").exists()
+
+
 @pytest.mark.parametrize("name", [n for n in RECORDED if (enginetimes.FOLDER / f"enginetimes-{n}.json").exists()])
 def test_the_shipped_recordings(name):
     found = load(name)

@@ -81,7 +81,7 @@ def measure_life(plan: Path, *, processes: int = 1, samples: int = 9) -> Life:
     from trtlab.engine.glassbox.planfile import load_plan
 
     built, asked = json.loads(plan.with_suffix(".json").read_text("utf-8")), plan.with_suffix(".npz")
-    device, feeds = built["device"], read_arrays(asked, FED)
+    feeds = read_arrays(asked, FED)
     with tempfile.TemporaryDirectory() as name, one_thread():
         tuned, answered = Path(name) / "tuned.plan", Path(name) / "answers.npz"
         rows = [fresh("serve", plan, asked, answered, TRITON_CACHE_DIR=f"{name}/{i}") for i in range(processes)]
@@ -93,12 +93,12 @@ def measure_life(plan: Path, *, processes: int = 1, samples: int = 9) -> Life:
         kernels, made = profile(engine.create_execution_context(), feeds, samples)
         times = [_measured(phase, [row[phase] for row in rows], made) for phase in rows[0]]
         times += _steady(engine, built["network"], feeds, samples, made)
-        return Life(
-            network=built["network"], device=device, precision=built["precision"], plan_bytes=tuned.stat().st_size,
-            error=largest_error(read_arrays(answered, ANSWERED), read_arrays(asked, ANSWERED)),
-            times={Phase(t.name): t for t in [*map(_unpacked, built["times"]), *times]},
-            kernels=kernels,
-        )  # fmt: skip
+        found = {
+            "plan_bytes": tuned.stat().st_size,
+            "error": largest_error(read_arrays(answered, ANSWERED), read_arrays(asked, ANSWERED)),
+            "times": {Phase(t.name): t for t in [*map(_unpacked, built["times"]), *times]},
+        }
+        return Life(**built | found, kernels=kernels)
 
 
 def profile(
@@ -133,8 +133,7 @@ def _steady(engine: "Engine", network: str, feeds: Arrays, samples: int, made: P
     graph: Any = getattr(context._run, "graph", None)
     if graph is not None:  # a tensor of the GPU in the answer has CUDA events keep the time
         works[Phase.KERNELS] = lambda: (graph.replay(), context._arena)
-    named = {phase.value: work for phase, work in works.items()}
-    found = measure_in_turns(named, samples=samples, sample_s=2e-2, budget_s=4.0)
+    found = measure_in_turns({p.value: w for p, w in works.items()}, samples=samples, sample_s=2e-2, budget_s=4.0)
     for name in (Phase.ONE.value, Phase.TWO.value):
         found[name] = replace(found[name], samples_s=tuple(s / REQUESTS for s in found[name].samples_s))
     returned, done = zip(*[_moments(context, feeds, stream) for _ in range(samples + 3)][3:], strict=True)
@@ -168,8 +167,7 @@ def _moments(context: "ExecutionContext", feeds: Arrays, stream: "Stream") -> tu
 
 
 def _peers(engine: "Engine", network: str, feeds: Arrays) -> Works:
-    """Who computes the same: ONNX Runtime on a CPU; on a GPU our torch code, where it draws its weights itself. Its
-    inputs and outputs stay on the GPU, as those of the kernels alone."""
+    """ONNX Runtime on a CPU; on a GPU our torch code, if it draws its weights itself: what it computes stays there."""
     import torch
 
     from trtlab.engine.models import MODELS
@@ -190,9 +188,6 @@ def _peers(engine: "Engine", network: str, feeds: Arrays) -> Works:
     return works
 
 
-# --- recordings -------------------------------------------------------------------------------------------------------
-
-
 def _packed(taken: Measurement) -> dict[str, Any]:
     values = asdict(taken) | {"samples_s": [float(f"{s:.5g}") for s in taken.samples_s]}
     return values | {"provenance": values["provenance"] | {"origin": taken.provenance.origin.value}}
@@ -209,7 +204,7 @@ def load(name: str = "h100") -> dict[str, Life]:
     """Recorded lives by network. FileNotFoundError when there is no recording of that name."""
     from trtlab.engine.glassbox.runtime import KernelInfo
 
-    lives = json.loads((FOLDER / f"enginetimes-{name}.json").read_text(encoding="utf-8"))
+    lives = json.loads((FOLDER / f"enginetimes-{name}.json").read_text("utf-8"))
     for life in lives:
         life["times"] = {Phase(values["name"]): _unpacked(values) for values in life["times"]}
         for row in life["kernels"]:
@@ -245,7 +240,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.out.mkdir(parents=True, exist_ok=True)
         build_all(options.networks, options.out, options.device, options.precision, options.processes)
         return
-    plans = sorted(options.folder.glob("*.plan"))
+    if not (plans := sorted(options.folder.glob("*.plan"))):
+        runs.error(f"no *.plan in {options.folder}: expected what this writes: {COMMAND} build NETWORK --out FOLDER")
     lives = [measure_life(plan, processes=options.processes, samples=21) for plan in plans]
     save(lives, options.out, f"{COMMAND} run {options.folder.name} --out {options.out.name}")
     for life in lives:
