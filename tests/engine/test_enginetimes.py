@@ -81,7 +81,7 @@ def test_a_process_that_fails_says_why(tmp_path):
 
 def test_a_server_that_loaded_onnx_is_noticed(folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(RuntimeError, match="serving loaded onnx: expected numpy and torch alone"):
+    with pytest.raises(RuntimeError, match="onnx was loaded: expected numpy and torch alone"):
         serve(folder / "digits.plan", folder / "digits.npz", tmp_path / "out.npz")
 
 

@@ -123,7 +123,8 @@ def test_names_of_a_model_stay_text():
 def test_a_table_of_lives(live, recorded):
     drawing = teach.draw_lives([live, recorded])
     said_by_both(
-        drawing, "resnet18, cpu, FP32", "resnet18, cuda, FP16", "ONNX Runtime 12 ms", "1.0e-06", CPU.line(), GPU.line()
+        drawing, "resnet18, cpu, FP32, LIVE", "resnet18, cuda, FP16, RECORDED", "ONNX Runtime 12 ms", "1.0e-06",
+        CPU.line(), GPU.line(),
     )  # fmt: skip
     first, second = drawing.text.splitlines()[1:3]
     assert "–" in first  # nothing to tune on the CPU

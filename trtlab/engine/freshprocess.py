@@ -70,7 +70,7 @@ def serve(plan: str, asked: str, answered: str) -> dict[str, float]:
         from trtlab.engine.glassbox import load
 
         if torch.cuda.is_available():
-            torch.zeros(1, device="cuda")
+            torch.zeros(1, device="cuda")  # wakes it up
     with _clock(times, Phase.LOAD):
         engine = load(plan)
     with _clock(times, Phase.CONTEXT):
@@ -79,7 +79,7 @@ def serve(plan: str, asked: str, answered: str) -> dict[str, float]:
     with _clock(times, Phase.FIRST):
         outputs = context.run(feeds)
     if "onnx" in sys.modules:
-        raise RuntimeError("serving loaded onnx: expected numpy and torch alone; look for a new import in the runtime")
+        raise RuntimeError("onnx was loaded: expected numpy and torch alone; find that import")
     write_arrays(answered, {ANSWERED: outputs})
     return times
 

@@ -27,7 +27,7 @@ from trtlab.teach.figures import GRID, INK, draw_foot, style_figure
 if TYPE_CHECKING:
     from trtlab.engine.glassbox.runtime import KernelInfo
 
-LOOKS = (("#009e73", "circle"), ("#0072b2", "diamond"), ("#d55e00", "square"))
+LOOKS = (("#009e73", "circle"), ("#2b8cc4", "diamond"), ("#d55e00", "square"))
 """Colour and marker of the first life, the second, the third."""
 BUSY, FREE = "#d55e00", "rgba(0,158,115,.35)"
 PEERS = (Phase.ORT, Phase.EAGER, Phase.CHANNELS_LAST)
@@ -56,9 +56,9 @@ def draw_engine_life(*lives: Life) -> Any:
         )  # fmt: skip
     rows = [phase.value for part in PARTS.values() for phase in part if any(phase in life.times for life in lives)]
     least = min(min(trace.x) for trace in figure.data)
-    powers = range(-6, 3)
-    figure.update_xaxes(type="log", range=[math.log10(least / 20), 1.5], tickvals=[10.0**k for k in powers],
-                        ticktext=[seconds_text(10.0**k) for k in powers])  # fmt: skip
+    ticks = [10.0**k for k in range(-6, 3)]
+    figure.update_xaxes(type="log", range=[math.log10(least / 20), 1.5], tickvals=ticks, gridcolor=GRID,
+                        ticktext=[*map(seconds_text, ticks)])  # fmt: skip
     figure.update_yaxes(categoryorder="array", categoryarray=rows[::-1], automargin=True, gridcolor=GRID)
     _mark_parts(figure, rows)
     return _finished(figure, lives, "Paid once, at every start, for every request", height=110 + 44 * len(rows))
@@ -85,7 +85,8 @@ def draw_enqueue(*lives: Life) -> Any:
     rows = ["run", "enqueue,<br>synchronise"]
     for column, life in enumerate(lives, 1):
         run, called, done = (1e3 * life.seconds(phase) for phase in (Phase.RUN, Phase.CALL, Phase.DONE))
-        bar: dict[str, Any] = {"orientation": "h", "y": rows, "width": 0.4, "showlegend": column == 1}
+        bar: dict[str, Any] = {"orientation": "h", "y": rows, "width": 0.4, "showlegend": column == 1,
+                               "marker_line_width": 0}  # fmt: skip
         place = {"row": 1, "col": column}
         figure.add_bar(x=[run, called], name="the host is held", marker_color=BUSY, **bar, **place)
         free = {"color": FREE, "pattern": {"shape": "/", "fgcolor": INK}}
@@ -97,8 +98,9 @@ def draw_enqueue(*lives: Life) -> Any:
             note: dict[str, Any] = {"x": 0, "y": number - 0.22, "xanchor": "left", "yanchor": "bottom"}
             figure.add_annotation(text=text, showarrow=False, **note, **place)
     figure.update_layout(barmode="stack", legend_traceorder="normal")
-    figure.update_xaxes(title={"text": "milliseconds", "font": {"size": 12}}, rangemode="tozero", gridcolor=GRID)
-    figure.update_yaxes(range=[1.4, -0.6], automargin=True)
+    figure.update_xaxes(title={"text": "milliseconds", "font": {"size": 12}}, rangemode="tozero", gridcolor=GRID,
+                        zeroline=False)  # fmt: skip
+    figure.update_yaxes(range=[1.4, -0.6], automargin=True, showgrid=False)
     figure.update_annotations(font_size=12)
     return _finished(figure, lives, "One request: who waits, and how long", height=260)
 
@@ -127,22 +129,20 @@ def draw_kernels(kernels: "Sequence[KernelInfo]", provenance: Provenance) -> Dra
 def draw_lives(lives: Iterable[Life]) -> Drawing:
     """Networks and devices in one table: what a reload saves, the runs beside those of peers, and the error."""
     lives, timed = list(lives), (Phase.BUILD, Phase.TUNE, Phase.LOAD, Phase.RUN, Phase.KERNELS)
-    header = ("", "network", *(phase.value for phase in timed), "peer", "rebuild / reload", "error")
+    header = ("network", "build", "load, tune", "load", "run", "kernels", "peer", "rebuild / reload", "error")
     rows = [
         (
-            life.provenance.origin.value, f"{life.network}, {life.device}, {life.precision}",
+            f"{life.network}, {life.device}, {life.precision}, {life.provenance.origin.value}",
             *(seconds_text(life.seconds(phase) if phase in life.times else None) for phase in timed),
             "; ".join(f"{phase.value} {seconds_text(life.seconds(phase))}" for phase in PEERS if phase in life.times),
             f"{life.rebuild_s / life.seconds(Phase.LOAD):.1f}", f"{life.error:.1e}",
         )
         for life in lives
     ]  # fmt: skip
-    marked = [
-        (origin_badge(life.provenance.origin), *map(escape, row[1:])) for life, row in zip(lives, rows, strict=True)
-    ]
+    marked = [tuple(map(escape, row)) for row in rows]
     made = merged(p for life in lives for p in (life.provenance, life.times[Phase.BUILD].provenance))
     text = "\n".join([text_table(header, rows), *(part.line() for part in made)])
-    body = table(header, marked, numeric=(2, 3, 4, 5, 6, 8, 9))
+    body = table(header, marked, numeric=(1, 2, 3, 4, 5, 7, 8))
     return Drawing(markup=table_card(body, foot="<br>".join(map(provenance_line, made))), text=text)
 
 
