@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from trtlab.engine.glassbox import pointwise, pooling
+from trtlab.engine.glassbox import pointwise, pooling, product
 from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.errors import PlanError
 from trtlab.engine.glassbox.operators import (
@@ -132,6 +133,29 @@ def _weight(call: Call) -> Tensor:
     if weight is None:
         raise ValueError("the weights of this kernel are not in the plan")
     return weight
+
+
+def _finish_text(call: Call) -> str:
+    """The activation as an expression of {0}; "" where there is none."""
+    name, values = call.attributes.get("activation", ""), call.attributes.get("activation_values", [])
+    return pointwise.POINTWISE[name].text.format("{0}", alpha=float(*values or [0])) if name else "{0}"
+
+
+def _generates(call: Call) -> bool:
+    """Whether generated kernels for float32 run here."""
+    return call.device.name == "cpu" and call.dtype == "float32" and _has_numba()
+
+
+def _finishes(call: Call) -> bool:
+    """Whether a generated kernel has the activation too."""
+    name = call.attributes.get("activation", "")
+    return _generates(call) and (not name or bool(pointwise.POINTWISE[name].text))
+
+
+def _bias(call: Call, size: int) -> Any:
+    """The constant third operand as an array, zeros where there is none."""
+    bias = call.weight(2)
+    return (torch.zeros(size) if bias is None else bias.contiguous()).numpy()
 
 
 # --- convolution: x, weights, bias or none, other branch or none ------------------------------------------------------
@@ -303,6 +327,17 @@ def _fits_epilogue(call: Call) -> bool:
     return call.device.has_triton and call.dtype in FLOATS and finishes > 0 and known
 
 
+def _conv_generated(call: Call) -> Kernel:
+    """The same product, finished while its numbers are at hand."""
+    run = _product_generated(call, _weight(call).flatten(1).t(), lambda t: t.permute(0, 2, 3, 1).flatten(0, 2))
+    return lambda x, *rest: run(x.contiguous(memory_format=torch.channels_last), *rest)
+
+
+def _product_generated(call: Call, columns: Tensor, rows: Callable[[Tensor], Tensor]) -> Kernel:
+    run = product.generated(_finish_text(call), lambda t: rows(t)[None], adds=call.has(3))
+    return partial(run, product.packed(columns[None]), _bias(call, columns.shape[1]))
+
+
 # --- product with a constant matrix: x, weights [K, N], bias or none, other branch or none ---------------------------
 
 
@@ -316,6 +351,10 @@ def _linear_with_torch(call: Call) -> Kernel:
         return out
 
     return _finished(run, call, adds=call.has(3))
+
+
+def _linear_generated(call: Call) -> Kernel:
+    return _product_generated(call, _weight(call), lambda t: t.flatten(0, -2))
 
 
 def _linear_with_onednn(call: Call) -> Kernel:
@@ -372,6 +411,13 @@ def _batched(call: Call) -> Kernel:
         return out
 
     return run
+
+
+def _matmul_generated(call: Call) -> Kernel:
+    """Our own product: the second operand is packed on every run."""
+    rows, bias = lambda t: t.flatten(0, -3), np.zeros(call.shapes[1][-1], np.float32)
+    run = product.generated(f"{{0}} * f({float(call.attributes.get('scale', 1.0))})", rows)
+    return lambda a, b, out: run(product.packed(rows(b)), bias, a, out)
 
 
 def _fits_batched(call: Call) -> bool:
@@ -434,7 +480,7 @@ def _fits_max_pool(call: Call) -> bool:
         and {*at.dilations} == {1}
         and all(a < k for (a, _), k in zip(at.pairs, at.kernel, strict=True))
     )
-    return plain and call.device.name == "cpu" and call.dtype == "float32" and _has_numba()
+    return plain and _generates(call)
 
 
 def _operator(call: Call) -> Kernel:
@@ -479,6 +525,7 @@ KERNELS: dict[str, dict[str, Tactic]] = {
         "torch": Tactic(bind=_conv_with_torch),
         "onednn": Tactic(bind=_conv_with_onednn, fits=_fits_onednn_conv),
         "product": Tactic(bind=_conv_as_product, fits=_is_product, writes_out=True),
+        "generated": Tactic(bind=_conv_generated, fits=lambda c: _finishes(c) and _is_product(c), writes_out=True),
         "cudnn": Tactic(bind=_conv_with_cudnn, fits=_fits_cudnn),
         "epilogue": Tactic(bind=_with_epilogue(_conv_with_torch), fits=_fits_epilogue),
         "product+epilogue": Tactic(
@@ -488,11 +535,13 @@ KERNELS: dict[str, dict[str, Tactic]] = {
     "linear": {
         "torch": Tactic(bind=_linear_with_torch, writes_out=True),
         "onednn": Tactic(bind=_linear_with_onednn, fits=_fits_onednn_linear),
+        "generated": Tactic(bind=_linear_generated, fits=_finishes, writes_out=True),
         "epilogue": Tactic(bind=_with_epilogue(_linear_with_torch), fits=_fits_epilogue, writes_out=True),
     },
     "matmul": {
         "torch": Tactic(bind=_matmul),
         "batched": Tactic(bind=_batched, fits=_fits_batched, writes_out=True),
+        "generated": Tactic(bind=_matmul_generated, fits=lambda c: _generates(c) and _fits_batched(c), writes_out=True),
     },
     "pointwise": {
         "torch": Tactic(bind=_pointwise_with_torch),

@@ -200,14 +200,17 @@ def expression(name: str, reads: Sequence[int], attributes: dict[str, float]) ->
 
 
 @functools.lru_cache(maxsize=256)
-def compiled(text: str) -> Callable[..., None]:
+def compiled(text: str, **known: Callable[..., Any]) -> Callable[..., None]:
     """The kernel of this source, compiled by numba for float32 on first use. ImportError where numba is missing."""
     import numba
     import numpy as np
 
     space: dict[str, Any] = {
         "f": np.float32,
-        **{n: getattr(np, n) for n in ("abs", "ceil", "floor", "exp", "log", "sqrt", "tanh")},
+        "inf": math.inf,
+        "nan": math.nan,
+        **{n: getattr(np, n) for n in ("abs", "ceil", "empty", "exp", "floor", "log", "sqrt", "tanh")},
+        **known,
     }
     exec(compile(text, "<generated pointwise kernel>", "exec"), space)
     return numba.njit(fastmath={"contract"}, nogil=True, error_model="numpy")(space["kernel"])
@@ -270,8 +273,13 @@ _GPU_TYPES = {torch.float32, torch.float16, torch.bfloat16}
 
 def flat(tensor: Tensor) -> Any:
     """The tensor's memory as a one-dimensional array of numpy."""
-    span = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True)) + 1
-    return tensor.as_strided((span,), (1,)).numpy()
+    return tensor.as_strided((span(tensor.shape, tensor.stride()),), (1,)).numpy()
+
+
+@functools.lru_cache(maxsize=1024)
+def span(shape: Sequence[int], strides: Sequence[int]) -> int:
+    """Numbers from the first of a tensor to behind its last."""
+    return 0 if 0 in shape else sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + 1
 
 
 def _specialised(
