@@ -334,7 +334,7 @@ def _conv_generated(call: Call) -> Kernel:
 
 
 def _product_generated(call: Call, columns: Tensor, rows: Callable[[Tensor], Tensor]) -> Kernel:
-    run = product.generated(_finish_text(call), lambda t: rows(t)[None], adds=call.has(3))
+    run = product.generated(_finish_text(call), lambda t: rows(t)[None], columns.shape[1], adds=call.has(3))
     return partial(run, product.packed(columns[None]), _bias(call, columns.shape[1]))
 
 
@@ -416,7 +416,7 @@ def _batched(call: Call) -> Kernel:
 def _matmul_generated(call: Call) -> Kernel:
     """Our own product: the second operand is packed on every run."""
     rows, bias = lambda t: t.flatten(0, -3), np.zeros(call.shapes[1][-1], np.float32)
-    run = product.generated(f"{{0}} * f({float(call.attributes.get('scale', 1.0))})", rows)
+    run = product.generated(f"{{0}} * f({float(call.attributes.get('scale', 1.0))})", rows, len(bias))
     return lambda a, b, out: run(product.packed(rows(b)), bias, a, out)
 
 

@@ -1,11 +1,12 @@
 """engine/glassbox/product: a generated kernel for matrix products, finished while the numbers are at hand.
 
-In: rows [M, K], columns [K, N] packed in panels 64 wide, a bias, maybe another branch, an activation's text. Out: source
-that computes 6 rows of one panel at a time, 4 products for each number of the sum it loads. One compiled kernel serves
-all sizes. Checked against torch by the builder, and in float64 by tests/engine/glassbox/test_product.py.
+In: rows [M, K], columns [K, N] packed in panels, a bias, maybe another branch, an activation's text. Out: a function that
+keeps a tile of sums, some rows high and one panel wide, in vector registers, then finishes and stores it. One compiled
+kernel serves all sizes. Checked against torch by the builder, and in float64 by tests/engine/glassbox/test_product.py.
 """
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,100 +14,152 @@ from torch import Tensor
 
 from trtlab.engine.glassbox.pointwise import compiled, flat
 
-ROWS, DEPTH, WIDE = 6, 4, 64
-"""Rows at a time, steps of the sum at a time, columns in a panel: 24 factors and a vector of sums fit the registers."""
-Finish = str
-"""An expression of {0}, the sum."""
+
+@functools.cache
+def _registers() -> tuple[int, int]:
+    """(numbers in a vector, vectors of sums): 32 vectors of 16 with AVX-512, else 16 of 8; some hold operands."""
+    import llvmlite.binding as llvm
+
+    return (16, 24) if llvm.get_host_cpu_features().get("avx512f") else (8, 12)
 
 
-def source(finish: Finish, *, adds: bool) -> str:
-    """Source for a batch of y[m, n] = finish(x[m, k] @ w + bias + z); x, y and z have strides, the last one is 1."""
-    lines = [
-        "def kernel(x, w, bias, z, y, batch, m, depth, n, xb, xr, zb, zr, yb, yr):",
-        f"    room = empty({ROWS * WIDE + 16}, f)",
-        "    sums = room[-room.ctypes.data % 64 // 4:]",
-        f"    panels = -(-n // {WIDE}) * {WIDE}",
-        "    for b in range(batch):",
-        f"        for p in range(0, n, {WIDE}):",
-        f"            for first in range(0, m, {ROWS}):",
-        f"                i = max(0, min(first, m - {ROWS}))",  # the last rows once more instead of fewer
-        *(f"                x{r} = x[b * xb + min(i + {r}, m - 1) * xr:]" for r in range(ROWS)),
-        "                panel = w[(b * panels + p) * depth:]",
-        "                sums[:] = 0",
-        *_sum(DEPTH, "0", f"depth - {DEPTH - 1}"),
-        *_sum(1, f"depth // {DEPTH} * {DEPTH}", "depth"),
-        f"                wide, biases = min({WIDE}, n - p), bias[p:]",
-        f"                for r in range(min({ROWS}, m)):",
-        f"                    row = sums[r * {WIDE}:]",
-        "                    o = y[b * yb + (i + r) * yr + p:]",
-        *(["                    other = z[b * zb + (i + r) * zr + p:]"] if adds else []),
-        "                    for j in range(wide):",
-        f"                        v = row[j] + biases[j]{' + other[j]' if adds else ''}",
-        f"                        o[j] = {finish.format('v')}",
-    ]
-    return "\n".join(lines) + "\n"
+def panel_width(n: int) -> int:
+    """Columns in a panel, up to 4 vectors: as many as waste least at the end of n columns."""
+    lanes, _ = _registers()
+    return min((lanes * v for v in (4, 3, 2, 1)), key=lambda width: -n % width)
 
 
-def _sum(depth: int, start: str, stop: str) -> list[str]:
-    """The loop that adds `depth` products at a time to each of 6 rows of sums."""
-    each = [(r, d) for r in range(ROWS) for d in range(depth)]
-    products = [" + ".join(f"f{r}{d} * c{d}" for d in range(depth)) for r in range(ROWS)]
-    return [
-        f"                for k in range({start}, {stop}, {depth}):",
-        *(f"                    f{r}{d} = x{r}[k + {d}]" for r, d in each),
-        f"                    columns = panel[k * {WIDE}:]",
-        f"                    for j in range({WIDE}):",
-        *(f"                        c{d} = columns[j + {d * WIDE}]" for d in range(depth)),
-        *(f"                        sums[j + {r * WIDE}] += {text}" for r, text in enumerate(products)),
-    ]
+@functools.cache
+def _tile(width: int) -> Any:
+    """What numba has no words for, in LLVM's: sums[rows, width] = x[rows, depth] @ panel, all sums in registers. `x`,
+    `panel` and `sums` are addresses, `stride` is from row to row in bytes; rows behind the last are the last again."""
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
+
+    lanes, sums = _registers()
+    vectors, i64, vector = width // lanes, ir.IntType(64), ir.VectorType(ir.FloatType(), lanes)
+    nothing, zeros = ir.Constant(vector, ir.Undefined), ir.Constant(vector, [0.0] * lanes)
+    everywhere, first = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes), ir.IntType(32)(0)
+
+    def body(_: Any, b: Any, __: Any, arguments: Any) -> None:
+        x, stride, last, panel, depth, out = arguments
+
+        def at(base: Any, offset: Any, kind: Any) -> Any:
+            return b.inttoptr(b.add(base, offset), kind.as_pointer())
+
+        clamped = [b.select(b.icmp_signed("<", i64(r), last), i64(r), last) for r in range(sums // vectors)]
+        rows, before, loop, after = (
+            [b.add(x, b.mul(r, stride)) for r in clamped], b.block,
+            b.append_basic_block("sum"), b.append_basic_block("store"),
+        )  # fmt: skip
+        b.branch(loop)
+        b.position_at_end(loop)
+        k, tile = b.phi(i64), [b.phi(vector) for _ in range(len(rows) * vectors)]
+        columns = [
+            b.load(at(panel, b.mul(b.add(b.mul(k, i64(vectors)), i64(v)), i64(4 * lanes)), vector), align=4)
+            for v in range(vectors)
+        ]
+        new = []
+        for row in rows:
+            number = b.load(at(row, b.mul(k, i64(4)), ir.FloatType()))
+            factor = b.shuffle_vector(b.insert_element(nothing, number, first), nothing, everywhere)
+            products = [b.fmul(factor, c, flags=("contract",)) for c in columns]
+            new += [b.fadd(p, s, flags=("contract",)) for p, s in zip(products, tile[len(new) :], strict=False)]
+        following = b.add(k, i64(1))
+        for value, start, then in zip([k, *tile], [i64(0), *[zeros] * len(tile)], [following, *new], strict=True):
+            value.add_incoming(start, before)
+            value.add_incoming(then, loop)
+        b.cbranch(b.icmp_signed("<", following, depth), loop, after)
+        b.position_at_end(after)
+        for number, total in enumerate(new):
+            b.store(total, at(out, i64(number * 4 * lanes), vector), align=4)
+
+    signature = types.none(*[types.int64] * 6)
+    return intrinsic(lambda context, x, stride, last, panel, depth, sums: (signature, body))
 
 
-PACK = f"""def kernel(c, w, batch, depth, n, cb, ck, cn):
-    w[:] = 0
+def source(finish: str, width: int, *, adds: bool) -> str:
+    """Source for a batch of y[m, n] = finish(x[m, k] @ columns + bias + z), `finish` an expression of {0}. x, y and z
+    have strides, the last one is 1; x and w are addresses."""
+    rows = _registers()[1] * _registers()[0] // width
+    other = "\n                    other = z[b * zb + (i + r) * zr + p:]" if adds else ""
+    return f"""
+def kernel(x, w, bias, z, y, batch, m, depth, n, xb, xr, zb, zr, yb, yr):
+    room = empty({rows * width + 16}, f)
+    sums = room[-room.ctypes.data % 64 // 4:]
     for b in range(batch):
-        for p in range(0, n, {WIDE}):
-            panel = w[(b * -(-n // {WIDE}) * {WIDE} + p) * depth:]
-            wide = min({WIDE}, n - p)
-            if cn == 1:
-                for k in range(depth):
-                    panel[k * {WIDE}:k * {WIDE} + wide] = c[b * cb + k * ck + p:b * cb + k * ck + p + wide]
-            else:
-                for j in range(wide):
-                    for k in range(depth):
-                        panel[k * {WIDE} + j] = c[b * cb + k * ck + (p + j) * cn]
+        for p in range(0, n, {width}):
+            panel, wide, biases = w + 4 * depth * (b * -(-n // {width}) * {width} + p), min({width}, n - p), bias[p:]
+            for first in range(0, m, {rows}):
+                i = max(0, min(first, m - {rows}))
+                tile(x + 4 * (b * xb + i * xr), 4 * xr, m - 1 - i, panel, depth, sums.ctypes.data)
+                for r in range(min({rows}, m)):
+                    row, out = sums[r * {width}:], y[b * yb + (i + r) * yr + p:]{other}
+                    for j in range(wide):
+                        v = row[j] + biases[j]{" + other[j]" if adds else ""}
+                        out[j] = {finish.format("v")}
 """
 
 
-def packed(columns: Tensor) -> Any:
-    """Columns [batch, K, N] of any strides as panels, an array for `generated`."""
+def kernel(finish: str, width: int, *, adds: bool) -> Callable[..., None]:
+    """That source, compiled."""
+    return compiled(source(finish, width, adds=adds), tile=_tile(width))
+
+
+PACK = "\n".join(
+    [
+        "def kernel(c, w, batch, depth, n, cb, ck, cn, width):",
+        "    for b in range(batch):",
+        "        for p in range(0, n, width):",
+        "            panel, wide = w[(b * -(-n // width) * width + p) * depth:], min(width, n - p)",
+        "            for k in range(depth if cn == 1 else 0):",
+        "                row, numbers = panel[k * width:], c[b * cb + k * ck + p:]",
+        "                for j in range(wide):",
+        "                    row[j] = numbers[j]",
+        "            for j in range(0, wide if cn != 1 else 0, 8):",  # 8 columns side by side, at the end the last again
+        *(f"                c{r} = c[b * cb + min(p + j + {r}, n - 1) * cn:]" for r in range(8)),
+        "                for k in range(depth):",
+        "                    row = panel[k * width + j:]",
+        *(f"                    row[{r}] = c{r}[k]" for r in range(8)),
+    ]
+)
+
+
+def packed(columns: Tensor) -> Tensor:
+    """Columns [batch, K, N] as panels, for `generated`. What fills up the last panel is never looked at."""
+    if 1 not in columns.stride()[1:]:
+        columns = columns.contiguous()
     batch, depth, n = columns.shape
-    panels = torch.empty(batch * depth * -(-n // WIDE) * WIDE).numpy()
-    compiled(PACK)(flat(columns), panels, batch, depth, n, *columns.stride())
+    width = panel_width(n)
+    panels = torch.empty(batch * depth * -(-n // width) * width)
+    compiled(PACK)(flat(columns), panels.numpy(), batch, depth, n, *columns.stride(), width)
     return panels
 
 
-def generated(finish: str, rows: Callable[[Tensor], Tensor], *, adds: bool = False) -> Callable[..., Tensor]:
-    """A function (panels, bias, x, out), or with another branch before `out`; `rows` shows a tensor as a batch of rows,
-    [batch, M, numbers], without a copy. What fits is found out once for tensors of the same layout."""
-    kernel, known = compiled(source(finish, adds=adds)), dict[Any, tuple[int, ...]]()
+def generated(finish: str, rows: Callable[[Tensor], Tensor], n: int, *, adds: bool = False) -> Callable[..., Tensor]:
+    """A function (panels, bias, x, out), or with another branch before `out`, that makes n columns; `rows` shows a
+    tensor as a batch of rows, [batch, M, numbers], without a copy. Layouts are looked at once."""
+    run, known = kernel(finish, panel_width(n), adds=adds), dict[Any, tuple[int, ...]]()
 
-    def run(panels: Any, bias: Any, x: Tensor, *rest: Tensor) -> Tensor:
+    def launch(panels: Tensor, bias: Any, x: Tensor, *rest: Tensor) -> Tensor:
         z, y = rest[0], rest[-1]
-        key = panels.size, *[(t.shape, t.stride(), t.dtype) for t in (x, *rest)]
+        key = len(panels), *[(t.shape, t.stride(), t.dtype) for t in (x, *rest)]
         if key not in known:
             known[key] = _numbers(panels, bias, *map(rows, (x, z, y)))
         out = flat(y)
-        kernel(flat(x), panels, bias, flat(z) if adds else out, out, *known[key])
+        run(x.data_ptr(), panels.data_ptr(), bias, flat(z) if adds else out, out, *known[key])
         return y
 
-    return run
+    return launch
 
 
-def _numbers(panels: Any, bias: Any, x: Tensor, z: Tensor, y: Tensor) -> tuple[int, ...]:
+def _numbers(panels: Tensor, bias: Any, x: Tensor, z: Tensor, y: Tensor) -> tuple[int, ...]:
     """Sizes and strides for the kernel, which reads and writes without looking."""
-    (batch, m, depth), n = x.shape, y.shape[-1]
-    sizes = panels.size == batch * depth * -(-n // WIDE) * WIDE and bias.size == n
-    dense = all(t.stride(-1) == 1 or t.shape[-1] == 1 for t in (x, y, z)) and {x.dtype, y.dtype, z.dtype} == {torch.float32}
-    if not sizes or not dense or y.shape != (batch, m, n) or z.shape != y.shape or not y.numel():
+    (batch, m, depth), n = x.shape, len(bias)
+    packed = len(panels) == batch * depth * (n + -n % panel_width(n))
+    floats = {t.dtype for t in (panels, x, y, z)} == {torch.float32}
+    dense = all(t.stride(-1) == 1 or t.shape[-1] == 1 for t in (x, y, z))
+    if not (packed and floats and dense and depth and y.numel() and z.shape == y.shape == (batch, m, n)):
         raise ValueError(f"{tuple(x.shape)} and {tuple(z.shape)} do not go into {tuple(y.shape)} in float32")
     return batch, m, depth, n, *(s for t in (x, z, y) for s in t.stride()[:2])
