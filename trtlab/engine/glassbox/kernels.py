@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from trtlab.engine.glassbox import pointwise, pooling, product
+from trtlab.engine.glassbox import pointwise, pooling, product, winograd
 from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.errors import PlanError
 from trtlab.engine.glassbox.operators import (
@@ -338,6 +338,16 @@ def _product_generated(call: Call, columns: Tensor, rows: Callable[[Tensor], Ten
     return partial(run, product.packed(columns[None]), _bias(call, columns.shape[1]))
 
 
+def _conv_winograd(call: Call) -> Kernel:
+    w, (at, _) = _weight(call), _conv_window(call)
+    return winograd.generated(w, _bias(call, len(w)), _finish_text(call), at.pairs, adds=call.has(3))
+
+
+def _fits_winograd(call: Call) -> bool:
+    at, group = _conv_window(call)
+    return _finishes(call) and _weight(call).shape[2:] == (3, 3) and group == 1 and {*at.strides, *at.dilations} == {1}
+
+
 # --- product with a constant matrix: x, weights [K, N], bias or none, other branch or none ---------------------------
 
 
@@ -526,6 +536,7 @@ KERNELS: dict[str, dict[str, Tactic]] = {
         "onednn": Tactic(bind=_conv_with_onednn, fits=_fits_onednn_conv),
         "product": Tactic(bind=_conv_as_product, fits=_is_product, writes_out=True),
         "generated": Tactic(bind=_conv_generated, fits=lambda c: _finishes(c) and _is_product(c), writes_out=True),
+        "winograd": Tactic(bind=_conv_winograd, fits=_fits_winograd, writes_out=True),
         "cudnn": Tactic(bind=_conv_with_cudnn, fits=_fits_cudnn),
         "epilogue": Tactic(bind=_with_epilogue(_conv_with_torch), fits=_fits_epilogue),
         "product+epilogue": Tactic(

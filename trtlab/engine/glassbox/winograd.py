@@ -1,0 +1,133 @@
+"""engine/glassbox/winograd: 3x3 convolutions with a quarter of the products: Winograd's F(4x4, 3x3), generated.
+
+In: an image whose channels lie side by side, weights transformed beforehand. A tile of 6x6 pixels becomes 36 numbers for
+each channel (B' d B), these are multiplied by the weights (36 products of matrices), and become 4x4 pixels (A' m A), to
+which bias, other branch and activation are added. Lavin and Gray, "Fast algorithms for convolutional neural networks",
+2016. A tile's sums share their input, so NaN or infinity in one pixel is NaN in all 16. Checked in float64 by tests.
+"""
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from trtlab.engine.glassbox import product
+from trtlab.engine.glassbox.pointwise import compiled, flat
+
+B = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0], [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0],
+     [0, 4, 0, -5, 0, 1]]  # fmt: skip
+A = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
+G = [[Fraction(n, 24) for n in row] for row in [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]]
+TILES, WIDE = 48, 64
+"""Tiles and channels at a time: what lies between the kernels stays in the caches."""
+
+_PLACE = "b, i, j = tile // (down * along), tile // along % down * 4, tile % along * 4"
+
+
+def spread() -> str:
+    """Source: tiles from `start` on, of images padded to down x along whole ones, to v[36, block, depth]."""
+    return f"""
+def kernel(x, v, s, t, block, start, count, down, along, depth):
+    for tile in range(start, start + count):
+        {_PLACE}
+        for c in range(0, depth, {WIDE}):
+            wide = min({WIDE}, depth - c)
+            for r in range(6):
+                p, o = ((b * (4 * down + 2) + i + r) * (4 * along + 2) + j) * depth + c, s[r * {6 * WIDE}:]
+{_transform(B, "x[p + {0} * depth:]", 1)}
+            for r in range(6):
+                p, o = s[r * {WIDE}:], t[r * {WIDE}:]
+{_transform(B, f"p[{{0}} * {6 * WIDE}:]", 6)}
+            for r in range(36):
+                p, o = t[r * {WIDE}:], v[(r * block + tile - start) * depth + c:]
+                for k in range(wide):
+                    o[k] = p[k]
+"""
+
+
+def collect(finish: str, *, adds: bool) -> str:
+    """Source: tiles from m[36, block, n] to images of h x w pixels, finished; z and y have strides."""
+    other = "\n                    other = z[b * zb + (i + r) * zr + (j + q) * zp + c:]" if adds else ""
+    return f"""
+def kernel(m, bias, z, y, s, t, block, start, count, down, along, n, h, w, zb, zr, zp, yb, yr, yp):
+    for tile in range(start, start + count):
+        {_PLACE}
+        for c in range(0, n, {WIDE}):
+            wide, biases = min({WIDE}, n - c), bias[c:]
+            for r in range(6):
+                p, o = (r * block + tile - start) * n + c, s[r * {WIDE}:]
+{_transform(A, "m[p + {0} * 6 * block * n:]", 6)}
+            for r in range(4):
+                p, o = s[r * {6 * WIDE}:], t[r * {4 * WIDE}:]
+{_transform(A, f"p[{{0}} * {WIDE}:]", 1)}
+            for r in range(min(4, h - i)):
+                for q in range(min(4, w - j)):
+                    p, o = t[(r * 4 + q) * {WIDE}:], y[b * yb + (i + r) * yr + (j + q) * yp + c:]{other}
+                    for k in range(wide):
+                        u = p[k] + biases[k]{" + other[k]" if adds else ""}
+                        o[k] = {finish.format("u")}
+"""
+
+
+def _transform(matrix: Sequence[Sequence[int]], row: str, step: int) -> str:
+    """Lines that apply the matrix to 6 rows of channels, to rows `step` apart in o."""
+    sums = [" + ".join(f"f({n}) * d{q}" for q, n in enumerate(line) if n) for line in matrix]
+    lines = [
+        *(f"r{q} = {row.format(q)}" for q in range(6)),
+        "for k in range(wide):",
+        f"    {', '.join(f'd{q}' for q in range(6))} = {', '.join(f'r{q}[k]' for q in range(6))}",
+        *(f"    o[k + {number * step * WIDE}] = {text}" for number, text in enumerate(sums)),
+    ]
+    return "\n".join(" " * 16 + line for line in lines)
+
+
+def packed(weights: Tensor) -> Tensor:
+    """Weights [N, C, 3, 3] as 36 packed matrices [C, N]: G g G', computed in float64."""
+    g = torch.tensor([[float(n) for n in row] for row in G], dtype=torch.float64)
+    return product.packed((g @ weights.double() @ g.t()).float().flatten(2).permute(2, 1, 0).contiguous())
+
+
+def generated(
+    weights: Tensor, bias: Any, finish: str, pads: Sequence[tuple[int, int]], *, adds: bool
+) -> Callable[..., Tensor]:
+    """A function (x, out), or with another branch before `out`, of float32 tensors in NHWC order. Layouts are looked at
+    once."""
+    n, depth = weights.shape[:2]
+    first, last = compiled(spread()), compiled(collect(finish, adds=adds))
+    multiply = product.kernel("{0}", product.panel_width(n), adds=False)
+    panels, zeros, known = packed(weights), torch.zeros(n).numpy(), dict[Any, tuple[Any, ...]]()
+
+    def launch(x: Tensor, *rest: Tensor) -> Tensor:
+        z, y = rest[0], rest[-1]
+        key = tuple([(t.shape, t.stride(), t.dtype) for t in (x, *rest)])
+        if key not in known:
+            known[key] = _layout(x, z, y, (n, depth), pads)
+        around, (tiles, block), grid, numbers = known[key]
+        padded = flat(F.pad(x, around).contiguous(memory_format=torch.channels_last))
+        room = [torch.empty(36 * size) for size in (block * depth, block * n, 2 * WIDE)]
+        v, m, s = [t.numpy() for t in room]
+        out, scratch = flat(y), (s, s[36 * WIDE :], block)
+        others, sizes = flat(z) if adds else out, (depth, n, block * depth, depth, 0, 0, block * n, n)
+        for start in range(0, tiles, block):
+            count = min(block, tiles - start)
+            first(padded, v, *scratch, start, count, *grid, depth)
+            multiply(room[0].data_ptr(), panels.data_ptr(), zeros, m, m, 36, count, *sizes)
+            last(m, bias, others, out, *scratch, start, count, *grid, n, *numbers)
+        return y
+
+    return launch
+
+
+def _layout(x: Tensor, z: Tensor, y: Tensor, channels: tuple[int, int], pads: Sequence[tuple[int, int]]) -> Any:
+    """What to pad, tiles in all and at a time, tiles down and along, sizes and strides of the result."""
+    h, w = (size + before + after - 2 for size, (before, after) in zip(x.shape[2:], pads, strict=True))
+    fits = y.shape == z.shape == (len(x), channels[0], h, w) and x.shape[1] == channels[1] and y.numel()
+    if not fits or {t.dtype for t in (x, y, z)} != {torch.float32} or not y.stride(1) == z.stride(1) == 1:
+        raise ValueError(f"{tuple(x.shape)} and {tuple(z.shape)} do not make {tuple(y.shape)} in float32, NHWC")
+    down, along = -(-h // 4), -(-w // 4)
+    ends = [(a, 4 * n + 2 - a - size) for (a, _), n, size in zip(pads, (down, along), x.shape[2:], strict=True)]
+    tiles, strides = len(x) * down * along, [t.stride(d) for t in (z, y) for d in (0, 2, 3)]
+    return (*ends[1], *ends[0]), (tiles, min(TILES, tiles)), (down, along), (h, w, *strides)
