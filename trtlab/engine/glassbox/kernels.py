@@ -509,6 +509,20 @@ def _operator(call: Call) -> Kernel:
     return with_weights(OPERATORS[name], call, fixed, attributes)
 
 
+def _joined(call: Call) -> Kernel:
+    """A concatenation that copies the parts which were not made where they belong."""
+    axis = call.attributes.get("axis", 1)
+
+    def run(*tensors: Tensor) -> Tensor:
+        *parts, out = tensors
+        for part, place in zip(parts, out.split([p.shape[axis] for p in parts], axis), strict=True):
+            if part.data_ptr() != place.data_ptr():
+                place.copy_(part)
+        return out
+
+    return with_weights(run, call)
+
+
 def with_weights(
     function: Kernel, call: Call, fixed: Sequence[Any] | None = None, attributes: Mapping[str, Any] | None = None
 ) -> Kernel:
@@ -530,6 +544,8 @@ def with_weights(
     return run
 
 
+VIEW = "view"
+"""The tactic of what is a part of its input's memory, seen otherwise: nothing to do."""
 KERNELS: dict[str, dict[str, Tactic]] = {
     "conv": {
         "torch": Tactic(bind=_conv_with_torch),
@@ -562,7 +578,11 @@ KERNELS: dict[str, dict[str, Tactic]] = {
         "torch": Tactic(bind=lambda call: partial(max_pool, **call.attributes)),
         "generated": Tactic(bind=_max_pool_generated, fits=_fits_max_pool, writes_out=True),
     },
-    "operator": {"torch": Tactic(bind=_operator)},
+    "operator": {
+        "torch": Tactic(bind=_operator),
+        "joined": Tactic(bind=_joined, fits=lambda call: call.attributes["operator"] == "Concat", writes_out=True),
+        VIEW: Tactic(bind=lambda _: lambda *tensors: tensors[-1], writes_out=True),
+    },
 }
 """Kernel -> tactic -> how. The first tactic of each works wherever torch does."""
 

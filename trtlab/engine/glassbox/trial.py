@@ -5,6 +5,8 @@ made-up inputs: that shows every shape and layout, times the tactics, and discar
 Needs torch alone, so that a plan made anywhere is tuned where it is loaded, as TensorRT for RTX compiles there.
 """
 
+import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,7 +17,7 @@ from torch import Tensor
 from trtlab.engine.glassbox import memory
 from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.errors import GlassboxError, UnsupportedError
-from trtlab.engine.glassbox.kernels import Call, Kernel, Tactic, call_of, tactics
+from trtlab.engine.glassbox.kernels import VIEW, Call, Kernel, Tactic, call_of, tactics
 from trtlab.engine.glassbox.operators import is_host
 from trtlab.engine.glassbox.plan import Plan, Step, TensorSpec
 from trtlab.engine.glassbox.tactics import Picker, fastest
@@ -30,6 +32,7 @@ def tune(plan: Plan, *, pick: Picker = fastest, place: memory.Placer = memory.pl
     with device.mode():
         trial = _Trial(plan, device, pick)
     offsets, arena_bytes = place(trial.lifetimes())
+    offsets |= {name: offsets[home] + at for name, (home, at) in trial.inside.items() if home in offsets}
     tensors = {name: replace(spec, offset=offsets.get(name)) for name, spec in trial.specs.items()}
     made_with = {**plan.made_with, **device.description()}
     return replace(plan, tensors=tensors, steps=tuple(trial.steps), arena_bytes=arena_bytes, made_with=made_with)
@@ -45,6 +48,8 @@ class _Trial:
         self.specs: dict[str, TensorSpec] = {}
         self.steps: list[Step] = []
         self._places_itself: set[str] = set()
+        self.inside: dict[str, tuple[str, int]] = {}  # tensor -> whose memory it is a part of, bytes from the start
+        self._parts, self._wholes = _parts(plan) if device.name == "cpu" else {}, dict[str, Tensor]()
         for number, name in enumerate(plan.inputs):
             self._values[name] = self._sample(plan.tensors[name], number)
             self._describe(name, self._values[name])
@@ -73,6 +78,7 @@ class _Trial:
     def _step(self, step: Step) -> Step:
         call = call_of(step, self.specs, self._weights, self._device)
         there = tactics(step.kernel, call)
+        view = there.pop(VIEW, None)
         reads = [n for n in step.inputs if n and n not in self._weights]
         if any(n not in self._values for n in reads) or self._asks_values(step):
             return self._unseen(step, there)
@@ -88,6 +94,8 @@ class _Trial:
                 works |= self._candidate(name, tactic, call, tensors, step, reference)
         if not self._can_place(step, reference, there[first]) and len(works) > 1:
             del works[first]
+        if any(self.inside.get(n, ("",))[0] in step.outputs for n in reads):  # parts are there already
+            works = {name: work for name, work in works.items() if there[name].writes_out} or works
         name, time_us = self._pick(works, self._device.timer)
         for output, value in zip(step.outputs, self._results(step, works[name]()), strict=True):  # with its own strides
             if output:
@@ -96,7 +104,34 @@ class _Trial:
                 self._describe(output, value)
         if there[name].writes_out:
             self._places_itself |= set(step.outputs)
+            self._share(step.outputs, [n for n in map(self._whole_of, step.outputs) if n in self._wholes])
+        elif view and self._can_place(step, [self._values[n] for n in step.outputs if n], view):
+            homes = [n for n in reads if n in self._places_itself or n in self.inside]
+            if self._share(step.outputs, homes):
+                return replace(step, tactic=VIEW)
         return replace(step, tactic=name, time_us=time_us)
+
+    def _share(self, names: Sequence[str], homes: Sequence[str]) -> bool:
+        """Note which of the results are parts of the homes' memory; whether all are."""
+        for name, home in itertools.product(names, homes):
+            value, whole = self._values[name], self._wholes.get(home, self._values.get(home))
+            if whole is not None and value.untyped_storage().data_ptr() == whole.untyped_storage().data_ptr():
+                root, at = self.inside.get(home, (home, 0))
+                self.inside[name] = root, at + (value.storage_offset() - whole.storage_offset()) * value.itemsize
+        return all(name in self.inside for name in names)
+
+    def _whole_of(self, name: str) -> str:
+        return self._parts.get(name, ("", 0))[0]
+
+    def _memory(self, name: str, like: Tensor) -> Tensor:
+        """Memory for a result: its part of the concatenation that it goes into, where channels lie side by side."""
+        whole, start = self._parts.get(name, (name, 0))
+        if name in self._parts and like.is_contiguous(memory_format=torch.channels_last):
+            shape = self._plan.tensors[whole].shape or ()
+            fresh = torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+            return self._wholes.setdefault(whole, fresh).narrow(1, start, like.shape[1])
+        empty = torch.empty_strided(like.shape, like.stride(), dtype=like.dtype, device=like.device)
+        return self._wholes.get(name, empty)
 
     def _asks_values(self, step: Step) -> bool:
         """Whether a tensor that says how (a shape, axes) comes from outside: made-up numbers would say nonsense."""
@@ -140,7 +175,7 @@ class _Trial:
         if not tactic.writes_out:
             return lambda: kernel(*tensors)
         if like is not None:
-            outs = [torch.empty_strided(v.shape, v.stride(), dtype=v.dtype, device=v.device) for v in like]
+            outs = [self._memory(n, v) for n, v in zip(step.outputs, like, strict=True)]
         else:
             specs = [self._plan.tensors[n] for n in step.outputs]
             outs = [torch.empty(s.shape or (), dtype=getattr(torch, s.dtype), device=self._device.name) for s in specs]
@@ -168,12 +203,29 @@ class _Trial:
             if step.kernel == "operator":
                 until = max(stop.get(name, number + 1) for name in step.outputs)
                 stop |= {name: max(stop[name], until) for name in step.inputs}
+        start = {name: number for number, step in enumerate(steps) for name in step.outputs}
+        parts = {name: home for name, (home, _) in self.inside.items() if home in self._places_itself}
+        for name, home in parts.items():
+            start[home] = min(start[home], start[name])
         return {
             name: (self.specs[name].span_bytes, number, stop.get(name, number + 1))
-            for number, step in enumerate(steps)
-            for name in step.outputs
-            if name in self._places_itself
+            for name, number in start.items()
+            if name in self._places_itself and name not in parts
         }
+
+
+def _parts(plan: Plan) -> dict[str, tuple[str, int]]:
+    """Tensor -> the concatenation it can be made in, and its first channel there: of convolutions, read nowhere else."""
+    reads = Counter(n for step in plan.steps for n in step.inputs) + Counter(plan.outputs)
+    made = {n for step in plan.steps if step.kernel == "conv" for n in step.outputs if reads[n] == 1}
+    found = {}
+    for step in plan.steps:
+        shapes = [plan.tensors[n].shape or () if n in plan.tensors else () for n in (*step.inputs, *step.outputs)]
+        joins = step.attributes.get("operator") == "Concat" and step.attributes.get("axis", 1) == 1
+        if joins and all(len(shape) == 4 for shape in shapes):
+            starts = itertools.accumulate((shape[1] for shape in shapes), initial=0)
+            found |= {n: (step.outputs[0], at) for n, at in zip(step.inputs, starts, strict=False) if n in made}
+    return found
 
 
 def _agree(a: Tensor, b: Tensor) -> bool:
