@@ -23,6 +23,7 @@ def _registers() -> tuple[int, int]:
     return (16, 24) if llvm.get_host_cpu_features().get("avx512f") else (8, 12)
 
 
+@functools.cache
 def panel_width(n: int) -> int:
     """Columns in a panel, up to 4 vectors: as many as waste least at the end of n columns."""
     lanes, _ = _registers()

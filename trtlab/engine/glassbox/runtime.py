@@ -19,7 +19,7 @@ from torch import Tensor
 from trtlab.engine.glassbox import planfile
 from trtlab.engine.glassbox.device import Device, Stream
 from trtlab.engine.glassbox.errors import DeviceError, GlassboxError, InputError, PlanError, RunError
-from trtlab.engine.glassbox.kernels import KERNELS, Kernel, call_of, tactics
+from trtlab.engine.glassbox.kernels import KERNELS, VIEW, Kernel, call_of, tactics
 from trtlab.engine.glassbox.plan import Plan, Step, TensorSpec
 from trtlab.engine.glassbox.trial import tune
 
@@ -66,7 +66,7 @@ class Engine:
         if self._device is not None:
             weights = {name: w.to(self._device.name) for name, w in plan.weights.items()}
             with self._device.mode():
-                self._steps = tuple(_bound(step, plan, weights, self._device) for step in plan.steps)
+                self._steps = _all_bound(plan, weights, self._device)
             self._weights = {name: weights[name] for name in plan.outputs if name in weights}
 
     @property
@@ -205,12 +205,22 @@ class _Bound:
     writes_out: bool
 
 
-def _bound(step: Step, plan: Plan, weights: Mapping[str, Tensor], device: Device) -> _Bound:
+def _all_bound(plan: Plan, weights: Mapping[str, Tensor], device: Device) -> tuple[_Bound, ...]:
+    """Every step's function. A view is one only of what truly lies in the arena."""
+    steps, there = list[_Bound](), set[str]()
+    for step in plan.steps:
+        steps.append(_bound(step, plan, weights, device, views=there.issuperset(set(step.inputs) & set(plan.tensors))))
+        there |= set(step.outputs) if steps[-1].writes_out else set()
+    return tuple(steps)
+
+
+def _bound(step: Step, plan: Plan, weights: Mapping[str, Tensor], device: Device, *, views: bool) -> _Bound:
     """The step's function. Where the tactic it was built for cannot run here, the kernel's first one does."""
     call = call_of(step, plan.tensors, weights, device)
     with _making_sense(f"Kernel {_title(step)!r}"):
         there = tactics(step.kernel, call)
         placed = all(name and plan.tensors[name].offset is not None for name in step.outputs)
+        placed &= views or step.tactic != VIEW
         name = step.tactic if step.tactic in there else next(iter(there))
         if there[name].writes_out and not placed:
             name = next(n for n in there if not there[n].writes_out)
