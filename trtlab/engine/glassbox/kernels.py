@@ -518,7 +518,9 @@ def _joined(call: Call) -> Kernel:
         addresses = tuple([t.data_ptr() for t in tensors])
         if addresses not in known:
             places = out.split([p.shape[axis] for p in parts], axis)
-            copies = [place.copy_(p) for p, place in zip(parts, places, strict=True) if p.data_ptr() != place.data_ptr()]
+            copies = [
+                place.copy_(p) for p, place in zip(parts, places, strict=True) if p.data_ptr() != place.data_ptr()
+            ]
             known.update([] if copies else [addresses])
         return out
 

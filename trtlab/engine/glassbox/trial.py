@@ -49,6 +49,7 @@ class _Trial:
         self.steps: list[Step] = []
         self._places_itself: set[str] = set()
         self.inside: dict[str, tuple[str, int]] = {}  # tensor -> whose memory it is a part of, bytes from the start
+        self._turned = _turned(plan)
         self._parts, self._wholes = _parts(plan) if device.name == "cpu" else {}, dict[str, Tensor]()
         for number, name in enumerate(plan.inputs):
             self._values[name] = self._sample(plan.tensors[name], number)
@@ -124,12 +125,18 @@ class _Trial:
         return self._parts.get(name, ("", 0))[0]
 
     def _memory(self, name: str, like: Tensor) -> Tensor:
-        """Memory for a result: its part of the concatenation that it goes into, where channels lie side by side."""
+        """Memory for a result: its part of the concatenation that it goes into, where channels lie side by side; dense in
+        the order of the Transpose that reads it."""
         whole, start = self._parts.get(name, (name, 0))
         if name in self._parts and like.is_contiguous(memory_format=torch.channels_last):
             shape = self._plan.tensors[whole].shape or ()
             fresh = torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
             return self._wholes.setdefault(whole, fresh).narrow(1, start, like.shape[1])
+        if perm := self._turned.get(name):
+            dense = torch.empty([like.shape[d] for d in perm], dtype=like.dtype, device=like.device)
+            turned = dense.permute([perm.index(d) for d in range(like.ndim)])
+            if turned.flatten(0, -3).data_ptr() == turned.data_ptr():  # still one batch of matrices
+                return turned
         empty = torch.empty_strided(like.shape, like.stride(), dtype=like.dtype, device=like.device)
         return self._wholes.get(name, empty)
 
@@ -212,6 +219,14 @@ class _Trial:
             for name, number in start.items()
             if name in self._places_itself and name not in parts
         }
+
+
+def _turned(plan: Plan) -> dict[str, list[int]]:
+    """Tensor -> the order of its axes for its only reader, a Transpose: of products, which write in any order."""
+    reads = Counter(n for step in plan.steps for n in step.inputs) + Counter(plan.outputs)
+    made = {n for step in plan.steps if step.kernel == "matmul" for n in step.outputs if reads[n] == 1}
+    turns = [step for step in plan.steps if step.attributes.get("operator") == "Transpose" and step.inputs[0] in made]
+    return {step.inputs[0]: step.attributes["perm"] for step in turns if "perm" in step.attributes}
 
 
 def _parts(plan: Plan) -> dict[str, tuple[str, int]]:

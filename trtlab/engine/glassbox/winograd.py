@@ -20,7 +20,9 @@ from trtlab.engine.glassbox.pointwise import compiled, flat
 B = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0], [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0],
      [0, 4, 0, -5, 0, 1]]  # fmt: skip
 A = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
-G = [[Fraction(n, 24) for n in row] for row in [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]]
+G = [
+    [Fraction(n, 24) for n in row] for row in [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]
+]
 TILES, WIDE = 48, 64
 """Tiles and channels at a time: what lies between the kernels stays in the caches."""
 
