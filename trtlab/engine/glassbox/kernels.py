@@ -425,7 +425,7 @@ def _batched(call: Call) -> Kernel:
 
 def _matmul_generated(call: Call) -> Kernel:
     """Our own product: the second operand is packed on every run."""
-    rows, bias = lambda t: t.flatten(0, -3), np.zeros(call.shapes[1][-1], np.float32)
+    rows, bias = lambda t: t.flatten(0, -3), np.zeros((call.shapes[1] or (0,))[-1], np.float32)
     run = product.generated(f"{{0}} * f({float(call.attributes.get('scale', 1.0))})", rows, len(bias))
     return lambda a, b, out: run(product.packed(rows(b)), bias, a, out)
 

@@ -1,8 +1,8 @@
 """engine/glassbox/product: a generated kernel for matrix products, finished while the numbers are at hand.
 
-In: rows [M, K], columns [K, N] packed in panels, a bias, maybe another branch, an activation's text. Out: a function that
-keeps a tile of sums, some rows high and one panel wide, in vector registers, then finishes and stores it. One compiled
-kernel serves all sizes. Checked against torch by the builder, and in float64 by tests/engine/glassbox/test_product.py.
+In: rows [M, K], columns [K, N] packed in panels, a bias, maybe another branch, an activation's text. Out: a function
+that keeps a tile of sums, some rows high and one panel wide, in vector registers, then finishes and stores it. One
+compiled kernel serves all sizes. Checked against torch by the builder, and in float64 by test_product.py.
 """
 
 import functools
@@ -61,7 +61,7 @@ def _tile(width: int) -> Any:
             b.load(at(panel, b.mul(b.add(b.mul(k, i64(vectors)), i64(v)), i64(4 * lanes)), vector), align=4)
             for v in range(vectors)
         ]
-        new = []
+        new: list[Any] = []
         for row in rows:
             number = b.load(at(row, b.mul(k, i64(4)), ir.FloatType()))
             factor = b.shuffle_vector(b.insert_element(nothing, number, first), nothing, everywhere)
@@ -77,7 +77,7 @@ def _tile(width: int) -> Any:
             b.store(total, at(out, i64(number * 4 * lanes), vector), align=4)
 
     signature = types.none(*[types.int64] * 6)
-    return intrinsic(lambda context, x, stride, last, panel, depth, sums: (signature, body))
+    return intrinsic(lambda _, x, stride, last, panel, depth, out: (signature, body))  # noqa: ARG005 - told by name
 
 
 def source(finish: str, width: int, *, adds: bool) -> str:
@@ -118,7 +118,7 @@ PACK = "\n".join(
         "                row, numbers = panel[k * width:], c[b * cb + k * ck + p:]",
         "                for j in range(wide):",
         "                    row[j] = numbers[j]",
-        "            for j in range(0, wide if cn != 1 else 0, 8):",  # 8 columns side by side, at the end the last again
+        "            for j in range(0, wide if cn != 1 else 0, 8):",  # 8 columns at a time, in the end the last again
         *(f"                c{r} = c[b * cb + min(p + j + {r}, n - 1) * cn:]" for r in range(8)),
         "                for k in range(depth):",
         "                    row = panel[k * width + j:]",

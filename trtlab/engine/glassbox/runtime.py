@@ -138,7 +138,8 @@ class ExecutionContext:
 
     def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """The outputs by name, as arrays of their own. InputError where inputs do not fit. NaN and infinity are values
-        like any other, with one exception: a Relu that oneDNN fuses (tactic `onednn`) makes 0 of NaN."""
+        like any other, with two exceptions: a Relu that oneDNN fuses (tactic `onednn`) makes 0 of NaN, and `winograd`
+        makes NaN of the 4x4 pixels that share a tile with NaN or infinity."""
         fetch = self._launch(_checked(self.engine.inputs, inputs))
         self.engine.device.synchronize()
         return fetch()

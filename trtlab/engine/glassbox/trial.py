@@ -118,15 +118,15 @@ class _Trial:
             value, whole = self._values[name], self._wholes.get(home, self._values.get(home))
             if whole is not None and value.untyped_storage().data_ptr() == whole.untyped_storage().data_ptr():
                 root, at = self.inside.get(home, (home, 0))
-                self.inside[name] = root, at + (value.storage_offset() - whole.storage_offset()) * value.itemsize
+                self.inside[name] = root, at + int(value.storage_offset() - whole.storage_offset()) * value.itemsize
         return all(name in self.inside for name in names)
 
     def _whole_of(self, name: str) -> str:
         return self._parts.get(name, ("", 0))[0]
 
     def _memory(self, name: str, like: Tensor) -> Tensor:
-        """Memory for a result: its part of the concatenation that it goes into, where channels lie side by side; dense in
-        the order of the Transpose that reads it."""
+        """Memory for a result: its part of the concatenation that it goes into, where channels lie side by side; dense
+        in the order of the Transpose that reads it."""
         whole, start = self._parts.get(name, (name, 0))
         if name in self._parts and like.is_contiguous(memory_format=torch.channels_last):
             shape = self._plan.tensors[whole].shape or ()
@@ -221,19 +221,23 @@ class _Trial:
         }
 
 
+def _read_once(plan: Plan, kernel: str) -> set[str]:
+    """Results of a kernel that are no outputs and have one reader."""
+    reads = Counter(n for step in plan.steps for n in step.inputs) + Counter(plan.outputs * 2)
+    return {n for step in plan.steps if step.kernel == kernel for n in step.outputs if reads[n] == 1}
+
+
 def _turned(plan: Plan) -> dict[str, list[int]]:
     """Tensor -> the order of its axes for its only reader, a Transpose: of products, which write in any order."""
-    reads = Counter(n for step in plan.steps for n in step.inputs) + Counter(plan.outputs)
-    made = {n for step in plan.steps if step.kernel == "matmul" for n in step.outputs if reads[n] == 1}
+    made = _read_once(plan, "matmul")
     turns = [step for step in plan.steps if step.attributes.get("operator") == "Transpose" and step.inputs[0] in made]
     return {step.inputs[0]: step.attributes["perm"] for step in turns if "perm" in step.attributes}
 
 
 def _parts(plan: Plan) -> dict[str, tuple[str, int]]:
-    """Tensor -> the concatenation it can be made in, and its first channel there: of convolutions, read nowhere else."""
-    reads = Counter(n for step in plan.steps for n in step.inputs) + Counter(plan.outputs)
-    made = {n for step in plan.steps if step.kernel == "conv" for n in step.outputs if reads[n] == 1}
-    found = {}
+    """Tensor -> the concatenation it can be made in, and its first channel there: of convolutions read nowhere else."""
+    made = _read_once(plan, "conv")
+    found: dict[str, tuple[str, int]] = {}
     for step in plan.steps:
         shapes = [plan.tensors[n].shape or () if n in plan.tensors else () for n in (*step.inputs, *step.outputs)]
         joins = step.attributes.get("operator") == "Concat" and step.attributes.get("axis", 1) == 1

@@ -1,9 +1,9 @@
 """engine/glassbox/winograd: 3x3 convolutions with a quarter of the products: Winograd's F(4x4, 3x3), generated.
 
-In: an image whose channels lie side by side, weights transformed beforehand. A tile of 6x6 pixels becomes 36 numbers for
-each channel (B' d B), these are multiplied by the weights (36 products of matrices), and become 4x4 pixels (A' m A), to
-which bias, other branch and activation are added. Lavin and Gray, "Fast algorithms for convolutional neural networks",
-2016. A tile's sums share their input, so NaN or infinity in one pixel is NaN in all 16. Checked in float64 by tests.
+In: an image whose channels lie side by side, weights transformed beforehand. A tile of 6x6 pixels becomes 36 numbers
+for each channel (B' d B), these are multiplied by the weights (36 products of matrices) and become 4x4 pixels (A' m A).
+Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016. A tile's sums share their input: NaN or
+infinity in one of its 36 pixels may be NaN in all 16. Checked in float64 by test_winograd.py.
 """
 
 from collections.abc import Callable, Sequence
@@ -127,7 +127,8 @@ def _layout(x: Tensor, z: Tensor, y: Tensor, channels: tuple[int, int], pads: Se
     """What to pad, tiles in all and at a time, tiles down and along, sizes and strides of the result."""
     h, w = (size + before + after - 2 for size, (before, after) in zip(x.shape[2:], pads, strict=True))
     fits = y.shape == z.shape == (len(x), channels[0], h, w) and x.shape[1] == channels[1] and y.numel()
-    if not fits or {t.dtype for t in (x, y, z)} != {torch.float32} or not y.stride(1) == z.stride(1) == 1:
+    dense = channels[0] == 1 or y.stride(1) == z.stride(1) == 1
+    if not fits or not dense or {t.dtype for t in (x, y, z)} != {torch.float32}:
         raise ValueError(f"{tuple(x.shape)} and {tuple(z.shape)} do not make {tuple(y.shape)} in float32, NHWC")
     down, along = -(-h // 4), -(-w // 4)
     ends = [(a, 4 * n + 2 - a - size) for (a, _), n, size in zip(pads, (down, along), x.shape[2:], strict=True)]

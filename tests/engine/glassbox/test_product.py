@@ -1,0 +1,75 @@
+"""engine/glassbox/product: the generated product against float64, whatever the sizes, strides and endings."""
+
+import pytest
+import torch
+
+from trtlab.engine.glassbox import product
+
+RELU = "f(0) if f(0) > {0} else {0}"  # as in pointwise: NaN stays NaN
+SIZES = [
+    (1, 1, 1, 1), (2, 5, 3, 7), (3, 6, 4, 16), (1, 7, 5, 17), (2, 13, 9, 33), (1, 25, 70, 48), (2, 3, 8, 65),
+    (1, 24, 16, 129), (1, 1, 300, 100),
+]  # fmt: skip
+
+
+def columns_of(layout, batch, depth, n):
+    if layout == "transposed":
+        return torch.randn(batch, n, depth).transpose(1, 2)
+    return torch.randn(batch, depth, 2 * n)[:, :, ::2] if layout == "every second" else torch.randn(batch, depth, n)
+
+
+@pytest.mark.parametrize("layout", ["dense", "transposed", "every second"])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("adds", [False, True])
+def test_product_bias_branch_and_activation_equal_float64(size, layout, adds):
+    batch, m, depth, n = size
+    torch.manual_seed(0)
+    x, columns, bias = torch.randn(batch, m, depth), columns_of(layout, batch, depth, n), torch.randn(n)
+    z, around = torch.randn(batch, m, n), torch.full((batch, m, n + 5), 7.0)
+    out = around[:, :, 2 : 2 + n]  # a part of something wider
+    run = product.generated(RELU, lambda t: t, n, adds=adds)
+    run(product.packed(columns), bias.numpy(), x, *[z] * adds, out)
+    want = torch.relu(x.double() @ columns.double() + bias + (z if adds else 0))
+    torch.testing.assert_close(out.double(), want, rtol=1e-5, atol=1e-5 * depth**0.5)
+    assert (around[:, :, :2] == 7).all()
+    assert (around[:, :, 2 + n :] == 7).all()
+
+
+def test_nan_and_infinity_stay_in_their_row():
+    x, columns = torch.ones(8, 3), torch.ones(3, 5)
+    x[2, 1], x[7, 0] = float("nan"), float("inf")
+    out = torch.empty(1, 8, 5)
+    product.generated(RELU, lambda t: t, 5)(product.packed(columns[None]), torch.zeros(5).numpy(), x[None], out)
+    torch.testing.assert_close(out[0], x @ columns, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("x", "columns", "out"),
+    [
+        (torch.ones(1, 4, 3), torch.ones(1, 2, 5), torch.ones(1, 4, 5)),
+        (torch.ones(1, 4, 3), torch.ones(1, 3, 5), torch.ones(1, 3, 5)),
+        (torch.ones(1, 4, 3), torch.ones(1, 3, 5), torch.ones(1, 4, 6)),
+        (torch.ones(2, 4, 3), torch.ones(1, 3, 5), torch.ones(2, 4, 5)),
+        (torch.ones(1, 4, 3), torch.ones(1, 3, 5), torch.ones(1, 4, 5, dtype=torch.float64)),
+        (torch.ones(1, 4, 3), torch.ones(1, 3, 5), torch.ones(1, 5, 4).transpose(1, 2)),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_memory_is_touched(x, columns, out):
+    run = product.generated("{0}", lambda t: t, 5)
+    with pytest.raises(ValueError, match="do not go into"):
+        run(product.packed(columns), torch.zeros(5).numpy(), x, out)
+
+
+@pytest.mark.parametrize("lanes", [4, 8])
+def test_vectors_of_another_machine_make_the_same(lanes, monkeypatch):
+    monkeypatch.setattr(product, "_registers", lambda: (lanes, 12))
+    product.panel_width.cache_clear()
+    try:
+        x, columns = torch.randn(1, 11, 6), torch.randn(1, 6, 37)
+        tile = product._tile.__wrapped__
+        monkeypatch.setattr(product, "_tile", tile)
+        out = torch.empty(1, 11, 37)
+        product.generated("{0}", lambda t: t, 37)(product.packed(columns), torch.zeros(37).numpy(), x, out)
+        torch.testing.assert_close(out, x @ columns, rtol=1e-5, atol=1e-5)
+    finally:
+        product.panel_width.cache_clear()

@@ -1,0 +1,80 @@
+"""engine/glassbox/winograd: against a convolution in float64, at every border, and what it does to NaN."""
+
+from fractions import Fraction
+
+import pytest
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+from trtlab.engine.glassbox import winograd
+
+RELU = "f(0) if f(0) > {0} else {0}"
+SIDE_BY_SIDE = {"memory_format": torch.channels_last}
+CASES = [
+    # images, channels, results, height, width, pads
+    (1, 1, 1, 3, 3, [(0, 0), (0, 0)]),
+    (1, 3, 5, 4, 4, [(1, 1), (1, 1)]),
+    (2, 7, 3, 9, 6, [(1, 1), (1, 1)]),
+    (1, 65, 17, 5, 11, [(0, 2), (1, 0)]),
+    (3, 16, 70, 6, 6, [(2, 2), (2, 2)]),
+    (1, 8, 8, 33, 29, [(1, 1), (1, 1)]),  # 72 tiles: more than one block
+]
+
+
+def exact(x, w, b, pads):
+    (top, bottom), (left, right) = pads
+    return F.conv2d(F.pad(x.double(), (left, right, top, bottom)), w.double(), b.double())
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("adds", [False, True])
+def test_convolution_bias_branch_and_activation_equal_float64(case, adds):
+    images, depth, n, h, w, pads = case
+    torch.manual_seed(0)
+    x, weights, b = torch.randn(images, depth, h, w), torch.randn(n, depth, 3, 3), torch.randn(n)
+    want = exact(x, weights, b, pads)
+    z = torch.randn(want.shape).contiguous(**SIDE_BY_SIDE)
+    wider = torch.full((images, n + 3, *want.shape[2:]), 7.0).contiguous(**SIDE_BY_SIDE)
+    out = wider[:, 1 : 1 + n]  # a part of a concatenation
+    winograd.generated(weights, b.numpy(), RELU, pads, adds=adds)(x, *[z] * adds, out)
+    want = torch.relu(want + z if adds else want)
+    torch.testing.assert_close(out.double(), want, rtol=0, atol=2e-5 * want.abs().max().item())
+    assert (wider[:, 0] == 7).all()
+    assert (wider[:, 1 + n :] == 7).all()
+
+
+def test_the_three_matrices_convolve_exactly():
+    """In one dimension: A ((G g) * (B d)) are the 4 sums of 3 products, in fractions."""
+    d, g = [Fraction(v) for v in (3, -1, 4, 1, -5, 9)], [Fraction(v) for v in (2, 7, -1)]
+    product = [
+        sum(x * y for x, y in zip(row, g, strict=True)) * sum(x * y for x, y in zip(line, d, strict=True))
+        for row, line in zip(winograd.G, winograd.B, strict=True)
+    ]
+    got = [sum(x * y for x, y in zip(row, product, strict=True)) for row in winograd.A]
+    assert got == [sum(g[k] * d[i + k] for k in range(3)) for i in range(4)]
+
+
+def test_nan_stays_within_its_tiles():
+    x = torch.ones(1, 2, 12, 12)
+    x[0, 1, 5, 5] = float("nan")  # in the tile of rows and columns 4 to 7, and in the border of no other
+    out = torch.empty(1, 1, 12, 12).contiguous(**SIDE_BY_SIDE)
+    winograd.generated(torch.ones(1, 2, 3, 3), torch.zeros(1).numpy(), "{0}", [(1, 1), (1, 1)], adds=False)(x, out)
+    lost = torch.isnan(out[0, 0])
+    assert lost[4:7, 4:7].all()  # where the true result is NaN
+    lost[4:8, 4:8] = False
+    assert not lost.any()
+
+
+@pytest.mark.parametrize(
+    ("x", "out"),
+    [
+        (torch.ones(1, 3, 4, 4), torch.ones(1, 2, 4, 4)),
+        (torch.ones(1, 2, 4, 4), torch.ones(1, 2, 4, 5)),
+        (torch.ones(1, 2, 4, 4), torch.ones(1, 2, 4, 4, dtype=torch.float64)),
+        (torch.ones(2, 2, 4, 4), torch.ones(1, 2, 4, 4)),
+    ],
+)
+def test_what_does_not_fit_is_refused(x, out):
+    run = winograd.generated(torch.ones(2, 2, 3, 3), torch.zeros(2).numpy(), "{0}", [(1, 1), (1, 1)], adds=False)
+    with pytest.raises(ValueError, match="in float32, NHWC"):
+        run(x, out.contiguous(**SIDE_BY_SIDE))
