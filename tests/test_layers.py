@@ -56,7 +56,7 @@ ROOMS = {
     "cli": _room("trtlab trtlab.engine", f"{BELOW_ENGINE} {DRAWS} {RUNS}"),
 }
 # Only opened inside functions themselves: networks subclasses torch.nn.Module, and the glass box computes with torch.
-OPENED_LAZILY = {"engine/models/networks.py": "torch", "engine/glassbox/": "torch"}
+OPENED_LAZILY = {"engine/models/networks.py": "torch", "engine/codegen/": "torch", "engine/glassbox/": "torch"}
 
 
 def imports(node: ast.AST, package: list[str], *, lazy: bool = False) -> Iterator[tuple[str, bool, int]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.engine.glassbox.triton_on_numpy import run_on_numpy
+from tests.engine.codegen.triton_on_numpy import run_on_numpy
 from trtlab.engine import fusionfacts, fusiontimes, fusionways
 from trtlab.engine.fusionfacts import findings, fusion_ratios
 from trtlab.engine.fusiontimes import FULL_SIZES, LENGTHS, Sweep, check, load, sweep

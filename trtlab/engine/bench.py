@@ -265,7 +265,7 @@ def _torchao_works(values: Any) -> dict[str, Callable[[], Any]]:
 
 def _bench_glassbox() -> list[Ratio]:
     """Our engine against ONNX Runtime; in the engine's own room."""
-    from trtlab.engine.glassbox.bench import bench_glassbox
+    from trtlab.engine.enginebench import bench_glassbox
 
     return bench_glassbox()
 

@@ -173,7 +173,7 @@ def _peers(engine: "Engine", network: str, feeds: Arrays) -> Works:
     from trtlab.engine.models import MODELS
 
     if engine.plan.device == "cpu":
-        from trtlab.engine.glassbox.bench import model_of
+        from trtlab.engine.enginebench import model_of
         from trtlab.engine.ort import OrtSession
 
         session = OrtSession(model_of(network), threads=1)

@@ -48,7 +48,7 @@ class Phase(enum.Enum):
 def build(network: str, folder: str, device: str = "cpu", precision: str = "FP32") -> dict[str, float]:
     """Writes NETWORK.plan, and NETWORK.npz with inputs and ONNX Runtime's answers. The export is not timed."""
     from trtlab.engine import glassbox
-    from trtlab.engine.glassbox.bench import model_of
+    from trtlab.engine.enginebench import model_of
     from trtlab.engine.ort import OrtSession
 
     model, times, rng = model_of(network), dict[str, float](), np.random.default_rng(0)

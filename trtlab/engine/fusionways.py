@@ -71,10 +71,10 @@ def kernel_source(device: str = "cpu", operations: int = 3) -> str:
     """The source of our kernel: one load for each input, registers in between, one store."""
     program = chain(operations)
     if device == "cuda":
-        from trtlab.engine.glassbox import tritonkernel
+        from trtlab.engine.codegen import tritonkernel
 
         return tritonkernel.source(program, [INPUTS + operations - 1])
-    from trtlab.engine.glassbox import pointwise
+    from trtlab.engine.codegen import pointwise
 
     return pointwise.source(program, [INPUTS + operations - 1], [[1]] * INPUTS)
 
@@ -133,7 +133,7 @@ def _torch_function(program: Program) -> Callable[..., Any]:
     """The chain as plain lines of torch calls, as one would write them."""
     import torch
 
-    from trtlab.engine.glassbox.pointwise import run_with_torch
+    from trtlab.engine.codegen.pointwise import run_with_torch
 
     last = INPUTS + len(program) - 1
     return torch.fx.symbolic_trace(lambda a, b, c: run_with_torch(program, [last], (a, b, c))[0]).forward
@@ -164,10 +164,10 @@ def _compiled(program: Program, arrays: Arrays) -> Work:
 def _generated(program: Program, arrays: Arrays) -> Work:
     text, out = kernel_source(arrays.device, len(program)), INPUTS
     if arrays.device == "cuda":
-        from trtlab.engine.glassbox import tritonkernel
+        from trtlab.engine.codegen import tritonkernel
 
         return tritonkernel.bind(text, arrays.tensors[:INPUTS].unbind(), arrays.tensors[INPUTS])
-    from trtlab.engine.glassbox import pointwise
+    from trtlab.engine.codegen import pointwise
 
     kernel, rows = pointwise.compiled(text), arrays.tensors.numpy()
     operands = (*rows[: out + 1], rows.shape[1])

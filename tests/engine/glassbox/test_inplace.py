@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 
 from trtlab.engine import glassbox
-from trtlab.engine.glassbox import kernels, memory
+from trtlab.engine.glassbox import finishing, memory
 from trtlab.engine.glassbox.runtime import Engine
 from trtlab.engine.models import export_onnx
 
@@ -64,7 +64,7 @@ def test_results_are_those_of_onnx_runtime_with_and_without_numba(text, pick, mo
     proto = model(text)
     engine = glassbox.build(proto, pick=pick) if pick else glassbox.build(proto)
     assert_equal(engine, proto)
-    monkeypatch.setattr(kernels, "_has_numba", lambda: False)  # other tactics, which bring their own memory
+    monkeypatch.setattr(finishing, "has_numba", lambda: False)  # other tactics, which bring their own memory
     assert_equal(Engine(engine.plan), proto)
 
 

@@ -80,10 +80,10 @@ def test_false_plans_are_refused_while_tuned(ahead, tmp_path):
 
 
 def test_a_tactic_that_disagrees_is_discarded(ahead, monkeypatch):
-    from trtlab.engine.glassbox import kernels, trial
+    from trtlab.engine.glassbox import kernels, library, trial
 
     wrong = kernels.Tactic(bind=lambda _: lambda *__: torch.zeros(1, 10))
-    monkeypatch.setitem(kernels.KERNELS["linear"], "wrong", wrong)
+    monkeypatch.setitem(library.KERNELS["linear"], "wrong", wrong)
     asked = []
     plan = ahead(export_onnx("digits")).plan
     tuned = trial.tune(plan, pick=lambda works, _: (asked.append(set(works)) or next(iter(works)), 1.0))

@@ -13,11 +13,11 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
+from trtlab.engine.codegen.pointwise import POINTWISE
 from trtlab.engine.glassbox.errors import UnsupportedError
-from trtlab.engine.glassbox.kernels import ACTIVATIONS
+from trtlab.engine.glassbox.finishing import ACTIVATIONS
 from trtlab.engine.glassbox.operators import OPERATORS, takes
 from trtlab.engine.glassbox.plan import DTYPES, Step
-from trtlab.engine.glassbox.pointwise import POINTWISE
 from trtlab.graph.fused import body, origins
 from trtlab.graph.rule import opset
 

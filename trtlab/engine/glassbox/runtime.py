@@ -19,7 +19,8 @@ from torch import Tensor
 from trtlab.engine.glassbox import planfile
 from trtlab.engine.glassbox.device import Device, Stream
 from trtlab.engine.glassbox.errors import DeviceError, GlassboxError, InputError, PlanError, RunError
-from trtlab.engine.glassbox.kernels import KERNELS, VIEW, Kernel, call_of, tactics
+from trtlab.engine.glassbox.kernels import Kernel, call_of
+from trtlab.engine.glassbox.library import KERNELS, VIEW, tactics
 from trtlab.engine.glassbox.plan import Plan, Step, TensorSpec
 from trtlab.engine.glassbox.trial import tune
 

@@ -17,7 +17,8 @@ from torch import Tensor
 from trtlab.engine.glassbox import memory
 from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.errors import GlassboxError, UnsupportedError
-from trtlab.engine.glassbox.kernels import VIEW, Call, Kernel, Tactic, call_of, tactics
+from trtlab.engine.glassbox.kernels import Call, Kernel, Tactic, call_of
+from trtlab.engine.glassbox.library import VIEW, tactics
 from trtlab.engine.glassbox.operators import is_host
 from trtlab.engine.glassbox.plan import Plan, Step, TensorSpec
 from trtlab.engine.glassbox.tactics import Picker, fastest

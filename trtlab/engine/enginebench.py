@@ -1,4 +1,4 @@
-"""engine/glassbox/bench: our engine against ONNX Runtime, with all its optimisations, on one thread.
+"""engine/enginebench: our engine against ONNX Runtime, with all its optimisations, on one thread.
 
 In: nothing. Out: a `Ratio` of times for each network, batch 1. Both take turns in one process, some runs each, as in
 steady use: an engine that follows the other would first have to fetch its code and weights into the caches again.

@@ -1,9 +1,9 @@
-"""engine/glassbox/product: the generated product against float64, whatever the sizes, strides and endings."""
+"""engine/codegen/product: the generated product against float64, whatever the sizes, strides and endings."""
 
 import pytest
 import torch
 
-from trtlab.engine.glassbox import product
+from trtlab.engine.codegen import product
 
 RELU = "f(0) if f(0) > {0} else {0}"  # as in pointwise: NaN stays NaN
 SIZES = [

@@ -1,4 +1,4 @@
-"""engine/glassbox/winograd: against a convolution in float64, at every border, and what it does to NaN."""
+"""engine/codegen/winograd: against a convolution in float64, at every border, and what it does to NaN."""
 
 from fractions import Fraction
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from trtlab.engine.glassbox import winograd
+from trtlab.engine.codegen import winograd
 
 RELU = "f(0) if f(0) > {0} else {0}"
 SIDE_BY_SIDE = {"memory_format": torch.channels_last}

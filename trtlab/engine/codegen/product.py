@@ -1,4 +1,4 @@
-"""engine/glassbox/product: a generated kernel for matrix products, finished while the numbers are at hand.
+"""engine/codegen/product: a generated kernel for matrix products, finished while the numbers are at hand.
 
 In: rows [M, K], columns [K, N] packed in panels, a bias, maybe another branch, an activation's text. Out: a function
 that keeps a tile of sums, some rows high and one panel wide, in vector registers, then finishes and stores it. One
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trtlab.engine.glassbox.pointwise import compiled, flat
+from trtlab.engine.codegen.pointwise import compiled, flat
 
 
 @functools.cache

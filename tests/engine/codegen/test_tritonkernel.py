@@ -1,4 +1,4 @@
-"""engine/glassbox/tritonkernel: the text of a CUDA kernel, run by numpy, computes what torch computes."""
+"""engine/codegen/tritonkernel: the text of a CUDA kernel, run by numpy, computes what torch computes."""
 
 from types import SimpleNamespace
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.engine.glassbox.triton_on_numpy import run_on_numpy
-from trtlab.engine.glassbox import pointwise, tritonkernel
+from tests.engine.codegen.triton_on_numpy import run_on_numpy
+from trtlab.engine.codegen import pointwise, tritonkernel
 
 NAMES = [n for n, o in pointwise.POINTWISE.items() if o.text]
 TWO = {"Add", "Div", "Mul", "PRelu", "Sub"}

@@ -1,4 +1,4 @@
-"""engine/glassbox/tritonkernel: a program of elementwise operators as one CUDA kernel, generated for Triton.
+"""engine/codegen/tritonkernel: a program of elementwise operators as one CUDA kernel, generated for Triton.
 
 In: a program of pointwise.py, and how its inputs lie. Out: the kernel's source, and its launch. It computes in float32,
 whatever the tensors hold. Needs triton to run, and nothing but text to be read. Checked against torch, and by running
@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from trtlab.engine.glassbox import pointwise
+from trtlab.engine.codegen import pointwise
 
 BLOCK, WARPS = 512, 8
 MOST_ELEMENTS = 2**31 - BLOCK

@@ -1,4 +1,4 @@
-"""engine/glassbox/winograd: 3x3 convolutions with a quarter of the products: Winograd's F(4x4, 3x3), generated.
+"""engine/codegen/winograd: 3x3 convolutions with a quarter of the products: Winograd's F(4x4, 3x3), generated.
 
 In: an image whose channels lie side by side, weights transformed beforehand. A tile of 6x6 pixels becomes 36 numbers
 for each channel (B' d B), these are multiplied by the weights (36 products of matrices) and become 4x4 pixels (A' m A).
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from trtlab.engine.glassbox import product
-from trtlab.engine.glassbox.pointwise import compiled, flat
+from trtlab.engine.codegen import product
+from trtlab.engine.codegen.pointwise import compiled, flat
 
 B = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0], [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0],
      [0, 4, 0, -5, 0, 1]]  # fmt: skip

@@ -1,4 +1,4 @@
-"""engine/glassbox/pointwise: any graph of elementwise operators as one kernel, generated from a list of instructions.
+"""engine/codegen/pointwise: any graph of elementwise operators as one kernel, generated from a list of instructions.
 
 In: a program, `[["Mul", [0, 1], {}], ["Relu", [2], {}]]`: operator, registers read, attributes; inputs are the first
 registers, each instruction writes the next. Out: the source of one loop (one load per input, registers in between, one
@@ -299,7 +299,7 @@ def _specialised(
         return lambda *ts: _copy(run_with_torch(program, results, ts[:count]), ts[count:])
     sizes, rows = found
     if like.is_cuda:
-        from trtlab.engine.glassbox import tritonkernel
+        from trtlab.engine.codegen import tritonkernel
 
         text = tritonkernel.source(program, results, sizes, rows, half=like.dtype != torch.float32)
         return lambda *ts: tritonkernel.launch(text, ts, like.numel())

@@ -1,4 +1,4 @@
-"""engine/glassbox/pooling: a generated kernel for the maximum of windows, over images whose channels lie side by side.
+"""engine/codegen/pooling: a generated kernel for the maximum of windows, over images whose channels lie side by side.
 
 In: window, strides, pads. Out: source of two passes per row of the result: down the rows of the window into a scratch
 row, then along it. A 3x3 window costs 4 comparisons instead of 8. Windows are cut off at the border by reading its
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from trtlab.engine.glassbox.pointwise import compiled, flat
+from trtlab.engine.codegen.pointwise import compiled, flat
 
 
 def source(window: Sequence[int], strides: Sequence[int], before: Sequence[int]) -> str:

@@ -1,0 +1,6 @@
+"""engine/codegen: kernels that are written by a program: text in, function out. They know nothing of plans or engines.
+
+`pointwise` fuses any graph of elementwise operators, `tritonkernel` writes it for a GPU, `product` multiplies matrices
+and finishes them, `winograd` convolves, `pooling` takes maxima. On a CPU numba compiles, on a GPU Triton. Each is
+checked against torch.
+"""
