@@ -49,7 +49,7 @@ WAYS = {
 
 def chain(operations: int) -> Program:
     """x*B, x+C, ReLU(x), x*B, ...: so many operators, each on the result of the one before, starting with A. A program
-    of glassbox/pointwise; three operations are ReLU(A*B + C)."""
+    of codegen/pointwise; three operations are ReLU(A*B + C)."""
     steps = (("Mul", 1), ("Add", 2), ("Relu", None))
     program: list[tuple[str, tuple[int, ...], dict[str, float]]] = []
     for i in range(operations):
