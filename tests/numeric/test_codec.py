@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from trtlab.numeric import FORMATS, CodeBook, FloatFormat, IntegerFormat, codec, exact
+from trtlab.numeric import FORMATS, CodeBook, FloatFormat, IntegerFormat, codec, exact, kernelfile
 from trtlab.numeric.formats import ELEMENTS, Overflow, Rounding
 
 from .peers import NAMES_OF_PEERS, peer_codes, peer_dtype
@@ -444,7 +444,7 @@ def test_without_numba_numpy_gives_the_same_bits(monkeypatch, tmp_path):
     values = np.random.default_rng(0).standard_normal(codec.COMPILED_FROM + 5).astype(np.float32)
     expected = FORMATS["FP8_E5M2"].encode(values, "up")
     monkeypatch.setitem(sys.modules, "numba", None)  # importing it raises ImportError
-    monkeypatch.setattr(codec, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(kernelfile, "folder", lambda: tmp_path)
     for name in [name for name in sys.modules if name.startswith("trtlab_kernel_")]:
         monkeypatch.delitem(sys.modules, name)
     codec._kernel.cache_clear()
@@ -476,9 +476,9 @@ print(sum(module.kernel.stats.cache_hits.values()))
 def test_a_cache_folder_that_cannot_be_written_is_replaced(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TRTLAB_CACHE", str(tmp_path / "file"))
-    codec._folder.cache_clear()
-    assert codec._folder().is_dir()
-    codec._folder.cache_clear()
+    kernelfile.folder.cache_clear()
+    assert kernelfile.folder().is_dir()
+    kernelfile.folder.cache_clear()
 
 
 def test_a_name_cannot_leave_the_cache_folder_or_run():

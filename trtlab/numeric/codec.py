@@ -6,19 +6,13 @@ large arrays and keeps the result on disk; NumPy runs the very same lines on sma
 
 import contextlib
 import functools
-import hashlib
-import importlib.util
-import os
-import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trtlab.numeric import exact
+from trtlab.numeric import exact, kernelfile
 from trtlab.numeric.formats import CodeBook, FloatFormat, Format, Overflow, Rounding
 from trtlab.numeric.kernels import decode_lines, encode_lines, fits
 
@@ -206,7 +200,7 @@ def kernel_of(source: Callable[..., str], *, compiled: bool) -> Kernel:
     """The kernel in source(compiled=True), or where numba is not wanted or missing, in source(compiled=False)."""
     if compiled:
         with contextlib.suppress(ImportError):
-            return _load(source(compiled=True))
+            return kernelfile.load(source(compiled=True))
     names: dict[str, Any] = {}
     exec(source(compiled=False), names)  # our own text; the only foreign parts in it are numbers
     return names["kernel"]  # type: ignore[no-any-return]
@@ -245,34 +239,3 @@ def header(fmt: Format, width: int, target: str, *, compiled: bool) -> str:
     types = f"U, I, F, T = np.uint{width}, np.int{width}, np.float{width}, np.{target}\n"
     functions = "from numpy import ceil, fabs, floor, maximum, minimum, rint, trunc, where\n"
     return f"import numpy as np\n{functions}{types}{table}{_NUMBA_HEADER if compiled else ''}"
-
-
-def _load(text: str) -> Kernel:
-    """The compiled kernel; its text lies in a file because that is where numba puts its cache."""
-    name = f"trtlab_kernel_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
-    if name not in sys.modules:
-        path = _folder() / f"{name}.py"
-        if not path.exists() or path.read_text("utf-8") != text:
-            with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-                file.write(text)
-            Path(file.name).replace(path)
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        sys.modules[name] = module
-    return sys.modules[name].kernel  # type: ignore[no-any-return]
-
-
-@functools.cache
-def _folder() -> Path:
-    """TRTLAB_CACHE, else the user's cache folder; where that cannot be written, a temporary one."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path("~/.cache").expanduser()
-    folder = Path(os.environ.get("TRTLAB_CACHE") or Path(home) / "trtlab") / "kernels"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="trtlab-kernels-"))

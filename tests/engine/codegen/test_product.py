@@ -66,8 +66,8 @@ def test_vectors_of_another_machine_make_the_same(lanes, monkeypatch):
     product.panel_width.cache_clear()
     try:
         x, columns = torch.randn(1, 11, 6), torch.randn(1, 6, 37)
-        tile = product._tile.__wrapped__
-        monkeypatch.setattr(product, "_tile", tile)
+        tile = product.tile_of.__wrapped__
+        monkeypatch.setattr(product, "tile_of", tile)
         out = torch.empty(1, 11, 37)
         product.generated("{0}", lambda t: t, 37)(product.packed(columns), torch.zeros(37).numpy(), x, out)
         torch.testing.assert_close(out, x @ columns, rtol=1e-5, atol=1e-5)

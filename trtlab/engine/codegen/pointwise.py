@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from trtlab.numeric import kernelfile
+
 Instruction = Sequence[Any]
 
 
@@ -199,21 +201,18 @@ def expression(name: str, reads: Sequence[int], attributes: dict[str, float]) ->
     return POINTWISE[name].text.format(*registers, **(defaults | {k: float(v) for k, v in attributes.items()}))
 
 
-@functools.lru_cache(maxsize=256)
-def compiled(text: str, **known: Callable[..., Any]) -> Callable[..., None]:
-    """The kernel of this source, compiled by numba for float32 on first use. ImportError where numba is missing."""
-    import numba
-    import numpy as np
+_HEAD = """from math import inf, nan
+from numba import njit
+from numpy import abs, ceil, empty, exp, float32 as f, floor, log, sqrt, tanh
+"""
+_FOOT = "\nkernel = njit(cache=True, fastmath={'contract'}, nogil=True, error_model='numpy')(kernel)\n"
 
-    space: dict[str, Any] = {
-        "f": np.float32,
-        "inf": math.inf,
-        "nan": math.nan,
-        **{n: getattr(np, n) for n in ("abs", "ceil", "empty", "exp", "floor", "log", "sqrt", "tanh")},
-        **known,
-    }
-    exec(compile(text, "<generated pointwise kernel>", "exec"), space)
-    return numba.njit(fastmath={"contract"}, nogil=True, error_model="numpy")(space["kernel"])
+
+@functools.lru_cache(maxsize=256)
+def compiled(text: str, head: str = "") -> Callable[..., None]:
+    """The kernel of this source, compiled by numba for float32 on first use, or by an earlier process. `head` is for
+    what else it needs. ImportError where numba is missing."""
+    return kernelfile.load(f"{_HEAD}{head}{text}{_FOOT}")
 
 
 def loops(

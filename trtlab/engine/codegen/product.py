@@ -6,6 +6,8 @@ compiled kernel serves all sizes. Checked against torch by the builder, and in f
 """
 
 import functools
+import hashlib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +33,7 @@ def panel_width(n: int) -> int:
 
 
 @functools.cache
-def _tile(width: int) -> Any:
+def tile_of(width: int) -> Any:
     """What numba has no words for, in LLVM's: sums[rows, width] = x[rows, depth] @ panel, all sums in registers. `x`,
     `panel` and `sums` are addresses, `stride` is from row to row in bytes; rows behind the last are the last again."""
     from llvmlite import ir
@@ -104,8 +106,10 @@ def kernel(x, w, bias, z, y, batch, m, depth, n, xb, xr, zb, zr, yb, yr):
 
 
 def kernel(finish: str, width: int, *, adds: bool) -> Callable[..., None]:
-    """That source, compiled."""
-    return compiled(source(finish, width, adds=adds), tile=_tile(width))
+    """That source, compiled; again where the tile has changed, which numba does not look at."""
+    version = hashlib.sha256(inspect.getsource(tile_of).encode()).hexdigest()
+    head = f"from {__name__} import tile_of  # {_registers()} {version}\ntile = tile_of({width})\n"
+    return compiled(source(finish, width, adds=adds), head)
 
 
 PACK = "\n".join(
