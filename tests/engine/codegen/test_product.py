@@ -73,3 +73,10 @@ def test_vectors_of_another_machine_make_the_same(lanes, monkeypatch):
         torch.testing.assert_close(out, x @ columns, rtol=1e-5, atol=1e-5)
     finally:
         product.panel_width.cache_clear()
+
+
+def test_rows_that_would_be_a_copy_are_refused():
+    x, columns, out = torch.ones(2, 5, 3, 4).transpose(1, 2), torch.ones(6, 4, 7), torch.ones(2, 3, 5, 7)
+    run = product.generated("{0}", lambda t: t.flatten(0, -3), 7)
+    with pytest.raises(ValueError, match="do not go into rows"):
+        run(product.packed(columns), torch.zeros(7).numpy(), x, out)

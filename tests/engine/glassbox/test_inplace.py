@@ -29,6 +29,10 @@ VIEWS = """<ir_version: 10, opset_import: ["": 20]> net (float[2,6,8] x) => (flo
     k = Neg (m)  z = Reshape (k, to) }"""
 
 
+INTEGERS = """<ir_version: 10, opset_import: ["": 20]> net (int64[2,5,3,8] x, float[2,3,8,6] k) => (float[2,3,5,6] y) {
+    f = Cast <to = 1> (x)  t = Transpose <perm = [0,2,1,3]> (f)  y = MatMul (t, k) }"""
+
+
 def model(text):
     proto, rng = onnx.parser.parse_model(text), np.random.default_rng(0)
     fixed = {"to": np.array([2, 2, 3, 8]), "parts": np.array([4, 4])}
@@ -47,7 +51,9 @@ def writer(works, _):
 
 
 def assert_equal(engine, proto):
-    feeds = {n: np.random.default_rng(1).normal(size=s.shape).astype(s.dtype) for n, s in engine.inputs.items()}
+    feeds = {
+        n: np.random.default_rng(1).normal(size=s.shape, scale=9).astype(s.dtype) for n, s in engine.inputs.items()
+    }
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     want = dict(zip([o.name for o in session.get_outputs()], session.run(None, feeds), strict=True))
     context = engine.create_execution_context()
@@ -57,7 +63,7 @@ def assert_equal(engine, proto):
 
 
 @pytest.mark.parametrize(
-    "text", [FIRE, READ_TWICE, OUTPUT, NESTED, VIEWS], ids="fire twice output nested views".split()
+    "text", [FIRE, READ_TWICE, OUTPUT, NESTED, VIEWS, INTEGERS], ids="fire twice output nested views integers".split()
 )
 @pytest.mark.parametrize("pick", [None, writer], ids=["fastest", "in place"])
 def test_results_are_those_of_onnx_runtime_with_and_without_numba(text, pick, monkeypatch):

@@ -151,12 +151,20 @@ def generated(finish: str, rows: Callable[[Tensor], Tensor], n: int, *, adds: bo
         z, y = rest[0], rest[-1]
         key = len(panels), *[(t.shape, t.stride(), t.dtype) for t in (x, *rest)]
         if key not in known:
-            known[key] = _numbers(panels, bias, *map(rows, (x, z, y)))
+            known[key] = _numbers(panels, bias, *(_shown(rows, t) for t in (x, z, y)))
         out = flat(y)
         run(x.data_ptr(), panels.data_ptr(), bias, flat(z) if adds else out, out, *known[key])
         return y
 
     return launch
+
+
+def _shown(rows: Callable[[Tensor], Tensor], tensor: Tensor) -> Tensor:
+    """The tensor as rows. ValueError for a copy: the kernel would read the original by the copy's strides."""
+    shown = rows(tensor)
+    if shown.data_ptr() != tensor.data_ptr():
+        raise ValueError(f"strides {tensor.stride()} of {tuple(tensor.shape)} do not go into rows")
+    return shown
 
 
 def _numbers(panels: Tensor, bias: Any, x: Tensor, z: Tensor, y: Tensor) -> tuple[int, ...]:

@@ -98,6 +98,8 @@ def generated(
     """A function (x, out), or with another branch before `out`, of float32 tensors in NHWC order. Layouts are looked at
     once."""
     n, depth = weights.shape[:2]
+    if bias.shape != (n,):
+        raise ValueError(f"a bias of shape {bias.shape} does not go with {n} channels")
     first, last = compiled(spread()), compiled(collect(finish, adds=adds))
     multiply = product.kernel("{0}", product.panel_width(n), adds=False)
     panels, zeros, known = packed(weights), torch.zeros(n).numpy(), dict[Any, tuple[Any, ...]]()

@@ -4,7 +4,9 @@ In: a model and what to build for. Out: an `Engine` whose plan can be saved. Wha
 which tactic is fastest only the device can tell, so trial.py does that, here or where the plan is loaded.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
+from numbers import Integral
+from typing import Any
 
 import onnx
 import onnx.inliner
@@ -37,7 +39,8 @@ def build(
 
     `rules` are those of graph.optimize (None: all). Where the device is not here, the engine can be saved, not run:
     `load` tunes it on a machine that has one. Raises UnsupportedError for what the glass box lacks, ValueError for what
-    is no valid model, DeviceError for a device that nobody has.
+    is no valid model or shape, DeviceError for a device that nobody has, RunError for inputs that no
+    memory holds.
     """
     if device not in DEVICES:
         raise DeviceError(f"There is no device {device!r}: expected one of {', '.join(DEVICES)}.")
@@ -104,18 +107,26 @@ def _check_claimed(proto: onnx.ModelProto) -> None:
             )
 
 
+def _is_size(value: Any) -> bool:
+    """A whole number of Python or numpy."""
+    return type(value) is not bool and isinstance(value, Integral) and 0 <= int(value) < 2**48
+
+
 def _fix_shape(value: onnx.ValueInfoProto, wanted: Sequence[int] | None) -> None:
     tensor = value.type.tensor_type
     if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
         raise UnsupportedError(f"Input {value.name!r} is no tensor of known rank: the glass box takes nothing else.")
     dims = tensor.shape.dim
     fits = wanted is None or (
-        len(wanted) == len(dims)
+        isinstance(wanted, Sized)
+        and len(wanted) == len(dims)
+        and all(map(_is_size, wanted))
         and all(not d.HasField("dim_value") or d.dim_value == n for d, n in zip(dims, wanted, strict=True))
     )
     if not fits:
         have = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in dims]
-        raise ValueError(f"shapes[{value.name!r}] is {list(wanted or [])}: the model says {have}")
+        got = list(wanted) if isinstance(wanted, Sequence) else wanted
+        raise ValueError(f"shapes[{value.name!r}] is {got}: the model says {have}, sizes are whole numbers")
     for number, dim in enumerate(dims):
         if not dim.HasField("dim_value"):
-            dim.dim_value = 1 if wanted is None else wanted[number]
+            dim.dim_value = 1 if wanted is None else int(wanted[number])

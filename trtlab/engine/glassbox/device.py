@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from trtlab.engine.glassbox.errors import DeviceError
+from trtlab.engine.glassbox.errors import DeviceError, RunError
 from trtlab.engine.glassbox.plan import TensorSpec
 
 Run = Callable[..., tuple[Tensor, ...]]
@@ -43,18 +43,24 @@ class ThreadStream:
     def __init__(self) -> None:
         self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
+        self._closed = False
         self._thread = threading.Thread(target=self._run, args=(self._work,), daemon=True)
         self._thread.start()
 
     def submit(self, work: Work) -> None:
-        """Have it done after everything that was submitted before."""
+        """Have it done after everything that was submitted before. RunError once the stream is closed."""
+        if self._closed:
+            raise RunError("The stream is closed: nothing would run what is submitted; make a new one.")
         self._work.put(work)
 
     def synchronize(self) -> None:
         """Wait for all submitted work; raises the first error among it."""
-        done = threading.Event()
-        self._work.put(lambda: done.set)
-        done.wait()
+        if self._closed:
+            self._thread.join()
+        else:
+            done = threading.Event()
+            self._work.put(lambda: done.set)
+            done.wait()
         error, self._error = self._error, None
         if error is not None:
             raise error
@@ -68,6 +74,7 @@ class ThreadStream:
 
     def close(self) -> None:
         """Let the thread end after what is submitted."""
+        self._closed = True
         self._work.put(None)
 
 

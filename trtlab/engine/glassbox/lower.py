@@ -234,7 +234,7 @@ class _Lowering:
                 taken = self._conv(ops, outputs, nodes)
             elif op.kind in ("MatMul", "Gemm"):
                 taken = self._product(ops, outputs, nodes)
-            elif op.kind == "MaxPool" and len([o for o in op.outputs if o]) == 1 and self.done.shapes[op.inputs[0]]:
+            elif op.kind == "MaxPool" and self._is_library_pool(op):
                 attributes = {k: v for k, v in op.attributes.items() if k != "storage_order"}
                 self._emit("maxpool", op.inputs, op.outputs[:1], attributes, nodes)
             elif op.kind in POINTWISE:
@@ -279,9 +279,15 @@ class _Lowering:
         self._emit("operator", op.inputs, outputs, {"operator": op.kind, **attributes}, nodes)
 
     def _is_library_conv(self, op: Op) -> bool:
-        """Weights and bias constant, sizes known."""
+        """Weights and bias constant, the image is not, sizes known."""
         constant = all(name in self.done.weights for name in op.inputs[1:] if name)
+        constant &= op.inputs[0] not in self.done.weights
         return constant and self.done.shapes[op.inputs[0]] is not None and self.done.dtypes[op.inputs[0]] != "float64"
+
+    def _is_library_pool(self, op: Op) -> bool:
+        """One result, of an image that is not constant, sizes known."""
+        (image, *_), results = op.inputs, [o for o in op.outputs if o]
+        return len(results) == 1 and image not in self.done.weights and bool(self.done.shapes[image])
 
     def _conv(self, ops: list[Op], outputs: set[str], nodes: tuple[str, ...]) -> int:
         op, shape = ops[0], self._shape(ops[0].inputs[1])
@@ -311,6 +317,7 @@ class _Lowering:
         result, rows = self.done.shapes[op.outputs[0]], self.done.shapes[a]
         floating = self.done.dtypes[a] in ("float32", "float16", "bfloat16")
         matrix = b in self.done.weights and shape is not None and len(shape) == 2 and 0 not in shape
+        matrix &= a not in self.done.weights
         if plain and floating and matrix and result and rows and len(rows) > 1 and 0 not in rows:
             width = result[-1]
             if not c or self._is_row(c, width):

@@ -1,6 +1,7 @@
 """engine/glassbox/products: the tactics of matrix products.
 
-In: a `Call`. Out: `LINEAR` (x, constant weights [K, N], bias or none, other branch or none) and `MATMUL` (two tensors).
+In: a `Call`. Out: `LINEAR` (x, constant weights [K, N], bias or none, other branch or none) and `MATMUL` (any two
+operands, of which one may be constant).
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from trtlab.engine.glassbox.finishing import (
     weights_of,
     with_epilogue,
 )  # fmt: skip
-from trtlab.engine.glassbox.kernels import Call, Kernel, Tactic
+from trtlab.engine.glassbox.kernels import Call, Kernel, Tactic, with_weights
 
 
 def _linear_with_torch(call: Call) -> Kernel:
@@ -76,7 +77,7 @@ def _rows(shape: Sequence[int]) -> int:
 
 def _matmul(call: Call) -> Kernel:
     scale = call.attributes.get("scale", 1.0)
-    return torch.matmul if scale == 1 else lambda a, b: torch.matmul(a, b).mul_(scale)
+    return with_weights(torch.matmul if scale == 1 else lambda a, b: torch.matmul(a, b).mul_(scale), call)
 
 
 def _batched(call: Call) -> Kernel:
@@ -93,14 +94,14 @@ def _batched(call: Call) -> Kernel:
             torch.baddbmm(result, left, right, beta=0, alpha=scale, out=result)
         return out
 
-    return run
+    return with_weights(run, call)
 
 
 def _matmul_generated(call: Call) -> Kernel:
     """Our own product: the second operand is packed on every run."""
     rows, bias = lambda t: t.flatten(0, -3), np.zeros((call.shapes[1] or (0,))[-1], np.float32)
     run = product.generated(f"{{0}} * f({float(call.attributes.get('scale', 1.0))})", rows, len(bias))
-    return lambda a, b, out: run(product.packed(rows(b)), bias, a, out)
+    return with_weights(lambda a, b, out: run(product.packed(rows(b)), bias, a, out), call)
 
 
 def _fits_batched(call: Call) -> bool:
@@ -120,4 +121,4 @@ MATMUL: dict[str, Tactic] = {
     "batched": Tactic(bind=_batched, fits=_fits_batched, writes_out=True),
     "generated": Tactic(bind=_matmul_generated, fits=lambda c: generates(c) and _fits_batched(c), writes_out=True),
 }
-"""Tactics of a product of two tensors."""
+"""Tactics of any other product."""

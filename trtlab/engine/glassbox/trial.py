@@ -16,7 +16,7 @@ from torch import Tensor
 
 from trtlab.engine.glassbox import memory
 from trtlab.engine.glassbox.device import Device
-from trtlab.engine.glassbox.errors import GlassboxError, UnsupportedError
+from trtlab.engine.glassbox.errors import GlassboxError, RunError, UnsupportedError
 from trtlab.engine.glassbox.kernels import Call, Kernel, Tactic, call_of
 from trtlab.engine.glassbox.library import VIEW, tactics
 from trtlab.engine.glassbox.operators import is_host
@@ -67,10 +67,13 @@ class _Trial:
 
     def _sample(self, spec: TensorSpec, seed: int) -> Tensor:
         shape, dtype = spec.shape or (), getattr(torch, spec.dtype)
-        if not dtype.is_floating_point:
-            return torch.zeros(shape, dtype=dtype, device=self._device.name)  # an index that is always there
-        generator = torch.Generator("cpu").manual_seed(seed)
-        return torch.randn(shape, generator=generator, device="cpu").to(dtype).to(self._device.name)
+        try:
+            if not dtype.is_floating_point:
+                return torch.zeros(shape, dtype=dtype, device=self._device.name)  # an index that is always there
+            generator = torch.Generator("cpu").manual_seed(seed)
+            return torch.randn(shape, generator=generator, device="cpu").to(dtype).to(self._device.name)
+        except RuntimeError as error:
+            raise RunError(f"No memory for an input {spec}: {error}. Build for a smaller shape.") from None
 
     def _describe(self, name: str, value: Tensor) -> None:
         self.specs[name] = TensorSpec(
