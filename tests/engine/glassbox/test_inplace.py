@@ -29,6 +29,8 @@ VIEWS = """<ir_version: 10, opset_import: ["": 20]> net (float[2,6,8] x) => (flo
     k = Neg (m)  z = Reshape (k, to) }"""
 
 
+UNREAD = f"""{HEAD}(float[2,8,9,9] m) {FIRST}
+    p = Conv {ONE} (x, a)  n = Neg (x)  c = Concat <axis = 1> (p, x)  m = Neg (n) }}"""
 INTEGERS = """<ir_version: 10, opset_import: ["": 20]> net (int64[2,5,3,8] x, float[2,3,8,6] k) => (float[2,3,5,6] y) {
     f = Cast <to = 1> (x)  t = Transpose <perm = [0,2,1,3]> (f)  y = MatMul (t, k) }"""
 
@@ -80,6 +82,12 @@ def test_parts_of_a_concatenation_lie_in_it():
     p, q, c = (tensors[name] for name in "pqc")
     assert (p.offset, q.offset) == (c.offset, c.offset + 8 * 4)
     assert p.strides == q.strides == c.strides == (16 * 81, 1, 16 * 9, 16)
+
+
+def test_a_concatenation_that_nobody_reads_writes_over_nothing():
+    """Its memory lives from its first part to its own making, though no reader comes after."""
+    proto = model(UNREAD)
+    assert_equal(glassbox.build(proto, rules=[], pick=writer), proto)
 
 
 def test_what_is_read_twice_or_handed_out_is_made_elsewhere():

@@ -214,13 +214,14 @@ class _Trial:
             if step.kernel == "operator":
                 until = max(stop.get(name, number + 1) for name in step.outputs)
                 stop |= {name: max(stop[name], until) for name in step.inputs}
-        start = {name: number for number, step in enumerate(steps) for name in step.outputs}
+        made = {name: number for number, step in enumerate(steps) for name in step.outputs}
+        start = dict(made)
         parts = {name: home for name, (home, _) in self.inside.items() if home in self._places_itself}
         for name, home in parts.items():
             start[home] = min(start[home], start[name])
         return {
-            name: (self.specs[name].span_bytes, number, stop.get(name, number + 1))
-            for name, number in start.items()
+            name: (self.specs[name].span_bytes, start[name], stop.get(name, number + 1))
+            for name, number in made.items()
             if name in self._places_itself and name not in parts
         }
 
