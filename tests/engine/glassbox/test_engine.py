@@ -366,6 +366,19 @@ def test_a_product_runs_where_onednn_is_missing(monkeypatch):
     assert y.tolist() == [[3] * 4] * 2
 
 
+def test_two_residual_blocks_of_one_input():
+    """Each adds the input that both convolve: they cannot become one wide convolution."""
+    proto = model(
+        "(float[1,4,6,5] x) => (float[1,4,6,5] r, float[1,4,6,5] s) "
+        "{ a = Conv (x, w) b = Add (a, x) r = Relu (b) c = Conv (x, v) d = Add (c, x) s = Relu (d) }",
+        w=np.eye(4, dtype=np.float32).reshape(4, 4, 1, 1),
+        v=-np.eye(4, dtype=np.float32).reshape(4, 4, 1, 1),
+    )
+    engine = build(proto)
+    feeds = feeds_for(engine)
+    assert_same(engine.create_execution_context().run(feeds), with_onnxruntime(proto, feeds))
+
+
 def test_one_tensor_may_be_two_outputs():
     proto = model("(float[2] x) => (float[2] y) { y = Relu (x) }")
     proto.graph.output.append(proto.graph.output[0])

@@ -3,7 +3,7 @@
     magic, 16 bytes | size of the manifest, 8 | its SHA-256, 32 | manifest | zeros | weights, 64-byte aligned
 
 The manifest holds the SHA-256 of the weights, so every byte of the file is covered. In and out: a `Plan`. What does not
-fit is a PlanError; tests/engine/glassbox/test_fuzz.py mutates files by the thousand.
+fit is a PlanError; tests/engine/glassbox/test_planfile.py mutates files by the thousand.
 """
 
 import dataclasses

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from trtlab.graph.fused import copied, flat, fuse, standing_for
+from trtlab.graph.fused import body, copied, flat, fuse, standing_for
 from trtlab.graph.rule import Rule, constant, graph_of, is_op, new_weight, opset, replace, source, weight
 from trtlab.graph.rules.common_subexpressions import same_kind
 from trtlab.graph.rules.vertical_fusion import produces
@@ -49,6 +49,8 @@ def why_apart(a: ir.Node, b: ir.Node) -> str:
     """Why one node cannot compute both; empty if it can."""
     if not same_kind(a, b) or [v is None for v in a.inputs] != [v is None for v in b.inputs]:
         return f"{a.name} and {b.name} differ in operator or attributes"
+    if (inside := body(a)) is not None and len(inside.inputs[0].uses()) > 1:
+        return f"{a.name} adds its own input, which cannot lie beside itself"
     if variable := [str(v.name) for v in (*a.inputs[1:], *b.inputs[1:]) if v is not None and constant(v) is None]:
         return f"{variable[0]} is not constant, so it cannot lie beside another"
     if odd := [n for n, v in enumerate(a.inputs) if n and v and (rest(a, n) is None or rest(a, n) != rest(b, n))]:
