@@ -51,7 +51,7 @@ LESSONS = (
         file="08_workflow",
         question="Q3: how does the TensorRT workflow go, from export to answer?",
         outcome="run and explain every stage, and say which calls are history",
-        minutes=50,
+        minutes=60,
     ),
 )
 
