@@ -5,19 +5,14 @@ import itertools
 import pytest
 import torch
 
+from tests.engine.codegen.expressions import NAMES, case
 from trtlab.engine.codegen import pointwise, pooling
-
-NAMES = [n for n, o in pointwise.POINTWISE.items() if o.text]
-TWO = {"Add", "Div", "Mul", "PRelu", "Sub"}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_expression_equals_torch(name):
-    x = torch.tensor([-3.0, -0.5, 0.0, 0.25, 1.0, 7.5, float("nan"), float("inf"), -float("inf")])
-    inputs = [x, x.flip(0)][: 2 if name in TWO else 1]
-    program = [[name, list(range(len(inputs))), {}]]
-    (want,) = pointwise.run_with_torch(program, [len(inputs)], inputs)
-    out = torch.empty_like(x)
+    inputs, program, want = case(name)
+    out = torch.empty_like(want)
     pointwise.generated(program, [len(inputs)])(*inputs, out)
     torch.testing.assert_close(out, want, rtol=2e-6, atol=1e-6, equal_nan=True)
 

@@ -6,21 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from tests.engine.codegen.expressions import NAMES, case
 from tests.engine.codegen.triton_on_numpy import run_on_numpy
 from trtlab.engine.codegen import pointwise, tritonkernel
 
-NAMES = [n for n, o in pointwise.POINTWISE.items() if o.text]
-TWO = {"Add", "Div", "Mul", "PRelu", "Sub"}
 PROGRAM = [["Mul", [0, 1], {}], ["Add", [3, 2], {}], ["LeakyRelu", [4], {"alpha": 0.5}], ["Sub", [5, 3], {}]]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_expression_equals_torch(name):
-    x = torch.tensor([-3.0, -0.5, 0.0, 0.25, 1.0, 7.5, float("nan"), float("inf"), -float("inf")])
-    inputs = [x, x.flip(0)][: 2 if name in TWO else 1]
-    program = [[name, list(range(len(inputs))), {}]]
-    (want,) = pointwise.run_with_torch(program, [len(inputs)], inputs)
-    out = np.full(x.numel(), 99, np.float32)
+    inputs, program, want = case(name)
+    out = np.full(want.numel(), 99, np.float32)
     text = tritonkernel.source(program, [len(inputs)], [9], [[1]] * len(inputs))
     run_on_numpy(text, [t.numpy() for t in inputs], [out], block=4)
     np.testing.assert_allclose(out, want, rtol=2e-6, atol=1e-6)
