@@ -19,8 +19,8 @@ import pytest
 import trtlab
 from trtlab.cli import main
 from trtlab.engine import bench
-from trtlab.engine.device import inspect_machine
 from trtlab.engine.digits import DIGITS_ONNX
+from trtlab.engine.machine import inspect_machine
 from trtlab.engine.nvidia import BuildReport
 from trtlab.engine.planfile import load_plan, manifest_path
 

@@ -122,7 +122,7 @@ def _print_table(rows: Rows, header: Sequence[str]) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> None:
-    from trtlab.engine.device import inspect_machine
+    from trtlab.engine.machine import inspect_machine
 
     machine = inspect_machine()
     if options.json:

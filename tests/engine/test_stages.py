@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from trtlab.engine import planfile
-from trtlab.engine.device import cuda_driver
+from trtlab.engine.machine import cuda_driver
 from trtlab.engine.nvidia import BuildCancelled, PlanFileError
 from trtlab.engine.provenance import Origin
 from trtlab.engine.stages import STAGES, TOLERANCES, StageOrderError, Status, Workflow

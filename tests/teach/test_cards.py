@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from trtlab.engine import planfile, recordings
-from trtlab.engine.device import Driver, Gpu, LibraryState, Machine, inspect_machine
+from trtlab.engine.machine import Driver, Gpu, LibraryState, Machine, inspect_machine
 from trtlab.engine.nvidia import ParseError
 from trtlab.engine.nvidia.report import MemoryFigures
 from trtlab.engine.planfile import Manifest

@@ -9,10 +9,10 @@ import dataclasses
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from trtlab.engine.files import write_atomically
 from trtlab.engine.nvidia.errors import PlanFileError
 from trtlab.engine.nvidia.report import BuildReport
 
@@ -128,17 +128,3 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 _TYPES = {"targets": tuple, "size_bytes": int}
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` by `data` in one step; an interrupted write leaves the old file."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

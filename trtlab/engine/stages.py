@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trtlab.engine import device, planfile, provenance
+from trtlab.engine import machine, planfile, provenance
 from trtlab.engine.nvidia import (
     BuildCancelled,
     BuildReport,
@@ -226,7 +226,7 @@ class Workflow:
         if not report.plan:
             why = "the recording keeps the plan's size and hash, not its bytes"
             return self._impossible("serialise", report.compiler, f"a plan of {report.plan_size_bytes:,} bytes", why)
-        target = "-".join(report.targets) or device.gpu_target() or "this-gpu"
+        target = "-".join(report.targets) or machine.gpu_target() or "this-gpu"
         path = self.directory / f"{self.model.name}-{self.precision}-{target}.plan"
         started = time.perf_counter()
         manifest = planfile.save_plan(report, path)
@@ -236,7 +236,7 @@ class Workflow:
             went_in=f"{len(report.plan):,} bytes of plan",
             came_out=f"{path.name} with its manifest, SHA-256 {manifest.sha256[:12]}",
             seconds=time.perf_counter() - started,
-            packages=(device.DISTRIBUTIONS[report.compiler],),
+            packages=(machine.DISTRIBUTIONS[report.compiler],),
             artefact=path,
         )
 
@@ -404,7 +404,7 @@ class Workflow:
             came_out=came_out,
             seconds=ran.seconds[name],
             provenance=provenance.live(
-                (device.DISTRIBUTIONS[report.compiler], "torch"),
+                (machine.DISTRIBUTIONS[report.compiler], "torch"),
                 device=ran.device,
                 samples=ran.repeats if name == "enqueue" else 1,
             ),

@@ -15,7 +15,7 @@ from typing import Any
 import traitlets
 
 from trtlab.engine import nvidia
-from trtlab.engine.device import inspect_machine
+from trtlab.engine.machine import inspect_machine
 from trtlab.engine.nvidia import BuildCancelled, CompilerError, CompilerMissing, Progress
 from trtlab.engine.nvidia.compiler import PORTABLE
 from trtlab.engine.nvidia.explain import DEFAULT_TARGET, normalise_targets

@@ -213,7 +213,7 @@ def test_a_compiler_of_no_known_name():
 
 
 def test_no_compiler_at_all(monkeypatch):
-    monkeypatch.setattr("trtlab.engine.device.is_installed", lambda _name: False)
+    monkeypatch.setattr("trtlab.engine.machine.is_installed", lambda _name: False)
     with pytest.raises(
         CompilerMissing,
         match=r"tensorrt: not installed; tensorrt_rtx: not installed.*pip install tensorrt-rtx",
@@ -223,10 +223,10 @@ def test_no_compiler_at_all(monkeypatch):
 
 @pytest.mark.parametrize(("why_not", "chosen"), [(None, "tensorrt"), ("no driver", "tensorrt_rtx")])
 def test_tensorrt_is_chosen_where_a_driver_loads(monkeypatch, why_not, chosen):
-    from trtlab.engine import device
+    from trtlab.engine import machine
 
-    monkeypatch.setattr(device, "is_installed", lambda _name: True)
-    monkeypatch.setattr(device, "cuda_driver", lambda: device.Driver(version=None, gpus=(), why_not=why_not))
+    monkeypatch.setattr(machine, "is_installed", lambda _name: True)
+    monkeypatch.setattr(machine, "cuda_driver", lambda: machine.Driver(version=None, gpus=(), why_not=why_not))
     assert choose_compiler() == chosen
     assert choose_compiler("tensorrt_rtx") == "tensorrt_rtx"
 

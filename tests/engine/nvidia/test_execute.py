@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from trtlab.engine.device import cuda_driver
+from trtlab.engine.machine import cuda_driver
 from trtlab.engine.nvidia import ExecutionImpossible, runtime
 from trtlab.engine.nvidia.execute import Execution, execute
 from trtlab.engine.nvidia.report import LogLine

@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
+from trtlab.engine.files import write_atomically
 from trtlab.engine.glassbox.errors import PlanError
 from trtlab.engine.glassbox.plan import DTYPES, Plan, Step, TensorSpec
-from trtlab.engine.planfile import write_atomically
 
 MAGIC = b"trtlab.glassbox\n"
 FORMAT = 1

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trtlab.engine import device, provenance
+from trtlab.engine import machine, provenance
 from trtlab.engine.nvidia.compiler import PORTABLE, BuildRequest
 from trtlab.engine.nvidia.errors import BuildError, CompilerMissing, ModelError, ProfileError, UnsupportedTarget
 from trtlab.engine.nvidia.report import BuildReport, LogLine, Profile
@@ -104,12 +104,12 @@ def choose_compiler(compiler: str | None = None) -> str:
 
     Raises CompilerMissing with what to install. Imports neither.
     """
-    if compiler is not None and compiler not in device.COMPILERS:
+    if compiler is not None and compiler not in machine.COMPILERS:
         raise CompilerMissing(
-            f"There is no compiler {compiler!r}.", hint=f"Expected one of {', '.join(device.COMPILERS)}."
+            f"There is no compiler {compiler!r}.", hint=f"Expected one of {', '.join(machine.COMPILERS)}."
         )
     reasons = []
-    for name in (compiler,) if compiler else device.COMPILERS:
+    for name in (compiler,) if compiler else machine.COMPILERS:
         reason = _why_not_usable(name)
         if reason is None:
             return name
@@ -124,13 +124,13 @@ def choose_compiler(compiler: str | None = None) -> str:
 
 
 def _usable_besides(compiler: str) -> str | None:
-    return next((name for name in device.COMPILERS if name != compiler and _why_not_usable(name) is None), None)
+    return next((name for name in machine.COMPILERS if name != compiler and _why_not_usable(name) is None), None)
 
 
 def _why_not_usable(name: str) -> str | None:
-    if not device.is_installed(name):
+    if not machine.is_installed(name):
         return "not installed"
-    return device.cuda_driver().why_not if name == "tensorrt" else None
+    return machine.cuda_driver().why_not if name == "tensorrt" else None
 
 
 def warm(compiler: str | None = None) -> None:
@@ -141,8 +141,8 @@ def warm(compiler: str | None = None) -> None:
 def normalise_targets(target: str | Iterable[str] | None, compiler: str) -> tuple[str, ...]:
     """('SM89',) from 'sm_89', '8.9', 'SM89' or a list of such. UnsupportedTarget for anything else."""
     if target is None:
-        here = device.gpu_target()
-        return () if compiler == "tensorrt" else (here if here in device.RTX_EXECUTES else DEFAULT_TARGET,)
+        here = machine.gpu_target()
+        return () if compiler == "tensorrt" else (here if here in machine.RTX_EXECUTES else DEFAULT_TARGET,)
     if isinstance(target, (int, float)):
         target = str(target)
     names = re.split(r"[,\s]+", target.strip()) if isinstance(target, str) else list(target)
@@ -259,5 +259,5 @@ def _report(
         profiles=request.profiles,
         plan_size_bytes=len(plan),
         plan=plan,
-        provenance=provenance.live([device.DISTRIBUTIONS[worker.compiler], "onnx"]),
+        provenance=provenance.live([machine.DISTRIBUTIONS[worker.compiler], "onnx"]),
     )

@@ -176,9 +176,9 @@ def training_dropout() -> Truth:
 
 
 def _compiled(compiler: str) -> "Provenance":
-    from trtlab.engine import device, provenance
+    from trtlab.engine import machine, provenance
 
-    return provenance.live([device.DISTRIBUTIONS[compiler], "onnx"])
+    return provenance.live([machine.DISTRIBUTIONS[compiler], "onnx"])
 
 
 # --- what trtlab.numeric computes ------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""engine/device: what this machine can do, found without importing torch or any compiler into this process.
+"""engine/machine: what this machine can do, found without importing torch or any compiler into this process.
 
 In: the operating system, the CUDA driver (through ctypes), and a short child process that imports each compiler. Out:
 a frozen `Machine`: processor, memory, GPUs, libraries, and what follows: can it build, for which targets, can it

@@ -1,4 +1,4 @@
-"""engine/device: facts about this machine are plausible, and conclusions follow from them, here by a fake driver."""
+"""engine/machine: facts about this machine are plausible, and conclusions follow from them, here by a fake driver."""
 
 import ctypes
 import dataclasses
@@ -9,10 +9,10 @@ import textwrap
 
 import pytest
 
-from trtlab.engine import device
-from trtlab.engine.device import Driver, Gpu, LibraryState, Machine
+from trtlab.engine import machine
+from trtlab.engine.machine import Driver, Gpu, LibraryState, Machine
 
-HAS_DRIVER = device.cuda_driver().why_not is None
+HAS_DRIVER = machine.cuda_driver().why_not is None
 GPUS = [("NVIDIA RTX 4090", (8, 9), 24 << 30, 128), ("NVIDIA H100", (9, 0), 80 << 30, 132)]
 
 
@@ -62,15 +62,15 @@ def driver_with(monkeypatch):
             return cuda
 
         monkeypatch.setattr(ctypes, "CDLL", load)
-        device.cuda_driver.cache_clear()
-        return device.cuda_driver()
+        machine.cuda_driver.cache_clear()
+        return machine.cuda_driver()
 
     yield find
     monkeypatch.undo()
-    device.cuda_driver.cache_clear()
+    machine.cuda_driver.cache_clear()
 
 
-def machine(driver, **libraries):
+def machine_of(driver, **libraries):
     """A machine with that driver and libraries given as name=LibraryState fields."""
     states = tuple(
         LibraryState(name=name, version="1", **({"usable": True} | facts)) for name, facts in libraries.items()
@@ -92,7 +92,7 @@ def machine(driver, **libraries):
 
 @pytest.fixture(scope="module")
 def here():
-    return device.inspect_machine()
+    return machine.inspect_machine()
 
 
 def test_facts_are_plausible(here):
@@ -101,7 +101,7 @@ def test_facts_are_plausible(here):
     assert here.system.split()[0] in ("Linux", "Darwin", "Windows")
     assert here.python == ".".join(map(str, sys.version_info[:3]))
     assert here.memory_bytes is None or here.memory_bytes > 1 << 28
-    assert set(here.isa) <= set(device.ISA_OF_INTEREST)
+    assert set(here.isa) <= set(machine.ISA_OF_INTEREST)
     assert here.library("onnx").usable
 
 
@@ -110,7 +110,7 @@ def test_facts_and_conclusions_are_json(here):
     assert values["can_build"] == here.can_build
     assert values["why_not_execute"] == here.why_not_execute
     assert values["driver"]["why_not"] == here.driver.why_not
-    assert [library["name"] for library in values["libraries"]] == list(device.DISTRIBUTIONS)
+    assert [library["name"] for library in values["libraries"]] == list(machine.DISTRIBUTIONS)
 
 
 def test_an_unknown_library_names_the_known(here):
@@ -119,10 +119,10 @@ def test_an_unknown_library_names_the_known(here):
 
 
 def test_looking_imports_no_compiler_and_no_torch(here):
-    assert here is device.inspect_machine()
+    assert here is machine.inspect_machine()
     code = """
         import sys
-        from trtlab.engine.device import inspect_machine
+        from trtlab.engine.machine import inspect_machine
         inspect_machine()
         print([name for name in ("tensorrt", "tensorrt_rtx", "torch", "onnxruntime") if name in sys.modules])
     """
@@ -132,7 +132,7 @@ def test_looking_imports_no_compiler_and_no_torch(here):
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.skipif(not device.is_installed("tensorrt_rtx"), reason="tensorrt_rtx is not installed")
+@pytest.mark.skipif(not machine.is_installed("tensorrt_rtx"), reason="tensorrt_rtx is not installed")
 def test_rtx_builds_here_for_every_generation(here):
     assert here.can_build
     assert {"SM75", "SM86", "SM89", "SM120"} <= set(here.library("tensorrt_rtx").targets)
@@ -199,14 +199,19 @@ def driver_of(*gpus):
 @pytest.mark.parametrize(
     ("this", "compiler", "targets", "why_not"),
     [
-        (machine(NO_DRIVER), None, (), "neither tensorrt nor tensorrt_rtx can be used here"),
-        (machine(NO_DRIVER, tensorrt_rtx=RTX), "tensorrt_rtx", RTX["targets"], "no NVIDIA driver"),
-        (machine(driver_of(ADA), tensorrt_rtx=RTX), "tensorrt_rtx", RTX["targets"], None),
-        (machine(driver_of(HOPPER), tensorrt_rtx=RTX), "tensorrt_rtx", RTX["targets"], "this GPU is SM90"),
-        (machine(driver_of(HOPPER, ADA), tensorrt_rtx=RTX), "tensorrt_rtx", RTX["targets"], None),
-        (machine(driver_of(HOPPER), tensorrt=FULL, tensorrt_rtx=RTX), "tensorrt", FULL["targets"], None),
-        (machine(driver_of(ADA), tensorrt={"usable": False}, tensorrt_rtx=RTX), "tensorrt_rtx", RTX["targets"], None),
-        (machine(driver_of(ADA), tensorrt_rtx={"usable": False}), None, (), "neither tensorrt nor"),
+        (machine_of(NO_DRIVER), None, (), "neither tensorrt nor tensorrt_rtx can be used here"),
+        (machine_of(NO_DRIVER, tensorrt_rtx=RTX), "tensorrt_rtx", RTX["targets"], "no NVIDIA driver"),
+        (machine_of(driver_of(ADA), tensorrt_rtx=RTX), "tensorrt_rtx", RTX["targets"], None),
+        (machine_of(driver_of(HOPPER), tensorrt_rtx=RTX), "tensorrt_rtx", RTX["targets"], "this GPU is SM90"),
+        (machine_of(driver_of(HOPPER, ADA), tensorrt_rtx=RTX), "tensorrt_rtx", RTX["targets"], None),
+        (machine_of(driver_of(HOPPER), tensorrt=FULL, tensorrt_rtx=RTX), "tensorrt", FULL["targets"], None),
+        (
+            machine_of(driver_of(ADA), tensorrt={"usable": False}, tensorrt_rtx=RTX),
+            "tensorrt_rtx",
+            RTX["targets"],
+            None,
+        ),
+        (machine_of(driver_of(ADA), tensorrt_rtx={"usable": False}), None, (), "neither tensorrt nor"),
     ],
     ids=["nothing", "rtx alone", "rtx, Ada", "rtx, Hopper", "rtx, both", "full", "lean", "broken"],
 )
@@ -226,8 +231,8 @@ def probe(tmp_path, monkeypatch):
     def state(name, source, driver=NO_DRIVER):
         (tmp_path / f"{name}.py").write_text(textwrap.dedent(source))
         monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-        monkeypatch.setattr(device, "is_installed", lambda _name: True)
-        return device._library_state(name, driver)
+        monkeypatch.setattr(machine, "is_installed", lambda _name: True)
+        return machine._library_state(name, driver)
 
     return state
 
@@ -272,14 +277,14 @@ def test_tensorrt_is_never_imported_without_a_driver(probe, tmp_path):
 
 
 def test_what_is_not_installed(monkeypatch):
-    monkeypatch.setattr(device, "is_installed", lambda _name: False)
-    state = device._library_state("tensorrt", NO_DRIVER)
+    monkeypatch.setattr(machine, "is_installed", lambda _name: False)
+    state = machine._library_state("tensorrt", NO_DRIVER)
     assert dataclasses.asdict(state) == dataclasses.asdict(
         LibraryState(name="tensorrt", version=None, usable=False, why_not="not installed")
     )
 
 
 def test_is_installed_never_raises():
-    assert device.is_installed("json")
-    assert not device.is_installed("no_such_package")
-    assert not device.is_installed("no_such_package.sub")
+    assert machine.is_installed("json")
+    assert not machine.is_installed("no_such_package")
+    assert not machine.is_installed("no_such_package.sub")
