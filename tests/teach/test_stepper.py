@@ -16,8 +16,8 @@ from trtlab.graph.models import LIGHT_FOLDER, TEACHING_MODELS
 from trtlab.graph.rule import Rule, is_op, replace, source
 from trtlab.graph.rules import RULES
 from trtlab.teach import RewriteStepper
-from trtlab.teach.graphsvg import MEMBERS
-from trtlab.teach.stepgraph import AROUND
+from trtlab.teach.graph.change import AROUND
+from trtlab.teach.graph.svg import MEMBERS
 from trtlab.teach.story import Story, about
 from trtlab.teach.widget import STATIC
 

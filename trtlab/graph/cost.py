@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from trtlab.graph.fused import body
 from trtlab.graph.load import load
-from trtlab.graph.picture import OnnxModel
+from trtlab.graph.onnxfile import OnnxModel
 from trtlab.graph.rule import VIEWS, is_in_place_concat, is_op, item_bytes, source
 from trtlab.graph.rules.pointwise_fusion import POINTWISE
 

@@ -9,18 +9,18 @@ from typing import TypeVar
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
 from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
 from trtlab.graph.fused import body, with_shapes
-from trtlab.graph.onnxfile import source_from_model
+from trtlab.graph.onnxfile import OnnxModel, source_from_model
 from trtlab.graph.order import reads, topological_order
-from trtlab.graph.picture import LARGE_BYTES, OnnxModel
 from trtlab.graph.rule import FUSED, STANDARD
 
 T = TypeVar("T")
 IR_VERSION = 10
 """The first with metadata of nodes, where fused nodes keep the names of what they stand for."""
+LARGE_BYTES = 4096
+"""Weights above it are left out of what onnx looks at."""
 LIMIT_BYTES = 2**31 - 1
 """What one protobuf message can hold."""
 
@@ -107,11 +107,7 @@ def _read(model: OnnxModel) -> onnx.ModelProto:
     else:
         source = source_from_model(model)
         folder = source.path.parent if source.path else None
-        try:
-            with source.mapped() as data:
-                proto = onnx.load_from_string(bytes(data))
-        except DecodeError as error:
-            raise ValueError(f"{source.name!r} is no ONNX model: {error}. Expected what onnx.save writes.") from error
+        proto = source.proto()
     outside = [tensor for tensor in proto.graph.initializer if uses_external_data(tensor)]
     if outside and folder is None:
         raise ValueError(f"{outside[0].name!r} and perhaps other weights stand in another file: pass the model's path.")

@@ -4,17 +4,16 @@ In: a path, bytes, or an ONNX proto. Out: a frozen `OnnxSource` (bytes or path, 
 constants apart. Reading never validates: the compiler's worker runs onnx.checker, where a crash harms nobody.
 """
 
-import contextlib
 import hashlib
-import mmap
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import onnx
+import onnx
+from google.protobuf.message import DecodeError
+
+OnnxModel = str | os.PathLike[str] | bytes | onnx.ModelProto
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +24,16 @@ class OnnxSource:
     path: Path | None = None
     data: bytes | None = None
 
-    @contextlib.contextmanager
-    def mapped(self) -> "Iterator[bytes | mmap.mmap]":
-        """The serialised model without copying it into memory. OSError when the file has gone."""
-        if self.path is None:
-            yield self.data or b""
-        elif self.path.stat().st_size == 0:
-            yield b""  # an empty file cannot be mapped
-        else:
-            with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-                yield view
+    def read(self) -> bytes:
+        """The serialised model. OSError when the file has gone."""
+        return self.path.read_bytes() if self.path else self.data or b""
+
+    def proto(self) -> onnx.ModelProto:
+        """The model, without weights that stand in other files. ValueError for bytes that are no model."""
+        try:
+            return onnx.load_model_from_string(self.read())
+        except DecodeError as error:
+            raise ValueError(f"{self.name!r} is no ONNX model: {error}. Expected what onnx.save writes.") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +45,7 @@ class NodeCounts:
     constants: int
 
 
-def source_from_model(model: "str | os.PathLike[str] | bytes | onnx.ModelProto", name: str | None = None) -> OnnxSource:
+def source_from_model(model: OnnxModel, name: str | None = None) -> OnnxSource:
     """A source for a path, bytes or a proto. FileNotFoundError and TypeError say what was expected."""
     if isinstance(model, (str, os.PathLike)):
         path = Path(model).expanduser()
@@ -56,78 +55,32 @@ def source_from_model(model: "str | os.PathLike[str] | bytes | onnx.ModelProto",
         return OnnxSource(name=name or path.stem, path=path.resolve())
     if isinstance(model, (bytes, bytearray, memoryview)):
         return OnnxSource(name=name or "model", data=bytes(model))
-    if hasattr(model, "SerializeToString") and hasattr(model, "graph"):
+    if isinstance(model, onnx.ModelProto):
         return OnnxSource(name=name or model.graph.name or "model", data=model.SerializeToString())
     raise TypeError(f"A model is a path, bytes, an onnx.ModelProto or a torch.nn.Module: got {type(model).__name__}.")
 
 
-def sha256_of(data: bytes | mmap.mmap) -> str:
+def sha256_of(data: bytes) -> str:
     """Hexadecimal SHA-256, the identity of a model in reports and manifests."""
     return hashlib.sha256(data).hexdigest()
 
 
-def count_nodes(model: "onnx.ModelProto | bytes | memoryview | mmap.mmap") -> NodeCounts:
-    """Node counts of a model, subgraphs and local functions included, constants apart.
-
-    Serialised models are not loaded but walked over: weights, which are most of a file, are skipped unread. ValueError
-    when the bytes are no protobuf message.
-    """
-    data = model.SerializeToString() if hasattr(model, "SerializeToString") else model
-    found = [0, 0, 0]  # nodes, Constant nodes among them, initializers
-    with memoryview(data) as view:
-        _walk(view, "model", found)
-    nodes, constant_nodes, initializers = found
-    return NodeCounts(nodes=nodes - constant_nodes, constants=constant_nodes + initializers)
-
-
-# What to enter, by field number of onnx.proto: ModelProto.graph is 7, .functions 25, GraphProto.node 1, and so on.
-_INSIDE = {
-    "model": {7: "graph", 25: "function"},
-    "function": {7: "node"},
-    "graph": {1: "node", 5: "initializer", 15: "initializer"},
-    "node": {4: "op_type", 5: "attribute"},
-    "attribute": {6: "graph", 11: "graph"},
-}
+def count_nodes(model: onnx.ModelProto | bytes) -> NodeCounts:
+    """Node counts of a model, subgraphs and local functions included, constants apart. ValueError for bytes that are
+    no model."""
+    proto = model if isinstance(model, onnx.ModelProto) else source_from_model(model).proto()
+    graphs = [proto.graph, *_inner_graphs(proto.graph)]
+    for function in proto.functions:
+        graphs += [function, *_inner_graphs(function)]
+    nodes = [node for graph in graphs for node in graph.node]
+    constant_nodes = sum(node.op_type == "Constant" for node in nodes)
+    stored = (graph for graph in graphs if isinstance(graph, onnx.GraphProto))
+    initializers = sum(len(graph.initializer) + len(graph.sparse_initializer) for graph in stored)
+    return NodeCounts(nodes=len(nodes) - constant_nodes, constants=constant_nodes + initializers)
 
 
-def _walk(data: memoryview, kind: str, found: list[int]) -> None:
-    if kind in ("node", "initializer"):
-        found[0 if kind == "node" else 2] += 1
-    if kind == "op_type":
-        found[1] += bytes(data) == b"Constant"
-    inside = _INSIDE.get(kind)
-    if inside is None:
-        return
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        start, at = _field(data, at, tag & 7)
-        if at > len(data):
-            raise ValueError(f"no protobuf message: a field of the {kind} ends at byte {at} of {len(data)}")
-        if tag & 7 == _LENGTH_DELIMITED and tag >> 3 in inside:
-            _walk(data[start:at], inside[tag >> 3], found)
-
-
-_LENGTH_DELIMITED = 2
-
-
-def _field(data: memoryview, at: int, wire_type: int) -> tuple[int, int]:
-    """(where the value starts, where it ends) of a protobuf field of that wire type."""
-    if wire_type == 0:
-        return at, _varint(data, at)[1]
-    if wire_type == _LENGTH_DELIMITED:
-        size, at = _varint(data, at)
-        return at, at + size
-    if wire_type in (1, 5):
-        return at, at + (8 if wire_type == 1 else 4)
-    raise ValueError(f"no protobuf message: wire type {wire_type} at byte {at}")
-
-
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(data) and shift < 70:
-        byte = data[at]
-        at, value, shift = at + 1, value | (byte & 127) << shift, shift + 7
-        if byte < 128:
-            return value, at
-    raise ValueError(f"no protobuf message: it breaks off at byte {at} of {len(data)}")
+def _inner_graphs(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.GraphProto]:
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        for inner in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
+            yield inner
+            yield from _inner_graphs(inner)

@@ -14,8 +14,8 @@ import onnx_ir as ir
 from trtlab.graph.cost import node_cost
 from trtlab.graph.fused import origins
 from trtlab.graph.load import export, load
+from trtlab.graph.onnxfile import OnnxModel
 from trtlab.graph.order import topological_order
-from trtlab.graph.picture import OnnxModel
 from trtlab.graph.rule import Nodes, Rule, is_data, opset
 from trtlab.graph.rules import RULES
 

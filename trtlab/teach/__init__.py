@@ -21,7 +21,7 @@ _NAMES_IN = {
     "fusioncards": "draw_agreement draw_optimizers draw_slide_counts",
     "fusionfigures": "draw_fusion_bandwidth draw_fusion_chains draw_fusion_findings draw_fusion_times"
     " draw_fusion_traffic",
-    "graphview": "GraphView",
+    "graph.view": "GraphView",
     "machine": "draw_badges draw_machine draw_map",
     "pipeline": "PipelineView draw_artefact",
     "quantfigures": "draw_block draw_curves draw_levels draw_sqnr draw_tradeoff",

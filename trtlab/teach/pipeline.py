@@ -24,7 +24,7 @@ from trtlab.engine.stages import Workflow
 from trtlab.engine.trtexec import MAJORS, trtexec_command
 from trtlab.teach import cards
 from trtlab.teach.drawing import Drawing, callout, details, escape, seconds_text
-from trtlab.teach.graphview import GraphView
+from trtlab.teach.graph.view import GraphView
 from trtlab.teach.widget import STATIC, Widget
 
 STATES = {Status.DONE: "done", Status.STOOD_IN: "stood", Status.IMPOSSIBLE: "not"}

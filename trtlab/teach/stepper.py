@@ -15,13 +15,12 @@ import onnx
 import traitlets
 
 from trtlab.graph.models import TEACHING_MODELS
-from trtlab.graph.onnxfile import count_nodes, source_from_model
-from trtlab.graph.picture import OnnxModel
+from trtlab.graph.onnxfile import OnnxModel, count_nodes, source_from_model
 from trtlab.graph.rewrite import Report, chosen
 from trtlab.graph.rule import Rule
 from trtlab.graph.rules import RULES
 from trtlab.teach.drawing import Drawing, SvgDrawing, card, escape, table, text_table
-from trtlab.teach.graphsvg import counted, side_by_side
+from trtlab.teach.graph.svg import counted, side_by_side
 from trtlab.teach.story import Model, Story, about, draw_about
 from trtlab.teach.widget import STATIC, Widget
 

@@ -14,13 +14,13 @@ from typing import Any
 import onnx
 
 from trtlab.graph.cost import model_cost
-from trtlab.graph.picture import OnnxModel
+from trtlab.graph.onnxfile import OnnxModel
 from trtlab.graph.rewrite import Counts, Step, optimize
 from trtlab.graph.rule import Rule
 from trtlab.teach import source
 from trtlab.teach.drawing import bytes_text, callout, details, escape
-from trtlab.teach.graphsvg import counted
-from trtlab.teach.stepgraph import Frame, Panel, draw_change, draw_whole, frame_of
+from trtlab.teach.graph.change import Frame, Panel, draw_change, draw_whole, frame_of
+from trtlab.teach.graph.svg import counted
 
 Model = OnnxModel | Callable[[], onnx.ModelProto]
 KEPT_NODES = 20_000

@@ -20,7 +20,7 @@ from trtlab.engine.glassbox.runtime import Engine
 from trtlab.engine.glassbox.tactics import Picker, fastest
 from trtlab.engine.glassbox.trial import tune
 from trtlab.graph.load import export, load
-from trtlab.graph.picture import OnnxModel
+from trtlab.graph.onnxfile import OnnxModel
 from trtlab.graph.rewrite import Rules, optimize
 from trtlab.graph.rule import FUSED
 

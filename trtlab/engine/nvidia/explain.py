@@ -220,9 +220,9 @@ class _Identity:
 
     def compute(self) -> None:
         try:
-            with self._source.mapped() as data:
-                self.sha256 = sha256_of(data)
-                self.counts = count_nodes(data)
+            data = self._source.read()
+            self.sha256 = sha256_of(data)
+            self.counts = count_nodes(data)
         except (OSError, ValueError):
             return
 

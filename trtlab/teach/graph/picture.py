@@ -1,12 +1,11 @@
-"""graph/picture: a graph reduced to what can be drawn: nodes, the tensors between them, and a count of the constants.
+"""teach/graph/picture: a graph reduced to what can be drawn: nodes, tensors between them, a count of constants.
 
-In: an ONNX model, or nodes made elsewhere (teach/reportgraph). Out: a frozen `Picture`. Shapes come from the file, and
+In: an ONNX model, or nodes made elsewhere (teach/graph/report). Out: a frozen `Picture`. Shapes come from the file, and
 from onnx's shape inference where it has gaps; nothing is executed. Nothing here knows pixels or colours.
 tests/graph/test_picture.py checks edges against a search by hand.
 """
 
 import contextlib
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,11 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError
 
-from trtlab.graph.onnxfile import source_from_model
+from trtlab.graph.onnxfile import OnnxModel, source_from_model
 
-OnnxModel = str | os.PathLike[str] | bytes | onnx.ModelProto
 ENDS, OTHER = "input, output", "other"
 FAMILIES = {
     "convolution, matrix product": "conv|matmul|gemm|einsum|attention|lstm|gru|rnn|matrix",
@@ -169,12 +166,7 @@ def picture_from_onnx(model: OnnxModel) -> Picture:
     """The model's main graph; weights kept in separate files are not read. TypeError for another type, ValueError for
     bytes that are no model or an empty graph."""
     source = source_from_model(model)
-    try:
-        with source.mapped() as data:
-            proto = onnx.load_from_string(bytes(data))
-    except DecodeError as error:
-        message = f"{source.name!r} is not an ONNX model: {error}. Expected what onnx.save writes."
-        raise ValueError(message) from error
+    proto = source.proto()
     graph, name = proto.graph, source.name if source.path else proto.graph.name or source.name
     if not graph.node:
         raise ValueError(f"the graph of {name!r} has no nodes, so there is nothing to draw: expected an operator")

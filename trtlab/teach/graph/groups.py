@@ -1,4 +1,4 @@
-"""graph/groups: which nodes of a picture belong together, and what is left to draw when some groups are folded.
+"""teach/graph/groups: which nodes of a picture belong together, and what is left to draw when some groups are folded.
 
 In: a `Picture`, and the keys of the folded groups. Out: `Group`s, nested like modules, and a `Scene` of boxes and the
 edges between them. tests/graph/test_groups.py checks that every edge of the picture survives or lies inside a box.
@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from trtlab.graph.picture import Edge, Picture, module_path
+from trtlab.teach.graph.picture import Edge, Picture, module_path
 
 FEW = 12
 STRETCH = 40

@@ -1,4 +1,4 @@
-"""teach/stepgraph: a model before and after a rewrite as two drawings in which everything that changed is marked.
+"""teach/graph/change: a model before and after a rewrite as two drawings in which everything that changed is marked.
 
 In: exported models at two moments, and the names of the original nodes that a step took. Out: `Panel`s. A fused node
 is one box with its operators inside; of a large graph only what lies nearest to the change is drawn, and said so.
@@ -12,10 +12,10 @@ import onnx
 
 from trtlab.graph.cost import NO_KERNEL
 from trtlab.graph.fused import ORIGINS
-from trtlab.graph.groups import fold_to_fit, module_groups, scene
-from trtlab.graph.picture import Node, Picture, connected, family_of, picture_from_onnx
 from trtlab.graph.rule import FUSED, IN_PLACE, STANDARD
-from trtlab.teach.graphsvg import Mark, counted, draw_graph, legend
+from trtlab.teach.graph.groups import fold_to_fit, module_groups, scene
+from trtlab.teach.graph.picture import Node, Picture, connected, family_of, picture_from_onnx
+from trtlab.teach.graph.svg import Mark, counted, draw_graph, legend
 
 WHOLE = 40
 """Operators up to which a graph is drawn whole."""

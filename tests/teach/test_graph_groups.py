@@ -6,8 +6,8 @@ import onnx
 import pytest
 
 from trtlab.engine.digits import DIGITS_ONNX
-from trtlab.graph.groups import fold_to_fit, kernel_groups, module_groups, scene
-from trtlab.graph.picture import Node, Tensor, picture_from_onnx, picture_of
+from trtlab.teach.graph.groups import fold_to_fit, kernel_groups, module_groups, scene
+from trtlab.teach.graph.picture import Node, Tensor, picture_from_onnx, picture_of
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 

@@ -1,4 +1,4 @@
-"""teach/reportgraph: what the compiler reports, as pictures: its network, its kernels, and a model with its kernels.
+"""teach/graph/report: what the compiler reports, as pictures: its network, its kernels, and a model with its kernels.
 
 In: a BuildReport, and for the last one the picture of the ONNX model it came from. Out: `Picture`s. Every name is the
 compiler's own.
@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from trtlab.engine.nvidia.report import BuildReport, Kernel, NetworkLayer, TensorInfo
-from trtlab.graph.picture import Edge, Node, Picture, Tensor, dtype_text, family_of, picture_of
+from trtlab.teach.graph.picture import Edge, Node, Picture, Tensor, dtype_text, family_of, picture_of
 
 WHY_NO_KERNEL = "No kernel names this node: it became a view of a buffer, was computed at build time, or was removed."
 

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from trtlab.engine.digits import DIGITS_ONNX
-from trtlab.graph.picture import (
+from trtlab.teach.graph.picture import (
     OTHER,
     Node,
     Tensor,
@@ -135,7 +135,7 @@ def test_unsorted_and_optional_inputs_and_names_that_repeat():
     ("broken", "error", "words"),
     [
         (model([]), ValueError, "'test' has no nodes, so there is nothing to draw"),
-        (b"garbage, not a model", ValueError, "is not an ONNX model: .* Expected what onnx.save writes"),
+        (b"garbage, not a model", ValueError, "is no ONNX model: .* Expected what onnx.save writes"),
         ("no/such/file.onnx", FileNotFoundError, "does not exist"),
         (17, TypeError, "got int"),
     ],

@@ -1,4 +1,4 @@
-"""teach/graphview: a graph to look at and to walk through.
+"""teach/graph/view: a graph to look at and to walk through.
 
 In: an ONNX model, a BuildReport, or both. Out: a widget (zoom, search, fold, select; `view.selected` in Python) whose
 static form is the same SVG. The data come from trtlab.graph, the picture from graphsvg; graphview.js renders the state
@@ -12,11 +12,12 @@ from typing import Any
 import traitlets
 
 from trtlab.engine.nvidia.report import BuildReport
-from trtlab.graph.groups import Group, Scene, fold_to_fit, kernel_groups, module_groups, scene
-from trtlab.graph.picture import Node, OnnxModel, Picture, Tensor, picture_from_onnx
+from trtlab.graph.onnxfile import OnnxModel
 from trtlab.teach.drawing import Drawing, SvgDrawing, card, escape, text_table
-from trtlab.teach.graphsvg import counted, draw_graph, legend
-from trtlab.teach.reportgraph import check_report, picture_from_kernels, picture_from_network, with_kernels
+from trtlab.teach.graph.groups import Group, Scene, fold_to_fit, kernel_groups, module_groups, scene
+from trtlab.teach.graph.picture import Node, Picture, Tensor, picture_from_onnx
+from trtlab.teach.graph.report import check_report, picture_from_kernels, picture_from_network, with_kernels
+from trtlab.teach.graph.svg import counted, draw_graph, legend
 from trtlab.teach.widget import STATIC, Widget
 
 BOX_LIMIT = 150

@@ -1,4 +1,4 @@
-"""teach/layout: where boxes and lines go. Graphviz, as WebAssembly inside this process: no `dot` program is needed.
+"""teach/graph/layout: where boxes and lines go. Graphviz, as WebAssembly in this process: no `dot` program is needed.
 
 In: a scene and the size of each box. Out: a frozen `Layout` in pixels, y pointing down. Only numbers and keys that we
 made ourselves reach Graphviz, never a name from a model.
@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from trtlab.graph.groups import Scene
+from trtlab.teach.graph.groups import Scene
 
 INCH = 72.0
 MARGIN = 10.0

@@ -1,4 +1,4 @@
-"""teach/graphsvg: a scene as SVG: the static picture, and what the widget makes clickable.
+"""teach/graph/svg: a scene as SVG: the static picture, and what the widget makes clickable.
 
 In: a `Picture`, its groups, and the `Scene` to show. Out: SVG text that needs no style sheet; graphview.css only
 replaces its colours. All text from models passes through `_title`, `_text` and `_tag`, which escape it.
@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from trtlab.graph.groups import Group, Scene
-from trtlab.graph.picture import ENDS, FAMILIES, OTHER, Edge, Node, Picture, family_of
-from trtlab.teach.layout import Layout, Point, Rectangle, lay_out
+from trtlab.teach.graph.groups import Group, Scene
+from trtlab.teach.graph.layout import Layout, Point, Rectangle, lay_out
+from trtlab.teach.graph.picture import ENDS, FAMILIES, OTHER, Edge, Node, Picture, family_of
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 INK, DIM, LINE, PAPER, FRAME = "#1f2328", "#59636e", "#8c959f", "#ffffff", "#f6f8fa"
