@@ -1,0 +1,50 @@
+"""study/found: what a proof or the truth of a quiz found: one frozen value for both, and for a cell of a lesson.
+
+In: what witnesses said or a computation gave. Out: `Found`. It holds numbers and names; the sentences around them are in
+YAML, with a place for each fact: `shown: {en: "The median error is {median:.1f} times as large."}`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trtlab.engine.provenance import Provenance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """`value` is the answer: True or False of a claim's proof, the key, number or order of a quiz. `facts` fill the
+    places of sentences; `rows`, with `header`, are a small table; `evidence` is what a witness said in its own words."""
+
+    value: Any
+    provenance: "Provenance"
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    header: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    evidence: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", tuple(tuple(map(str, row)) for row in self.rows))
+        object.__setattr__(self, "header", tuple(self.header))
+
+    @property
+    def holds(self) -> bool:
+        """Whether a claim's proof holds."""
+        return self.value is True
+
+
+def computed(value: Any, rows: Iterable[Sequence[Any]] = (), evidence: str = "", **facts: Any) -> Found:
+    """Found by NumPy and this package, on this machine, now."""
+    from trtlab.engine.provenance import live
+
+    return Found(value=value, rows=tuple(map(tuple, rows)), evidence=evidence, facts=facts, provenance=live(["numpy"]))
+
+
+def all_of(parts: Sequence[Found]) -> Found:
+    """One finding of several: it holds when all do. The table and the provenance are those of the first part with rows,
+    else of the first."""
+    shown = next((part for part in parts if part.rows), parts[0])
+    facts = {name: value for part in parts for name, value in part.facts.items()}
+    evidence = " ".join(part.evidence for part in parts if part.evidence)
+    return replace(shown, value=all(part.holds for part in parts), facts=facts, evidence=evidence)
