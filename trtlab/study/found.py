@@ -1,7 +1,7 @@
 """study/found: what a proof or the truth of a quiz found: one frozen value for both, and for a cell of a lesson.
 
-In: what witnesses said or a computation gave. Out: `Found`. It holds numbers and names; the sentences around them are in
-YAML, with a place for each fact: `shown: {en: "The median error is {median:.1f} times as large."}`.
+In: what witnesses said or a computation gave. Out: `Found`. It holds numbers and names; the sentences around them are
+in YAML, with a place for each fact: `shown: {en: "The median error is {median:.1f} times as large."}`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Found:
     """`value` is the answer: True or False of a claim's proof, the key, number or order of a quiz. `facts` fill the
-    places of sentences; `rows`, with `header`, are a small table; `evidence` is what a witness said in its own words."""
+    places of sentences; `rows`, with `header`, are a small table; `evidence` is a witness in its own words."""
 
     value: Any
     provenance: "Provenance"
