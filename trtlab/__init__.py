@@ -1,6 +1,6 @@
 """trtlab: a workbook for TensorRT interviews in which every claim runs.
 
-The package has six rooms: numeric < graph < plan < engine, then study and teach. Importing `trtlab` loads none of
+The package has seven rooms: numeric < graph < plan < engine < lab < study < teach. Importing `trtlab` loads none of
 them; the names below open their room when they are first used.
 """
 
@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 __all__ = ["BuildReport", "__version__", "explain"]
 
 _HOME_OF = {"explain": "trtlab.engine.nvidia", "BuildReport": "trtlab.engine.nvidia"}
-_ROOMS = ("numeric", "graph", "plan", "engine", "study", "teach")
+_ROOMS = ("numeric", "graph", "plan", "engine", "lab", "study", "teach")
 
 
 def __getattr__(name: str) -> Any:

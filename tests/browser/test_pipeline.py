@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
-from trtlab.engine.stages import STAGES
+from trtlab.lab.workflow import STAGES
 
 pytestmark = pytest.mark.browser
 

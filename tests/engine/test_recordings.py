@@ -8,7 +8,7 @@ import textwrap
 import pytest
 
 from trtlab.engine import recordings
-from trtlab.engine.models import MODELS
+from trtlab.engine.networks import MODELS
 from trtlab.engine.nvidia import CompilerMissing
 from trtlab.engine.provenance import Origin
 
@@ -94,7 +94,7 @@ BLOCKED = """
             return getattr(self.finder, name)
 
     sys.meta_path[:] = [Blind(finder) for finder in sys.meta_path]
-    from trtlab.engine.stages import Workflow
+    from trtlab.lab.workflow import Workflow
     flow = Workflow("digits")
     for record in flow.run():
         print(record.name, record.status.name, record.provenance.origin.value, record.executor, sep="|")
@@ -128,7 +128,7 @@ def test_where_no_compiler_can_be_installed_the_workflow_uses_recordings():
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed")
 def test_a_recording_is_what_the_compiler_still_says():
     """The recorded kernels of digits are those of a build today, with the version that recorded them."""
-    from trtlab.engine.stages import Workflow
+    from trtlab.lab.workflow import Workflow
 
     recorded = recordings.load("digits-FP32-SM89-static")
     flow = Workflow("digits", compiler="tensorrt_rtx")

@@ -18,8 +18,9 @@ import pytest
 from trtlab.engine import planfile, recordings
 from trtlab.engine.nvidia import CompilerMissing, Phase, ProfileError, UnsupportedTarget
 from trtlab.engine.provenance import Origin, live
-from trtlab.engine.recordings import api_history, transfers
-from trtlab.engine.recordings.api_history import Declared
+from trtlab.engine.recordings import transfers
+from trtlab.lab import history as api_history
+from trtlab.lab.history import Declared
 from trtlab.study import claims, quizzes
 from trtlab.study.claims import (
     CLAIMS,
@@ -463,10 +464,10 @@ def gpu_owner(request, world):
             raise UnsupportedTarget("tensorrt builds for the GPU it runs on and takes no target.")
         raise ProfileError("Network has dynamic or shape inputs, but no optimization profile has been defined.")
 
-    for where in ("trtlab.engine.nvidia", "trtlab.engine.stages"):
+    for where in ("trtlab.engine.nvidia", "trtlab.lab.workflow"):
         world.setattr(f"{where}.choose_compiler", choose)
         world.setattr(f"{where}.explain", explain)
-    world.setattr("trtlab.engine.nvidia.support.explain", explain)
+    world.setattr("trtlab.lab.support.explain", explain)
     world.setattr(recordings, "light_report", LIGHT_REPORT)
     world.setattr("trtlab.engine.nvidia.installed_api", lambda: api)
     world.setattr(observed, "api", lambda: api)

@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 
 from trtlab.engine import recordings
-from trtlab.engine.nvidia.support import Cell, Support
 from trtlab.engine.provenance import Origin
-from trtlab.engine.recordings import api_history
-from trtlab.engine.recordings.api_history import Declared
+from trtlab.lab import history as api_history
+from trtlab.lab.history import Declared
+from trtlab.lab.support import Cell, Support, recorded
 from trtlab.numeric import FORMATS, CodeBook, FloatFormat, IntegerFormat, quantize
 from trtlab.study.claims import Verdict, find_claim, formats, observed
 
@@ -26,8 +26,8 @@ BUILT = ["C01", "C03", "C04", "C06", "C08", "C09", "C10", "C11", "C14", "C20", "
 @pytest.fixture
 def world(monkeypatch):
     """A machine without a compiler, to be changed."""
-    recorded = recordings.load_support()
-    monkeypatch.setattr(formats, "_support", lambda fmt, target: recorded.only([fmt], [target]))
+    matrix = recorded()
+    monkeypatch.setattr(formats, "_support", lambda fmt, target: matrix.only([fmt], [target]))
     monkeypatch.setattr(formats, "_default_flags", lambda: recordings.load("digits-FP32-SM89-static").flags)
     monkeypatch.setattr(observed, "api", recordings.load_api)
     monkeypatch.setattr(observed, "history", api_history.load)
@@ -81,11 +81,11 @@ def asked(name, world):
 
 def with_cell(world, changed):
     """The recorded matrix with one cell exchanged."""
-    recorded = recordings.load_support()
+    matrix = recorded()
 
     def support(fmt, target):
-        cell = changed if (fmt, target) == (changed.format, changed.target) else recorded.cell(fmt, target)
-        return Support(cells=(cell,), provenance=recorded.provenance)
+        cell = changed if (fmt, target) == (changed.format, changed.target) else matrix.cell(fmt, target)
+        return Support(cells=(cell,), provenance=matrix.provenance)
 
     world.setattr(formats, "_support", support)
 
@@ -97,7 +97,7 @@ def test_these_and_no_others_ask_the_builder(world):
 @pytest.mark.parametrize("name", BUILT)
 def test_every_word_of_the_builder_matters(name, world):
     for fmt, target in asked(name, world):
-        was = recordings.load_support().cell(fmt, target)
+        was = recorded().cell(fmt, target)
         refused = Cell(format=fmt, target=target, refusal="not today", by="builder")
         other = replace(was, stored="Odd", reads=("Odd", "Odd"), kernels=("odd",), weights_bytes=2**20, refusal="")
         for changed in [refused] if (name, was.is_accepted) == ("C14", True) else [refused, other]:
@@ -107,7 +107,7 @@ def test_every_word_of_the_builder_matters(name, world):
 
 
 def test_c10_counts_bytes(world):
-    cell = recordings.load_support().cell("INT4", "SM89")
+    cell = recorded().cell("INT4", "SM89")
     with_cell(world, replace(cell, weights_bytes=65536))
     assert not holds("C10")
 
@@ -200,10 +200,10 @@ def test_c10_knows_which_half_comes_first(world):
 
 
 def test_proofs_build_a_product_once(monkeypatch):
-    from trtlab.engine.nvidia import support
+    from trtlab.lab import support
 
     calls = []
-    fake = functools.partial(lambda formats, target: calls.append((*formats, target)) or recordings.load_support())
+    fake = functools.partial(lambda formats, target: calls.append((*formats, target)) or recorded())
     monkeypatch.setattr(support, "matrix", fake)
     formats._support.cache_clear()
     try:

@@ -9,11 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trtlab.engine import optimizers, recordings
+from trtlab.engine import recordings
 from trtlab.engine.nvidia import CompilerMissing, Kernel
 from trtlab.engine.provenance import Origin
 from trtlab.engine.recordings import transfers
 from trtlab.graph.rewrite import Report
+from trtlab.lab import compare
 from trtlab.study.claims import Verdict, find_claim, fusion
 from trtlab.study.quizzes import found
 
@@ -220,7 +221,7 @@ def test_c25_fails_where_fusion_changes_the_arithmetic(world):
 
 @pytest.mark.parametrize("title", ["onnxslim", "ONNX Runtime BASIC", "trtlab"])
 def test_c45_fails_where_one_of_them_folds_nothing(title, world):
-    world.setattr(optimizers, "OPTIMIZERS", dict(optimizers.OPTIMIZERS) | {title: lambda model: model})
+    world.setattr(compare, "OPTIMIZERS", dict(compare.OPTIMIZERS) | {title: lambda model: model})
     assert not holds("C45")
 
 

@@ -2,7 +2,7 @@
 
 import functools
 
-from trtlab.engine.stages import Workflow
+from trtlab.lab.workflow import Workflow
 
 
 @functools.cache

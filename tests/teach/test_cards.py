@@ -14,7 +14,7 @@ from trtlab.engine.nvidia import ParseError
 from trtlab.engine.nvidia.report import MemoryFigures
 from trtlab.engine.planfile import Manifest
 from trtlab.engine.provenance import Origin, Provenance
-from trtlab.engine.stages import STAGES, Status
+from trtlab.lab.workflow import STAGES, Status
 from trtlab.teach import cards
 from trtlab.teach import machine as machine_cards
 from trtlab.teach.drawing import Drawing, bytes_text, seconds_text

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trtlab.engine.stagerecord import STAGES
+from trtlab.lab.workflow import STAGES
 from trtlab.teach.cards import TITLES
 from trtlab.teach.diagrams import DIAGRAMS, HANDS_ON, draw_diagram, write_all
 

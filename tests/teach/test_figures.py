@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trtlab.engine.stages import Status
+from trtlab.lab.workflow import Status
 from trtlab.teach.cards import TITLES
 from trtlab.teach.figures import COLOURS, draw_predictions, draw_waterfall
 

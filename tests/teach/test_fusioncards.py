@@ -7,19 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from trtlab.engine import recordings, slidecounts
-from trtlab.engine.kernelgroups import OurGroup, Verdict
-from trtlab.engine.optimizers import Outcome, Row, compare, compare_groups
+from trtlab.engine import recordings
 from trtlab.engine.provenance import merged
 from trtlab.engine.recordings import fusions
 from trtlab.graph import cost, optimize
 from trtlab.graph.models import TEACHING_MODELS
+from trtlab.lab.compare import OurGroup, Outcome, Row, Verdict, compare_groups, compare_optimizers
 from trtlab.study.curriculum import LESSONS
 from trtlab.teach import diagrams_fusion
 from trtlab.teach.diagrams import DIAGRAMS, draw_diagram
 from trtlab.teach.diagrams_acceleration import TECHNIQUES
 from trtlab.teach.drawing import Drawing
-from trtlab.teach.fusioncards import NOT_COMPARABLE, draw_agreement, draw_optimizers, draw_slide_counts
+from trtlab.teach.fusioncards import draw_agreement, draw_optimizers
 
 from .markup import EVIL, read, said_by_both
 
@@ -28,7 +27,7 @@ MADE = recordings.load("fusion-gelu-SM89").provenance
 
 @pytest.fixture(scope="module")
 def gelu():
-    return compare(TEACHING_MODELS["gelu"]())
+    return compare_optimizers(TEACHING_MODELS["gelu"]())
 
 
 @pytest.fixture(scope="module")
@@ -121,35 +120,6 @@ def test_in_a_large_model_groups_that_agree_are_folded(inception):
     assert page.count("details") == 1
     assert f"{inception.count(Verdict.SAME)} groups that agree" in page.words
     assert read(draw_agreement(inception)).count("details") == 0
-
-
-# --- the old slide ----------------------------------------------------------------------------------------------------
-
-
-def test_the_slide_stands_beside_today_with_what_cannot_be_compared():
-    rows = slidecounts.recorded_counts()
-    drawing = draw_slide_counts()
-    said_by_both(drawing, "Inception v3", "309", "113", NOT_COMPARABLE, "RECORDED on", *(row.network for row in rows))
-    lines = {line.split()[0]: line.split()[1:] for line in drawing.text.splitlines()[1 : 3 + len(rows)]}
-    for row in rows:
-        today = [row.nodes, row.constants, row.our_kernels, row.nvidia_kernels]
-        assert lines[row.network][3:] == [str(number) for number in today]
-    assert lines["vgg19"][:3] == ["43", "27", "43"]
-    assert lines["ResNet-152"][-7:] == ["670", "159", "670", "–", "–", "159", "–"]
-
-
-def test_what_the_note_says_of_vgg19_is_so():
-    found = {row.network: row for row in slidecounts.recorded_counts()}["vgg19"]
-    assert (found.our_kernels, found.nvidia_kernels) == (25, 27)
-    assert "27 are two more than our kernels" in NOT_COMPARABLE
-    assert "27 of today are 25, one copy between layouts, and one bias apart" in NOT_COMPARABLE
-
-
-def test_rows_counted_now_are_drawn_without_resnet():
-    row = replace(slidecounts.recorded_counts()[0], provenance=replace(MADE, device="here"))
-    page = read(draw_slide_counts([row]))
-    assert "here" in page.words
-    assert "34 blocks more" not in page.words.split("The first two columns")[0]
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------

@@ -14,10 +14,10 @@ import pytest
 import traitlets
 
 from trtlab.engine import recordings
-from trtlab.engine.models import MODELS
+from trtlab.engine.networks import MODELS
 from trtlab.engine.nvidia import BuildCancelled, UnsupportedTarget
-from trtlab.engine.stages import STAGES, Workflow
 from trtlab.engine.trtexec import MAJORS
+from trtlab.lab.workflow import STAGES, Workflow
 from trtlab.teach import PipelineView, draw_artefact, pipeline
 from trtlab.teach.cards import TITLES
 from trtlab.teach.drawing import Drawing

@@ -6,18 +6,16 @@ import json
 
 import pytest
 
-from trtlab.engine.recordings import api_history
 from trtlab.engine.trtexec import trtexec_command
 from trtlab.graph.onnxfile import NodeCounts
+from trtlab.lab import history
 from trtlab.study.claims import find_claim
 from trtlab.teach import source
 
 from .markup import EVIL, read, said_by_both
 
 
-@pytest.mark.parametrize(
-    "thing", [trtexec_command, NodeCounts, api_history.load, source.show], ids=lambda t: t.__name__
-)
+@pytest.mark.parametrize("thing", [trtexec_command, NodeCounts, history.load, source.show], ids=lambda t: t.__name__)
 def test_a_function_or_class_is_shown_as_it_stands_in_its_file(thing):
     lines, first = inspect.getsourcelines(thing)
     where = f"{inspect.getmodule(thing).__name__.replace('.', '/')}.py:{first}"

@@ -108,7 +108,7 @@ def _bench_wrapper(rounds: int = 10) -> list[Ratio]:
     from pathlib import Path
 
     import trtlab
-    from trtlab.engine.models import export_onnx
+    from trtlab.engine.export import export_onnx
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "resnet18.onnx"

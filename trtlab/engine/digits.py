@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
-    from trtlab.engine.models.networks import DigitsCNN
+    from trtlab.engine.modules import DigitsCNN
 
 __all__ = [
     "DIGITS_ONNX", "DigitsSplit", "Epoch", "accuracy", "load_digits_model", "load_digits_split",
@@ -90,7 +90,7 @@ def train(
     """
     import torch
 
-    from trtlab.engine.models.networks import DigitsCNN
+    from trtlab.engine.modules import DigitsCNN
 
     if epochs < 1:
         raise ValueError(f"training needs at least one epoch: got epochs={epochs}; {EPOCHS} is a good number")
@@ -163,7 +163,7 @@ def load_digits_model(path: Path | str = DIGITS_ONNX) -> "DigitsCNN":
     import onnx
     import torch
 
-    from trtlab.engine.models.networks import DigitsCNN
+    from trtlab.engine.modules import DigitsCNN
 
     stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
     with torch.random.fork_rng(devices=[]):  # a new network draws weights, which are replaced below
@@ -186,7 +186,8 @@ def save_digits_onnx(path: Path | str = DIGITS_ONNX, seed: int = 0) -> "onnx.Mod
     import onnx
     import torch
 
-    from trtlab.engine.models import MODELS, export_onnx
+    from trtlab.engine.export import export_onnx
+    from trtlab.engine.networks import MODELS
 
     model, history = train(seed)
     digits = MODELS["digits"]

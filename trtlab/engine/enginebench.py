@@ -52,7 +52,7 @@ def model_of(name: str) -> Any:
     """A teaching model, or one of onnx's light architectures with random weights."""
     import onnx
 
-    from trtlab.engine.models import export_onnx
+    from trtlab.engine.export import export_onnx
     from trtlab.graph.models import LIGHT_FOLDER, randomized
 
     if name.startswith("light_"):

@@ -170,7 +170,7 @@ def _peers(engine: "Engine", network: str, feeds: Arrays) -> Works:
     """ONNX Runtime on a CPU; on a GPU our torch code, if it draws its weights itself: what it computes stays there."""
     import torch
 
-    from trtlab.engine.models import MODELS
+    from trtlab.engine.networks import MODELS
 
     if engine.plan.device == "cpu":
         from trtlab.engine.enginebench import model_of

@@ -18,7 +18,7 @@ _NAMES_IN = {
     "formatcards": "draw_codes draw_formats draw_value",
     "formatfigures": "draw_density draw_number_line draw_precision draw_spread draw_staircase draw_sums",
     "enginefigures": "draw_engine_life draw_enqueue draw_kernels draw_lives",
-    "fusioncards": "draw_agreement draw_optimizers draw_slide_counts",
+    "fusioncards": "draw_agreement draw_optimizers",
     "fusionfigures": "draw_fusion_bandwidth draw_fusion_chains draw_fusion_findings draw_fusion_times"
     " draw_fusion_traffic",
     "graph.view": "GraphView",

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from trtlab.engine.nvidia import Api, CompilerError, explain, installed_api
-from trtlab.engine.recordings import api_history
-from trtlab.engine.recordings.api_history import ApiHistory, Declared
+from trtlab.lab.history import ApiHistory, Declared
+from trtlab.lab.history import load as load_history
 from trtlab.study.calls import CALLS, Call
 from trtlab.teach.cards import draw_engine, draw_error
 from trtlab.teach.drawing import Drawing, badge, escape, provenance_line, table, table_card, text_table
@@ -21,7 +21,7 @@ _KIND = {Declared.YES: "done", Declared.DEPRECATED: "stood", Declared.NO: "not"}
 
 def draw_calls(calls: Iterable[Call] = CALLS) -> Drawing:
     """Said then, say now: each old name by release, whether the installed module has it, and what replaces it."""
-    calls, history, api = list(calls), api_history.load(), installed_api()
+    calls, history, api = list(calls), load_history(), installed_api()
     header = ("said then", *(tag.removeprefix("v") for tag in SHOWN_TAGS), "installed", "say now")
     rows = [(call.said, *(s.value for s in _states(history, call)), _installed(api, call), call.now) for call in calls]
     marked = [

@@ -10,7 +10,7 @@ from typing import Any
 from trtlab.engine.nvidia.report import BuildReport, Kernel, TensorInfo
 from trtlab.engine.planfile import Manifest, load_plan
 from trtlab.engine.provenance import merged
-from trtlab.engine.stagerecord import STAGES, Comparison, StageRecord, Status
+from trtlab.lab.workflow import STAGES, Comparison, StageRecord, Status
 from trtlab.teach.drawing import (
     Drawing,
     badge,

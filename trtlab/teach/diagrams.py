@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from trtlab.engine.stagerecord import STAGES
+from trtlab.lab.workflow import STAGES
 from trtlab.teach.cards import TITLES
 from trtlab.teach.diagramparts import MONO, arrow, svg, text
 from trtlab.teach.diagrams_acceleration import acceleration_svg

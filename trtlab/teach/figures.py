@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trtlab.engine.provenance import Provenance, merged
-from trtlab.engine.stagerecord import Comparison, StageRecord, Status
+from trtlab.lab.workflow import Comparison, StageRecord, Status
 from trtlab.teach.cards import TITLES
 from trtlab.teach.drawing import seconds_text
 

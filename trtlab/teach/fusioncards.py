@@ -1,6 +1,6 @@
-"""teach/fusioncards: what optimisers left of a model, our kernels beside NVIDIA's, and an old slide beside today.
+"""teach/fusioncards: what optimisers left of a model, and our kernels beside NVIDIA's.
 
-In: frozen values of engine/optimizers, kernelgroups and slidecounts, or a model to make them from. Out: `Drawing`s.
+In: frozen values of lab/compare, or a model to make them from. Out: `Drawing`s.
 Colour never speaks alone: every verdict is written, and every number carries its provenance.
 """
 
@@ -9,11 +9,21 @@ from collections.abc import Iterable, Sequence
 
 import onnx
 
-from trtlab.engine.kernelgroups import Agreement, Match, OurGroup, Verdict, compare_groups, is_slice
 from trtlab.engine.nvidia.report import Kernel
-from trtlab.engine.optimizers import NVIDIA, Outcome, Row, compare, compare_teaching_models
 from trtlab.engine.provenance import merged
-from trtlab.engine.slidecounts import SLIDE, SOURCE, LayerCounts, recorded_counts, resnet152
+from trtlab.lab.compare import (
+    NVIDIA,
+    Agreement,
+    Match,
+    OurGroup,
+    Outcome,
+    Row,
+    Verdict,
+    compare_groups,
+    compare_optimizers,
+    compare_teaching_models,
+    is_slice,
+)
 from trtlab.teach.drawing import (
     Drawing,
     badge,
@@ -21,7 +31,6 @@ from trtlab.teach.drawing import (
     details,
     escape,
     origin_badge,
-    provenance_line,
     table,
     table_card,
     text_table,
@@ -49,13 +58,13 @@ def draw_optimizers(what: onnx.ModelProto | Row | Sequence[Row] | None = None) -
     >>> draw_optimizers(TEACHING_MODELS["gelu"]())
     """
     if isinstance(what, onnx.ModelProto | Row):
-        return _one_model(compare(what) if isinstance(what, onnx.ModelProto) else what)
+        return _one_model(compare_optimizers(what) if isinstance(what, onnx.ModelProto) else what)
     return _many_models(compare_teaching_models() if what is None else what)
 
 
 def _many_models(rows: Sequence[Row]) -> Drawing:
     if not rows:
-        raise ValueError("no rows to draw: expected at least one from trtlab.engine.optimizers.compare")
+        raise ValueError("no rows to draw: expected at least one from trtlab.lab.compare.compare_optimizers")
     titles = [outcome.optimizer for outcome in rows[0].outcomes]
     header = (
         "model",
@@ -197,44 +206,3 @@ def _line(match: Match) -> str:
     )
     notes = f" ({'; '.join(match.notes)})" if match.notes else ""
     return f"  {match.verdict.value}: {ours}  <->  {theirs or 'no kernel'}{notes}"
-
-
-# --- the old slide ----------------------------------------------------------------------------------------------------
-
-NOT_COMPARABLE = (
-    f"The first two columns are {SOURCE}: it names neither a version of TensorRT nor what it counts as a layer. "
-    "Read as Caffe counted (a batch normalisation is two layers, BatchNorm and Scale; a dropout or view none), its "
-    "figures come out: VGG19's 43 from the network itself, ResNet-152's 670 and 159 from ResNet-50 and the 34 blocks "
-    "it has more. VGG19's 27 are two more than our kernels; two ReLUs stand behind fully connected layers. NVIDIA's "
-    "27 of today are 25, one copy between layouts, and one bias apart from its product: the same number, not the same "
-    "kernels. Inception v3 is not among these networks. ONNX nodes, layers and kernels are different things: compare "
-    "down a column, and never a kernel of today with a layer of then."
-)
-
-
-def draw_slide_counts(rows: Sequence[LayerCounts] | None = None) -> Drawing:
-    """The slide's counts beside today's on the same or related networks, constants apart. `rows` come from
-    `slidecounts.count_layers`; left out, from the recording."""
-    found = {row.network: row for row in (recorded_counts() if rows is None else rows)}
-    words = "network|slide: before|slide: after|layers as in Caffe|ONNX nodes|constants|our kernels|NVIDIA kernels"
-    header = words.split("|")
-    old = {figure.network: (str(figure.before), str(figure.after)) for figure in SLIDE}
-    cells: list[tuple[str, ...]] = [("Inception v3", *old["Inception v3"], *("–",) * 5)]
-    for name, row in found.items():
-        slide = old["VGG19"] if name == "vgg19" else ("–", "–")
-        counts = (row.layers, row.nodes, row.constants, row.our_kernels, row.nvidia_kernels)
-        cells.append((name, *slide, *map(_or_dash, counts)))
-    if "resnet50" in found:
-        layers, kernels = resnet152(found["resnet50"])
-        cells.append(
-            ("ResNet-152 = resnet50 + 34 blocks", *old["ResNet-152"], str(layers), "–", "–", str(kernels), "–")
-        )
-    marked = [(f"<b>{escape(name)}</b>", *rest) for name, *rest in cells]
-    made = merged(row.provenance for row in found.values())
-    head = f"<b>Layers before and after: an old slide, and today</b>{''.join(origin_badge(p.origin) for p in made)}"
-    foot = "<br>".join([escape(NOT_COMPARABLE), *map(provenance_line, made)])
-    lines = [NOT_COMPARABLE, *(part.line() for part in made)]
-    return Drawing(
-        markup=table_card(table(header, marked, numeric=range(1, 8)), head=head, foot=foot),
-        text="\n".join([text_table(header, cells), *lines]),
-    )

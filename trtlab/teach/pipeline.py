@@ -19,9 +19,8 @@ from trtlab.engine.machine import inspect_machine
 from trtlab.engine.nvidia import BuildCancelled, CompilerError, CompilerMissing, Progress
 from trtlab.engine.nvidia.compiler import PORTABLE
 from trtlab.engine.nvidia.explain import DEFAULT_TARGET, normalise_targets
-from trtlab.engine.stagerecord import STAGES, TOLERANCES, Precision, StageRecord, Status
-from trtlab.engine.stages import Workflow
 from trtlab.engine.trtexec import MAJORS, trtexec_command
+from trtlab.lab.workflow import STAGES, TOLERANCES, Precision, StageRecord, Status, Workflow
 from trtlab.teach import cards
 from trtlab.teach.drawing import Drawing, callout, details, escape, seconds_text
 from trtlab.teach.graph.view import GraphView
@@ -256,7 +255,7 @@ class PipelineView(Widget):
 
 
 def _options() -> dict[str, list[tuple[Any, str]]]:
-    from trtlab.engine.models import MODELS
+    from trtlab.engine.networks import MODELS
 
     return {
         "model": [

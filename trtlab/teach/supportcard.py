@@ -1,12 +1,12 @@
 """teach/supportcard: which formats NVIDIA's compiler takes for which GPU generation, as one table.
 
-In: a `Support` of engine/nvidia/support, built now or recorded. Out: a `Drawing`: what each product reads, or a short
+In: a `Support` of lab/support, built now or recorded. Out: a `Drawing`: what each product reads, or a short
 reason; the compiler's own words open below.
 """
 
 import re
 
-from trtlab.engine.nvidia.support import GENERATIONS, Cell, Support, matrix
+from trtlab.lab.support import GENERATIONS, Cell, Support, matrix
 from trtlab.teach.drawing import Drawing, details, escape, origin_badge, provenance_line, table, text_table
 
 NOTE = "Taken means: the builder made a plan for that target. No GPU ran it."

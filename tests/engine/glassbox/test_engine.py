@@ -12,11 +12,11 @@ import torch
 
 from trtlab.engine import glassbox
 from trtlab.engine.digits import DIGITS_ONNX
+from trtlab.engine.export import export_onnx
 from trtlab.engine.glassbox import Engine
 from trtlab.engine.glassbox.builder import build
 from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.errors import DeviceError, InputError, RunError, UnsupportedError
-from trtlab.engine.models import export_onnx
 from trtlab.graph.models import LIGHT_FOLDER, TEACHING_MODELS, randomized
 from trtlab.graph.oracle import check_not_degenerate, check_same, sample_inputs
 

@@ -7,9 +7,9 @@ import onnxruntime
 import pytest
 
 from trtlab.engine import glassbox
+from trtlab.engine.export import export_onnx
 from trtlab.engine.glassbox import finishing, memory
 from trtlab.engine.glassbox.runtime import Engine
-from trtlab.engine.models import export_onnx
 
 HEAD = '<ir_version: 10, opset_import: ["": 20]> net (float[2,8,9,9] image) => '
 ONE, THREE = "<kernel_shape = [1,1]>", "<pads = [1,1,1,1]>"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from trtlab.engine import glassbox
-from trtlab.engine.models import export_onnx
+from trtlab.engine.export import export_onnx
 
 SCRIPT = """
 import sys

@@ -9,10 +9,10 @@ import torch
 
 from tests.engine.glassbox.test_planfile import changed, mutate
 from trtlab.engine import glassbox
+from trtlab.engine.export import export_onnx
 from trtlab.engine.glassbox import builder, planfile, runtime
 from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.errors import DeviceError, GlassboxError
-from trtlab.engine.models import export_onnx
 
 
 @pytest.fixture

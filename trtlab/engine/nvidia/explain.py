@@ -193,7 +193,7 @@ def _profile_entry(name: str, shapes: Any) -> tuple[str, tuple[int, ...], tuple[
 
 def _source(model: Any, example_inputs: tuple[Any, ...] | None, name: str | None) -> OnnxSource:
     if hasattr(model, "state_dict") and callable(model):
-        from trtlab.engine.models import ExportError, export_onnx
+        from trtlab.engine.export import ExportError, export_onnx
 
         if example_inputs is None:
             raise ModelError(

@@ -2,7 +2,7 @@
 
 In: a key such as `digits-FP32-SM89-static`. Out: a `BuildReport` whose provenance says RECORDED, when, by which
 version and with which command. Files are gzipped JSON, without the plan's bytes (NVIDIA's, and large).
-Make them again with `python -m trtlab.engine.recordings`.
+Make them again with `python -m trtlab.lab.record`.
 """
 
 import functools
@@ -10,7 +10,7 @@ import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trtlab.engine.nvidia.errors import CompilerMissing
 from trtlab.engine.nvidia.report import BuildReport
@@ -18,7 +18,6 @@ from trtlab.engine.provenance import Origin
 
 if TYPE_CHECKING:
     from trtlab.engine.nvidia.api import Api
-    from trtlab.engine.nvidia.support import Support
 
 FOLDER = Path(__file__).parent
 SUFFIX = ".json.gz"
@@ -88,25 +87,12 @@ def load_api() -> "Api":
     return make_converter().structure(json.loads(API_FILE.read_text(encoding="utf-8")), Api)
 
 
-def save_values(found: "Api | Support", path: Path) -> None:
-    """Write an Api or a Support as its recording, API_FILE or SUPPORT_FILE."""
+def save_values(found: Any, path: Path) -> None:
+    """Write an Api or a Support as its recording."""
     from cattrs.preconf.json import make_converter
 
     recorded = replace(found, provenance=replace(found.provenance, origin=Origin.RECORDED, command=COMMAND))
     path.write_text(json.dumps(make_converter().unstructure(recorded), separators=(",", ":")) + "\n", encoding="utf-8")
-
-
-SUPPORT_FILE = FOLDER / "support.json"
-
-
-@functools.cache
-def load_support() -> "Support":
-    """The recorded matrix of formats and GPU generations."""
-    from cattrs.preconf.json import make_converter
-
-    from trtlab.engine.nvidia.support import Support
-
-    return make_converter().structure(json.loads(SUPPORT_FILE.read_text(encoding="utf-8")), Support)
 
 
 def save(name: str, report: BuildReport) -> Path:

@@ -17,7 +17,7 @@ from trtlab.study.claims.observed import computed as _computed
 from trtlab.study.claims.observed import from_history
 
 if TYPE_CHECKING:
-    from trtlab.engine.nvidia.support import Cell, Support
+    from trtlab.lab.support import Cell, Support
 
 _TWELVE = "FLOAT HALF INT8 INT32 BOOL UINT8 FP8 BF16 INT64 INT4 FP4 E8M0".split()
 
@@ -27,7 +27,7 @@ _TWELVE = "FLOAT HALF INT8 INT32 BOOL UINT8 FP8 BF16 INT64 INT4 FP4 E8M0".split(
 
 @functools.cache
 def _support(fmt: str, target: str) -> "Support":
-    from trtlab.engine.nvidia.support import matrix
+    from trtlab.lab.support import matrix
 
     return matrix([fmt], target)
 
@@ -298,7 +298,7 @@ def _tf32_flag() -> Evidence:
 def _default_flags() -> tuple[str, ...]:
     from trtlab.engine import recordings
     from trtlab.engine.nvidia import CompilerMissing, explain
-    from trtlab.engine.nvidia.support import network
+    from trtlab.lab.support import network
 
     try:
         return explain(network("FP32"), "SM89", compiler="tensorrt_rtx").flags

@@ -370,8 +370,8 @@ def _constants() -> Evidence:
 
 @proves("C45")
 def _other_folders() -> Evidence:
-    from trtlab.engine.optimizers import OPTIMIZERS
     from trtlab.engine.recordings import fusions
+    from trtlab.lab.compare import OPTIMIZERS
 
     model = fusions.model("constant_subgraph")
     titles = ("onnxslim", "ONNX Runtime BASIC", "trtlab")

@@ -10,7 +10,7 @@ from trtlab.study.claims import Evidence
 
 if TYPE_CHECKING:
     from trtlab.engine.nvidia import Api
-    from trtlab.engine.recordings.api_history import ApiHistory
+    from trtlab.lab.history import ApiHistory
 
 SHOWN_TAGS = ("8.4.1", "8.5.1", "v8.6.1", "v10.0.0", "v10.6.0", "v10.7.0", "v11.1")
 
@@ -22,9 +22,9 @@ def api() -> "Api":
 
 
 def history() -> "ApiHistory":
-    from trtlab.engine.recordings import api_history
+    from trtlab.lab import history as recorded
 
-    return api_history.load()
+    return recorded.load()
 
 
 def from_history(expected: dict[tuple[str, str], str], shown: str, tags: tuple[str, ...] = SHOWN_TAGS) -> Evidence:

@@ -16,14 +16,14 @@ from trtlab.study.claims.observed import from_api, from_history
 
 if TYPE_CHECKING:
     from trtlab.engine.nvidia import BuildReport
-    from trtlab.engine.stages import Workflow
+    from trtlab.lab.workflow import Workflow
 
 
 @functools.cache
 def _flow() -> "Workflow":
     """The digits network through all stages once, shared by the proofs: with tensorrt_rtx, whose figures and phases
     they read, or its recording."""
-    from trtlab.engine.stages import Workflow
+    from trtlab.lab.workflow import Workflow
 
     flow = Workflow("digits", compiler="tensorrt_rtx")
     list(flow.run())

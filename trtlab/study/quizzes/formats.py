@@ -267,7 +267,7 @@ def e4m3_code(name: str, truth: Truth) -> Choice:
 
 
 def on_turing() -> Truth:
-    from trtlab.engine.nvidia.support import matrix
+    from trtlab.lab.support import matrix
 
     found = matrix(["FP32", "FP16", "BF16", "FP8_E4M3", "INT8", "INT4"], "SM75")
     said = "; ".join(f"{cell.format}: {cell.said}" for cell in found.cells)

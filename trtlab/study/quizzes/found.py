@@ -25,7 +25,7 @@ def build_needs() -> Truth:
 
     The parser would read an unchecked file; that the check comes before it is what the question asks for.
     """
-    from trtlab.engine.recordings import needs
+    from trtlab.lab import needs
 
     measured = needs.load()
     guarded = {"parse": (*measured.needs["parse"], "check")}

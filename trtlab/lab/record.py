@@ -1,13 +1,12 @@
-"""engine/recordings: `python -m trtlab.engine.recordings` builds every teaching model again and records the reports.
+"""lab/record: `python -m trtlab.lab.record` builds every teaching model again and records the reports.
 
-Needs a compiler; overwrites the files of this folder.
+Needs a compiler; overwrites the files of engine/recordings.
 """
 
 from trtlab.engine.nvidia.api import installed_api
-from trtlab.engine.nvidia.support import matrix
-from trtlab.engine.recordings import API_FILE, SUPPORT_FILE, fusions, key, light_report, save, save_values
-from trtlab.engine.stagerecord import Precision
-from trtlab.engine.stages import Workflow
+from trtlab.engine.recordings import API_FILE, fusions, key, light_report, save, save_values
+from trtlab.lab import support
+from trtlab.lab.workflow import Precision, Workflow
 
 TARGETS = {"digits": ("SM75", "SM86", "SM89", "SM120"), "resnet18": ("SM89",), "transformer": ("SM89",)}
 PRECISIONS: tuple[Precision, ...] = ("FP32", "FP16")
@@ -16,7 +15,7 @@ LIGHT = ("vgg19", "inception_v1", "resnet50")
 
 def main() -> None:
     save_values(installed_api(), API_FILE)
-    save_values(matrix(), SUPPORT_FILE)
+    save_values(support.matrix(), support.FILE)
     for name in LIGHT:
         save(f"light-{name}-SM89", light_report(name))
     for name in fusions.recorded_names():

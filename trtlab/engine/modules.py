@@ -1,8 +1,8 @@
-"""engine/models/networks: the torch code of the teaching networks, and nothing else.
+"""engine/modules: the torch code of the teaching networks, and nothing else.
 
 In: nothing but torch (imported at the top: import this file lazily). Out: three `nn.Module` classes.
-Weights come from elsewhere: `engine/digits` trains the first, `engine/models` seeds the other two.
-Checked by tests/engine/test_models.py: shapes, parameter counts, what each exports to.
+Weights come from elsewhere: `engine/digits` trains the first, `engine/networks` seeds the other two.
+Checked by tests/engine/test_networks.py: shapes, parameter counts, what each exports to.
 """
 
 import torch

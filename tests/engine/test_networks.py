@@ -1,5 +1,4 @@
-"""engine/models: the same weights each time, outputs worth comparing, and an export that ONNX Runtime agrees
-with."""
+"""engine/networks, engine/export: the same weights each time, outputs worth comparing, an export that agrees."""
 
 import subprocess
 import sys
@@ -11,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from trtlab.engine.models import MODELS, ExportError, TeachingModel, export_onnx, teaching_model
+from trtlab.engine.export import ExportError, export_onnx
+from trtlab.engine.networks import MODELS, TeachingModel, teaching_model
 from trtlab.engine.ort import OrtSession
 
 NAMES = ("digits", "resnet18", "transformer")
@@ -41,7 +41,7 @@ class Stubborn(nn.Module):
 
 def test_import_is_light():
     heavy = "{'torch', 'onnx', 'onnxruntime', 'sklearn'}"
-    code = f"import sys, trtlab.engine.models, trtlab.engine.digits; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, trtlab.engine.networks, trtlab.engine.digits; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

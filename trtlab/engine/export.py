@@ -1,8 +1,8 @@
-"""engine/models/export: torch to ONNX, quietly, with names that a person can read.
+"""engine/export: torch to ONNX, quietly, with names that a person can read.
 
 In: a teaching model's name or a `torch.nn.Module` with example inputs. Out: one self-contained
 `onnx.ModelProto`. torch and onnx are imported when a function is called. Checked by
-tests/engine/test_models.py: onnx.checker, ONNX Runtime against torch.
+tests/engine/test_networks.py: onnx.checker, ONNX Runtime against torch.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import Tensor, nn
 
-    from trtlab.engine.models import TeachingModel
+    from trtlab.engine.networks import TeachingModel
 
 PRECISIONS = ("FP32", "FP16")
 MIN_OPSET = 18  # the oldest that torch's exporter writes
@@ -95,7 +95,7 @@ def _resolve(
     """The module, its example inputs, and the names of inputs and outputs (empty: torch chooses)."""
     import torch
 
-    from trtlab.engine.models import TeachingModel, teaching_model
+    from trtlab.engine.networks import TeachingModel, teaching_model
 
     if isinstance(model, str):
         model = teaching_model(model)

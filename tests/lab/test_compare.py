@@ -1,4 +1,4 @@
-"""engine/optimizers, kernelgroups, slidecounts: counts against onnx's own nodes, results against onnx's evaluator."""
+"""lab/compare: counts against onnx's own nodes, results against onnx's evaluator."""
 
 from collections import Counter
 from dataclasses import replace
@@ -7,21 +7,29 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from trtlab.engine import kernelgroups, optimizers, recordings, slidecounts
-from trtlab.engine.kernelgroups import CompilerMissing, Verdict, changes_layout, compare_groups, is_slice
-from trtlab.engine.nvidia import installed_api
+from trtlab.engine import recordings
+from trtlab.engine.nvidia import CompilerMissing
 from trtlab.engine.nvidia.report import Kernel, TensorInfo
-from trtlab.engine.optimizers import OPTIMIZERS, compare, light_model
 from trtlab.engine.ort import OrtModelError
 from trtlab.engine.provenance import Origin
 from trtlab.engine.recordings import fusions
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.oracle import RTOL, check_not_degenerate, check_same, reference, sample_inputs
+from trtlab.lab import compare
+from trtlab.lab.compare import (
+    OPTIMIZERS,
+    Verdict,
+    changes_layout,
+    compare_groups,
+    compare_optimizers,
+    is_slice,
+    light_model,
+)
 
 
 @pytest.fixture(scope="module")
 def rows():
-    return {row.model: row for row in optimizers.compare_teaching_models()}
+    return {row.model: row for row in compare.compare_teaching_models()}
 
 
 @pytest.fixture
@@ -53,7 +61,7 @@ def test_every_optimiser_keeps_the_results_and_adds_no_kernel_but_copies(rows, n
 def test_the_referee_agrees_with_onnxs_own_evaluator_on_outputs_that_prove_something(name):
     model = TEACHING_MODELS[name]()
     inputs = next(sample_inputs(model))
-    answers = {"ort": optimizers.referee(model, inputs), "onnx": reference(model, inputs)}
+    answers = {"ort": compare.referee(model, inputs), "onnx": reference(model, inputs)}
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     assert check_same(model, copy, inputs, run=lambda which, _: answers["ort" if which is model else "onnx"])
@@ -88,7 +96,7 @@ def test_constants_are_counted_apart_from_nodes(rows, name):
 def test_the_model_itself_is_left_alone():
     model = TEACHING_MODELS["dropout"]()
     before = model.SerializeToString()
-    compare(model)
+    compare_optimizers(model)
     assert model.SerializeToString() == before
 
 
@@ -109,8 +117,8 @@ def _refusing(_model):
 
 def test_a_wrong_optimiser_is_caught_and_one_that_refuses_does_not_stop_the_others(monkeypatch):
     mine = {"wrong": _swapped, "refusing": _refusing, "right": OPTIMIZERS["trtlab"]}
-    monkeypatch.setattr(optimizers, "OPTIMIZERS", mine)
-    row = compare(TEACHING_MODELS["inception"]())
+    monkeypatch.setattr(compare, "OPTIMIZERS", mine)
+    row = compare_optimizers(TEACHING_MODELS["inception"]())
     assert row.outcome("wrong").kernels is None
     assert "y: differs by" in row.outcome("wrong").note
     assert row.outcome("refusing").note == "not for me"
@@ -124,17 +132,17 @@ def test_a_model_that_nothing_can_load_is_refused():
         '<ir_version: 10, opset_import: ["": 20, "no.such": 1]> g (float[2] x) => (float[2] y) { y = no.such.Op (x) }'
     )
     with pytest.raises(OrtModelError, match="cannot load this model"):
-        compare(model)
+        compare_optimizers(model)
 
 
 @pytest.mark.usefixtures("no_compiler")
 def test_without_a_compiler_teaching_models_are_recorded_and_others_say_why_not():
-    row = compare(TEACHING_MODELS["gelu"]())
+    row = compare_optimizers(TEACHING_MODELS["gelu"]())
     assert row.outcome("TensorRT").kernels == 1
     assert {part.origin for part in row.provenance} == {Origin.LIVE, Origin.RECORDED}
-    assert row.outcome("TensorRT").note == optimizers.NOT_RUN
+    assert row.outcome("TensorRT").note == compare.NOT_RUN
     other = light_model("squeezenet")
-    assert "No TensorRT compiler can be used here" in compare(other).outcome("TensorRT").note
+    assert "No TensorRT compiler can be used here" in compare_optimizers(other).outcome("TensorRT").note
     with pytest.raises(CompilerMissing, match="is of another model"):
         compare_groups(TEACHING_MODELS["inception"](seed=1))
 
@@ -200,7 +208,7 @@ def test_nodes_without_names_get_the_same_ones_on_both_sides(monkeypatch):
     for node in model.graph.node:
         node.name = ""
     report = recordings.load("fusion-multiply_add_relu-SM89")
-    monkeypatch.setattr(kernelgroups, "nvidia_report", lambda *_: report)
+    monkeypatch.setattr(compare, "nvidia_report", lambda *_: report)
     (ours, added) = compare_groups(model).matches
     assert ours.ours[0].nodes == ("ab", "sum", "y")
     assert added.verdict is Verdict.ADDED
@@ -215,7 +223,7 @@ def test_a_concat_inside_nvidias_kernel_is_more_than_one_in_place(monkeypatch):
     kernels = [replace(_kernel(_tensor((2, 4), (4, 1)), _tensor((2, 4), (4, 1))), onnx_nodes=nodes)
                for nodes in (("left",), ("right",), ("last", "concat"))]  # fmt: skip
     report = replace(recordings.load("fusion-gelu-SM89"), steps=tuple(kernels))
-    monkeypatch.setattr(kernelgroups, "nvidia_report", lambda *_: report)
+    monkeypatch.setattr(compare, "nvidia_report", lambda *_: report)
     found = compare_groups(model)
     assert [match.verdict for match in found.matches] == [Verdict.SAME, Verdict.SAME, Verdict.NVIDIA_MORE]
     assert found.matches[-1].notes == ("it does the concatenation too; with us those do that write the parts",)
@@ -239,32 +247,3 @@ def test_strides_tell_slices_and_layouts():
     assert changes_layout(_kernel(whole, last))
     assert changes_layout(_kernel(last, part))
     assert not changes_layout(_kernel(whole, part))
-
-
-# --- the old slide ----------------------------------------------------------------------------------------------------
-
-
-def _layers(network):
-    return slidecounts.caffe_layers(optimizers.operators(onnx.load(recordings.light_path(network))))
-
-
-def test_the_slides_figures_come_out_of_the_networks():
-    slide = {figure.network: (figure.before, figure.after) for figure in slidecounts.SLIDE}
-    found = {row.network: row for row in slidecounts.recorded_counts()}
-    assert _layers("vgg19") == found["vgg19"].layers == slide["VGG19"][0] == 16 + 18 + 5 + 3 + 1
-    assert found["vgg19"].our_kernels + 2 == slide["VGG19"][1]
-    assert _layers("resnet50") == found["resnet50"].layers == 53 * 3 + 49 + 16 + 4
-    assert slidecounts.resnet152(found["resnet50"]) == slide["ResNet-152"]
-    assert _layers("densenet121") is None
-
-
-def test_the_recorded_counts_are_those_of_today():
-    recorded = {row.network: row for row in slidecounts.recorded_counts()}
-    assert tuple(recorded) == slidecounts.NETWORKS
-    for row in recorded.values():
-        assert (row.provenance.origin, row.provenance.command) == (Origin.RECORDED, slidecounts.COMMAND)
-    now, then = slidecounts.count_layers("inception_v1"), recorded["inception_v1"]
-    ours = ("layers", "nodes", "constants", "our_kernels")
-    assert [getattr(now, name) for name in ours] == [getattr(then, name) for name in ours]
-    if installed_api().version == dict(then.provenance.versions)["tensorrt-rtx"]:
-        assert now.nvidia_kernels == then.nvidia_kernels

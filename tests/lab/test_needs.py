@@ -1,4 +1,4 @@
-"""engine/recordings/needs: what stages of the build need, as recorded, and found again with the real compiler."""
+"""lab/needs: what stages of the build need, as recorded, and found again with the real compiler."""
 
 import json
 import subprocess
@@ -6,10 +6,9 @@ import sys
 
 import pytest
 
+from tests.engine.nvidia.rtx import needs_rtx
 from trtlab.engine.provenance import Origin
-from trtlab.engine.recordings import needs
-
-from .nvidia.rtx import needs_rtx
+from trtlab.lab import needs
 
 
 def test_the_recording_has_every_pair_of_stages():
@@ -32,7 +31,7 @@ def test_a_build_needs_network_and_configuration_and_a_configuration_needs_nothi
 @needs_rtx
 @pytest.mark.slow
 def test_the_compiler_here_refuses_the_same():
-    code = "import json; from trtlab.engine.recordings import needs; print(json.dumps(needs.find_out().needs))"
+    code = "import json; from trtlab.lab import needs; print(json.dumps(needs.find_out().needs))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     again = json.loads(done.stdout)
     assert {stage: tuple(needed) for stage, needed in again.items()} == needs.load().needs

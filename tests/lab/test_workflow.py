@@ -1,4 +1,4 @@
-"""engine/stages: the whole workflow on digits; the NVIDIA stages are real wherever tensorrt_rtx is installed."""
+"""lab/workflow: the whole workflow on digits; the NVIDIA stages are real wherever tensorrt_rtx is installed."""
 
 import importlib.util
 from dataclasses import FrozenInstanceError, replace
@@ -10,7 +10,7 @@ from trtlab.engine import planfile
 from trtlab.engine.machine import cuda_driver
 from trtlab.engine.nvidia import BuildCancelled, PlanFileError
 from trtlab.engine.provenance import Origin
-from trtlab.engine.stages import STAGES, TOLERANCES, StageOrderError, Status, Workflow
+from trtlab.lab.workflow import STAGES, TOLERANCES, StageOrderError, Status, Workflow
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed; see test_recordings"

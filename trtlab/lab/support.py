@@ -1,12 +1,13 @@
-"""engine/nvidia/support: which number formats the compiler takes for which GPU generation, and what it computes in.
+"""lab/support: which number formats the compiler takes for which GPU generation, and what it computes in.
 
 In: names from numeric.FORMATS and compute capabilities. Out: `Support`: for each pair a `Cell`, from building one
 product of matrices: how the weights are stored and what the product reads, or the refusal, word for word. Accepted
-means that the builder made a plan for that target; no GPU ran it. tests/engine/nvidia/test_support.py checks it.
+means that the builder made a plan for that target; no GPU ran it. tests/lab/test_support.py checks it.
 """
 
 import functools
 import itertools
+import json
 import math
 import re
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from trtlab.engine import provenance
+from trtlab.engine import provenance, recordings
 from trtlab.engine.nvidia.errors import BuildError, CompilerError, CompilerMissing, ParseError, UnsupportedTarget
 from trtlab.engine.nvidia.explain import explain, normalise_targets
 from trtlab.engine.nvidia.report import BuildReport, TensorInfo
@@ -27,6 +28,7 @@ TARGETS = ("SM75", "SM80", "SM86", "SM89", "SM120", "SM121")
 GENERATIONS = dict(zip(TARGETS, "Turing Ampere Ampere Ada Blackwell Blackwell".split(), strict=True))
 SIZE = 256
 COMPILER = "tensorrt_rtx"
+FILE = recordings.FOLDER / "support.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,10 +102,16 @@ def matrix(formats: Iterable[str] | None = None, targets: str | Iterable[str] = 
     try:
         cells = tuple(_cell(name, target) for name in names for target in chosen)
     except CompilerMissing:
-        from trtlab.engine import recordings
-
-        return recordings.load_support().only(names, chosen)
+        return recorded().only(names, chosen)
     return Support(cells=cells, provenance=provenance.live(["tensorrt-rtx", "onnx"]))
+
+
+@functools.cache
+def recorded() -> Support:
+    """The recorded matrix."""
+    from cattrs.preconf.json import make_converter
+
+    return make_converter().structure(json.loads(FILE.read_text(encoding="utf-8")), Support)
 
 
 def report(fmt: str, target: str, **options: Any) -> BuildReport:
@@ -114,7 +122,7 @@ def report(fmt: str, target: str, **options: Any) -> BuildReport:
 
 @functools.cache
 def _network_bytes(fmt: str) -> bytes:
-    return network(fmt).SerializeToString()
+    return bytes(network(fmt).SerializeToString())
 
 
 def _cell(fmt: str, target: str) -> Cell:

@@ -1,9 +1,9 @@
-"""engine/recordings/api_history: which names NVIDIA's public headers declared, release by release.
+"""lab/history: which names NVIDIA's public headers declared, release by release.
 
 In: a clone of github.com/NVIDIA/TensorRT, once. Out: `api-history.json`, read by claims that say "gone since 10.0".
 A name counts as declared when it stands in a header outside comments, `*Impl.h` files left out; as deprecated when
 each of its declarations carries TRT_DEPRECATED. `BuilderFlag::kINT8` counts inside that enumeration only, because
-DataType has a kINT8 too. Make it again with `python -m trtlab.engine.recordings.api_history PATH_TO_CLONE`.
+DataType has a kINT8 too. Make it again with `python -m trtlab.lab.history PATH_TO_CLONE`.
 """
 
 import enum
@@ -15,9 +15,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from trtlab.engine import recordings
 from trtlab.engine.provenance import Origin, Provenance
 
-FILE = Path(__file__).with_name("api-history.json")
+FILE = recordings.FOLDER / "api-history.json"
 REPOSITORY = "https://github.com/NVIDIA/TensorRT"
 TAGS = tuple(
     "7.1.3 8.0.1 8.2.1 8.4.1 8.5.1 v8.6.1 v9.3.0 v10.0.0 v10.1.0 v10.6.0 v10.7.0 v10.8.0 v10.11 v10.12.0 v10.16 "
@@ -118,7 +119,7 @@ def record(clone: Path) -> None:
         tag: "\n".join(text for name, text in files.items() if "Impl" not in name) for tag, files in headers.items()
     }
     values = {
-        "command": "python -m trtlab.engine.recordings.api_history CLONE",
+        "command": "python -m trtlab.lab.history CLONE",
         "repository": REPOSITORY,
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "tags": TAGS,

@@ -1,4 +1,4 @@
-"""engine/recordings/api_history: how headers are read, and what the shipped recording says."""
+"""lab/history: how headers are read, and what the shipped recording says."""
 
 import itertools
 import json
@@ -7,8 +7,8 @@ import subprocess
 import pytest
 
 from trtlab.engine.provenance import Origin
-from trtlab.engine.recordings import api_history
-from trtlab.engine.recordings.api_history import NAMES, TAGS, Declared, declared, load
+from trtlab.lab import history as api_history
+from trtlab.lab.history import NAMES, TAGS, Declared, declared, load
 
 YES, OLD, NO = Declared.YES, Declared.DEPRECATED, Declared.NO
 
@@ -107,7 +107,7 @@ def test_the_recording_is_complete_and_says_what_it_is():
     assert all("NvInfer.h" in headers for headers in history.headers.values())
     made = history.provenance
     assert (made.origin, made.samples) == (Origin.RECORDED, len(TAGS))
-    assert made.command == "python -m trtlab.engine.recordings.api_history CLONE"
+    assert made.command == "python -m trtlab.lab.history CLONE"
     assert "github.com/NVIDIA/TensorRT" in made.line()
     assert json.loads(api_history.FILE.read_text())["repository"] == api_history.REPOSITORY
 

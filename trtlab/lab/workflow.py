@@ -1,17 +1,19 @@
-"""engine/stages: the TensorRT workflow as data, one frozen record per stage.
+"""lab/workflow: the TensorRT workflow as data, one frozen record per stage.
 
 In: a teaching model's name, a precision, a target. Out: `StageRecord`s in the order of `STAGES`: what went in, what
 came out, seconds, the artefact, a log excerpt, LIVE or RECORDED, and where a stage is not possible here, why. The
 answer is checked against torch, which shares nothing with the compiler.
 """
 
+import enum
 import shutil
 import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,18 +32,87 @@ from trtlab.engine.nvidia import (
 from trtlab.engine.nvidia.execute import Execution, execute
 from trtlab.engine.nvidia.explain import DEFAULT_TARGET, ProfileShapes
 from trtlab.engine.nvidia.worker import CancelFlag
-from trtlab.engine.stagerecord import (
-    STAGES,
-    TOLERANCES,
-    Comparison,
-    Precision,
-    StageOrderError,
-    StageRecord,
-    Status,
-)
+from trtlab.engine.provenance import Provenance
 from trtlab.graph.onnxfile import count_nodes, sha256_of
 
-__all__ = ["STAGES", "TOLERANCES", "StageOrderError", "StageRecord", "Status", "Workflow"]
+STAGES = (
+    "export",
+    "check",
+    "parse",
+    "configure",
+    "build",
+    "serialise",
+    "deserialise",
+    "context",
+    "host_to_device",
+    "enqueue",
+    "device_to_host",
+    "compare",
+)
+Precision = Literal["FP32", "FP16"]
+TOLERANCES: dict[str, float] = {"FP32": 1e-4, "FP16": 2e-2}
+"""Largest accepted error of an output, relative to the largest reference output. FP16 keeps about three digits."""
+
+Images = npt.NDArray[np.float32]
+
+
+class Status(enum.Enum):
+    """DONE by the library that the stage names; STOOD_IN by ONNX Runtime; IMPOSSIBLE on this machine."""
+
+    DONE = "done"
+    STOOD_IN = "stood in"
+    IMPOSSIBLE = "not possible here"
+
+
+class StageOrderError(RuntimeError):
+    """A stage was asked for before one that it needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRecord:
+    """What one stage did. `executor` is the library that did it; `why_not` says what could not be done here and why."""
+
+    name: str
+    status: Status
+    executor: str
+    went_in: str
+    came_out: str
+    seconds: float | None
+    provenance: Provenance
+    why_not: str | None = None
+    log: tuple[str, ...] = ()
+    artefact: Any = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """An answer against the reference. Arrays are [batch, classes]; `labels` is None where the input has no label."""
+
+    outputs: npt.NDArray[Any]
+    reference: npt.NDArray[Any]
+    labels: npt.NDArray[Any] | None
+    inputs: npt.NDArray[Any]
+    tolerance: float
+    executor: str
+    provenance: Provenance
+
+    @property
+    def relative_error(self) -> float:
+        """max |output - reference| / max |reference|; infinite when an output is not finite."""
+        if not np.all(np.isfinite(self.outputs)):
+            return float("inf")
+        difference = np.abs(self.outputs.astype(np.float64) - self.reference.astype(np.float64))
+        return float(difference.max() / np.abs(self.reference).max())
+
+    @property
+    def agrees(self) -> bool:
+        return self.relative_error <= self.tolerance
+
+    @property
+    def predictions(self) -> npt.NDArray[np.int64]:
+        """The class with the largest output for each sample of the batch."""
+        chosen: npt.NDArray[np.int64] = self.outputs.reshape(len(self.outputs), -1).argmax(axis=1)
+        return chosen
 
 
 LARGEST_BATCH = 450  # as many as the held-out digits
@@ -66,7 +137,7 @@ class Workflow:
         on_progress: Callable[[Progress], None] | None = None,
         cancel: CancelFlag | None = None,
     ) -> None:
-        from trtlab.engine.models import teaching_model
+        from trtlab.engine.networks import teaching_model
 
         if precision not in TOLERANCES:
             raise ValueError(f"precision is {precision!r}; expected one of {', '.join(TOLERANCES)}")
@@ -98,12 +169,13 @@ class Workflow:
 
     @property
     def onnx_bytes(self) -> bytes:
-        return self.artefact("export")
+        return bytes(self.artefact("export"))
 
     @property
     def report(self) -> BuildReport:
         """The build's report, LIVE or RECORDED."""
-        return self.artefact("build")
+        report: BuildReport = self.artefact("build")
+        return report
 
     def profiles(self) -> ProfileShapes | None:
         """The optimisation profile of a dynamic batch: 1 at least, this batch at best, four times it at most."""
@@ -140,7 +212,7 @@ class Workflow:
         """From torch to ONNX. BatchNorm, which the exporter would fold, is kept: the compiler is seen doing it."""
         import torch
 
-        from trtlab.engine.models import export_onnx
+        from trtlab.engine.export import export_onnx
 
         module = self.model.make()
         inputs = tuple(torch.from_numpy(array.copy()) for array in self._samples()[0])

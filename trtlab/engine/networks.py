@@ -1,8 +1,8 @@
-"""engine/models: three teaching networks, from torch to ONNX.
+"""engine/networks: three teaching networks, from torch to ONNX.
 
 In: a name (`MODELS` lists them), or your own `torch.nn.Module` with example inputs. Out: an eval-mode module,
 example inputs, an `onnx.ModelProto`. Importing this file loads neither torch nor onnx; using it does. Checked
-by tests/engine/test_models.py: same weights each time, outputs worth comparing, ONNX Runtime agrees.
+by tests/engine/test_networks.py: same weights each time, outputs worth comparing, ONNX Runtime agrees.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,12 +10,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from trtlab.engine.models.export import ExportError, export_onnx
-
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-__all__ = ["MODELS", "ExportError", "TeachingModel", "export_onnx", "teaching_model"]
 
 WEIGHTS_SEED = 0
 INPUTS_SEED = 1
@@ -79,15 +75,15 @@ def _make_digits() -> "nn.Module":
 
 
 def _make_resnet18() -> "nn.Module":
-    from trtlab.engine.models import networks
+    from trtlab.engine import modules
 
-    return _seeded(networks.ResNet18)
+    return _seeded(modules.ResNet18)
 
 
 def _make_transformer() -> "nn.Module":
-    from trtlab.engine.models import networks
+    from trtlab.engine import modules
 
-    return _seeded(networks.TransformerBlock)
+    return _seeded(modules.TransformerBlock)
 
 
 def _seeded(network: "Callable[[], nn.Module]") -> "nn.Module":

@@ -1,7 +1,7 @@
-"""engine/recordings/needs: which earlier stage each stage of the build cannot do without, found by leaving one out.
+"""lab/needs: which earlier stage each stage of the build cannot do without, found by leaving one out.
 
 In: tensorrt_rtx and the digits model, once. Out: `stage-needs.json`, read by the quiz on the order of stages, so that
-every order that works counts as right. Make it again with `python -m trtlab.engine.recordings.needs`.
+every order that works counts as right. Make it again with `python -m trtlab.lab.needs`.
 """
 
 import functools
@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trtlab.engine import provenance
+from trtlab.engine import provenance, recordings
 from trtlab.engine.provenance import Origin, Provenance
-from trtlab.engine.stagerecord import STAGES
+from trtlab.lab.workflow import STAGES
 
-FILE = Path(__file__).with_name("stage-needs.json")
-COMMAND = "python -m trtlab.engine.recordings.needs"
+FILE = recordings.FOLDER / "stage-needs.json"
+COMMAND = "python -m trtlab.lab.needs"
 BUILD_HALF = STAGES[: STAGES.index("deserialise") + 1]
 Made = dict[str, Any]
 

@@ -1,15 +1,15 @@
-"""engine/nvidia/support: the matrix of formats and GPU generations, built with the real compiler and recorded."""
+"""lab/support: the matrix of formats and GPU generations, built with the real compiler and recorded."""
 
 import numpy as np
 import onnx
 import pytest
 
+from tests.engine.nvidia.rtx import needs_rtx
 from trtlab.engine import recordings
-from trtlab.engine.nvidia import CompilerMissing, ModelError, UnsupportedTarget, support
-from trtlab.engine.nvidia.support import TARGETS, Cell, Support, matrix, network, report
+from trtlab.engine.nvidia import CompilerMissing, ModelError, UnsupportedTarget
 from trtlab.engine.provenance import Origin, live
-
-from .rtx import needs_rtx
+from trtlab.lab import support
+from trtlab.lab.support import TARGETS, Cell, Support, matrix, network, report
 
 TOO_OLD = "Cannot compile for target(s) {}, because the model contains HW-specific datatypes: {}"
 ASYMMETRIC = (
@@ -29,7 +29,7 @@ FIRST = {
 
 @pytest.fixture(scope="module")
 def recorded():
-    return recordings.load_support()
+    return support.recorded()
 
 
 def test_the_recording_is_whole_and_says_what_it_is(recorded):
