@@ -29,7 +29,7 @@ def test_a_refused_model_is_drawn_with_the_way_out():
     drawn = draw_refusal(DIGITS_ONNX)
     assert str(drawn).startswith("ProfileError: ")
     assert "profiles=" in str(drawn)
-    assert "Way out" in drawn.markup
+    assert "Way out" in drawn.html
 
 
 @needs_compiler
@@ -41,4 +41,4 @@ def test_an_accepted_model_is_drawn_as_its_engine():
 def test_a_table_of_numbers_is_readable_and_escaped():
     drawn = draw_rows(("what", "bytes"), [("<b>", 1234567)])
     assert "1,234,567" in str(drawn)
-    assert "&lt;b&gt;" in drawn.markup
+    assert "&lt;b&gt;" in drawn.html

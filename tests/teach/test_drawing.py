@@ -10,11 +10,11 @@ from .markup import EVIL, read, said_by_both
 
 
 def draw(markup):
-    return read(Drawing(markup=markup, text=""))
+    return read(Drawing(html=markup, text=""))
 
 
 def test_a_drawing_is_html_for_notebooks_and_text_for_everything_else():
-    made = Drawing(markup="<p>seen</p>", text="read")
+    made = Drawing(html="<p>seen</p>", text="read")
     bundle = made._repr_mimebundle_(include=None, exclude=None)
     assert set(bundle) == {"text/html", "text/plain"}
     assert bundle["text/plain"] == repr(made) == "read"
@@ -23,13 +23,13 @@ def test_a_drawing_is_html_for_notebooks_and_text_for_everything_else():
 
 
 def test_the_stylesheet_speaks_of_nothing_outside_its_cards_and_loads_nothing():
-    rules = [line for line in drawing._stylesheet().split("}") if "{" in line]
+    rules = [line for line in card.stylesheet("cards").split("}") if "{" in line]
     assert len(rules) > 20
     for rule in rules:
         for selector in rule.split("{")[0].split(","):
             assert ".trt" in selector, selector
-    assert "url(" not in drawing._stylesheet()
-    assert "@import" not in drawing._stylesheet()
+    assert "url(" not in card.stylesheet("cards")
+    assert "@import" not in card.stylesheet("cards")
 
 
 @pytest.mark.parametrize("value", [EVIL, 'a"b', "a'b", "a&b", "<", 3, None])
@@ -65,9 +65,7 @@ def test_a_card_without_a_foot_has_none():
 
 def test_a_table_in_both_forms():
     header, rows = ("name", "bytes"), [("a", "1"), ("long name", "23")]
-    page = said_by_both(
-        Drawing(markup=table(header, rows, numeric=(1,)), text=drawing.text_table(header, rows)), *header
-    )
+    page = said_by_both(Drawing(html=table(header, rows, numeric=(1,)), text=drawing.text_table(header, rows)), *header)
     assert (page.count("tr"), page.count("th"), page.count("td")) == (3, 2, 4)
     assert [attributes for tag, attributes in page.tags if tag in ("th", "td")] == [{}, {"class": "num"}] * 3
     assert drawing.text_table(header, rows).splitlines() == ["name       bytes", "a          1", "long name  23"]

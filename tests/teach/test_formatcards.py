@@ -42,7 +42,7 @@ def test_one_number_in_several_formats():
     assert "nan" in lines["FP8_E4M3"]
     assert "no code for it" in lines["FP4_E2M1"]
     assert "no code for it" in lines["INT8"]
-    assert '<i class="exponent plain">' in drawing.markup
+    assert '<i class="exponent plain">' in drawing.html
     assert "exact" in teach.draw_value("0.5", ["FP4_E2M1"]).text
     with pytest.raises(ValueError, match="no number"):
         teach.draw_value("<b>", ["FP16"])
@@ -55,7 +55,7 @@ def test_all_codes_of_a_format_of_ones_own():
         drawing.text.split()[1:]
         == "0 0 1 0.5 2 1 3 1.5 4 2 5 3 6 inf 7 nan 8 -0 9 -0.5 A -1 B -1.5 C -2 D -3 E -inf F nan".split()
     )
-    assert "<mine>" not in drawing.markup
+    assert "<mine>" not in drawing.html
     with pytest.raises(ValueError, match="65,536 codes"):
         teach.draw_codes("FP16")
 

@@ -171,7 +171,7 @@ def test_every_technique_and_word_stands_in_the_overview():
 def test_pictures_bring_no_style_that_leaks_and_load_nothing(name):
     drawing = draw_diagram(name)
     assert isinstance(drawing, Drawing)
-    assert "<style" not in drawing.markup
-    assert "http" not in drawing.markup.replace("http://www.w3.org/2000/svg", "")
+    assert "<style" not in drawing.html
+    assert "http" not in drawing.html.replace("http://www.w3.org/2000/svg", "")
     read(drawing)
     assert (Path(__file__).parents[2] / f"images/{name}.svg").is_file()

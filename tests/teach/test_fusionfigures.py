@@ -90,8 +90,8 @@ def test_findings_are_shown_with_their_numbers_and_their_origin(recorded):
     assert "3 times fewer launches, 2 times fewer bytes" in drawing.text
     assert "and half of the bytes stay" in drawing.text
     assert recorded.provenance.line() in drawing.text
-    assert recorded.provenance.line() in drawing.markup
-    assert drawing.markup.count("RECORDED</span>") == 5
+    assert recorded.provenance.line() in drawing.html
+    assert drawing.html.count("RECORDED</span>") == 5
     assert "not seen in this run" not in drawing.text
 
 
@@ -101,9 +101,9 @@ def test_what_a_run_did_not_show_is_not_taught(recorded):
         recorded, rows=tuple(rows), provenance=replace(recorded.provenance, origin=Origin.LIVE, device="<b>x</b>")
     )
     drawing = teach.draw_fusion_findings(recorded, flat)
-    assert drawing.text.count("not seen in this run") == drawing.markup.count("not seen in this run") > 2
+    assert drawing.text.count("not seen in this run") == drawing.html.count("not seen in this run") > 2
     assert drawing.text.count("half of the bytes stay") == 1
-    assert "<b>x</b>" not in drawing.markup
+    assert "<b>x</b>" not in drawing.html
 
 
 @pytest.mark.parametrize("draw", [teach.draw_fusion_times, teach.draw_fusion_bandwidth, teach.draw_fusion_chains])

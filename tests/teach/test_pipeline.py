@@ -61,7 +61,7 @@ def states(view):
 
 def page_of(view):
     """The detail pane and the message, parsed."""
-    return read(Drawing(markup=view.detail + view.message, text=""))
+    return read(Drawing(html=view.detail + view.message, text=""))
 
 
 def tell(view, **state):
@@ -161,7 +161,7 @@ def test_a_real_run_reaches_the_end(view):
     for record in records:
         tell(view, selected=record.name)
         assert record.went_in in page_of(view).words
-        assert view.detail == draw_artefact(record).markup
+        assert view.detail == draw_artefact(record).html
 
 
 @needs_rtx
@@ -198,7 +198,7 @@ def test_the_artefact_is_drawn_with_its_stage():
         said_by_both(draw_artefact(flow.records[name]), TITLES[name], flow.records[name].came_out)
         assert words in read(draw_artefact(flow.records[name])).words
     for name in ("export", "context"):
-        assert draw_artefact(flow.records[name]).markup == pipeline.cards.draw_stage(flow.records[name]).markup
+        assert draw_artefact(flow.records[name]).html == pipeline.cards.draw_stage(flow.records[name]).html
 
 
 def test_progress_of_the_builder_is_shown_on_the_running_stage(view, monkeypatch):

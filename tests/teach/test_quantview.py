@@ -236,7 +236,7 @@ def test_own_arrays_of_any_shape(array):
 @pytest.mark.parametrize("largest", [1e-45, 9e-3, 4, 7.7, 7.8, 8, 9, 9.7, 9.9, 2**24, 3.4e38])
 def test_an_array_of_any_size_has_a_picture_with_round_numbers(largest):
     for zoom in (False, True):
-        drawn = QuantView(np.float32([-largest, 0, largest]), "INT8", zoom=zoom).static().markup
+        drawn = QuantView(np.float32([-largest, 0, largest]), "INT8", zoom=zoom).static().html
         ElementTree.fromstring(drawn)
     assert 3 <= len(re.findall(r'y="342" font-size="11"[^>]* text-anchor="middle"', drawn)) - 1 <= 9
 
@@ -331,7 +331,7 @@ def test_tables_and_curves_take_formats_of_ones_own_and_values_without_error():
     drawing = draw_sqnr(np.zeros((2, 32)), ["INT8", own])
     assert "E3M2" in drawing.text
     assert "inf" in drawing.text
-    assert "nan" not in drawing.markup
+    assert "nan" not in drawing.html
     assert draw_tradeoff(NORMAL, [own]).data[0].name == "E3M2"
     for draw in (draw_sqnr, draw_tradeoff):
         with pytest.raises(KeyError, match="no format 'INT9'; there are FP64, FP32"):

@@ -132,7 +132,7 @@ def test_the_static_form_asks_openly_and_answers_inside_details(name):
 def test_static_and_live_forms_show_the_same_order(name):
     card = quiz(name)
     texts = [option["text"].replace("`", "") for option in card.face["options"]]
-    places = [Outline(card.static().markup).outside.index(text) for text in texts]
+    places = [Outline(card.static().html).outside.index(text) for text in texts]
     assert places == sorted(places)
 
 
@@ -141,6 +141,6 @@ def test_names_from_models_cannot_inject_markup():
     options = (Option(key="a", text=nasty, why=nasty), Option(key="b", text="b", why="b"))
     truth = Truth(value="a", evidence=nasty, provenance=live())
     made = Choice(name=nasty, question=nasty, explanation=f"`{nasty}`", truth=truth, options=options)
-    assert "<img" not in QuizCard(made).static().markup
+    assert "<img" not in QuizCard(made).static().html
     assert code_spans("a `<b>` c") == "a <code>&lt;b&gt;</code> c"
     assert quiz(made).check("a").correct

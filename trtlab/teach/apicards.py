@@ -34,7 +34,7 @@ def draw_calls(calls: Iterable[Call] = CALLS) -> Drawing:
         for call in calls
     ]
     foot = "<br>".join(provenance_line(made) for made in (history.provenance, api.provenance))
-    return Drawing(markup=table_card(table(header, marked), foot=foot), text=text_table(header, rows))
+    return Drawing(html=table_card(table(header, marked), foot=foot), text=text_table(header, rows))
 
 
 def _states(history: ApiHistory, call: Call) -> list[Declared]:
@@ -63,7 +63,7 @@ def draw_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Drawing:
     cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
     marked = [[escape(cell) for cell in row] for row in cells]
     numeric = [i for i in range(1, len(header)) if all(_NUMBER.match(row[i]) for row in cells)]
-    return Drawing(markup=table_card(table(header, marked, numeric=numeric)), text=text_table(header, cells))
+    return Drawing(html=table_card(table(header, marked, numeric=numeric)), text=text_table(header, cells))
 
 
 __all__ = ["draw_calls", "draw_refusal", "draw_rows"]

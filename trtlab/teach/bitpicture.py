@@ -37,7 +37,7 @@ def draw_bits(face: Mapping[str, Any], shown: Mapping[str, Any]) -> Drawing:
         f'role="img" font-family="system-ui, sans-serif"><title>{escape(text.splitlines()[0])}</title>'
         f'<rect width="{_WIDTH}" height="{height}" rx="10" fill="{_PAPER}" stroke="{_LINE}"/>{"".join(body)}</svg>'
     )
-    return SvgDrawing(markup=svg, text=text, svg=svg)
+    return SvgDrawing(html=svg, text=text, svg=svg)
 
 
 def _plain(formula: list[Any]) -> list[Any]:

@@ -78,7 +78,7 @@ def draw_stage(record: StageRecord) -> Drawing:
         + (f"\n  why: {record.why_not}" if record.why_not else "")
         + (f"\n  {record.provenance.line()}" if happened else "")
     )
-    return Drawing(markup=card(head, body, foot=provenance_line(record.provenance) if happened else ""), text=text)
+    return Drawing(html=card(head, body, foot=provenance_line(record.provenance) if happened else ""), text=text)
 
 
 def draw_workflow(records: Iterable[StageRecord]) -> Drawing:
@@ -103,7 +103,7 @@ def draw_workflow(records: Iterable[StageRecord]) -> Drawing:
     made = [part.line() for part in merged(r.provenance for r in records if r.status != Status.IMPOSSIBLE)]
     foot = "<br>".join(map(escape, made))
     return Drawing(
-        markup=table_card(table(header, marked, numeric=(4,)), foot=foot),
+        html=table_card(table(header, marked, numeric=(4,)), foot=foot),
         text="\n".join([text_table(header, rows), *made]),
     )
 
@@ -122,7 +122,7 @@ def draw_onnx(model: Any) -> Drawing:
     weights = len(model.graph.initializer)
     counts = f"{len(rows)} nodes, {weights} initializers (weights)"
     head = f'<b>ONNX graph</b><span class="by">{counts}</span>'
-    return Drawing(markup=card(head, table(header, marked)), text=f"{counts}\n{text_table(header, rows)}")
+    return Drawing(html=card(head, table(header, marked)), text=f"{counts}\n{text_table(header, rows)}")
 
 
 def draw_layers(report: BuildReport) -> Drawing:
@@ -144,7 +144,7 @@ def draw_layers(report: BuildReport) -> Drawing:
     by = f'<span class="by">{counts}</span>'
     head = f"<b>Network definition</b>{origin_badge(report.provenance.origin)}{by}"
     return Drawing(
-        markup=card(head, table(header, marked), foot=provenance_line(report.provenance)),
+        html=card(head, table(header, marked), foot=provenance_line(report.provenance)),
         text=f"{counts}\n{text_table(header, rows)}\n{report.provenance.line()}",
     )
 
@@ -164,7 +164,7 @@ def draw_configuration(configuration: dict[str, Any]) -> Drawing:
         ),
     ]
     return Drawing(
-        markup=f'<div class="card">{table(("setting", "value"), [(escape(a), escape(b)) for a, b in rows])}</div>',
+        html=f'<div class="card">{table(("setting", "value"), [(escape(a), escape(b)) for a, b in rows])}</div>',
         text=text_table(("setting", "value"), rows),
     )
 
@@ -202,7 +202,7 @@ def draw_engine(report: BuildReport) -> Drawing:
     body = f'{boxes}<div style="height:10px"></div>{table(header, marked, numeric=(0,))}{note}'
     lines = [f"{label}: {value} ({more})" for label, value, more in facts] + [remark] * bool(waits)
     text = "\n".join([*lines, text_table(header, rows), report.provenance.line()])
-    return Drawing(markup=card(head, body, foot=provenance_line(report.provenance)), text=text)
+    return Drawing(html=card(head, body, foot=provenance_line(report.provenance)), text=text)
 
 
 def _engine_facts(report: BuildReport) -> tuple[tuple[str, str, str], ...]:
@@ -234,7 +234,7 @@ def draw_manifest(manifest: Manifest) -> Drawing:
     ]
     marked = [(escape(name), f"<code>{escape(value)}</code>") for name, value in rows]
     return Drawing(
-        markup=f'<div class="card">{table(("manifest", "value"), marked)}</div>',
+        html=f'<div class="card">{table(("manifest", "value"), marked)}</div>',
         text=text_table(("manifest", "value"), rows),
     )
 
@@ -244,7 +244,7 @@ def draw_plan_file(path: Path) -> Drawing:
     plan, manifest = load_plan(path)
     shown = draw_manifest(manifest)
     note = f"{path.name}: {len(plan):,} bytes, as the manifest says"
-    return Drawing(markup=f"<p>{escape(note)}</p>{shown.markup}", text=f"{note}\n{shown.text}")
+    return Drawing(html=f"<p>{escape(note)}</p>{shown.html}", text=f"{note}\n{shown.text}")
 
 
 def draw_outputs(outputs: dict[str, Any]) -> Drawing:
@@ -255,7 +255,7 @@ def draw_outputs(outputs: dict[str, Any]) -> Drawing:
         for name, array in outputs.items()
     ]
     marked = [tuple(map(escape, row)) for row in rows]
-    return Drawing(markup=f'<div class="card">{table(header, marked)}</div>', text=text_table(header, rows))
+    return Drawing(html=f'<div class="card">{table(header, marked)}</div>', text=text_table(header, rows))
 
 
 def draw_scans(result: Comparison) -> Drawing:
@@ -271,8 +271,8 @@ def draw_scans(result: Comparison) -> Drawing:
         f"<figure>{_scan(image[0], str(label))}<figcaption>{escape(word)}</figcaption></figure>"
         for image, label, word in zip(result.inputs, result.labels, words, strict=True)
     )
-    markup = f'<div class="scans">{figures}</div>{verdict.markup}'
-    return Drawing(markup=markup, text=f"answers: {', '.join(words)}\n{verdict.text}")
+    markup = f'<div class="scans">{figures}</div>{verdict.html}'
+    return Drawing(html=markup, text=f"answers: {', '.join(words)}\n{verdict.text}")
 
 
 def _scan(pixels: Any, label: str) -> str:
@@ -303,7 +303,7 @@ def draw_comparison(result: Comparison) -> Drawing:
         text += f"; {right} of {len(result.labels)} labels right"
     made = f"answer of {result.executor}; {result.provenance.line()}"
     markup = f'<div class="grid">{facts}</div><p class="dim">{escape(made)}</p>'
-    return Drawing(markup=markup, text=f"{text}\n{made}")
+    return Drawing(html=markup, text=f"{text}\n{made}")
 
 
 def draw_error(error: BaseException) -> Drawing:
@@ -312,4 +312,4 @@ def draw_error(error: BaseException) -> Drawing:
     body = f"<b>{escape(type(error).__name__)}</b>: {escape(what)}" + (
         f"<br><span class=dim>Way out:</span> {escape(hint)}" if hint else ""
     )
-    return Drawing(markup=callout(body, bad=True), text=f"{type(error).__name__}: {what} {hint}".strip())
+    return Drawing(html=callout(body, bad=True), text=f"{type(error).__name__}: {what} {hint}".strip())

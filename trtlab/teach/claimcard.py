@@ -65,7 +65,7 @@ def _draw(sentence: str, evidence: Evidence, known: Claim | None) -> Drawing:
         body, foot = _said(known) + body, f"{_source(known)} · {foot}"
         if evidence.provenance.command:
             foot += f" · made by <code>{escape(evidence.provenance.command)}</code>"
-    return Drawing(markup=card(head, body, foot=foot), text=_text(sentence, evidence, known))
+    return Drawing(html=card(head, body, foot=foot), text=_text(sentence, evidence, known))
 
 
 def _said(known: Claim) -> str:
@@ -86,7 +86,7 @@ def _draw_history(known: Claim) -> Drawing:
         f"  {HISTORY}",
     ]
     foot = f"{_source(known)} · {HISTORY}"
-    return Drawing(markup=card(head, _said(known), foot=foot), text="\n".join(text))
+    return Drawing(html=card(head, _said(known), foot=foot), text="\n".join(text))
 
 
 def _text(sentence: str, evidence: Evidence, known: Claim | None) -> str:
@@ -112,12 +112,12 @@ def draw_claims(names: tuple[str, ...]) -> Drawing:
                 escape(name),
                 verdict,
                 escape(known.said),
-                details(f"{'✓' if known.prove else '·'} {known.today}", drawing.markup),
+                details(f"{'✓' if known.prove else '·'} {known.today}", drawing.html),
             )
         )
         texts.append(drawing.text)
     header = ("", "verdict", "the sheet, in other words", "today, proved")
-    return Drawing(markup=table_card(table(header, rows)), text="\n".join(texts))
+    return Drawing(html=table_card(table(header, rows)), text="\n".join(texts))
 
 
 __all__ = ["ClaimFailed", "claim", "draw_claims"]

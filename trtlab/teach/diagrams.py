@@ -85,7 +85,7 @@ def draw_diagram(name: str) -> Drawing:
     """A diagram by name. KeyError names the known ones."""
     if name not in DIAGRAMS:
         raise KeyError(f"no diagram {name!r}; there are {', '.join(DIAGRAMS)}")
-    return Drawing(markup=DIAGRAMS[name](), text=f"[diagram: {name}; see images/{name}.svg]")
+    return Drawing(html=DIAGRAMS[name](), text=f"[diagram: {name}; see images/{name}.svg]")
 
 
 def write_all(folder: Path) -> None:

@@ -1,54 +1,18 @@
-"""teach/drawing: the small pieces that every card is made of.
+"""teach/drawing: pieces of cards as markup alone; being replaced by teach/card, which gives the text as well.
 
 In: text and rows. Out: `Drawing`, which a notebook shows as HTML and everything else as text. Everything that came
 from a model or a log is escaped here, so that no name in an ONNX file can inject markup.
 """
 
-import functools
-import html
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 from trtlab.engine.provenance import Origin, Provenance
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """Something to look at: HTML for notebooks, `text` for terminals, diffs and screen readers."""
-
-    markup: str
-    text: str
-
-    def _repr_mimebundle_(self, **_what_ipython_asks: Any) -> dict[str, str]:
-        return {
-            "text/html": f'<style>{_stylesheet()}</style><div class="trt">{self.markup}</div>',
-            "text/plain": self.text,
-        }
-
-    def __repr__(self) -> str:
-        return self.text
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class SvgDrawing(Drawing):
-    """A drawing that is also an image, for pages that remove SVG from HTML."""
-
-    svg: str
-
-    def _repr_mimebundle_(self, **what_ipython_asks: Any) -> dict[str, str]:
-        return super()._repr_mimebundle_(**what_ipython_asks) | {"image/svg+xml": self.svg}
-
-
-@functools.cache
-def _stylesheet() -> str:
-    return resources.files("trtlab.teach").joinpath("static/cards.css").read_text(encoding="utf-8")
-
-
-def escape(value: Any) -> str:
-    """Text safe to put between tags and in attributes."""
-    return html.escape(str(value), quote=True)
+from trtlab.teach.card import Drawing as Drawing
+from trtlab.teach.card import SvgDrawing as SvgDrawing
+from trtlab.teach.card import escape as escape
+from trtlab.teach.units import bytes_text as bytes_text
+from trtlab.teach.units import seconds_text as seconds_text
 
 
 def badge(word: str, kind: str = "") -> str:
@@ -117,24 +81,3 @@ def details(summary: str, body: str) -> str:
 def callout(text: str, *, bad: bool = False) -> str:
     """A marked paragraph: what is not possible and why, or an error."""
     return f'<div class="why{" bad" if bad else ""}">{text}</div>'
-
-
-def bytes_text(size_bytes: int | None) -> str:
-    """`8.19 MiB`, `444 KiB`, `80 B`; `unknown` for None, never zero."""
-    if size_bytes is None:
-        return "unknown"
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if size_bytes >= size:
-            return f"{size_bytes / size:,.2f} {unit}"
-    return f"{size_bytes:,} B"
-
-
-def seconds_text(seconds: float | None) -> str:
-    """`1.23 s`, `4.5 ms`, `12 µs`; a dash for None."""
-    if seconds is None:
-        return "–"
-    for unit, scale in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
-        value = seconds * scale
-        if value >= 1 or unit == "µs":
-            return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
-    raise AssertionError(seconds)

@@ -123,7 +123,7 @@ def draw_kernels(kernels: "Sequence[KernelInfo]", provenance: Provenance) -> Dra
     head = f'<b>The glass box\'s engine</b>{origin_badge(provenance.origin)}<span class="by push">{said}</span>'
     text = "\n".join([said, text_table(header, rows), provenance.line()])
     body = table(header, marked, numeric=(0, 5))
-    return Drawing(markup=table_card(body, head=head, foot=provenance_line(provenance)), text=text)
+    return Drawing(html=table_card(body, head=head, foot=provenance_line(provenance)), text=text)
 
 
 def draw_lives(lives: Iterable[Life]) -> Drawing:
@@ -143,7 +143,7 @@ def draw_lives(lives: Iterable[Life]) -> Drawing:
     made = merged(p for life in lives for p in (life.provenance, life.times[Phase.BUILD].provenance))
     text = "\n".join([text_table(header, rows), *(part.line() for part in made)])
     body = table(header, marked, numeric=(1, 2, 3, 4, 5, 7, 8))
-    return Drawing(markup=table_card(body, foot="<br>".join(map(provenance_line, made))), text=text)
+    return Drawing(html=table_card(body, foot="<br>".join(map(provenance_line, made))), text=text)
 
 
 def _check_lives(lives: Sequence[Life]) -> None:

@@ -68,7 +68,7 @@ def draw_formats(names: Iterable[str | Format]) -> Drawing:
     legend = "".join(f'<span class="bits"><i class="{kind}">{kind}</i></span> ' for kind in _kinds(formats))
     foot = f"From the highest bit down: {legend}· epsilon: the step at 1 · digits: decimal ones that always survive."
     markup = table_card(table(header, marked, numeric=range(2, 8)), foot=foot)
-    return Drawing(markup=markup, text=text_table(header, rows))
+    return Drawing(html=markup, text=text_table(header, rows))
 
 
 def _kinds(formats: Iterable[Format]) -> dict[str, None]:
@@ -120,7 +120,7 @@ def draw_value(
         marked.append((f"<b>{escape(cells[0])}</b>", _coloured(fmt, cells[1]), *map(escape, cells[2:])))
     head = f'<b>{escape(text)}</b><span class="by">rounded to {escape(rounding.replace("_", " "))}</span>'
     return Drawing(
-        markup=table_card(table(header, marked, numeric=(2, 3)), head=head),
+        html=table_card(table(header, marked, numeric=(2, 3)), head=head),
         text=f"{text}\n{text_table(header, rows)}",
     )
 
@@ -168,7 +168,7 @@ def draw_codes(name: str | Format, *, columns: int = 8) -> Drawing:
     header = [""] * len(lines[0])
     head = f'<b>{escape(name_of(fmt))}</b><span class="by">{len(cells)} codes, hexadecimal, and their values</span>'
     return Drawing(
-        markup=f'<div class="bare">{table_card(table(header, marked), head=head)}</div>',
+        html=f'<div class="bare">{table_card(table(header, marked), head=head)}</div>',
         text=f"{name_of(fmt)}\n{text_table(header, rows)}",
     )
 

@@ -86,7 +86,7 @@ def _many_models(rows: Sequence[Row]) -> Drawing:
     lines += [part.line() for part in made]
     origins = "".join(origin_badge(origin) for origin in dict.fromkeys(part.origin for part in made))
     return Drawing(
-        markup=table_card(
+        html=table_card(
             table([escape(word) for word in header], marked, numeric=range(1, len(header))),
             head=f"<b>Kernels that are left, by optimiser</b>{origins}",
             foot="<br>".join(map(escape, lines)),
@@ -114,7 +114,7 @@ def _one_model(row: Row) -> Drawing:
     lines = [LAUNCHES, "results: largest difference from the model as written, relative to its largest number"]
     lines += [ORT_ALL, *(part.line() for part in merged(row.provenance))]
     return Drawing(
-        markup=table_card(
+        html=table_card(
             table(header, marked, numeric=(1, 2, 3)),
             head=f"<b>{escape(row.model)}</b> through every optimiser",
             foot="<br>".join(map(escape, lines)),
@@ -161,7 +161,7 @@ def draw_agreement(what: onnx.ModelProto | Agreement, target: str = "SM89", *, m
     head = f'<b>{escape(found.model)}</b>{origin_badge(found.report.provenance.origin)}<span class="by">{total}</span>'
     said = ", ".join(f"{count} × {verdict.value}" for verdict, count in counts)
     return Drawing(
-        markup=table_card(body, head=f'{head}<span class="push"></span>{pills}', foot="<br>".join(map(escape, lines))),
+        html=table_card(body, head=f'{head}<span class="push"></span>{pills}', foot="<br>".join(map(escape, lines))),
         text="\n".join([f"{found.model}: {total}: {said}", *map(_line, found.matches), *lines]),
     )
 

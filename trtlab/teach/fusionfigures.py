@@ -98,7 +98,7 @@ def draw_fusion_findings(*sweeps: Sweep) -> Drawing:
     made = merged(sweep.provenance for sweep in sweeps)
     foot = "<br>".join(map(provenance_line, made))
     text = "\n".join([text_table(header, lines), *(part.line() for part in made)])
-    return Drawing(markup=table_card(table(header, marked), foot=foot), text=text)
+    return Drawing(html=table_card(table(header, marked), foot=foot), text=text)
 
 
 def _panels(

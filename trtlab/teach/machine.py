@@ -48,14 +48,14 @@ def draw_machine(machine: Machine) -> Drawing:
     libraries = details("Libraries", table(header, [tuple(map(escape, row)) for row in rows]))
     body = f'<div class="grid">{"".join(facts)}</div>{libraries}'
     text = f"build: {' '.join(builds[:2])}\nexecute: {' '.join(executes[:2])}\n" + text_table(header, rows)
-    return Drawing(markup=card(f"<b>This machine</b>{origin_badge(Origin.LIVE)}", body), text=text)
+    return Drawing(html=card(f"<b>This machine</b>{origin_badge(Origin.LIVE)}", body), text=text)
 
 
 def draw_badges() -> Drawing:
     """What LIVE, RECORDED and SIMULATED promise."""
     rows = [(origin.value, " ".join((_BADGES[origin]).split())) for origin in Origin]
     markup = table(("badge", "what it promises"), [(badge(name), escape(text)) for name, text in rows])
-    return Drawing(markup=f'<div class="card">{markup}</div>', text=text_table(("badge", "what it promises"), rows))
+    return Drawing(html=f'<div class="card">{markup}</div>', text=text_table(("badge", "what it promises"), rows))
 
 
 _BADGES = {
@@ -70,6 +70,4 @@ def draw_map(rows: Iterable[tuple[str, str, str, str]]) -> Drawing:
     rows = list(rows)
     header = ("notebook", "question", "afterwards you can", "minutes")
     marked = [(f'<a href="{escape(f)}.ipynb">{escape(f)}</a>', escape(q), escape(a), escape(m)) for f, q, a, m in rows]
-    return Drawing(
-        markup=f'<div class="card">{table(header, marked, numeric=(3,))}</div>', text=text_table(header, rows)
-    )
+    return Drawing(html=f'<div class="card">{table(header, marked, numeric=(3,))}</div>', text=text_table(header, rows))

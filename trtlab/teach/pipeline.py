@@ -124,7 +124,7 @@ class PipelineView(Widget):
             return cards.draw_workflow(self.records)
         names = " → ".join(cards.TITLES[name] for name in STAGES)
         markup = f'<div class="card"><div class="body"><b>Pipeline</b>: {escape(names)}</div></div>'
-        return Drawing(markup=markup, text=f"Pipeline: {names}")
+        return Drawing(html=markup, text=f"Pipeline: {names}")
 
     # --- the run ----------------------------------------------------------------------------------------------------
 
@@ -195,7 +195,7 @@ class PipelineView(Widget):
             self._show()
 
     def _fail(self, number: int, name: str, error: Exception) -> None:
-        message = cards.draw_error(error).markup
+        message = cards.draw_error(error).html
         if not isinstance(error, CompilerError):
             message += callout("This is a defect of trtlab; please report it.", bad=True)
         with self._lock:
@@ -251,7 +251,7 @@ class PipelineView(Widget):
         record = self.workflow.records.get(self.selected) if self.workflow else None
         state = self.stages[STAGES.index(self.selected)]["state"]
         drawn = record is not None and state in STATES.values()
-        self.detail = draw_artefact(record).markup if record and drawn else _explain(self.selected, state)
+        self.detail = draw_artefact(record).html if record and drawn else _explain(self.selected, state)
 
 
 def _options() -> dict[str, list[tuple[Any, str]]]:
@@ -307,9 +307,9 @@ def _draw_inspector(artefact: Any) -> Drawing:
         note = (
             "EngineInspector needs a deserialised engine. The kernels under Build come from the builder's log instead."
         )
-        return Drawing(markup=f'<p class="dim">{escape(note)}</p>', text=note)
+        return Drawing(html=f'<p class="dim">{escape(note)}</p>', text=note)
     return Drawing(
-        markup=details("EngineInspector, as JSON", f'<pre class="mono">{escape(artefact)}</pre>'), text=artefact
+        html=details("EngineInspector, as JSON", f'<pre class="mono">{escape(artefact)}</pre>'), text=artefact
     )
 
 
@@ -329,7 +329,7 @@ def draw_artefact(record: StageRecord) -> Drawing:
     if draw is None or record.artefact is None:
         return stage
     artefact = draw(record.artefact)
-    return Drawing(markup=stage.markup + artefact.markup, text=f"{stage.text}\n{artefact.text}")
+    return Drawing(html=stage.html + artefact.html, text=f"{stage.text}\n{artefact.text}")
 
 
 __all__ = ["PipelineView", "draw_artefact"]

@@ -54,7 +54,7 @@ def draw_block(values: npt.ArrayLike, quantized: Quantized) -> Drawing:
     head = f'<b>{escape(fmt)}</b><span class="by">{escape(said)}</span>'
     foot = f"{quantized.size_bits} bits for {x.size} values · SQNR {sqnr_db(x, restored):.2f} dB"
     return Drawing(
-        markup=table_card(table(columns, marked, numeric=_NUMERIC), head=head, foot=escape(foot)),
+        html=table_card(table(columns, marked, numeric=_NUMERIC), head=head, foot=escape(foot)),
         text=f"{fmt}: {said}\n{text_table(header, rows)}\n{foot}",
     )
 
@@ -82,7 +82,7 @@ def draw_sqnr(values: npt.ArrayLike, names: Sequence[str | Format]) -> Drawing:
         f"{array.size:,} values; small: bits per value with all scales. {provenance_line(provenance.live(['numpy']))}"
     )
     return Drawing(
-        markup=table_card(table(header, marked, numeric=range(1, len(header))), foot=foot),
+        html=table_card(table(header, marked, numeric=range(1, len(header))), foot=foot),
         text=text_table(header, rows),
     )
 

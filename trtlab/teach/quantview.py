@@ -165,7 +165,7 @@ class QuantView(Widget):
     def static(self) -> Drawing:
         """The picture and its numbers without a kernel."""
         words = text_table(("", "", ""), self.reading.facts)
-        return SvgDrawing(markup=self.shown["svg"], text=f"{self.shown['title']}\n{words}", svg=self.shown["svg"])
+        return SvgDrawing(html=self.shown["svg"], text=f"{self.shown['title']}\n{words}", svg=self.shown["svg"])
 
     # --- state ------------------------------------------------------------------------------------------------------
 

@@ -132,7 +132,7 @@ class QuizCard(Widget):
         )
         body = f"<p><b>{code_spans(asked.question)}</b></p>{self._static_options()}"
         body += details("Answer and explanations", self._static_answer())
-        return Drawing(markup=card(head, body), text=self._text())
+        return Drawing(html=card(head, body), text=self._text())
 
     def _static_options(self) -> str:
         if isinstance(self.quiz, Number):

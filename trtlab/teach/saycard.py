@@ -43,7 +43,7 @@ def say(question_id: str, *, language: str = "en") -> Drawing:
     if language not in LANGUAGES:
         raise ValueError(f"the cards speak {' and '.join(LANGUAGES)}: got language={language!r}")
     asked = question(question_id)
-    return Drawing(markup=_markup(asked, language), text=_text(asked, language))
+    return Drawing(html=_markup(asked, language), text=_text(asked, language))
 
 
 # --- HTML -----------------------------------------------------------------------------------------------------------

@@ -31,6 +31,6 @@ def show(thing: Callable[..., Any]) -> Drawing:
     code = highlight(text, PythonLexer(), HtmlFormatter(noclasses=False, nowrap=True))
     head = f'<b>{escape(getattr(thing, "__qualname__", thing))}</b><span class="by">{escape(where)}:{first}</span>'
     return Drawing(
-        markup=card(head, f'<div class="highlight"><pre class="mono" style="margin:0">{code}</pre></div>'),
+        html=card(head, f'<div class="highlight"><pre class="mono" style="margin:0">{code}</pre></div>'),
         text=f"# {where}:{first}\n{text}",
     )

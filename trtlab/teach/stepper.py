@@ -104,7 +104,7 @@ class RewriteStepper(Widget):
         style = (STATIC / "graphview.css").read_text("utf-8")
         words = [head, text_table(("", "start", "end", ""), counts), text_table(("", "rule", "step"), steps)]
         markup = f"<style>{style}</style>{card(f'<b>{escape(head)}</b>', drawn + facts)}"
-        return SvgDrawing(markup=markup, text="\n".join(words), svg=svg)
+        return SvgDrawing(html=markup, text="\n".join(words), svg=svg)
 
     # --- state ------------------------------------------------------------------------------------------------------
 

@@ -141,7 +141,7 @@ def draw_about(rule: Rule) -> str:
     told, code = about(rule), []
     for function in (rule.pattern, rule.check, rule.rewrite):
         try:
-            code.append(source.show(function).markup)
+            code.append(source.show(function).html)
         except TypeError:  # a lambda of a terminal, a builtin
             code.append(callout(f"{escape(function)} has no Python source"))
     picture = f'<pre class="mono">{escape(told.picture)}</pre>' if told.picture else ""

@@ -36,7 +36,7 @@ def draw_support(support: Support | None = None) -> Drawing:
     tail = f'<div class="body">{refused}</div><div class="foot">{foot}<br>{provenance_line(found.provenance)}</div>'
     text = [text_table(header, rows), NOTE, *(f"✗ {by}: {text}" for text, by in words), found.provenance.line()]
     return Drawing(
-        markup=f'<div class="card tall">{head}{table([escape(word) for word in header], marked)}{tail}</div>',
+        html=f'<div class="card tall">{head}{table([escape(word) for word in header], marked)}{tail}</div>',
         text="\n".join(text),
     )
 

@@ -141,7 +141,7 @@ class GraphView(Widget):
         markup = f"<style>{css}</style>{card(f'<b>{escape(self.title)}</b>', body, foot=escape(self.foot))}"
         nodes = [(n.op, n.name, ", ".join(t.type_text for t in n.outputs)) for n in self.picture.operators]
         table = text_table((self.picture.word, "name", "writes"), _first(nodes))
-        return SvgDrawing(markup=markup, text=f"{self.title}\n{table}", svg=self.svg)
+        return SvgDrawing(html=markup, text=f"{self.title}\n{table}", svg=self.svg)
 
     # --- state ------------------------------------------------------------------------------------------------------
 

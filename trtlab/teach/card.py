@@ -1,0 +1,226 @@
+"""teach/card: what everything shown in a notebook is made of, said once and shown as HTML and as text.
+
+In: plain values and cells. Out: `Cell`s, and `Drawing`s that a notebook shows. Text is escaped here, so that no name
+in an ONNX file can inject markup. Pieces stand apart by marks (class `sep`) that are hidden where the style sheet makes
+boxes of the pieces, and show where a page drops style sheets. tests/teach/plain.py compares both forms.
+"""
+
+import functools
+import html
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from trtlab.engine.provenance import Origin, Provenance
+
+_NUMBER = re.compile(
+    r"[-+−]?[\d.,]+([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+|e[-+]?\d+)?( ?(%|×|[mµn]?s|[KMG]?i?B|dB|bits))?|[-–]?|[-+−]?(inf|nan|∞)|exact"
+)
+"""A cell that stands at the right of its column."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A piece of a card: `html`, which is markup, and `text`, the same words for terminals, diffs, screen readers."""
+
+    html: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing(Cell):
+    """Something to look at: a cell that a notebook shows by itself."""
+
+    def _repr_mimebundle_(self, **_what_ipython_asks: Any) -> dict[str, str]:
+        return {
+            "text/html": f'<style>{stylesheet("cards")}</style><div class="trt">{self.html}</div>',
+            "text/plain": self.text,
+        }
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SvgDrawing(Drawing):
+    """A drawing that is also an image, for pages that remove SVG from HTML."""
+
+    svg: str
+
+    def _repr_mimebundle_(self, **what_ipython_asks: Any) -> dict[str, str]:
+        return super()._repr_mimebundle_(**what_ipython_asks) | {"image/svg+xml": self.svg}
+
+
+@functools.cache
+def stylesheet(name: str) -> str:
+    """The text of static/`name`.css."""
+    return resources.files("trtlab.teach").joinpath(f"static/{name}.css").read_text(encoding="utf-8")
+
+
+def escape(value: Any) -> str:
+    """Text safe to put between tags and in attributes."""
+    return html.escape(str(value), quote=True)
+
+
+# --- pieces of a line -------------------------------------------------------------------------------------------------
+
+
+def cell(value: Any) -> Cell:
+    """A plain value as a cell: whole numbers with thousands apart, a dash for None. A cell stays as it is."""
+    if isinstance(value, Cell):
+        return value
+    is_count = isinstance(value, int) and not isinstance(value, bool)
+    text = "–" if value is None else f"{value:,}" if is_count else str(value)
+    return Cell(html=escape(text), text=text)
+
+
+def tag(name: str, value: Any, kind: str = "", **attributes: str) -> Cell:
+    """The value inside an HTML element with the class `kind`; the text is that of the value."""
+    inner = cell(value)
+    named = ({"class": kind} if kind else {}) | attributes
+    written = "".join(f' {key.rstrip("_")}="{escape(text)}"' for key, text in named.items())
+    return Cell(html=f"<{name}{written}>{inner.html}</{name}>", text=inner.text)
+
+
+def bold(value: Any) -> Cell:
+    return tag("b", value)
+
+
+def code(value: Any) -> Cell:
+    return tag("code", value)
+
+
+def dim(value: Any) -> Cell:
+    return tag("span", value, "dim")
+
+
+def push(value: Any) -> Cell:
+    """What stands at the right end of a card's head."""
+    return tag("span", value, "dim push")
+
+
+def link(value: Any, address: str) -> Cell:
+    return tag("a", value, href=address)
+
+
+def badge(word: Any, kind: str = "") -> Cell:
+    """A small pill. The word is always written: colour never carries the meaning alone."""
+    return tag("span", word, f"badge {kind or word}")
+
+
+def origin_badge(origin: Origin) -> Cell:
+    return badge(origin.value)
+
+
+def apart(mark: str = " · ") -> Cell:
+    """What keeps two pieces apart; hidden where the style sheet does."""
+    return Cell(html=f'<span class="sep">{escape(mark)}</span>', text=mark)
+
+
+def join(values: Iterable[Any], mark: Any = " · ") -> Cell:
+    """The values in one line, with `mark` between them: text, or a cell such as `apart()`."""
+    cells = [found for found in map(cell, values) if found.text]
+    between = cell(mark)
+    return Cell(html=between.html.join(c.html for c in cells), text=between.text.join(c.text for c in cells))
+
+
+def chips(words: Iterable[Any], *, kind: str = "", mark: str = " + ") -> Cell:
+    """Each word in a box of its own; names of nodes are easier to tell apart so."""
+    return join([tag("span", word, f"chip {kind}".strip()) for word in words], apart(mark))
+
+
+# --- blocks -----------------------------------------------------------------------------------------------------------
+
+
+def stack(values: Iterable[Any]) -> Drawing:
+    """Blocks below each other; words that are no block yet become one."""
+    cells = [found for found in map(cell, values) if found.html]
+    return Drawing(
+        html="".join(c.html if c.html.startswith("<div") else f"<div>{c.html}</div>" for c in cells),
+        text="\n".join(c.text for c in cells if c.text),
+    )
+
+
+def block(value: Any, kind: str = "") -> Cell:
+    """The value, or a list of values below each other, as a block with the class `kind`."""
+    return tag("div", stack(value) if isinstance(value, list) else value, kind)
+
+
+def callout(value: Any, *, bad: bool = False) -> Cell:
+    """A marked paragraph: what is not possible and why, or an error."""
+    return block(value, "why bad" if bad else "why")
+
+
+def pre(text: Any) -> Cell:
+    """Text whose lines and spaces count."""
+    return block(tag("pre", text, "mono"))
+
+
+def details(summary: Any, *values: Any) -> Cell:
+    """A part that opens on demand."""
+    head, body = tag("summary", summary), stack(values)
+    return Cell(html=f"<div><details>{head.html}{body.html}</details></div>", text=f"{head.text}\n{body.text}")
+
+
+def facts(*found: Sequence[Any]) -> Cell:
+    """Numbers in boxes: (label, value), (label, value, note) or (label, value, note, kind) each."""
+    return block([_fact(*one) for one in found], "grid")
+
+
+def _fact(label: Any, value: Any, note: Any = "", kind: str = "") -> Cell:
+    said = join([tag("b", value, kind), dim(note)], apart())
+    return block(join([tag("small", label), said], apart(": ")), "box fact")
+
+
+def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, scroll: bool = False, bare: bool = False) -> Cell:
+    """Rows of cells and plain values; columns of numbers stand at the right. Raises ValueError for a ragged row.
+
+    `scroll` keeps a long table short, `bare` hides its header.
+    """
+    top, body = [*map(cell, header)], [[*map(cell, row)] for row in rows]
+    if ragged := [row for row in body if len(row) != len(top)]:
+        raise ValueError(f"a row of {len(ragged[0])} cells under a header of {len(top)}: {[c.text for c in ragged[0]]}")
+    numeric = [bool(body) and all(_NUMBER.fullmatch(c.text) for c in column) for column in zip(*body, strict=True)]
+
+    def line(cells: Sequence[Cell], name: str) -> str:
+        looks = numeric or [False] * len(top)
+        return "".join(tag(name, c, "num" if num else "").html for c, num in zip(cells, looks, strict=True))
+
+    lines = "".join(f"<tr>{line(row, 'td')}</tr>" for row in body)
+    head = "" if bare else f"<thead><tr>{line(top, 'th')}</tr></thead>"
+    kind = "scroll" if scroll else "scroll whole"
+    return Cell(
+        html=f'<div class="{kind}"><table>{head}<tbody>{lines}</tbody></table></div>',
+        text=_columns([*([] if bare else [top]), *body]),
+    )
+
+
+def _columns(rows: Sequence[Sequence[Cell]]) -> str:
+    """The same table for places without HTML: columns padded with spaces."""
+    widths = [max(len(c.text) for c in column) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(c.text.ljust(width) for c, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def card(*parts: Any, head: Iterable[Any] = (), foot: Iterable[Any] = ()) -> Drawing:
+    """A frame with pieces of a line in its head, blocks in its body, and lines, such as provenance, at its foot."""
+    pieces = (("head", join(head, apart())), ("body", stack(parts)), ("foot", stack(foot)))
+    return stack([block([block(inside, kind) for kind, inside in pieces if inside.html], "card")])
+
+
+def made_by(*provenance: Provenance) -> list[str]:
+    """The lines of a foot that say where the numbers come from."""
+    return [one.line() for one in provenance]
+
+
+__all__ = [
+    "Cell", "Drawing", "SvgDrawing", "apart", "badge", "block", "bold", "callout", "card", "cell", "chips", "code",
+    "details", "dim", "escape", "facts", "join", "link", "made_by", "origin_badge", "pre", "push", "stack",
+    "stylesheet", "table", "tag",
+]  # fmt: skip
