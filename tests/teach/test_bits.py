@@ -19,7 +19,7 @@ from trtlab.teach.bitfacts import Held, describe, find_neighbour, ulp, verdict
 from trtlab.teach.bitformula import formula, kind_of
 from trtlab.teach.bits import code_from_text
 from trtlab.teach.bitwords import decimal_parts, exact_forms, fields, number_text, relative_text, weights
-from trtlab.teach.formatcards import has_codes
+from trtlab.teach.formats import has_codes
 
 from .markup import read
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from trtlab.lab.workflow import STAGES
-from trtlab.teach.cards import TITLES
 from trtlab.teach.diagrams import DIAGRAMS, HANDS_ON, draw_diagram, write_all
+from trtlab.teach.tables import TITLES
 
 IMAGES = Path(__file__).parents[2] / "images"
 

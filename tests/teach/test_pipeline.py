@@ -19,8 +19,8 @@ from trtlab.engine.nvidia import BuildCancelled, UnsupportedTarget
 from trtlab.engine.trtexec import MAJORS
 from trtlab.lab.workflow import STAGES, Workflow
 from trtlab.teach import PipelineView, draw_artefact, pipeline
-from trtlab.teach.cards import TITLES
 from trtlab.teach.drawing import Drawing
+from trtlab.teach.tables import TITLES
 from trtlab.teach.widget import Widget
 
 from .flows import finished
@@ -198,7 +198,7 @@ def test_the_artefact_is_drawn_with_its_stage():
         said_by_both(draw_artefact(flow.records[name]), TITLES[name], flow.records[name].came_out)
         assert words in read(draw_artefact(flow.records[name])).words
     for name in ("export", "context"):
-        assert draw_artefact(flow.records[name]).html == pipeline.cards.draw_stage(flow.records[name]).html
+        assert draw_artefact(flow.records[name]).html == pipeline.tables.draw_stage(flow.records[name]).html
 
 
 def test_progress_of_the_builder_is_shown_on_the_running_stage(view, monkeypatch):
@@ -380,7 +380,7 @@ def test_a_defect_in_a_drawing_is_shown_too(view, monkeypatch):
     def draw(_report):
         raise ZeroDivisionError("no ink")
 
-    monkeypatch.setattr(pipeline.cards, "draw_layers", draw)
+    monkeypatch.setattr(pipeline.tables, "draw_layers", draw)
     finish(monkeypatch)
     view.run()
     assert states(view)["parse"] == "failed"

@@ -11,14 +11,14 @@ _NAMES_IN = {
     "apicards": "draw_calls draw_refusal draw_rows",
     "bits": "BitEditor",
     "diagrams": "draw_diagram",
-    "cards": "draw_comparison draw_configuration draw_engine draw_error draw_layers draw_manifest draw_onnx"
+    "tables": "draw_comparison draw_configuration draw_engine draw_error draw_layers draw_manifest draw_onnx"
     " draw_outputs draw_plan_file draw_scans draw_stage draw_workflow",
     "claimcard": "ClaimFailed claim draw_claims",
-    "figures": "draw_predictions draw_waterfall",
-    "formatcards": "draw_codes draw_formats draw_value",
-    "formatfigures": "draw_density draw_number_line draw_precision draw_spread draw_staircase draw_sums",
+    "charts": "draw_predictions draw_waterfall",
+    "formats": "draw_codes draw_formats draw_value",
+    "formatcharts": "draw_density draw_number_line draw_precision draw_spread draw_staircase draw_sums",
     "enginefigures": "draw_engine_life draw_enqueue draw_kernels draw_lives",
-    "fusioncards": "draw_agreement draw_optimizers",
+    "fusion": "draw_agreement draw_optimizers",
     "fusionfigures": "draw_fusion_bandwidth draw_fusion_chains draw_fusion_findings draw_fusion_times"
     " draw_fusion_traffic",
     "graph.view": "GraphView",

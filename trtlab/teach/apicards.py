@@ -11,8 +11,8 @@ from trtlab.engine.nvidia import Api, CompilerError, explain, installed_api
 from trtlab.lab.history import ApiHistory, Declared
 from trtlab.lab.history import load as load_history
 from trtlab.study.calls import CALLS, Call
-from trtlab.teach.cards import draw_engine, draw_error
 from trtlab.teach.drawing import Drawing, badge, escape, provenance_line, table, table_card, text_table
+from trtlab.teach.tables import draw_engine, draw_error
 
 SHOWN_TAGS = ("v8.6.1", "v10.0.0", "v10.12.0", "v11.1")
 _NUMBER = re.compile(r"[-+−]?[\d.]|[-–]?$|inf|nan")

@@ -18,7 +18,7 @@ from trtlab.teach.bitfacts import Held, code_for, describe
 from trtlab.teach.bitpicture import draw_bits
 from trtlab.teach.bitwords import describe_format
 from trtlab.teach.drawing import Drawing
-from trtlab.teach.formatcards import find_format, has_codes, name_of
+from trtlab.teach.formats import find_format, has_codes, name_of
 from trtlab.teach.widget import STATIC, Widget
 
 _BASES = {"hex": (16, "0x"), "bin": (2, "0b"), "dec": (10, "")}

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trtlab.lab.workflow import STAGES
-from trtlab.teach.cards import TITLES
 from trtlab.teach.diagramparts import MONO, arrow, svg, text
 from trtlab.teach.diagrams_acceleration import acceleration_svg
 from trtlab.teach.diagrams_fusion import fusion_svg
 from trtlab.teach.drawing import Drawing
+from trtlab.teach.tables import TITLES
 
 # For each stage: what it hands on, and NVIDIA's name for the object or call behind it.
 HANDS_ON = {

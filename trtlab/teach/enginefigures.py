@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trtlab.engine.enginetimes import Life
 from trtlab.engine.freshprocess import Phase
 from trtlab.engine.provenance import Provenance, merged
+from trtlab.teach.charts import GRID, INK, draw_foot, style_figure
 from trtlab.teach.drawing import (
     Drawing,
     chips,
@@ -22,7 +23,6 @@ from trtlab.teach.drawing import (
     table_card,
     text_table,
 )
-from trtlab.teach.figures import GRID, INK, draw_foot, style_figure
 
 if TYPE_CHECKING:
     from trtlab.engine.glassbox.runtime import KernelInfo

@@ -11,6 +11,7 @@ from trtlab.engine.fusionfacts import findings
 from trtlab.engine.fusiontimes import Row, Sweep
 from trtlab.engine.fusionways import FUSED, ITEM_BYTES, Way
 from trtlab.engine.provenance import merged
+from trtlab.teach.charts import GRID, INK, draw_foot, style_figure
 from trtlab.teach.drawing import (
     Drawing,
     badge,
@@ -22,7 +23,6 @@ from trtlab.teach.drawing import (
     table_card,
     text_table,
 )
-from trtlab.teach.figures import GRID, INK, draw_foot, style_figure
 
 COLOURS = {
     Way.NUMPY: "#cc79a7", Way.NUMPY_OUT: "#b8a600", Way.TORCH: "#e69f00", Way.TORCH_OUT: "#d55e00",

@@ -21,7 +21,7 @@ from trtlab.engine.nvidia.compiler import PORTABLE
 from trtlab.engine.nvidia.explain import DEFAULT_TARGET, normalise_targets
 from trtlab.engine.trtexec import MAJORS, trtexec_command
 from trtlab.lab.workflow import STAGES, TOLERANCES, Precision, StageRecord, Status, Workflow
-from trtlab.teach import cards
+from trtlab.teach import tables
 from trtlab.teach.drawing import Drawing, callout, details, escape, seconds_text
 from trtlab.teach.graph.view import GraphView
 from trtlab.teach.widget import STATIC, Widget
@@ -121,8 +121,8 @@ class PipelineView(Widget):
     def static(self) -> Drawing:
         """The stages of the last run, or their names when there was none."""
         if self.records:
-            return cards.draw_workflow(self.records)
-        names = " → ".join(cards.TITLES[name] for name in STAGES)
+            return tables.draw_workflow(self.records)
+        names = " → ".join(tables.TITLES[name] for name in STAGES)
         markup = f'<div class="card"><div class="body"><b>Pipeline</b>: {escape(names)}</div></div>'
         return Drawing(html=markup, text=f"Pipeline: {names}")
 
@@ -195,7 +195,7 @@ class PipelineView(Widget):
             self._show()
 
     def _fail(self, number: int, name: str, error: Exception) -> None:
-        message = cards.draw_error(error).html
+        message = tables.draw_error(error).html
         if not isinstance(error, CompilerError):
             message += callout("This is a defect of trtlab; please report it.", bad=True)
         with self._lock:
@@ -288,7 +288,7 @@ def _warm_up() -> None:
 
 
 def _waiting(name: str) -> dict[str, Any]:
-    return {"name": name, "title": cards.TITLES[name], **WAITING}
+    return {"name": name, "title": tables.TITLES[name], **WAITING}
 
 
 def _changes_on_cancel(stage: dict[str, Any]) -> dict[str, Any]:
@@ -298,7 +298,7 @@ def _changes_on_cancel(stage: dict[str, Any]) -> dict[str, Any]:
 def _explain(name: str, state: str) -> str:
     text = " ".join((getattr(Workflow, name).__doc__ or "").split())
     happened = {"waiting": "has not run yet", "running": "is running"}.get(state, "did not finish")
-    return f'<p class="dim"><b>{escape(cards.TITLES[name])}</b> {happened}. {escape(text)}</p>'
+    return f'<p class="dim"><b>{escape(tables.TITLES[name])}</b> {happened}. {escape(text)}</p>'
 
 
 def _draw_inspector(artefact: Any) -> Drawing:
@@ -315,16 +315,16 @@ def _draw_inspector(artefact: Any) -> Drawing:
 
 def draw_artefact(record: StageRecord) -> Drawing:
     """A stage's card followed by what it made: graph, layers, configuration, kernels, manifest, or predictions."""
-    stage = cards.draw_stage(record)
+    stage = tables.draw_stage(record)
     draw: Any = {
         "check": lambda model: GraphView(model).static(),
         "deserialise": _draw_inspector,
-        "parse": cards.draw_layers,
-        "configure": cards.draw_configuration,
-        "build": cards.draw_engine,
-        "serialise": cards.draw_plan_file,
-        "enqueue": cards.draw_outputs,
-        "compare": cards.draw_scans,
+        "parse": tables.draw_layers,
+        "configure": tables.draw_configuration,
+        "build": tables.draw_engine,
+        "serialise": tables.draw_plan_file,
+        "enqueue": tables.draw_outputs,
+        "compare": tables.draw_scans,
     }.get(record.name)
     if draw is None or record.artefact is None:
         return stage

@@ -14,10 +14,10 @@ import numpy.typing as npt
 from trtlab.engine import provenance
 from trtlab.numeric import FORMATS, BlockFormat, Format
 from trtlab.numeric.quantize import Quantized, sqnr_db
+from trtlab.teach.charts import GRID, INK, draw_foot, style_figure
 from trtlab.teach.drawing import Drawing, escape, provenance_line, table, table_card, text_table
-from trtlab.teach.figures import GRID, INK, draw_foot, style_figure
-from trtlab.teach.formatcards import name_of
-from trtlab.teach.formatfigures import DASHES, PALETTE
+from trtlab.teach.formatcharts import DASHES, PALETTE
+from trtlab.teach.formats import name_of
 from trtlab.teach.quantview import GRANULARITIES
 
 Array = npt.NDArray[Any]

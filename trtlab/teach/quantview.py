@@ -14,7 +14,7 @@ import traitlets
 
 from trtlab.numeric import FORMATS, BlockFormat, Format, IntegerFormat, codec, quantize
 from trtlab.teach.drawing import Drawing, SvgDrawing, text_table
-from trtlab.teach.formatcards import name_of
+from trtlab.teach.formats import name_of
 from trtlab.teach.quantpicture import Reading, draw_reading
 from trtlab.teach.widget import STATIC, Widget
 

@@ -4,7 +4,7 @@ import pytest
 
 from trtlab import teach
 from trtlab.numeric import FORMATS, FloatFormat
-from trtlab.teach.formatcards import fields, power_text
+from trtlab.teach.formats import fields, power_text
 
 WITH_CODES = [name for name, fmt in FORMATS.items() if hasattr(fmt, "code_dtype")]
 

@@ -1,4 +1,4 @@
-"""teach/cards: each card says the same in HTML and in text, with its provenance; hostile names stay text."""
+"""teach/tables: each card says the same in HTML and in text, with its provenance; hostile names stay text."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,8 +15,8 @@ from trtlab.engine.nvidia.report import MemoryFigures
 from trtlab.engine.planfile import Manifest
 from trtlab.engine.provenance import Origin, Provenance
 from trtlab.lab.workflow import STAGES, Status
-from trtlab.teach import cards
 from trtlab.teach import machine as machine_cards
+from trtlab.teach import tables
 from trtlab.teach.drawing import Drawing, bytes_text, seconds_text
 
 from .flows import finished
@@ -93,33 +93,33 @@ def test_the_map_links_to_each_notebook():
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_says_what_went_in_and_out_and_by_whom(flow, name):
     record = flow.records[name]
-    facts = [cards.TITLES[name], record.status.value, record.went_in, record.came_out, record.executor]
+    facts = [tables.TITLES[name], record.status.value, record.went_in, record.came_out, record.executor]
     facts += [record.why_not] if record.why_not else []
     facts += [seconds_text(record.seconds)] if record.seconds is not None else []
     facts += [record.provenance.line()] if record.status is not Status.IMPOSSIBLE else []
-    page = said_by_both(cards.draw_stage(record), *facts)
+    page = said_by_both(tables.draw_stage(record), *facts)
     assert page.words.startswith(f"{STAGES.index(name) + 1}. ")
     assert (record.provenance.origin.value in page.words) is (record.status is not Status.IMPOSSIBLE)
 
 
 def test_a_stage_keeps_its_log_behind_a_click(flow):
     record = replace(flow.records["build"], log=("first line", "second line"))
-    page = read(cards.draw_stage(record))
+    page = read(tables.draw_stage(record))
     assert "2 lines of the compiler's log first line second line" in page.words
     assert page.count("details") == 1
 
 
 def test_the_workflow_lists_every_stage_and_all_provenance(flow):
     records = list(flow.records.values())
-    facts = [cards.TITLES[name] for name in STAGES]
+    facts = [tables.TITLES[name] for name in STAGES]
     facts += [record.why_not if record.status is Status.IMPOSSIBLE else record.came_out for record in records]
-    facts += [part.line() for part in cards.merged(r.provenance for r in records if r.status is not Status.IMPOSSIBLE)]
-    page = said_by_both(cards.draw_workflow(iter(records)), *facts)
+    facts += [part.line() for part in tables.merged(r.provenance for r in records if r.status is not Status.IMPOSSIBLE)]
+    page = said_by_both(tables.draw_workflow(iter(records)), *facts)
     assert page.count("tr") == len(STAGES) + 1
 
 
 def test_every_stage_has_a_title():
-    assert tuple(cards.TITLES) == STAGES
+    assert tuple(tables.TITLES) == STAGES
 
 
 # --- artefacts -------------------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def test_the_graph_counts_nodes_and_weights(flow):
     model = flow.artefact("check")
     names = [node.name for node in model.graph.node]
     counts = f"{len(names)} nodes, {len(model.graph.initializer)} initializers (weights)"
-    page = said_by_both(cards.draw_onnx(model), counts, *names)
+    page = said_by_both(tables.draw_onnx(model), counts, *names)
     assert page.count("tr") == len(names) + 1
 
 
@@ -142,7 +142,7 @@ def test_the_layers_are_those_of_the_parser(flow):
         "CONVOLUTION",
         "bn1/BatchNormalization",
     ]
-    assert said_by_both(cards.draw_layers(report), *facts).count("tr") == layers + 1
+    assert said_by_both(tables.draw_layers(report), *facts).count("tr") == layers + 1
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -151,7 +151,7 @@ def test_the_engine_lists_its_kernels_and_figures(name):
     facts = [f"{report.onnx_nodes} → {len(report.kernels)}", f"{report.onnx_constants} constants counted apart"]
     facts += [bytes_text(size) for size in (report.activation_bytes, report.weights_bytes, report.plan_size_bytes)]
     facts += [report.plan_sha256[:12], report.provenance.line(), *(kernel.name for kernel in report.kernels)]
-    page = said_by_both(cards.draw_engine(report), *facts)
+    page = said_by_both(tables.draw_engine(report), *facts)
     assert page.count("tr") == len(report.kernels) + 1
     assert "RECORDED" in page.words
     for node in {node for kernel in report.kernels for node in kernel.onnx_nodes}:
@@ -161,20 +161,20 @@ def test_the_engine_lists_its_kernels_and_figures(name):
 def test_steps_that_launch_nothing_are_mentioned():
     report = RECORDED["digits-FP32-SM89-static"]
     waiting = replace(report, steps=(*report.steps, replace(report.steps[0], type="wait")))
-    assert "launch nothing" not in read(cards.draw_engine(replace(report, steps=report.kernels))).words
-    said_by_both(cards.draw_engine(waiting), "1 more in the engine launch nothing")
+    assert "launch nothing" not in read(tables.draw_engine(replace(report, steps=report.kernels))).words
+    said_by_both(tables.draw_engine(waiting), "1 more in the engine launch nothing")
 
 
 def test_an_unknown_figure_is_unknown_not_zero():
     report = replace(RECORDED["digits-FP32-SM89-static"], memory=MemoryFigures())
-    said_by_both(cards.draw_engine(report), "unknown")
+    said_by_both(tables.draw_engine(report), "unknown")
 
 
 def test_the_configuration(flow):
     facts = ["SM89", "TF32"]
     facts += ["image: min (1, 1, 8, 8), opt (16, 1, 8, 8)" if flow.dynamic_batch else "none: every shape is static"]
-    said_by_both(cards.draw_configuration(flow.artefact("configure")), *facts)
-    said_by_both(cards.draw_configuration({"targets": (), "flags": (), "profiles": ()}), "this machine's GPU", "none")
+    said_by_both(tables.draw_configuration(flow.artefact("configure")), *facts)
+    said_by_both(tables.draw_configuration({"targets": (), "flags": (), "profiles": ()}), "this machine's GPU", "none")
 
 
 def test_a_plan_file_is_checked_while_it_is_read(tmp_path):
@@ -182,15 +182,15 @@ def test_a_plan_file_is_checked_while_it_is_read(tmp_path):
     path = tmp_path / "digits.plan"
     manifest = planfile.save_plan(report, path)
     facts = ["digits.plan: 2,000 bytes, as the manifest says", manifest.sha256, manifest.created, "SM89"]
-    said_by_both(cards.draw_plan_file(path), *facts)
+    said_by_both(tables.draw_plan_file(path), *facts)
     path.write_bytes(b"other")
     with pytest.raises(planfile.PlanFileError):
-        cards.draw_plan_file(path)
+        tables.draw_plan_file(path)
 
 
 def test_outputs_show_their_first_values():
     outputs = {"logits": np.arange(24, dtype=np.float32).reshape(2, 12) / 7, "scalar": np.float16(3)[None]}
-    said_by_both(cards.draw_outputs(outputs), "logits", "2×12", "float32", "0, 0.143, 0.286", "float16")
+    said_by_both(tables.draw_outputs(outputs), "logits", "2×12", "float32", "0, 0.143, 0.286", "float16")
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ def test_outputs_show_their_first_values():
 def test_scans_show_picture_answer_and_verdict(flow):
     result = flow.artefact("compare")
     facts = ["agrees with the reference", f"{result.relative_error:.1e}", result.provenance.line(), result.executor]
-    page = said_by_both(cards.draw_scans(result), *facts)
+    page = said_by_both(tables.draw_scans(result), *facts)
     assert page.count("figure") == page.count("svg") == len(result.labels)
     labels = [attributes["aria-label"] for tag, attributes in page.tags if tag == "svg"]
     assert labels == [f"scan of a {label}" for label in result.labels]
@@ -209,26 +209,26 @@ def test_scans_show_picture_answer_and_verdict(flow):
 def test_a_wrong_answer_is_marked_in_words(flow):
     result = flow.artefact("compare")
     wrong = replace(result, labels=(result.predictions + 1) % 10)
-    page = said_by_both(cards.draw_scans(wrong), f"{result.predictions[0]} ✗ is {wrong.labels[0]}", "0 of 16")
+    page = said_by_both(tables.draw_scans(wrong), f"{result.predictions[0]} ✗ is {wrong.labels[0]}", "0 of 16")
     assert "✓" not in page.words
 
 
 def test_without_labels_there_is_a_verdict_and_no_tick(flow):
-    page = said_by_both(cards.draw_scans(replace(flow.artefact("compare"), labels=None)), "agrees with the reference")
+    page = said_by_both(tables.draw_scans(replace(flow.artefact("compare"), labels=None)), "agrees with the reference")
     assert page.count("figure") == 0
     assert "labels right" not in page.words
 
 
 def test_disagreement_is_loud(flow):
     result = flow.artefact("compare")
-    said_by_both(cards.draw_comparison(replace(result, outputs=-result.outputs)), "DISAGREES with the reference")
+    said_by_both(tables.draw_comparison(replace(result, outputs=-result.outputs)), "DISAGREES with the reference")
 
 
 def test_errors_say_the_way_out():
     error = ParseError("Node 'x' is unknown.", hint="Replace it.", node="x")
-    said_by_both(cards.draw_error(error), "ParseError", "Node 'x' is unknown.", "Replace it.")
+    said_by_both(tables.draw_error(error), "ParseError", "Node 'x' is unknown.", "Replace it.")
     page = said_by_both(
-        cards.draw_error(ZeroDivisionError("division by zero")), "ZeroDivisionError", "division by zero"
+        tables.draw_error(ZeroDivisionError("division by zero")), "ZeroDivisionError", "division by zero"
     )
     assert "Way out" not in page.words
 
@@ -285,12 +285,12 @@ def evil_comparison():
 HOSTILE = {
     "machine": lambda: machine_cards.draw_machine(evil_machine()),
     "map": lambda: machine_cards.draw_map([(EVIL, EVIL, EVIL, EVIL)]),
-    "stage": lambda: cards.draw_stage(evil_record("build")),
-    "stage not possible": lambda: cards.draw_stage(evil_record("context")),
-    "workflow": lambda: cards.draw_workflow([evil_record("build"), evil_record("context")]),
-    "onnx": lambda: cards.draw_onnx(evil_model()),
-    "layers": lambda: cards.draw_layers(evil_report()),
-    "configuration": lambda: cards.draw_configuration(
+    "stage": lambda: tables.draw_stage(evil_record("build")),
+    "stage not possible": lambda: tables.draw_stage(evil_record("context")),
+    "workflow": lambda: tables.draw_workflow([evil_record("build"), evil_record("context")]),
+    "onnx": lambda: tables.draw_onnx(evil_model()),
+    "layers": lambda: tables.draw_layers(evil_report()),
+    "configuration": lambda: tables.draw_configuration(
         {
             "targets": (EVIL,),
             "flags": (EVIL,),
@@ -299,13 +299,13 @@ HOSTILE = {
             ),
         }
     ),
-    "engine": lambda: cards.draw_engine(evil_report()),
-    "manifest": lambda: cards.draw_manifest(evil_manifest()),
-    "outputs": lambda: cards.draw_outputs({EVIL: np.zeros(2)}),
-    "comparison": lambda: cards.draw_comparison(evil_comparison()),
-    "scans": lambda: cards.draw_scans(evil_comparison()),
-    "error": lambda: cards.draw_error(ParseError(EVIL, hint=EVIL)),
-    "defect": lambda: cards.draw_error(RuntimeError(EVIL)),
+    "engine": lambda: tables.draw_engine(evil_report()),
+    "manifest": lambda: tables.draw_manifest(evil_manifest()),
+    "outputs": lambda: tables.draw_outputs({EVIL: np.zeros(2)}),
+    "comparison": lambda: tables.draw_comparison(evil_comparison()),
+    "scans": lambda: tables.draw_scans(evil_comparison()),
+    "error": lambda: tables.draw_error(ParseError(EVIL, hint=EVIL)),
+    "defect": lambda: tables.draw_error(RuntimeError(EVIL)),
 }
 
 
@@ -319,5 +319,5 @@ def test_a_hostile_name_is_shown_and_does_nothing(what):
 
 
 def test_every_card_is_tried_with_hostile_names():
-    drawn = {name.removeprefix("draw_") for name in vars(cards) if name.startswith("draw_")}
+    drawn = {name.removeprefix("draw_") for name in vars(tables) if name.startswith("draw_")}
     assert drawn - {"badges", "plan_file"} <= set(HOSTILE)

@@ -1,4 +1,4 @@
-"""teach/cards: what a stage, a machine, a network and an engine look like in a notebook.
+"""teach/tables: what a stage, a machine, a network and an engine look like in a notebook.
 
 In: frozen values of the engine room. Out: `Drawing`s. No figure, no widget, no state; the long lists scroll.
 """

@@ -1,4 +1,4 @@
-"""teach/formatfigures: number formats as pictures: where their values lie, how precise they are, what rounding does.
+"""teach/formatcharts: number formats as pictures: where their values lie, how precise they are, what rounding does.
 
 In: descriptions from numeric/formats, arrays from numeric/arithmetic. Out: plotly figures that say what computed them.
 """
@@ -13,8 +13,8 @@ import numpy.typing as npt
 from trtlab.engine import provenance
 from trtlab.numeric import FloatFormat, Format, arithmetic
 from trtlab.numeric.formats import Rounding
-from trtlab.teach.figures import GRID, INK, draw_foot, style_figure
-from trtlab.teach.formatcards import find_format, name_of
+from trtlab.teach.charts import GRID, INK, draw_foot, style_figure
+from trtlab.teach.formats import find_format, name_of
 
 Array = npt.NDArray[Any]
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c959f", "#b8a600")  # Okabe and Ito's

@@ -1,4 +1,4 @@
-"""teach/fusioncards and two pictures: what is drawn is what was counted, and names cannot inject markup."""
+"""teach/fusion and two pictures: what is drawn is what was counted, and names cannot inject markup."""
 
 import re
 import xml.etree.ElementTree as ElementTree
@@ -18,7 +18,7 @@ from trtlab.teach import diagrams_fusion
 from trtlab.teach.diagrams import DIAGRAMS, draw_diagram
 from trtlab.teach.diagrams_acceleration import TECHNIQUES
 from trtlab.teach.drawing import Drawing
-from trtlab.teach.fusioncards import draw_agreement, draw_optimizers
+from trtlab.teach.fusion import draw_agreement, draw_optimizers
 
 from .markup import EVIL, read, said_by_both
 

@@ -1,4 +1,4 @@
-"""teach/fusioncards: what optimisers left of a model, and our kernels beside NVIDIA's.
+"""teach/fusion: what optimisers left of a model, and our kernels beside NVIDIA's.
 
 In: frozen values of lab/compare, or a model to make them from. Out: `Drawing`s.
 Colour never speaks alone: every verdict is written, and every number carries its provenance.

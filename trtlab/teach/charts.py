@@ -1,4 +1,4 @@
-"""teach/figures: the plotly figures. Each prints its provenance under the plot, and works in light and dark.
+"""teach/charts: the plotly figures. Each prints its provenance under the plot, and works in light and dark.
 
 In: frozen values of the engine room. Out: plotly figures, static enough to be saved as pictures with the notebook.
 """
@@ -9,8 +9,8 @@ from typing import Any
 
 from trtlab.engine.provenance import Provenance, merged
 from trtlab.lab.workflow import Comparison, StageRecord, Status
-from trtlab.teach.cards import TITLES
 from trtlab.teach.drawing import seconds_text
+from trtlab.teach.tables import TITLES
 
 COLOURS = {Status.DONE: "#76b900", Status.STOOD_IN: "#d29922", Status.IMPOSSIBLE: "#8c959f"}
 INK = "#7d8590"

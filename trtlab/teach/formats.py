@@ -1,4 +1,4 @@
-"""teach/formatcards: number formats as tables: what a format is made of, what one number becomes, all codes at once.
+"""teach/formats: number formats as tables: what a format is made of, what one number becomes, all codes at once.
 
 In: descriptions from numeric/formats. Out: `Drawing`s. Nothing is typed in here: every cell is derived or decoded.
 """

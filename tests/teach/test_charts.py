@@ -1,4 +1,4 @@
-"""teach/figures: plotly figures that print where their numbers come from, and need nothing from elsewhere."""
+"""teach/charts: plotly figures that print where their numbers come from, and need nothing from elsewhere."""
 
 from dataclasses import replace
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from trtlab.lab.workflow import Status
-from trtlab.teach.cards import TITLES
-from trtlab.teach.figures import COLOURS, draw_predictions, draw_waterfall
+from trtlab.teach.charts import COLOURS, draw_predictions, draw_waterfall
+from trtlab.teach.tables import TITLES
 
 from .flows import finished
 
