@@ -1,8 +1,8 @@
 """engine/export: torch to ONNX, quietly, with names that a person can read.
 
-In: a teaching model's name or a `torch.nn.Module` with example inputs. Out: one self-contained
-`onnx.ModelProto`. torch and onnx are imported when a function is called. Checked by
-tests/engine/test_networks.py: onnx.checker, ONNX Runtime against torch.
+In: a teaching model's name or a `torch.nn.Module` with example inputs. Out: one self-contained `onnx.ModelProto`. torch
+and onnx are imported when a function is called. Checked by tests/engine/test_networks.py: onnx.checker, ONNX Runtime
+against torch.
 """
 
 import contextlib
@@ -14,16 +14,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from trtlab.engine.networks import TeachingModel, teaching_model
+
 if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
     from torch import Tensor, nn
 
-    from trtlab.engine.networks import TeachingModel
-
 PRECISIONS = ("FP32", "FP16")
-MIN_OPSET = 18  # the oldest that torch's exporter writes
-
 
 _ONE_AT_A_TIME = threading.Lock()  # torch's exporter, and the silencing of it, work on state of the whole process
 
@@ -39,69 +37,46 @@ def export_onnx(
     precision: Literal["FP32", "FP16"] = "FP32",
     dynamic_batch: bool = False,
     fold_batchnorm: bool = True,
-    opset: int | None = None,
-    input_names: Sequence[str] | None = None,
-    output_names: Sequence[str] | None = None,
 ) -> "onnx.ModelProto":
     """An ONNX model of the network in eval mode, weights inside; the module itself is left as it was.
 
-    FP16 is `module.half()` before export: weights, inputs and outputs are all FP16 and no Cast is added,
-    which is what a strongly typed TensorRT network wants (it refuses mixed inputs, and no builder flag
-    chooses types any more). A BatchNorm is then folded in FP16 too, which rounds twice: 0.15% of the output's
-    spread on the digits CNN, not 0.07%. `dynamic_batch` leaves axis 0 of every input open under the name
-    "batch"; else it is that of the example inputs. `fold_batchnorm`: torch's exporter folds every BatchNorm
-    into the convolution before it. False keeps those nodes, so that a compiler can be seen doing it. Node
-    names are `module.path/OpType`. Default opset: torch's own (20 in 2.13). Raises ValueError or TypeError
-    for bad arguments, ExportError where torch cannot export.
+    FP16 is `module.half()` before export: weights, inputs and outputs are all FP16 and no Cast is added, which is what
+    a strongly typed TensorRT network wants (it refuses mixed inputs, and no builder flag chooses types any more). A
+    BatchNorm is then folded in FP16 too, which rounds twice: 0.15% of the output's spread on the digits CNN, not 0.07%.
+    `dynamic_batch` leaves axis 0 of every input open under the name "batch"; else it is that of the example inputs.
+    `fold_batchnorm`: torch's exporter folds every BatchNorm into the convolution before it. False keeps those nodes, so
+    that a compiler can be seen doing it. Node names are `module.path/OpType`. Raises ValueError or TypeError for bad
+    arguments, ExportError where torch cannot export.
     """
-    _check_choices(precision, opset)
-    module, inputs, names_in, names_out = _resolve(model, example_inputs)
-    module = copy.deepcopy(module).eval()
-    if precision == "FP16":
-        module, inputs = module.half(), tuple(x.half() if x.is_floating_point() else x for x in inputs)
-    options: dict[str, Any] = {
-        "input_names": _as_list(input_names or names_in),
-        "output_names": _as_list(output_names or names_out),
-        "opset_version": opset,
-        "optimize": fold_batchnorm,
-    }
-    if dynamic_batch:
-        inputs, options["dynamic_shapes"] = _open_batch(inputs)
-    with _ONE_AT_A_TIME:
-        program = _export_quietly(module, inputs, options)
-    if not fold_batchnorm:
-        _tidy(program.model)
-    return _finish(program.model, opset)
-
-
-def _check_choices(precision: str, opset: int | None) -> None:
-    import onnx
-
     if precision not in PRECISIONS:
         raise ValueError(
             f"export_onnx writes {' or '.join(PRECISIONS)}: got precision={precision!r}; "
             "INT8, FP8 and FP4 are made from an exported FP32 model by quantisation"
         )
-    if opset is not None and not MIN_OPSET <= opset <= onnx.defs.onnx_opset_version():
-        raise ValueError(
-            f"torch's exporter and this onnx write opset {MIN_OPSET} to {onnx.defs.onnx_opset_version()}: "
-            f"got opset={opset}; leave it out for torch's choice"
-        )
+    module, inputs, options = _resolve(model, example_inputs)
+    module = copy.deepcopy(module).eval()
+    if precision == "FP16":
+        module, inputs = module.half(), tuple(x.half() if x.is_floating_point() else x for x in inputs)
+    if dynamic_batch:
+        inputs, options["dynamic_shapes"] = _open_batch(inputs)
+    with _ONE_AT_A_TIME:
+        exported = _export_quietly(module, inputs, options | {"optimize": fold_batchnorm}).model
+    if not fold_batchnorm:
+        _tidy(exported)
+    return _finish(exported)
 
 
 def _resolve(
     model: "str | TeachingModel | nn.Module", example_inputs: "Tensor | Sequence[Tensor] | None"
-) -> "tuple[nn.Module, tuple[Tensor, ...], Sequence[str], Sequence[str]]":
-    """The module, its example inputs, and the names of inputs and outputs (empty: torch chooses)."""
+) -> "tuple[nn.Module, tuple[Tensor, ...], dict[str, Any]]":
+    """The module, its example inputs, and names of input and output where they are known (torch's otherwise)."""
     import torch
-
-    from trtlab.engine.networks import TeachingModel, teaching_model
 
     if isinstance(model, str):
         model = teaching_model(model)
     if isinstance(model, TeachingModel):
-        inputs = model.example_inputs() if example_inputs is None else example_inputs
-        return model.make(), _as_tensors(inputs), model.input_names, model.output_names
+        names = {"input_names": [model.input_name], "output_names": [model.output_name]}
+        return model.make(), _tensors(model.example_input() if example_inputs is None else example_inputs), names
     if not isinstance(model, torch.nn.Module):
         raise TypeError(
             f"export_onnx takes the name of a teaching model or a torch.nn.Module: got {type(model).__name__}"
@@ -111,10 +86,10 @@ def _resolve(
             f"{type(model).__name__} needs example inputs, because export traces one call: got None; "
             "pass a tuple of tensors such as (torch.randn(1, 3, 224, 224),)"
         )
-    return model, _as_tensors(example_inputs), (), ()
+    return model, _tensors(example_inputs), {}
 
 
-def _as_tensors(inputs: "Tensor | Sequence[Tensor]") -> "tuple[Tensor, ...]":
+def _tensors(inputs: "Tensor | Sequence[Tensor]") -> "tuple[Tensor, ...]":
     import torch
 
     tensors = (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
@@ -125,10 +100,6 @@ def _as_tensors(inputs: "Tensor | Sequence[Tensor]") -> "tuple[Tensor, ...]":
             "torch.from_numpy(array) makes one"
         )
     return tensors
-
-
-def _as_list(names: Sequence[str]) -> list[str] | None:
-    return list(names) or None
 
 
 def _open_batch(inputs: "tuple[Tensor, ...]") -> tuple["tuple[Tensor, ...]", tuple[Any, ...]]:
@@ -161,8 +132,8 @@ def _quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
+        for kind in (FutureWarning, DeprecationWarning):
+            warnings.simplefilter("ignore", kind)
         # Two inputs that share the open axis: torch takes the name from the first and says so.
         warnings.filterwarnings("ignore", "# The axis name: ", UserWarning)
         try:
@@ -187,14 +158,11 @@ def _tidy(model: "ir.Model") -> None:
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
 
 
-def _finish(model: "ir.Model", opset: int | None) -> "onnx.ModelProto":
+def _finish(model: "ir.Model") -> "onnx.ModelProto":
     """Readable node names, and no stack traces, whose paths would tell of the exporting machine."""
     import onnx_ir as ir
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-    got = model.opset_imports.get("")
-    if opset not in (None, got):
-        raise ExportError(f"torch wrote opset {got}, not the opset {opset} that was asked for; leave opset out")
     _name_nodes(model)
     ClearMetadataAndDocStringPass()(model)
     return ir.to_proto(model)

@@ -1,12 +1,16 @@
-"""engine/modules: the torch code of the teaching networks, and nothing else.
+"""engine/modules: the torch code of the teaching networks, with their weights.
 
-In: nothing but torch (imported at the top: import this file lazily). Out: three `nn.Module` classes.
-Weights come from elsewhere: `engine/digits` trains the first, `engine/networks` seeds the other two.
-Checked by tests/engine/test_networks.py: shapes, parameter counts, what each exports to.
+In: nothing but torch (imported at the top: import this file lazily) and the stored weights of one network. Out: three
+`nn.Module` classes, and `make_network`: the digits network as it was trained, the other two with seeded weights.
+Checked by tests/engine/test_networks.py: shapes, parameter counts, the same weights each time.
 """
 
 import torch
 from torch import Tensor, nn
+
+from trtlab.engine.digits import DIGITS_ONNX
+
+WEIGHTS_SEED = 0
 
 
 def conv3x3(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
@@ -63,8 +67,7 @@ class DigitsCNN(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """Images [N, 3, 224, 224] to logits [N, 1000]; 11,689,512 parameters with torchvision's parameter
-    names."""
+    """Images [N, 3, 224, 224] to logits [N, 1000]; 11,689,512 parameters with torchvision's parameter names."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,3 +129,45 @@ class TransformerBlock(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         x = tokens + self.attention(self.norm1(tokens))
         return x + self.mlp(self.norm2(x))
+
+
+def make_network(name: str) -> nn.Module:
+    """A fresh FP32 module of one of `NETWORKS` in eval mode, always with the same weights.
+
+    Those of the digits are read back from its ONNX file; the others are random but sensible. torch's random state is
+    left as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(WEIGHTS_SEED)
+        module = NETWORKS[name]()
+        with torch.no_grad():
+            for layer in module.modules():
+                _randomise(layer)
+    if name == "digits":
+        _restore(module)
+    return module.eval()
+
+
+NETWORKS: dict[str, type[nn.Module]] = {"digits": DigitsCNN, "resnet18": ResNet18, "transformer": TransformerBlock}
+
+
+def _randomise(layer: nn.Module) -> None:
+    """He initialisation for convolutions; norms far enough from the identity that folding one wrongly would show."""
+    if isinstance(layer, nn.Conv2d):
+        nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    if isinstance(layer, nn.BatchNorm2d | nn.LayerNorm):
+        nn.init.uniform_(layer.weight, 0.4, 1.0)
+        nn.init.normal_(layer.bias, std=0.1)
+    if isinstance(layer, nn.BatchNorm2d) and layer.running_mean is not None and layer.running_var is not None:
+        nn.init.normal_(layer.running_mean, std=0.1)
+        nn.init.uniform_(layer.running_var, 0.5, 1.5)
+
+
+def _restore(module: nn.Module) -> None:
+    """Give the digits network the weights of its ONNX file, which have the same names."""
+    import onnx
+
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(DIGITS_ONNX).graph.initializer}
+    counters = {name: value for name, value in module.state_dict().items() if name.endswith("num_batches_tracked")}
+    weights = {name: torch.tensor(stored[name]) for name in module.state_dict() if name not in counters}
+    module.load_state_dict(counters | weights)

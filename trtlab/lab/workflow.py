@@ -1,11 +1,12 @@
-"""lab/workflow: the TensorRT workflow as data, one frozen record per stage.
+"""lab/workflow: the TensorRT workflow, described once: its stages in order, what each does and makes, by which call.
 
-In: a teaching model's name, a precision, a target. Out: `StageRecord`s in the order of `STAGES`: what went in, what
-came out, seconds, the artefact, a log excerpt, LIVE or RECORDED, and where a stage is not possible here, why. The
-answer is checked against torch, which shares nothing with the compiler.
+In: a teaching model's name, a precision, a target. Out: `WORKFLOW`, the description, and a frozen `StageRecord` for
+each stage that ran: what went in, what came out, seconds, the artefact, a log excerpt, LIVE or RECORDED, and where a
+stage is not possible here, why. The answer is checked against torch, which shares nothing with the compiler.
 """
 
 import enum
+import functools
 import shutil
 import tempfile
 import time
@@ -18,42 +19,19 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from trtlab.engine import machine, planfile, provenance
-from trtlab.engine.nvidia import (
-    BuildCancelled,
-    BuildReport,
-    CompilerError,
-    CompilerMissing,
-    ExecutionImpossible,
-    Progress,
-    choose_compiler,
-    explain,
-)
+from trtlab.engine import machine, planfile, provenance, recordings
+from trtlab.engine.networks import teaching_model
+from trtlab.engine.nvidia import BuildReport, Progress, choose_compiler, explain
+from trtlab.engine.nvidia.errors import BuildCancelled, CompilerError, CompilerMissing, ExecutionImpossible
 from trtlab.engine.nvidia.execute import Execution, execute
 from trtlab.engine.nvidia.explain import DEFAULT_TARGET, ProfileShapes
 from trtlab.engine.nvidia.worker import CancelFlag
 from trtlab.engine.provenance import Provenance
 from trtlab.graph.onnxfile import count_nodes, sha256_of
 
-STAGES = (
-    "export",
-    "check",
-    "parse",
-    "configure",
-    "build",
-    "serialise",
-    "deserialise",
-    "context",
-    "host_to_device",
-    "enqueue",
-    "device_to_host",
-    "compare",
-)
 Precision = Literal["FP32", "FP16"]
 TOLERANCES: dict[str, float] = {"FP32": 1e-4, "FP16": 2e-2}
 """Largest accepted error of an output, relative to the largest reference output. FP16 keeps about three digits."""
-
-Images = npt.NDArray[np.float32]
 
 
 class Status(enum.Enum):
@@ -69,11 +47,22 @@ class StageOrderError(RuntimeError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage: what it does, what it hands on, and the call behind it (`Class.method` where it is NVIDIA's)."""
+
+    name: str
+    title: str
+    does: str
+    makes: str
+    call: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class StageRecord:
     """What one stage did. `executor` is the library that did it; `why_not` says what could not be done here and why."""
 
     name: str
-    status: Status
+    status: Status = Status.DONE
     executor: str
     went_in: str
     came_out: str
@@ -114,8 +103,49 @@ class Comparison:
         chosen: npt.NDArray[np.int64] = self.outputs.reshape(len(self.outputs), -1).argmax(axis=1)
         return chosen
 
+    @property
+    def verdict(self) -> str:
+        """In words: whether the error is accepted, and how many labels are right."""
+        words = "agrees" if self.agrees else "DISAGREES"
+        words = f"{words}: error {self.relative_error:.1e} of at most {self.tolerance:g}"
+        if self.labels is None:
+            return words
+        return f"{words}; {int((self.predictions == self.labels).sum())} of {len(self.labels)} labels right"
 
-LARGEST_BATCH = 450  # as many as the held-out digits
+
+Made = dict[str, Any]
+"""Values of a StageRecord: what a stage hands to `_stage`, which adds its name."""
+
+
+def _made(executor: str, went_in: str, came_out: str, seconds: float | None, artefact: Any, *packages: str) -> Made:
+    """What a library did here, now; `packages` are the distributions whose versions matter."""
+    values = {"executor": executor, "went_in": went_in, "came_out": came_out, "seconds": seconds, "artefact": artefact}
+    return values | {"provenance": provenance.live(packages)}
+
+
+def _impossible(executor: str, went_in: str, why: str, artefact: Any = None) -> Made:
+    return _made(executor, went_in, "nothing", None, artefact) | {"status": Status.IMPOSSIBLE, "why_not": why}
+
+
+WORKFLOW: dict[str, Stage] = {}
+"""The stages in order. The methods of `Workflow` below enter themselves: their docstring says what they do."""
+
+
+def _stage(title: str, *, makes: str, call: str) -> Callable[..., Callable[["Workflow"], StageRecord]]:
+    """A method of Workflow is the next stage: it is described in WORKFLOW, and what it makes becomes its record."""
+
+    def enter(method: Callable[["Workflow"], Made]) -> Callable[["Workflow"], StageRecord]:
+        name, does = method.__name__, " ".join((method.__doc__ or "").split())
+        WORKFLOW[name] = Stage(name=name, title=title, does=does, makes=makes, call=call)
+
+        @functools.wraps(method)
+        def run(self: "Workflow") -> StageRecord:
+            self.records[name] = StageRecord(name=name, **method(self))
+            return self.records[name]
+
+        return run
+
+    return enter
 
 
 class Workflow:
@@ -137,28 +167,20 @@ class Workflow:
         on_progress: Callable[[Progress], None] | None = None,
         cancel: CancelFlag | None = None,
     ) -> None:
-        from trtlab.engine.networks import teaching_model
-
         if precision not in TOLERANCES:
             raise ValueError(f"precision is {precision!r}; expected one of {', '.join(TOLERANCES)}")
         self.model = teaching_model(model)
         self.precision, self.target, self.dynamic_batch = precision, target, dynamic_batch
         self.batch = self.model.batch if batch is None else batch
-        if not 1 <= self.batch <= LARGEST_BATCH:
-            raise ValueError(f"batch is {batch!r}; expected 1 to {LARGEST_BATCH}")
         self.directory = Path(directory) if directory is not None else _temporary_folder(self)
-        self.on_progress, self.cancel = on_progress, cancel
+        self.compiler, self.on_progress, self.cancel = compiler, on_progress, cancel
         self.records: dict[str, StageRecord] = {}
-        self._compiler_wanted = compiler
-        self._execution: Execution | ExecutionImpossible | None = None
 
-    # --- what stages share ------------------------------------------------------------------------------------------
-
-    def run(self, stages: Sequence[str] = STAGES) -> Iterator[StageRecord]:
-        """Run stages in order, yielding each record as it is made. Compiler errors pass through."""
-        for name in stages:
-            if name not in STAGES:
-                raise ValueError(f"no stage {name!r}; the stages are {', '.join(STAGES)}")
+    def run(self, stages: Sequence[str] | None = None) -> Iterator[StageRecord]:
+        """Run stages (all of them when left out), yielding each record as it is made. Compiler errors pass through."""
+        for name in WORKFLOW if stages is None else stages:
+            if name not in WORKFLOW:
+                raise ValueError(f"no stage {name!r}; the stages are {', '.join(WORKFLOW)}")
             yield getattr(self, name)()
 
     def artefact(self, name: str) -> Any:
@@ -179,278 +201,177 @@ class Workflow:
 
     def profiles(self) -> ProfileShapes | None:
         """The optimisation profile of a dynamic batch: 1 at least, this batch at best, four times it at most."""
-        if not self.dynamic_batch:
-            return None
-        smallest, optimal, largest = (self.model.input_shapes(n) for n in (1, self.batch, 4 * self.batch))
-        return {name: (smallest[name], optimal[name], largest[name]) for name in self.model.input_names}
+        smallest, optimal, largest = ((size, *self.model.sample_shape) for size in (1, self.batch, 4 * self.batch))
+        return {self.model.input_name: (smallest, optimal, largest)} if self.dynamic_batch else None
 
     def feeds(self) -> dict[str, npt.NDArray[Any]]:
         """Input arrays in the model's precision; for digits, scans of the held-out test split."""
         dtype = np.float16 if self.precision == "FP16" else np.float32
-        tensors = self._samples()[0]
-        return {
-            name: np.ascontiguousarray(tensor, dtype=dtype)
-            for name, tensor in zip(self.model.input_names, tensors, strict=True)
-        }
-
-    def _samples(self) -> tuple[tuple[npt.NDArray[Any], ...], npt.NDArray[Any] | None]:
-        if self.model.name == "digits":
-            from trtlab.engine.digits import load_digits_split
-
-            split = load_digits_split()
-            return (split.test_images[: self.batch],), split.test_labels[: self.batch]
-        return tuple(tensor.numpy() for tensor in self.model.example_inputs(self.batch)), None
-
-    def _record(self, name: str, **values: Any) -> StageRecord:
-        defaults: dict[str, Any] = {"status": Status.DONE, "provenance": provenance.live(values.pop("packages", ()))}
-        self.records[name] = StageRecord(name=name, **(defaults | values))
-        return self.records[name]
+        samples = self.model.example_input(self.batch).numpy()
+        return {self.model.input_name: np.ascontiguousarray(samples, dtype=dtype)}
 
     # --- build phase ------------------------------------------------------------------------------------------------
 
-    def export(self) -> StageRecord:
+    @_stage("Export", makes="model.onnx", call="torch.onnx.export")
+    def export(self) -> Made:
         """From torch to ONNX. BatchNorm, which the exporter would fold, is kept: the compiler is seen doing it."""
-        import torch
-
         from trtlab.engine.export import export_onnx
 
-        module = self.model.make()
-        inputs = tuple(torch.from_numpy(array.copy()) for array in self._samples()[0])
-        started = time.perf_counter()
-        proto = export_onnx(
-            self.model.name,
-            inputs,
-            precision=self.precision,
-            dynamic_batch=self.dynamic_batch,
-            fold_batchnorm=False,
-        )
-        seconds = time.perf_counter() - started
+        module, example = self.model.make(), self.model.example_input(self.batch)
+        write = functools.partial(export_onnx, precision=self.precision, dynamic_batch=self.dynamic_batch)
+        proto, seconds = _timed(lambda: write(self.model, example, fold_batchnorm=False))
         counts, data = count_nodes(proto), proto.SerializeToString()
         parameters = sum(parameter.numel() for parameter in module.parameters())
-        return self._record(
-            "export",
-            executor="torch.onnx.export",
-            went_in=f"{type(module).__name__}, {parameters:,} parameters",
-            came_out=f"{counts.nodes} ONNX nodes and {counts.constants} constants, {len(data):,} bytes",
-            seconds=seconds,
-            packages=("torch", "onnx"),
-            artefact=data,
-        )
+        went_in = f"{type(module).__name__}, {parameters:,} parameters"
+        came_out = f"{counts.nodes} ONNX nodes and {counts.constants} constants, {len(data):,} bytes"
+        return _made("torch.onnx.export", went_in, came_out, seconds, data, "torch", "onnx")
 
-    def check(self) -> StageRecord:
+    @_stage("Check", makes="model.onnx, valid", call="onnx.checker.check_model")
+    def check(self) -> Made:
         """onnx.checker: is the file what the standard says?"""
         import onnx
 
         data = self.onnx_bytes
-        started = time.perf_counter()
-        onnx.checker.check_model(data)
-        return self._record(
-            "check",
-            executor="onnx.checker",
-            went_in=f"{len(data):,} bytes, SHA-256 {sha256_of(data)[:12]}",
-            came_out="valid",
-            seconds=time.perf_counter() - started,
-            packages=("onnx",),
-            artefact=onnx.load_model_from_string(data),
-        )
+        _, seconds = _timed(lambda: onnx.checker.check_model(data))
+        went_in = f"{len(data):,} bytes, SHA-256 {sha256_of(data)[:12]}"
+        return _made("onnx.checker", went_in, "valid", seconds, onnx.load_model_from_string(data), "onnx")
 
-    def parse(self) -> StageRecord:
+    @_stage("Parse", makes="INetworkDefinition", call="OnnxParser.parse")
+    def parse(self) -> Made:
         """From ONNX to a network definition: NVIDIA's layers, before any optimisation."""
         counts = count_nodes(self.artefact("check"))
         report = self._explain(stop_after="parse")
         layers, constants = report.layer_counts
-        return self._from_report(
-            report,
-            "parse",
-            went_in=f"{counts.nodes} ONNX nodes and {counts.constants} constants",
-            came_out=f"{layers} network layers and {constants} constant layers",
-            artefact=report,
-        )
+        went_in = f"{counts.nodes} ONNX nodes and {counts.constants} constants"
+        return _reported("parse", report, went_in, f"{layers} network layers and {constants} constant layers", report)
 
-    def configure(self) -> StageRecord:
+    @_stage("Configure", makes="IBuilderConfig", call="Builder.create_builder_config")
+    def configure(self) -> Made:
         """Builder configuration: flags, target, optimisation profiles. No precision flags: the network is typed."""
         report: BuildReport = self.artefact("parse")
         profiles = f"{len(report.profiles)} optimisation profile" if report.profiles else "static shapes"
-        return self._from_report(
-            report,
-            "configure",
-            went_in=f"target {', '.join(report.targets) or 'this GPU'}, {profiles}",
-            came_out=f"flags {', '.join(report.flags) or 'none'}; profiling verbosity DETAILED",
-            artefact={"targets": report.targets, "flags": report.flags, "profiles": report.profiles},
-        )
+        went_in = f"target {', '.join(report.targets) or 'this GPU'}, {profiles}"
+        came_out = f"flags {', '.join(report.flags) or 'none'}; profiling verbosity DETAILED"
+        chosen = {"targets": report.targets, "flags": report.flags, "profiles": report.profiles}
+        return _reported("configure", report, went_in, came_out, chosen)
 
-    def build(self) -> StageRecord:
+    @_stage("Build", makes="IHostMemory: the plan", call="Builder.build_serialized_network")
+    def build(self) -> Made:
         """From network and configuration to kernels: everything TensorRT is known for happens here."""
         parsed: BuildReport = self.artefact("parse")
         report = self._explain(stop_after="build")
-        return self._from_report(
-            report,
-            "build",
-            went_in=f"{parsed.layer_counts[0]} network layers",
-            came_out=f"{len(report.kernels)} kernels on {len({k.stream for k in report.kernels})} stream(s),"
-            f" {_mebibytes(report.activation_bytes)} of activations, {_mebibytes(report.weights_bytes)} of weights",
-            artefact=report,
+        came_out = (
+            f"{len(report.kernels)} kernels on {len({k.stream for k in report.kernels})} stream(s), "
+            f"{_mebibytes(report.activation_bytes)} of activations, {_mebibytes(report.weights_bytes)} of weights"
         )
+        return _reported("build", report, f"{parsed.layer_counts[0]} network layers", came_out, report)
 
-    def serialise(self) -> StageRecord:
+    @_stage("Serialise", makes="model.plan + manifest", call="a file")
+    def serialise(self) -> Made:
         """From a plan to a file with a manifest, written atomically."""
         report = self.report
         if not report.plan:
             why = "the recording keeps the plan's size and hash, not its bytes"
-            return self._impossible("serialise", report.compiler, f"a plan of {report.plan_size_bytes:,} bytes", why)
+            return _impossible(report.compiler, f"a plan of {report.plan_size_bytes:,} bytes", why)
         target = "-".join(report.targets) or machine.gpu_target() or "this-gpu"
         path = self.directory / f"{self.model.name}-{self.precision}-{target}.plan"
-        started = time.perf_counter()
-        manifest = planfile.save_plan(report, path)
-        return self._record(
-            "serialise",
-            executor=report.compiler,
-            went_in=f"{len(report.plan):,} bytes of plan",
-            came_out=f"{path.name} with its manifest, SHA-256 {manifest.sha256[:12]}",
-            seconds=time.perf_counter() - started,
-            packages=(machine.DISTRIBUTIONS[report.compiler],),
-            artefact=path,
-        )
+        manifest, seconds = _timed(lambda: planfile.save_plan(report, path))
+        came_out = f"{path.name} with its manifest, SHA-256 {manifest.sha256[:12]}"
+        package = machine.DISTRIBUTIONS[report.compiler]
+        return _made(report.compiler, f"{len(report.plan):,} bytes of plan", came_out, seconds, path, package)
 
-    # --- runtime phase ----------------------------------------------------------------------------------------------
+    # --- runtime phase: by NVIDIA's runtime, whose Execution is then what `deserialise` made, or by ONNX Runtime ------
 
-    def deserialise(self) -> StageRecord:
+    @_stage("Deserialise", makes="ICudaEngine", call="Runtime.deserialize_cuda_engine")
+    def deserialise(self) -> Made:
         """From file to engine, its manifest checked first. Where no plan can run, ONNX Runtime opens the twin."""
-        self._execution = self._try_to_execute()
-        if isinstance(self._execution, Execution):
-            return self._executed("deserialise", "plan file", "engine", artefact=self._execution.inspector)
         from trtlab.engine.ort import OrtSession
 
-        started = time.perf_counter()
-        session = OrtSession(self.onnx_bytes)
-        seconds = time.perf_counter() - started
-        return self._stood_in(
-            "deserialise",
-            f"{len(self.onnx_bytes):,} bytes of the same ONNX",
-            "ONNX Runtime session",
-            seconds,
-            session,
-        )
+        ran, data = self._try_to_execute(), self.onnx_bytes
+        if isinstance(ran, Execution):
+            return self._executed("deserialise", ran, "plan file", "engine", ran)
+        session, seconds = _timed(lambda: OrtSession(data))
+        went_in = f"{len(data):,} bytes of the same ONNX"
+        return _stood_in(went_in, "ONNX Runtime session", seconds, session, str(ran))
 
-    def context(self) -> StageRecord:
+    @_stage("Execution context", makes="IExecutionContext", call="ICudaEngine.create_execution_context")
+    def context(self) -> Made:
         """From engine to execution context: shapes, profile, addresses, activation memory."""
-        if isinstance(self._ran(), Execution):
-            return self._executed("context", "engine", "execution context with its activation memory")
-        return self._impossible(
-            "context", "ONNX Runtime", "session", "an ONNX Runtime session is engine and context in one"
-        )
+        ran = self.artefact("deserialise")
+        if isinstance(ran, Execution):
+            return self._executed("context", ran, "engine", "execution context with its activation memory")
+        return _impossible("ONNX Runtime", "session", "an ONNX Runtime session is engine and context in one")
 
-    def host_to_device(self) -> StageRecord:
+    @_stage("Copy in (host to device)", makes="inputs on the GPU", call="cudaMemcpyAsync")
+    def host_to_device(self) -> Made:
         """Copy inputs from pinned host memory to the device, on a stream."""
-        feeds = self.feeds()
-        size = sum(array.nbytes for array in feeds.values())
-        if isinstance(self._ran(), Execution):
-            return self._executed("host_to_device", f"{size:,} bytes in pinned memory", f"{size:,} bytes on the GPU")
+        ran, feeds = self.artefact("deserialise"), self.feeds()
+        size = f"{sum(array.nbytes for array in feeds.values()):,} bytes"
+        if isinstance(ran, Execution):
+            return self._executed("host_to_device", ran, f"{size} in pinned memory", f"{size} on the GPU")
         why = "ONNX Runtime on the CPU reads the arrays where they are; there is no device to copy to"
-        return self._impossible("host_to_device", "ONNX Runtime", f"{size:,} bytes", why, artefact=feeds)
+        return _impossible("ONNX Runtime", size, why, feeds)
 
-    def enqueue(self) -> StageRecord:
+    @_stage("Enqueue", makes="outputs on the GPU", call="IExecutionContext.execute_async_v3")
+    def enqueue(self) -> Made:
         """Run: execute_async_v3 on a stream, and the synchronous execute_v2, which still exists."""
-        ran, feeds = self._ran(), self.feeds()
+        ran, feeds, went_in = self.artefact("deserialise"), self.feeds(), f"{self.batch} inputs"
         if isinstance(ran, Execution):
             took = {name: f"{1e6 * ran.seconds[name]:,.0f} µs" for name in ("enqueue", "enqueue_call", "execute_v2")}
             agree = "the same answer" if ran.calls_agree else "ANOTHER ANSWER"
             came_out = f"execute_async_v3 {took['enqueue']}, of which the call {took['enqueue_call']}"
             came_out += f"; execute_v2 {took['execute_v2']}, {agree}"
-            return self._executed("enqueue", f"{self.batch} inputs", came_out, artefact=ran.outputs)
-        session = self.artefact("deserialise")
-        started = time.perf_counter()
-        outputs = session.run(feeds)
-        seconds = time.perf_counter() - started
+            return self._executed("enqueue", ran, went_in, came_out, ran.outputs)
+        outputs, seconds = _timed(lambda: ran.run(feeds))
         shapes = ", ".join(f"{name} {array.shape}" for name, array in outputs.items())
-        return self._stood_in("enqueue", f"{self.batch} inputs", shapes, seconds, outputs)
+        return _stood_in(went_in, shapes, seconds, outputs, self.records["deserialise"].why_not)
 
-    def device_to_host(self) -> StageRecord:
+    @_stage("Copy out (device to host)", makes="outputs on the host", call="cudaMemcpyAsync")
+    def device_to_host(self) -> Made:
         """Copy outputs back, after the stream is idle."""
-        ran, outputs = self._ran(), self.artefact("enqueue")
-        size = sum(array.nbytes for array in outputs.values())
+        ran, outputs = self.artefact("deserialise"), self.artefact("enqueue")
+        size = f"{sum(array.nbytes for array in outputs.values()):,} bytes"
         if isinstance(ran, Execution):
-            return self._executed("device_to_host", f"{size:,} bytes on the GPU", f"{size:,} bytes in host memory")
-        return self._impossible(
-            "device_to_host", "ONNX Runtime", f"{size:,} bytes", "the outputs are in host memory already"
-        )
+            return self._executed("device_to_host", ran, f"{size} on the GPU", f"{size} in host memory")
+        return _impossible("ONNX Runtime", size, "the outputs are in host memory already")
 
-    def compare(self) -> StageRecord:
+    @_stage("Compare", makes="a verdict", call="against torch")
+    def compare(self) -> Made:
         """The answer against torch in FP32, and for digits against the labels."""
         import torch
 
-        outputs = self.artefact("enqueue")[self.model.output_names[0]]
-        samples, labels = self._samples()
+        outputs, ran = self.artefact("enqueue")[self.model.output_name], self.records["enqueue"]
+        samples, labels = self.model.example_input(self.batch), self.model.labels(self.batch)
         with torch.inference_mode():
-            reference = self.model.make()(*(torch.from_numpy(array.copy()) for array in samples)).numpy()
+            reference = self.model.make()(samples).numpy()
         result = Comparison(
-            outputs=outputs,
-            reference=reference,
-            labels=labels,
-            inputs=samples[0],
-            tolerance=TOLERANCES[self.precision],
-            executor=self.records["enqueue"].executor,
-            provenance=self.records["enqueue"].provenance,
-        )
-        verdict = "agrees" if result.agrees else "DISAGREES"
-        correct = (
-            "" if labels is None else f"; {int((result.predictions == labels).sum())} of {len(labels)} labels right"
-        )
-        return self._record(
-            "compare",
-            executor="torch (reference)",
-            went_in=f"{result.executor} {self.precision} against torch FP32",
-            came_out=f"{verdict}: error {result.relative_error:.1e} of at most {result.tolerance:g}{correct}",
-            seconds=None,
-            packages=("torch",),
-            artefact=result,
-        )
+            outputs=outputs, reference=reference, labels=labels, inputs=samples.numpy(),
+            tolerance=TOLERANCES[self.precision], executor=ran.executor, provenance=ran.provenance,
+        )  # fmt: skip
+        went_in = f"{result.executor} {self.precision} against torch FP32"
+        return _made("torch (reference)", went_in, result.verdict, None, result, "torch")
 
     # --- helpers ----------------------------------------------------------------------------------------------------
 
     def _explain(self, stop_after: str) -> BuildReport:
         """The report, from the compiler or, where none can be installed, from a recording."""
-        from trtlab.engine import recordings
-
         data = self.onnx_bytes
         try:
-            compiler = choose_compiler(self._compiler_wanted)
+            compiler = choose_compiler(self.compiler)
         except CompilerMissing as missing:
             target = self.target or DEFAULT_TARGET
             key = recordings.key(self.model.name, self.precision, target, dynamic_batch=self.dynamic_batch)
             return recordings.load(key, missing)
         return explain(
-            data,
-            self.target,
-            name=self.model.name,
-            profiles=self.profiles(),
-            compiler=compiler,
-            stop_after=stop_after,
-            cancel=self.cancel,
-            on_progress=self.on_progress,
-        )
-
-    def _from_report(self, report: BuildReport, name: str, **values: Any) -> StageRecord:
-        log = tuple(line.text for line in report.log if line.severity in ("WARNING", "INFO") and len(line.text) < 200)
-        return self._record(
-            name,
-            executor=f"{report.compiler} {report.compiler_version}",
-            seconds=report.phase_seconds(name),
-            provenance=report.provenance,
-            log=log,
-            **values,
-        )
+            data, self.target, name=self.model.name, profiles=self.profiles(), compiler=compiler,
+            stop_after=stop_after, cancel=self.cancel, on_progress=self.on_progress,
+        )  # fmt: skip
 
     def _try_to_execute(self) -> Execution | ExecutionImpossible:
-        record = self.records.get("serialise")
-        if record is None:
-            raise StageOrderError("this stage needs 'serialise' first: call serialise() or run()")
-        if record.artefact is None:
-            return ExecutionImpossible(f"There is no plan file to load: {record.why_not}.")
-        report = self.report
-        plan, _ = planfile.load_plan(
-            record.artefact, compiler=report.compiler, compiler_version=report.compiler_version
-        )
+        path, report = self.artefact("serialise"), self.report
+        if path is None:
+            return ExecutionImpossible(f"There is no plan file to load: {self.records['serialise'].why_not}.")
+        plan, _ = planfile.load_plan(path, compiler=report.compiler, compiler_version=report.compiler_version)
         try:
             return execute(plan, self.feeds(), compiler=report.compiler, cancel=self.cancel)
         except BuildCancelled:
@@ -460,53 +381,33 @@ class Workflow:
         except CompilerError as error:
             return ExecutionImpossible(f"Running the plan failed: {error}")
 
-    def _ran(self) -> Execution | ExecutionImpossible:
-        if self._execution is None:
-            raise StageOrderError("this stage needs 'deserialise' first: call deserialise() or run()")
-        return self._execution
-
-    def _executed(self, name: str, went_in: str, came_out: str, artefact: Any = None) -> StageRecord:
-        ran = self._ran()
-        assert isinstance(ran, Execution)
+    def _executed(self, name: str, ran: Execution, went_in: str, came_out: str, artefact: Any = None) -> Made:
         report = self.report
-        return self._record(
-            name,
-            executor=f"{report.compiler} {report.compiler_version}",
-            went_in=went_in,
-            came_out=came_out,
-            seconds=ran.seconds[name],
-            provenance=provenance.live(
-                (machine.DISTRIBUTIONS[report.compiler], "torch"),
-                device=ran.device,
-                samples=ran.repeats if name == "enqueue" else 1,
-            ),
-            artefact=artefact,
-        )
+        executor, packages = f"{report.compiler} {report.compiler_version}", (machine.DISTRIBUTIONS[report.compiler],)
+        made = provenance.live((*packages, "torch"), device=ran.device, samples=ran.repeats if name == "enqueue" else 1)
+        return _made(executor, went_in, came_out, ran.seconds[name], artefact) | {"provenance": made}
 
-    def _stood_in(self, name: str, went_in: str, came_out: str, seconds: float, artefact: Any) -> StageRecord:
-        return self._record(
-            name,
-            status=Status.STOOD_IN,
-            executor="ONNX Runtime",
-            went_in=went_in,
-            came_out=came_out,
-            seconds=seconds,
-            why_not=str(self._ran()),
-            packages=("onnxruntime",),
-            artefact=artefact,
-        )
 
-    def _impossible(self, name: str, executor: str, went_in: str, why: str, artefact: Any = None) -> StageRecord:
-        return self._record(
-            name,
-            status=Status.IMPOSSIBLE,
-            executor=executor,
-            went_in=went_in,
-            came_out="nothing",
-            seconds=None,
-            why_not=why,
-            artefact=artefact,
-        )
+STAGES = tuple(WORKFLOW)
+"""Names of the stages, in order."""
+
+
+def _reported(name: str, report: BuildReport, went_in: str, came_out: str, artefact: Any) -> Made:
+    log = tuple(line.text for line in report.log if line.severity in ("WARNING", "INFO") and len(line.text) < 200)
+    executor, seconds = f"{report.compiler} {report.compiler_version}", report.phase_seconds(name)
+    return _made(executor, went_in, came_out, seconds, artefact) | {"provenance": report.provenance, "log": log}
+
+
+def _stood_in(went_in: str, came_out: str, seconds: float, artefact: Any, why: str | None) -> Made:
+    made = _made("ONNX Runtime", went_in, came_out, seconds, artefact, "onnxruntime")
+    return made | {"status": Status.STOOD_IN, "why_not": why}
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """What the work returns, and its seconds."""
+    started = time.perf_counter()
+    made = work()
+    return made, time.perf_counter() - started
 
 
 def _temporary_folder(owner: object) -> Path:

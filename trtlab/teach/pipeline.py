@@ -18,9 +18,10 @@ from trtlab.engine import nvidia
 from trtlab.engine.machine import inspect_machine
 from trtlab.engine.nvidia import BuildCancelled, CompilerError, CompilerMissing, Progress
 from trtlab.engine.nvidia.compiler import PORTABLE
+from trtlab.engine.nvidia.execute import Execution
 from trtlab.engine.nvidia.explain import DEFAULT_TARGET, normalise_targets
 from trtlab.engine.trtexec import MAJORS, trtexec_command
-from trtlab.lab.workflow import STAGES, TOLERANCES, Precision, StageRecord, Status, Workflow
+from trtlab.lab.workflow import STAGES, TOLERANCES, WORKFLOW, Precision, StageRecord, Status, Workflow
 from trtlab.teach import tables
 from trtlab.teach.drawing import Drawing, callout, details, escape, seconds_text
 from trtlab.teach.graph.view import GraphView
@@ -122,7 +123,7 @@ class PipelineView(Widget):
         """The stages of the last run, or their names when there was none."""
         if self.records:
             return tables.draw_workflow(self.records)
-        names = " → ".join(tables.TITLES[name] for name in STAGES)
+        names = " → ".join(stage.title for stage in WORKFLOW.values())
         markup = f'<div class="card"><div class="body"><b>Pipeline</b>: {escape(names)}</div></div>'
         return Drawing(html=markup, text=f"Pipeline: {names}")
 
@@ -288,7 +289,7 @@ def _warm_up() -> None:
 
 
 def _waiting(name: str) -> dict[str, Any]:
-    return {"name": name, "title": tables.TITLES[name], **WAITING}
+    return {"name": name, "title": WORKFLOW[name].title, **WAITING}
 
 
 def _changes_on_cancel(stage: dict[str, Any]) -> dict[str, Any]:
@@ -296,20 +297,20 @@ def _changes_on_cancel(stage: dict[str, Any]) -> dict[str, Any]:
 
 
 def _explain(name: str, state: str) -> str:
-    text = " ".join((getattr(Workflow, name).__doc__ or "").split())
     happened = {"waiting": "has not run yet", "running": "is running"}.get(state, "did not finish")
-    return f'<p class="dim"><b>{escape(tables.TITLES[name])}</b> {happened}. {escape(text)}</p>'
+    return f'<p class="dim"><b>{escape(WORKFLOW[name].title)}</b> {happened}. {escape(WORKFLOW[name].does)}</p>'
 
 
 def _draw_inspector(artefact: Any) -> Drawing:
     """What EngineInspector says, where an engine was deserialised; for a stand-in, why there is no inspector."""
-    if not isinstance(artefact, str):
+    if not isinstance(artefact, Execution):
         note = (
             "EngineInspector needs a deserialised engine. The kernels under Build come from the builder's log instead."
         )
         return Drawing(html=f'<p class="dim">{escape(note)}</p>', text=note)
     return Drawing(
-        html=details("EngineInspector, as JSON", f'<pre class="mono">{escape(artefact)}</pre>'), text=artefact
+        html=details("EngineInspector, as JSON", f'<pre class="mono">{escape(artefact.inspector)}</pre>'),
+        text=artefact.inspector,
     )
 
 
