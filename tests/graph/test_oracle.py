@@ -9,9 +9,9 @@ from onnx import numpy_helper
 
 from trtlab.graph import optimize
 from trtlab.graph.models import TEACHING_MODELS
-from trtlab.graph.oracle import Mismatch, check_not_degenerate, check_same, reference, sample_inputs
+from trtlab.graph.oracle import Mismatch, check_same, reference, sample_inputs
 
-from .written import written
+from .written import check_not_degenerate, written
 
 
 def optimized(name, *rules):

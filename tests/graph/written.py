@@ -64,6 +64,15 @@ PROOFS: dict[str, Proof] = {}
 """By rule; the table at the end of the test report (conftest.py)."""
 
 
+def check_not_degenerate(array):
+    """ValueError if an output says too little to prove anything: equal numbers, NaN, or hardly any different ones."""
+    distinct = len(np.unique(array))
+    if not np.isfinite(array).all() or array.std() == 0 or distinct < min(array.size, 100) / 2:
+        raise ValueError(
+            f"{array.size} numbers, {distinct} different, std {array.std():.3g}: this output proves nothing"
+        )
+
+
 def ops(model):
     return [node.op_type for node in model.graph.node]
 

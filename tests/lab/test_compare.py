@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from tests.graph.written import check_not_degenerate
 from trtlab.engine import recordings
 from trtlab.engine.nvidia import CompilerMissing
 from trtlab.engine.nvidia.report import Kernel, TensorInfo
@@ -14,7 +15,7 @@ from trtlab.engine.ort import OrtModelError
 from trtlab.engine.provenance import Origin
 from trtlab.engine.recordings import fusions
 from trtlab.graph.models import TEACHING_MODELS
-from trtlab.graph.oracle import RTOL, check_not_degenerate, check_same, reference, sample_inputs
+from trtlab.graph.oracle import RTOL, check_same, reference, sample_inputs
 from trtlab.lab import compare
 from trtlab.lab.compare import (
     OPTIMIZERS,

@@ -70,10 +70,10 @@ def test_every_step_marks_what_it_took_and_counts_as_the_report(name):
         assert set(new) <= {"new", "kept"}
         assert ("replaced" in old) == ("new" in new)
         rows = {row["label"]: (row["before"], row["after"]) for row in stepper.shown["counts"]}
-        assert rows["Nodes"] == (str(step.nodes_before), str(step.nodes_after))
-        assert rows["Kernels"] == (str(step.kernels_before), str(step.kernels_after))
-        assert before["caption"].startswith(f"{step.nodes_before} node")
-        assert after["caption"].startswith(f"{step.nodes_after} node")
+        assert rows["Nodes"] == (str(step.before.nodes), str(step.after.nodes))
+        assert rows["Kernels"] == (str(step.before.kernels), str(step.after.kernels))
+        assert before["caption"].startswith(f"{step.before.nodes} node")
+        assert after["caption"].startswith(f"{step.after.nodes} node")
         assert (
             stepper.shown["title"] == f"Step {number} of {len(stepper.report.steps)}: {about(RULES[step.rule]).title}"
         )

@@ -13,7 +13,7 @@ from onnx.external_data_helper import load_external_data_for_model, uses_externa
 
 from trtlab.graph.fused import body, with_shapes
 from trtlab.graph.onnxfile import OnnxModel, source_from_model
-from trtlab.graph.order import reads, topological_order
+from trtlab.graph.order import topological_order
 from trtlab.graph.rule import FUSED, STANDARD
 
 T = TypeVar("T")
@@ -34,11 +34,12 @@ def load(model: OnnxModel) -> ir.Model:
     for tensor in proto.graph.initializer:
         _checked(onnx.checker.check_tensor, tensor)
     check(proto)
-    _infer_shapes(loaded, proto)
+    infer_shapes(loaded, proto)
     _name_nodes(loaded.graph)
-    names = {v.name for node in loaded.graph for v in (*reads(node), *node.outputs)} | set(loaded.graph.initializers)
-    inner = {v.name for graph in loaded.graph.subgraphs() for node in graph for v in node.outputs}
-    loaded.graph.meta["names"] = names | inner | {function.name for function in loaded.functions.values()}
+    everywhere = ir.traversal.RecursiveGraphIterator(loaded.graph)
+    names = {value.name for node in everywhere for value in (*node.inputs, *node.outputs) if value is not None}
+    names |= {*loaded.graph.initializers, *(function.name for function in loaded.functions.values())}
+    loaded.graph.meta["names"] = names
     if proto.ir_version < 4:  # each initializer had to be listed as an input too; since then that makes it a default
         loaded.graph.inputs[:] = [value for value in loaded.graph.inputs if not value.is_initializer()]
     for node in loaded.graph:
@@ -103,43 +104,39 @@ def _skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
 def _read(model: OnnxModel) -> onnx.ModelProto:
     """The model with all its weights in memory."""
     if isinstance(model, onnx.ModelProto):
-        proto, folder = model, None
+        proto, path = model, None
     else:
         source = source_from_model(model)
-        folder = source.path.parent if source.path else None
-        proto = source.proto()
+        proto, path = source.proto(), source.path
     outside = [tensor for tensor in proto.graph.initializer if uses_external_data(tensor)]
-    if outside and folder is None:
+    if outside and path is None:
         raise ValueError(f"{outside[0].name!r} and perhaps other weights stand in another file: pass the model's path.")
     size = proto.ByteSize() + sum(int(e.value) for t in outside for e in t.external_data if e.key == "length")
     if size > LIMIT_BYTES:
         raise ValueError(f"the model has {size:,} bytes with its weights; one ONNX message holds {LIMIT_BYTES:,}")
-    if outside:
-        load_external_data_for_model(proto, str(folder))
+    if path is not None:
+        load_external_data_for_model(proto, str(path.parent))
     return proto
 
 
 def _check_readable(proto: onnx.ModelProto) -> None:
     """ValueError for opsets this onnx does not know, and for an input that nothing makes."""
-    newest = onnx.defs.onnx_opset_version()
+    newest, graph = onnx.defs.onnx_opset_version(), proto.graph
     version = max((o.version for o in proto.opset_import if o.domain in STANDARD), default=1)
     if version > newest:
         raise ValueError(
             f"the model asks for opset {version}; onnx {onnx.__version__} knows up to {newest}: update onnx"
         )
-    graph = proto.graph
-    made = {value.name for value in (*graph.input, *graph.initializer)} | {
-        name for n in graph.node for name in n.output
-    }
-    made |= {sparse.values.name for sparse in graph.sparse_initializer} | {""}
+    made = {"", *(name for node in graph.node for name in node.output)}
+    made |= {value.name for value in (*graph.input, *graph.initializer, *(s.values for s in graph.sparse_initializer))}
     for node in graph.node:
         if missing := [name for name in node.input if name not in made]:
             name = node.name or node.op_type
             raise ValueError(f"node {name!r} reads {missing[0]!r}: no input, weight or node of the graph has that name")
 
 
-def _infer_shapes(model: ir.Model, proto: onnx.ModelProto) -> None:
-    """Shapes and types of all values of the main graph that onnx can infer."""
+def infer_shapes(model: ir.Model, proto: onnx.ModelProto) -> None:
+    """Shapes and types of all values of the main graph that onnx can infer. `model` was made from `proto`."""
     inferred = ir.from_proto(onnx.shape_inference.infer_shapes(_skeleton(proto), data_prop=True))
     for node, same in zip(model.graph, inferred.graph, strict=True):
         for value, known in zip(node.outputs, same.outputs, strict=True):

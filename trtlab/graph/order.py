@@ -23,6 +23,7 @@ def reads(node: ir.Node) -> Iterator[ir.Value]:
     """The values a node needs: its inputs, and whatever the graphs inside it read from outside."""
     yield from (value for value in node.inputs if value is not None)
     for graph in subgraphs(node):
+        yield from graph.outputs
         for inner in graph:
             yield from reads(inner)
 

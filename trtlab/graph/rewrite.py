@@ -22,24 +22,27 @@ from trtlab.graph.rules import RULES
 OLDEST_OPSET = 7
 """Before it, Add and BatchNormalization meant something else."""
 Rules = Iterable[str | Rule] | None
-Counts = tuple[int, int, int]
-"""Nodes that compute, kernels, bytes moved."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What a graph asks for: nodes that compute (constants do not), kernels, bytes that they read and write."""
+
+    nodes: int = 0
+    kernels: int = 0
+    bytes_moved: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """One application of a rule: `what` changed, `where` (names of the nodes it took), and the graph before and after.
-    `nodes` leaves constants out."""
+    `number` counts from 0."""
 
     rule: str
     what: str
     where: tuple[str, ...]
-    nodes_before: int
-    nodes_after: int
-    kernels_before: int
-    kernels_after: int
-    bytes_moved_before: int
-    bytes_moved_after: int
+    before: Counts
+    after: Counts
     number: int = 0
     _replay: Callable[[int], onnx.ModelProto] = field(repr=False, compare=False)
 
@@ -65,25 +68,25 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was done, in order, and what was left alone in the end."""
+    """What was done, in order, what was left alone in the end, and what the result asks for."""
 
     steps: tuple[Step, ...]
     refusals: tuple[Refusal, ...]
+    counts: Counts
 
 
 def optimize(model: OnnxModel, rules: Rules = None) -> tuple[onnx.ModelProto, Report]:
     """The model rewritten until no rule applies any more, and the report. `rules` are names of RULES or Rule objects;
     None is all of them. ValueError for a model that is not valid ONNX."""
+    rewritten, report = rewrite(model, rules)
+    return export(rewritten), report
+
+
+def rewrite(model: OnnxModel, rules: Rules = None) -> tuple[ir.Model, Report]:
+    """The same, before it becomes a file again: shapes are known, and fused nodes carry what is inside them."""
     run = _Run(model, chosen(rules))
     steps = tuple(run)
-    return export(run.model), Report(steps=steps, refusals=tuple(run.refusals))
-
-
-def apply_next(model: OnnxModel, rules: Rules = None) -> tuple[onnx.ModelProto, Step | None]:
-    """The model after the first application that the rules find, and that step; None if there is none."""
-    run = _Run(model, chosen(rules))
-    step = next(iter(run), None)
-    return export(run.model), step
+    return run.model, Report(steps=steps, refusals=tuple(run.refusals), counts=run.counts)
 
 
 def chosen(rules: Rules) -> tuple[Rule, ...]:
@@ -101,7 +104,7 @@ class _Run:
         self.model = load(model)
         self.rules = rules
         self.refusals: dict[Refusal, None] = {}
-        self._now = self._totals()
+        self.counts = self._counted()
         self._film = _Film(model, rules)
 
     def __iter__(self) -> Iterator[Step]:
@@ -134,33 +137,23 @@ class _Run:
         return not reason
 
     def _apply(self, rule: Rule, nodes: Nodes) -> Step:
-        where, before = _names(nodes), self._now
+        where, before = _names(nodes), self.counts
         what = rule.rewrite(nodes)
-        self._now = after = self._totals()
-        return Step(
-            rule=rule.name,
-            what=what,
-            where=where,
-            nodes_before=before[0],
-            nodes_after=after[0],
-            kernels_before=before[1],
-            kernels_after=after[1],
-            bytes_moved_before=before[2],
-            bytes_moved_after=after[2],
-            _replay=self._film.model_at,
-        )
+        self.counts = after = self._counted()
+        return Step(rule=rule.name, what=what, where=where, before=before, after=after, _replay=self._film.model_at)
 
-    def _totals(self) -> Counts:
-        """The counts of the whole graph. A node is counted once: rules replace nodes, they never change one."""
-        counts = [node.meta.get("counts") or _counts(node) for node in self.model.graph]
-        nodes, kernels, moved = (sum(column) for column in zip((0, 0, 0), *counts, strict=True))
-        return nodes, kernels, moved
+    def _counted(self) -> Counts:
+        found = [_counts(node) for node in self.model.graph]
+        nodes, kernels, moved = (sum(column) for column in zip((0, 0, 0), *found, strict=True))
+        return Counts(nodes=nodes, kernels=kernels, bytes_moved=moved)
 
 
-def _counts(node: ir.Node) -> Counts:
-    cost = node_cost(node)
-    counts: Counts = (0 if is_data(node) else 1, cost.kernels, cost.bytes_moved)
-    node.meta["counts"] = counts
+def _counts(node: ir.Node) -> tuple[int, int, int]:
+    """Of one node, worked out once: rules replace nodes, they never change one."""
+    if "counts" not in node.meta:
+        cost = node_cost(node)
+        node.meta["counts"] = (0 if is_data(node) else 1, cost.kernels, cost.bytes_moved)
+    counts: tuple[int, int, int] = node.meta["counts"]
     return counts
 
 

@@ -15,13 +15,14 @@ import onnx
 
 from trtlab.graph.cost import model_cost
 from trtlab.graph.onnxfile import OnnxModel
-from trtlab.graph.rewrite import Counts, Step, optimize
+from trtlab.graph.rewrite import Step, optimize
 from trtlab.graph.rule import Rule
 from trtlab.teach import source
 from trtlab.teach.drawing import bytes_text, callout, details, escape
 from trtlab.teach.graph.change import Frame, Panel, draw_change, draw_whole, frame_of
 from trtlab.teach.graph.svg import counted
 
+Counts = tuple[int, int, int]
 Model = OnnxModel | Callable[[], onnx.ModelProto]
 KEPT_NODES = 20_000
 """Nodes in all the frames that are kept, so that a step back is at once there."""
@@ -81,11 +82,11 @@ class Story:
 
 
 def _before(step: Step) -> Counts:
-    return step.nodes_before, step.kernels_before, step.bytes_moved_before
+    return step.before.nodes, step.before.kernels, step.before.bytes_moved
 
 
 def _after(step: Step) -> Counts:
-    return step.nodes_after, step.kernels_after, step.bytes_moved_after
+    return step.after.nodes, step.after.kernels, step.after.bytes_moved
 
 
 def _ends(step: Step) -> tuple[Counts, Counts]:
