@@ -63,13 +63,6 @@ class Row:
     outcomes: tuple[Outcome, ...]
     provenance: tuple[Provenance, ...]
 
-    def outcome(self, optimizer: str) -> Outcome:
-        """The outcome of one optimiser; KeyError names the others."""
-        for outcome in self.outcomes:
-            if outcome.optimizer == optimizer:
-                return outcome
-        raise KeyError(f"no optimiser {optimizer!r}; there are {', '.join(o.optimizer for o in self.outcomes)}")
-
 
 def _slim(model: onnx.ModelProto) -> onnx.ModelProto:
     import onnxslim
@@ -92,23 +85,22 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
 """Name -> function that returns the optimised model. NVIDIA's builder is the one more: it returns an engine."""
 
 
-def compare_optimizers(model: onnx.ModelProto, name: str = "", *, target: str = TARGET, seed: int = 0) -> Row:
+def compare_optimizers(model: onnx.ModelProto, name: str = "") -> Row:
     """The model through every optimiser. Each result runs on the same seeded inputs as the model as it was.
 
-    >>> compare_optimizers(TEACHING_MODELS["gelu"]()).outcome("ONNX Runtime BASIC").added
-    (('Gelu', 1),)
+    >>> compare_optimizers(TEACHING_MODELS["gelu"]()).outcomes[4]
+    Outcome(optimizer='ONNX Runtime BASIC', kernels=1, nodes=1, ..., added=(('Gelu', 1),), error=1.2e-07, note='')
     """
-    inputs = next(sample_inputs(model, seed))
+    inputs = next(sample_inputs(model))
     answers = referee(model, inputs)
     outcomes = [_counted("as written", model, model)]
     for title, optimizer in OPTIMIZERS.items():
         try:
             after = optimizer(model)
-            error = _error(model, after, inputs, answers)
-            outcomes.append(_counted(title, model, after, error))
+            outcomes.append(_counted(title, model, after, _error(model, after, inputs, answers)))
         except (OrtError, ValueError, Mismatch) as refused:  # of this optimiser; the others go on
             outcomes.append(Outcome(optimizer=title, note=str(refused)))
-    engine, made = _built(model, target)
+    engine, made = _built(model)
     outcomes.insert(2, engine)
     parts = (live(["onnx", "onnxslim", "onnxruntime"]), *made)
     return Row(model=name or model.graph.name, outcomes=tuple(outcomes), provenance=parts)
@@ -119,47 +111,9 @@ def compare_teaching_models() -> tuple[Row, ...]:
     return tuple(compare_optimizers(make(), name) for name, make in TEACHING_MODELS.items())
 
 
-def compare_light(name: str) -> Row:
-    """One of onnx's `light_*` networks, such as `squeezenet`, with seeded random weights."""
-    return compare_optimizers(light_model(name), f"light_{name}")
-
-
 def light_model(name: str, seed: int = 0) -> onnx.ModelProto:
-    """A `light_*` network with seeded random weights."""
+    """One of onnx's `light_*` networks, such as `squeezenet`, with seeded random weights."""
     return randomized(onnx.load(recordings.light_path(name)), seed)
-
-
-def operators(model: onnx.ModelProto) -> Counter[str]:
-    """How many nodes of each type compute. Constants are data, whether they are nodes or not."""
-    return Counter(node.op_type for node in model.graph.node if node.op_type not in CONSTANTS)
-
-
-def constants(model: onnx.ModelProto) -> int:
-    """Initializers and constant nodes."""
-    return len(model.graph.initializer) + sum(node.op_type in CONSTANTS for node in model.graph.node)
-
-
-def _counted(title: str, before: onnx.ModelProto, after: onnx.ModelProto, error: float | None = None) -> Outcome:
-    old, new = operators(before), operators(after)
-    return Outcome(
-        optimizer=title,
-        kernels=model_cost(after).kernels,
-        nodes=new.total(),
-        constants=constants(after),
-        removed=tuple((old - new).items()),
-        added=tuple((new - old).items()),
-        error=error,
-    )
-
-
-def _built(model: onnx.ModelProto, target: str) -> tuple[Outcome, tuple[Provenance, ...]]:
-    try:
-        report = nvidia_report(model, target)
-    except CompilerError as error:
-        return Outcome(optimizer=NVIDIA, note=error.what), ()
-    kinds = Counter(kernel.type for kernel in report.kernels)
-    outcome = Outcome(optimizer=NVIDIA, kernels=len(report.kernels), added=tuple(kinds.items()), note=NOT_RUN)
-    return outcome, (report.provenance,)
 
 
 def referee(model: onnx.ModelProto, inputs: Arrays) -> Arrays:
@@ -169,12 +123,33 @@ def referee(model: onnx.ModelProto, inputs: Arrays) -> Arrays:
 
 def _error(before: onnx.ModelProto, after: onnx.ModelProto, inputs: Arrays, answers: Arrays) -> float:
     """The largest relative difference of an output; Mismatch if it is more than the oracle's RTOL."""
-
-    def run(model: onnx.ModelProto, feeds: Arrays) -> Arrays:
-        return answers if model is before else referee(model, feeds)
-
-    found = check_same(before, after, inputs, run=run)
+    found = check_same(
+        before, after, inputs, run=lambda model, feeds: answers if model is before else referee(model, feeds)
+    )
     return max((one.error / one.size for one in found if one.size), default=0.0)
+
+
+def _counted(title: str, before: onnx.ModelProto, after: onnx.ModelProto, error: float | None = None) -> Outcome:
+    """Nodes that compute and constants apart: those are data, whether they are nodes or initializers."""
+    old, new = (Counter(node.op_type for node in model.graph.node) for model in (before, after))
+    data = sum(new[kind] for kind in CONSTANTS)
+    for kind in CONSTANTS:
+        del old[kind], new[kind]
+    return Outcome(
+        optimizer=title, kernels=model_cost(after).kernels, nodes=new.total(),
+        constants=len(after.graph.initializer) + data,
+        removed=tuple((old - new).items()), added=tuple((new - old).items()), error=error,
+    )  # fmt: skip
+
+
+def _built(model: onnx.ModelProto) -> tuple[Outcome, tuple[Provenance, ...]]:
+    try:
+        report = nvidia_report(model)
+    except CompilerError as error:
+        return Outcome(optimizer=NVIDIA, note=error.what), ()
+    kinds = Counter(kernel.type for kernel in report.kernels)
+    outcome = Outcome(optimizer=NVIDIA, kernels=len(report.kernels), added=tuple(kinds.items()), note=NOT_RUN)
+    return outcome, (report.provenance,)
 
 
 # --- our kernels beside NVIDIA's --------------------------------------------------------------------------------
@@ -242,7 +217,7 @@ class Agreement:
         return sum(match.verdict is verdict for match in self.matches)
 
 
-def compare_groups(model: onnx.ModelProto, target: str = TARGET, *, name: str = "") -> Agreement:
+def compare_groups(model: onnx.ModelProto, target: str = TARGET) -> Agreement:
     """Which nodes share a kernel with us and with NVIDIA. The report may be a recording; CompilerMissing without one.
 
     >>> compare_groups(TEACHING_MODELS["inception"]()).count(Verdict.DECLINED)
@@ -250,13 +225,16 @@ def compare_groups(model: onnx.ModelProto, target: str = TARGET, *, name: str = 
     """
     named = _named(model)
     optimized, steps = optimize(named)
-    report = nvidia_report(named, target)
-    groups = tuple(_our_groups(optimized))
-    matches = tuple(_matches(groups, named, report, steps))
-    ours, theirs = _names(groups), {name for kernel in report.kernels for name in kernel.onnx_nodes}
-    gone = tuple(n.name for n in named.graph.node if n.op_type not in CONSTANTS and n.name not in ours | theirs)
-    kernels = sum(group.is_kernel for group in groups)
-    return Agreement(model=name or model.graph.name, matches=matches, gone=gone, our_kernels=kernels, report=report)
+    report, groups = nvidia_report(named, target), tuple(_our_groups(optimized))
+    left = {name for group in groups for name in group.nodes}
+    left |= {name for kernel in report.kernels for name in kernel.onnx_nodes}
+    return Agreement(
+        model=model.graph.name,
+        matches=tuple(_matches(groups, named, report, steps)),
+        gone=tuple(n.name for n in named.graph.node if n.op_type not in CONSTANTS and n.name not in left),
+        our_kernels=sum(group.is_kernel for group in groups),
+        report=report,
+    )
 
 
 def _named(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -273,70 +251,57 @@ def _named(model: onnx.ModelProto) -> onnx.ModelProto:
 def _our_groups(optimized: onnx.ModelProto) -> Iterator[OurGroup]:
     for node in load(optimized).graph:
         in_place = is_in_place_concat(node)
+        op = "Concat in place" if in_place else re.sub(r"_\d+$", "", node.op_type).replace("_", " + ")
         if not is_data(node):
-            yield OurGroup(
-                op="Concat in place" if in_place else re.sub(r"_\d+$", "", node.op_type).replace("_", " + "),
-                nodes=tuple(origins(node)),
-                is_kernel=node_cost(node).kernels > 0,
-                in_place=in_place,
-            )
-
-
-def _names(groups: tuple[OurGroup, ...]) -> set[str]:
-    return {name for group in groups for name in group.nodes}
+            is_kernel = node_cost(node).kernels > 0
+            yield OurGroup(op=op, nodes=tuple(origins(node)), is_kernel=is_kernel, in_place=in_place)
 
 
 def _matches(
     groups: tuple[OurGroup, ...], model: onnx.ModelProto, report: BuildReport, steps: Report
 ) -> Iterator[Match]:
-    """Groups and kernels that hang together by common nodes, in NVIDIA's order. A node that we merged with its twin
-    counts as that twin; what is in no group of ours any more ties nothing together."""
+    """Groups and kernels that hang together by common nodes, in our order. A node that we merged with its twin counts
+    as that twin; what is in no group of ours any more ties nothing together."""
     twins = {step.where[1]: step.where[0] for step in steps.steps if step.rule == "common_subexpressions"}
     home = {name: number for number, group in enumerate(groups) for name in group.nodes}
     touched = [{home[n] for n in (twins.get(n, n) for n in k.onnx_nodes) if n in home} for k in report.kernels]
-    clusters: list[tuple[set[int], list[Kernel]]] = [({number}, []) for number in range(len(groups))]
-    for kernel, numbers in zip(report.kernels, touched, strict=True):
-        joined = [cluster for cluster in clusters if cluster[0] & numbers]
-        merged = (set().union(numbers, *(c[0] for c in joined)), [*(k for c in joined for k in c[1]), kernel])
-        clusters = [cluster for cluster in clusters if cluster not in joined] + [merged] * bool(joined)
-    order = {id(kernel): number for number, kernel in enumerate(report.kernels)}
-    for numbers, kernels in sorted(clusters, key=lambda cluster: min(cluster[0])):
-        ours = tuple(groups[number] for number in sorted(numbers))
-        theirs = tuple(sorted(kernels, key=lambda kernel: order[id(kernel)]))
-        yield _judged(ours, theirs, model, report, steps)
-    alone = tuple(kernel for kernel, numbers in zip(report.kernels, touched, strict=True) if not numbers)
-    if alone:
+    first = list(range(len(groups)))  # for each group the first one that it hangs together with
+    for numbers in touched:
+        joined = {first[number] for number in numbers}
+        first = [min(joined) if number in joined else number for number in first]
+    for root in sorted(set(first)):
+        ours = tuple(group for group, number in zip(groups, first, strict=True) if number == root)
+        pairs = zip(report.kernels, touched, strict=True)
+        theirs = tuple(kernel for kernel, numbers in pairs if any(first[number] == root for number in numbers))
+        if not theirs and ours[0].in_place:
+            verdict, notes = _concat(ours[0], model, report)
+        else:
+            verdict, notes = _judged(ours, theirs)
+        yield Match(verdict=verdict, ours=ours, nvidia=theirs, notes=(*_kept_copies(ours, theirs, steps), *notes))
+    if alone := tuple(kernel for kernel, numbers in zip(report.kernels, touched, strict=True) if not numbers):
         yield Match(verdict=Verdict.ADDED, ours=(), nvidia=alone, notes=tuple(_why_added(alone)))
 
 
-def _judged(
-    ours: tuple[OurGroup, ...], theirs: tuple[Kernel, ...], model: onnx.ModelProto, report: BuildReport, steps: Report
-) -> Match:
-    launches = max(1, sum(group.is_kernel for group in ours))
-    copies = (refusal for refusal in steps.refusals if refusal.rule == "concat_elimination")
-    nodes = _names(ours)
-    notes = [f"a copy stays on both sides: {r.reason}" for r in copies if theirs and set(r.where) <= nodes]
-    if not theirs and ours[0].in_place:
-        verdict, note = _concat(ours[0], model, report)
-        notes = [note] * bool(note)
-    elif not theirs:
-        verdict = Verdict.NVIDIA_MORE if ours[0].is_kernel else Verdict.SAME
-        notes = ["no kernel names it: its neighbours read or write with other strides"] * ours[0].is_kernel
-    elif len(theirs) == launches == 1 and not any(group.in_place for group in ours):
-        verdict = Verdict.SAME
-    elif len(theirs) == 1:
+def _kept_copies(ours: tuple[OurGroup, ...], theirs: tuple[Kernel, ...], steps: Report) -> Iterator[str]:
+    nodes = {name for group in ours for name in group.nodes}
+    for refusal in steps.refusals:
+        if refusal.rule == "concat_elimination" and theirs and set(refusal.where) <= nodes:
+            yield f"a copy stays on both sides: {refusal.reason}"
+
+
+def _judged(ours: tuple[OurGroup, ...], theirs: tuple[Kernel, ...]) -> tuple[Verdict, list[str]]:
+    launches, in_place = max(1, sum(group.is_kernel for group in ours)), any(group.in_place for group in ours)
+    if not theirs and ours[0].is_kernel:
+        return Verdict.NVIDIA_MORE, ["no kernel names it: its neighbours read or write with other strides"]
+    if not theirs or (len(theirs) == launches == 1 and not in_place):
+        return Verdict.SAME, []
+    if len(theirs) == 1:
         several = [f"{launches} kernels of ours are one of NVIDIA's"] * (launches > 1)
-        inside = ["it does the concatenation too; with us those do that write the parts"] * any(
-            g.in_place for g in ours
-        )
-        verdict, notes = Verdict.NVIDIA_MORE, [*notes, *several, *inside]
-    elif launches == 1 and not _feeds(theirs):
-        verdict, notes = Verdict.DECLINED, [*notes, _apart(theirs)]
-    elif launches == 1:
-        verdict, notes = Verdict.WE_MORE, [*notes, _behind(theirs)]
-    else:
-        verdict, notes = Verdict.OTHERWISE, [*notes, f"{launches} kernels against {len(theirs)}, along other lines"]
-    return Match(verdict=verdict, ours=ours, nvidia=theirs, notes=tuple(notes))
+        inside = ["it does the concatenation too; with us those do that write the parts"] * in_place
+        return Verdict.NVIDIA_MORE, several + inside
+    if launches > 1:
+        return Verdict.OTHERWISE, [f"{launches} kernels against {len(theirs)}, along other lines"]
+    return (Verdict.WE_MORE, [_behind(theirs)]) if _feeds(theirs) else (Verdict.DECLINED, [_apart(theirs)])
 
 
 def _feeds(kernels: tuple[Kernel, ...]) -> bool:
@@ -362,20 +327,20 @@ def _apart(kernels: tuple[Kernel, ...]) -> str:
     return f"parallel {kind}: {len(kernels)} kernels {lanes} instead of one wider kernel{rest}"
 
 
-def _concat(group: OurGroup, model: onnx.ModelProto, report: BuildReport) -> tuple[Verdict, str]:
+def _concat(group: OurGroup, model: onnx.ModelProto, report: BuildReport) -> tuple[Verdict, list[str]]:
     """What NVIDIA made of a concatenation without a kernel: who writes the parts, and with whose strides."""
     node = next(node for node in model.graph.node if node.name in group.nodes and node.op_type == "Concat")
     makers = {maker.name for maker in model.graph.node if set(maker.output) & set(node.input)}
     slices = [(kernel, tensor) for kernel in report.kernels for tensor in kernel.outputs if is_slice(tensor)]
     if direct := [tensor for kernel, tensor in slices if makers & set(kernel.onnx_nodes)]:
-        return Verdict.SAME, f"no copy: {len(direct)} kernels write with the strides {direct[0].strides} of the whole"
+        return Verdict.SAME, [f"no copy: {len(direct)} kernels write with the strides {direct[0].strides} of the whole"]
     placed = [(kernel, tensor) for kernel, tensor in slices if tensor.name in node.output and not kernel.onnx_nodes]
     if not placed:
-        return Verdict.SAME, ""
+        return Verdict.SAME, []
     strides = f"with the strides {placed[0][1].strides} of {placed[0][1].name}"
     if all(changes_layout(kernel) for kernel, _ in placed):
-        return Verdict.SAME, f"no copy of its own: {len(placed)} added copies between layouts write {strides}"
-    return Verdict.DECLINED, f"a copy stays: {len(placed)} added kernels move the parts into place, {strides}"
+        return Verdict.SAME, [f"no copy of its own: {len(placed)} added copies between layouts write {strides}"]
+    return Verdict.DECLINED, [f"a copy stays: {len(placed)} added kernels move the parts into place, {strides}"]
 
 
 def is_slice(tensor: TensorInfo) -> bool:
