@@ -12,10 +12,11 @@ import trtlab
 from trtlab.engine.digits import DIGITS_ONNX
 from trtlab.engine.nvidia.report import BuildReport
 from trtlab.teach import GraphView
+from trtlab.teach.graph.draw import short_name, shortened
 from trtlab.teach.graph.groups import Group
 from trtlab.teach.graph.layout import lay_out
 from trtlab.teach.graph.picture import Node, Tensor, picture_of
-from trtlab.teach.graph.svg import short_name, shortened, text_width
+from trtlab.teach.svg import text_width
 from trtlab.teach.widget import STATIC
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"

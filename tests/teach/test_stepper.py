@@ -17,8 +17,8 @@ from trtlab.graph.rule import Rule, is_op, replace, source
 from trtlab.graph.rules import RULES
 from trtlab.teach import RewriteStepper
 from trtlab.teach.graph.change import AROUND
-from trtlab.teach.graph.svg import MEMBERS
-from trtlab.teach.story import Story, about
+from trtlab.teach.graph.draw import MEMBERS
+from trtlab.teach.stepper import Story, about
 from trtlab.teach.widget import STATIC
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -1,13 +1,14 @@
 """teach/stepper: a model going through the rewriter one step at a time: `RewriteStepper("inception")`.
 
 In: a model (a teaching model, a path, a ModelProto, a file from the page) and rules. Out: `RewriteStepper`. A `Story`
-has the steps and their drawings; what the page asks for is done in a thread, so that the kernel stays free;
-static/stepper.js only shows what is here.
+has the steps; their pictures come from teach/graph, the words about a rule from its own file. static/stepper.js only
+shows what is here.
 """
 
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,64 @@ import traitlets
 
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.onnxfile import OnnxModel, count_nodes, source_from_model
-from trtlab.graph.rewrite import Report, chosen
+from trtlab.graph.rewrite import Counts, Report, chosen, optimize
 from trtlab.graph.rule import Rule
 from trtlab.graph.rules import RULES
-from trtlab.teach.drawing import Drawing, SvgDrawing, card, escape, table, text_table
-from trtlab.teach.graph.svg import counted, side_by_side
-from trtlab.teach.story import Model, Story, about, draw_about
+from trtlab.teach import source
+from trtlab.teach.card import Cell, Drawing, SvgDrawing, block, bold, callout, card, details, join, pre, stack, table
+from trtlab.teach.graph.change import WHOLE, around_step, picture_of_step, whole_way
+from trtlab.teach.graph.draw import counted, draw_graph, legend, still
+from trtlab.teach.graph.groups import fold_to_fit, module_groups, scene
+from trtlab.teach.graph.picture import Picture
+from trtlab.teach.svg import side_by_side
+from trtlab.teach.units import bytes_text
 from trtlab.teach.widget import STATIC, Widget
 
+Model = OnnxModel | Callable[[], onnx.ModelProto]
 Shown = dict[str, Any]
 OWN = " (yours)"
 """Ends the names of models that are not offered."""
 MOST_NODES = 5000
-"""What the page takes; a larger model is rewritten in a cell, where it may block."""
+"""What the page takes; a larger model is rewritten in a cell."""
 ROWS = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """What became of a model under rules."""
+
+    name: str
+    offered: Model
+    rules: tuple[Rule, ...]
+    result: onnx.ModelProto
+    report: Report
+
+    def model(self, position: int) -> onnx.ModelProto:
+        """The model after the first `position` steps. A step back is all steps from the start."""
+        steps = self.report.steps
+        return self.result if position == len(steps) else steps[position].model_before
+
+    def counts(self, position: int) -> tuple[Counts, Counts]:
+        """Before and after step number `position`; for 0, of the first graph and the last."""
+        steps = self.report.steps
+        if position:
+            return steps[position - 1].before, steps[position - 1].after
+        return steps[0].before if steps else self.report.counts, self.report.counts
+
+    def panels(self, position: int) -> list[Shown]:
+        """The drawings of what step number `position` changed; for 0, of the first graph and the last."""
+        steps, (first, last) = self.report.steps, self.counts(position)
+        if not steps:
+            only = picture_of_step(self.result)
+            return [_panel("Nothing changes", only, only, first)]
+        before = picture_of_step(self.model(position - 1 if position else 0))
+        after = picture_of_step(self.model(position or len(steps)))
+        if position:
+            drawn = around_step(before, after, steps[position - 1].where)
+            heads = f"Before step {position}", f"After step {position}"
+        else:
+            drawn, heads = whole_way(before, after), ("Start", f"End, after {counted(len(steps), 'step')}")
+        return [_panel(heads[0], before, drawn[0], first), _panel(heads[1], after, drawn[1], last)]
 
 
 class RewriteStepper(Widget):
@@ -54,9 +99,7 @@ class RewriteStepper(Widget):
     ) -> None:
         self._models: dict[str, Model] = dict(TEACHING_MODELS if models is None else models)
         self._rules = dict(RULES)
-        self._lock = threading.RLock()  # threads answer the page while cells run
-        self._request, self._choosing, self._file = 0, False, bytearray()
-        self._thread: threading.Thread | None = None
+        self._file = bytearray()
         super().__init__(shown={"serial": 0})
         self.choose(model, rules)
         self.on_msg(self._on_message)
@@ -79,32 +122,25 @@ class RewriteStepper(Widget):
     def choose(self, model: OnnxModel | None = None, rules: Iterable[str | Rule] | None = None) -> None:
         """Another model, other rules, or both. None keeps the model; None for rules is all of them."""
         name, offered = self._offered(model)
-        self._hold(self._begun(), *self._told(Story(name, offered, chosen(rules)), 0))
+        self._tell(name, offered, chosen(rules))
 
     def go(self, position: int) -> None:
         """Show step `position`, counted from 1; 0 shows the whole way."""
         if not 0 <= position <= len(self.report.steps):
             raise ValueError(f"no step {position}: there are {len(self.report.steps)}, and 0 is the whole way")
-        self._hold(self._begun(), *self._told(self._story, position))
-
-    def wait(self) -> None:
-        """Until what the page asked for is shown."""
-        if self._thread is not None:
-            self._thread.join()
+        self._show(_told(self._story, position))
 
     def static(self) -> Drawing:
         """The first graph and the last, with their counts and the steps between them."""
-        story = self._story
-        counts = [(c["label"], c["before"], c["after"], c["total"]) for c in story.counts(0)]
-        svg = side_by_side({f"{head}: {panel.caption}": panel.svg for head, panel in story.panels(0).items()})
+        story, panels = self._story, self._story.panels(0)
+        svg = side_by_side({f"{panel['head']}: {panel['caption']}": panel["svg"] for panel in panels})
         head = f"{story.name}: {counted(len(story.report.steps), 'step')} of {counted(len(story.rules), 'rule')}"
-        steps = [(str(s.number + 1), self._title(s.rule), s.what) for s in story.report.steps[:ROWS]]
-        facts = table(("", "start", "end", ""), [[escape(cell) for cell in row] for row in counts])
-        drawn = f'<div class="gv gv-static"><div class="gv-canvas">{svg}</div></div>'
-        style = (STATIC / "graphview.css").read_text("utf-8")
-        words = [head, text_table(("", "start", "end", ""), counts), text_table(("", "rule", "step"), steps)]
-        markup = f"<style>{style}</style>{card(f'<b>{escape(head)}</b>', drawn + facts)}"
-        return SvgDrawing(html=markup, text="\n".join(words), svg=svg)
+        counts = [(c["label"], c["before"], c["after"], c["total"]) for c in _counted(story, 0)]
+        steps = [(step.number + 1, about(self._rules[step.rule]).title, step.what) for step in story.report.steps]
+        parts = still(svg, _legend(panels)), table(("", "start", "end", "change"), counts)
+        rows = table(("step", "rule", "what"), steps[:ROWS], scroll=True)
+        shown = card(*parts, *([details("steps", rows)] if steps else []), head=[bold(head)])
+        return SvgDrawing(html=shown.html, text=shown.text, svg=svg)
 
     # --- state ------------------------------------------------------------------------------------------------------
 
@@ -118,127 +154,190 @@ class RewriteStepper(Widget):
             raise KeyError(f"no model {model!r}; there are {', '.join(self._models)}, or pass the path of a file")
         return source_from_model(model).name + OWN, model
 
-    def _told(self, story: Story, position: int) -> tuple[Story, Shown]:
-        """What the page shows of a story: the work of drawing is done here, and nothing is changed."""
-        steps, panels = story.report.steps, story.panels(position)
-        step = steps[position - 1] if position else None
-        end = f"{counted(len(steps), 'step')} in all: step forward to see each by itself."
-        seen = [{**asdict(panel), "head": head} for head, panel in panels.items()]
-        rule = next((rule for rule in story.rules if step and rule.name == step.rule), None)
-        return story, {
-            "position": position,
-            "title": f"Step {position} of {len(steps)}: {about(rule).title}" if rule else "From start to end",
-            "rule": step.rule if step else "",
-            "what": step.what if step else end if steps else "None of the chosen rules finds anything to do here.",
-            "counts": story.counts(position),
-            "panels": seen,
-            "legend": list({text: [css, text] for panel in panels.values() for css, text in panel.legend}.values()),
-            "about": draw_about(rule) if rule else "",
-        }
-
-    def _title(self, rule: str) -> str:
-        return about(self._rules[rule]).title
-
-    def _hold(self, request: int, story: Story, shown: Shown) -> None:
-        """The one place where the state changes, unless something else was asked for meanwhile."""
-        with self._lock, self.hold_sync():
-            if request != self._request:
-                return
-            self._story, self._choosing = story, False
-            self._rules |= {rule.name: rule for rule in story.rules}
-            self._models[story.name] = story.offered
+    def _tell(self, name: str, offered: Model, rules: tuple[Rule, ...]) -> None:
+        """Another story from its start. Whatever fails does so before anything is changed."""
+        result, report = optimize(offered() if callable(offered) else offered, rules)
+        story = Story(name=name, offered=offered, rules=rules, result=result, report=report)
+        shown = _told(story, 0)
+        with self.hold_sync():
+            self._story = story
+            self._rules |= {rule.name: rule for rule in rules}
+            self._models[name] = offered
             self.models = list(self._models)
             self.run = self._listed(story)
-            self.shown = shown | {"message": "", "serial": self.shown["serial"] + 1}
+            self._show(shown)
 
-    def _listed(self, story: Story) -> dict[str, Any]:
+    def _show(self, shown: Shown) -> None:
+        """The serial number makes the page draw, even what it has drawn before."""
+        self.shown = {"message": ""} | shown | {"serial": self.shown["serial"] + 1}
+
+    def _listed(self, story: Story) -> Shown:
         """The rules with their steps, and what was left alone."""
         refusals, on = story.report.refusals, {rule.name for rule in story.rules}
-        rows = [
-            {
-                "name": name,
-                "title": about(rule).title,
-                "meaning": about(rule).meaning,
-                "on": name in on,
-                "steps": [step.number + 1 for step in story.report.steps if step.rule == name],
-                "refused": sum(refusal.rule == name for refusal in refusals),
-            }
-            for name, rule in self._rules.items()
+        rows = []
+        for name, rule in self._rules.items():
+            steps = [step.number + 1 for step in story.report.steps if step.rule == name]
+            refused = sum(refusal.rule == name for refusal in refusals)
+            told = about(rule)
+            row = {"name": name, "title": told.title, "meaning": told.meaning, "on": name in on}
+            rows.append(row | {"steps": steps, "refused": refused})
+        left = [
+            [about(self._rules[r.rule]).title, " + ".join(r.where[:4]) + " …" * (len(r.where) > 4), r.reason]
+            for r in refusals[:ROWS]
         ]
-        left = [[self._title(r.rule), " + ".join(r.where[:4]) + " …" * (len(r.where) > 4), r.reason] for r in refusals]
-        return {
-            "model": story.name,
-            "count": len(story.report.steps),
-            "rules": rows,
-            "refusals": left[:ROWS],
-            "refused": len(left),
-        }
-
-    # --- what the page asks for -------------------------------------------------------------------------------------
-
-    def _begun(self) -> int:
-        """The number of a new request: answers to earlier ones are not wanted any more."""
-        with self._lock:
-            self._request += 1
-            return self._request
+        count = len(story.report.steps)
+        return {"model": story.name, "count": count, "rules": rows, "refusals": left, "refused": len(refusals)}
 
     def _on_message(self, _widget: Any, content: Any, buffers: Any) -> None:
-        """A step, a choice of model and rules, or a piece of a file; anything else is no wish of ours."""
+        """A step, a choice of model and rules, or a piece of a file; anything else is no wish of ours. What fails
+        belongs on the page, and all else stays as it was."""
+        try:
+            self._answer(content, buffers)
+        except Exception as error:  # noqa: BLE001 (the page says it)
+            words = str(error.args[0] if isinstance(error, KeyError) else error) or type(error).__name__
+            if not isinstance(error, ValueError | TypeError | OSError | MemoryError):
+                words += f" ({type(error).__name__}: a defect of trtlab; please report it)"
+            self._show(self.shown | {"message": f"{words} Still shown: {self._story.name}."})
+
+    def _answer(self, content: Any, buffers: Sequence[memoryview]) -> None:
         match content:
-            case {"do": "go", "to": int(to)} if not self._choosing and 0 <= to <= len(self.report.steps):
-                story = self._story
-                self._start(lambda: self._told(story, to))
+            case {"do": "go", "to": int(to)} if 0 <= to <= len(self.report.steps):
+                self.go(to)
             case {"do": "choose", "model": str(name), "rules": list(rules)} if name in self._models:
-                self._start_choice(name, self._models[name], rules)
+                self._tell(name, self._models[name], self._picked(rules))
             case {"do": "file", "name": str(name), "at": int(at), "size": int(size), "rules": list(rules)}:
                 self._file = self._file if at else bytearray()
                 for piece in buffers:
                     self._file += piece
                 if len(self._file) == size:
-                    self._start_choice(name + OWN, bytes(self._file), rules)
+                    data = bytes(self._file)
+                    _check_file(name, data)
+                    self._tell(name + OWN, data, self._picked(rules))
 
-    def _start_choice(self, name: str, offered: Model, rules: list[Any]) -> None:
-        picked = [rule for known, rule in self._rules.items() if known in rules]
-
-        def work() -> tuple[Story, Shown]:
-            if isinstance(offered, bytes):
-                _check_file(offered)
-            return self._told(Story(name, offered, tuple(picked)), 0)
-
-        self._choosing = True
-        self._start(work, name)
-
-    def _start(self, work: Callable[[], tuple[Story, Shown]], name: str = "") -> None:
-        self._thread = threading.Thread(target=self._answer, args=(self._begun(), work, name), daemon=True)
-        self._thread.start()
-
-    def _answer(self, request: int, work: Callable[[], tuple[Story, Shown]], name: str) -> None:
-        try:
-            self._hold(request, *work())
-        except Exception as error:  # noqa: BLE001 (whatever fails belongs on the page, not in a thread's log)
-            words = str(error.args[0] if isinstance(error, KeyError) else error) or type(error).__name__
-            if not isinstance(error, ValueError | TypeError | OSError | MemoryError):
-                words += f" ({type(error).__name__}: a defect of trtlab; please report it)"
-            self._refuse(
-                request, f"{name.removesuffix(OWN)}: {words} Still shown: {self._story.name}." if name else words
-            )
-
-    def _refuse(self, request: int, words: str) -> None:
-        """Say why not; all else stays as it was."""
-        with self._lock:
-            if request == self._request:
-                self._choosing = False
-                self.shown = self.shown | {"message": words, "serial": self.shown["serial"] + 1}
+    def _picked(self, names: Sequence[Any]) -> tuple[Rule, ...]:
+        return tuple(rule for name, rule in self._rules.items() if name in names)
 
 
-def _check_file(data: bytes) -> None:
+def _check_file(name: str, data: bytes) -> None:
     """ValueError for what is no ONNX file, or too large to step through."""
-    try:
-        number = count_nodes(data).nodes
-    except ValueError as error:
-        raise ValueError(f"this is no ONNX file ({error}). Expected what onnx.save writes.") from error
+    number = count_nodes(source_from_model(data, name).proto()).nodes
     if number > MOST_NODES:
         raise ValueError(
-            f"{number:,} nodes are too many to step through here: expected at most {MOST_NODES:,}. "
+            f"{name}: {number:,} nodes are too many to step through here: expected at most {MOST_NODES:,}. "
             "Use trtlab.graph.optimize(path) in a cell."
         )
+
+
+# --- one step, as the page shows it -----------------------------------------------------------------------------------
+
+
+def _told(story: Story, position: int) -> Shown:
+    steps, panels = story.report.steps, story.panels(position)
+    step = steps[position - 1] if position else None
+    end = f"{counted(len(steps), 'step')} in all: step forward to see each by itself."
+    rule = next((rule for rule in story.rules if step and rule.name == step.rule), None)
+    return {
+        "position": position,
+        "title": f"Step {position} of {len(steps)}: {about(rule).title}" if rule else "From start to end",
+        "rule": step.rule if step else "",
+        "what": step.what if step else end if steps else "None of the chosen rules finds anything to do here.",
+        "counts": _counted(story, position),
+        "panels": panels,
+        "legend": _legend(panels),
+        "about": draw_about(rule).html if rule else "",
+    }
+
+
+def _panel(head: str, whole: Picture, drawn: Picture, counts: Counts) -> Shown:
+    """One drawing: whole, cut down to what lies near a change, or folded; and what it leaves out."""
+    hidden, total = counts.nodes - len(whole.operators), counted(counts.nodes, "node")
+    notice = f"{counted(hidden, 'node')} of constants alone: not drawn" if hidden else ""
+    if len(drawn.operators) < len(whole.operators):
+        notice = f"{len(drawn.operators)} of {total} drawn: those nearest to the change"
+    groups = module_groups(drawn, WHOLE) if len(drawn.operators) > WHOLE else ()
+    if groups:
+        notice = f"too large to draw every node: {counted(len(groups), 'group')}, some folded"
+    svg = draw_graph(drawn, scene(drawn, groups, fold_to_fit(drawn, groups, WHOLE)), groups)
+    caption = f"{total}, {counted(whole.constants - hidden, 'constant')}"
+    return {"head": head, "caption": caption, "notice": notice, "svg": svg, "legend": legend(drawn)}
+
+
+def _legend(panels: Iterable[Shown]) -> list[list[str]]:
+    return list({text: [css, text] for panel in panels for css, text in panel["legend"]}.values())
+
+
+UNITS: dict[str, tuple[str, Callable[[int], str]]] = {
+    "Nodes": ("nodes", "{:,}".format),
+    "Kernels": ("kernels", "{:,}".format),
+    "Memory traffic": ("bytes_moved", bytes_text),
+}
+
+
+def _counted(story: Story, position: int) -> list[Shown]:
+    """Nodes, kernels and bytes before and after the step, and how many are gone since the start."""
+    rows = []
+    for label, (name, unit) in UNITS.items():
+        ends = (story.counts(0)[0], *story.counts(position))
+        first, before, after = (getattr(counts, name) for counts in ends)
+        left = f", {100 * after / first:.0f} % left" if first else ""
+        rows.append(
+            {
+                "label": label,
+                "before": unit(before),
+                "after": unit(after),
+                "step": f"{_change(before, after, unit)} in this step" if position else "",
+                "total": f"{_change(first, after, unit)} since the start{left}",
+                "shares": [100 * number / first if first else 100 for number in (before, after)],
+            }
+        )
+    return rows
+
+
+def _change(since: int, now: int, unit: Callable[[int], str]) -> str:
+    return "±0" if since == now else ("−" if now < since else "+") + unit(abs(now - since))
+
+
+# --- a rule in words --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """A rule in words, from the docstring of its file: title, one line, before -> after, and the algebra."""
+
+    title: str
+    meaning: str
+    picture: str
+    algebra: str
+
+
+def about(rule: Rule) -> About:
+    """What the rule's file says; of a rule made elsewhere, what its `rewrite` says."""
+    module = inspect.getmodule(rule.rewrite)
+    home = module if module is not None and module.__name__.startswith("trtlab.") else rule.rewrite
+    head, *blocks = (inspect.getdoc(home) or rule.name).split("\n\n")
+    title, _, meaning = head.partition(":") if home is module else (rule.name, "", head)
+    drawn = [part for part in blocks if "->" in part and part.startswith("    ")]
+    # a docstring's lines become paragraphs again; formulas, which are indented, keep theirs
+    algebra = re.sub(r"(?m)^(\S.*)\n(?=\S)", r"\1 ", "\n\n".join(part for part in blocks if part not in drawn))
+    return About(
+        title=title.replace("_", " "),
+        meaning=" ".join(meaning.split()),
+        picture=inspect.cleandoc("\n" + "\n".join(drawn)),
+        algebra=algebra,
+    )
+
+
+def draw_about(rule: Rule) -> Cell:
+    """Before -> after, algebra, and on demand the code."""
+    told = about(rule)
+    code = details("Source: pattern, check, rewrite", _source(rule.pattern), _source(rule.check), _source(rule.rewrite))
+    head = join([bold(told.title), told.meaning], ": ")
+    parts = [head, pre(told.picture) if told.picture else "", block(told.algebra, "st-algebra") if told.algebra else ""]
+    return stack([*parts, code])
+
+
+def _source(function: Callable[..., Any]) -> Cell:
+    try:
+        return source.show(function)
+    except TypeError:  # a lambda of a terminal, a builtin
+        return callout(f"{function} has no Python source")

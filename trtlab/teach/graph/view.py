@@ -1,8 +1,7 @@
 """teach/graph/view: a graph to look at and to walk through.
 
 In: an ONNX model, a BuildReport, or both. Out: a widget (zoom, search, fold, select; `view.selected` in Python) whose
-static form is the same SVG. The data come from trtlab.graph, the picture from graphsvg; graphview.js renders the state
-that is kept here.
+static form is the same SVG with a table of its nodes. graphview.js renders the state that is kept here.
 """
 
 from collections import Counter
@@ -13,11 +12,11 @@ import traitlets
 
 from trtlab.engine.nvidia.report import BuildReport
 from trtlab.graph.onnxfile import OnnxModel
-from trtlab.teach.drawing import Drawing, SvgDrawing, card, escape, text_table
+from trtlab.teach.card import Drawing, SvgDrawing, bold, card, details, table
+from trtlab.teach.graph.draw import counted, draw_graph, legend, still
 from trtlab.teach.graph.groups import Group, Scene, fold_to_fit, kernel_groups, module_groups, scene
 from trtlab.teach.graph.picture import Node, Picture, Tensor, picture_from_onnx
 from trtlab.teach.graph.report import check_report, picture_from_kernels, picture_from_network, with_kernels
-from trtlab.teach.graph.svg import counted, draw_graph, legend
 from trtlab.teach.widget import STATIC, Widget
 
 BOX_LIMIT = 150
@@ -133,15 +132,12 @@ class GraphView(Widget):
         return node
 
     def static(self) -> Drawing:
-        """The picture without a kernel: its SVG, a legend, and a table of the nodes as text."""
-        chips = "".join(f'<span class="gv-chip {css}"><i></i>{escape(words)}</span>' for css, words in self.legend)
-        body = f'<div class="gv-canvas">{self.svg}</div><div class="gv-legend">{chips}</div>'
-        body = f'<div class="gv gv-static">{body}</div><div class="dim">{escape(self.notice)}</div>'
-        css = (STATIC / "graphview.css").read_text(encoding="utf-8")
-        markup = f"<style>{css}</style>{card(f'<b>{escape(self.title)}</b>', body, foot=escape(self.foot))}"
-        nodes = [(n.op, n.name, ", ".join(t.type_text for t in n.outputs)) for n in self.picture.operators]
-        table = text_table((self.picture.word, "name", "writes"), _first(nodes))
-        return SvgDrawing(html=markup, text=f"{self.title}\n{table}", svg=self.svg)
+        """The picture without a kernel: its SVG, a legend, and a table of the nodes and their kernels."""
+        header, rows = _listed(self.picture)
+        nodes = details(f"{self.picture.word}s in a table", table(header, rows, scroll=True))
+        parts = still(self.svg, self.legend), self.notice, nodes
+        shown = card(*parts, head=[bold(self.title)], foot=[self.foot] if self.foot else [])
+        return SvgDrawing(html=shown.html, text=shown.text, svg=self.svg)
 
     # --- state ------------------------------------------------------------------------------------------------------
 
@@ -171,10 +167,10 @@ class GraphView(Widget):
     @traitlets.observe("chosen")
     def _describe(self, _change: Any = None) -> None:
         chosen = self.selected
-        details = _describe_node(chosen) if isinstance(chosen, Node) else _describe_nodes(self.picture, chosen)
+        told = _describe_node(chosen) if isinstance(chosen, Node) else _describe_nodes(self.picture, chosen)
         if isinstance(chosen, Group):
-            details |= {"fold": chosen.key, "folded": chosen.key in self._folded}
-        self.details = details
+            told |= {"fold": chosen.key, "folded": chosen.key in self._folded}
+        self.details = told
 
     @traitlets.observe("query")
     def _on_query(self, _change: Any) -> None:
@@ -222,13 +218,23 @@ def _notice(picture: Picture, shown: Scene, groups: Sequence[Group]) -> str:
     return f"{hidden}: double-click one to open it." if closed else ""
 
 
+def _listed(picture: Picture) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Header and rows of the table of nodes; with a report, each with its kernel or why it has none."""
+    header = [picture.word, "name", "writes", *(["kernel"] if picture.kernels else [])]
+    rows = []
+    for node in picture.operators:
+        writes = ", ".join(tensor.type_text for tensor in node.outputs)
+        rows.append((node.op, node.name, writes, *([node.kernel or node.apart] if picture.kernels else [])))
+    return header, _first(rows)
+
+
 def _describe_node(node: Node) -> dict[str, Any]:
     sections: dict[str, Iterable[tuple[str, str]]] = {
         "": (("name", node.name), *node.facts),
         "attributes": node.attributes,
-        "inputs": _rows(node.inputs),
-        "weights and constants": _rows(node.weights),
-        "outputs": _rows(node.outputs),
+        "inputs": _typed(node.inputs),
+        "weights and constants": _typed(node.weights),
+        "outputs": _typed(node.outputs),
     }
     return {"title": node.op, "kind": node.family, "sections": _sections(sections)}
 
@@ -253,7 +259,7 @@ def _first(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
     return [*rows[:ROWS], ("…", f"{more} more", *[""] * len(rows[0][2:]))] if more > 0 else [*rows]
 
 
-def _rows(tensors: Iterable[Tensor]) -> list[tuple[str, str]]:
+def _typed(tensors: Iterable[Tensor]) -> list[tuple[str, str]]:
     return [(tensor.name, tensor.type_text) for tensor in tensors]
 
 

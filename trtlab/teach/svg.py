@@ -1,0 +1,89 @@
+"""teach/svg: the one writer of SVG: elements, text, and a whole picture that needs no style sheet.
+
+In: names, numbers, and text that may hold anything. Out: markup, in which all text is escaped, and a PNG of it for
+pages that take SVG away. tests/teach/test_graphview.py draws names that mean harm.
+"""
+
+import base64
+import html
+import re
+import unicodedata
+from collections.abc import Mapping
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
+INK, DIM, LINE, PAPER = "#1f2328", "#59636e", "#8c959f", "#ffffff"
+Point = tuple[float, float]
+
+
+def tag(name: str, *inside: str, **attributes: str | float) -> str:
+    """An element. `inside` is markup, `attributes` are text or numbers; empty ones are left out."""
+    shown = {key.rstrip("_"): f"{v:g}" if isinstance(v, float) else str(v) for key, v in attributes.items()}
+    words = (f' {key.replace("_", "-")}="{escaped(value)}"' for key, value in shown.items() if value)
+    return f"<{name}{''.join(words)}>{''.join(inside)}</{name}>"
+
+
+def title(words: str) -> str:
+    """What a pointer shows, and a screen reader says, of the element around it."""
+    return tag("title", escaped(words))
+
+
+def text(css: str, words: str, at: Point, size: int, fill: str, weight: int = 400, halo: str = "") -> str:
+    """Text; a `halo` in the colour of the paper keeps it readable on lines."""
+    paint = {"stroke": halo, "stroke_width": "3.5", "paint_order": "stroke"} if halo else {}
+    place = {"x": at[0], "y": at[1], "font_size": size, "font_weight": weight}
+    return tag("text", escaped(words), class_=css, fill=fill, **place, **paint)
+
+
+def whole(about: str, width: int, height: int, *parts: str) -> str:
+    """The picture on its paper; `about` is read to those who cannot see it."""
+    size = {"width": width, "height": height}
+    named = {"xmlns": "http://www.w3.org/2000/svg", "viewBox": f"0 0 {width} {height}", "aria_label": about}
+    paper = tag("rect", class_="gv-paper", fill=PAPER, **size)
+    return tag("svg", paper, *parts, role="img", font_family=FONT, **named, **size)
+
+
+def size_of(svg: str) -> Point:
+    """Width and height of a picture made by `whole`, in pixels."""
+    width, height = re.findall(r'viewBox="0 0 (\S+) (\S+)"', svg)[0]
+    return float(width), float(height)
+
+
+def side_by_side(drawings: Mapping[str, str]) -> str:
+    """Several pictures in one, each under its heading."""
+    parts, left, bottom = [], 0.0, 0.0
+    for heading, svg in drawings.items():
+        width, height = size_of(svg)
+        column = max(width, text_width(heading, 13.9) + 20)
+        parts.append(text("gv-head", heading, (left + 10, 20), 13, INK, 700))
+        parts.append(svg.replace("<svg ", f'<svg x="{left + (column - width) / 2:g}" y="28" ', 1))
+        left, bottom = left + column + 30, max(bottom, height + 28)
+    return whole(", ".join(drawings), round(left - 30), round(bottom), *parts)
+
+
+def text_width(words: str, size: float) -> float:
+    """About how wide `words` are in pixels, in a sans-serif font of `size`; rather too wide than too narrow."""
+    return size * sum(_EMS.get(c, 1.0 if unicodedata.east_asian_width(c) in "WF" else 0.6) for c in words)
+
+
+_EMS = dict.fromkeys("iljtf.,:;'|!()[] I/", 0.35) | dict.fromkeys("ABCDEGHKNOPQRUVXY×", 0.74)
+_EMS |= dict.fromkeys("mwMW@%…", 0.95)
+
+
+def escaped(words: str) -> str:
+    """Characters that XML forbids even when escaped become spaces."""
+    return html.escape(re.sub("[\x00-\x1f\ud800-\udfff\ufffe\uffff]", " ", words))
+
+
+def png_from_svg(svg: str, scale: float = 2.0) -> bytes:
+    """The same picture as PNG, drawn by the browser that plotly's kaleido drives; for publishing, where both are there.
+
+    Raises what kaleido raises where there is no browser.
+    """
+    import plotly.graph_objects as go
+
+    (width, height), data = size_of(svg), base64.b64encode(svg.encode()).decode()
+    place = {"xref": "paper", "yref": "paper", "x": 0, "y": 1, "sizex": 1, "sizey": 1, "layer": "above"}
+    figure = go.Figure(layout_images=[{"source": f"data:image/svg+xml;base64,{data}", **place}])
+    figure.update_layout(width=width, height=height, margin=dict.fromkeys("lrtb", 0), paper_bgcolor=PAPER)
+    figure.update_xaxes(visible=False).update_yaxes(visible=False)
+    return bytes(figure.to_image("png", scale=scale))
