@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from trtlab.engine import bench
-from trtlab.engine.bench import Ratio, run_benches
-from trtlab.engine.provenance import Origin, Provenance
+from trtlab.engine.bench import run_benches
+from trtlab.engine.measure import Origin, Provenance, Ratio
 
 MADE = Provenance(origin=Origin.LIVE, device="a desk", when="2026-11-22T10:00:00+00:00", samples=3)
 

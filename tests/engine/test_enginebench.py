@@ -1,7 +1,7 @@
 """engine/enginebench: the targets of the engine, live against ONNX Runtime and as recorded on a GPU."""
 
 from trtlab.engine import enginebench
-from trtlab.engine.provenance import Origin
+from trtlab.engine.measure import Origin
 
 
 def test_every_target_is_measured(monkeypatch):

@@ -13,7 +13,7 @@ import torch
 from trtlab.engine import enginetimes, freshprocess, glassbox
 from trtlab.engine.enginetimes import build_all, largest_error, load, measure_life
 from trtlab.engine.freshprocess import ANSWERED, FED, Phase, fresh, read_arrays, serve, write_arrays
-from trtlab.engine.provenance import Origin
+from trtlab.engine.measure import Origin
 
 STARTS = {Phase.BUILD, Phase.START, Phase.LOAD, Phase.CONTEXT, Phase.FIRST}
 STEADY = {Phase.RUN, Phase.KERNELS, Phase.CALL, Phase.DONE, Phase.ONE, Phase.TWO}

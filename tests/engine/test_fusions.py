@@ -6,8 +6,8 @@ import onnx
 import pytest
 
 from trtlab.engine import recordings
+from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia import CompilerMissing
-from trtlab.engine.provenance import Origin
 from trtlab.engine.recordings import fusions
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.oracle import reference, sample_inputs

@@ -14,7 +14,7 @@ from trtlab.engine import fusionfacts, fusiontimes, fusionways
 from trtlab.engine.fusionfacts import findings, fusion_ratios
 from trtlab.engine.fusiontimes import FULL_SIZES, LENGTHS, Sweep, check, load, sweep
 from trtlab.engine.fusionways import INPUTS, WAYS, Arrays, Way, build, chain, kernel_source, traffic_bytes
-from trtlab.engine.provenance import Origin
+from trtlab.engine.measure import Origin
 from trtlab.graph import cost, optimize
 from trtlab.graph.models import TEACHING_MODELS
 

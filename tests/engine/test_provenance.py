@@ -5,18 +5,26 @@ import os
 
 import pytest
 
-from trtlab.engine import provenance
-from trtlab.engine.provenance import Origin, Provenance
+from trtlab.engine.measure import (
+    Origin,
+    Provenance,
+    describe_machine,
+    installed_version,
+    live,
+    merged,
+    processor_name,
+    usable_cores,
+)
 
 
 def test_live_says_when_where_and_with_what():
     before = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-    live = provenance.live(["numpy", "no-such-package"], samples=3)
-    assert live.origin is Origin.LIVE
-    assert before <= datetime.datetime.fromisoformat(live.when) <= datetime.datetime.now(datetime.UTC)
-    assert [name for name, _ in live.versions] == ["numpy"]
-    assert live.device == provenance.describe_machine()
-    assert live.command is None
+    made_here = live(["numpy", "no-such-package"], samples=3)
+    assert made_here.origin is Origin.LIVE
+    assert before <= datetime.datetime.fromisoformat(made_here.when) <= datetime.datetime.now(datetime.UTC)
+    assert [name for name, _ in made_here.versions] == ["numpy"]
+    assert made_here.device == describe_machine()
+    assert made_here.command is None
 
 
 @pytest.mark.parametrize(
@@ -40,10 +48,10 @@ def test_a_line_without_versions_has_no_gap():
 def test_versions_and_cores():
     import numpy as np
 
-    assert provenance.installed_version("numpy") == np.__version__
-    assert provenance.installed_version("no-such-package") is None
-    assert 1 <= provenance.usable_cores() <= (os.cpu_count() or 1)
-    assert provenance.processor_name()
+    assert installed_version("numpy") == np.__version__
+    assert installed_version("no-such-package") is None
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
+    assert processor_name()
 
 
 def test_a_system_without_cpuinfo_still_has_a_name(monkeypatch):
@@ -52,7 +60,7 @@ def test_a_system_without_cpuinfo_still_has_a_name(monkeypatch):
 
     monkeypatch.setattr("builtins.open", missing)
     monkeypatch.setattr("pathlib.Path.open", missing)
-    assert provenance.processor_name()
+    assert processor_name()
 
 
 def test_merging_keeps_one_line_per_origin_device_and_day():
@@ -66,6 +74,6 @@ def test_merging_keeps_one_line_per_origin_device_and_day():
         made(Origin.LIVE, "gpu", "2026-11-22T10:00"),
         made(Origin.LIVE, "cpu", "2026-11-23T10:00"),
     ]
-    merged = provenance.merged(parts)
-    assert len(merged) == 4
-    assert merged[0].versions == (("onnx", "1"), ("torch", "2"))
+    found = merged(parts)
+    assert len(found) == 4
+    assert found[0].versions == (("onnx", "1"), ("torch", "2"))

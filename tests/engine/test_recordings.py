@@ -8,9 +8,9 @@ import textwrap
 import pytest
 
 from trtlab.engine import recordings
+from trtlab.engine.measure import Origin
 from trtlab.engine.networks import MODELS
 from trtlab.engine.nvidia import CompilerMissing
-from trtlab.engine.provenance import Origin
 
 NAMES = recordings.names()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trtlab.engine.provenance import Origin
+from trtlab.engine.measure import Origin
 from trtlab.engine.recordings import transfers
 from trtlab.engine.recordings.transfers import SIZES_BYTES, load
 

@@ -9,10 +9,10 @@ from onnx import numpy_helper
 
 from tests.graph.written import check_not_degenerate
 from trtlab.engine import recordings
+from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia import CompilerMissing
 from trtlab.engine.nvidia.report import Kernel, TensorInfo
 from trtlab.engine.ort import OrtModelError
-from trtlab.engine.provenance import Origin
 from trtlab.engine.recordings import fusions
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.oracle import RTOL, check_same, reference, sample_inputs

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from trtlab.engine.provenance import Origin
+from trtlab.engine.measure import Origin
 from trtlab.lab import history as api_history
 from trtlab.lab.history import NAMES, TAGS, Declared, declared, load
 

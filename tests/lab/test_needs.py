@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.engine.nvidia.rtx import needs_rtx
-from trtlab.engine.provenance import Origin
+from trtlab.engine.measure import Origin
 from trtlab.lab import needs
 
 

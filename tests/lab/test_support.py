@@ -6,8 +6,8 @@ import pytest
 
 from tests.engine.nvidia.rtx import needs_rtx
 from trtlab.engine import recordings
+from trtlab.engine.measure import Origin, live
 from trtlab.engine.nvidia import CompilerMissing, ModelError, UnsupportedTarget
-from trtlab.engine.provenance import Origin, live
 from trtlab.lab import support
 from trtlab.lab.support import TARGETS, Cell, Support, matrix, network, report
 

@@ -8,8 +8,8 @@ import pytest
 
 from trtlab.engine import planfile
 from trtlab.engine.machine import cuda_driver
+from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia import BuildCancelled, PlanFileError
-from trtlab.engine.provenance import Origin
 from trtlab.lab.workflow import STAGES, TOLERANCES, StageOrderError, Status, Workflow
 
 pytestmark = pytest.mark.skipif(

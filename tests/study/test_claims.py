@@ -16,8 +16,8 @@ from dataclasses import replace
 import pytest
 
 from trtlab.engine import planfile, recordings
+from trtlab.engine.measure import Origin, live
 from trtlab.engine.nvidia import CompilerMissing, Phase, ProfileError, UnsupportedTarget
-from trtlab.engine.provenance import Origin, live
 from trtlab.engine.recordings import transfers
 from trtlab.lab import history as api_history
 from trtlab.lab.history import Declared

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from trtlab.engine import recordings
-from trtlab.engine.provenance import Origin
+from trtlab.engine.measure import Origin
 from trtlab.lab import history as api_history
 from trtlab.lab.history import Declared
 from trtlab.lab.support import Cell, Support, recorded

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from trtlab.engine import recordings
+from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia import CompilerMissing, Kernel
-from trtlab.engine.provenance import Origin
 from trtlab.engine.recordings import transfers
 from trtlab.graph.rewrite import Report
 from trtlab.lab import compare

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from trtlab.engine import recordings
+from trtlab.engine.measure import Origin, live
 from trtlab.engine.nvidia import CompilerMissing
-from trtlab.engine.provenance import Origin, live
 from trtlab.study import quizzes
 from trtlab.study.quiz import (
     Choice,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trtlab.engine.provenance import Origin, Provenance
+from trtlab.engine.measure import Origin, Provenance
 from trtlab.study.claims import CLAIMS, Claim, Evidence, Verdict, find_claim
 from trtlab.teach.claimcard import HISTORY, VERDICT_KIND, VERDICT_WORD, ClaimFailed, claim, draw_claims
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trtlab.engine.provenance import Origin, Provenance
+from trtlab.engine.measure import Origin, Provenance
 from trtlab.teach import drawing
 from trtlab.teach.drawing import Drawing, badge, bytes_text, callout, card, chips, details, escape, seconds_text, table
 

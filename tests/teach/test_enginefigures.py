@@ -6,8 +6,7 @@ from trtlab import teach
 from trtlab.engine.enginetimes import Life
 from trtlab.engine.freshprocess import Phase
 from trtlab.engine.glassbox.runtime import KernelInfo
-from trtlab.engine.provenance import Origin, Provenance
-from trtlab.engine.timing import Measurement
+from trtlab.engine.measure import Measurement, Origin, Provenance
 
 from .markup import EVIL, read, said_by_both
 

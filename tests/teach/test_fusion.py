@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trtlab.engine import recordings
-from trtlab.engine.provenance import merged
+from trtlab.engine.measure import merged
 from trtlab.engine.recordings import fusions
 from trtlab.graph import cost, optimize
 from trtlab.graph.models import TEACHING_MODELS

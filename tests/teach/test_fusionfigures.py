@@ -7,7 +7,7 @@ import pytest
 from trtlab import teach
 from trtlab.engine.fusiontimes import load, sweep
 from trtlab.engine.fusionways import FUSED, Way
-from trtlab.engine.provenance import Origin
+from trtlab.engine.measure import Origin
 from trtlab.teach.fusionfigures import COLOURS
 
 

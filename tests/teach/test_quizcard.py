@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from trtlab.engine.provenance import live
+from trtlab.engine.measure import live
 from trtlab.study import quizzes
 from trtlab.study.quiz import Choice, NotAnAnswer, Option, Truth
 from trtlab.teach import QuizCard, quiz

@@ -10,10 +10,10 @@ from onnx import TensorProto, helper
 
 from trtlab.engine import planfile, recordings
 from trtlab.engine.machine import Driver, Gpu, LibraryState, Machine, inspect_machine
+from trtlab.engine.measure import Origin, Provenance
 from trtlab.engine.nvidia import ParseError
 from trtlab.engine.nvidia.report import MemoryFigures
 from trtlab.engine.planfile import Manifest
-from trtlab.engine.provenance import Origin, Provenance
 from trtlab.lab.workflow import STAGES, Status
 from trtlab.teach import machine as machine_cards
 from trtlab.teach import tables

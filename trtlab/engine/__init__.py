@@ -4,6 +4,6 @@ May use numpy, onnx, torch, onnxruntime, tensorrt or tensorrt_rtx (all loaded on
 numeric, graph and plan. Draws nothing: that is teach.
 """
 
-from trtlab.engine.timing import measure
+from trtlab.engine.measure import measure
 
 __all__ = ["measure"]

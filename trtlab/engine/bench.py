@@ -11,44 +11,10 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from trtlab.engine import provenance
-from trtlab.engine.provenance import Provenance
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ratio:
-    """A measured value. `bound` is the target; `unit` is empty for a ratio against `peer`; small is good by default."""
-
-    name: str
-    what: str
-    value: float
-    bound: float
-    peer: str
-    provenance: Provenance
-    unit: str = ""
-    larger_is_better: bool = False
-
-    @property
-    def met(self) -> bool:
-        return self.value >= self.bound if self.larger_is_better else self.value <= self.bound
-
-    @property
-    def shown_value(self) -> str:
-        return f"{self.value:.3g}{' ' + self.unit if self.unit else 'x'}"
-
-    @property
-    def target(self) -> str:
-        return f"{'>=' if self.larger_is_better else '<='} {self.bound:g}{' ' + self.unit if self.unit else 'x'}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        values = asdict(self) | {"target": self.target, "met": self.met}
-        values["provenance"]["origin"] = self.provenance.origin.value
-        return values
+from trtlab.engine.measure import Ratio, live
 
 
 def run_benches(name: str | None = None) -> list[Ratio]:
@@ -69,7 +35,7 @@ def _bench_import(rounds: int = 15) -> list[Ratio]:
     return [
         Ratio(
             name="import", what="import trtlab", value=value, bound=150.0, unit="ms", peer="bare Python, subtracted",
-            provenance=provenance.live(samples=rounds),
+            provenance=live(samples=rounds),
         )
     ]  # fmt: skip
 
@@ -121,7 +87,7 @@ def _bench_wrapper(rounds: int = 10) -> list[Ratio]:
                 raw.append(_ask(peer, str(path)))
                 wrapped.append(_seconds(lambda: len(trtlab.explain(path, compiler="tensorrt_rtx").plan)))
     value = statistics.median(wrapped[2:]) / statistics.median(raw[2:])
-    live = provenance.live(["tensorrt-rtx", "onnx"], samples=rounds)
+    made = live(["tensorrt-rtx", "onnx"], samples=rounds)
     return [
         Ratio(
             name="wrapper",
@@ -129,7 +95,7 @@ def _bench_wrapper(rounds: int = 10) -> list[Ratio]:
             value=value,
             bound=1.15,
             peer="bare tensorrt_rtx calls",
-            provenance=live,
+            provenance=made,
         )
     ]
 
@@ -193,7 +159,7 @@ def _codec_ratios(name: str, values: Any, rounds: int) -> list[Ratio]:
         "peer decode": lambda: np.copyto(back, theirs, casting="unsafe"),
     }
     times = _rounds_of(works, rounds)
-    made = provenance.live(["numpy", "numba", "ml-dtypes"], samples=rounds)
+    made = live(["numpy", "numba", "ml-dtypes"], samples=rounds)
     their_name = f"{library.__name__}.{peer_name}"
     rows = [
         ("encode", "peer encode", bounds[0], their_name),
@@ -232,7 +198,7 @@ def _bench_blocks(count: int = 10_000_000, rounds: int = 9) -> list[Ratio]:
     except ImportError as missing:
         warnings.warn(f"no peer for `trtlab bench blocks` ({missing}): pip install torchao", stacklevel=2)
         return []
-    made = provenance.live(["numpy", "numba", "torchao", "torch"], samples=rounds)
+    made = live(["numpy", "numba", "torchao", "torch"], samples=rounds)
     return [
         Ratio(
             name="blocks", what=f"{name} quantize", value=statistics.median(t["theirs"] / t["ours"] for t in rows),

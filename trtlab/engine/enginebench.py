@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from trtlab.engine import provenance
-from trtlab.engine.bench import Ratio
 from trtlab.engine.freshprocess import Phase
+from trtlab.engine.measure import Ratio, live
 
 BOUNDS = {"resnet18": 1.05, "light_resnet50": 1.1, "transformer": 1.1, "light_squeezenet": 1.4}
 """Network -> our time over theirs, at most."""
@@ -25,7 +24,7 @@ def bench_glassbox(rounds: int = 11) -> list[Ratio]:
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    made = provenance.live(["torch", "onnxruntime", "numba"], samples=rounds)
+    made = live(["torch", "onnxruntime", "numba"], samples=rounds)
     try:
         return [
             Ratio(

@@ -18,11 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trtlab.engine import provenance
 from trtlab.engine.freshprocess import ANSWERED, FED, Arrays, Phase, fresh, read_arrays
 from trtlab.engine.fusiontimes import FOLDER, one_thread
-from trtlab.engine.provenance import Origin, Provenance
-from trtlab.engine.timing import HOST_CLOCK, Measurement, measure_in_turns
+from trtlab.engine.measure import HOST_CLOCK, Measurement, Origin, Provenance, live, measure_in_turns
 
 if TYPE_CHECKING:
     from trtlab.engine.glassbox import Engine, ExecutionContext, Stream
@@ -70,7 +68,7 @@ def build_all(
     """Each network in processes of its own; NETWORK.json keeps what was built, and how long that took."""
     for network in networks:
         rows = [fresh("build", network, folder, device, precision) for _ in range(processes)]
-        taken = _measured(Phase.BUILD, [row[Phase.BUILD] for row in rows], provenance.live(("torch", "onnx")))
+        taken = _measured(Phase.BUILD, [row[Phase.BUILD] for row in rows], live(("torch", "onnx")))
         facts = {"network": network, "device": device, "precision": precision, "times": [_packed(taken)]}
         (folder / f"{network}.json").write_text(json.dumps(facts), encoding="utf-8")
 
@@ -110,7 +108,7 @@ def profile(
     device, taken = context.engine.plan.device, context.profile(feeds, repeats)
     kernels = tuple(replace(k, time_us=us) for k, us in zip(context.engine.inspect(), taken, strict=True))
     name = torch.cuda.get_device_name() if device == "cuda" else None
-    return kernels, provenance.live(PACKAGES[device], samples=repeats, device=name)
+    return kernels, live(PACKAGES[device], samples=repeats, device=name)
 
 
 def largest_error(found: Arrays, expected: Arrays) -> float:

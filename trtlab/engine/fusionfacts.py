@@ -7,10 +7,9 @@ bears it out. And the ratios of `trtlab bench fusion`.
 from dataclasses import dataclass
 
 from trtlab.engine import fusionways
-from trtlab.engine.bench import Ratio
 from trtlab.engine.fusiontimes import PACKAGES, Row, Sweep, load, one_thread, sweep
 from trtlab.engine.fusionways import Arrays, Way, chain
-from trtlab.engine.timing import measure_in_turns
+from trtlab.engine.measure import Ratio, measure_in_turns
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,7 @@ import numpy as np
 
 from trtlab.engine import fusionways
 from trtlab.engine.fusionways import LONG, PASSES, WAYS, Arrays, Program, Way, chain, traffic_bytes
-from trtlab.engine.provenance import Origin, Provenance
-from trtlab.engine.timing import Measurement, measure_in_turns
+from trtlab.engine.measure import Measurement, Origin, Provenance, measure_in_turns
 
 FOLDER = Path(__file__).parent / "recordings"
 COMMAND = "python -m trtlab.engine.fusiontimes"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trtlab.engine.provenance import installed_version, processor_name, usable_cores
+from trtlab.engine.measure import installed_version, processor_name, usable_cores
 
 ISA_OF_INTEREST = ("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
                    "amx_tile", "amx_int8", "amx_bf16", "asimd", "sve", "bf16", "i8mm")  # fmt: skip

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import onnx
 
 from trtlab.engine import recordings
+from trtlab.engine.measure import Provenance, live
 from trtlab.engine.nvidia.errors import CompilerError, CompilerMissing
 from trtlab.engine.nvidia.report import BuildReport, Kernel, TensorInfo
 from trtlab.engine.ort import OptimizationLevel, OrtError, OrtSession
-from trtlab.engine.provenance import Provenance, live
 from trtlab.graph import optimize
 from trtlab.graph.cost import model_cost, node_cost
 from trtlab.graph.fused import origins

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trtlab.engine import recordings
-from trtlab.engine.provenance import Origin, Provenance
+from trtlab.engine.measure import Origin, Provenance
 
 FILE = recordings.FOLDER / "api-history.json"
 REPOSITORY = "https://github.com/NVIDIA/TensorRT"

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trtlab.engine import provenance, recordings
-from trtlab.engine.provenance import Origin, Provenance
+from trtlab.engine import recordings
+from trtlab.engine.measure import Origin, Provenance, live
 from trtlab.lab.workflow import STAGES
 
 FILE = recordings.FOLDER / "stage-needs.json"
@@ -56,7 +56,7 @@ def find_out() -> StageNeeds:
             name: {other: _refusal(run, made, other) for other in BUILD_HALF[: BUILD_HALF.index(name)]}
             for name, run in stages.items()
         }
-    return StageNeeds(refusals=refusals, provenance=provenance.live(["tensorrt-rtx", "onnx"]))
+    return StageNeeds(refusals=refusals, provenance=live(["tensorrt-rtx", "onnx"]))
 
 
 def _refusal(run: Callable[[Made], Any], made: Made, missing: str) -> str | None:

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from trtlab.engine import provenance, recordings
+from trtlab.engine import recordings
+from trtlab.engine.measure import Provenance, live
 from trtlab.engine.nvidia.errors import BuildError, CompilerError, CompilerMissing, ParseError, UnsupportedTarget
 from trtlab.engine.nvidia.explain import explain, normalise_targets
 from trtlab.engine.nvidia.report import BuildReport, TensorInfo
-from trtlab.engine.provenance import Provenance
 from trtlab.numeric import FORMATS
 from trtlab.numeric.quantize import pack
 
@@ -103,7 +103,7 @@ def matrix(formats: Iterable[str] | None = None, targets: str | Iterable[str] = 
         cells = tuple(_cell(name, target) for name in names for target in chosen)
     except CompilerMissing:
         return recorded().only(names, chosen)
-    return Support(cells=cells, provenance=provenance.live(["tensorrt-rtx", "onnx"]))
+    return Support(cells=cells, provenance=live(["tensorrt-rtx", "onnx"]))
 
 
 @functools.cache

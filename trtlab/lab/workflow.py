@@ -19,14 +19,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from trtlab.engine import machine, planfile, provenance, recordings
+from trtlab.engine import machine, planfile, recordings
+from trtlab.engine.measure import Provenance, live
 from trtlab.engine.networks import teaching_model
 from trtlab.engine.nvidia import BuildReport, Progress, choose_compiler, explain
 from trtlab.engine.nvidia.errors import BuildCancelled, CompilerError, CompilerMissing, ExecutionImpossible
 from trtlab.engine.nvidia.execute import Execution, execute
 from trtlab.engine.nvidia.explain import DEFAULT_TARGET, ProfileShapes
 from trtlab.engine.nvidia.worker import CancelFlag
-from trtlab.engine.provenance import Provenance
 from trtlab.graph.onnxfile import count_nodes, sha256_of
 
 Precision = Literal["FP32", "FP16"]
@@ -120,7 +120,7 @@ Made = dict[str, Any]
 def _made(executor: str, went_in: str, came_out: str, seconds: float | None, artefact: Any, *packages: str) -> Made:
     """What a library did here, now; `packages` are the distributions whose versions matter."""
     values = {"executor": executor, "went_in": went_in, "came_out": came_out, "seconds": seconds, "artefact": artefact}
-    return values | {"provenance": provenance.live(packages)}
+    return values | {"provenance": live(packages)}
 
 
 def _impossible(executor: str, went_in: str, why: str, artefact: Any = None) -> Made:
@@ -384,7 +384,7 @@ class Workflow:
     def _executed(self, name: str, ran: Execution, went_in: str, came_out: str, artefact: Any = None) -> Made:
         report = self.report
         executor, packages = f"{report.compiler} {report.compiler_version}", (machine.DISTRIBUTIONS[report.compiler],)
-        made = provenance.live((*packages, "torch"), device=ran.device, samples=ran.repeats if name == "enqueue" else 1)
+        made = live((*packages, "torch"), device=ran.device, samples=ran.repeats if name == "enqueue" else 1)
         return _made(executor, went_in, came_out, ran.seconds[name], artefact) | {"provenance": made}
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trtlab.engine.provenance import Provenance
+    from trtlab.engine.measure import Provenance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Found:
 
 def computed(value: Any, rows: Iterable[Sequence[Any]] = (), evidence: str = "", **facts: Any) -> Found:
     """Found by NumPy and this package, on this machine, now."""
-    from trtlab.engine.provenance import live
+    from trtlab.engine.measure import live
 
     return Found(value=value, rows=tuple(map(tuple, rows)), evidence=evidence, facts=facts, provenance=live(["numpy"]))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from trtlab.engine.provenance import Provenance
+    from trtlab.engine.measure import Provenance
 
 
 class QuizError(ValueError):

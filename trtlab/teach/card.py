@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from trtlab.engine.provenance import Origin, Provenance
+from trtlab.engine.measure import Origin, Provenance
 
 _NUMBER = re.compile(
     r"[-+−]?[\d.,]+([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+|e[-+]?\d+)?( ?(%|×|[mµn]?s|[KMG]?i?B|dB|bits))?|[-–]?|[-+−]?(inf|nan|∞)|exact"

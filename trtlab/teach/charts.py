@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from trtlab.engine.provenance import Provenance, merged
+from trtlab.engine.measure import Provenance, merged
 from trtlab.lab.workflow import Comparison, StageRecord, Status
 from trtlab.teach.drawing import seconds_text
 from trtlab.teach.tables import TITLES

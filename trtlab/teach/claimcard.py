@@ -6,7 +6,7 @@ says, what is true today, the evidence, where it came from, a tick.
 
 from collections.abc import Callable
 
-from trtlab.engine import provenance
+from trtlab.engine.measure import live
 from trtlab.study.claims import Claim, Evidence, Verdict, find_claim
 from trtlab.teach.drawing import (
     Drawing,
@@ -46,7 +46,7 @@ def claim(name: str, prove: Callable[[], bool | Evidence] | None = None) -> Draw
         return _draw(known.today, known.prove(), known) if known.prove else _draw_history(known)
     found = prove()
     if isinstance(found, bool):
-        found = Evidence(holds=found, shown="", provenance=provenance.live())
+        found = Evidence(holds=found, shown="", provenance=live())
     return _draw(name, found, None)
 
 

@@ -7,7 +7,7 @@ from a model or a log is escaped here, so that no name in an ONNX file can injec
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from trtlab.engine.provenance import Origin, Provenance
+from trtlab.engine.measure import Origin, Provenance
 from trtlab.teach.card import Drawing as Drawing
 from trtlab.teach.card import SvgDrawing as SvgDrawing
 from trtlab.teach.card import escape as escape

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trtlab.engine.enginetimes import Life
 from trtlab.engine.freshprocess import Phase
-from trtlab.engine.provenance import Provenance, merged
+from trtlab.engine.measure import Provenance, merged
 from trtlab.teach.charts import GRID, INK, draw_foot, style_figure
 from trtlab.teach.drawing import (
     Drawing,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trtlab.engine import provenance
+from trtlab.engine.measure import live
 from trtlab.numeric import FloatFormat, Format, arithmetic
 from trtlab.numeric.formats import Rounding
 from trtlab.teach.charts import GRID, INK, draw_foot, style_figure
@@ -181,7 +181,7 @@ def draw_spread(results: npt.ArrayLike, exactly: float, *, title: str, label: st
 
 
 def _finished(figure: Any, title: str, height: int, how: str, *, legend: bool = True) -> Any:
-    foot = f"{how}; {draw_foot(provenance.live(['numpy']))}"
+    foot = f"{how}; {draw_foot(live(['numpy']))}"
     style_figure(figure, title=title, height=height, foot=foot)
     if legend:
         figure.update_layout(showlegend=True, legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 
 import onnx
 
+from trtlab.engine.measure import merged
 from trtlab.engine.nvidia.report import Kernel
-from trtlab.engine.provenance import merged
 from trtlab.lab.compare import (
     NVIDIA,
     Agreement,

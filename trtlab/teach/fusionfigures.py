@@ -10,7 +10,7 @@ from typing import Any
 from trtlab.engine.fusionfacts import findings
 from trtlab.engine.fusiontimes import Row, Sweep
 from trtlab.engine.fusionways import FUSED, ITEM_BYTES, Way
-from trtlab.engine.provenance import merged
+from trtlab.engine.measure import merged
 from trtlab.teach.charts import GRID, INK, draw_foot, style_figure
 from trtlab.teach.drawing import (
     Drawing,

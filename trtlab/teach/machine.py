@@ -6,7 +6,7 @@ In: a `Machine`, lessons. Out: `Drawing`s.
 from collections.abc import Iterable
 
 from trtlab.engine.machine import Machine
-from trtlab.engine.provenance import Origin
+from trtlab.engine.measure import Origin
 from trtlab.teach.drawing import (
     Drawing,
     badge,

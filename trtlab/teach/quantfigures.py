@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trtlab.engine import provenance
+from trtlab.engine.measure import live
 from trtlab.numeric import FORMATS, BlockFormat, Format
 from trtlab.numeric.quantize import Quantized, sqnr_db
 from trtlab.teach.charts import GRID, INK, draw_foot, style_figure
@@ -78,9 +78,7 @@ def draw_sqnr(values: npt.ArrayLike, names: Sequence[str | Format]) -> Drawing:
     for name, row in found.items():
         rows.append([name, *(f"{row[g][0]:.1f}" if g in row else "" for g in GRANULARITIES)])
         marked.append([f"<b>{escape(name)}</b>", *(_shaded(*row[g], most) if g in row else "" for g in GRANULARITIES)])
-    foot = (
-        f"{array.size:,} values; small: bits per value with all scales. {provenance_line(provenance.live(['numpy']))}"
-    )
+    foot = f"{array.size:,} values; small: bits per value with all scales. {provenance_line(live(['numpy']))}"
     return Drawing(
         html=table_card(table(header, marked, numeric=range(1, len(header))), foot=foot),
         text=text_table(header, rows),
@@ -164,5 +162,5 @@ def draw_levels(levels: Mapping[str, npt.ArrayLike], *, title: str) -> Any:
 
 
 def _finished(figure: Any, title: str, height: int, how: str) -> Any:
-    style_figure(figure, title=title, height=height, foot=f"{how}; {draw_foot(provenance.live(['numpy']))}")
+    style_figure(figure, title=title, height=height, foot=f"{how}; {draw_foot(live(['numpy']))}")
     return figure.update_layout(showlegend=True, legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})

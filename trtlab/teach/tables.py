@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from trtlab.engine.measure import merged
 from trtlab.engine.nvidia.report import BuildReport, Kernel, TensorInfo
 from trtlab.engine.planfile import Manifest, load_plan
-from trtlab.engine.provenance import merged
 from trtlab.lab.workflow import STAGES, Comparison, StageRecord, Status
 from trtlab.teach.drawing import (
     Drawing,

@@ -5,9 +5,9 @@ import re
 import pytest
 
 from trtlab.engine import recordings
+from trtlab.engine.measure import Origin, live
 from trtlab.engine.nvidia import Api, CompilerMissing, api_names, installed_api
 from trtlab.engine.nvidia import api as api_module
-from trtlab.engine.provenance import Origin, live
 
 from .rtx import needs_rtx
 

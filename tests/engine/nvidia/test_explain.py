@@ -7,9 +7,9 @@ import onnx
 import pytest
 import torch
 
+from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia import ModelError, ProfileError, UnsupportedTarget
 from trtlab.engine.nvidia.explain import normalise_profiles, normalise_targets
-from trtlab.engine.provenance import Origin
 
 from . import onnx_models as models
 from .rtx import build, merged, needs_rtx

@@ -7,11 +7,11 @@ such as "enqueueV2 is gone, execute_v2 is not" are checked against it.
 import functools
 from dataclasses import dataclass
 
-from trtlab.engine import machine, provenance
+from trtlab.engine import machine
+from trtlab.engine.measure import Provenance, live
 from trtlab.engine.nvidia.errors import CompilerMissing
 from trtlab.engine.nvidia.explain import choose_compiler
 from trtlab.engine.nvidia.worker import POOL
-from trtlab.engine.provenance import Provenance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ def installed_api(compiler: str | None = None) -> Api:
     with POOL.worker(chosen) as worker:
         answer, _ = worker.ask({"kind": "api"}, timeout_s=60.0)
         version = worker.version
-    made = provenance.live([machine.DISTRIBUTIONS[chosen]])
+    made = live([machine.DISTRIBUTIONS[chosen]])
     return Api(compiler=chosen, version=version, names=answer["values"], provenance=made)
 
 

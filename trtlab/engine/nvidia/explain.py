@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trtlab.engine import machine, provenance
+from trtlab.engine import machine
+from trtlab.engine.measure import live
 from trtlab.engine.nvidia.compiler import PORTABLE, BuildRequest
 from trtlab.engine.nvidia.errors import BuildError, CompilerMissing, ModelError, ProfileError, UnsupportedTarget
 from trtlab.engine.nvidia.report import BuildReport, LogLine, Profile
@@ -259,5 +260,5 @@ def _report(
         profiles=request.profiles,
         plan_size_bytes=len(plan),
         plan=plan,
-        provenance=provenance.live([machine.DISTRIBUTIONS[worker.compiler], "onnx"]),
+        provenance=live([machine.DISTRIBUTIONS[worker.compiler], "onnx"]),
     )

@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from trtlab.engine.provenance import Provenance
+from trtlab.engine.measure import Provenance
 
 NOT_KERNELS = frozenset({"signal", "wait", "shape_call", "jmp", "cjmp"})
 """Engine steps that launch nothing on the GPU: two halves of an event between streams, shape arithmetic on the host,

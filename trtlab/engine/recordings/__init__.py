@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia.errors import CompilerMissing
 from trtlab.engine.nvidia.report import BuildReport
-from trtlab.engine.provenance import Origin
 
 if TYPE_CHECKING:
     from trtlab.engine.nvidia.api import Api

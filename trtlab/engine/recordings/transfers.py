@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trtlab.engine.provenance import Origin, Provenance
+from trtlab.engine.measure import Origin, Provenance
 
 FOLDER = Path(__file__).parent
 COMMAND = "python -m trtlab.engine.recordings.transfers"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
-    from trtlab.engine.provenance import Provenance
+    from trtlab.engine.measure import Provenance
 
 
 class Verdict(enum.Enum):

@@ -49,7 +49,7 @@ def from_api(has: dict[str, str], lacks: dict[str, str], shown: str) -> Evidence
 
 def computed(holds: bool, shown: str, header: Iterable[str] = (), rows: Iterable[Iterable[Any]] = ()) -> Evidence:
     """Evidence of a computation on this machine, by this package."""
-    from trtlab.engine import provenance
+    from trtlab.engine.measure import live
 
     cells = tuple(tuple(map(str, row)) for row in rows)
-    return Evidence(holds=holds, shown=shown, provenance=provenance.live(["numpy"]), header=tuple(header), rows=cells)
+    return Evidence(holds=holds, shown=shown, provenance=live(["numpy"]), header=tuple(header), rows=cells)

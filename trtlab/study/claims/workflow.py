@@ -62,11 +62,11 @@ def _onnx_export() -> Evidence:
 def _onnx_name() -> Evidence:
     import importlib.metadata
 
-    from trtlab.engine import provenance
+    from trtlab.engine.measure import live
 
     summary = importlib.metadata.metadata("onnx")["Summary"]
     shown = f"The onnx package says of itself: {summary}."
-    return Evidence(holds="Open Neural Network Exchange" in summary, shown=shown, provenance=provenance.live(["onnx"]))
+    return Evidence(holds="Open Neural Network Exchange" in summary, shown=shown, provenance=live(["onnx"]))
 
 
 # --- the build phase ------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from trtlab.study.quizbase import QuizError, Truth
 
 if TYPE_CHECKING:
+    from trtlab.engine.measure import Provenance
     from trtlab.engine.nvidia import BuildReport
-    from trtlab.engine.provenance import Provenance
 
 RECORDED = Path(__file__).with_name("recorded.json")
 COMMAND = "python -m trtlab.study.quizzes"
@@ -176,9 +176,10 @@ def training_dropout() -> Truth:
 
 
 def _compiled(compiler: str) -> "Provenance":
-    from trtlab.engine import machine, provenance
+    from trtlab.engine import machine
+    from trtlab.engine.measure import live
 
-    return provenance.live([machine.DISTRIBUTIONS[compiler], "onnx"])
+    return live([machine.DISTRIBUTIONS[compiler], "onnx"])
 
 
 # --- what trtlab.numeric computes ------------------------------------------------------------------------------------
@@ -193,9 +194,9 @@ def fmt_of(name: str) -> Any:
 
 def computed(value: Any, evidence: str) -> Truth:
     """A truth that NumPy computed on this machine, now."""
-    from trtlab.engine import provenance
+    from trtlab.engine.measure import live
 
-    return Truth(value=value, evidence=evidence, provenance=provenance.live(["numpy"]))
+    return Truth(value=value, evidence=evidence, provenance=live(["numpy"]))
 
 
 def ascending(sizes: dict[str, float], words: str) -> Truth:
@@ -220,7 +221,7 @@ def built(find: Callable[[], Truth]) -> Truth:
 
 def recorded(name: str) -> Truth:
     """A truth read back from the file beside this one; RECORDED, with the command that made it."""
-    from trtlab.engine.provenance import Origin, Provenance
+    from trtlab.engine.measure import Origin, Provenance
 
     values: dict[str, Any] = json.loads(RECORDED.read_text("utf-8"))[name]
     made = values.pop("provenance")

@@ -1,13 +1,12 @@
-"""engine/timing: what a Measurement keeps, on clocks that the tests wind themselves. No test asserts a real time."""
+"""engine/measure: what a Measurement keeps, on clocks that the tests wind themselves. No test asserts a real time."""
 
 import sys
 from types import SimpleNamespace
 
 import pytest
 
-from trtlab.engine import measure, timing
-from trtlab.engine.provenance import Origin, Provenance
-from trtlab.engine.timing import CUDA_EVENTS, HOST_CLOCK, Measurement, measure_in_turns
+from trtlab.engine import measure
+from trtlab.engine.measure import CUDA_EVENTS, HOST_CLOCK, Measurement, Origin, Provenance, measure_in_turns
 
 MADE = Provenance(origin=Origin.LIVE, device="a desk", when="2026-11-22T10:00:00+00:00")
 
@@ -33,7 +32,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(sys.modules[Measurement.__module__], "time", SimpleNamespace(perf_counter=lambda: clock.now))
     return clock
 
 
