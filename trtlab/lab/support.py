@@ -6,15 +6,17 @@ means that the builder made a plan for that target; no GPU ran it. tests/lab/tes
 """
 
 import functools
-import itertools
 import json
 import math
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.parser
 
 from trtlab.engine import recordings
 from trtlab.engine.measure import Provenance, live
@@ -24,9 +26,10 @@ from trtlab.engine.nvidia.report import BuildReport, TensorInfo
 from trtlab.numeric import FORMATS
 from trtlab.numeric.quantize import pack
 
-TARGETS = ("SM75", "SM80", "SM86", "SM89", "SM120", "SM121")
-GENERATIONS = dict(zip(TARGETS, "Turing Ampere Ampere Ada Blackwell Blackwell".split(), strict=True))
-SIZE = 256
+GENERATIONS = {"SM75": "Turing", "SM80": "Ampere", "SM86": "Ampere", "SM89": "Ada"} | dict.fromkeys(
+    ("SM120", "SM121"), "Blackwell"
+)
+TARGETS = tuple(GENERATIONS)
 COMPILER = "tensorrt_rtx"
 FILE = recordings.FOLDER / "support.json"
 
@@ -79,11 +82,9 @@ class Support:
                 return cell
         raise KeyError(f"no {fmt!r} on {target!r}; it has {', '.join(self.formats)} on {', '.join(self.targets)}")
 
-    def only(self, formats: Iterable[str], targets: Iterable[str]) -> "Support":
+    def only(self, formats: Iterable[str], targets: Sequence[str]) -> "Support":
         """The part of it that these name, in their order."""
-        targets = tuple(targets)
-        cells = tuple(self.cell(fmt, target) for fmt in formats for target in targets)
-        return Support(cells=cells, provenance=self.provenance)
+        return replace(self, cells=tuple(self.cell(fmt, target) for fmt in formats for target in targets))
 
 
 def matrix(formats: Iterable[str] | None = None, targets: str | Iterable[str] = TARGETS) -> Support:
@@ -94,11 +95,9 @@ def matrix(formats: Iterable[str] | None = None, targets: str | Iterable[str] = 
     >>> matrix(["BF16"], ["SM75", "SM80"]).cell("BF16", "SM75").refusal
     'Cannot compile for target(s) sm75, because the model contains HW-specific datatypes: b16'
     """
-    names = tuple(_NETWORKS if formats is None else formats)
-    for name in names:
-        if name not in _NETWORKS:
-            raise KeyError(f"no network computes in {name!r}; expected some of {', '.join(_NETWORKS)}")
-    chosen = normalise_targets(targets, COMPILER)
+    names, chosen = tuple(_NETWORKS if formats is None else formats), normalise_targets(targets, COMPILER)
+    if unknown := [name for name in names if name not in _NETWORKS]:
+        raise KeyError(f"no network computes in {unknown[0]!r}; expected some of {', '.join(_NETWORKS)}")
     try:
         cells = tuple(_cell(name, target) for name in names for target in chosen)
     except CompilerMissing:
@@ -114,15 +113,12 @@ def recorded() -> Support:
     return make_converter().structure(json.loads(FILE.read_text(encoding="utf-8")), Support)
 
 
-def report(fmt: str, target: str, **options: Any) -> BuildReport:
+def report(fmt: str, target: str) -> BuildReport:
     """The whole build report of one cell. Raises what `explain` raises, and LookupError where ONNX lacks the type."""
-    flags = {"set_flags": ["TF32"]} if fmt == "TF32" else {"clear_flags": ["TF32"]} if fmt == "FP32" else {}
-    return explain(_network_bytes(fmt), target, name=fmt, compiler=COMPILER, **(flags | options))
-
-
-@functools.cache
-def _network_bytes(fmt: str) -> bytes:
-    return bytes(network(fmt).SerializeToString())
+    flags: dict[str, Any] = (
+        {"set_flags": ["TF32"]} if fmt == "TF32" else {"clear_flags": ["TF32"]} if fmt == "FP32" else {}
+    )
+    return explain(network(fmt).SerializeToString(), target, name=fmt, compiler=COMPILER, **flags)
 
 
 def _cell(fmt: str, target: str) -> Cell:
@@ -137,7 +133,7 @@ def _cell(fmt: str, target: str) -> Cell:
     return Cell(
         format=fmt,
         target=target,
-        stored=_matrices(itertools.chain.from_iterable(kernel.constants for kernel in built.kernels))[0],
+        stored=_matrices(constant for kernel in built.kernels for constant in kernel.constants)[0],
         reads=_matrices(product.inputs + product.constants),
         kernels=tuple(f"{kernel.name} <- {', '.join(kernel.onnx_nodes)}" for kernel in built.kernels),
         weights_bytes=built.weights_bytes,
@@ -146,7 +142,7 @@ def _cell(fmt: str, target: str) -> Cell:
 
 def _matrices(tensors: Iterable[TensorInfo]) -> tuple[str, ...]:
     """Types of those tensors that are x, w or their codes. Scales are smaller, or "folded" ones of w's size."""
-    return tuple(t.dtype for t in tensors if math.prod(t.shape) == SIZE * SIZE and "folded" not in t.name)
+    return tuple(t.dtype for t in tensors if math.prod(t.shape) == 256 * 256 and "folded" not in t.name)
 
 
 def _words_of(error: CompilerError) -> str:
@@ -154,93 +150,55 @@ def _words_of(error: CompilerError) -> str:
     return re.sub(r"^[^:]*: (\[[^]]*\] |\w+\.cpp:\d+: )?", "", error.what).rstrip(".")
 
 
-# --- the networks: y = x @ w, in ONNX's text form -------------------------------------------------------------------
+# --- the networks: y = x @ w ----------------------------------------------------------------------------------------
 
-_PRODUCT = "[product] y = MatMul (x, w)"
-_CAST = """
-    [cast] values = Cast <to = 10> (x)
-    [product] y = MatMul (values, w)
-"""
-_PER_TENSOR = """
-    [quantise_x] codes = QuantizeLinear (x, scale, zero)
-    [dequantise_x] values = DequantizeLinear (codes, scale, zero)
-    [dequantise_w] weights = DequantizeLinear (w, scale, zero)
-    [product] y = MatMul (values, weights)
-"""
-_BLOCKS_OF_WEIGHTS = """
-    [dequantise_w] weights = DequantizeLinear <axis = 0, block_size = 64> (w, scales_64)
-    [product] y = MatMul (x, weights)
-"""
-_MXFP8 = """
-    [quantise_x] codes, s = trt.TRT_MXFP8DynamicQuantize <axis = -1, block_size = 32, output_dtype = 17> (x)
-    [dequantise_x] values = trt.TRT_MXFP8DequantizeLinear <axis = -1, block_size = 32, output_dtype = 10> (codes, s)
-    [dequantise_w] weights = trt.TRT_MXFP8DequantizeLinear <axis = 0, block_size = 32, output_dtype = 10> (w, powers_32)
-    [product] y = MatMul (values, weights)
-"""
-_NVFP4 = """
-    [quantise_x] codes, small = trt.TRT_FP4DynamicQuantize <axis = -1, block_size = 16, scale_type = 17> (x, scale)
-    [scales_x] scales = DequantizeLinear (small, scale)
-    [dequantise_x] values = DequantizeLinear <axis = -1, block_size = 16> (codes, scales)
-    [scales_w] scales_w = DequantizeLinear (scales_16, scale)
-    [dequantise_w] weights = DequantizeLinear <axis = 0, block_size = 16> (w, scales_w)
-    [product] y = MatMul (values, weights)
-"""
-# For each row: the nodes, ONNX's type of x, the format of w.
+# For each row of the matrix: the file in lab/products, ONNX's type of x, the format of w.
 _NETWORKS: dict[str, tuple[str, str, str]] = {
-    "FP64": (_PRODUCT, "double", "FP64"),
-    "FP32": (_PRODUCT, "float", "FP32"),
-    "TF32": (_PRODUCT, "float", "FP32"),
-    "FP16": (_PRODUCT, "float16", "FP16"),
-    "BF16": (_PRODUCT, "bfloat16", "BF16"),
-    "FP8_E4M3": (_PER_TENSOR, "float16", "FP8_E4M3"),
-    "FP8_E5M2": (_PER_TENSOR, "float16", "FP8_E5M2"),
-    "INT8": (_PER_TENSOR, "float16", "INT8"),
-    "INT8 with a zero point": (_PER_TENSOR.replace("zero", "three"), "float16", "INT8"),
-    "UINT8": (_PER_TENSOR, "float16", "UINT8"),
-    "UINT8 input": (_CAST, "uint8", "FP16"),
-    "INT4": (_BLOCKS_OF_WEIGHTS, "float16", "INT4"),
-    "UINT4": (_BLOCKS_OF_WEIGHTS, "float16", "UINT4"),
-    "FP4_E2M1": (_BLOCKS_OF_WEIGHTS, "float16", "FP4_E2M1"),
-    "NF4": (_BLOCKS_OF_WEIGHTS, "float16", "NF4"),
-    "MXFP8_E4M3": (_MXFP8, "float16", "FP8_E4M3"),
-    "NVFP4": (_NVFP4, "float16", "FP4_E2M1"),
+    "FP64": ("plain", "double", "FP64"),
+    "FP32": ("plain", "float", "FP32"),
+    "TF32": ("plain", "float", "FP32"),
+    "FP16": ("plain", "float16", "FP16"),
+    "BF16": ("plain", "bfloat16", "BF16"),
+    "FP8_E4M3": ("per_tensor", "float16", "FP8_E4M3"),
+    "FP8_E5M2": ("per_tensor", "float16", "FP8_E5M2"),
+    "INT8": ("per_tensor", "float16", "INT8"),
+    "INT8 with a zero point": ("zero_point", "float16", "INT8"),
+    "UINT8": ("per_tensor", "float16", "UINT8"),
+    "UINT8 input": ("cast_input", "uint8", "FP16"),
+    "INT4": ("weight_blocks", "float16", "INT4"),
+    "UINT4": ("weight_blocks", "float16", "UINT4"),
+    "FP4_E2M1": ("weight_blocks", "float16", "FP4_E2M1"),
+    "NF4": ("weight_blocks", "float16", "NF4"),
+    "MXFP8_E4M3": ("mxfp8", "float16", "FP8_E4M3"),
+    "NVFP4": ("nvfp4", "float16", "FP4_E2M1"),
 }
-_ONNX_TYPES = {"FP64": "DOUBLE", "FP32": "FLOAT", "FP16": "FLOAT16", "BF16": "BFLOAT16"} | {
-    "FP8_E4M3": "FLOAT8E4M3FN", "FP8_E5M2": "FLOAT8E5M2", "FP4_E2M1": "FLOAT4E2M1",
+_ONNX_TYPES = {"FP64": "double", "FP32": "float", "FP16": "float16", "BF16": "bfloat16"} | {
+    "FP8_E4M3": "float8e4m3fn", "FP8_E5M2": "float8e5m2", "FP4_E2M1": "float4e2m1",
 }  # fmt: skip
-_OTHER_INPUTS = {
-    "scale": ("FP16", (), 0.5),
-    "scales_64": ("FP16", (SIZE // 64, SIZE), 0.5),
-    "powers_32": ("UINT8", (SIZE // 32, SIZE), 127),  # E8M0 codes of 1
-    "scales_16": ("FP8_E4M3", (SIZE // 16, SIZE), 1.0),
-}
+_FORMATS = {word: fmt for fmt, word in _ONNX_TYPES.items()}
+_VALUES = {"zero": 0, "three": 3, "scale": 0.5, "scales": 0.5, "powers": 127, "ones": 1}  # 127: E8M0's code of 1
 
 
-def network(fmt: str) -> Any:
-    """The onnx.ModelProto that a row of the matrix is built from. LookupError when ONNX has no type for its weights."""
-    import onnx
-
-    nodes, x_type, w_format = _NETWORKS[fmt]
-    y_type = x_type if x_type != "uint8" else "float16"
-    model = onnx.parser.parse_model(
-        f'<ir_version: 10, opset_import: ["": 23, "trt": 1]> '
-        f"g ({x_type}[{SIZE}, {SIZE}] x) => ({y_type}[{SIZE}, {SIZE}] y) {{ {nodes} }}"
-    )
-    weights = np.random.default_rng(0).normal(size=(SIZE, SIZE))
-    inputs = {"w": (w_format, (SIZE, SIZE), weights), "zero": (w_format, (), 0), "three": (w_format, (), 3)}
-    inputs |= _OTHER_INPUTS
-    used = {name for node in model.graph.node for name in node.input}
-    model.graph.initializer.extend(_tensor(name, *facts) for name, facts in inputs.items() if name in used)
+def network(fmt: str) -> onnx.ModelProto:
+    """The model that a row of the matrix is built from. LookupError when ONNX has no type for its weights."""
+    file, x_type, w_format = _NETWORKS[fmt]
+    w_type = _ONNX_TYPES.get(w_format, w_format.lower())
+    if w_type.upper() not in onnx.TensorProto.DataType.keys():  # noqa: SIM118 (an enumeration of protobuf, no dict)
+        raise LookupError(f"ONNX {onnx.__version__} has no tensor type {w_type.upper()}")
+    text = (Path(__file__).parent / "products" / f"{file}.onnxtxt").read_text("utf-8")
+    model = onnx.parser.parse_model(re.sub(r"\b[XW]\b", lambda found: {"X": x_type, "W": w_type}[found[0]], text))
+    made = {name for node in model.graph.node for name in node.output}
+    for value in [value for value in model.graph.value_info if value.name not in made]:
+        model.graph.initializer.append(_tensor(value.name, value.type.tensor_type))
+        model.graph.value_info.remove(value)
     return model
 
 
-def _tensor(name: str, fmt: str, shape: tuple[int, ...], values: Any) -> Any:
-    import onnx
-
-    word = _ONNX_TYPES.get(fmt, fmt)
-    if word not in dict(onnx.TensorProto.DataType.items()):
-        raise LookupError(f"ONNX {onnx.__version__} has no tensor type {word}")
-    codes = FORMATS[fmt].encode(np.broadcast_to(values, shape))
-    if FORMATS[fmt].bits == 4:
-        codes = pack(codes)
-    return onnx.helper.make_tensor(name, onnx.TensorProto.DataType.Value(word), shape, codes.tobytes(), raw=True)
+def _tensor(name: str, kind: Any) -> onnx.TensorProto:
+    """The initializer of that name: w is random, the others are full of one value; 4-bit codes lie two to a byte."""
+    word, shape = onnx.TensorProto.DataType.Name(kind.elem_type), tuple(dim.dim_value for dim in kind.shape.dim)
+    fmt = FORMATS[_FORMATS.get(word.lower(), word)]
+    values = np.random.default_rng(0).normal(size=shape) if name == "w" else np.broadcast_to(_VALUES[name], shape)
+    codes = fmt.encode(values)
+    data = pack(codes) if fmt.bits == 4 else codes
+    return onnx.helper.make_tensor(name, kind.elem_type, shape, data.tobytes(), raw=True)
