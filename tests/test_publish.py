@@ -32,16 +32,18 @@ def test_a_clean_run_is_saved_with_png_and_without_widgets_and_twice_the_same(bo
         "import ipywidgets, plotly.graph_objects as go\nprint('one')\nprint('two')",
         "go.Figure(go.Bar(y=[1, 2]))",
         "ipywidgets.IntSlider()",
+        "from trtlab.teach import RewriteStepper\nRewriteStepper('common')",
     )
     assert publish.main([str(path)]) == 0
-    stream, plot, slider = outputs(path)
+    stream, plot, slider, graph = outputs(path)
     assert stream.text == "one\ntwo\n"
     assert {"image/png", "application/vnd.plotly.v1+json"} <= set(plot.data)
     assert slider.data == {"text/plain": "[interactive: run this cell to use it]"}
+    assert {"image/png", "image/svg+xml"} <= set(graph.data)
     saved = path.read_text()
     notebook = json.loads(saved)
     assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
-    assert [cell["metadata"] for cell in notebook["cells"]] == [{}, {}, {}]
+    assert [cell["metadata"] for cell in notebook["cells"]] == [{}, {}, {}, {}]
     publish.publish(path)
     assert path.read_text() == saved
 

@@ -24,6 +24,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
+from trtlab.teach.svg import png_from_svg
+
 SIZE_LIMIT_BYTES = 500_000
 LONG_TEXT = 300
 HEAVY_FIGURE = 12_000
@@ -70,6 +72,14 @@ def execute(notebook: NotebookNode, folder: Path, timeout_s: int) -> None:
             client.execute(env=env)
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             raise PublishError(ANSI_COLOUR.sub("", str(error))) from error
+
+
+def add_pictures(notebook: NotebookNode) -> None:
+    """A PNG beside every SVG, for pages that take SVG away. Needs the browser that draws the plots, too."""
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        data = output.get("data", {})
+        if "image/svg+xml" in data and "image/png" not in data:
+            data["image/png"] = base64.b64encode(png_from_svg(data["image/svg+xml"])).decode()
 
 
 def clean(notebook: NotebookNode) -> None:
@@ -159,6 +169,7 @@ def publish(path: Path, timeout_s: int = 600) -> int:
     """Execute `path` and save it with clean outputs; returns its size in bytes. Raises PublishError."""
     notebook = read(path)
     execute(notebook, path.resolve().parent, timeout_s)
+    add_pictures(notebook)
     clean(notebook)
     if leaks := list(find_leaks(notebook, machine_paths())):
         raise PublishError("\n".join(leaks))

@@ -256,14 +256,10 @@ def attribute_text(attribute: ir.Attr) -> str:
 
 
 def _value_text(value: Any) -> str:
-    match value:
-        case ir.Graph():
-            return f"graph of {len(value)} nodes"
-        case ir.TensorProtocol():
-            return _tensor(value).type_text
-        case float():
-            return f"{value:g}"
-        case list() | tuple():
-            return f"[{', '.join(map(_value_text, value))}]"
-        case _:
-            return str(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value_text, value))}]"
+    if isinstance(value, ir.Graph):
+        return f"graph of {len(value)} nodes"
+    if isinstance(value, ir.TensorProtocol):
+        return _tensor(value).type_text
+    return f"{value:g}" if isinstance(value, float) else str(value)
