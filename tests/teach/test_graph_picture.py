@@ -1,59 +1,60 @@
-"""Pictures of ONNX models: edges against a search by hand, constants apart, nothing lost to odd names or gaps."""
-
-import os
-from pathlib import Path
+"""Pictures of ONNX models: edges against a search by hand, constants apart, nothing lost to odd names; groups."""
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from trtlab.engine.digits import DIGITS_ONNX
+from trtlab.graph import optimize
+from trtlab.graph.models import LIGHT_FOLDER, TEACHING_MODELS
+from trtlab.teach.graph.groups import fold_to_fit, kernel_groups, module_groups, scene
 from trtlab.teach.graph.picture import (
     OTHER,
     Node,
     Tensor,
-    attribute_text,
     connected,
     family_of,
     module_path,
     picture_from_onnx,
+    picture_of,
 )
 
-LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
+X = numpy_helper.from_array(np.zeros((2, 3), np.int64))
 
 
-def model(nodes, *, inputs=("x",), outputs=("y",), weights=(), opset=17):
-    describe = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in inputs]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
-    graph = helper.make_graph(nodes, "test", describe, ends, initializer=list(weights))
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+def light(name):
+    return DIGITS_ONNX if name == "digits" else LIGHT_FOLDER / f"light_{name}.onnx"
 
 
-def weight(name, *shape):
-    return numpy_helper.from_array(np.zeros(shape, np.float32), name)
+def node(op, reads, writes, name="", **more):
+    return helper.make_node(op, reads, writes, name=name, **more)
 
 
-def edges_by_hand(picture):
-    """Every (writer, reader, tensor), found by comparing all pairs."""
-    return {
-        (a.key, b.key, written.name)
-        for a in picture.nodes
-        for b in picture.nodes
-        for written in a.outputs
-        for read in b.inputs
-        if written.name == read.name
-    }
+def model(*nodes, weights=()):
+    ends = [helper.make_tensor_value_info("x", 1, ["n", 4]), helper.make_tensor_value_info("y", 1, None)]
+    stored = [numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, *shape in weights]
+    graph = helper.make_graph(nodes, "test", ends[:1], ends[1:], initializer=stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-@pytest.mark.parametrize("path", [DIGITS_ONNX, LIGHT / "light_squeezenet.onnx", LIGHT / "light_inception_v1.onnx"])
-def test_edges_are_those_found_by_hand(path):
-    picture = picture_from_onnx(path)
-    drawn = {(picture.nodes[e.source].key, picture.nodes[e.target].key, e.tensor.name) for e in picture.edges}
-    assert drawn == edges_by_hand(picture)
+def chain(*names):
+    """A picture of nodes in a row."""
+    ends = [Tensor(name=f"t{i}") for i in range(len(names) + 1)]
+    pairs = zip(names, ends, ends[1:], strict=False)
+    return picture_of("chain", [], [Node(op="Op", name=n, home=n, inputs=(a,), outputs=(b,)) for n, a, b in pairs], [])
 
 
-def test_the_digits_model_shows_17_nodes_and_counts_its_weights():
+@pytest.mark.parametrize("name", ["digits", "squeezenet", "inception_v1"])
+def test_edges_are_those_found_by_hand(name):
+    picture = picture_from_onnx(light(name))
+    nodes = picture.nodes
+    drawn = {(nodes[e.source].key, nodes[e.target].key, e.tensor.name) for e in picture.edges}
+    read = [(b.key, tensor.name) for b in nodes for tensor in b.inputs]
+    assert drawn == {(a.key, b, out.name) for a in nodes for out in a.outputs for b, name in read if out.name == name}
+
+
+def test_the_digits_model_in_every_form():
     picture = picture_from_onnx(DIGITS_ONNX)
     assert len(picture.operators) == 17
     assert picture.constants == len(onnx.load(DIGITS_ONNX).graph.initializer)
@@ -61,81 +62,72 @@ def test_the_digits_model_shows_17_nodes_and_counts_its_weights():
     assert (first.op, first.name, first.inputs[0].shape_text) == ("Conv", "conv1/Conv", "batch×1×8×8")
     assert [w.type_text for w in first.weights] == ["float32 32×1×3×3"]
     assert dict(first.attributes)["kernel_shape"] == "[3, 3]"
-    assert [node.op for node in picture.nodes if node.is_end] == ["input", "output"]
-
-
-def test_a_path_its_bytes_and_its_proto_give_one_picture():
-    data = Path(DIGITS_ONNX).read_bytes()
-    pictures = [picture_from_onnx(m) for m in (str(DIGITS_ONNX), data, onnx.load_from_string(data))]
-    assert pictures[0].nodes == pictures[1].nodes == pictures[2].nodes
-    assert pictures[0].edges == pictures[1].edges == pictures[2].edges
+    assert [end.op for end in picture.nodes if end.is_end] == ["input", "output"]
+    for form in (str(DIGITS_ONNX), DIGITS_ONNX.read_bytes(), onnx.load(DIGITS_ONNX)):
+        same = picture_from_onnx(form)
+        assert (same.nodes, same.edges) == (picture.nodes, picture.edges)
 
 
 def test_constants_in_every_form_are_counted_and_not_drawn():
-    nodes = [
-        helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(np.ones(4, np.float32))),
-        helper.make_node("ConstantOfShape", ["s"], ["zeros"]),
-        helper.make_node("Sum", ["x", "w", "c", "zeros"], ["y"], name="sum"),
-    ]
-    shape = numpy_helper.from_array(np.array([4], np.int64), "s")
-    picture = picture_from_onnx(model(nodes, weights=[weight("w", 4), shape]))
-    (node,) = picture.operators
-    assert picture.constants == 4
-    assert [w.name for w in node.weights] == ["w", "c", "zeros"]
-    assert [t.name for t in node.inputs] == ["x"]
-
-
-def test_a_constant_of_unknown_shape_is_a_node():
-    nodes = [helper.make_node("Shape", ["x"], ["s"]), helper.make_node("ConstantOfShape", ["s"], ["y"])]
-    assert [node.op for node in picture_from_onnx(model(nodes)).operators] == ["Shape", "ConstantOfShape"]
-
-
-def test_shapes_are_inferred_where_the_file_has_none():
-    nodes = [helper.make_node("Gemm", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])]
-    picture = picture_from_onnx(model(nodes, weights=[weight("w", 4, 3000)]))  # larger than what inference is given
-    assert [t.shape_text for n in picture.operators for t in n.outputs] == ["n×3000", "n×3000"]
-
-
-def test_a_model_that_inference_refuses_is_drawn_without_shapes():
-    nodes = [
-        helper.make_node("NoSuchOperator", ["x"], ["h"], domain="elsewhere"),
-        helper.make_node("Relu", ["h"], ["y"]),
-    ]
-    picture = picture_from_onnx(model(nodes))
-    assert [n.op for n in picture.operators] == ["NoSuchOperator", "Relu"]
-    assert picture.operators[0].outputs[0].type_text == "unknown"
-    assert ("domain", "elsewhere") in picture.operators[0].facts
-    assert picture.operators[0].family == OTHER
-
-
-def test_a_graph_inside_a_node_captures_what_it_reads():
-    branch = helper.make_graph(
-        [helper.make_node("Relu", ["h"], ["out"])], "then", [], [helper.make_tensor_value_info("out", 1, None)]
+    one = node("Constant", [], ["c"], value=numpy_helper.from_array(np.ones(4, np.float32)))
+    total = node("Sum", ["x", "w", "c", "zeros"], ["y"], "sum")
+    picture = picture_from_onnx(
+        model(one, node("ConstantOfShape", ["s"], ["zeros"]), total, weights=[("w", 4), ("s",)])
     )
-    nodes = [
-        helper.make_node("Abs", ["x"], ["h"], name="abs"),
-        helper.make_node("If", ["x"], ["y"], name="if", then_branch=branch, else_branch=branch),
-    ]
-    picture = picture_from_onnx(model(nodes))
-    assert [t.name for t in picture.operators[1].inputs] == ["x", "h"]
-    assert dict(picture.operators[1].attributes)["then_branch"] == "graph of 1 nodes"
+    (drawn,) = picture.operators
+    assert picture.constants == 4
+    assert [w.name for w in drawn.weights] == ["w", "c", "zeros"]
+    assert [t.name for t in drawn.inputs] == ["x"]
+    of_unknown_shape = model(node("Shape", ["x"], ["s"]), node("ConstantOfShape", ["s"], ["y"]))
+    assert [n.op for n in picture_from_onnx(of_unknown_shape).operators] == ["Shape", "ConstantOfShape"]
+
+
+def test_shapes_are_inferred_where_the_file_has_none_and_missing_where_nobody_knows():
+    given = model(
+        node("Gemm", ["x", "w"], ["h"]), node("Relu", ["h"], ["y"]), weights=[("w", 4, 3000)]
+    )  # a large weight
+    assert [t.shape_text for n in picture_from_onnx(given).operators for t in n.outputs] == ["n×3000", "n×3000"]
+    refused = model(node("NoSuchOperator", ["x"], ["h"], domain="elsewhere"), node("Relu", ["h"], ["y"]))
+    first, second = picture_from_onnx(refused).operators
+    assert (first.op, first.outputs[0].type_text, first.family, second.op) == (
+        "NoSuchOperator",
+        "unknown",
+        OTHER,
+        "Relu",
+    )
+    assert ("domain", "elsewhere") in first.facts
+
+
+def test_a_graph_inside_a_node_captures_what_it_reads_and_not_what_it_makes():
+    out = helper.make_tensor_value_info("out", 1, None)
+    branch = helper.make_graph([node("Neg", ["h"], ["t"]), node("Relu", ["t"], ["out"])], "then", [], [out])
+    other = helper.make_graph([], "else", [], [helper.make_tensor_value_info("g", 1, None)])  # hands a value on
+    choice = node("If", ["x"], ["y"], "if", then_branch=branch, else_branch=other)
+    picture = picture_from_onnx(model(node("Abs", ["x"], ["h"], "abs"), node("Exp", ["x"], ["g"]), choice))
+    drawn = picture.operators[2]
+    assert {t.name for t in drawn.inputs} == {"x", "h", "g"}
+    assert dict(drawn.attributes)["then_branch"] == "graph of 2 nodes"
 
 
 def test_unsorted_and_optional_inputs_and_names_that_repeat():
-    nodes = [
-        helper.make_node("Relu", ["h"], ["y"], name="same"),
-        helper.make_node("Clip", ["x", "", "w"], ["h"], name="same"),
-    ]
-    picture = picture_from_onnx(model(nodes, weights=[weight("w")]))
-    assert [node.key for node in picture.nodes] == ["n0", "n1", "n2", "n3"]
+    picture = picture_from_onnx(
+        model(node("Relu", ["h"], ["y"], "same"), node("Clip", ["x", "", "w"], ["h"], "same"), weights=[("w",)])
+    )
+    assert [n.key for n in picture.nodes] == ["n0", "n1", "n2", "n3"]
     assert (2, 1) in {(edge.source, edge.target) for edge in picture.edges}
+
+
+def test_a_fused_node_is_one_box_with_its_operators_inside():
+    fused, concat = picture_from_onnx(optimize(TEACHING_MODELS["inception"]())[0]).operators
+    assert (fused.op, fused.members[:2], fused.stands_for[0]) == ("one fused kernel", ("Conv", "Relu"), "conv1")
+    assert (concat.op, concat.members, concat.apart) == ("Concat in place", ("Concat",), "no kernel")
 
 
 @pytest.mark.parametrize(
     ("broken", "error", "words"),
     [
-        (model([]), ValueError, "'test' has no nodes, so there is nothing to draw"),
-        (b"garbage, not a model", ValueError, "is no ONNX model: .* Expected what onnx.save writes"),
+        (model(), ValueError, "'test' has no nodes"),
+        (b"garbage, not a model", ValueError, "Expected what onnx.save writes"),
         ("no/such/file.onnx", FileNotFoundError, "does not exist"),
         (17, TypeError, "got int"),
     ],
@@ -145,46 +137,19 @@ def test_what_cannot_be_drawn_says_why(broken, error, words):
         picture_from_onnx(broken)
 
 
-def test_the_path_itself_may_be_any_kind_of_path():
-    class Somewhere(os.PathLike):
-        def __fspath__(self):
-            return str(DIGITS_ONNX)
-
-    assert picture_from_onnx(Somewhere()).title == "digits"
-
-
 @pytest.mark.parametrize(
     ("value", "text"),
-    [
-        ([1, 2], "[1, 2]"),
-        (0.5, "0.5"),
-        ("same", "same"),
-        (["a", "b"], "[a, b]"),
-        (numpy_helper.from_array(np.zeros((2, 3), np.int64)), "int64 2×3"),
-        ("x" * 500, "x" * 159 + "…"),
-    ],
+    [([1, 2], "[1, 2]"), (0.5, "0.5"), (["a", "b"], "[a, b]"), (X, "int64 2×3"), ("x" * 500, "x" * 159 + "…")],
 )
 def test_attributes_are_one_short_line(value, text):
-    assert attribute_text(helper.make_attribute("a", value)) == text
+    picture = picture_from_onnx(model(node("Odd", ["x"], ["y"], domain="odd", a=value)))
+    assert picture.operators[0].attributes == (("a", text),)
 
 
 def test_a_tensor_with_several_writers_is_read_from_all_of_them():
-    def node(name, reads, writes):
-        return Node(op="k", name=name, inputs=tuple(map(tensor, reads)), outputs=tuple(map(tensor, writes)))
-
-    def tensor(name):
-        return Tensor(name=name)
-
-    nodes = [node("left", "a", "b"), node("right", "a", "b"), node("both", "b", "c"), node("later", "c", "b")]
-    found = {(edge.source, edge.target) for edge in connected(nodes)}
-    assert found == {(0, 2), (1, 2), (2, 3)}
-
-
-def test_module_paths():
-    assert module_path("layer1.0.conv1/Conv") == ("layer1", "layer1.0", "layer1.0.conv1")
-    assert module_path("/layer1/Conv_3") == ("layer1",)
-    assert module_path("Conv_3") == ()
-    assert module_path("gpu_0/res2_w", "./_") == ("gpu", "gpu_0", "gpu_0/res2")
+    drawn = [("left", "a", "b"), ("right", "a", "b"), ("both", "b", "c"), ("later", "c", "b")]
+    nodes = [Node(op="k", name=n, inputs=(Tensor(name=a),), outputs=(Tensor(name=b),)) for n, a, b in drawn]
+    assert {(edge.source, edge.target) for edge in connected(nodes)} == {(0, 2), (1, 2), (2, 3)}
 
 
 @pytest.mark.parametrize(
@@ -202,3 +167,76 @@ def test_module_paths():
 )
 def test_families(family, ops):
     assert {op: family_of(op) for op in ops.split()} == dict.fromkeys(ops.split(), family)
+
+
+# --- groups -----------------------------------------------------------------------------------------------------------
+
+
+def test_module_paths():
+    assert module_path("layer1.0.conv1/Conv") == ("layer1", "layer1.0", "layer1.0.conv1")
+    assert module_path("/layer1/Conv_3") == ("layer1",)
+    assert module_path("Conv_3") == ()
+    assert module_path("gpu_0/res2_w", "./_") == ("gpu", "gpu_0", "gpu_0/res2")
+
+
+@pytest.mark.parametrize(
+    ("names", "groups"),
+    [
+        ("stem a.0.x a.0.y a.1.x a.1.y head", {"a": [1, 2, 3, 4], "a.0": [1, 2], "a.1": [3, 4]}),
+        ("m.x m.y between n.x n.y", {"m": [0, 1], "n": [3, 4]}),
+        ("stem a.x - a.y head", {"a": [1, 2, 3]}),  # a node without a home lives where the node before it lives
+        ("m.x out m.y", {}),  # folded, m would stand in a cycle with what is between
+        ("m.x m.y", {}),  # what holds everything is no group
+    ],
+)
+def test_runs_of_nodes_in_one_module_are_groups(names, groups):
+    picture = chain(*("" if name == "-" else name for name in names.split()))
+    found = module_groups(picture, 100)
+    assert {group.label: sorted(group.members) for group in found} == groups
+    label_of = {group.key: group.label for group in found}
+    assert all(group.parent is None or group.label.startswith(label_of[group.parent]) for group in found)
+
+
+def test_a_module_called_twice_makes_a_group_for_each_call():
+    assert [sorted(g.members) for g in module_groups(chain("m.x", "m.y", "z", "m.x", "m.y"), 100)] == [[0, 1], [3, 4]]
+
+
+@pytest.mark.parametrize("name", ["digits", "squeezenet", "inception_v2", "densenet121", "resnet50", "shufflenet"])
+def test_no_edge_is_lost_and_large_models_fold_to_the_limit_and_stay_telling(name):
+    picture = picture_from_onnx(light(name))
+    groups = module_groups(picture, 150)
+    fitting = fold_to_fit(picture, groups, 150)
+    for folded in (set(), {g.key for g in groups}, fitting):
+        shown = scene(picture, groups, folded)
+        for edge in picture.edges:
+            ends = shown.box_of[edge.source], shown.box_of[edge.target]
+            assert ends[0] == ends[1] or edge in shown.lines[ends]
+        assert sum(map(len, shown.lines.values())) <= len(picture.edges)
+        assert set(shown.box_of.values()) == set(shown.frame_of)
+    assert 12 <= len(scene(picture, groups, fitting).frame_of) <= 150
+    assert bool(fitting) == (len(picture.nodes) > 150)
+    if name == "digits":
+        assert [group.label for group in groups] == ["block"]
+    if name == "densenet121":
+        assert {"conv2_1", "conv2_1/x1", "conv5_16"} <= {group.label for group in groups}
+
+
+def test_a_large_graph_without_names_is_cut_into_stretches():
+    picture = chain(*[""] * 500)
+    groups = module_groups(picture, 150)
+    assert groups[0].label == "nodes from 0"
+    assert len(scene(picture, groups, fold_to_fit(picture, groups, 150)).frame_of) == 13
+
+
+def test_folding_the_outer_group_hides_the_inner_one():
+    picture = chain("stem", "a.0.x", "a.0.y", "a.1.x", "head")
+    outer, inner = module_groups(picture, 100)
+    shown = scene(picture, (outer, inner), {outer.key, inner.key})
+    assert (list(shown.frame_of), shown.open_groups) == (["n0", outer.key, "n4"], ())
+    assert scene(picture, (outer, inner), {inner.key}).frame_of[inner.key] == outer.key
+
+
+def test_one_group_for_each_kernel():
+    nodes = [Node(op="Op", name=kernel, kernel=kernel) for kernel in ("kernel 0", "kernel 0", "", "kernel 1")]
+    first, second = kernel_groups(picture_of("", [], nodes, []))
+    assert (first.label, first.members, second.members) == ("kernel 0", {0, 1}, {3})
