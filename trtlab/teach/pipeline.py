@@ -17,9 +17,8 @@ import traitlets
 from trtlab.engine import nvidia
 from trtlab.engine.machine import inspect_machine
 from trtlab.engine.nvidia import BuildCancelled, CompilerError, CompilerMissing, Progress
-from trtlab.engine.nvidia.compiler import PORTABLE
 from trtlab.engine.nvidia.execute import Execution
-from trtlab.engine.nvidia.explain import DEFAULT_TARGET, normalise_targets
+from trtlab.engine.nvidia.request import DEFAULT_TARGET, PORTABLE, normalise_targets
 from trtlab.engine.trtexec import MAJORS, trtexec_command
 from trtlab.lab.workflow import STAGES, TOLERANCES, WORKFLOW, Precision, StageRecord, Status, Workflow
 from trtlab.teach import tables

@@ -1,4 +1,4 @@
-"""engine/nvidia/execute and runtime: the refusal without a GPU, and the calls on one, by fakes."""
+"""engine/nvidia/execute: the refusal without a GPU, and the calls on one, by an engine that computes relu(x)."""
 
 import contextlib
 import ctypes
@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from trtlab.engine.machine import cuda_driver
-from trtlab.engine.nvidia import ExecutionImpossible, runtime
-from trtlab.engine.nvidia.execute import Execution, execute
+from trtlab.engine.nvidia import ExecutionImpossible, minimal
+from trtlab.engine.nvidia.execute import execute, run_plan
 from trtlab.engine.nvidia.report import LogLine
 
 from . import onnx_models as models
@@ -38,6 +38,13 @@ def test_a_broken_plan_is_refused_and_the_worker_lives(plan):
 
 
 # --- fakes: an engine that computes relu(x), and torch.cuda on the CPU -----------------------------------------------
+
+
+class FakeLogger:
+    WARNING = 1
+
+    def __init__(self, _severity):
+        pass
 
 
 class FakeContext:
@@ -92,6 +99,7 @@ def trt(calls):
     )
     engines = {b"plan": engine}
     return types.SimpleNamespace(
+        Logger=FakeLogger,
         Runtime=lambda _logger: types.SimpleNamespace(deserialize_cuda_engine=engines.get),
         TensorIOMode=modes,
         LayerInformationFormat=types.SimpleNamespace(JSON="JSON"),
@@ -108,22 +116,26 @@ def _torch_on_cpu(monkeypatch, calls):
     monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda _stream: contextlib.nullcontext())
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
-    empty = torch.empty
+    empty, to = torch.empty, torch.Tensor.to
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, where, **_options: to(self, where.replace("cuda", "cpu")))
     monkeypatch.setattr(torch, "empty", lambda *args, **options: empty(*args, dtype=options["dtype"]))
+
+
+def session_of(trt, *said):
+    return types.SimpleNamespace(trt=trt, logger=None, lines=[LogLine(severity="ERROR", text=text) for text in said])
 
 
 @pytest.mark.usefixtures("_torch_on_cpu")
 def test_both_ways_of_running_give_the_answer(trt, calls):
-    values = runtime.execute(trt, types.SimpleNamespace(lines=[]), b"plan", {"x": FEEDS["x"] - 4}, 3)
+    ran, block = run_plan(session_of(trt), b"plan", {"x": FEEDS["x"] - 4}, 3)
     expected = np.maximum(FEEDS["x"] - 4, 0)
-    np.testing.assert_array_equal(values["outputs"]["y"], expected)
-    np.testing.assert_array_equal(values["sync_outputs"]["y"], expected)
+    np.testing.assert_array_equal(ran.outputs["y"], expected)
+    np.testing.assert_array_equal(ran.sync_outputs["y"], expected)
     stages = {"deserialise", "context", "host_to_device", "enqueue", "enqueue_call", "device_to_host", "execute_v2"}
-    assert set(values["seconds"]) == stages
-    assert all(seconds >= 0 for seconds in values["seconds"].values())
-    assert (values["device"], values["repeats"]) == ("a GPU of paper", 3)
-    assert values["inspector"] == '{"Layers": "as JSON"}'
-    assert Execution(**values).calls_agree
+    assert set(ran.seconds) == stages
+    assert all(seconds >= 0 for seconds in ran.seconds.values())
+    assert (ran.device, ran.repeats, ran.calls_agree, block) == ("a GPU of paper", 3, True, b"")
+    assert ran.inspector == '{"Layers": "as JSON"}'
     assert calls.count("execute_async_v3") == 3
     assert calls.index("set_input_shape") < calls.index("set_tensor_address") < calls.index("execute_async_v3")
     assert calls[calls.index("execute_async_v3") + 1] == "synchronize"
@@ -133,15 +145,28 @@ def test_both_ways_of_running_give_the_answer(trt, calls):
 
 
 @pytest.mark.usefixtures("_torch_on_cpu")
-def test_a_refused_plan_gives_nvidias_reason(trt):
-    logger = types.SimpleNamespace(
-        lines=[LogLine(severity="ERROR", text="IRuntime: Error Code 1: Serialization (plan of another version)")]
-    )
-    with pytest.raises(ExecutionImpossible, match=r"refuses the plan here: plan of another version\. The same network"):
-        runtime.execute(trt, logger, b"another", FEEDS, 1)
+def test_the_whiteboard_gives_the_same_answer(trt, calls):
+    outputs = minimal.infer(trt, torch, b"plan", {"x": torch.from_numpy(FEEDS["x"] - 4)})
+    np.testing.assert_array_equal(outputs["y"], np.maximum(FEEDS["x"] - 4, 0))
+    assert list(outputs) == ["y"]
+    assert calls[-2:] == ["execute_async_v3", "synchronize"]
 
 
-def test_torch_without_cuda_says_what_to_install(trt, monkeypatch):
+@pytest.mark.parametrize(
+    ("plan", "said", "words"),
+    [
+        (
+            b"another",
+            ["IRuntime: Error Code 1: Serialization (plan of another version)"],
+            "plan of another version. The",
+        ),
+        (b"another", ["E (cudaError 35: no driver (file))"], "here: cudaError 35: no driver"),
+        (b"another", [], "it gave no reason"),
+        (b"plan", [], "torch here is a CPU build and has no device memory. Install torch with CUDA"),
+    ],
+)
+def test_what_cannot_run_says_why(trt, monkeypatch, plan, said, words):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ExecutionImpossible, match=r"torch here is a CPU build.*Install torch with CUDA"):
-        runtime.execute(trt, types.SimpleNamespace(lines=[]), b"plan", FEEDS, 1)
+    with pytest.raises(ExecutionImpossible) as caught:
+        run_plan(session_of(trt, *said), plan, FEEDS, 1)
+    assert words in str(caught.value)

@@ -3,7 +3,7 @@
 `explain(model)` -> `BuildReport`. Nothing here imports a compiler into this process.
 """
 
-from trtlab.engine.nvidia.api import Api, api_names, installed_api
+from trtlab.engine.nvidia.api import Api, installed_api
 from trtlab.engine.nvidia.errors import (
     BuildCancelled,
     BuildCrashed,
@@ -18,8 +18,8 @@ from trtlab.engine.nvidia.errors import (
     ProfileError,
     UnsupportedTarget,
 )
-from trtlab.engine.nvidia.explain import Progress, choose_compiler, explain, warm
-from trtlab.engine.nvidia.report import BuildReport, Kernel, NetworkLayer, Phase, TensorInfo
+from trtlab.engine.nvidia.explain import choose_compiler, explain, warm
+from trtlab.engine.nvidia.report import BuildReport, Kernel, NetworkLayer, Phase, Progress, TensorInfo
 
 __all__ = [
     "Api",
@@ -41,7 +41,6 @@ __all__ = [
     "Progress",
     "TensorInfo",
     "UnsupportedTarget",
-    "api_names",
     "choose_compiler",
     "explain",
     "installed_api",

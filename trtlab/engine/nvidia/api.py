@@ -11,6 +11,7 @@ from trtlab.engine import machine
 from trtlab.engine.measure import Provenance, live
 from trtlab.engine.nvidia.errors import CompilerMissing
 from trtlab.engine.nvidia.explain import choose_compiler
+from trtlab.engine.nvidia.session import Session
 from trtlab.engine.nvidia.worker import POOL
 
 
@@ -40,12 +41,17 @@ def installed_api(compiler: str | None = None) -> Api:
 
         return recordings.load_api()
     with POOL.worker(chosen) as worker:
-        answer, _ = worker.ask({"kind": "api"}, timeout_s=60.0)
-        version = worker.version
+        (names, _), version = worker.ask("api", timeout_s=60.0), worker.version
     made = live([machine.DISTRIBUTIONS[chosen]])
-    return Api(compiler=chosen, version=version, names=answer["values"], provenance=made)
+    return Api(compiler=chosen, version=version, names=names, provenance=made)
 
 
-def api_names(compiler: str | None = None) -> dict[str, tuple[str, ...]]:
-    """Public names by class: `api_names()["BuilderFlag"]`."""
-    return installed_api(compiler).names
+def public_names(session: Session, _block: bytes) -> tuple[dict[str, tuple[str, ...]], bytes]:
+    """In the worker: public names of every class of the module; for an enumeration, its members."""
+    classes = {name: value for name, value in vars(session.trt).items() if isinstance(value, type) and name[0] != "_"}
+    return {name: _names_of(value) for name, value in sorted(classes.items())}, b""
+
+
+def _names_of(kind: type) -> tuple[str, ...]:
+    members = getattr(kind, "__members__", None)
+    return tuple(members) if members else tuple(name for name in dir(kind) if not name.startswith("_"))

@@ -1,10 +1,11 @@
 """engine/nvidia/child: the worker process that holds the compiler. Started by worker.py, one per concurrent build.
 
-In: frames on standard input (a build or an execution, and cancels). Out: frames on standard output (hello, phases,
-one result or error each). It ends when its input closes, ignores Ctrl-C (the parent decides), and asks the kernel to
-end it first when memory runs out, so that no build takes a learner's notebook with it.
+In: tasks with their arguments, over a connection. Out: over the same one, `ready`, progress, and an answer or an error
+for each task; models and plans lie in a block. It ends when the other end closes, ignores Ctrl-C (the parent decides),
+and asks the kernel to end it first when memory runs out, so that no build takes a learner's notebook with it.
 """
 
+import contextlib
 import importlib
 import os
 import queue
@@ -12,94 +13,63 @@ import signal
 import sys
 import threading
 import traceback
-from dataclasses import dataclass
+from multiprocessing import connection
 from pathlib import Path
-from types import ModuleType
-from typing import Any, BinaryIO
+from typing import Any
 
-from trtlab.engine.nvidia import compiler, describe, wire
-from trtlab.engine.nvidia.errors import BuildError, CompilerError, ModelError
-from trtlab.engine.nvidia.log import memory_from_log, steps_from_log
+from trtlab.engine.nvidia import api, compiler, execute
+from trtlab.engine.nvidia.block import put_block, take_block
+from trtlab.engine.nvidia.errors import BuildError, CompilerError
+from trtlab.engine.nvidia.session import Session, make_logger
 
-STEP_INTERVAL_S = 0.03
-NO_LIST = "The log brought no kernel list; a name in the model that is not UTF-8 keeps the message from Python."
+BLOCK = 0  # what a terminal calls standard input
+# A task gets a Session, the block and its arguments; it gives an answer and a block.
+TASKS: dict[str, Any] = {"build": compiler.build, "execute": execute.run_plan, "api": api.public_names}
 
 
 class Channel:
-    """The parent's end of the conversation: requests in, frames out, cancels noted at once by a reader thread."""
+    """The parent's end of the conversation. A thread reads it and notes, while the builder works, that it is gone."""
 
-    def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
-        self._source, self._sink = source, sink
-        self._write_lock = threading.Lock()
-        self.requests: queue.Queue[tuple[dict[str, Any], bytes]] = queue.Queue()
-        self._cancelled: set[int] = set()
-        threading.Thread(target=self._read, daemon=True, name="requests").start()
+    def __init__(self, number: int) -> None:
+        kind = getattr(connection, "PipeConnection" if sys.platform == "win32" else "Connection")
+        self._connection, self._lock = kind(number), threading.Lock()
+        self.tasks: queue.Queue[tuple[str, tuple[Any, ...]]] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True, name="tasks").start()
 
     def _read(self) -> None:
-        while (frame := wire.receive(self._source)) is not None:
-            message, block = frame
-            if message["kind"] == "cancel":
-                self._cancelled.add(message["id"])
-            else:
-                self.requests.put((message, block))
-        os._exit(0)  # the parent is gone; the builder may hold the main thread
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                self.tasks.put(self._connection.recv())
+        os._exit(0)
 
-    def send(self, message: dict[str, Any], block: bytes | memoryview = b"") -> None:
-        with self._write_lock:
-            wire.send(self._sink, message, block)
-
-    def is_cancelled(self, request_id: int) -> bool:
-        return request_id in self._cancelled
+    def send(self, kind: str, value: Any) -> None:
+        with self._lock:
+            self._connection.send((kind, value))
 
 
 def main() -> None:
-    """Import the compiler named on the command line, say hello, then serve requests until the input closes."""
+    """Import the compiler named on the command line, say so, then serve tasks until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sink = os.fdopen(os.dup(1), "wb", buffering=1 << 20)
-    os.dup2(2, 1)  # whatever prints to standard output must not land between frames
-    wire.widen_pipe(sink.fileno())
-    _volunteer_for_the_oom_killer()
-    channel = Channel(sys.stdin.buffer, sink)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("800", encoding="ascii")
+    channel = Channel(int(sys.argv[2]))
     try:
         trt = importlib.import_module(sys.argv[1])
     except Exception as error:  # noqa: BLE001 (an import can fail in any way)
-        channel.send({"kind": "hello", "error": f"{type(error).__name__}: {error}"})
+        channel.send("missing", f"{type(error).__name__}: {error}")
         return
-    channel.send({"kind": "hello", "version": trt.__version__})
+    channel.send("ready", trt.__version__)
     importlib.import_module("onnx")
-    logger = compiler.make_logger(trt)
+    logger = make_logger(trt)
     while True:
-        message, block = channel.requests.get()
-        _serve(trt, logger, channel, message, block)
-
-
-def _volunteer_for_the_oom_killer() -> None:
-    try:
-        Path("/proc/self/oom_score_adj").write_text("800", encoding="ascii")
-    except OSError:
-        return
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One request with everything a handler needs: the compiler's module, its logger, the message, the clock."""
-
-    trt: ModuleType
-    logger: Any
-    message: dict[str, Any]
-    block: bytes
-    session: compiler.Session
-
-
-def _serve(trt: ModuleType, logger: Any, channel: Channel, message: dict[str, Any], block: bytes) -> None:
-    request_id = message["id"]
-    session = compiler.Session(_throttled(channel, request_id), lambda: channel.is_cancelled(request_id))
-    handler = {"build": _build, "execute": _execute, "api": _api}[message["kind"]]
-    try:
-        values, plan = handler(Job(trt=trt, logger=logger, message=message, block=block, session=session))
-        channel.send({"kind": "result", "id": request_id, "values": values}, plan)
-    except Exception as failure:  # noqa: BLE001 (the parent raises it, typed)
-        channel.send({"kind": "error", "id": request_id, "error": _typed(failure), "log": tuple(session.lines)})
+        task, arguments = channel.tasks.get()
+        try:
+            session = Session(trt, logger, lambda progress: channel.send("progress", progress))
+            answer, block = TASKS[task](session, take_block(BLOCK), *arguments)
+            put_block(BLOCK, block)
+            channel.send("answer", answer)
+        except Exception as failure:  # noqa: BLE001 (the parent raises it, typed)
+            channel.send("error", _typed(failure))
 
 
 def _typed(failure: Exception) -> CompilerError:
@@ -112,59 +82,6 @@ def _typed(failure: Exception) -> CompilerError:
         hint="This is a defect; please report it with error.log.",
         log=tuple(traceback.format_exception(failure)),
     )
-
-
-def _throttled(channel: Channel, request_id: int) -> Any:
-    last = -STEP_INTERVAL_S
-
-    def emit(event: dict[str, Any]) -> None:
-        nonlocal last
-        if event["kind"] == "step" and event["seconds"] - last < STEP_INTERVAL_S:
-            return
-        last = event["seconds"]
-        channel.send({**event, "id": request_id})
-
-    return emit
-
-
-def _build(job: Job) -> tuple[dict[str, Any], bytes | memoryview]:
-    request: compiler.BuildRequest = job.message["request"]
-    model = job.block if request.model_path is None else _read(request.model_path)
-    facts, plan = compiler.run(job.trt, job.logger, request, model, job.session)
-    lines = tuple(job.session.lines)
-    steps, unread = steps_from_log(lines)
-    if plan is not None and not steps and not compiler.has_targets(job.trt):
-        steps = describe.inspect_plan(job.trt, job.logger, plan)
-    if plan is not None and not steps and not unread:
-        unread = (NO_LIST,)
-    facts |= {
-        "steps": steps,
-        "unread_lines": unread,
-        "memory": memory_from_log(lines),
-        "phases": tuple(sorted(job.session.phases, key=lambda phase: phase.start_s)),
-        "log": lines,
-    }
-    return facts, b"" if plan is None else memoryview(plan)
-
-
-def _execute(job: Job) -> tuple[dict[str, Any], bytes]:
-    from trtlab.engine.nvidia import runtime
-
-    job.logger.lines = job.session.lines
-    return runtime.execute(job.trt, job.logger, job.block, job.message["feeds"], job.message["repeats"]), b""
-
-
-def _api(job: Job) -> tuple[dict[str, Any], bytes]:
-    return describe.public_names(job.trt), b""
-
-
-def _read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"The model file cannot be read: {path}: {error.strerror}.", hint="Expected an .onnx file."
-        ) from None
 
 
 if __name__ == "__main__":

@@ -1,21 +1,24 @@
 """engine/nvidia/compiler: the calls into `tensorrt` 10.x and 11.x or `tensorrt_rtx` 1.x, by feature detection.
 
-Runs inside the worker process only. In: the compiler's module, a model's bytes, a `BuildRequest`. Out: plain values
-for a `BuildReport`, and the plan. Differences between the three libraries live in the `_has_...` tests of this file.
-Verified by execution on tensorrt_rtx 1.7; the paths for tensorrt 10 and 11 by their documentation and by fakes.
+Runs inside the worker process only. In: a `Session`, a `BuildRequest`. Out: a `BuildReport` with the plan. The three
+libraries differ in `has_targets`, `network_flags` and where the kernels are listed (`_steps`). Verified by execution on
+tensorrt_rtx 1.7; the paths for tensorrt 10 and 11 by their documentation and by fakes.
 """
 
+import hashlib
+import mmap
+import os
 import re
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from trtlab.engine import machine
+from trtlab.engine.measure import live
 from trtlab.engine.nvidia import log as logs
-from trtlab.engine.nvidia.describe import describe_network, flag_names, text_of
+from trtlab.engine.nvidia.describe import describe_network, flag_names, inspect_plan, text_of
 from trtlab.engine.nvidia.errors import (
-    BuildCancelled,
     BuildError,
     CompilerError,
     ModelError,
@@ -24,93 +27,14 @@ from trtlab.engine.nvidia.errors import (
     UnsupportedTarget,
     hint_for,
 )
-from trtlab.engine.nvidia.report import LogLine, Phase, Profile
+from trtlab.engine.nvidia.report import BuildReport, Kernel, LogLine, Profile
+from trtlab.engine.nvidia.request import PORTABLE, BuildRequest
+from trtlab.engine.nvidia.session import Session, make_monitor
+from trtlab.graph.onnxfile import NodeCounts, count_nodes, source_from_model
 
-PORTABLE = "portable"
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildRequest:
-    """What to build and how. `targets` holds names such as SM89, or `portable`; empty means this machine's GPU."""
-
-    model_path: str | None = None
-    targets: tuple[str, ...] = ()
-    profiles: tuple[Profile, ...] = ()
-    set_flags: tuple[str, ...] = ()
-    clear_flags: tuple[str, ...] = ()
-    workspace_bytes: int | None = None
-    max_aux_streams: int | None = None
-    stop_after: str = "build"
-
-
-class Session:
-    """One build: the clock, the log and the phases that its steps write to."""
-
-    def __init__(self, emit: Callable[[dict[str, Any]], None], is_cancelled: Callable[[], bool]) -> None:
-        self.emit, self.is_cancelled = emit, is_cancelled
-        self.started = time.perf_counter()
-        self.lines: list[LogLine] = []
-        self.phases: list[Phase] = []
-        self._open: list[tuple[str, str | None, float, int]] = []
-
-    def seconds(self) -> float:
-        return time.perf_counter() - self.started
-
-    def start_phase(self, name: str, parent: str | None, steps: int = 0) -> None:
-        self._open.append((name, parent, self.seconds(), steps))
-        self.emit({"kind": "phase", "name": name, "parent": parent, "steps": steps, "seconds": self.seconds()})
-
-    def finish_phase(self, name: str) -> None:
-        index = next((i for i in reversed(range(len(self._open))) if self._open[i][0] == name), None)
-        if index is None:
-            return
-        _, parent, start, steps = self._open.pop(index)
-        self.phases.append(Phase(name=name, parent=parent, start_s=start, seconds=self.seconds() - start, steps=steps))
-        self.emit({"kind": "phase_done", "name": name, "parent": parent, "steps": steps, "seconds": self.seconds()})
-
-    def stop_if_cancelled(self) -> None:
-        if self.is_cancelled():
-            raise BuildCancelled(
-                "The build was cancelled.", hint="Nothing was written; run it again whenever you like."
-            )
-
-
-# --- the compiler's own classes, subclassed -------------------------------------------------------------------------
-
-
-def make_logger(trt: ModuleType) -> Any:
-    """A logger that appends to `logger.lines`. One per process: the library keeps the first it is given."""
-
-    class Logger(trt.ILogger):  # type: ignore[name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self.lines: list[LogLine] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            self.lines.append(LogLine(severity=severity.name, text=message))
-
-    return Logger()
-
-
-def make_monitor(trt: ModuleType, session: Session) -> Any:
-    """A progress monitor that reports phases and answers whether to go on."""
-
-    class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-
-        def phase_start(self, name: str, parent: str | None, steps: int) -> None:
-            session.start_phase(name, parent or "build", steps)
-
-        def step_complete(self, name: str, step: int) -> bool:
-            session.emit({"kind": "step", "name": name, "step": step, "seconds": session.seconds()})
-            return not session.is_cancelled()
-
-        def phase_finish(self, name: str) -> None:
-            session.finish_phase(name)
-
-    return Monitor()
-
+Model = bytes | mmap.mmap
+_BESIDE = ThreadPoolExecutor(1)  # hashes the model and counts its nodes while it is built
+NO_LIST = "The log brought no kernel list; a name in the model that is not UTF-8 keeps the message from Python."
 
 # --- feature detection ----------------------------------------------------------------------------------------------
 
@@ -132,7 +56,7 @@ def network_flags(trt: ModuleType) -> int:
 # --- the stages -----------------------------------------------------------------------------------------------------
 
 
-def check_onnx(model: bytes, path: str | None) -> None:
+def check_onnx(model: Model, path: str | None) -> None:
     """Refuse what `onnx.checker` refuses, before NVIDIA's code sees it. Raises ModelError."""
     import onnx
 
@@ -140,14 +64,14 @@ def check_onnx(model: bytes, path: str | None) -> None:
     if not model:
         raise ModelError(f"{what} is empty: 0 bytes.", hint="Expected the bytes of an .onnx file.")
     try:
-        onnx.checker.check_model(path or model)
+        onnx.checker.check_model(path or bytes(model))
     except (onnx.checker.ValidationError, ValueError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:600] or type(error).__name__
         hint = hint_for(reason) or "Export the model again, or open it in a viewer such as Netron to see what is wrong."
         raise ModelError(f"{what} is not valid ONNX; onnx.checker says: {reason.rstrip('.')}.", hint=hint) from None
 
 
-def parse_onnx(trt: ModuleType, builder: Any, logger: Any, model: bytes, path: str | None) -> tuple[Any, Any]:
+def parse_onnx(trt: ModuleType, builder: Any, logger: Any, model: Model, path: str | None) -> tuple[Any, Any]:
     """(network, parser) for a model. The parser is returned because it must outlive the network. Raises ParseError."""
     network = builder.create_network(network_flags(trt))
     parser = trt.OnnxParser(network, logger)
@@ -165,11 +89,8 @@ def _parse_error(parser: Any, lines: list[LogLine]) -> ParseError:
         reason = "; ".join(logs.failures(lines)) or "no reason given"
         return ParseError(f"NVIDIA's parser refused the model: {reason}.", hint=hint_for(reason))
     error = parser.get_error(0)
-    node, op, code = (
-        text_of(error.node_name),
-        text_of(error.node_operator),
-        getattr(error.code(), "name", str(error.code())),
-    )
+    node, op = text_of(error.node_name), text_of(error.node_operator)
+    code = getattr(error.code(), "name", str(error.code()))
     description = logs.readable(text_of(error.desc))
     logged = "; ".join(logs.failures(lines))
     reason = description if len(description) > len("false") else "this form of the operator is not supported"
@@ -264,10 +185,9 @@ def _check_profile(name: str, shapes: tuple[tuple[int, ...], ...], inputs: dict[
 
 
 def build_plan(builder: Any, network: Any, config: Any, session: Session) -> Any:
-    """The serialised plan (IHostMemory). Raises BuildCancelled, UnsupportedTarget, ProfileError or BuildError."""
+    """The serialised plan (IHostMemory). Raises UnsupportedTarget, ProfileError or BuildError."""
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        session.stop_if_cancelled()
         raise _build_error(logs.failures(session.lines), network)
     return plan
 
@@ -295,29 +215,72 @@ def _suggested_shapes(network: Any) -> dict[str, tuple[tuple[int, ...], ...]]:
     }
 
 
-def run(
-    trt: ModuleType, logger: Any, request: BuildRequest, model: bytes, session: Session
-) -> tuple[dict[str, Any], Any]:
-    """All stages for one request: (values for the report, plan or None when `stop_after` is `parse`)."""
-    logger.lines = session.lines
-    session.start_phase("check", None)
-    check_onnx(model, request.model_path)
-    session.finish_phase("check")
-    session.stop_if_cancelled()
-    session.start_phase("parse", None)
-    builder = trt.Builder(logger)
-    network, parser = parse_onnx(trt, builder, logger, model, request.model_path)
-    session.finish_phase("parse")
+def build(session: Session, data: bytes, request: BuildRequest) -> tuple[BuildReport, Any]:
+    """(report without its plan, plan) after all stages; no plan when `stop_after` is `parse`. Raises the types of
+    nvidia.errors."""
+    trt, logger = session.trt, session.logger
+    model = data if request.path is None else _read(request.path)
+    with session.phase("check"):
+        check_onnx(model, request.path)
+    identity = _BESIDE.submit(_identity, model, request.path)
+    with session.phase("parse"):
+        builder = trt.Builder(logger)
+        network, parser = parse_onnx(trt, builder, logger, model, request.path)
     facts = describe_network(network)
-    session.stop_if_cancelled()
-    session.start_phase("configure", None)
-    config = configure(trt, builder, network, request, make_monitor(trt, session))
-    session.finish_phase("configure")
+    with session.phase("configure"):
+        config = configure(trt, builder, network, request, make_monitor(session))
     facts["flags"] = flag_names(trt, config)
     plan = None
     if request.stop_after != "parse":
-        session.start_phase("build", None)
-        plan = build_plan(builder, network, config, session)
-        session.finish_phase("build")
+        with session.phase("build"):
+            plan = build_plan(builder, network, config, session)
     del config, parser, network, builder
-    return facts, plan
+    block, lines, (sha256, counts) = memoryview(plan or b""), tuple(session.lines), identity.result()
+    steps, unread = _steps(session, lines, block)
+    report = BuildReport(
+        **facts,
+        model_name=request.name,
+        model_sha256=sha256,
+        onnx_nodes=counts.nodes,
+        onnx_constants=counts.constants,
+        compiler=trt.__name__,
+        compiler_version=trt.__version__,
+        targets=request.targets,
+        profiles=request.profiles,
+        steps=steps,
+        memory=logs.memory_from_log(lines),
+        phases=tuple(sorted(session.phases, key=lambda phase: phase.start_s)),
+        log=lines,
+        unread_lines=unread,
+        plan_size_bytes=block.nbytes,
+        plan=b"",
+        provenance=live([machine.DISTRIBUTIONS[trt.__name__], "onnx"]),
+    )
+    return report, block
+
+
+def _identity(model: Model, path: str | None) -> tuple[str, NodeCounts]:
+    proto = source_from_model(path or bytes(model)).proto()
+    return hashlib.sha256(model).hexdigest(), count_nodes(proto)
+
+
+def _read(path: str) -> Model:
+    """The file as memory, which costs nothing until it is read."""
+    try:
+        with Path(path).open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
+    except OSError as error:
+        what = f"The model file cannot be read: {path}: {error.strerror}."
+        raise ModelError(what, hint="Expected an .onnx file.") from None
+
+
+def _steps(
+    session: Session, lines: tuple[LogLine, ...], plan: memoryview
+) -> tuple[tuple[Kernel, ...], tuple[str, ...]]:
+    """(engine steps, what could not be read of them): from the log, or from the inspector where the log has none."""
+    steps, unread = logs.steps_from_log(lines)
+    if plan and not steps and not has_targets(session.trt):
+        steps = inspect_plan(session.trt, session.logger, plan)
+    if plan and not steps and not unread:
+        unread = (NO_LIST,)
+    return steps, unread

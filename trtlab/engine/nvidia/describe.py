@@ -1,14 +1,16 @@
-"""engine/nvidia/describe: reads what the compiler made into plain values: networks, tensors, flags, engines, names.
+"""engine/nvidia/describe: reads what the compiler made into plain values: networks, tensors, flags, engines.
 
-Runs inside the worker process only. In: objects of the compiler's module. Out: values for a `BuildReport`.
+Runs inside the worker process only. In: objects of the compiler's module. Out: values for a `BuildReport`. An engine's
+steps come from EngineInspector where the log carries no kernel list (tensorrt 10 and 11); that reader is written from
+the documentation and tested on hand-made JSON, not yet run against tensorrt on a GPU.
 """
 
+import json
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from trtlab.engine.nvidia import log as logs
-from trtlab.engine.nvidia.inspector import steps_from_inspector
 from trtlab.engine.nvidia.report import Kernel, NetworkLayer, TensorInfo
 
 
@@ -59,16 +61,44 @@ def inspect_plan(trt: ModuleType, logger: Any, plan: Any) -> tuple[Kernel, ...]:
     engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
     if engine is None:
         return ()
-    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    return steps_from_inspector(text)
+    return steps_from_inspector(inspector_json(trt, engine))
 
 
-def public_names(trt: ModuleType) -> dict[str, tuple[str, ...]]:
-    """Public names of every class of the module; for an enumeration, its members."""
-    classes = {name: value for name, value in vars(trt).items() if isinstance(value, type) and not name.startswith("_")}
-    return {name: _names_of(value) for name, value in sorted(classes.items())}
+def inspector_json(trt: ModuleType, engine: Any) -> str:
+    """EngineInspector's JSON about the whole engine: its layers, if it was built with DETAILED verbosity."""
+    return str(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
 
 
-def _names_of(kind: type) -> tuple[str, ...]:
-    members = getattr(kind, "__members__", None)
-    return tuple(members) if members else tuple(name for name in dir(kind) if not name.startswith("_"))
+def steps_from_inspector(text: str) -> tuple[Kernel, ...]:
+    """Engine steps in order, from `get_engine_information(LayerInformationFormat.JSON)`. ValueError when the engine was
+    not built with ProfilingVerbosity.DETAILED. TensorRT 10 joins `Format/Datatype` in one field, 11 splits them."""
+    layers = json.loads(text).get("Layers", [])
+    if any(isinstance(layer, str) for layer in layers):
+        raise ValueError("the inspector returned names only: expected an engine built with ProfilingVerbosity.DETAILED")
+    return tuple(_step(layer) for layer in layers)
+
+
+def _step(layer: dict[str, Any]) -> Kernel:
+    event = layer.get("EventId")
+    return Kernel(
+        name=layer["Name"],
+        type=layer.get("LayerType", ""),
+        tactic=str(layer.get("TacticName") or layer.get("TacticValue") or ""),
+        stream=int(layer.get("StreamId", 0)),
+        event=None if event is None else int(event),
+        onnx_nodes=logs.onnx_nodes_from_metadata(layer.get("Metadata") or ""),
+        inputs=tuple(_inspected(tensor) for tensor in layer.get("Inputs", [])),
+        outputs=tuple(_inspected(tensor) for tensor in layer.get("Outputs", [])),
+        constants=tuple(_inspected(tensor) for tensor in layer.get("Constants", []) if isinstance(tensor, dict)),
+    )
+
+
+def _inspected(tensor: dict[str, Any]) -> TensorInfo:
+    joined, strides = tensor.get("Format/Datatype", ""), tensor.get("Strides")
+    return TensorInfo(
+        name=tensor["Name"],
+        shape=tuple(int(size) for size in tensor.get("Dimensions", [])),
+        dtype=tensor.get("Datatype") or joined.rpartition(" ")[2] or "?",
+        strides=None if strides is None else tuple(int(stride) for stride in strides),
+        format=tensor.get("Format") or joined or None,
+    )

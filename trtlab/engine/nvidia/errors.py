@@ -4,6 +4,7 @@ Each error says what happened, to which value, what was expected, and the way ou
 border between worker and parent by pickle, so every detail is a plain value in `details`.
 """
 
+import functools
 import re
 from typing import Any
 
@@ -19,7 +20,7 @@ class CompilerError(Exception):
         return f"{self.what} {self.hint}".strip()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.what, {"hint": self.hint, "log": self.log, **self.details})
+        return functools.partial(type(self), hint=self.hint, log=self.log, **self.details), (self.what,)
 
     def __getattr__(self, name: str) -> Any:
         details = self.__dict__.get("details", {})
@@ -28,10 +29,6 @@ class CompilerError(Exception):
         raise AttributeError(
             f"{type(self).__name__} has no {name!r}; it has {', '.join(['what', 'hint', 'log', *details])}"
         )
-
-
-def _rebuild(cls: type[CompilerError], what: str, details: dict[str, Any]) -> CompilerError:
-    return cls(what, **details)
 
 
 class CompilerMissing(CompilerError):
@@ -78,56 +75,26 @@ class ExecutionImpossible(CompilerError):
     """The plan cannot be executed on this machine; the message says why."""
 
 
-# Hints keyed by what NVIDIA's messages contain. First match wins.
-_HINTS: tuple[tuple[str, str], ...] = (
-    (
-        r"Plugin not found",
-        (
-            "TensorRT has no operator of this name and no plugin for it is registered. Replace it by standard"
-            " ONNX operators before export, or write a plugin (IPluginV3)."
-        ),
-    ),
-    (
-        r"must have same input types|have the same (input )?type",
-        (
-            "Networks are strongly typed: nothing is cast for you. Insert"
-            " a Cast so that both inputs have one type, or export the whole model in one precision."
-        ),
-    ),
-    (
-        r"[Nn]on-zero zero[ -]?point",
-        (
-            "TensorRT's INT8 is symmetric: quantise again with every zero point 0"
-            " (ActivationSymmetric and WeightSymmetric in ONNX Runtime's quantiser)."
-        ),
-    ),
-    (
-        r"INT32.*(Dequantize|DQ)|bias.*Int32",
-        "Quantise with QuantizeBias=False: TensorRT keeps biases in floating point.",
-    ),
-    (
-        r"optimization profile|kMIN|kOPT|kMAX",
-        "Give each dynamic input minimum <= optimum <= maximum, equal to the model's static dimensions elsewhere.",
-    ),
-    (
-        r"HW-specific datatypes|not supported.*SM\d+|Cannot compile operation",
-        "Choose a newer target or another precision: BF16 needs SM80, FP8 SM89, FP4 SM120; SM75 has no FP32 GEMM.",
-    ),
-    (
-        r"workspace limit|insufficient (memory|workspace)|workspace",
-        "Raise workspace_bytes, or leave it out: the default is all the device has.",
-    ),
-    (r"training_mode|train", "Export the model in evaluation mode (model.eval())."),
-    (
-        r"Failed to open|should be stored in|external",
-        (
-            "The weights lie in a second file. Pass the path of the .onnx file with its weight file"
-            " beside it, or export with external_data=False."
-        ),
-    ),
-)
+# Hints keyed by a pattern of what NVIDIA's messages contain. First match wins.
+_HINTS = {
+    r"Plugin not found": "TensorRT has no operator of this name and no plugin for it is registered. Replace it by"
+    " standard ONNX operators before export, or write a plugin (IPluginV3).",
+    r"must have same input types|have the same (input )?type": "Networks are strongly typed: nothing is cast for you."
+    " Insert a Cast so that both inputs have one type, or export the whole model in one precision.",
+    r"[Nn]on-zero zero[ -]?point": "TensorRT's INT8 is symmetric: quantise again with every zero point 0"
+    " (ActivationSymmetric and WeightSymmetric in ONNX Runtime's quantiser).",
+    r"INT32.*(Dequantize|DQ)|bias.*Int32": "Quantise with QuantizeBias=False: TensorRT keeps biases in floating point.",
+    r"optimization profile|kMIN|kOPT|kMAX": "Give each dynamic input minimum <= optimum <= maximum, equal to the"
+    " model's static dimensions elsewhere.",
+    r"HW-specific datatypes|not supported.*SM\d+|Cannot compile operation": "Choose a newer target or another"
+    " precision: BF16 needs SM80, FP8 SM89, FP4 SM120; SM75 has no FP32 GEMM.",
+    r"workspace": "Raise workspace_bytes, or leave it out: the default is all the device has.",
+    r"training_mode|train": "Export the model in evaluation mode (model.eval()).",
+    r"Failed to open|should be stored in|external": "The weights lie in a second file. Pass the path of the .onnx"
+    " file with its weight file beside it, or export with external_data=False.",
+}
 
 
 def hint_for(text: str) -> str:
     """The way out for a message of NVIDIA's, or an empty string when none is known."""
-    return next((hint for pattern, hint in _HINTS if re.search(pattern, text)), "")
+    return next((hint for pattern, hint in _HINTS.items() if re.search(pattern, text)), "")

@@ -1,14 +1,16 @@
 """engine/nvidia/minimal: the whole workflow in NVIDIA's own calls and nothing else: what fits on a whiteboard.
 
 In: the module (`tensorrt` or `tensorrt_rtx`), a model, arrays. Out: a plan; outputs. No checks, no worker, no report:
-notebook 08 shows this code, and a test builds with it what `explain` builds. In a terminal:
-`python -m trtlab.engine.nvidia.minimal MODEL.onnx PLAN`.
+notebook 08 shows this code, execute.py runs plans with it, and a test builds with it what `explain` builds. In a
+terminal: `python -m trtlab.engine.nvidia.minimal MODEL.onnx PLAN`.
 """
 
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import numpy as np
 
 
 def build(trt: ModuleType, model: bytes, shapes: dict[str, Any] | None = None) -> bytes:
@@ -34,22 +36,30 @@ def build(trt: ModuleType, model: bytes, shapes: dict[str, Any] | None = None) -
     return bytes(plan)
 
 
+def bind(trt: ModuleType, torch: Any, engine: Any, context: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Input shapes in, memory for every output, all addresses told: the tensors on the GPU, in the engine's order."""
+    for name, tensor in inputs.items():
+        context.set_input_shape(name, tuple(tensor.shape))
+    tensors = {}
+    for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
+        if engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT:
+            dtype = getattr(torch, np.dtype(trt.nptype(engine.get_tensor_dtype(name))).name)
+            tensors[name] = torch.empty(tuple(context.get_tensor_shape(name)), dtype=dtype, device="cuda")
+        else:
+            tensors[name] = inputs[name]
+        context.set_tensor_address(name, tensors[name].data_ptr())
+    return tensors
+
+
 def infer(trt: ModuleType, torch: Any, plan: bytes, inputs: dict[str, Any]) -> dict[str, Any]:
-    """From a plan and torch tensors in pinned memory to outputs of their type, on a GPU the plan was built for."""
+    """From a plan and torch tensors in pinned memory to the outputs, on a GPU the plan was built for."""
     runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
     engine = runtime.deserialize_cuda_engine(plan)
     context = engine.create_execution_context()  # one for each thread and stream
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
-        tensors = {name: tensor.to("cuda", non_blocking=True) for name, tensor in inputs.items()}
-        for name, tensor in inputs.items():
-            context.set_input_shape(name, tuple(tensor.shape))
-        for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
-            if engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT:
-                tensors[name] = torch.empty(
-                    tuple(context.get_tensor_shape(name)), dtype=tensors[next(iter(inputs))].dtype, device="cuda"
-                )
-            context.set_tensor_address(name, tensors[name].data_ptr())
+        on_gpu = {name: tensor.to("cuda", non_blocking=True) for name, tensor in inputs.items()}
+        tensors = bind(trt, torch, engine, context, on_gpu)
         context.execute_async_v3(stream.cuda_stream)
     stream.synchronize()  # before anything reads the outputs
     return {name: tensor for name, tensor in tensors.items() if name not in inputs}

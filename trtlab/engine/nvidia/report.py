@@ -10,7 +10,6 @@ import functools
 import hashlib
 import json
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,6 +89,18 @@ class Phase:
     start_s: float
     seconds: float
     steps: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """One event of a running build. `step` of `steps` where the phase counts; `done` when the phase has ended."""
+
+    name: str
+    parent: str | None
+    step: int
+    steps: int
+    done: bool
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,10 +207,6 @@ class BuildReport:
         if name not in top:
             raise KeyError(f"no phase {name!r}; this report has {', '.join(top)}")
         return top[name]
-
-    def kernel_types(self) -> dict[str, int]:
-        """How many steps of each type, most frequent first."""
-        return dict(Counter(step.type for step in self.steps).most_common())
 
     def without_plan(self) -> "BuildReport":
         """The same report without the plan's bytes, for recordings; size and hash stay."""

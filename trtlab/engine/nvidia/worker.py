@@ -1,14 +1,14 @@
 """engine/nvidia/worker: keeps compiler processes warm and talks to them.
 
-In: a request and a block of bytes. Out: the child's answer, or a typed error: a crash, a timeout and a cancel all end
-here, never in the learner's kernel. Threads may build at once: each request takes an idle child or starts one.
+In: a task for the child. Out: the child's answer, or a typed error: a crash, a timeout and a cancel all end here, never
+in the learner's kernel. Threads may build at once: each request takes an idle child or starts one. The child is a
+fresh interpreter that runs child.py alone, so a script or notebook that builds is never run again inside it.
 """
 
 import atexit
 import contextlib
-import itertools
+import multiprocessing
 import os
-import queue
 import signal
 import subprocess
 import sys
@@ -16,17 +16,15 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, Protocol
 
-from trtlab.engine.nvidia import wire
-from trtlab.engine.nvidia.errors import BuildCancelled, BuildCrashed, BuildTimeout, CompilerError, CompilerMissing
+from trtlab.engine.nvidia import errors
+from trtlab.engine.nvidia.block import open_block, put_block, take_block
+from trtlab.engine.nvidia.report import LogLine, Progress
 
-CANCEL_GRACE_S = 0.3
 STARTUP_S = 60.0
 POLL_S = 0.05
 IDLE_KEPT = 2
-_IDS = itertools.count(1)
 
 # Large blocks (weights, plans) in huge pages: building ResNet-18 takes 0.6 of the time it takes without.
 _ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
@@ -42,198 +40,142 @@ class Worker:
     """One child process. Not shared between threads: the pool hands it to one request at a time."""
 
     def __init__(self, compiler: str) -> None:
-        self.compiler, self.version, self._stderr_read = compiler, "", 0
-        handle, name = tempfile.mkstemp(prefix="trtlab-", suffix=".log")
-        self._stderr_path = Path(name)
-        command = [sys.executable, "-m", "trtlab.engine.nvidia.child", compiler]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=handle,
-            env=os.environ | _ENVIRONMENT,
-            start_new_session=True,
-        )
-        os.close(handle)  # the child has its own; reading opens the file anew
-        self._input, self._output = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
-        wire.widen_pipe(self._input.fileno())
-        self._frames: queue.Queue[tuple[dict[str, Any], bytes] | None] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True, name="compiler answers").start()
-
-    def _read(self) -> None:
-        frame: tuple[dict[str, Any], bytes] | None = ({}, b"")
-        while frame is not None:
-            try:
-                frame = wire.receive(self._output)
-            except (OSError, ValueError):
-                frame = None
-            self._frames.put(frame)
-        self._output.close()
+        self.compiler, self.version, self._phase = compiler, "", "start"
+        self._printed, self._printed_read = tempfile.TemporaryFile(buffering=0), 0  # noqa: SIM115 (`kill` closes it)
+        self._block = open_block()
+        self._connection, theirs = multiprocessing.Pipe()
+        with theirs:
+            command = [sys.executable, "-u", "-m", "trtlab.engine.nvidia.child", compiler, str(theirs.fileno())]
+            self._process = subprocess.Popen(
+                command, stdin=self._block, stdout=self._printed, stderr=self._printed,
+                env=os.environ | _ENVIRONMENT, start_new_session=True, **_handing_over(theirs.fileno()),
+            )  # fmt: skip
 
     @property
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
     def wait_until_ready(self) -> None:
-        """Wait for the child's hello. Raises CompilerMissing when its import failed."""
+        """Wait until the child has imported its compiler. Raises CompilerMissing when it could not."""
         if self.version:
             return
-        with contextlib.suppress(queue.Empty):
-            frame = self._frames.get(timeout=STARTUP_S)
-            if frame is not None and "version" in frame[0]:
-                self.version = frame[0]["version"]
-                return
-            reason = frame[0]["error"] if frame is not None else self.stderr_tail() or "its process ended at once"
-            self.kill()
-            raise CompilerMissing(
-                f"{self.compiler} cannot be imported: {reason}.", hint=f"Reinstall it: pip install {self.compiler}."
-            )
+        kind, said = "missing", f"it did not start within {STARTUP_S:.0f} s"
+        try:
+            if self._connection.poll(STARTUP_S):
+                kind, said = self._connection.recv()
+        except (EOFError, OSError):
+            said = self._printed_since(0)[-4000:].strip() or "its process ended at once"
+        if kind == "ready":
+            self.version = said
+            return
         self.kill()
-        raise CompilerMissing(
-            f"{self.compiler} did not start within {STARTUP_S:.0f} s.", hint="Is this machine out of memory?"
+        raise errors.CompilerMissing(
+            f"{self.compiler} cannot be imported: {said}.", hint=f"Reinstall it: pip install {self.compiler}."
         )
 
     def ask(
         self,
-        message: dict[str, Any],
-        block: bytes | memoryview = b"",
-        *,
+        task: str,
+        *arguments: Any,
+        block: bytes = b"",
         timeout_s: float,
         cancel: CancelFlag | None = None,
-        on_event: Callable[[dict[str, Any]], None] | None = None,
-        meanwhile: Callable[[], None] | None = None,
-    ) -> tuple[dict[str, Any], bytes]:
-        """Send one request, run `meanwhile` while the child works, and return its result frame.
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> tuple[Any, bytes]:
+        """(answer, block of bytes) of one of child.TASKS, which gets `arguments` and `block`.
 
-        Raises the child's typed error, BuildCrashed, BuildTimeout, or BuildCancelled; an interrupt (Ctrl-C) cancels
-        the build and is raised again. After a crash, timeout or forced cancel the worker is dead.
+        Raises the child's typed error, or BuildCrashed, BuildTimeout, BuildCancelled; an interrupt (Ctrl-C) ends the
+        build and is raised again. But for the child's own errors, the worker is dead then.
         """
-        request_id = next(_IDS)
-        deadline = time.monotonic() + timeout_s
+        if not timeout_s > 0:
+            raise errors.BuildError(f"timeout_s is {timeout_s!r}.", hint="Expected a number of seconds above 0.")
+        self._phase = "start"
         try:
-            with contextlib.suppress(BrokenPipeError):  # a dead child is reported by _wait, with its last words
-                wire.send(self._input, {**message, "id": request_id}, block)
-            if meanwhile is not None:
-                meanwhile()
-            return self._wait(request_id, deadline, timeout_s, cancel, on_event)
-        except CompilerError:
-            raise
-        except BaseException:  # an interrupt, or an error in on_event or meanwhile: the child may still be building
+            put_block(self._block, block)
+            with contextlib.suppress(OSError):  # a dead child is reported when it does not answer
+                self._connection.send((task, arguments))
+            for kind, value in self._messages(timeout_s, cancel):
+                if kind == "answer":
+                    return value, take_block(self._block)
+                if kind == "error":
+                    break
+                self._phase = value.name if not value.done else value.parent or value.name
+                if on_progress is not None:
+                    on_progress(value)
+        except BaseException:  # also an interrupt, or an error in on_progress: the child may still be building
             self.kill()
             raise
+        value.details["phase"] = self._phase
+        raise value
 
-    def _wait(
-        self,
-        request_id: int,
-        deadline: float,
-        timeout_s: float,
-        cancel: CancelFlag | None,
-        on_event: Callable[[dict[str, Any]], None] | None,
-    ) -> tuple[dict[str, Any], bytes]:
-        phases = ["start"]
-        for message, block in self._answers(request_id, deadline, cancel, phases):
-            if message["kind"] == "result":
-                return message, block
-            if message["kind"] == "error":
-                error = message["error"]
-                error.details["phase"], error.details["full_log"] = phases[-1], message["log"]
-                raise error
-            _follow(phases, message)
-            if on_event is not None:
-                on_event(message)
-        if not self.is_alive or time.monotonic() < deadline:
-            raise self._crash(phases[-1])
-        self.kill()
-        raise BuildTimeout(
-            f"The build took longer than timeout_s={timeout_s:g} (in phase {phases[-1]!r}).",
+    def _messages(self, timeout_s: float, cancel: CancelFlag | None) -> Iterator[tuple[str, Any]]:
+        """What the child says, as it comes. Raises when it is gone, when time is up and when a cancel is wished."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if cancel is not None and cancel.is_set():
+                raise errors.BuildCancelled(
+                    f"The build was cancelled during {self._phase!r}.",
+                    hint="Its worker was ended; the next build starts a new one.",
+                )
+            try:
+                message = self._connection.recv() if self._connection.poll(POLL_S) else None
+            except (EOFError, OSError):
+                raise self._crash() from None
+            if message is not None:
+                yield message
+        raise errors.BuildTimeout(
+            f"The build took longer than timeout_s={timeout_s:g} (in phase {self._phase!r}).",
             hint="Give it more time, or a smaller model.",
         )
 
-    def _answers(
-        self, request_id: int, deadline: float, cancel: CancelFlag | None, phases: list[str]
-    ) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """Messages about one request. A cancel is passed on; a child that does not heed it in time is ended."""
-        kill_at = float("inf")
-        for frame in self._frames_until(deadline):
-            if kill_at == float("inf") and cancel is not None and cancel.is_set():
-                kill_at = time.monotonic() + CANCEL_GRACE_S
-                with contextlib.suppress(BrokenPipeError):
-                    wire.send(self._input, {"kind": "cancel", "id": request_id})
-            if time.monotonic() > kill_at:
-                self.kill()
-                raise BuildCancelled(
-                    f"The build was cancelled during {phases[-1]!r}.",
-                    hint="Its worker was ended; the next build starts a new one.",
-                )
-            if frame is not None and frame[0].get("id") == request_id:
-                yield frame
-
-    def _frames_until(self, deadline: float) -> Iterator[tuple[dict[str, Any], bytes] | None]:
-        """Frames as they come, None at least every POLL_S seconds; ends at the deadline or when the child is gone."""
-        while time.monotonic() < deadline:
-            try:
-                frame = self._frames.get(timeout=POLL_S)
-            except queue.Empty:
-                yield None
-                continue
-            if frame is None:
-                return
-            yield frame
-
-    def _crash(self, phase: str) -> BuildCrashed:
+    def _crash(self) -> errors.BuildCrashed:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=5)
         status = self._process.poll()
         name = signal.Signals(-status).name if status is not None and status < 0 else f"exit status {status}"
-        tail = self.stderr_tail()
-        self.kill()
-        return BuildCrashed(
-            f"NVIDIA's builder crashed ({name}) during {phase!r}; your session is unharmed.",
+        return errors.BuildCrashed(
+            f"NVIDIA's builder crashed ({name}) during {self._phase!r}; your session is unharmed.",
             hint="Some valid models do this. Try another precision, simplify the model (onnxslim), or cut it in two to"
             " find the node; the next build uses a fresh worker.",
-            log=tuple(tail.splitlines()), signal=name, phase=phase,
+            log=tuple(self._printed_since(0)[-4000:].splitlines()), signal=name, phase=self._phase,
         )  # fmt: skip
 
-    def stderr_tail(self, limit_bytes: int = 4000) -> str:
-        """The last that the child wrote past its logger."""
-        if not self._stderr_path.exists():
-            return ""
-        with self._stderr_path.open("rb") as file:
-            return file.read()[-limit_bytes:].decode("utf-8", "replace").strip()
-
-    def new_stderr(self) -> str:
-        """What the child wrote past its logger since the last call."""
-        with self._stderr_path.open("rb") as file:
-            file.seek(self._stderr_read)
-            text = file.read()
-        self._stderr_read += len(text)
+    def _printed_since(self, start: int) -> str:
+        """What the child printed past its logger. Only while it prints nothing: both share one place in the file."""
+        self._printed.seek(start)
+        text = self._printed.read()
+        self._printed_read = start + len(text)
         return text.decode("utf-8", "replace")
+
+    def new_lines(self) -> tuple[LogLine, ...]:
+        """The lines that the child printed since the last call, for the log of a build that has ended."""
+        lines = self._printed_since(self._printed_read).splitlines()
+        return tuple(LogLine(severity="STDERR", text=line) for line in lines if line.strip())
 
     def kill(self) -> None:
         """End the child now. Safe to call twice."""
-        with contextlib.suppress(OSError):
-            self._process.kill()
+        self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=5)
-        with contextlib.suppress(OSError):
-            self._input.close()
-        with contextlib.suppress(OSError):
-            self._stderr_path.unlink(missing_ok=True)
+        self._connection.close()
+        if self._block >= 0:
+            os.close(self._block)
+            self._block = -1
+        self._printed.close()
 
 
-def _follow(phases: list[str], event: dict[str, Any]) -> None:
-    """Keep the stack of open phases; its last is where a crash or a timeout happened."""
-    if event["kind"] == "phase":
-        phases.append(event["name"])
-    elif event["kind"] == "phase_done" and event["name"] in phases[1:]:
-        phases.remove(event["name"])
+def _handing_over(number: int) -> dict[str, Any]:
+    """Options of Popen under which the child gets the open file (on Windows the handle) `number`."""
+    if sys.platform == "win32":
+        os.set_handle_inheritable(number, True)
+    return {"close_fds": False} if sys.platform == "win32" else {"pass_fds": [number]}
 
 
 class Pool:
-    """Idle workers by compiler. A fork starts with an empty pool: pipes are not shared between processes."""
+    """Idle workers, the one used last first."""
 
     def __init__(self) -> None:
-        self._lock, self._idle, self._pid = threading.Lock(), list[Worker](), os.getpid()
+        self._lock, self._idle = threading.Lock(), list[Worker]()
         self._places = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))
 
     @contextlib.contextmanager
@@ -249,22 +191,17 @@ class Pool:
 
     def warm(self, compiler: str) -> None:
         """Start a worker in the background unless one is idle; its import takes about half a second."""
-        with self._lock:
-            if not any(worker.compiler == compiler for worker in self._idle):
-                self._idle.append(Worker(compiler))
+        self._give_back(self._take(compiler))
 
     def close(self) -> None:
         """End all idle workers."""
         with self._lock:
             idle, self._idle = self._idle, []
-        if self._pid == os.getpid():
-            for worker in idle:
-                worker.kill()
+        for worker in idle:
+            worker.kill()
 
     def _take(self, compiler: str) -> Worker:
         with self._lock:
-            if self._pid != os.getpid():
-                self._idle, self._pid = [], os.getpid()
             for worker in self._idle:
                 if worker.compiler == compiler and worker.is_alive:
                     self._idle.remove(worker)
@@ -272,17 +209,16 @@ class Pool:
         return Worker(compiler)
 
     def _give_back(self, worker: Worker) -> None:
+        """Keep it, or a fresh one where it died; a compiler that could not be imported is not tried again."""
+        returned = [worker, Worker(worker.compiler)] if worker.version and not worker.is_alive else [worker]
         with self._lock:
-            alive = [kept for kept in self._idle if kept.is_alive]
-            for dead in set(self._idle).difference(alive):
-                dead.kill()  # closes its pipes
-            candidate = worker if worker.is_alive else Worker(worker.compiler) if worker.version else None
-            if candidate is not None and len(alive) < IDLE_KEPT:
-                alive.append(candidate)
-            elif candidate is not None:
-                candidate.kill()
-            self._idle = alive
+            workers = returned + self._idle
+            self._idle = [worker for worker in workers if worker.is_alive][:IDLE_KEPT]
+            for worker in set(workers).difference(self._idle):
+                worker.kill()
 
 
 POOL = Pool()
 atexit.register(POOL.close)
+if hasattr(os, "register_at_fork"):  # a fork starts with an empty pool: connections are not shared between processes
+    os.register_at_fork(after_in_child=POOL.__init__)  # type: ignore[misc]
