@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import traitlets
@@ -16,12 +17,11 @@ import traitlets
 from trtlab.engine import recordings
 from trtlab.engine.networks import MODELS
 from trtlab.engine.nvidia import BuildCancelled, UnsupportedTarget
+from trtlab.engine.nvidia.execute import Execution
 from trtlab.engine.trtexec import MAJORS
-from trtlab.lab.workflow import STAGES, Workflow
+from trtlab.lab.workflow import STAGES, WORKFLOW, Workflow
 from trtlab.teach import PipelineView, draw_artefact, pipeline
 from trtlab.teach.drawing import Drawing
-from trtlab.teach.tables import TITLES
-from trtlab.teach.widget import Widget
 
 from .flows import finished
 from .markup import EVIL, read, said_by_both
@@ -43,7 +43,7 @@ def view(monkeypatch):
 
 
 def settle(view):
-    if view._thread is not None:
+    if view._thread.ident:
         view._thread.join(PATIENCE_S)
         assert not view._thread.is_alive()
 
@@ -59,13 +59,15 @@ def states(view):
     return {stage["name"]: stage["state"] for stage in view.stages}
 
 
-def page_of(view):
+def words_of(view):
     """The detail pane and the message, parsed."""
-    return read(Drawing(html=view.detail + view.message, text=""))
+    return read(Drawing(html=view.detail + view.message, text="")).words
 
 
 def tell(view, **state):
-    """What the page does when it saves its model."""
+    """What the page does when it saves its model; `choice` holds what it changes."""
+    if "choice" in state:
+        state["choice"] = view.choice | state["choice"]
     view._handle_msg({"content": {"data": {"method": "update", "state": state, "buffer_paths": []}}, "buffers": []})
 
 
@@ -87,55 +89,51 @@ def finish(monkeypatch, **stages):
         monkeypatch.setattr(Workflow, name, stage)
 
 
+def failing(error):
+    def stage(_flow):
+        raise error
+
+    return stage
+
+
 # --- at rest ---------------------------------------------------------------------------------------------------------
 
 
 def test_at_rest_every_stage_waits_and_explains_itself(view):
-    assert [stage["name"] for stage in view.stages] == list(STAGES)
-    assert [stage["title"] for stage in view.stages] == list(TITLES.values())
+    assert [(stage["name"], stage["title"]) for stage in view.stages] == [(s.name, s.title) for s in WORKFLOW.values()]
     assert set(states(view).values()) == {"waiting"}
-    assert (view.running, view.records, view.message) == (False, (), "")
-    for name in STAGES:
+    assert (view.running, view.records, view.message, view.error) == (False, (), "", None)
+    for name, stage in WORKFLOW.items():
         tell(view, selected=name)
-        words = page_of(view).words
-        assert f"{TITLES[name]} has not run yet." in words
-        assert " ".join(getattr(Workflow, name).__doc__.split()) in words
+        assert f"{stage.title} has not run yet." in words_of(view)
+        assert stage.does in words_of(view)
 
 
-def test_it_is_a_widget_with_files_that_exist(view):
-    assert isinstance(view, Widget)
-    assert pipeline.STATIC.joinpath("pipeline.js").exists()
+def test_the_page_knows_the_state_and_may_only_render_markup_that_python_escaped(view):
+    """innerHTML twice, for `detail` and `message`; everything else is text."""
     script = pipeline.STATIC.joinpath("pipeline.js").read_text("utf-8")
-    assert "http" not in script
     for name in ("options", "choice", "stages", "running", "selected", "detail", "message", "command"):
         assert f'"{name}"' in script
         assert view.trait_metadata(name, "sync")
-
-
-def test_the_page_may_only_render_markup_that_python_escaped():
-    """innerHTML twice, for `detail` and `message`; everything else is text."""
-    script = pipeline.STATIC.joinpath("pipeline.js").read_text("utf-8")
-    assert script.count("innerHTML") == script.count('innerHTML = model.get("detail")') + script.count(
-        'innerHTML = model.get("message")'
+    assert script.count("innerHTML") == sum(
+        script.count(f'innerHTML = model.get("{name}")') for name in ("detail", "message")
     )
-    assert "insertAdjacentHTML" not in script
-    assert "eval(" not in script
+    assert not any(word in script for word in ("insertAdjacentHTML", "eval(", "http"))
 
 
-def test_the_static_form_before_and_after_a_run(view, monkeypatch):
-    said_by_both(view.static(), "Pipeline", *TITLES.values())
+def test_a_notebook_gets_widget_and_static_form_before_and_after_a_run(view, monkeypatch):
+    titles = [stage.title for stage in WORKFLOW.values()]
+    said_by_both(view.static(), "Pipeline", *titles)
     finish(monkeypatch)
     view.run()
     compare = finished().records["compare"]
-    page = said_by_both(view.static(), *TITLES.values(), compare.came_out, compare.provenance.line().split(",")[0])
+    page = said_by_both(view.static(), *titles, compare.came_out, compare.provenance.line().split(",")[0])
     assert page.count("tr") == len(STAGES) + 1
-
-
-def test_a_notebook_gets_widget_and_static_form(view):
     bundle = view._repr_mimebundle_()
     data = bundle[0] if isinstance(bundle, tuple) else bundle
-    assert data["text/plain"] == view.static().text
-    assert data["text/html"] == view.static()._repr_mimebundle_()["text/html"]
+    assert (data["text/plain"], data["text/html"]) == tuple(
+        view.static()._repr_mimebundle_()[kind] for kind in ("text/plain", "text/html")
+    )
     assert "application/vnd.jupyter.widget-view+json" in data
 
 
@@ -143,47 +141,34 @@ def test_a_notebook_gets_widget_and_static_form(view):
 
 
 def test_a_real_run_reaches_the_end(view):
+    notes = []
+    view.observe(lambda change: notes.extend(s["note"] for s in change["new"] if s["state"] == "running"), "stages")
+    tell(view, choice={"precision": "FP16", "dynamic": True})
     records = view.run()
-    assert [record.name for record in records] == list(STAGES)
     assert view.records == records
-    assert set(states(view).values()) <= FINAL
+    assert [record.name for record in records] == list(STAGES)
+    assert view.workflow.report.inputs[0].dtype == "HALF"
+    assert view.workflow.report.profiles
     assert (view.running, view.message, view.selected) == (False, "", "compare")
     for stage, record in zip(view.stages, records, strict=True):
-        assert stage["state"] == pipeline.STATES[record.status]
-        assert stage["note"] == record.executor
-        assert stage["seconds"] == (record.seconds or 0.0)
+        assert (stage["state"], stage["note"]) == (pipeline.STATES[record.status], record.executor)
+        assert (stage["seconds"], stage["fraction"]) == (record.seconds or 0.0, None)
         assert bool(stage["time"]) is (record.seconds is not None)
-        assert stage["fraction"] is None
-    page = page_of(view)
-    assert page.count("figure") == 16
-    assert "✓" in page.words
-    assert "agrees with the reference" in page.words
+    assert "agrees with the reference" in words_of(view)
     for record in records:
         tell(view, selected=record.name)
-        assert record.went_in in page_of(view).words
+        assert record.went_in in words_of(view)
         assert view.detail == draw_artefact(record).html
-
-
-@needs_rtx
-def test_choices_reach_the_compiler(view):
-    tell(view, choice=view.choice | {"precision": "FP16", "target": "SM120", "dynamic": True})
-    view.run()
-    report = view.workflow.report
-    assert report.targets == ("SM120",)
-    assert report.inputs[0].dtype == "HALF"
-    assert report.profiles
-    assert set(states(view).values()) <= FINAL
+    if importlib.util.find_spec("tensorrt_rtx"):
+        assert "Optimizing graph" in notes
 
 
 def test_the_selection_follows_the_run_unless_the_reader_is_elsewhere(view, monkeypatch):
-    finish(monkeypatch)
-    view.run()
-    assert view.selected == "compare"
-    finish(monkeypatch, build=lambda _flow: tell(view, selected="enqueue"))
-    tell(view, selected="export")
     seen = []
     view.observe(lambda change: seen.append(change["new"]), "selected")
+    finish(monkeypatch, build=lambda _flow: tell(view, selected="enqueue"))
     view.run()
+    assert view.selected == "compare"
     ahead = seen.index("enqueue")
     assert seen[ahead + 1] == "device_to_host"  # a reader who looks ahead stays until the run arrives there
 
@@ -192,41 +177,34 @@ def test_the_artefact_is_drawn_with_its_stage():
     flow = finished()
     drawn = {
         "check": "pointwise", "parse": "Network definition", "configure": "optimisation profiles",
-        "build": "merged into it", "enqueue": "first values", "compare": "labels right",
+        "build": "merged into it", "enqueue": "first values", "compare": "labels right", "export": "", "context": "",
     }  # fmt: skip
     for name, words in drawn.items():
-        said_by_both(draw_artefact(flow.records[name]), TITLES[name], flow.records[name].came_out)
-        assert words in read(draw_artefact(flow.records[name])).words
-    for name in ("export", "context"):
-        assert draw_artefact(flow.records[name]).html == pipeline.tables.draw_stage(flow.records[name]).html
+        record = flow.records[name]
+        page = said_by_both(draw_artefact(record), WORKFLOW[name].title, record.came_out)
+        assert words in page.words
+    inspected = Execution(outputs={}, sync_outputs={}, seconds={}, device="", repeats=1, inspector='{"Layers": 1}')
+    for artefact, words in ((inspected, '{"Layers": 1}'), ("a session", "needs a deserialised engine")):
+        said_by_both(draw_artefact(replace(flow.records["deserialise"], artefact=artefact)), words)
 
 
 def test_progress_of_the_builder_is_shown_on_the_running_stage(view, monkeypatch):
     seen = []
 
     def build(flow):
-        report = pipeline.Progress
         for parent, step, done in ((None, 1, False), ("build", 1, False), ("build", 3, False), ("build", 4, True)):
-            flow.on_progress(report(name="Optimizing graph", parent=parent, step=step, steps=4, done=done, seconds=0.1))
+            progress = pipeline.Progress(name="Tactics", parent=parent, step=step, steps=4, done=done, seconds=0.1)
+            flow.on_progress(progress)
             (stage,) = [stage for stage in view.stages if stage["state"] == "running"]
             seen.append((stage["name"], stage["note"], stage["fraction"]))
 
     finish(monkeypatch, build=build)
     view.run()
-    now = ("build", "Optimizing graph")
+    now = ("build", "Tactics")
     assert seen == [("build", "", None), (*now, 0.25), (*now, 0.75), (*now, 0.75)]
 
 
-@needs_rtx
-def test_the_real_builder_reports_progress(view):
-    notes = []
-    view.observe(lambda change: notes.extend(s["note"] for s in change["new"] if s["state"] == "running"), "stages")
-    tell(view, choice=view.choice | {"target": "SM86"})
-    view.run()
-    assert "Optimizing graph" in notes
-
-
-def test_run_again_starts_from_nothing(view, monkeypatch):
+def test_run_again_starts_from_nothing_and_start_while_running_changes_nothing(view, monkeypatch):
     finish(monkeypatch)
     first, workflow = view.run(), view.workflow
     gate = threading.Event()
@@ -234,25 +212,16 @@ def test_run_again_starts_from_nothing(view, monkeypatch):
     send(view, {"what": "run"})
     assert view.running
     assert set(states(view).values()) <= {"waiting", "running"}
-    assert "has not run yet" in page_of(view).words  # and no artefact of the run before
+    until(lambda: "Export is running" in words_of(view))  # and no artefact of the run before
+    now = view._thread, view.workflow
+    view.start()
+    send(view, {"what": "run"})
+    assert (view._thread, view.workflow) == now
     gate.set()
     settle(view)
     assert view.workflow is not workflow
+    assert view.workflow.directory != workflow.directory
     assert [record.name for record in view.records] == [record.name for record in first]
-
-
-def test_start_while_running_changes_nothing(view, monkeypatch):
-    gate = threading.Event()
-    finish(monkeypatch, check=lambda _flow: gate.wait(PATIENCE_S))
-    view.start()
-    thread, workflow = view._thread, view.workflow
-    for _ in range(3):
-        view.start()
-        send(view, {"what": "run"})
-    assert (view._thread, view.workflow) == (thread, workflow)
-    gate.set()
-    settle(view)
-    assert set(states(view).values()) <= FINAL
 
 
 # --- cancel ----------------------------------------------------------------------------------------------------------
@@ -261,22 +230,18 @@ def test_start_while_running_changes_nothing(view, monkeypatch):
 @needs_rtx
 def test_cancel_in_the_middle_of_a_real_build(view):
     """ResNet-18 builds for more than a second; what is seen of the cancel does not wait for the builder."""
-    tell(view, choice=view.choice | {"model": "resnet18"})
+    tell(view, choice={"model": "resnet18"})
     view.start()
     until(lambda: states(view)["build"] == "running" and view.stages[4]["note"])
     tell(view, selected="build")
     send(view, {"what": "cancel"})
     assert not view.running
-    assert states(view)["build"] == "cancelled"
-    assert [state for name, state in states(view).items() if name != "build"] == ["done"] * 4 + ["waiting"] * 7
-    words = page_of(view).words
-    assert "Build did not finish." in words
-    assert "Cancelled. Finished stages keep their artefacts" in words
-    thread = view._thread
-    thread.join(10)
-    assert not thread.is_alive()  # the builder was told, too
-    assert states(view)["build"] == "cancelled"
-    tell(view, choice=view.choice | {"model": "digits"})
+    assert list(states(view).values()) == ["done"] * 4 + ["cancelled"] + ["waiting"] * 7
+    assert "Build did not finish." in words_of(view)
+    assert "Cancelled. Finished stages keep their artefacts" in words_of(view)
+    view._thread.join(10)
+    assert not view._thread.is_alive()  # the builder was told, too
+    tell(view, choice={"model": "digits"})
     assert [record.name for record in view.run()] == list(STAGES)
     assert set(states(view).values()) <= FINAL
     assert view.message == ""
@@ -307,9 +272,9 @@ def test_a_stage_that_cannot_be_stopped_ends_unheard(view, monkeypatch):
 
 
 def test_cancel_at_any_moment_leaves_no_stage_running(view, monkeypatch):
-    """The run's thread and the page's cancel meet at every stage, many times."""
+    """The run's thread and the page's cancel meet at every stage, many times; once it is over, cancel is nothing."""
     finish(monkeypatch)
-    for number in range(60):
+    for number in range(36):
         view.start()
         name = STAGES[number % len(STAGES)]
         until(lambda name=name: states(view)[name] != "waiting" or not view.running)
@@ -317,12 +282,15 @@ def test_cancel_at_any_moment_leaves_no_stage_running(view, monkeypatch):
         settle(view)
         assert not view.running
         assert "running" not in states(view).values()
-
-
-def test_cancel_when_nothing_runs_changes_nothing(view):
-    before = view.stages
+    before = view.stages, view.message
     send(view, {"what": "cancel"})
-    assert (view.stages, view.message) == (before, "")
+    assert (view.stages, view.message) == before
+
+
+def test_a_cancel_that_came_from_elsewhere_leaves_no_run_behind(view, monkeypatch):
+    finish(monkeypatch, build=failing(BuildCancelled("Somebody cancelled it.")))
+    view.run()
+    assert (view.running, states(view)["build"]) == (False, "cancelled")
 
 
 # --- what goes wrong -------------------------------------------------------------------------------------------------
@@ -330,72 +298,40 @@ def test_cancel_when_nothing_runs_changes_nothing(view):
 
 @needs_rtx
 def test_a_target_that_cannot_run_the_model(view):
-    """SM75 has no FP32 matrix product: the builder refuses, the message says so, and another target works."""
-    tell(view, choice=view.choice | {"target": "SM75"})
-    records = view.run()
-    assert [record.name for record in records] == ["export", "check", "parse", "configure"]
-    assert states(view)["build"] == "failed"
-    assert (view.running, view.selected) == (False, "build")
-    assert next(stage["note"] for stage in view.stages if stage["name"] == "build") == UnsupportedTarget.__name__
-    words = page_of(view).words
-    assert "UnsupportedTarget" in words
-    assert "Way out:" in words
-    assert "defect" not in words
-    tell(view, choice=view.choice | {"precision": "FP16"})
+    """SM75 has no FP32 matrix product: the builder refuses, the message says so, and another precision works."""
+    tell(view, choice={"target": "SM75"})
+    assert [record.name for record in view.run()] == ["export", "check", "parse", "configure"]
+    assert (view.running, view.selected, states(view)["build"]) == (False, "build", "failed")
+    assert view.stages[4]["note"] == type(view.error).__name__ == UnsupportedTarget.__name__
+    assert "Way out:" in words_of(view)
+    assert "defect" not in words_of(view)
+    tell(view, choice={"precision": "FP16"})
+    assert "the run before this choice" in words_of(view)
     view.run()
     assert set(states(view).values()) <= FINAL
     assert view.message == ""
 
 
-def test_an_error_with_markup_in_it_stays_text(view, monkeypatch):
-    def parse(_flow):
-        raise UnsupportedTarget(EVIL, hint=EVIL)
-
-    finish(monkeypatch, parse=parse)
-    view.run()
-    assert page_of(view).words.count("<script>") == 2
-
-
 @pytest.mark.parametrize("name", ["export", "build", "compare"])
 def test_a_defect_in_a_stage_is_shown_and_does_not_stay_running(view, monkeypatch, name):
-    def stage(_flow):
-        raise ZeroDivisionError(EVIL)
-
-    finish(monkeypatch, **{name: stage})
+    finish(monkeypatch, **{name: failing(ZeroDivisionError(EVIL))})
     tell(view, selected=name)
     view.run()
-    assert states(view)[name] == "failed"
+    assert (view.running, view.selected, states(view)[name]) == (False, name, "failed")
     assert "running" not in states(view).values()
-    assert (view.running, view.selected) == (False, name)
-    words = page_of(view).words
-    assert "ZeroDivisionError" in words
-    assert "This is a defect of trtlab; please report it." in words
-    assert f"{TITLES[name]} did not finish." in words
+    for words in ("ZeroDivisionError", "<script>", "defect of trtlab", f"{WORKFLOW[name].title} did not finish."):
+        assert words in words_of(view)
     finish(monkeypatch)
     view.run()
     assert set(states(view).values()) <= FINAL
 
 
 def test_a_defect_in_a_drawing_is_shown_too(view, monkeypatch):
-    def draw(_report):
-        raise ZeroDivisionError("no ink")
-
-    monkeypatch.setattr(pipeline.tables, "draw_layers", draw)
+    monkeypatch.setattr(pipeline.tables, "draw_layers", failing(ZeroDivisionError("no ink")))
     finish(monkeypatch)
     view.run()
-    assert states(view)["parse"] == "failed"
-    assert not view.running
-    assert "no ink" in page_of(view).words
-
-
-def test_a_cancel_that_came_from_elsewhere_leaves_no_run_behind(view, monkeypatch):
-    def build(_flow):
-        raise BuildCancelled("Somebody cancelled it.")
-
-    finish(monkeypatch, build=build)
-    view.run()
-    assert not view.running
-    assert states(view)["build"] == "cancelled"
+    assert (view.running, states(view)["parse"]) == (False, "failed")
+    assert "no ink" in words_of(view)
 
 
 def test_a_combination_without_recording_says_what_is_recorded(view, monkeypatch):
@@ -405,10 +341,10 @@ def test_a_combination_without_recording_says_what_is_recorded(view, monkeypatch
         return recordings.load(recordings.key("digits", flow.precision, flow.target, dynamic_batch=False))
 
     finish(monkeypatch, parse=parse)
-    tell(view, choice=view.choice | {"target": "portable"})
+    tell(view, choice={"target": "portable"})
     view.run()
     assert states(view)["parse"] == "failed"
-    assert "Recorded are digits-FP16" in page_of(view).words
+    assert "digits-FP16" in words_of(view)
 
 
 # --- what the page may say -------------------------------------------------------------------------------------------
@@ -424,51 +360,24 @@ def test_a_combination_without_recording_says_what_is_recorded(view, monkeypatch
 )  # fmt: skip
 def test_a_wrong_choice_names_the_choices(view, name, value, known):
     before = view.choice
-    with pytest.raises(traitlets.TraitError, match=rf"{name} is .+; expected one of {known}"):
+    with pytest.raises(traitlets.TraitError, match=rf"{name} is .+{known}"):
         view.choice = view.choice | {name: value}
     assert view.choice == before
-    if isinstance(value, str) and name != "dynamic":
-        with pytest.raises(traitlets.TraitError):
-            PipelineView(**{name: value})
-
-
-def test_a_choice_must_be_whole(view):
-    with pytest.raises(traitlets.TraitError, match="precision is None; expected one of FP32, FP16"):
+    with pytest.raises(traitlets.TraitError, match="precision is None"):
         view.choice = {"model": "digits"}
-
-
-def test_only_a_stage_can_be_selected(view):
-    with pytest.raises(traitlets.TraitError, match="selected is 'fly'; expected one of export, check"):
+    with pytest.raises(traitlets.TraitError, match=r"selected.*export.*fly"):
         view.selected = "fly"
 
 
 @pytest.mark.parametrize(
     "content",
-    [
-        None,
-        "run",
-        3,
-        [],
-        ["run"],
-        {},
-        {"what": None},
-        {"what": "fly"},
-        {"what": ["run"]},
-        {"what": {"run": 1}},
-        {"run": True},
-    ],
+    [None, "run", 3, ["run"], {}, {"what": None}, {"what": "fly"}, {"what": ["run"]}, {"what": {"run": 1}}]
+    + [{"what": "run", "choice": choice} for choice in (None, "digits", [], {}, {"model": "vgg"})],
     ids=str,
 )
 def test_a_message_that_makes_no_sense_is_ignored(view, content):
-    send(view, content)
-    assert not view.running
-    assert set(states(view).values()) == {"waiting"}
-
-
-@pytest.mark.parametrize("choice", [None, "digits", [], {}, {"model": "vgg"}])
-def test_a_run_of_a_choice_that_does_not_exist_is_ignored(view, choice):
     before = view.choice
-    send(view, {"what": "run", "choice": choice})
+    send(view, content)
     assert (view.running, view.choice) == (False, before)
 
 
@@ -481,38 +390,18 @@ def test_a_run_brings_its_choice_along(view, monkeypatch):
     assert "fp16" in view.command
 
 
-# --- the command -----------------------------------------------------------------------------------------------------
-
-
-def test_the_command_follows_every_choice(view):
-    assert view.command.startswith("trtexec --onnx=digits-fp32.onnx")
-    tell(view, choice=view.choice | {"precision": "FP16", "model": "transformer"})
-    assert "--onnx=transformer-fp16.onnx" in view.command
+@pytest.mark.parametrize("name", MODELS)
+def test_the_command_follows_every_choice(view, name):
+    tell(view, choice={"model": name})
+    assert view.command.startswith(f"trtexec --onnx={name}-fp32.onnx")
+    assert "Shapes" not in view.command
+    tell(view, choice={"precision": "FP16", "dynamic": True})
+    assert f"--onnx={name}-fp16.onnx" in view.command
+    assert view.command.count("Shapes=") == 3
     for major in MAJORS:
-        tell(view, choice=view.choice | {"major": major})
+        tell(view, choice={"major": major})
         assert ("--fp16" in view.command) is (major == "8")
         assert ("--stronglyTyped" in view.command) is (major == "10")
-    assert "Shapes" not in view.command
-    tell(view, choice=view.choice | {"model": "digits", "dynamic": True})
-    assert "--minShapes=image:1x1x8x8 --optShapes=image:16x1x8x8 --maxShapes=image:64x1x8x8" in view.command
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_every_model_has_a_batch_and_a_command(view, name):
-    tell(view, choice=view.choice | {"model": name, "dynamic": True})
-    assert f"--onnx={name}-fp32.onnx" in view.command
-    assert view.command.count("Shapes=") == 3
-    assert set(MODELS) == {key for key, _ in view.options["model"]}
-
-
-# --- what stays behind -----------------------------------------------------------------------------------------------
-
-
-def test_each_run_has_a_folder_of_its_own(view, monkeypatch):
-    finish(monkeypatch, serialise=lambda flow: (flow.directory / "x.plan").write_bytes(b"x"))
-    view.run()
-    view.run()
-    assert len(list(view._folder.rglob("x.plan"))) == 2
 
 
 @pytest.mark.slow
