@@ -9,6 +9,8 @@ import re
 from difflib import SequenceMatcher
 from html.parser import HTMLParser
 
+from .markup import read
+
 LINES = """address article aside blockquote br caption dd details div dl dt figcaption figure footer h1 h2 h3 h4 h5 h6
 header hr li main ol p pre section summary table tbody thead tr ul"""
 BORDERS = dict.fromkeys(LINES.split(), "\n") | {"td": "\t", "th": "\t"}
@@ -81,3 +83,13 @@ def faults(html: str, text: str) -> list[str]:
         if what != "equal":
             found.append(f"HTML says {' '.join(page[a:b])[:90]!r}, text says {' '.join(said[c:d])[:90]!r}")
     return found
+
+
+def alike(drawing, *facts):
+    """Assert that HTML and text say the same words, every fact among them, and nothing that runs; returns the page."""
+    bundle = drawing._repr_mimebundle_()
+    assert faults(bundle["text/html"], bundle["text/plain"]) == []
+    said = " ".join(drawing.text.split())
+    for fact in facts:
+        assert " ".join(str(fact).split()) in said, f"{fact!r} is not in {said[:400]}"
+    return read(drawing)

@@ -1,15 +1,51 @@
-"""teach/charts: plotly figures that print where their numbers come from, and need nothing from elsewhere."""
+"""Every chart draws what was measured or decoded, says where its numbers come from, and loads nothing."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from trtlab import teach
+from trtlab.engine import fusiontimes
+from trtlab.engine.enginetimes import Life
+from trtlab.engine.freshprocess import Phase
+from trtlab.engine.fusionways import FUSED, Way
+from trtlab.engine.glassbox.runtime import KernelInfo
+from trtlab.engine.measure import Measurement, Origin, Provenance, live
 from trtlab.lab.workflow import Status
-from trtlab.teach.charts import COLOURS, draw_predictions, draw_waterfall
+from trtlab.numeric import FORMATS, FloatFormat
+from trtlab.teach.charts import COLOURS, WAYS
 from trtlab.teach.tables import TITLES
 
 from .flows import finished
+from .markup import EVIL
+from .plain import alike
+
+CPU = Provenance(origin=Origin.LIVE, device="a processor", when="2026-11-22T00:00:00", samples=3)
+GPU = Provenance(origin=Origin.RECORDED, device="a GPU", when="2026-11-21T00:00:00", samples=3)
+KERNELS = (
+    KernelInfo(name="conv Relu", onnx_nodes=("conv1/Conv", "relu/Relu"), tactic="onednn", inputs=("float32[1]",),
+               outputs=("float32[1, 64]",), time_us=30.0),
+    KernelInfo(name="Softmax", onnx_nodes=("soft",), tactic="torch", inputs=(), outputs=("float32[7]",), time_us=10.0),
+)  # fmt: skip
+NOISE = np.random.default_rng(7).standard_normal((4, 128)).astype(np.float32)
+
+
+def made_up(made, phases, scale=1.0, **changes):
+    """A life whose phases take 1 ms, 2 ms, 3 ms and so on, times `scale`, each measured three times."""
+    times = {}
+    for number, phase in enumerate(phases, 1):
+        middle = number * 1e-3 * scale
+        times[phase] = Measurement(name=phase.value, samples_s=(middle / 2, middle, 2 * middle), calls=1,
+                                   clock="perf_counter", provenance=made)  # fmt: skip
+    values = {"network": "resnet18", "device": "cpu", "precision": "FP32", "plan_bytes": 7, "error": 1e-6}
+    return Life(**values | {"times": times, "kernels": KERNELS} | changes)
+
+
+LIVES = (
+    made_up(CPU, [p for p in Phase if p not in (Phase.TUNE, Phase.EAGER, Phase.CHANNELS_LAST)]),
+    made_up(GPU, [p for p in Phase if p is not Phase.ORT], 0.01, device="cuda", precision="FP16"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -22,86 +58,255 @@ def result():
     return finished().artefact("compare")
 
 
+@pytest.fixture(scope="module")
+def sweeps():
+    tiny = fusiontimes.sweep(sizes=(64, 256, 1024), lengths=(2, 3, 4), budget_s=0.0, samples=2, sample_s=1e-6)
+    return tiny, fusiontimes.load("h100")
+
+
 def words(figure):
     """All text on a figure, in one string."""
-    return " ".join(str(note.text) for note in figure.layout.annotations) + f" {figure.layout.title.text}"
+    notes = " ".join(str(note.text) for note in figure.layout.annotations).replace("<br>", " ")
+    return f"{notes} {figure.layout.title.text}"
 
 
-def titles(figure):
-    """What stands above each small picture."""
-    return [note.text for note in figure.layout.annotations][:-1]
+# --- every chart ------------------------------------------------------------------------------------------------------
+
+FORMAT_NAMES = ["FP16", "FP8_E4M3", "INT8"]
+CHARTS = {
+    "precision": lambda: (teach.draw_precision(FORMAT_NAMES), [live(["numpy"])]),
+    "number line": lambda: (teach.draw_number_line(["FP4_E2M1"], scale="log"), [live(["numpy"])]),
+    "density": lambda: (teach.draw_density(FORMAT_NAMES), [live(["numpy"])]),
+    "staircase": lambda: (teach.draw_staircase("FP4_E2M1", ["up"], low=-1, high=1), [live(["numpy"])]),
+    "sums": lambda: (teach.draw_sums({"a": np.arange(9)}, title="t"), [live(["numpy"])]),
+    "spread": lambda: (teach.draw_spread([1.0, 2.0], 1.5, title="t", label="l"), [live(["numpy"])]),
+    "tradeoff": lambda: (teach.draw_tradeoff(NOISE, ["INT4", "NVFP4"]), [live(["numpy"])]),
+    "curves": lambda: (teach.draw_curves([1, 2], {"a": [3, 4]}, title="T", across="x", up="y"), [live(["numpy"])]),
+    "levels": lambda: (teach.draw_levels({"NF4": FORMATS["NF4"].entries}, title="L"), [live(["numpy"])]),
+    "life": lambda: (teach.draw_engine_life(*LIVES), [CPU, GPU]),
+    "enqueue": lambda: (teach.draw_enqueue(*LIVES), [CPU, GPU]),
+}
 
 
-def test_the_waterfall_has_a_bar_for_each_timed_stage_laid_end_to_end(records):
-    (bars,) = draw_waterfall(records).data
-    timed = [record for record in records if record.seconds is not None]
-    assert list(bars.y) == [TITLES[record.name] for record in timed]
-    assert list(bars.x) == pytest.approx([1000 * record.seconds for record in timed])
-    assert list(bars.base) == pytest.approx(list(np.cumsum([0, *bars.x[:-1]])))
-    assert list(bars.marker.color) == [COLOURS[record.status] for record in timed]
-
-
-def test_the_waterfall_says_who_and_where(records):
-    figure = draw_waterfall(records)
-    for record in records:
-        if record.seconds is not None:
-            assert record.provenance.line().split(", 2")[0] in words(figure)  # origin and device; versions are merged
-            assert any(record.executor in text for text in figure.data[0].hovertext)
-    assert ("ONNX Runtime stood in" in words(figure)) is any(r.status is Status.STOOD_IN for r in records)
-    assert figure.layout.xaxis.title.text == "milliseconds"
-
-
-def test_where_all_was_done_nothing_stood_in(records):
-    done = [replace(record, status=Status.DONE) for record in records]
-    assert "stood in" not in words(draw_waterfall(done))
-
-
-def test_a_waterfall_of_nothing_is_an_empty_figure():
-    assert list(draw_waterfall([]).data[0].x) == []
-
-
-def test_the_scans_are_drawn_with_answer_and_provenance(result):
-    figure = draw_predictions(result)
-    assert len(figure.data) == len(result.inputs)
-    for trace, image in zip(figure.data, result.inputs, strict=True):
-        assert np.array_equal(trace.z, image[0])
-    assert titles(figure)[0].startswith(str(result.predictions[0]))
-    assert sum("✓" in title for title in titles(figure)) == (result.predictions == result.labels).sum()
-    assert result.provenance.line() in words(figure)
-    assert result.executor in words(figure)
-    assert "16 scans of the held-out test split" in words(figure)
-
-
-def test_a_wrong_answer_names_the_label(result):
-    wrong = replace(result, labels=(result.predictions + 1) % 10)
-    assert titles(draw_predictions(wrong))[0] == f"{result.predictions[0]} ✗ is {wrong.labels[0]}"
-
-
-def test_without_labels_nothing_is_called_right(result):
-    figure = draw_predictions(replace(result, labels=None))
-    assert titles(figure) == [str(answer) for answer in result.predictions]
-    assert "without labels" in words(figure)
-    assert "test split" not in words(figure)
-
-
-@pytest.mark.parametrize("count", [1, 8, 9])
-def test_rows_are_filled_from_the_left(result, count):
-    few = replace(
-        result, inputs=result.inputs[:count], outputs=result.outputs[:count], labels=result.labels[:count],
-        reference=result.reference[:count],
-    )  # fmt: skip
-    figure = draw_predictions(few)
-    assert len(figure.data) == count
-    assert len(figure._grid_ref) == (2 if count > 8 else 1)
-
-
-@pytest.mark.parametrize("draw", ["waterfall", "predictions"])
-def test_a_figure_is_static_transparent_and_loads_nothing(records, result, draw):
-    figure = draw_waterfall(records) if draw == "waterfall" else draw_predictions(result)
+def check_chart(figure, made):
+    """Static, transparent, of a size to save, loads nothing, its provenance in full inside the foot."""
     text = figure.to_json()
     assert "://" not in text.replace("https://plotly.com", "")
     assert "<script" not in text
     assert "<a " not in text
     assert type(figure).__name__ == "Figure"  # a FigureWidget would leave megabytes in a saved notebook
-    assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"
+    assert figure.layout.paper_bgcolor is figure.layout.plot_bgcolor is None  # the template's: transparent
+    assert figure.layout.template.layout.paper_bgcolor == "rgba(0,0,0,0)"
     assert len(text) < 60_000
+    assert [one.line() for one in made if one.line() not in words(figure)] == []
+    foot = figure.layout.annotations[-1]
+    assert -foot.yshift <= figure.layout.margin.b
+    assert max(map(len, foot.text.split("<br>"))) < 120
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_chart_is_static_and_says_where_its_numbers_come_from(name):
+    check_chart(*CHARTS[name]())
+
+
+# --- the workflow -----------------------------------------------------------------------------------------------------
+
+
+def test_the_waterfall_has_a_bar_for_each_timed_stage_laid_end_to_end(records):
+    figure = teach.draw_waterfall(records)
+    (bars,) = figure.data
+    timed = [record for record in records if record.seconds is not None]
+    assert list(bars.y) == [TITLES[record.name] for record in timed]
+    assert list(bars.x) == pytest.approx([1000 * record.seconds for record in timed])
+    assert list(bars.base) == pytest.approx(list(np.cumsum([0, *bars.x[:-1]])))
+    assert list(bars.marker.color) == [COLOURS[record.status] for record in timed]
+    for record, hover in zip(timed, bars.hovertext, strict=True):
+        assert record.provenance.line().split(", 2")[0] in words(figure)  # origin and device; versions are merged
+        assert record.executor in hover
+    check_chart(figure, [])
+
+
+def test_the_waterfall_says_who_stood_in(records):
+    figure = teach.draw_waterfall(records)
+    assert ("ONNX Runtime stood in" in words(figure)) is any(r.status is Status.STOOD_IN for r in records)
+    done = [replace(record, status=Status.DONE) for record in records]
+    assert "stood in" not in words(teach.draw_waterfall(done))
+    assert list(teach.draw_waterfall([]).data[0].x) == []
+
+
+def test_the_scans_are_drawn_with_answer_and_provenance(result):
+    figure = teach.draw_predictions(result)
+    titles = [note.text for note in figure.layout.annotations][:-1]
+    for trace, image in zip(figure.data, result.inputs, strict=True):
+        assert np.array_equal(trace.z, image[0])
+    assert titles[0].startswith(str(result.predictions[0]))
+    assert sum("✓" in title for title in titles) == (result.predictions == result.labels).sum()
+    assert f"16 scans of the held-out test split; above each: the answer of {result.executor}" in words(figure)
+    check_chart(figure, [result.provenance])
+
+
+def test_wrong_answers_and_missing_labels_are_told(result):
+    wrong = replace(result, labels=(result.predictions + 1) % 10)
+    assert f"{result.predictions[0]} ✗ is {wrong.labels[0]}" in words(teach.draw_predictions(wrong))
+    figure = teach.draw_predictions(replace(result, labels=None))
+    assert "✓" not in words(figure)
+    assert "inputs without labels" in words(figure)
+
+
+@pytest.mark.parametrize("count", [1, 8, 9])
+def test_rows_of_scans_are_filled_from_the_left(result, count):
+    parts = {name: getattr(result, name)[:count] for name in ("inputs", "outputs", "labels", "reference")}
+    figure = teach.draw_predictions(replace(result, **parts))
+    assert len(figure.data) == count
+    assert len(figure._grid_ref) == (2 if count > 8 else 1)
+
+
+# --- formats ----------------------------------------------------------------------------------------------------------
+
+
+def curve(figure, name):
+    (found,) = [trace for trace in figure.data if trace.name == name][:1]
+    return dict(zip(found.x, found.y, strict=True))
+
+
+@pytest.mark.parametrize("name", ["FP32", "TF32", "FP16", "BF16", "FP8_E4M3", "FP4_E2M1", "E8M0"])
+def test_significant_bits_are_those_that_survive(name):
+    fmt = FORMATS[name]
+    bits = curve(teach.draw_precision([name]), name)
+    for octave in [octave for octave in bits if bits[octave]][:: max(1, len(bits) // 12)]:
+        step = 2.0 ** (octave + 1 - bits[octave])
+        for value, survives in ((2.0 ** (octave + 1) - step, True), (2.0**octave + step / 2, False)):
+            if value <= fmt.max:
+                assert (float(fmt.decode(fmt.encode(value))) == value) is survives
+    assert (bits[fmt.max_exponent] > 0, bits[fmt.max_exponent + 1]) == (True, 0)
+
+
+def test_an_integer_gains_a_bit_per_octave():
+    assert curve(teach.draw_precision(["INT8"]), "INT8") == {0: 1, 1: 2, 2: 3, 3: 4, 4: 5, 5: 6, 6: 7, 7: 0}
+
+
+def test_number_line_shows_every_value_once():
+    positive = [0.5, 1, 1.5, 2, 3, 4, 6]
+    (trace,) = teach.draw_number_line(["FP4_E2M1"]).data
+    assert list(trace.x) == [-x for x in positive[::-1]] + [0] + positive
+    (trace,) = teach.draw_number_line(["FP4_E2M1"], scale="log").data
+    assert list(trace.x) == positive
+    mine = FloatFormat(exponent_bits=2, mantissa_bits=0, has_infinity=False, padding_bits=5)
+    (trace,) = teach.draw_number_line([mine]).data
+    assert (list(trace.x), set(trace.y)) == ([-4, -2, -1, 0, 1, 2, 4], {"E2M0 "})
+    with pytest.raises(ValueError, match="at most 16 bits"):
+        teach.draw_number_line(["FP32"])
+
+
+def test_density_counts_all_values():
+    linear, octaves = teach.draw_density(["FP8_E4M3"], most=448).data
+    assert np.nansum(linear.y) == 253
+    assert np.nansum(octaves.y) == 126
+    assert dict(zip(octaves.x, octaves.y, strict=True))[0] == 8
+
+
+def test_staircase_sums_and_spread_draw_what_they_are_given():
+    stairs = teach.draw_staircase("FP4_E2M1", ["nearest_even", "stochastic"], low=-1, high=1)
+    assert set(np.unique(stairs.data[0].y)) == {-1, -0.5, 0, 0.5, 1}
+    sums = teach.draw_sums({"a": np.arange(1000)}, title="t")
+    assert (sums.data[0].x[-1], sums.data[0].y[-1]) == (1000, 999)
+    spread = teach.draw_spread([1.0, 2.0, 1.0], 1.5, title="t", label="l")
+    assert (list(spread.data[0].x), list(spread.data[0].y)) == ([-0.5, 0.5], [2, 1])
+
+
+def test_levels_curves_and_tradeoff_carry_their_numbers():
+    trade = teach.draw_tradeoff(NOISE, ["INT4", "NVFP4"])
+    assert (list(trade.data[0].x)[-1], len(trade.data[1].x)) == (6.0, 1)
+    curves = teach.draw_curves([1, 2], {"a": [3, 4], "b": [5, 6]}, title="T", across="x", up="y", marks={"here": 1.5})
+    assert [list(line.y) for line in curves.data] == [[3, 4], [5, 6]]
+    assert list(teach.draw_levels({"NF4": FORMATS["NF4"].entries}, title="L").data[0].x) == list(FORMATS["NF4"].entries)
+
+
+# --- fused against unfused --------------------------------------------------------------------------------------------
+
+SWEPT = {
+    "times": (teach.draw_fusion_times, lambda s, w: s.of(w), lambda row: row.seconds * 1e6),
+    "bandwidth": (teach.draw_fusion_bandwidth, lambda s, w: s.of(w), lambda row: row.bytes_per_s / 1e9),
+    "chains": (teach.draw_fusion_chains, lambda s, w: s.chains(w), lambda row: row.seconds * 1e6),
+}
+
+
+@pytest.mark.parametrize("name", SWEPT)
+def test_a_line_for_every_way_in_every_panel(name, sweeps):
+    draw, pick, value = SWEPT[name]
+    figure = draw(*sweeps)
+    expected = [(sweep, way) for sweep in sweeps for way in sweep.ways()]
+    for trace, (one, way) in zip(figure.data, expected, strict=True):
+        rows = pick(one, way)
+        assert trace.name == way.value
+        assert list(trace.x) == [row.operations if name == "chains" else row.elements for row in rows]
+        assert list(trace.y) == pytest.approx([value(row) for row in rows], rel=1e-3)
+        assert all("quartiles" in text for text in trace.text)
+        assert trace.line.dash == ("dot" if way is Way.COPY else "solid" if way in FUSED else "dash")
+        assert trace.xaxis == ("x" if one is sweeps[0] else "x2")
+    shown = [trace.name for trace in figure.data if trace.showlegend]
+    assert sorted(shown) == sorted({way.value for _, way in expected})  # each once
+    for sweep in sweeps:
+        assert f"{sweep.provenance.origin.value}: {sweep.provenance.device}" in words(figure)
+    check_chart(figure, [sweep.provenance for sweep in sweeps])
+    with pytest.raises(ValueError, match="expected at least one"):
+        draw()
+
+
+def test_every_way_has_a_colour():
+    assert set(WAYS) == set(Way)
+
+
+# --- the life of an engine --------------------------------------------------------------------------------------------
+
+
+def test_a_life_is_a_marker_for_each_phase_inside_and_under_its_part():
+    figure = teach.draw_engine_life(*LIVES)
+    low, high = figure.layout.xaxis.range
+    for trace, life in zip(figure.data, LIVES, strict=True):
+        shown = [p for p in life.times if p not in (Phase.CALL, Phase.DONE, Phase.ONE, Phase.TWO)]
+        expected = {phase.value: pytest.approx(life.seconds(phase), rel=1e-3) for phase in shown}
+        assert dict(zip(trace.y, trace.x, strict=True)) == expected
+        assert all(10**low < x < 10**high for x in trace.x)
+        assert f"{life.provenance.origin.value}: resnet18 in {life.precision}, {life.provenance.device}" == trace.name
+    assert len({(trace.marker.symbol, trace.marker.color) for trace in figure.data}) == 2
+    rows = list(figure.layout.yaxis.categoryarray)
+    heights = [note.y for note in figure.layout.annotations if note.text.startswith("<b>")]
+    assert [rows[int(y)] for y in heights] == ["build", "import torch", "run"]
+    assert len(figure.layout.shapes) == 2
+    assert "fresh processes: 3 and 3 of each" in words(figure)
+
+
+def test_one_request_is_held_and_free_for_as_long_as_measured():
+    figure = teach.draw_enqueue(*LIVES)
+    for life, (held, free, there) in zip(LIVES, (figure.data[:3], figure.data[3:]), strict=True):
+        run, called, done = (1e3 * life.seconds(p) for p in (Phase.RUN, Phase.CALL, Phase.DONE))
+        assert (list(held.x), list(there.x)) == ([run, called], [run, done])
+        assert list(free.x) == [0, pytest.approx(done - called)]
+    shown = [trace.name for trace in figure.data if trace.showlegend]
+    assert shown == ["the host is held", "the host is free", "results are there"]
+
+
+@pytest.mark.parametrize("draw", [teach.draw_engine_life, teach.draw_enqueue])
+def test_no_lives_or_too_many_are_refused(draw):
+    for count in (0, 4):
+        with pytest.raises(ValueError, match=f"cannot draw {count} lives: expected 1 to 3"):
+            draw(*LIVES[:1] * count)
+
+
+def test_kernels_with_what_was_merged_and_their_share():
+    words = ["2 kernels, 40 µs together", "conv Relu", "onednn", "float32[1, 64]", "30 µs", "75%", "25%", CPU.line()]
+    page = alike(teach.draw_kernels(KERNELS, CPU), *words, "conv1/Conv + relu/Relu", "LIVE")
+    assert [a["style"] for tag, a in page.tags if "style" in a] == ["--share:0.750", "--share:0.250"]
+    evil = KernelInfo(name=EVIL, onnx_nodes=(EVIL,), tactic=EVIL, inputs=(), outputs=(EVIL,), time_us=1.0)
+    assert alike(teach.draw_kernels([evil], CPU), EVIL).count("img") == 0
+
+
+def test_a_table_of_lives():
+    names = ["resnet18, cpu, FP32, LIVE", "resnet18, cuda, FP16, RECORDED"]
+    drawing = teach.draw_lives(LIVES)
+    alike(drawing, *names, "ONNX Runtime 12 ms", "1.0e-06", CPU.line(), GPU.line())
+    lines = drawing.text.splitlines()[1:3]
+    assert ["–" in line for line in lines] == [True, False]  # nothing to tune on the CPU
+    for line, life, rebuilt in zip(lines, LIVES, ([Phase.BUILD], [Phase.BUILD, Phase.TUNE]), strict=True):
+        assert f"  {sum(map(life.seconds, rebuilt)) / life.seconds(Phase.LOAD):.1f} " in line

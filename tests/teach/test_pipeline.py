@@ -303,7 +303,7 @@ def test_a_target_that_cannot_run_the_model(view):
     assert [record.name for record in view.run()] == ["export", "check", "parse", "configure"]
     assert (view.running, view.selected, states(view)["build"]) == (False, "build", "failed")
     assert view.stages[4]["note"] == type(view.error).__name__ == UnsupportedTarget.__name__
-    assert "Way out:" in words_of(view)
+    assert "Way out" in words_of(view)
     assert "defect" not in words_of(view)
     tell(view, choice={"precision": "FP16"})
     assert "the run before this choice" in words_of(view)

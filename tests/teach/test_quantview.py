@@ -11,7 +11,7 @@ import pytest
 
 from trtlab.engine.digits import DIGITS_ONNX
 from trtlab.numeric import FORMATS, BlockFormat, CodeBook, FloatFormat, IntegerFormat
-from trtlab.teach import QuantView, draw_block, draw_curves, draw_levels, draw_sqnr, draw_tradeoff
+from trtlab.teach import QuantView
 from trtlab.teach.quantpicture import Reading, draw_reading
 from trtlab.teach.quantview import AFFINE, GRANULARITIES, MOST, OFFERED, TENSORS
 
@@ -291,63 +291,3 @@ def test_a_bar_that_towers_says_how_tall_it_is():
     zeros = int((view.reading.quantized.values == 0).sum())
     assert f"↑ {zeros:,}" in view.shown["svg"]
     assert "↑" not in draw_reading(reading_of(NORMAL, "NF4", "64"), "bell")
-
-
-# --- tables and figures ---------------------------------------------------------------------------------------------
-
-
-def test_a_block_is_taken_apart_code_by_code():
-    values = np.array([0.3, -1.0, 6.0, 2.5], np.float32)
-    drawing = draw_block(values, FORMATS["FP4_E2M1"].quantize(values))
-    page = said_by_both(drawing, "FP4_E2M1", "scale 1 = code 3F800000", "48 bits for 4 values")
-    lines = [line.split() for line in drawing.text.splitlines()[2:6]]
-    assert [line[1:5] for line in lines] == [
-        ["1", "0001", "0.5", "0.5"], ["A", "1010", "-1", "-1"], ["7", "0111", "6", "6"], ["4", "0100", "2", "2"],
-    ]  # fmt: skip
-    assert page.count("tr") == 5
-
-
-@pytest.mark.parametrize(("name", "count", "rows"), [("MXFP4", 32, 17), ("NVFP4", 16, 17), ("INT8", 17, 10)])
-def test_many_values_stand_in_two_columns(name, count, rows):
-    values = NORMAL.ravel()[:count]
-    drawing = draw_block(values, FORMATS[name].quantize(values))
-    page = read(drawing)
-    assert page.count("tr") == rows
-    assert page.count("td") == 6 * count
-    assert len(drawing.text.splitlines()) == count + 3
-
-
-def test_the_table_of_sqnr_is_what_quantize_gives():
-    drawing = draw_sqnr(NORMAL, ["INT4", "NVFP4"])
-    four, nv = (line.split() for line in drawing.text.splitlines()[1:])
-    expected = [reading_of(NORMAL, "INT4", g).sqnr_db for g in GRANULARITIES]
-    assert four[1:] == [f"{db:.1f}" for db in expected]
-    assert nv[1:] == [f"{reading_of(NORMAL, 'NVFP4').sqnr_db:.1f}"]
-    assert "LIVE" in read(drawing).words
-
-
-def test_tables_and_curves_take_formats_of_ones_own_and_values_without_error():
-    own = FloatFormat(exponent_bits=3, mantissa_bits=2, has_infinity=False)
-    drawing = draw_sqnr(np.zeros((2, 32)), ["INT8", own])
-    assert "E3M2" in drawing.text
-    assert "inf" in drawing.text
-    assert "nan" not in drawing.html
-    assert draw_tradeoff(NORMAL, [own]).data[0].name == "E3M2"
-    for draw in (draw_sqnr, draw_tradeoff):
-        with pytest.raises(KeyError, match="no format 'INT9'; there are FP64, FP32"):
-            draw(NORMAL, ["INT9"])
-
-
-def test_figures_carry_their_numbers_and_where_they_come_from():
-    trade = draw_tradeoff(NORMAL, ["INT4", "NVFP4"])
-    assert list(trade.data[0].x)[-1] == 6.0
-    assert len(trade.data[1].x) == 1
-    curves = draw_curves([1, 2], {"a": [3, 4], "b": [5, 6]}, title="T", across="x", up="y", marks={"here": 1.5})
-    assert [list(line.y) for line in curves.data] == [[3, 4], [5, 6]]
-    levels = draw_levels({"NF4": FORMATS["NF4"].entries}, title="L")
-    assert list(levels.data[0].x) == list(FORMATS["NF4"].entries)
-    for figure in (trade, curves, levels):
-        text = figure.to_json()
-        assert "LIVE" in text
-        assert "://" not in text.replace("https://plotly.com", "")
-        assert figure.layout.paper_bgcolor == "rgba(0,0,0,0)"

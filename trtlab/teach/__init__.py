@@ -8,28 +8,24 @@ import importlib
 from typing import Any
 
 _NAMES_IN = {
-    "apicards": "draw_calls draw_refusal draw_rows",
     "bits": "BitEditor",
-    "diagrams": "draw_diagram",
-    "tables": "draw_comparison draw_configuration draw_engine draw_error draw_layers draw_manifest draw_onnx"
-    " draw_outputs draw_plan_file draw_scans draw_stage draw_workflow",
+    "charts": "draw_fusion_bandwidth draw_fusion_chains draw_fusion_times draw_predictions draw_waterfall",
     "claimcard": "ClaimFailed claim draw_claims",
-    "charts": "draw_predictions draw_waterfall",
-    "formats": "draw_codes draw_formats draw_value",
-    "formatcharts": "draw_density draw_number_line draw_precision draw_spread draw_staircase draw_sums",
-    "enginefigures": "draw_engine_life draw_enqueue draw_kernels draw_lives",
-    "fusion": "draw_agreement draw_optimizers",
-    "fusionfigures": "draw_fusion_bandwidth draw_fusion_chains draw_fusion_findings draw_fusion_times"
-    " draw_fusion_traffic",
+    "diagrams": "draw_diagram",
+    "formatcharts": "draw_curves draw_density draw_levels draw_number_line draw_precision draw_spread draw_staircase"
+    " draw_sums draw_tradeoff",
+    "formats": "draw_block draw_codes draw_formats draw_sqnr draw_value",
+    "fusion": "draw_agreement draw_fusion_findings draw_optimizers",
     "graph.view": "GraphView",
-    "machine": "draw_badges draw_machine draw_map",
+    "life": "draw_engine_life draw_enqueue draw_kernels draw_lives",
+    "machine": "draw_badges draw_calls draw_machine draw_map draw_refusal draw_support",
     "pipeline": "PipelineView draw_artefact",
-    "quantfigures": "draw_block draw_curves draw_levels draw_sqnr draw_tradeoff",
     "quantview": "QuantView",
     "quizcard": "QuizCard quiz",
     "saycard": "say",
     "stepper": "RewriteStepper",
-    "supportcard": "draw_support",
+    "tables": "draw_comparison draw_configuration draw_engine draw_error draw_layers draw_manifest draw_onnx"
+    " draw_outputs draw_plan_file draw_rows draw_scans draw_stage draw_workflow",
 }
 _HOME_OF = {name: f"trtlab.teach.{module}" for module, names in _NAMES_IN.items() for name in names.split()}
 

@@ -5,6 +5,7 @@ in an ONNX file can inject markup. Pieces stand apart by marks (class `sep`) tha
 boxes of the pieces, and show where a page drops style sheets. tests/teach/plain.py compares both forms.
 """
 
+import base64
 import functools
 import html
 import re
@@ -16,7 +17,8 @@ from typing import Any
 from trtlab.engine.measure import Origin, Provenance
 
 _NUMBER = re.compile(
-    r"[-+−]?[\d.,]+([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+|e[-+]?\d+)?( ?(%|×|[mµn]?s|[KMG]?i?B|dB|bits))?|[-–]?|[-+−]?(inf|nan|∞)|exact"
+    r"(✓ )?[-+−]?[\d.,]+([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+|e[-+]?\d+| of \d+| · [\d.]+)?( ?(%|×|[mµn]?s|[KMG]?i?B|dB|bits))?"
+    r"|[-–]?|[-+−]?(inf|nan|∞)|exact|[\dA-F]{1,4}"
 )
 """A cell that stands at the right of its column."""
 
@@ -48,12 +50,14 @@ class Drawing(Cell):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class SvgDrawing(Drawing):
-    """A drawing that is also an image, for pages that remove SVG from HTML."""
+    """A drawing that is also an image, for pages that remove SVG from HTML; `png` for those that show no SVG at all."""
 
     svg: str
+    png: bytes = b""
 
     def _repr_mimebundle_(self, **what_ipython_asks: Any) -> dict[str, str]:
-        return super()._repr_mimebundle_(**what_ipython_asks) | {"image/svg+xml": self.svg}
+        png = {"image/png": base64.b64encode(self.png).decode()} if self.png else {}
+        return super()._repr_mimebundle_(**what_ipython_asks) | {"image/svg+xml": self.svg} | png
 
 
 @functools.cache
@@ -129,6 +133,11 @@ def join(values: Iterable[Any], mark: Any = " · ") -> Cell:
     return Cell(html=between.html.join(c.html for c in cells), text=between.text.join(c.text for c in cells))
 
 
+def labelled(label: Any, value: Any) -> Cell:
+    """A value behind a small label."""
+    return join([tag("small", label), value], apart(": "))
+
+
 def chips(words: Iterable[Any], *, kind: str = "", mark: str = " + ") -> Cell:
     """Each word in a box of its own; names of nodes are easier to tell apart so."""
     return join([tag("span", word, f"chip {kind}".strip()) for word in words], apart(mark))
@@ -173,8 +182,7 @@ def facts(*found: Sequence[Any]) -> Cell:
 
 
 def _fact(label: Any, value: Any, note: Any = "", kind: str = "") -> Cell:
-    said = join([tag("b", value, kind), dim(note)], apart())
-    return block(join([tag("small", label), said], apart(": ")), "box fact")
+    return block(labelled(label, join([tag("b", value, kind), dim(note)], apart())), "box fact")
 
 
 def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, scroll: bool = False, bare: bool = False) -> Cell:
@@ -201,10 +209,11 @@ def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, scroll: bool 
 
 
 def _columns(rows: Sequence[Sequence[Cell]]) -> str:
-    """The same table for places without HTML: columns padded with spaces."""
-    widths = [max(len(c.text) for c in column) for column in zip(*rows, strict=True)]
+    """The same table for places without HTML: columns padded with spaces; blocks in a cell stand side by side."""
+    lines = [[c.text.replace("\n", " | ") for c in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        "  ".join(c.text.ljust(width) for c, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
 
 
@@ -221,6 +230,6 @@ def made_by(*provenance: Provenance) -> list[str]:
 
 __all__ = [
     "Cell", "Drawing", "SvgDrawing", "apart", "badge", "block", "bold", "callout", "card", "cell", "chips", "code",
-    "details", "dim", "escape", "facts", "join", "link", "made_by", "origin_badge", "pre", "push", "stack",
+    "details", "dim", "escape", "facts", "join", "labelled", "link", "made_by", "origin_badge", "pre", "push", "stack",
     "stylesheet", "table", "tag",
 ]  # fmt: skip

@@ -1,91 +1,136 @@
-"""teach/charts: the plotly figures. Each prints its provenance under the plot, and works in light and dark.
+"""teach/charts: where the time of a workflow goes, what the network answered, and fused against unfused.
 
-In: frozen values of the engine room. Out: plotly figures, static enough to be saved as pictures with the notebook.
+In: frozen values of the lab: records, a comparison, sweeps live and recorded. Out: plotly figures. In those of sweeps
+solid lines are one kernel, dashed ones a kernel per operator, dotted is the copy; a panel for each sweep.
 """
 
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from trtlab.engine.measure import Provenance, merged
+from trtlab.engine.fusiontimes import Row, Sweep
+from trtlab.engine.fusionways import FUSED, Way
+from trtlab.engine.measure import merged
 from trtlab.lab.workflow import Comparison, StageRecord, Status
-from trtlab.teach.drawing import seconds_text
-from trtlab.teach.tables import TITLES
+from trtlab.teach.figure import INK, finish, new
+from trtlab.teach.tables import TITLES, answer_texts
+from trtlab.teach.units import seconds_text
 
 COLOURS = {Status.DONE: "#76b900", Status.STOOD_IN: "#d29922", Status.IMPOSSIBLE: "#8c959f"}
-INK = "#7d8590"
-GRID = "rgba(125,133,144,.25)"
-FONT = {"family": "system-ui, sans-serif", "size": 13, "color": INK}
+WAYS = {
+    Way.NUMPY: "#cc79a7", Way.NUMPY_OUT: "#b8a600", Way.TORCH: "#e69f00", Way.TORCH_OUT: "#d55e00",
+    Way.COMPILED: "#56b4e9", Way.GENERATED: "#009e73", Way.GRAPH_UNFUSED: "#9a6a4f", Way.GRAPH_FUSED: "#9a6a4f",
+    Way.LONG_GRAPH_UNFUSED: "#0072b2", Way.LONG_GRAPH_FUSED: "#0072b2", Way.COPY: INK,
+}  # fmt: skip
 
 
-def style_figure(figure: Any, *, title: str, height: int, foot: str) -> Any:
-    figure.update_layout(
-        title={"text": title, "x": 0, "xanchor": "left", "font": {"size": 16}},
-        height=height, width=760, font=FONT, showlegend=False, margin={"l": 10, "r": 20, "t": 70, "b": 95},
-        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
-    )  # fmt: skip
-    figure.add_annotation(
-        text=foot, xref="paper", yref="paper", x=0, y=0, yshift=-90, xanchor="left", yanchor="bottom",
-        showarrow=False, font={"size": 11, "color": INK}, align="left",
-    )  # fmt: skip
-    return figure
-
-
-def draw_foot(provenance: Provenance, most: int = 105) -> str:
-    """A provenance line in pieces that fit under a figure."""
-    return "<br>".join(textwrap.wrap(provenance.line(), most))
+# --- the workflow -----------------------------------------------------------------------------------------------------
 
 
 def draw_waterfall(records: Sequence[StageRecord]) -> Any:
     """Where the time goes: one bar per timed stage, laid end to end, in milliseconds."""
-    import plotly.graph_objects as go
-
     timed = [record for record in records if record.seconds is not None]
-    starts = [1e3 * sum(r.seconds or 0.0 for r in timed[:i]) for i in range(len(timed))]
-    figure = go.Figure(
-        go.Bar(
-            y=[TITLES[r.name] for r in timed],
-            x=[1e3 * (r.seconds or 0.0) for r in timed],
-            base=starts,
-            orientation="h",
-            marker_color=[COLOURS[r.status] for r in timed],
-            text=[seconds_text(r.seconds) for r in timed],
-            textposition="outside",
-            cliponaxis=False,
-            hovertext=[f"{r.executor}<br>{r.status.value}" for r in timed],
-        )
-    )
-    total = sum(1e3 * (r.seconds or 0.0) for r in timed)
-    figure.update_xaxes(title_text="milliseconds", range=[0, total * 1.12], gridcolor=GRID, zeroline=False)
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    foot = "<br>".join(draw_foot(provenance) for provenance in merged(r.provenance for r in timed))
-    if any(r.status is Status.STOOD_IN for r in timed):
-        foot += "<br>amber: ONNX Runtime stood in"
-    return style_figure(figure, title="Where the time goes", height=150 + 30 * len(timed), foot=foot)
+    lengths = [1e3 * (record.seconds or 0.0) for record in timed]
+    figure = new().add_bar(
+        y=[TITLES[r.name] for r in timed], x=lengths, base=[sum(lengths[:i]) for i in range(len(timed))],
+        orientation="h", marker_color=[COLOURS[r.status] for r in timed], text=[seconds_text(r.seconds) for r in timed],
+        textposition="outside", cliponaxis=False, hovertext=[f"{r.executor}<br>{r.status.value}" for r in timed],
+    )  # fmt: skip
+    figure.update_xaxes(title_text="milliseconds", range=[0, sum(lengths) * 1.12])
+    figure.update_yaxes(autorange="reversed")
+    stood_in = any(record.status is Status.STOOD_IN for record in timed)
+    says = ["amber: ONNX Runtime stood in"] * stood_in
+    made = merged(record.provenance for record in timed)
+    return finish(figure, "Where the time goes", made, height=75 + 30 * len(timed), says=says)
 
 
 def draw_predictions(result: Comparison, *, columns: int = 8) -> Any:
     """The scans themselves, each with its label and the network's answer."""
-    import plotly.graph_objects as go
-    from plotly.subplots import make_subplots
-
     count = len(result.predictions)
     rows = -(-count // columns)
-    titles = [str(answer) for answer in result.predictions]
-    foot = f"{count} inputs without labels; above each: the answer of {result.executor}"
-    if result.labels is not None:
-        titles = [
-            f"{answer} {'✓' if answer == label else f'✗ is {label}'}"
-            for answer, label in zip(result.predictions, result.labels, strict=True)
-        ]
-        foot = f"{count} scans of the held-out test split; above each: the answer of {result.executor}"
-    figure = make_subplots(
-        rows=rows, cols=columns, subplot_titles=titles, horizontal_spacing=0.015, vertical_spacing=0.16
-    )
-    for i, image in enumerate(result.inputs):
-        heat = go.Heatmap(z=image[0], colorscale="gray", showscale=False, hoverinfo="skip")
-        figure.add_trace(heat, row=i // columns + 1, col=i % columns + 1)
+    titles = answer_texts(result)
+    spaces = {"horizontal_spacing": 0.015, "vertical_spacing": 0.16}
+    figure = new(columns, rows=rows, titles=titles, **spaces).update_annotations(font_size=16)
+    for number, image in enumerate(result.inputs):
+        place = {"row": number // columns + 1, "col": number % columns + 1}
+        figure.add_heatmap(z=image[0], colorscale="gray", showscale=False, hoverinfo="skip", **place)
     figure.update_xaxes(visible=False, constrain="domain")
     figure.update_yaxes(visible=False, autorange="reversed", scaleanchor="x", constrain="domain")
-    foot += f"<br>{draw_foot(result.provenance)}"
-    return style_figure(figure, title="What the network saw, and what it said", height=150 + 108 * rows, foot=foot)
+    inputs = "inputs without labels" if result.labels is None else "scans of the held-out test split"
+    says = [f"{count} {inputs}; above each: the answer of {result.executor}"]
+    title = "What the network saw, and what it said"
+    return finish(figure, title, [result.provenance], height=80 + 108 * rows, says=says)
+
+
+# --- fused against unfused --------------------------------------------------------------------------------------------
+
+
+def draw_fusion_times(*sweeps: Sweep) -> Any:
+    """Time of ReLU(A*B + C) over the number of elements, both logarithmic; a panel for each sweep."""
+    figure = _panels(sweeps, lambda sweep, way: sweep.of(way), lambda row: row.elements, lambda row: row.seconds * 1e6)
+    _size_axis(figure)
+    figure.update_yaxes(type="log", exponentformat="power", dtick=1)
+    return _finished(figure, sweeps, "ReLU(A*B + C): flat where launches rule, straight where bytes do", "microseconds")
+
+
+def draw_fusion_bandwidth(*sweeps: Sweep) -> Any:
+    """Bytes by the traffic model over the time taken, beside the copy of the same run; a panel for each sweep."""
+    figure = _panels(
+        sweeps, lambda sweep, way: sweep.of(way), lambda row: row.elements, lambda row: row.bytes_per_s / 1e9
+    )
+    _size_axis(figure)
+    figure.update_yaxes(rangemode="tozero")
+    return _finished(figure, sweeps, "Bandwidth reached, by the traffic model", "GB/s")
+
+
+def draw_fusion_chains(*sweeps: Sweep) -> Any:
+    """Time over the number of operations on the same three inputs; a panel for each sweep."""
+    figure = _panels(sweeps, Sweep.chains, lambda row: row.operations, lambda row: row.seconds * 1e6)
+    figure.update_xaxes(type="log", tickvals=[2, 4, 8, 16, 32], title_text="operations")
+    figure.update_yaxes(type="log", tickvals=[m * 10**k for k in range(8) for m in (1, 2, 5)], tickformat=",")
+    sizes = ", ".join(f"2^{s.chains(Way.COPY)[0].elements.bit_length() - 1}" for s in sweeps)
+    return _finished(figure, sweeps, f"Longer chains on the same A, B and C ({sizes} elements)", "microseconds")
+
+
+def _panels(
+    sweeps: Sequence[Sweep], pick: Callable[[Sweep, Way], Sequence[Row]], x: Callable[[Row], float],
+    y: Callable[[Row], float],
+) -> Any:  # fmt: skip
+    """A line for each way in each panel; one legend serves all panels."""
+    if not sweeps:
+        raise ValueError("no sweep to draw: expected at least one from trtlab.engine.fusiontimes (sweep or load)")
+    titles = [f"{s.provenance.origin.value}: {s.provenance.device}" for s in sweeps]
+    figure, known = new(len(sweeps), titles=titles, horizontal_spacing=0.1), set[Way]()
+    for column, sweep in enumerate(sweeps, 1):
+        for way in sweep.ways():
+            rows = pick(sweep, way)
+            figure.add_scatter(
+                x=[x(row) for row in rows], y=[float(f"{y(row):.4g}") for row in rows], mode="lines+markers",
+                name=way.value, legendgroup=way.value, showlegend=way not in known, text=[_hover(row) for row in rows],
+                hovertemplate="%{text}", marker={"size": 5, "color": WAYS[way]},
+                line={"color": WAYS[way], "width": 2, "dash": _dash(way)}, row=1, col=column,
+            )  # fmt: skip
+            known.add(way)
+    return figure
+
+
+def _size_axis(figure: Any) -> None:
+    powers = range(10, 31, 4)
+    named = {"tickvals": [2**k for k in powers], "ticktext": [f"2<sup>{k}</sup>" for k in powers]}
+    figure.update_xaxes(type="log", title_text="elements", **named)
+
+
+def _dash(way: Way) -> str:
+    return "dot" if way is Way.COPY else "solid" if way in FUSED else "dash"
+
+
+def _hover(row: Row) -> str:
+    low, high = row.time.quartiles_s
+    spread = f"quartiles {seconds_text(low)} to {seconds_text(high)}, {len(row.time.samples_s)} samples"
+    return f"2^{row.elements.bit_length() - 1}, {row.operations} operations: {seconds_text(row.seconds)}<br>{spread}"
+
+
+def _finished(figure: Any, sweeps: Sequence[Sweep], title: str, unit: str) -> Any:
+    figure.update_yaxes(title_text=unit, col=1)
+    says = ["solid: one kernel; dashed: one per operator; dotted: the copy"]
+    made = merged(sweep.provenance for sweep in sweeps)
+    return finish(figure, title, made, height=490, says=says, legend_px=95)

@@ -1,4 +1,5 @@
-"""teach/formatcharts: number formats as pictures: where their values lie, how precise they are, what rounding does.
+"""teach/formatcharts: number formats as pictures: where values lie, how precise they are, what rounding does, what
+a bit buys.
 
 In: descriptions from numeric/formats, arrays from numeric/arithmetic. Out: plotly figures that say what computed them.
 """
@@ -11,14 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from trtlab.engine.measure import live
-from trtlab.numeric import FloatFormat, Format, arithmetic
+from trtlab.numeric import BlockFormat, FloatFormat, Format, arithmetic
 from trtlab.numeric.formats import Rounding
-from trtlab.teach.charts import GRID, INK, draw_foot, style_figure
-from trtlab.teach.formats import find_format, name_of
+from trtlab.teach.figure import INK, PALETTE, axes, finish, line, lines, new, ticks
+from trtlab.teach.formats import find_format, find_formats, name_of, sqnr_row
 
 Array = npt.NDArray[Any]
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c959f", "#b8a600")  # Okabe and Ito's
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid", "dash")
+
+
+def _finished(figure: Any, title: str, how: str, **look: Any) -> Any:
+    """One provenance for all figures of this file: numpy, here, now."""
+    return finish(figure, title, [live(["numpy"])], says=[how], **look)
 
 
 def _values(fmt: Format) -> Array:
@@ -31,22 +35,16 @@ def _values(fmt: Format) -> Array:
     return np.unique(values[np.isfinite(values)]).astype(np.float64)
 
 
+# --- where values lie -------------------------------------------------------------------------------------------------
+
+
 def draw_precision(names: Iterable[str | Format]) -> Any:
     """Significant bits at every magnitude: as wide as the range, as high as the precision, sloping where subnormal."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    for i, fmt in enumerate(map(find_format, names)):
-        octaves, bits = _significant_bits(fmt)
-        figure.add_scatter(
-            x=octaves, y=bits, mode="lines", line_shape="hv", name=name_of(fmt), hovertemplate="2^%{x}: %{y} bits",
-            line={"color": PALETTE[i % 8], "dash": DASHES[i % 8], "width": 2.5},
-        )  # fmt: skip
-    figure.update_xaxes(title_text="magnitude: 2 to the power of", gridcolor=GRID, zeroline=False)
-    figure.update_yaxes(title_text="significant bits", gridcolor=GRID, rangemode="tozero", zeroline=False)
-    return _finished(
-        figure, "Range is width, precision is height", 430, "computed from the descriptions of the formats"
-    )
+    curves = {name_of(fmt): _significant_bits(fmt) for fmt in map(find_format, names)}
+    figure = lines(new(), curves, line_shape="hv", hovertemplate="2^%{x}: %{y} bits")
+    axes(figure, "magnitude: 2 to the power of", "significant bits").update_yaxes(rangemode="tozero")
+    how = "computed from the descriptions of the formats"
+    return _finished(figure, "Range is width, precision is height", how, height=380, legend_px=30)
 
 
 def _significant_bits(fmt: Format) -> tuple[list[int], list[int]]:
@@ -64,127 +62,106 @@ def _significant_bits(fmt: Format) -> tuple[list[int], list[int]]:
 
 def draw_number_line(names: Sequence[str | Format], *, scale: str = "linear", most: float | None = None) -> Any:
     """Every value as a tick: `linear` from -most to most (default: the smallest of the largest values), or `log`."""
-    import plotly.graph_objects as go
-
     formats = [*map(find_format, names)]
     limit = min(float(fmt.max) for fmt in formats) if most is None else most
-    figure = go.Figure()
-    for i, fmt in enumerate(formats):
-        values = _values(fmt)
-        shown = values[values > 0] if scale == "log" else values[np.abs(values) <= limit]
-        figure.add_scatter(
-            x=shown, y=[f"{name_of(fmt)} "] * shown.size, mode="markers", hovertemplate="%{x}<extra></extra>",
-            marker={"symbol": "line-ns-open", "size": 22, "color": PALETTE[i % 8], "line": {"width": 1.4}},
-        )  # fmt: skip
-    figure.update_xaxes(gridcolor=GRID, zeroline=scale != "log", zerolinecolor=INK)
+    values = {name_of(fmt): _values(fmt) for fmt in formats}
+    figure = ticks({name: x[x > 0] if scale == "log" else x[np.abs(x) <= limit] for name, x in values.items()})
     if scale == "log":
-        figure.update_xaxes(type="log", exponentformat="power", title_text="positive values, logarithmic")
-    figure.update_yaxes(autorange="reversed", automargin=True, tickfont={"size": 13})
-    return _finished(
-        figure, f"Every value is a tick ({scale})", 170 + 52 * len(formats), "all codes decoded", legend=False
-    )
+        title = "positive values, logarithmic"
+        figure.update_xaxes(type="log", exponentformat="power", title_text=title, zeroline=False)
+    return _finished(figure, f"Every value is a tick ({scale})", "all codes decoded", height=85 + 52 * len(formats))
+
+
+def draw_levels(levels: Mapping[str, npt.ArrayLike], *, title: str) -> Any:
+    """Rows of ticks on one axis: the levels of each name."""
+    return _finished(ticks(levels, size=24), title, "all codes decoded", height=85 + 48 * len(levels))
 
 
 def draw_density(names: Sequence[str | Format], *, most: float = 8.0) -> Any:
     """How many values lie in each unit interval between -most and most, and in each octave. Logarithmic upwards."""
-    from plotly.subplots import make_subplots
-
-    figure = make_subplots(cols=2, horizontal_spacing=0.12)
-    for i, fmt in enumerate(map(find_format, names)):
-        values, look = _values(fmt), {"color": PALETTE[i % 8], "dash": DASHES[i % 8], "width": 2.5}
-        counts, edges = np.histogram(values, np.arange(-most, most + 1))
-        octaves, in_octave = np.unique(np.frexp(values[values > 0])[1] - 1, return_counts=True)
-        same = {"mode": "lines", "line_shape": "hv", "line": look, "name": name_of(fmt), "legendgroup": name_of(fmt)}
-        figure.add_scatter(x=edges[:-1], y=np.where(counts, counts, np.nan), **same, row=1, col=1)
-        figure.add_scatter(x=octaves, y=in_octave, **same, showlegend=False, row=1, col=2)
-    figure.update_xaxes(gridcolor=GRID, zeroline=False)
+    values = {name_of(fmt): _values(fmt) for fmt in map(find_format, names)}
+    edges = np.arange(-most, most + 1)
+    counts = {name: np.histogram(x, edges)[0] for name, x in values.items()}
+    figure = new(2, horizontal_spacing=0.12)
+    units = {name: (edges[:-1], np.where(found, found, np.nan)) for name, found in counts.items()}
+    octaves = {name: np.unique(np.frexp(x[x > 0])[1] - 1, return_counts=True) for name, x in values.items()}
+    for column, curves in enumerate((units, octaves), 1):
+        lines(figure, curves, column=column, line_shape="hv")
     figure.update_xaxes(title_text="value", col=1)
     figure.update_xaxes(title_text="2 to the power of", col=2)
     figure.update_yaxes(title_text="values in each unit", col=1)
     figure.update_yaxes(title_text="positive values in each octave", col=2)
-    figure.update_yaxes(type="log", gridcolor=GRID, exponentformat="power", dtick=1)
-    return _finished(
-        figure, "Floats crowd around zero, integers are evenly spread", 420, "all codes decoded and counted"
-    )
+    figure.update_yaxes(type="log", exponentformat="power", dtick=1)
+    title = "Floats crowd around zero, integers are evenly spread"
+    return _finished(figure, title, "all codes decoded and counted", height=370, legend_px=30)
+
+
+# --- what rounding does -----------------------------------------------------------------------------------------------
 
 
 def draw_staircase(name: str | Format, modes: Sequence[Rounding], *, low: float, high: float) -> Any:
     """Input to output under each rounding mode, side by side; the dotted line is no rounding at all."""
-    from plotly.subplots import make_subplots
-
-    fmt = find_format(name)
-    x = np.linspace(low, high, 1201)
-    figure = make_subplots(
-        cols=len(modes), subplot_titles=[mode.replace("_", " ") for mode in modes], shared_yaxes=True
-    )
-    for i, mode in enumerate(modes):
+    fmt, x = find_format(name), np.linspace(low, high, 1201)
+    figure = new(len(modes), titles=[mode.replace("_", " ") for mode in modes], shared_yaxes=True)
+    exact = {"mode": "lines", "line": {"dash": "dot", "color": INK, "width": 1}}
+    for column, mode in enumerate(modes, 1):
         y = arithmetic.rounded(fmt, x, mode, "saturate", np.random.default_rng(0))
-        dots = mode == "stochastic"
-        drawn = (
-            {"mode": "markers", "marker": {"size": 3, "color": PALETTE[i]}}
-            if dots
-            else {"mode": "lines", "line": {"color": PALETTE[i]}}
-        )
-        figure.add_scatter(x=x, y=y, **drawn, row=1, col=i + 1)
-        figure.add_scatter(
-            x=[low, high], y=[low, high], mode="lines", line={"dash": "dot", "color": INK, "width": 1}, row=1, col=i + 1
-        )
-    figure.update_xaxes(gridcolor=GRID, zeroline=False)
-    figure.update_yaxes(gridcolor=GRID, zeroline=False)
-    figure.update_annotations(font_size=12)
-    return _finished(
-        figure,
-        f"{name_of(fmt)}: what comes out for what goes in",
-        340,
-        f"{x.size:,} inputs, encoded and decoded",
-        legend=False,
-    )
+        is_random, colour = mode == "stochastic", {"color": PALETTE[column - 1]}
+        look = {"mode": "markers", "marker": {"size": 3} | colour} if is_random else {"mode": "lines", "line": colour}
+        figure.add_scatter(x=x, y=y, **look, row=1, col=column)
+        figure.add_scatter(x=[low, high], y=[low, high], **exact, row=1, col=column)
+    how = f"{x.size:,} inputs, encoded and decoded"
+    return _finished(figure, f"{name_of(fmt)}: what comes out for what goes in", how, height=270)
 
 
 def draw_sums(curves: Mapping[str, npt.ArrayLike], *, title: str, most_points: int = 400) -> Any:
     """Running sums: each curve's value after so many additions."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    for i, (name, curve) in enumerate(curves.items()):
+    drawn = {}
+    for name, curve in curves.items():
         y = np.asarray(curve, np.float64)
         at = np.unique(np.linspace(0, y.size - 1, most_points).astype(int))
-        figure.add_scatter(
-            x=at + 1,
-            y=y[at],
-            mode="lines",
-            name=name,
-            line={"color": PALETTE[i % 8], "dash": DASHES[i % 8], "width": 2.5},
-        )
-    figure.update_xaxes(title_text="additions", gridcolor=GRID, zeroline=False)
-    figure.update_yaxes(title_text="running sum", gridcolor=GRID, zeroline=False)
-    return _finished(figure, title, 400, "every sum rounded to the format after each addition")
+        drawn[name] = (at + 1, y[at])
+    figure = axes(lines(new(), drawn), "additions", "running sum")
+    how = "every sum rounded to the format after each addition"
+    return _finished(figure, title, how, height=340, legend_px=30)
 
 
 def draw_spread(results: npt.ArrayLike, exactly: float, *, title: str, label: str) -> Any:
     """How often each of several results came that should all be equal; the exact one is a line."""
-    import plotly.graph_objects as go
-
     errors, orders = np.unique(np.asarray(results, np.float64) - exactly, return_counts=True)
-    figure = go.Figure(go.Bar(x=errors, y=orders, marker_color=PALETTE[0]))
+    figure = axes(new().add_bar(x=errors, y=orders, marker_color=PALETTE[0]), label, "orders")
     figure.add_vline(
-        x=0,
-        line_dash="dash",
-        line_color=PALETTE[1],
-        annotation_text="exact sum",
-        annotation_position="top left",
+        x=0, line_dash="dash", line_color=PALETTE[1], annotation_text="exact sum", annotation_position="top left",
         annotation_font_color=PALETTE[1],
-    )
-    figure.update_xaxes(title_text=label, gridcolor=GRID, zeroline=False, exponentformat="power")
-    figure.update_yaxes(title_text="orders", gridcolor=GRID)
-    return _finished(figure, title, 360, f"{orders.sum():,} orders of the same numbers", legend=False)
+    )  # fmt: skip
+    figure.update_xaxes(exponentformat="power")
+    return _finished(figure, title, f"{orders.sum():,} orders of the same numbers", height=290)
 
 
-def _finished(figure: Any, title: str, height: int, how: str, *, legend: bool = True) -> Any:
-    foot = f"{how}; {draw_foot(live(['numpy']))}"
-    style_figure(figure, title=title, height=height, foot=foot)
-    if legend:
-        figure.update_layout(showlegend=True, legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
-    else:
-        figure.update_layout(showlegend=False)
-    return figure
+# --- what a bit buys --------------------------------------------------------------------------------------------------
+
+
+def draw_tradeoff(values: npt.ArrayLike, names: Sequence[str | Format]) -> Any:
+    """SQNR over bits per value with scales: a curve per element format along its granularities, stars for the rest."""
+    array, figure = np.asarray(values, np.float32), new()
+    for number, fmt in enumerate(find_formats(names)):
+        name, row, whole = name_of(fmt), sqnr_row(fmt, array), isinstance(fmt, BlockFormat)
+        figure.add_scatter(
+            x=[bits for _, bits in row.values()], y=[db for db, _ in row.values()], name=name, text=list(row),
+            mode="markers+text" if whole else "lines+markers", hovertemplate="%{x:.3f} bits, %{y:.1f} dB (%{text})",
+            textposition="middle right", texttemplate=f" {name}" if whole else "", line=line(number),
+            marker={"size": 15, "symbol": "star"} if whole else {"size": 8},
+        )  # fmt: skip
+    axes(figure, "bits per value, scales included", "SQNR, dB")
+    return _finished(figure, "What a bit buys", f"{array.size:,} values quantised", height=380, legend_px=30)
+
+
+def draw_curves(
+    x: npt.ArrayLike, curves: Mapping[str, npt.ArrayLike], *, title: str, across: str, up: str,
+    marks: Mapping[str, float] | None = None,
+) -> Any:  # fmt: skip
+    """Curves over one axis, with named places on it as dotted lines."""
+    figure = lines(new(), {name: (x, y) for name, y in curves.items()}, mode="lines+markers")
+    for name, place in (marks or {}).items():
+        figure.add_vline(x=place, line_dash="dot", line_color=INK, annotation_text=name)
+    return _finished(axes(figure, across, up), title, "computed by the cells above", height=370, legend_px=30)

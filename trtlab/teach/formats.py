@@ -1,17 +1,32 @@
-"""teach/formats: number formats as tables: what a format is made of, what one number becomes, all codes at once.
+"""teach/formats: number formats as tables: what a format is made of, what numbers become, all codes at once, what each
+way to quantise keeps.
 
-In: descriptions from numeric/formats. Out: `Drawing`s. Nothing is typed in here: every cell is derived or decoded.
+In: descriptions from numeric/formats, arrays, and what `quantize` returned. Out: `Drawing`s. Nothing is typed in here:
+every cell is derived or decoded.
 """
 
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from typing import Any
 
-from trtlab.numeric import FORMATS, FloatFormat, Format, IntegerFormat, exact
+import numpy as np
+import numpy.typing as npt
+
+from trtlab.engine.measure import live
+from trtlab.numeric import FORMATS, BlockFormat, FloatFormat, Format, IntegerFormat, exact
 from trtlab.numeric.formats import CodeBook, Overflow, Rounding
-from trtlab.teach.drawing import Drawing, escape, table, table_card, text_table
+from trtlab.numeric.quantize import Quantized, sqnr_db
+from trtlab.teach.card import Cell, Drawing, apart, bold, card, code, dim, join, made_by, table, tag
+from trtlab.teach.units import power_text, raised
 
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+Array = npt.NDArray[Any]
+GRANULARITIES: dict[str, dict[str, Any]] = {
+    "tensor": {}, "channel": {"axis": 0}, "128": {"block": 128}, "64": {"block": 64}, "32": {"block": 32},
+    "16": {"block": 16},
+}  # fmt: skip
+"""Which values share a scale, as arguments of `Format.quantize`; a channel is a row."""
 
 
 def has_codes(fmt: Format) -> bool:
@@ -37,6 +52,14 @@ def find_format(which: str | Format) -> Format:
     return fmt
 
 
+def find_formats(names: Iterable[str | Format]) -> list[Format]:
+    """The formats of those names, block formats too. KeyError says what there is instead."""
+    names = list(names)
+    if unknown := [name for name in names if isinstance(name, str) and name not in FORMATS]:
+        raise KeyError(f"no format {unknown[0]!r}; there are {', '.join(FORMATS)}")
+    return [FORMATS[name] if isinstance(name, str) else name for name in names]
+
+
 def fields(fmt: Format) -> tuple[tuple[str, int], ...]:
     """The parts of a code from the highest bit down, as (kind, bits)."""
     match fmt:
@@ -49,50 +72,43 @@ def fields(fmt: Format) -> tuple[tuple[str, int], ...]:
     return (("integer", fmt.bits),)
 
 
-def power_text(value: float) -> str:
-    """`2⁻¹⁴` for powers of two from 2^14 up and 2^-4 down, else a number of at most five digits."""
-    mantissa, exponent = math.frexp(value)
-    if mantissa == 0.5 and not -4 < exponent - 1 < 14:
-        return f"2{str(exponent - 1).translate(_SUPERSCRIPT)}"
-    return f"{float(value):,.0f}" if abs(value) >= 1000 and abs(value) < 1e6 else f"{float(value):.5g}"
+def _pieces(pieces: Iterable[tuple[str, Any]], mark: str, **look: str) -> Cell:
+    """Coloured pieces of a code, each of a kind of field."""
+    return tag("span", join([tag("i", value, kind, **look) for kind, value in pieces], apart(mark)), "bits")
+
+
+# --- formats ----------------------------------------------------------------------------------------------------------
 
 
 def draw_formats(names: Iterable[str | Format]) -> Drawing:
     """One row per format: its fields, largest and smallest values, step at 1, digits, special codes."""
     formats = [*map(find_format, names)]
     header = ("format", "fields", "bits", "max", "min normal", "min subnormal", "epsilon", "digits", "specials")
-    rows = [[name_of(fmt), *_facts(fmt)] for fmt in formats]
-    marked = [
-        [f"<b>{escape(row[0])}</b>", _strip(fmt), *map(escape, row[2:])] for fmt, row in zip(formats, rows, strict=True)
-    ]
-    legend = "".join(f'<span class="bits"><i class="{kind}">{kind}</i></span> ' for kind in _kinds(formats))
-    foot = f"From the highest bit down: {legend}· epsilon: the step at 1 · digits: decimal ones that always survive."
-    markup = table_card(table(header, marked, numeric=range(2, 8)), foot=foot)
-    return Drawing(html=markup, text=text_table(header, rows))
-
-
-def _kinds(formats: Iterable[Format]) -> dict[str, None]:
-    return dict.fromkeys(kind for fmt in formats for kind, _ in fields(fmt))
-
-
-def _strip(fmt: Format) -> str:
-    """The fields as coloured pieces, as wide as they have bits; each says its number of bits."""
-    pieces = (
-        f'<i class="{kind}" style="width:{2.4 * bits:.0f}px" title="{kind}">{bits}</i>' for kind, bits in fields(fmt)
+    rows = [(bold(name_of(fmt)), _strip(fmt), *_facts(fmt)) for fmt in formats]
+    kinds = dict.fromkeys(kind for fmt in formats for kind, _ in fields(fmt))
+    order = join(["From the highest bit down:", _pieces([(kind, kind) for kind in kinds], ", ")], " ")
+    return card(
+        table(header, rows),
+        foot=[join([order, "epsilon: the step at 1", "digits: decimal ones that always survive."])],
     )
-    return f'<span class="bits">{"".join(pieces)}</span>'
+
+
+def _strip(fmt: Format) -> Cell:
+    """The fields as coloured pieces, as wide as they have bits; each says its number of bits."""
+    pieces = [tag("i", bits, kind, style=f"width:{2.4 * bits:.0f}px", title=kind) for kind, bits in fields(fmt)]
+    return tag("span", join(pieces, apart(" / ")), "bits")
 
 
 def _facts(fmt: Format) -> list[str]:
-    parts = " + ".join(f"{bits} {kind}" for kind, bits in fields(fmt))
+    """Bits, largest and smallest values, step at 1, digits, and what has codes besides numbers."""
     if not isinstance(fmt, FloatFormat):
-        kind = "no exponent" if isinstance(fmt, IntegerFormat) else f"a table of {1 << fmt.bits} values"
-        step = "1" if isinstance(fmt, IntegerFormat) else "–"
-        return [parts, str(fmt.bits), f"{fmt.max:g}", "–", "–", step, "–", kind]
+        is_integer = isinstance(fmt, IntegerFormat)
+        kind = "no exponent" if is_integer else f"a table of {1 << fmt.bits} values"
+        return [str(fmt.bits), f"{fmt.max:g}", "–", "–", "1" if is_integer else "–", "–", kind]
     subnormal = "–" if fmt.min_subnormal is None else power_text(fmt.min_subnormal)
     bits = f"{fmt.bits} of {fmt.bits + fmt.padding_bits}" if fmt.padding_bits else str(fmt.bits)
     numbers = [power_text(fmt.max), power_text(fmt.min_normal), subnormal, power_text(fmt.epsilon)]
-    return [parts, bits, *numbers, str(fmt.decimal_digits), _specials(fmt)]
+    return [bits, *numbers, str(fmt.decimal_digits), _specials(fmt)]
 
 
 def _specials(fmt: FloatFormat) -> str:
@@ -104,7 +120,10 @@ def _count_text(count: int) -> str:
     """`no`, `254`, `2²⁴ − 2`."""
     exponent = (count + 2).bit_length() - 1
     is_near_power = count > 9999 and count + 2 == 1 << exponent
-    return f"2{str(exponent).translate(_SUPERSCRIPT)} − 2" if is_near_power else f"{count:,}" if count else "no"
+    return f"2{raised(exponent)} − 2" if is_near_power else f"{count:,}" if count else "no"
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
 
 
 def draw_value(
@@ -112,33 +131,24 @@ def draw_value(
 ) -> Drawing:
     """One number, read exactly, in each format: the bits of its code, the value it becomes, and the relative error."""
     number = exact.real(text)
-    header = ("format", "bits", "becomes", "relative error")
-    rows, marked = [], []
-    for fmt in map(find_format, names):
-        cells = (name_of(fmt), *_stored(fmt, number, rounding, overflow))
-        rows.append(cells)
-        marked.append((f"<b>{escape(cells[0])}</b>", _coloured(fmt, cells[1]), *map(escape, cells[2:])))
-    head = f'<b>{escape(text)}</b><span class="by">rounded to {escape(rounding.replace("_", " "))}</span>'
-    return Drawing(
-        html=table_card(table(header, marked, numeric=(2, 3)), head=head),
-        text=f"{text}\n{text_table(header, rows)}",
-    )
+    rows = [(bold(name_of(fmt)), *_stored(fmt, number, rounding, overflow)) for fmt in map(find_format, names)]
+    head = [bold(text), dim(f"rounded to {rounding.replace('_', ' ')}")]
+    return card(table(("format", "bits", "becomes", "relative error"), rows), head=head)
 
 
-def _stored(fmt: Format, number: exact.Real, rounding: Rounding, overflow: Overflow) -> tuple[str, str, str]:
+def _stored(fmt: Format, number: exact.Real, rounding: Rounding, overflow: Overflow) -> tuple[Any, str, str]:
     try:
-        code = exact.encode(fmt, number, rounding, overflow)
+        word = exact.encode(fmt, number, rounding, overflow)
     except ValueError:
         return "", "no code for it", "–"
-    return f"{code >> fmt.padding_bits:0{fmt.bits}b}", *_compared(number, exact.decode(fmt, code))
+    return _bits(fmt, word), *_compared(number, exact.decode(fmt, word))
 
 
-def _coloured(fmt: Format, digits: str) -> str:
-    pieces, at = [], 0
-    for kind, bits in fields(fmt):
-        pieces.append(f'<i class="{kind} plain">{digits[at : at + bits]}</i>' if kind != "padding" else "")
-        at += bits
-    return f'<span class="bits mono">{"".join(pieces)}</span>'
+def _bits(fmt: Format, word: int) -> Cell:
+    """The bits of a code, a piece for each field; what only pads it is left out."""
+    digits = iter(f"{word >> fmt.padding_bits:0{fmt.bits}b}")
+    kept = [(kind, bits) for kind, bits in fields(fmt) if kind != "padding"]
+    return _pieces([(f"{kind} plain", "".join(itertools.islice(digits, bits))) for kind, bits in kept], "|")
 
 
 def _compared(number: exact.Real, value: exact.Real) -> tuple[str, str]:
@@ -159,20 +169,75 @@ def draw_codes(name: str | Format, *, columns: int = 8) -> Drawing:
             f"{name_of(fmt)} has {1 << fmt.bits:,} codes; expected at most 256 to draw: choose one of 8 bits or less"
         )
     digits = -(-(fmt.bits + fmt.padding_bits) // 4)
-    cells = [(f"{code:0{digits}X}", _code_text(fmt, code)) for code in fmt.all_codes().tolist()]
+    codes = fmt.all_codes().tolist()
+    cells = [join([dim(f"{word:0{digits}X}"), bold(_value(fmt, word))], " = ") for word in codes]
     lines = [cells[start : start + columns] for start in range(0, len(cells), columns)]
-    marked = [
-        [f'<span class="dim mono">{code}</span> <b>{escape(value)}</b>' for code, value in line] for line in lines
-    ]
-    rows = [[f"{code} {value}" for code, value in line] for line in lines]
-    header = [""] * len(lines[0])
-    head = f'<b>{escape(name_of(fmt))}</b><span class="by">{len(cells)} codes, hexadecimal, and their values</span>'
-    return Drawing(
-        html=f'<div class="bare">{table_card(table(header, marked), head=head)}</div>',
-        text=f"{name_of(fmt)}\n{text_table(header, rows)}",
-    )
+    head = [bold(name_of(fmt)), dim(f"{len(cells)} codes, hexadecimal, and their values")]
+    return card(table([""] * len(lines[0]), lines, bare=True), head=head)
 
 
-def _code_text(fmt: Format, code: int) -> str:
-    value = exact.decode(fmt, code)
+def _value(fmt: Format, word: int) -> str:
+    value = exact.decode(fmt, word)
     return f"{float(value):.6g}" if isinstance(value, Fraction) else value.value
+
+
+# --- quantised --------------------------------------------------------------------------------------------------------
+
+
+def draw_block(values: npt.ArrayLike, quantized: Quantized) -> Drawing:
+    """A few values that were quantised: number, code and bits, element, number again, error; the scales above.
+
+    More than 16 stand in two columns.
+    """
+    x, fmt = np.asarray(values, np.float32).ravel(), quantized.format
+    element = fmt.element if isinstance(fmt, BlockFormat) else fmt
+    codes, restored = quantized.codes.ravel(), quantized.values.ravel()
+    rows: list[list[Any]] = [
+        [f"{a:.5g}", f"{word:X}", code(f"{word:0{element.bits}b}"), f"{float(element.decode(word)):.5g}",
+         f"{b:.5g}", f"{b - a:+.3g}"]
+        for a, word, b in zip(x, codes, restored, strict=True)
+    ]  # fmt: skip
+    header: tuple[str, ...] = ("x", "code", "bits", "element", "becomes", "error")
+    if len(rows) > 16:
+        half, header = -(-len(rows) // 2), header * 2
+        pairs = itertools.zip_longest(rows[:half], rows[half:], fillvalue=[""] * 6)
+        rows = [left + right for left, right in pairs]
+    foot = f"{quantized.size_bits} bits for {x.size} values · SQNR {sqnr_db(x, restored):.2f} dB"
+    return card(table(header, rows), head=[bold(fmt), dim(_scales(quantized))], foot=[foot])
+
+
+def _scales(quantized: Quantized) -> str:
+    """`scale 0.5 = code 7E`, for each group, and the tensor's scale."""
+    pairs = zip(np.ravel(quantized.scales), np.ravel(quantized.scale_codes), strict=True)
+    words = [f"scale {scale:.6g} = code {code:X}" for scale, code in pairs]
+    tensor = [] if quantized.tensor_scale is None else [f"tensor scale {quantized.tensor_scale:.6g}"]
+    zeros = [] if quantized.zero_points is None else [f"zero point {np.ravel(quantized.zero_points).tolist()}"]
+    return ", ".join(words + zeros + tensor)
+
+
+def draw_sqnr(values: npt.ArrayLike, names: Sequence[str | Format]) -> Drawing:
+    """SQNR in dB of every format under every granularity, darker where better; bits per value beneath each."""
+    array = np.asarray(values, np.float32)
+    found = {name_of(fmt): sqnr_row(fmt, array) for fmt in find_formats(names)}
+    most = max((db for row in found.values() for db, _ in row.values() if db < math.inf), default=1.0)
+    rows = [
+        [bold(name), *(_shaded(*row[g], most) if g in row else "" for g in GRANULARITIES)]
+        for name, row in found.items()
+    ]
+    header = ("SQNR, dB", "one per tensor", "per row", *(f"blocks of {g}" for g in list(GRANULARITIES)[2:]))
+    said = f"{array.size:,} values; small: bits per value with all scales."
+    return card(table(header, rows), foot=[said, *made_by(live(["numpy"]))])
+
+
+def sqnr_row(fmt: Format, array: Array) -> dict[str, tuple[float, float]]:
+    """Granularity to (dB, bits per value); a block format has one, in the column of its block size."""
+    if isinstance(fmt, BlockFormat):
+        found = {str(fmt.block_size): fmt.quantize(array, partial=True)}
+    else:
+        found = {name: fmt.quantize(array, **how, partial=True) for name, how in GRANULARITIES.items()}
+    return {name: (sqnr_db(array, q.values), q.bits_per_value) for name, q in found.items()}
+
+
+def _shaded(db: float, bits: float, most: float) -> Cell:
+    share = 45 * min(max(db, 0) / max(most, 1), 1)
+    return join([tag("span", f"{db:.1f}", "heat", style=f"--share:{share:.0f}%"), dim(f"{bits:.3g}")], apart())

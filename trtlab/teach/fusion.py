@@ -1,6 +1,6 @@
-"""teach/fusion: what optimisers left of a model, and our kernels beside NVIDIA's.
+"""teach/fusion: what optimisers left of a model, our kernels beside NVIDIA's, and what fusion was measured to bring.
 
-In: frozen values of lab/compare, or a model to make them from. Out: `Drawing`s.
+In: frozen values of lab/compare and of the fusion sweeps, or a model to make them from. Out: `Drawing`s.
 Colour never speaks alone: every verdict is written, and every number carries its provenance.
 """
 
@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 
 import onnx
 
+from trtlab.engine.fusionfacts import findings
+from trtlab.engine.fusiontimes import Sweep
 from trtlab.engine.measure import merged
 from trtlab.engine.nvidia.report import Kernel
 from trtlab.lab.compare import (
@@ -24,17 +26,28 @@ from trtlab.lab.compare import (
     compare_teaching_models,
     is_slice,
 )
-from trtlab.teach.drawing import (
+from trtlab.teach.card import (
+    Cell,
     Drawing,
+    apart,
     badge,
+    block,
+    bold,
+    card,
+    cell,
     chips,
+    code,
     details,
-    escape,
+    dim,
+    join,
+    made_by,
     origin_badge,
+    push,
+    stack,
     table,
-    table_card,
-    text_table,
+    tag,
 )
+from trtlab.teach.tables import merged_nodes
 
 KINDS = {
     Verdict.SAME: "done",
@@ -46,6 +59,8 @@ KINDS = {
 }
 LAUNCHES = "kernels to launch: a fused node is one, a view or constant none; NVIDIA's are those of its engine"
 ORT_ALL = "ONNX Runtime's level ALL knows this processor: what it adds (ReorderOutput) differs between machines"
+FEWEST = "✓ fewest of the row: a count of launches, not a time"
+ERRORS = "results: largest difference from the model as written, relative to its largest number"
 
 
 # --- one model, many optimisers ---------------------------------------------------------------------------------------
@@ -65,76 +80,54 @@ def draw_optimizers(what: onnx.ModelProto | Row | Sequence[Row] | None = None) -
 def _many_models(rows: Sequence[Row]) -> Drawing:
     if not rows:
         raise ValueError("no rows to draw: expected at least one from trtlab.lab.compare.compare_optimizers")
-    titles = [outcome.optimizer for outcome in rows[0].outcomes]
-    header = (
-        "model",
-        *(title.replace("ONNX Runtime DISABLE_ALL", "ORT off").replace("ONNX Runtime", "ORT") for title in titles),
+    titles = [outcome.optimizer.replace("ONNX Runtime DISABLE_ALL", "ORT off") for outcome in rows[0].outcomes]
+    header = ("model", *(title.replace("ONNX Runtime", "ORT") for title in titles))
+    made = merged(part for row in rows for part in row.provenance)
+    origins = [origin_badge(origin) for origin in dict.fromkeys(part.origin for part in made)]
+    return card(
+        table(header, [(bold(row.model), *_kernels(row)) for row in rows]),
+        head=[bold("Kernels that are left, by optimiser"), *origins],
+        foot=[LAUNCHES, *_agreed(rows), FEWEST, ORT_ALL, *made_by(*made)],
     )
-    cells = [(row.model, *(_kernels_text(outcome) for outcome in row.outcomes)) for row in rows]
-    marked = [(f"<b>{escape(row.model)}</b>", *_marked(row)) for row in rows]
-    worst = max((o.error for row in rows for o in row.outcomes if o.error is not None), default=0.0)
-    same = f"every result that ran agrees with the model as written: largest relative difference {worst:.1e}"
+
+
+def _kernels(row: Row) -> list[Cell]:
+    fewest = min(outcome.kernels for outcome in row.outcomes if outcome.kernels is not None)
+    marked = tag("span", join(["✓", bold(fewest)], " "), "yes")
+    return [marked if outcome.kernels == fewest else cell(outcome.kernels) for outcome in row.outcomes]
+
+
+def _agreed(rows: Sequence[Row]) -> list[str]:
+    """Which optimiser could not be used on which models, and how far the results of the rest are apart."""
     failed: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         for outcome in row.outcomes:
             if outcome.kernels is None:
                 failed[f"{outcome.optimizer}: {outcome.note}"].append(row.model)
-    wrong = [f"{', '.join(models)}: {what}" for what, models in failed.items()]
-    agree = all(what.startswith(NVIDIA) for what in failed)
-    lines = [LAUNCHES, *wrong, *[same] * agree, "✓ fewest of the row: a count of launches, not a time", ORT_ALL]
-    made = merged(part for row in rows for part in row.provenance)
-    lines += [part.line() for part in made]
-    origins = "".join(origin_badge(origin) for origin in dict.fromkeys(part.origin for part in made))
-    return Drawing(
-        html=table_card(
-            table([escape(word) for word in header], marked, numeric=range(1, len(header))),
-            head=f"<b>Kernels that are left, by optimiser</b>{origins}",
-            foot="<br>".join(map(escape, lines)),
-        ),
-        text="\n".join([text_table(header, cells), *lines]),
-    )
-
-
-def _kernels_text(outcome: Outcome) -> str:
-    return "–" if outcome.kernels is None else str(outcome.kernels)
-
-
-def _marked(row: Row) -> list[str]:
-    fewest = min(outcome.kernels for outcome in row.outcomes if outcome.kernels is not None)
-    return [
-        f'<span class="yes">✓ <b>{text}</b></span>' if text == str(fewest) else text
-        for text in map(_kernels_text, row.outcomes)
-    ]
+    lines = [f"{', '.join(models)}: {what}" for what, models in failed.items()]
+    if all(what.startswith(NVIDIA) for what in failed):
+        worst = max((o.error for row in rows for o in row.outcomes if o.error is not None), default=0.0)
+        lines.append(f"every result that ran agrees with the model as written: largest relative difference {worst:.1e}")
+    return lines
 
 
 def _one_model(row: Row) -> Drawing:
     header = ("optimiser", "kernels", "nodes", "constants", "gone", "new", "results")
-    cells = [(o.optimizer, _kernels_text(o), *map(_or_dash, (o.nodes, o.constants)), *_types(o)) for o in row.outcomes]
-    marked = [(f"<b>{escape(name)}</b>", *map(escape, rest)) for name, *rest in cells]
-    lines = [LAUNCHES, "results: largest difference from the model as written, relative to its largest number"]
-    lines += [ORT_ALL, *(part.line() for part in merged(row.provenance))]
-    return Drawing(
-        html=table_card(
-            table(header, marked, numeric=(1, 2, 3)),
-            head=f"<b>{escape(row.model)}</b> through every optimiser",
-            foot="<br>".join(map(escape, lines)),
-        ),
-        text="\n".join([f"{row.model} through every optimiser", text_table(header, cells), *lines]),
-    )
+    cells = [(bold(o.optimizer), o.kernels, o.nodes, o.constants, *_changes(o), _result(o)) for o in row.outcomes]
+    foot = [LAUNCHES, ERRORS, ORT_ALL, *made_by(*merged(row.provenance))]
+    return card(table(header, cells), head=[join([bold(row.model), "through every optimiser"], " ")], foot=foot)
 
 
-def _or_dash(number: int | None) -> str:
-    return "–" if number is None else str(number)
+def _changes(outcome: Outcome) -> list[str]:
+    """Operator types that went, and those that came."""
+    both = (outcome.removed, outcome.added)
+    return [", ".join(f"{op} ×{count}" if count > 1 else op for op, count in types) for types in both]
 
 
-def _types(outcome: Outcome) -> tuple[str, str, str]:
-    """Operator types that went and came, and how the results compare."""
-    error = "same" if outcome.error == 0 else outcome.note if outcome.error is None else f"within {outcome.error:.1e}"
-    return _counts(outcome.removed), _counts(outcome.added), error or "the measure"
-
-
-def _counts(types: Iterable[tuple[str, int]]) -> str:
-    return ", ".join(f"{op} ×{count}" if count > 1 else op for op, count in types)
+def _result(outcome: Outcome) -> str:
+    if outcome.error == 0:
+        return "same"
+    return (outcome.note if outcome.error is None else f"within {outcome.error:.1e}") or "the measure"
 
 
 # --- kernel by kernel -------------------------------------------------------------------------------------------------
@@ -147,62 +140,59 @@ def draw_agreement(what: onnx.ModelProto | Agreement, target: str = "SM89", *, m
     >>> draw_agreement(TEACHING_MODELS["inception"]())
     """
     found = what if isinstance(what, Agreement) else compare_groups(what, target)
-    apart = [match for match in found.matches if match.verdict is not Verdict.SAME]
-    same = [match for match in found.matches if match.verdict is Verdict.SAME]
     folded = len(found.matches) > most
-    counts = [(verdict, found.count(verdict)) for verdict in Verdict if found.count(verdict)]
-    header = ("ours", "NVIDIA's", "compared")
-    body = table(header, map(_row, apart if folded else found.matches))
-    if folded:
-        body += f'<div class="body">{details(f"{len(same)} groups that agree", table(header, map(_row, same)))}</div>'
-    lines = [f"in neither: {', '.join(found.gone)}"] * bool(found.gone) + [found.report.provenance.line()]
+    same = [match for match in found.matches if folded and match.verdict is Verdict.SAME]
+    header, made = ("ours", "NVIDIA's", "compared"), found.report.provenance
+    shown = table(header, [_match(match) for match in found.matches if match not in same])
+    fold = [details(f"{len(same)} groups that agree", table(header, map(_match, same)))] * folded
     total = f"{found.our_kernels} kernels of ours, {len(found.report.kernels)} of NVIDIA's"
-    pills = "".join(badge(f"{count} × {verdict.value}", KINDS[verdict]) for verdict, count in counts)
-    head = f'<b>{escape(found.model)}</b>{origin_badge(found.report.provenance.origin)}<span class="by">{total}</span>'
-    said = ", ".join(f"{count} × {verdict.value}" for verdict, count in counts)
-    return Drawing(
-        html=table_card(body, head=f'{head}<span class="push"></span>{pills}', foot="<br>".join(map(escape, lines))),
-        text="\n".join([f"{found.model}: {total}: {said}", *map(_line, found.matches), *lines]),
-    )
+    counts = [(verdict, found.count(verdict)) for verdict in Verdict if found.count(verdict)]
+    verdicts = [badge(f"{count} × {verdict.value}", KINDS[verdict]) for verdict, count in counts]
+    gone = [f"in neither: {', '.join(found.gone)}"] * bool(found.gone)
+    head = [bold(found.model), origin_badge(made.origin), dim(total), push(join(verdicts, apart(", ")))]
+    return card(shown, *fold, head=head, foot=[*gone, *made_by(made)])
 
 
-def _row(match: Match) -> tuple[str, str, str]:
-    notes = "".join(f'<div class="dim">{escape(note)}</div>' for note in match.notes)
+def _match(match: Match) -> tuple[Cell, Cell, Cell]:
     return (
-        _stack(map(_ours, match.ours)) or '<span class="dim">nothing</span>',
-        _stack(map(_theirs, match.nvidia)) or '<span class="dim">no kernel</span>',
-        badge(match.verdict.value, KINDS[match.verdict]) + notes,
+        _boxes(map(_ours, match.ours), "nothing"),
+        _boxes(map(_theirs, match.nvidia), "no kernel"),
+        stack([badge(match.verdict.value, KINDS[match.verdict]), *map(dim, match.notes)]),
     )
 
 
-def _stack(boxes: Iterable[str]) -> str:
-    inside = "".join(boxes)
-    return inside and f'<div style="display:grid;gap:5px">{inside}</div>'
+def _boxes(boxes: Iterable[Cell], otherwise: str) -> Cell:
+    found = [*boxes]
+    return block(found, "boxes") if found else dim(otherwise)
 
 
-def _ours(group: OurGroup) -> str:
+def _ours(group: OurGroup) -> Cell:
     op = group.op if group.is_kernel else f"{group.op} · no kernel"
-    return f'<div class="box"><span class="dim">{escape(op)}</span><br>{chips(group.nodes)}</div>'
+    return block([dim(op), chips(group.nodes)], "box")
 
 
-def _theirs(kernel: Kernel) -> str:
+def _theirs(kernel: Kernel) -> Cell:
     slices = [tensor for tensor in kernel.outputs if is_slice(tensor)]
-    where = f" · strides {', '.join(map(str, slices[0].strides or ()))}" if slices else ""
-    about = f"stream {kernel.stream} · {kernel.type}{where}"
-    name = f'<code>{escape(_short(kernel.name))}</code> <span class="dim">{escape(about)}</span>'
-    nodes = chips(kernel.onnx_nodes) if kernel.onnx_nodes else chips(["added by the compiler"], kind="made")
-    return f'<div class="box">{name}<br>{nodes}</div>'
+    where = [f"strides {', '.join(map(str, slices[0].strides or ()))}"] if slices else []
+    name = kernel.name.rsplit("_myl", 1)[0].removeprefix("__myl_")  # __myl_MulAddRelu_myl0_2 -> MulAddRelu
+    about = [code(name), *map(dim, (f"stream {kernel.stream}", kernel.type, *where))]
+    return block([join(about), merged_nodes(kernel)], "box")
 
 
-def _short(name: str) -> str:
-    """`__myl_MulAddRelu_myl0_2` -> `MulAddRelu`."""
-    return name.rsplit("_myl", 1)[0].removeprefix("__myl_")
+# --- what was measured ------------------------------------------------------------------------------------------------
 
 
-def _line(match: Match) -> str:
-    ours = " | ".join(" + ".join(group.nodes) for group in match.ours) or "nothing"
-    theirs = " | ".join(
-        f"{_short(k.name)} ({' + '.join(k.onnx_nodes) or 'added'}; stream {k.stream})" for k in match.nvidia
-    )
-    notes = f" ({'; '.join(match.notes)})" if match.notes else ""
-    return f"  {match.verdict.value}: {ours}  <->  {theirs or 'no kernel'}{notes}"
+def draw_fusion_findings(*sweeps: Sweep) -> Drawing:
+    """What follows from the numbers, for each sweep: question and answer, and a word where a run did not show it."""
+    rows = [
+        (
+            origin_badge(sweep.provenance.origin),
+            found.question,
+            found.measured,
+            found.lesson if found.holds else badge("not seen in this run", "stood"),
+        )
+        for sweep in sweeps
+        for found in findings(sweep)
+    ]
+    made = merged(sweep.provenance for sweep in sweeps)
+    return card(table(("", "question", "measured", "what follows"), rows), foot=made_by(*made))

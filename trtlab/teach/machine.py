@@ -1,73 +1,151 @@
-"""teach/machine: the machine card, what the badges promise, and the map of the notebooks: what notebook 00 shows.
+"""teach/machine: what is there: this machine, the promise of badges, notebooks, NVIDIA's calls, formats that are taken.
 
-In: a `Machine`, lessons. Out: `Drawing`s.
+In: a `Machine`, lessons, calls with the recorded headers and the installed module, a `Support` built now or recorded, a
+model to be refused. Out: `Drawing`s.
 """
 
+import re
 from collections.abc import Iterable
+from typing import Any
 
 from trtlab.engine.machine import Machine
 from trtlab.engine.measure import Origin
-from trtlab.teach.drawing import (
+from trtlab.engine.nvidia import Api, CompilerError, explain, installed_api
+from trtlab.lab import support
+from trtlab.lab.history import ApiHistory, Declared
+from trtlab.lab.history import load as load_history
+from trtlab.study.calls import CALLS, Call
+from trtlab.teach.card import (
+    Cell,
     Drawing,
     badge,
-    bytes_text,
+    bold,
     card,
     details,
-    escape,
-    fact,
+    facts,
+    link,
+    made_by,
     origin_badge,
     table,
-    text_table,
+    tag,
 )
+from trtlab.teach.tables import draw_engine, draw_error
+from trtlab.teach.units import bytes_text, counted
 
-
-def draw_machine(machine: Machine) -> Drawing:
-    """What this machine can do: build, execute, and with what."""
-    gpu = ", ".join(f"{g.name} ({g.target})" for g in machine.driver.gpus) or "none"
-    builds = (
-        ("yes", f"{machine.compiler} for {', '.join(machine.targets)}", "yes")
-        if machine.can_build
-        else ("no", "recordings stand in", "no")
-    )
-    executes = (
-        ("yes", gpu, "yes")
-        if machine.can_execute
-        else ("no", f"{machine.why_not_execute}; ONNX Runtime stands in", "no")
-    )
-    facts = [
-        fact("Build TensorRT plans?", *builds),
-        fact("Execute them?", *executes),
-        fact("Processor", f"{machine.cores} cores", f"{machine.processor}; {' '.join(machine.isa)}"),
-        fact("Memory", bytes_text(machine.memory_bytes), f"{machine.system}, Python {machine.python}"),
-        fact("GPU", gpu, machine.driver.why_not or f"CUDA driver {machine.driver.version}"),
-    ]
-    rows = [
-        (lib.name, lib.version or "–", "yes" if lib.usable else "no", lib.why_not or "") for lib in machine.libraries
-    ]
-    header = ("library", "version", "usable", "why not")
-    libraries = details("Libraries", table(header, [tuple(map(escape, row)) for row in rows]))
-    body = f'<div class="grid">{"".join(facts)}</div>{libraries}'
-    text = f"build: {' '.join(builds[:2])}\nexecute: {' '.join(executes[:2])}\n" + text_table(header, rows)
-    return Drawing(html=card(f"<b>This machine</b>{origin_badge(Origin.LIVE)}", body), text=text)
-
-
-def draw_badges() -> Drawing:
-    """What LIVE, RECORDED and SIMULATED promise."""
-    rows = [(origin.value, " ".join((_BADGES[origin]).split())) for origin in Origin]
-    markup = table(("badge", "what it promises"), [(badge(name), escape(text)) for name, text in rows])
-    return Drawing(html=f'<div class="card">{markup}</div>', text=text_table(("badge", "what it promises"), rows))
-
-
+SHOWN_TAGS = ("v8.6.1", "v10.0.0", "v10.12.0", "v11.1")
+_KIND = {Declared.YES: "done", Declared.DEPRECATED: "stood", Declared.NO: "not"}
 _BADGES = {
     Origin.LIVE: "Made on this machine when the cell ran. Run the cell again and it is made again.",
     Origin.RECORDED: "Read from a file in the package, made earlier on the named device by the command the file keeps.",
     Origin.SIMULATED: "Computed from a description of a device. Good for reasoning, no measurement.",
 }
+TAKEN = "Taken means: the builder made a plan for that target. No GPU ran it."
+_STORED = "Half is FP16, Float FP32. ← names how weights are stored where the product reads another type."
+
+
+def draw_machine(machine: Machine) -> Drawing:
+    """What this machine can do: build, execute, and with what."""
+    gpu = ", ".join(f"{g.name} ({g.target})" for g in machine.driver.gpus) or "none"
+    compiler, instead = f"{machine.compiler} for {', '.join(machine.targets)}", "recordings stand in"
+    can_not = f"{machine.why_not_execute}; ONNX Runtime stands in"
+    found = facts(
+        ("Build TensorRT plans?", *(("yes", compiler, "yes") if machine.can_build else ("no", instead, "no"))),
+        ("Execute them?", *(("yes", gpu, "yes") if machine.can_execute else ("no", can_not, "no"))),
+        ("Processor", f"{machine.cores} cores", f"{machine.processor}; {' '.join(machine.isa)}"),
+        ("Memory", bytes_text(machine.memory_bytes), f"{machine.system}, Python {machine.python}"),
+        ("GPU", gpu, machine.driver.why_not or f"CUDA driver {machine.driver.version}"),
+    )
+    rows = [(lib.name, lib.version, "yes" if lib.usable else "no", lib.why_not or "") for lib in machine.libraries]
+    libraries = details("Libraries", table(("library", "version", "usable", "why not"), rows))
+    return card(found, libraries, head=[bold("This machine"), origin_badge(Origin.LIVE)])
+
+
+def draw_badges() -> Drawing:
+    """What LIVE, RECORDED and SIMULATED promise."""
+    return card(table(("badge", "what it promises"), [(origin_badge(o), promise) for o, promise in _BADGES.items()]))
 
 
 def draw_map(rows: Iterable[tuple[str, str, str, str]]) -> Drawing:
     """The notebooks: (file, question, what you will be able to do, minutes); a link for each that is here."""
-    rows = list(rows)
-    header = ("notebook", "question", "afterwards you can", "minutes")
-    marked = [(f'<a href="{escape(f)}.ipynb">{escape(f)}</a>', escape(q), escape(a), escape(m)) for f, q, a, m in rows]
-    return Drawing(html=f'<div class="card">{table(header, marked, numeric=(3,))}</div>', text=text_table(header, rows))
+    linked = [(link(file, f"{file}.ipynb"), *rest) for file, *rest in rows]
+    return card(table(("notebook", "question", "afterwards you can", "minutes"), linked))
+
+
+# --- NVIDIA's API -----------------------------------------------------------------------------------------------------
+
+
+def draw_calls(calls: Iterable[Call] = CALLS) -> Drawing:
+    """Said then, say now: each old name by release, whether the installed module has it, and what replaces it."""
+    history, api = load_history(), installed_api()
+    rows = [
+        (
+            tag("span", call.said, "mono"),
+            *(_declared(history, call, name) for name in SHOWN_TAGS),
+            _installed(api, call),
+            call.now,
+        )
+        for call in calls
+    ]
+    header = ("said then", *(name.removeprefix("v") for name in SHOWN_TAGS), "installed", "say now")
+    return card(table(header, rows), foot=made_by(history.provenance, api.provenance))
+
+
+def _declared(history: ApiHistory, call: Call, release: str) -> Cell:
+    if call.header.endswith(".h"):
+        state = Declared.YES if call.header in history.headers[release] else Declared.NO
+    else:
+        state = history.state(call.header, release)
+    return badge(state.value, _KIND[state])
+
+
+def _installed(api: Api, call: Call) -> str:
+    if call.python is None:
+        return "C++ only"
+    return "there" if api.has(*call.python) else "not there"
+
+
+def draw_refusal(model: Any, **options: Any) -> Drawing:
+    """Offer a model to the compiler and draw its error; the engine instead, where the compiler accepts it after all."""
+    try:
+        report = explain(model, **options)
+    except CompilerError as error:
+        return draw_error(error)
+    return draw_engine(report)
+
+
+# --- formats and targets ----------------------------------------------------------------------------------------------
+
+
+def draw_support(found: support.Support | None = None) -> Drawing:
+    """The matrix: rows are formats, columns targets; refusals word for word below. Builds all of it now when none is
+    given (seconds).
+
+    >>> draw_support(support.matrix(targets=("SM75", "SM89", "SM120")))
+    """
+    found = support.matrix() if found is None else found
+    header = ("y = x @ w in", *(f"{target} {support.GENERATIONS.get(target, '')}".strip() for target in found.targets))
+    rows = [(bold(fmt), *(_taken(found.cell(fmt, target)) for target in found.targets)) for fmt in found.formats]
+    words = [(text, by, ", ".join(of)) for (text, by), of in _refusals(found).items()]
+    refused = details(f"{counted(len(words), 'refusal')}, word for word", table(("", "who", "said of"), words))
+    head = [bold("What TensorRT stores and computes in"), origin_badge(found.provenance.origin)]
+    return card(table(header, rows), refused, head=head, foot=[f"{TAKEN} {_STORED}", *made_by(found.provenance)])
+
+
+def _taken(cell: support.Cell) -> Cell:
+    """`✓ Half × Half ← FP4E2M1`, `✗ fp4_e2m1`: at most a few words; the rest is in the refusals below."""
+    if cell.is_accepted:
+        stored = "" if cell.stored in cell.reads else f" ← {cell.stored}"
+        return tag("span", f"✓ {' × '.join(cell.reads)}{stored}", "yes")
+    if cell.by == "builder":
+        return tag("span", f"✗ {re.split(r': ', cell.refusal)[-1].removesuffix(' is not supported')}", "dim")
+    return tag("span", {"parser": "✗ parser refuses", "ONNX": "✗ no ONNX type"}[cell.by], "dim")
+
+
+def _refusals(found: support.Support) -> dict[tuple[str, str], list[str]]:
+    """The formats for which each refusal was heard, targets left out of the words."""
+    heard: dict[tuple[str, str], list[str]] = {}
+    for cell in found.cells:
+        if not cell.is_accepted:
+            formats = heard.setdefault((cell.refusal.replace(cell.target.lower(), "smNN"), cell.by), [])
+            formats += [cell.format] if cell.format not in formats else []
+    return heard

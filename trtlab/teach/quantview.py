@@ -14,16 +14,11 @@ import traitlets
 
 from trtlab.numeric import FORMATS, BlockFormat, Format, IntegerFormat, codec, quantize
 from trtlab.teach.drawing import Drawing, SvgDrawing, text_table
-from trtlab.teach.formats import name_of
+from trtlab.teach.formats import GRANULARITIES, name_of
 from trtlab.teach.quantpicture import Reading, draw_reading
 from trtlab.teach.widget import STATIC, Widget
 
 Array = npt.NDArray[Any]
-GRANULARITIES: dict[str, dict[str, Any]] = {
-    "tensor": {}, "channel": {"axis": 0}, "128": {"block": 128}, "64": {"block": 64}, "32": {"block": 32},
-    "16": {"block": 16},
-}  # fmt: skip
-"""Which values share a scale, as arguments of `Format.quantize`; a channel is a row."""
 OFFERED = (
     "INT8", "INT4", "FP8_E4M3", "FP8_E5M2", "FP4_E2M1", "NF4", "MXFP8_E4M3", "MXFP6_E2M3", "MXFP4", "MXINT8", "NVFP4",
 )  # fmt: skip

@@ -13,7 +13,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 import trtlab
-from trtlab.teach.drawing import Drawing, card, escape
+from trtlab.teach.card import Cell, Drawing, block, bold, card, dim, tag
 
 _ROOT = Path(trtlab.__file__).parent.parent
 
@@ -27,10 +27,11 @@ def show(thing: Callable[..., Any]) -> Drawing:
     except (TypeError, OSError):
         raise TypeError(f"{thing!r} has no Python source. Expected a function or class of the package.") from None
     where = path.relative_to(_ROOT).as_posix() if path.is_relative_to(_ROOT) else path.name
-    text = "".join(lines)
-    code = highlight(text, PythonLexer(), HtmlFormatter(noclasses=False, nowrap=True))
-    head = f'<b>{escape(getattr(thing, "__qualname__", thing))}</b><span class="by">{escape(where)}:{first}</span>'
-    return Drawing(
-        html=card(head, f'<div class="highlight"><pre class="mono" style="margin:0">{code}</pre></div>'),
-        text=f"# {where}:{first}\n{text}",
-    )
+    code = python("".join(lines))
+    return card(code, head=[bold(getattr(thing, "__qualname__", thing)), dim(f"{where}:{first}")])
+
+
+def python(text: str) -> Cell:
+    """Python code with its colours."""
+    coloured = highlight(text, PythonLexer(), HtmlFormatter(nowrap=True))
+    return block(tag("pre", Cell(html=coloured, text=text), "mono"), "highlight")

@@ -1,0 +1,141 @@
+"""teach/card: one description, two forms; nothing from a model or a log becomes markup; units."""
+
+import pytest
+
+from trtlab.engine.measure import Origin
+from trtlab.teach import card as cards
+from trtlab.teach.card import (
+    Drawing,
+    apart,
+    badge,
+    bold,
+    callout,
+    card,
+    cell,
+    chips,
+    code,
+    details,
+    dim,
+    facts,
+    join,
+    labelled,
+    link,
+    pre,
+    push,
+    stack,
+    table,
+    tag,
+)
+from trtlab.teach.units import bytes_text, counted, power_text, seconds_text
+
+from .markup import EVIL
+from .plain import alike, faults, shown
+
+WORDS = (bold, code, dim, push, badge, callout, pre, lambda word: link(word, word), lambda word: tag("i", word, word),
+         lambda word: chips([word, word]), lambda word: labelled(word, word), lambda word: details(word, word),
+         lambda word: facts((word, word, word, word)), lambda word: table([word], [[word], [bold(word)]]),
+         lambda word: badge("kind", word))  # fmt: skip
+
+
+@pytest.mark.parametrize("word", [EVIL, 'a"b', "a'b", "a&b", "<", 3, "x y"])
+@pytest.mark.parametrize("make", WORDS)
+def test_every_piece_says_its_words_in_both_forms_and_keeps_them_text(make, word):
+    page = alike(stack([make(word)]), *[word] * (make is not WORDS[-1]))
+    assert page.count("img") == 0
+
+
+def test_a_drawing_is_html_for_notebooks_and_text_for_everything_else():
+    bundle = Drawing(html="<p>seen</p>", text="read")._repr_mimebundle_(include=None, exclude=None)
+    assert set(bundle) == {"text/html", "text/plain"}
+    assert bundle["text/plain"] == repr(Drawing(html="", text="read")) == "read"
+    assert bundle["text/html"].endswith('<div class="trt"><p>seen</p></div>')
+
+
+def test_the_stylesheet_speaks_of_nothing_outside_its_cards_and_loads_nothing():
+    rules = [rule for rule in cards.stylesheet("cards").split("}") if "{" in rule]
+    assert len(rules) > 20
+    assert [s for rule in rules for s in rule.split("{")[0].split(",") if ".trt" not in s and "[data-" not in s] == []
+    assert not {"url(", "@import"} & {word for rule in rules for word in ("url(", "@import") if word in rule}
+
+
+def test_a_card_with_all_its_parts():
+    body = table(("name", "bytes"), [("a", 1234), (None, 0)])
+    drawn = card(body, callout("careful"), head=[bold("T"), badge("yes"), push("")], foot=["made here", "by hand"])
+    assert drawn.text.split("\n") == [
+        "T · yes",
+        "name  bytes",
+        "a     1,234",
+        "–     0",
+        "careful",
+        "made here",
+        "by hand",
+    ]
+    kinds = [attributes["class"] for name, attributes in alike(drawn).tags if name == "div" and attributes]
+    assert kinds == ["trt", "card", "head", "body", "scroll whole", "why", "foot"]
+    assert shown(card(head=["alone"]).html) == "alone"
+
+
+def test_numbers_stand_at_the_right_of_a_column_of_numbers():
+    column = ["✓ 1", "-2.5e-07", "2⁻¹⁴", "19 of 32", "1,234", "3.1 µs", "8.00 KiB", "–", "75%", "inf", "exact", "7F"]
+    html = table(("n", "words"), [(value, f"{value} or so") for value in column]).html
+    assert html.count('<td class="num">') == len(column)
+    assert '<th class="num">n</th><th>words</th>' in html
+
+
+def test_a_table_of_blocks_of_nothing_and_of_ragged_rows():
+    assert table(("a", "b"), [(stack(["x", "y"]), "z")]).text == "a      b\nx | y  z"
+    assert alike(stack([table(("a", "b"), [])])).words == "a b"
+    assert table([""], [["x"]], bare=True).text == "x"
+    with pytest.raises(ValueError, match="1 cells under a header of 2"):
+        table(("a", "b"), [("1",)])
+
+
+def test_pieces_are_apart_and_empty_ones_leave_no_mark():
+    assert join(["a", "", 7, None], apart()).text == "a · 7 · –"
+    assert cell(True).text == "True"
+
+
+@pytest.mark.parametrize("origin", Origin)
+def test_an_origin_is_its_word_in_its_colour(origin):
+    assert f'badge {origin.value}">{origin.value}<' in cards.origin_badge(origin).html
+
+
+@pytest.mark.parametrize(
+    ("html", "text", "fault"),
+    [
+        ("<b>yes</b><span>tensorrt</span>", "yes tensorrt", "HTML says 'yestensorrt'"),
+        ("<b>1</b> <b>11</b>", "1 11", "no mark between '1' and '11'"),
+        ("<i>1</i><i>11</i>", "111", "no mark between"),
+        ("<p>one</p><svg><text>two</text></svg>", "one two", "text says 'two'"),
+        ("<style>p{}</style><p>one</p>two", "one two", None),
+        ("<table><tr><td>1</td><td>11</td></tr></table>", "1  11", None),
+        ("<b>a</b><span> · </span><b>b</b>, <i>c</i>", "a · b, c", None),
+        ("<pre><span>def</span> <b>f</b></pre>", "def f", None),
+    ],
+)
+def test_the_reader_without_style_finds_what_touches_and_what_differs(html, text, fault):
+    found = faults(html, text)
+    assert (found == []) if fault is None else any(fault in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(None, "unknown"), (0, "0 B"), (1023, "1,023 B"), (444_044, "433.64 KiB"), (2**20, "1.00 MiB"),
+     (5 * 2**40, "5,120.00 GiB")],
+)  # fmt: skip
+def test_sizes(size, text):
+    assert bytes_text(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "–"), (0.0, "0 µs"), (1e-7, "0.1 µs"), (0.1234, "123 ms"), (0.0045, "4.5 ms"), (0.9999, "1,000 ms"),
+     (1.234, "1.23 s"), (1234.5, "1,234 s")],
+)  # fmt: skip
+def test_times(seconds, text):
+    assert seconds_text(seconds) == text
+
+
+def test_counts_and_powers():
+    assert (counted(1, "line"), counted(1234, "line")) == ("1 line", "1,234 lines")
+    assert [power_text(value) for value in (2.0**-14, 0.125, 65504.0, 3.4e38)] == ["2⁻¹⁴", "0.125", "65,504", "3.4e+38"]

@@ -1,0 +1,88 @@
+"""teach/figure: what every chart is made of: curves, rows of ticks, panels, and one `finish`.
+
+In: numbers with names. Out: plotly figures that work in light and dark, static enough to be saved as pictures with the
+notebook, each with its provenance at the foot.
+"""
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trtlab.engine.measure import Provenance
+
+INK = "#7d8590"
+GRID = "rgba(125,133,144,.25)"
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c959f", "#b8a600")  # Okabe and Ito's
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid", "dash")
+_AXIS = {"gridcolor": GRID, "zeroline": False, "automargin": True, "title": {"standoff": 12}}
+_LOOK = {
+    "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
+    "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "hovermode": "closest",
+    "xaxis": _AXIS, "yaxis": _AXIS,
+}  # fmt: skip
+
+
+def new(columns: int = 1, *, titles: Iterable[str] = (), **how: Any) -> Any:
+    """An empty figure, or one of several panels side by side with a title above each."""
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(cols=columns, subplot_titles=[*titles] or None, **how)
+    return figure.update_annotations(font_size=12)
+
+
+def line(number: int) -> dict[str, Any]:
+    """Colour and dash of the first curve, the second and so on; neither is needed to tell eight of them apart."""
+    return {"color": PALETTE[number % 8], "dash": DASHES[number % 8], "width": 2.5}
+
+
+def lines(figure: Any, curves: Mapping[str, tuple[Any, Any]], *, column: int = 1, **how: Any) -> Any:
+    """A curve for each name, (x, y), in the panel `column`; its name stands in the legend once for all panels."""
+    for number, (name, (x, y)) in enumerate(curves.items()):
+        look = {"mode": "lines", "line": line(number), "legendgroup": name, "showlegend": column == 1} | how
+        figure.add_scatter(x=x, y=y, name=name, **look, row=1, col=column)
+    return figure
+
+
+def ticks(rows: Mapping[str, npt.ArrayLike], **look: Any) -> Any:
+    """A tick at each value, a row for each name."""
+    figure = new()
+    for number, (name, values) in enumerate(rows.items()):
+        x = np.asarray(values, np.float64)
+        marker = {"symbol": "line-ns-open", "size": 22, "color": PALETTE[number % 8], "line": {"width": 1.5}} | look
+        hover = "%{x:.6g}<extra></extra>"
+        figure.add_scatter(x=x, y=[f"{name} "] * x.size, mode="markers", name=name, hovertemplate=hover, marker=marker)
+    figure.update_xaxes(zeroline=True, zerolinecolor=INK)
+    return figure.update_yaxes(autorange="reversed", tickfont={"size": 13})
+
+
+def axes(figure: Any, across: str, up: str) -> Any:
+    """The names of the axes of a figure of one panel."""
+    figure.update_xaxes(title_text=across)
+    return figure.update_yaxes(title_text=up)
+
+
+def finish(
+    figure: Any, title: str, made: Iterable[Provenance], *, height: int = 330, says: Sequence[str] = (),
+    legend_px: int = 0, wrap: int = 105,
+) -> Any:  # fmt: skip
+    """The figure with its title above and, below, what it `says` and where its numbers come from.
+
+    `height` is that of everything but the foot. `legend_px` is the room of a legend between title and plot; 0: none.
+    """
+    foot = [*says, *(piece for one in made for piece in textwrap.wrap(one.line(), wrap))]
+    top, room = 70 + legend_px, 60 + 15 * len(foot)
+    plot = height - top
+    figure.update_layout(
+        template={"layout": _LOOK},
+        title={"text": title, "x": 0, "xanchor": "left", "y": 1 - 32 / (height + room), "font": {"size": 16}},
+        height=height + room, width=760, margin={"l": 10, "r": 20, "t": top, "b": room},
+        showlegend=legend_px > 0,
+        legend={"orientation": "h", "x": 0, "y": 1 + 26 / plot, "yanchor": "bottom", "font": {"size": 12}},
+    )  # fmt: skip
+    return figure.add_annotation(
+        text="<br>".join(foot), xref="paper", yref="paper", x=0, y=0, yshift=-room + 5, xanchor="left",
+        yanchor="bottom", showarrow=False, font={"size": 11, "color": INK}, align="left",
+    )  # fmt: skip

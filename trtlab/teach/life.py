@@ -1,0 +1,155 @@
+"""teach/life: the life of a glass-box engine: what is paid when, who waits for whom, and its kernels.
+
+In: lives of engines, live and recorded; kernels with their times. Out: plotly figures and tables. A shape of marker and
+a colour belong to each life; every picture prints where its numbers come from.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from trtlab.engine.enginetimes import Life
+from trtlab.engine.freshprocess import Phase
+from trtlab.engine.measure import Provenance, merged
+from trtlab.teach.card import Cell, Drawing, bold, card, chips, code, made_by, origin_badge, push, table, tag
+from trtlab.teach.figure import INK, finish, new
+from trtlab.teach.units import seconds_text
+
+if TYPE_CHECKING:
+    from trtlab.engine.glassbox.runtime import KernelInfo
+
+LOOKS = (
+    ("#009e73", "circle", "top center"),
+    ("#2b8cc4", "diamond", "bottom center"),
+    ("#d55e00", "square", "middle right"),
+)
+"""Colour, marker and place of the words of the first life, the second, the third."""
+BUSY, FREE = "#d55e00", "rgba(0,158,115,.35)"
+PEERS = (Phase.ORT, Phase.EAGER, Phase.CHANNELS_LAST)
+PARTS = {
+    "once": (Phase.BUILD, Phase.TUNE),
+    "at every start": (Phase.START, Phase.LOAD, Phase.CONTEXT, Phase.FIRST),
+    "for every request": (Phase.RUN, Phase.KERNELS, *PEERS),
+}
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def draw_engine_life(*lives: Life) -> Any:
+    """What is paid once, at every start and for every request: a row for each phase, seconds on a logarithmic axis."""
+    _check_lives(lives)
+    figure, phases = new(), [phase for part in PARTS.values() for phase in part]
+    for (colour, symbol, place), life in zip(LOOKS, lives, strict=False):
+        timed = [phase for phase in phases if phase in life.times]
+        figure.add_scatter(
+            y=[phase.value for phase in timed], x=[float(f"{life.seconds(phase):.4g}") for phase in timed],
+            mode="markers+text", marker={"size": 11, "color": colour, "symbol": symbol}, name=_title(life),
+            text=[seconds_text(life.seconds(phase)) for phase in timed], textposition=place,
+            textfont={"size": 11, "color": colour}, hovertext=[str(life.times[phase]) for phase in timed],
+        )  # fmt: skip
+    rows = [phase.value for phase in phases if any(phase in life.times for life in lives)]
+    least, marks = min(min(trace.x) for trace in figure.data), [10.0**k for k in range(-6, 3)]
+    names = [*map(seconds_text, marks)]
+    figure.update_xaxes(type="log", range=[math.log10(least / 20), 1.5], tickvals=marks, ticktext=names)
+    figure.update_yaxes(categoryorder="array", categoryarray=rows[::-1])
+    _mark_parts(figure, rows)
+    return _finished(figure, lives, "Paid once, at every start, for every request", height=110 + 44 * len(rows))
+
+
+def _mark_parts(figure: Any, rows: Sequence[str]) -> None:
+    """A line between the parts, and the name of each where it begins."""
+    top = len(rows) - 0.5
+    for name, phases in PARTS.items():
+        figure.add_annotation(text=f"<b>{name}</b>", x=0, xref="x domain", xanchor="left", y=top, yanchor="top",
+                              showarrow=False, font={"size": 12, "color": INK})  # fmt: skip
+        top -= sum(phase.value in rows for phase in phases)
+        if top > 0:
+            figure.add_hline(y=top, line={"color": INK, "width": 1, "dash": "dot"})
+
+
+def draw_enqueue(*lives: Life) -> Any:
+    """Two ways to ask: `run` holds the host until the results are there, `enqueue` returns at once."""
+    _check_lives(lives)
+    titles = [f"{life.provenance.origin.value}: {life.provenance.device}" for life in lives]
+    figure = new(len(lives), titles=titles, shared_yaxes=True)
+    for column, life in enumerate(lives, 1):
+        _add_requests(figure, life, {"row": 1, "col": column}, is_first=column == 1)
+    figure.update_layout(barmode="stack", legend_traceorder="normal")
+    figure.update_xaxes(title={"text": "milliseconds", "font": {"size": 12}}, rangemode="tozero")
+    figure.update_yaxes(range=[1.4, -0.6], showgrid=False)
+    return _finished(figure, lives, "One request: who waits, and how long", height=260)
+
+
+def _add_requests(figure: Any, life: Life, place: dict[str, int], *, is_first: bool) -> None:
+    """Two bars, `run` above `enqueue`: how long the host is held, how long it is free, when results are there."""
+    run, called, done = (1e3 * life.seconds(phase) for phase in (Phase.RUN, Phase.CALL, Phase.DONE))
+    same: dict[str, Any] = {"y": ["run", "enqueue,<br>synchronise"], "showlegend": is_first} | place
+    bar = {"orientation": "h", "width": 0.4, "marker_line_width": 0} | same
+    free = {"color": FREE, "pattern": {"shape": "/", "fgcolor": INK}}
+    figure.add_bar(x=[run, called], name="the host is held", marker_color=BUSY, **bar)
+    figure.add_bar(x=[0, done - called], name="the host is free", marker=free, **bar)
+    mark = {"size": 12, "symbol": "diamond", "color": INK}
+    figure.add_scatter(x=[run, done], mode="markers", name="results are there", marker=mark, **same)
+    words = (
+        f"back with results after {seconds_text(run / 1e3)}",
+        f"back after {seconds_text(called / 1e3)}, results after {seconds_text(done / 1e3)}",
+    )
+    for number, text in enumerate(words):
+        note: dict[str, Any] = {"x": 0, "y": number - 0.22, "xanchor": "left", "yanchor": "bottom"}
+        figure.add_annotation(text=text, showarrow=False, font={"size": 12}, **note, **place)
+
+
+def _check_lives(lives: Sequence[Life]) -> None:
+    if not 1 <= len(lives) <= len(LOOKS):
+        raise ValueError(f"cannot draw {len(lives)} lives: expected 1 to {len(LOOKS)} from trtlab.engine.enginetimes")
+
+
+def _title(life: Life) -> str:
+    made = life.provenance
+    return f"{made.origin.value}: {life.network} in {life.precision}, {made.device}"
+
+
+def _finished(figure: Any, lives: Sequence[Life], title: str, height: int) -> Any:
+    starts = " and ".join(str(len(life.times[Phase.LOAD].samples_s)) for life in lives)
+    says = [f"built and started in fresh processes: {starts} of each"]
+    made = [life.provenance for life in lives]
+    return finish(figure, title, made, height=height, says=says, legend_px=40)
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def draw_kernels(kernels: "Sequence[KernelInfo]", provenance: Provenance) -> Drawing:
+    """Every kernel of an engine with the ONNX nodes merged into it, its tactic, what it writes, and its time."""
+    header = ("#", "kernel", "ONNX nodes merged into it", "tactic", "writes", "time", "share")
+    whole = sum(kernel.time_us for kernel in kernels)
+    rows = [
+        (number, k.name, chips(k.onnx_nodes), code(k.tactic), code("; ".join(k.outputs)),
+         seconds_text(k.time_us / 1e6), _bar(k.time_us / whole))
+        for number, k in enumerate(kernels)
+    ]  # fmt: skip
+    said = push(f"{len(kernels)} kernels, {seconds_text(whole / 1e6)} together")
+    head = [bold("The glass box's engine"), origin_badge(provenance.origin), said]
+    return card(table(header, rows), head=head, foot=made_by(provenance))
+
+
+def _bar(share: float) -> Cell:
+    return tag("span", f"{share:.0%}", "bar", style=f"--share:{share:.3f}")
+
+
+def draw_lives(lives: Iterable[Life]) -> Drawing:
+    """Networks and devices in one table: what a reload saves, the runs beside those of peers, and the error."""
+    lives, timed = list(lives), (Phase.BUILD, Phase.TUNE, Phase.LOAD, Phase.RUN, Phase.KERNELS)
+    header = ("network", "build", "load, tune", "load", "run", "kernels", "peer", "rebuild / reload", "error")
+    rows = [
+        (
+            f"{life.network}, {life.device}, {life.precision}, {life.provenance.origin.value}",
+            *(seconds_text(life.seconds(phase) if phase in life.times else None) for phase in timed),
+            "; ".join(f"{phase.value} {seconds_text(life.seconds(phase))}" for phase in PEERS if phase in life.times),
+            f"{life.rebuild_s / life.seconds(Phase.LOAD):.1f}", f"{life.error:.1e}",
+        )
+        for life in lives
+    ]  # fmt: skip
+    made = merged(p for life in lives for p in (life.provenance, life.times[Phase.BUILD].provenance))
+    return card(table(header, rows), foot=made_by(*made))
