@@ -28,7 +28,7 @@ from trtlab.teach.graph.groups import fold_to_fit, module_groups, scene
 from trtlab.teach.graph.picture import Picture
 from trtlab.teach.svg import side_by_side
 from trtlab.teach.units import bytes_text
-from trtlab.teach.widget import STATIC, Widget
+from trtlab.teach.widget import Widget, script, styles
 
 Model = OnnxModel | Callable[[], onnx.ModelProto]
 Shown = dict[str, Any]
@@ -85,8 +85,8 @@ class RewriteStepper(Widget):
     name: functions, protos or paths. ValueError, KeyError and OSError say what was expected.
     """
 
-    _esm = STATIC / "stepper.js"
-    _css = "".join((STATIC / f"{name}.css").read_text("utf-8") for name in ("cards", "graphview", "stepper"))
+    _esm = script("stepper")
+    _css = styles("cards", "graphview", "stepper")
     models: Any = traitlets.List(traitlets.Unicode()).tag(sync=True)
     run = traitlets.Dict().tag(sync=True)
     shown = traitlets.Dict().tag(sync=True)

@@ -14,8 +14,18 @@ from trtlab.teach.drawing import Drawing
 STATIC = Path(__file__).parent / "static"
 
 
+def script(name: str) -> str:
+    """The script of a widget: `name`.js, with what all widgets share (dom.js) in front of it."""
+    return "".join((STATIC / file).read_text("utf-8") for file in ("dom.js", f"{name}.js"))
+
+
+def styles(*names: str) -> str:
+    """Several style sheets as one."""
+    return "".join((STATIC / f"{name}.css").read_text("utf-8") for name in names)
+
+
 class Widget(anywidget.AnyWidget):
-    """Base of the widgets: subclasses set `_esm` and `_css` to files in STATIC and say what they look like at rest."""
+    """Base of the widgets: subclasses set `_esm` (`script`) and `_css` (`styles`), and know how they look at rest."""
 
     def static(self) -> Drawing:
         """The widget at rest, without a kernel: everything a reader needs, nothing to click."""

@@ -17,7 +17,7 @@ from trtlab.teach.graph.draw import counted, draw_graph, legend, still
 from trtlab.teach.graph.groups import Group, Scene, fold_to_fit, kernel_groups, module_groups, scene
 from trtlab.teach.graph.picture import Node, Picture, Tensor, picture_from_onnx
 from trtlab.teach.graph.report import check_report, picture_from_kernels, picture_from_network, with_kernels
-from trtlab.teach.widget import STATIC, Widget
+from trtlab.teach.widget import Widget, script, styles
 
 BOX_LIMIT = 150
 """Boxes that are laid out at once; a larger graph starts with groups folded."""
@@ -33,8 +33,8 @@ class GraphView(Widget):
     say what can be drawn instead.
     """
 
-    _esm = STATIC / "graphview.js"
-    _css = STATIC / "graphview.css"
+    _esm = script("graphview")
+    _css = styles("graphview")
 
     svg = traitlets.Unicode().tag(sync=True)
     chosen = traitlets.Unicode().tag(sync=True)

@@ -4,18 +4,6 @@
 const ZOOM = 1.25, FAR = 4, SMALL = 0.004, TINY = 0.45, LARGE = 4, READABLE = 0.8;
 const KEYS = [["arrows", "walk along the edges"], ["Enter", "open or fold a group"], ["f", "fold around"], ["+ − 0", "zoom"], ["/", "search"], ["Esc", "clear"]];
 
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value !== false && value != null) element.setAttribute(name, value);
-  }
-  element.append(...children.filter((child) => child != null));
-  return element;
-}
-
-const button = (text, label, onclick) => make("button", { type: "button", title: label, "aria-label": label, onclick }, text);
-
 function describe(panel, details, toggle) {
   const sections = (details.sections ?? []).map(({ head, rows }) => [
     head ? make("h4", {}, head) : null,
@@ -30,8 +18,7 @@ function describe(panel, details, toggle) {
 // The drawing: elements by key, neighbours, and where each stands. Keys are Python's own (n12, g3).
 class Drawing {
   constructor(source) {
-    const parsed = new DOMParser().parseFromString(source, "image/svg+xml");
-    this.svg = document.importNode(parsed.documentElement, true);
+    this.svg = drawn(source);
     [this.width, this.height] = this.svg.getAttribute("viewBox").split(" ").slice(2).map(Number);
     for (const name of ["width", "height", "viewBox", "role"]) this.svg.removeAttribute(name);
     this.svg.setAttribute("role", "group");
@@ -110,7 +97,7 @@ function render({ model, el }) {
       make("span", { class: `gv-chip ${colour}` }, make("i"), text))),
     make("div", { class: "gv-dim gv-foot" }, model.get("foot"), model.get("foot") ? make("br") : null,
       "Click for details, drag to move, wheel to zoom once clicked. ",
-      ...KEYS.flatMap(([key, what]) => [make("kbd", {}, key), ` ${what}  `]))));
+      ...keyHints(KEYS))));
 
   // --- the view
   const size = () => [canvas.clientWidth, canvas.clientHeight];
@@ -219,8 +206,7 @@ function render({ model, el }) {
     zoom(Math.exp(-event.deltaY / 400), [event.clientX - left, event.clientY - top]);
   }, { passive: false });
   canvas.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    event.stopPropagation(); // the notebook has shortcuts on plain keys
+    if (!isPlainKey(event)) return;
     const here = drawing.items.has(model.get("chosen")) ? model.get("chosen") : "", focused = keyOf(document.activeElement);
     const actions = { "+": () => zoom(ZOOM), "=": () => zoom(ZOOM), "-": () => zoom(1 / ZOOM), 0: () => fit(), "/": () => search.focus(),
       Escape: () => choose(""), f: () => model.send({ do: "around" }),

@@ -4,21 +4,8 @@
 
 const SLOW_MS = 400, PLAY_MS = 1800, PIECE = 1 << 21, MOST_BYTES = 1 << 28, CHIPS = 14, MANY = 60, SMALLEST = 0.7, LARGEST = 1.1;
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== false && value != null) node.setAttribute(name, value === true ? "" : value);
-  }
-  node.append(...children.filter((child) => child != null));
-  return node;
-}
-
-const button = (text, label, onclick, more = {}) => make("button", { type: "button", title: label, "aria-label": label, onclick, ...more }, text);
-const drawn = (source) => document.importNode(new DOMParser().parseFromString(source, "image/svg+xml").documentElement, true);
-
 function render({ model, el }) {
-  let slow, timer = null, wanted = 0, count = 0, told = null;
+  let slow, timer = null, wanted = 0, count = 0, told = null, busy = false, later = null;
 
   // --- what stands on the page
   const chooser = make("select", { "aria-label": "Model", onchange: () => choose() });
@@ -40,11 +27,12 @@ function render({ model, el }) {
     make("div", { class: "st-main" }, rules,
       make("div", { class: "st-view" }, make("div", { class: "st-head" }, title, what), counts, panels, legend)),
     about, refused,
-    make("div", { class: "gv-dim gv-foot" }, ...[["← →", "step"], ["Home", "start"], ["End", "last step"]].flatMap(([key, does]) => [make("kbd", {}, key), ` ${does}  `]),
+    make("div", { class: "gv-dim gv-foot" }, ...keyHints([["← →", "step"], ["Home", "start"], ["End", "last step"]]),
       make("br"), "Bars: what is left of the start; the pale end goes in this step.", live));
 
   // --- what the reader asks for
   const send = (content, buffers) => {
+    busy = true;
     clearTimeout(slow);
     slow = setTimeout(() => { working.textContent = count > MANY ? "working … back in a large model means from the start again" : "working …"; root.classList.add("st-slow"); }, SLOW_MS);
     model.send(content, undefined, buffers);
@@ -57,12 +45,15 @@ function render({ model, el }) {
     if (next === wanted) return;
     wanted = next;
     steer();
-    send({ do: "go", to: next });
+    if (busy) later = next; // of the steps asked for meanwhile only the last counts
+    else send({ do: "go", to: next });
   }
   function stop() { clearTimeout(timer); timer = null; steer(); }
   function start() {
+    const again = wanted >= count;
+    if (again) go(0);
     timer = true;
-    if (wanted >= count) { wanted = 0; send({ do: "go", to: 0 }); steer(); }
+    if (again) steer();
     else tick();
   }
   function tick() { if (timer) { if (wanted < count) { go(wanted + 1); } else stop(); } }
@@ -176,12 +167,13 @@ function render({ model, el }) {
     steer();
     if (focus) (root.querySelector(`[data-focus="${CSS.escape(focus)}"]`) ?? panels.querySelector(".st-canvas")).focus({ preventScroll: true });
     if (timer) timer = setTimeout(tick, PLAY_MS);
+    const next = later;
+    [busy, later] = [false, null];
+    if (next !== null) go(next);
   }
 
   root.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    event.stopPropagation(); // the notebook has shortcuts on plain keys
-    if (event.target === chooser || event.target === slider) return; // they have arrows of their own
+    if (!isPlainKey(event) || event.target === chooser || event.target === slider) return; // they have arrows of their own
     const to = { ArrowLeft: wanted - 1, ArrowRight: wanted + 1, Home: 0, End: count }[event.key];
     if (to === undefined) return;
     event.preventDefault();

@@ -1,0 +1,336 @@
+"""Drawn graphs in a real JupyterLab: GraphView and RewriteStepper by mouse and keyboard, and the answer in Python."""
+
+import nbformat
+import pytest
+
+from trtlab.graph.models import TEACHING_MODELS
+
+from .labpage import LabPage
+
+pytestmark = pytest.mark.browser
+
+VIEW = """\
+from trtlab.engine.digits import DIGITS_ONNX
+from trtlab.teach import GraphView
+view = GraphView(DIGITS_ONNX)
+view"""
+STEPPER = 'from trtlab.teach import RewriteStepper\nstepper = RewriteStepper("inception")\nstepper'
+SELECTED = "print(getattr(view.selected, 'name', None) or getattr(view.selected, 'label', None), view.folded)"
+STORY = "print(stepper.run['model'], stepper.position, len(stepper.report.steps))"
+HARM = """\
+from onnx import helper
+name = "</title><img src=x onerror=console.error(1)><script>console.error(2)</script>"
+ends = [helper.make_tensor_value_info(t, 1, [name]) for t in "xy"]
+node = helper.make_node("Relu", ["x"], ["y"], name=name, doc=name)
+view = GraphView(helper.make_model(helper.make_graph([node], name, ends[:1], ends[1:])))
+view.selected = name
+view"""
+KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+RUN = """async ([number, source]) => {
+    const { content } = window.jupyterapp.shell.currentWidget;
+    content.activeCellIndex = number;
+    content.activeCell.model.sharedModel.setSource(source);
+    await window.jupyterapp.commands.execute('notebook:run-cell');
+}"""
+FOCUS = "() => [document.activeElement.value ?? '', document.activeElement.getAttribute('aria-label') ?? ''].join(' ')"
+TRANSFORM = "() => document.querySelector('.gv .gv-world').getAttribute('transform')"
+TOO_WIDE = "root => [...root.querySelectorAll('*')].filter(e => e.getBoundingClientRect().right > \
+root.getBoundingClientRect().right + 1 && !e.closest('.st-canvas, pre, .scroll, .st-unseen')).map(e => e.className)"
+COUNT = "text => document.querySelector('.gv-count').textContent === text"
+BOXES = "number => document.querySelectorAll('.gv-box').length === number"
+VERTICAL = "Vertical fusion"
+
+
+@pytest.fixture(scope="module")
+def lab(chromium, lab_url, lab_folder):
+    """One page and one kernel for all tests: a cell for the widget and a cell to ask Python."""
+    cells = [nbformat.v4.new_code_cell() for _ in range(2)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), lab_folder / "graphs.ipynb")
+    context = chromium.new_context(viewport={"width": 1366, "height": 900})
+    page = LabPage(context, lab_url)
+    page.open("graphs.ipynb")
+    yield page
+    page.close()
+    context.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_wrong(lab):
+    yield
+    assert (lab.error_outputs(), lab.console_errors, lab.external_requests) == ([], [], [])
+
+
+def show(lab, source, selector):
+    lab.page.evaluate(RUN, [0, source])
+    lab.page.locator(selector).first.wait_for(state="attached")
+    lab.page.locator(".gv").first.scroll_into_view_if_needed()
+
+
+def python_says(lab, question):
+    lab.page.evaluate(RUN, [1, question])
+    return lab.cells()[1]["outputs"][0]["text"].strip()
+
+
+@pytest.fixture
+def graph(lab):
+    show(lab, VIEW, ".gv-world[transform]")
+    return lab.page
+
+
+def box(page, name):
+    return page.get_by_role("button", name=name)
+
+
+def panel(page):
+    return page.get_by_role("region", name="Details")
+
+
+def wait_for(page, title):
+    page.get_by_role("heading", level=3, name=title, exact=True).wait_for()
+
+
+def test_a_click_selects_and_python_knows(lab, graph):
+    box(graph, "Conv, conv1/Conv,").click()
+    wait_for(graph, "Conv")
+    assert "float32 32×1×3×3" in panel(graph).inner_text()
+    assert box(graph, "Conv, conv1/Conv,").get_attribute("aria-pressed") == "true"
+    assert graph.locator(".gv-edge.gv-out").count() == 1
+    assert python_says(lab, SELECTED) == "conv1/Conv ()"
+
+
+def test_keys_alone_walk_fold_and_open(lab, graph):
+    """Tab from the search to the graph, walk along the edges, fold the block, open it again."""
+    press = graph.keyboard.press
+    graph.get_by_role("searchbox").focus()
+    for _ in range(7):
+        press("Tab")
+        if graph.evaluate("() => document.activeElement.matches('.gv-canvas [data-key]')"):
+            break
+    press("Enter")
+    for name in ("image", "conv1/Conv", "bn1/BatchNormalization", "relu/Relu"):
+        panel(graph).get_by_text(name, exact=True).first.wait_for()
+        press("ArrowDown")
+    panel(graph).get_by_text("block.conv1/Conv", exact=True).wait_for()
+    box(graph, "Conv, block.conv1/Conv").focus()
+    press("f")
+    wait_for(graph, "block")
+    assert graph.locator(".gv-notice").inner_text().startswith("1 group folded")
+    assert python_says(lab, SELECTED) == "block ('block',)"
+    box(graph, "folded group block").focus()
+    press("Enter")
+    graph.wait_for_function(BOXES, arg=19)
+    press("Escape")
+    wait_for(graph, "digits")
+    assert python_says(lab, SELECTED) == "None ()"
+
+
+def test_search_counts_jumps_and_cycles(lab, graph):
+    search = graph.get_by_role("searchbox")
+    search.fill("relu")
+    graph.wait_for_function(COUNT, arg="4 hits")
+    assert graph.locator(".gv-hit").count() == 4
+    for expected in ("1 of 4", "2 of 4", "3 of 4", "4 of 4", "1 of 4"):
+        search.press("Enter")
+        graph.wait_for_function(COUNT, arg=expected)
+    wait_for(graph, "Relu")
+    assert python_says(lab, SELECTED).startswith("relu/Relu ")
+    search.fill("nothing of the kind")
+    graph.wait_for_function(COUNT, arg="no hits")
+    search.press("Escape")
+    graph.wait_for_function(COUNT, arg="")
+
+
+def test_folding_by_mouse_and_by_the_menu(lab, graph):
+    box(graph, "open group block").dblclick()
+    graph.wait_for_function(BOXES, arg=13)
+    assert python_says(lab, SELECTED) == "block ('block',)"
+    panel(graph).get_by_role("button", name="Open this group").click()
+    graph.wait_for_function(BOXES, arg=19)
+    box(graph, "Fold all").click()
+    graph.wait_for_function(BOXES, arg=13)
+    box(graph, "Open all").click()
+    graph.wait_for_selector(".gv-frame", state="attached")
+
+
+def test_zoom_pan_and_fit_move_the_view_and_not_the_selection(lab, graph):
+    seen = [graph.evaluate(TRANSFORM)]
+
+    def moved():
+        seen.append(graph.evaluate(TRANSFORM))
+        assert seen[-1] != seen[-2]
+
+    box(graph, "Zoom in").click()
+    moved()
+    box(graph, "Fit").click()
+    moved()
+    canvas = graph.locator(".gv-canvas").bounding_box()
+    graph.mouse.move(canvas["x"] + 30, canvas["y"] + 30)
+    graph.mouse.wheel(0, -200)
+    graph.wait_for_timeout(100)
+    assert graph.evaluate(TRANSFORM) == seen[-1], "the wheel belongs to the page until the graph was clicked"
+    graph.mouse.down()
+    graph.mouse.move(canvas["x"] + 130, canvas["y"] + 90, steps=4)
+    graph.mouse.up()
+    moved()
+    graph.mouse.wheel(0, -200)
+    graph.wait_for_timeout(100)
+    moved()
+    graph.keyboard.press("0")
+    moved()
+    assert python_says(lab, SELECTED) == "None ()"
+
+
+def test_names_in_a_model_cannot_become_markup(lab):
+    show(lab, f"from trtlab.teach import GraphView\n{HARM}", ".gv-world[transform]")
+    assert lab.page.locator(".gv img, .gv script").count() == 0
+    assert "<script>" in panel(lab.page).inner_text()
+
+
+# --- the stepper ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stepper(lab):
+    show(lab, STEPPER, ".st-canvas svg[width]")
+    return lab.page.locator(".st")
+
+
+def press(stepper, name):
+    stepper.get_by_role("button", name=name).click()
+
+
+def words(stepper, which):
+    """The words on the flags of the drawing before (0) or after (1)."""
+    return stepper.locator(".st-canvas").nth(which).locator(".gv-word").all_text_contents()
+
+
+def test_step_forward_and_back_by_mouse(lab, stepper):
+    wait_for(stepper, "From start to end")
+    assert stepper.get_by_role("button", name="Step back").is_disabled()
+    press(stepper, "Step forward")
+    wait_for(stepper, f"Step 1 of 5: {VERTICAL}")
+    assert (words(stepper, 0), words(stepper, 1)) == (["replaced", "replaced"], ["new"])
+    assert stepper.locator(".st-now").get_attribute("data-rule") == "vertical_fusion"
+    press(stepper, "Go to step 4: Horizontal fusion")
+    wait_for(stepper, "Step 4 of 5: Horizontal fusion")
+    assert stepper.locator("[aria-current=step]").all_inner_texts() == ["4"]
+    assert "x * [q | k | v]" in stepper.locator(".st-about").inner_text()
+    press(stepper, "Step back")
+    wait_for(stepper, f"Step 3 of 5: {VERTICAL}")
+    press(stepper, "Last step")
+    wait_for(stepper, "Step 5 of 5: Concat elimination")
+    assert stepper.get_by_role("button", name="Step forward").is_disabled()
+    assert stepper.locator(".st-counts b").all_inner_texts() == ["2 → 2", "2 → 1", "20.84 KiB → 8.84 KiB"]
+    assert python_says(lab, STORY) == "inception 5 5"
+    stepper.get_by_text("Source: pattern, check, rewrite").click()
+    stepper.get_by_text("def why_copied").or_(stepper.get_by_text("rules/concat_elimination.py").first).first.wait_for()
+
+
+def test_by_keyboard_alone(lab, stepper):
+    keyboard, before = lab.page.keyboard, len(lab.cells())
+    stepper.get_by_role("combobox", name="Model").focus()
+    reached = []
+    for _ in range(24):
+        reached.append(lab.page.evaluate(FOCUS))
+        keyboard.press("Tab")
+    for name in "Load an ONNX,Step forward,Last step,Play all,Go to step 5,Start: 7 nodes,End, after".split(",", 6):
+        assert any(name in label for label in reached), f"Tab does not reach {name!r}: {reached}"
+    assert {"dead_layers ", "concat_elimination "} <= set(reached)
+    stepper.locator(".st-canvas").first.focus()
+    for keys, title in (
+        ("ArrowRight ArrowRight", f"Step 2 of 5: {VERTICAL}"),
+        ("ArrowLeft", f"Step 1 of 5: {VERTICAL}"),
+        ("End", "Step 5 of 5: Concat elimination"),
+        ("Home", "From start to end"),
+    ):
+        for key in keys.split():
+            keyboard.press(key)
+        wait_for(stepper, title)
+    stepper.get_by_role("slider", name="Step").focus()
+    keyboard.press("ArrowRight")
+    wait_for(stepper, f"Step 1 of 5: {VERTICAL}")
+    assert stepper.get_by_role("slider", name="Step").get_attribute("aria-valuetext") == "step 1 of 5"
+    stepper.get_by_role("checkbox", name="Concat elimination").focus()
+    keyboard.press("Space")
+    stepper.locator("[data-rule=concat_elimination]").get_by_text("off").wait_for()
+    assert lab.page.evaluate(FOCUS).startswith("concat_elimination"), "the focus stays on the rule"
+    for key in ("d", "d", "b", "m"):
+        keyboard.press(key)
+    assert len(lab.cells()) == before, "a key reached the notebook's shortcuts"
+    assert python_says(lab, STORY) == "inception 0 4"
+
+
+def test_rules_and_models(lab, stepper):
+    stepper.get_by_role("checkbox", name=VERTICAL).uncheck()
+    stepper.locator(".st-counts b").get_by_text("7 → 5").first.wait_for()
+    stepper.get_by_role("combobox", name="Model").select_option("layernorm")
+    stepper.get_by_text("Left alone: 2, and why").click()
+    assert "do not fit one loop" in stepper.get_by_role("table").inner_text()
+    assert not stepper.get_by_role("checkbox", name=VERTICAL).is_checked(), "the rules stay as chosen"
+    stepper.get_by_role("combobox", name="Model").select_option("dead_branch")
+    stepper.locator(".gv-word", has_text="removed").first.wait_for()
+    stepper.get_by_role("checkbox", name="Dead-layer elimination").uncheck()
+    stepper.locator(".st-what", has_text="None of the chosen rules finds anything").wait_for()
+    assert stepper.get_by_role("button", name="Play").is_disabled()
+    assert python_says(lab, STORY) == "dead_branch 0 0"
+
+
+def test_a_file_of_ones_own_and_a_bad_one(lab, stepper):
+    def upload(name, data):
+        file = {"name": name, "mimeType": "application/octet-stream", "buffer": data}
+        stepper.locator("input[type=file]").set_input_files(files=[file])
+
+    upload("bad.onnx", b"hello")
+    alert = stepper.get_by_role("alert")
+    alert.get_by_text("'bad.onnx' is no ONNX model").wait_for()
+    assert python_says(lab, STORY) == "inception 0 5"
+    model = TEACHING_MODELS["residual"]()
+    weight = model.graph.initializer.add()  # more than one piece
+    weight.name, weight.data_type, weight.raw_data = "ballast", 1, bytes(5 << 20)
+    weight.dims.append(5 << 18)
+    upload("net.onnx", model.SerializeToString())
+    stepper.locator(".st-what", has_text="3 steps in all").wait_for()
+    assert alert.is_hidden()
+    assert stepper.get_by_role("combobox", name="Model").input_value() == "net.onnx (yours)"
+    assert python_says(lab, STORY) == "net.onnx (yours) 0 3"
+
+
+def test_play_walks_to_the_end_and_can_be_stopped(stepper):
+    play = stepper.get_by_role("button", name="Play")
+    play.click()
+    wait_for(stepper, f"Step 1 of 5: {VERTICAL}")
+    assert play.inner_text() == "Stop"
+    play.click()
+    assert play.inner_text() == "Play"
+    press(stepper, "Last step")
+    wait_for(stepper, "Step 5 of 5: Concat elimination")
+    play.click()
+    wait_for(stepper, "From start to end")
+    press(stepper, "Go to step 4")
+    wait_for(stepper, "Step 4 of 5: Horizontal fusion")
+    play.click()
+    wait_for(stepper, "Step 5 of 5: Concat elimination")
+    play.get_by_text("Play", exact=True).wait_for()
+
+
+def test_of_many_steps_asked_for_at_once_the_last_is_shown(stepper):
+    keys = "['ArrowRight', 'ArrowRight', 'ArrowRight', 'ArrowLeft', 'End', 'ArrowLeft']"
+    event = "new KeyboardEvent('keydown', { key, bubbles: true })"
+    stepper.evaluate(f"root => {{ for (const key of {keys}) root.dispatchEvent({event}); }}")
+    wait_for(stepper, "Step 4 of 5: Horizontal fusion")
+
+
+@pytest.mark.parametrize("source", [VIEW, STEPPER])
+def test_both_themes_and_narrow_pages(lab, source):
+    show(lab, source, ".gv-world")
+    root, inks = lab.page.locator(".gv").first, set()
+    for theme in ("dark", "light"):
+        lab.set_theme(theme)
+        lab.page.wait_for_selector("#jupyterlab-splash", state="detached")
+        inks.add(lab.page.evaluate("() => getComputedStyle(document.querySelector('.gv-head')).fill"))
+        assert source == VIEW or root.evaluate(TOO_WIDE) == []
+    assert len(inks) == 2
+    lab.page.set_viewport_size({"width": 820, "height": 900})
+    lab.page.wait_for_timeout(300)
+    assert source == VIEW or root.evaluate(TOO_WIDE) == []
+    lab.page.set_viewport_size({"width": 1366, "height": 900})
