@@ -7,6 +7,7 @@ stage is not possible here, why. The answer is checked against torch, which shar
 
 import enum
 import functools
+import json
 import shutil
 import tempfile
 import time
@@ -390,6 +391,28 @@ class Workflow:
 
 STAGES = tuple(WORKFLOW)
 """Names of the stages, in order."""
+NEEDS = recordings.FOLDER / "stage-needs.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageNeeds:
+    """`refusals[stage][other]`: what `stage` said when only the product of `other` was missing; None when it worked."""
+
+    refusals: dict[str, dict[str, str | None]]
+    provenance: Provenance
+
+    @property
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        """For each stage the earlier ones without which it was refused."""
+        return {stage: tuple(other for other, said in tried.items() if said) for stage, tried in self.refusals.items()}
+
+
+@functools.cache
+def recorded_needs() -> StageNeeds:
+    """What the stages of the build need, as tests/lab/leave_one_out.py found."""
+    from cattrs.preconf.json import make_converter
+
+    return make_converter().structure(json.loads(NEEDS.read_text(encoding="utf-8")), StageNeeds)
 
 
 def _reported(name: str, report: BuildReport, went_in: str, came_out: str, artefact: Any) -> Made:

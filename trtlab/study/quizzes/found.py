@@ -25,9 +25,9 @@ def build_needs() -> Truth:
 
     The parser would read an unchecked file; that the check comes before it is what the question asks for.
     """
-    from trtlab.lab import needs
+    from trtlab.lab.workflow import recorded_needs
 
-    measured = needs.load()
+    measured = recorded_needs()
     guarded = {"parse": (*measured.needs["parse"], "check")}
     free = [stage for stage, tried in measured.refusals.items() if tried and not any(tried.values())]
     refused = [f"{stage} without {', '.join(needed)}" for stage, needed in measured.needs.items() if needed]

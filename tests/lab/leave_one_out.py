@@ -1,50 +1,26 @@
-"""lab/needs: which earlier stage each stage of the build cannot do without, found by leaving one out.
+"""tests/lab: find out which earlier stage each stage of the build cannot do without, by leaving one out, and record it.
 
-In: tensorrt_rtx and the digits model, once. Out: `stage-needs.json`, read by the quiz on the order of stages, so that
-every order that works counts as right. Make it again with `python -m trtlab.lab.needs`.
+In: tensorrt_rtx and the digits model. Out: the recording `stage-needs`. Needed once for a compiler:
+`python -m tests.lab.leave_one_out`.
 """
 
-import functools
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from trtlab.engine import recordings
-from trtlab.engine.measure import Origin, Provenance, live
-from trtlab.lab.workflow import STAGES
+from trtlab.engine.measure import Origin, live
+from trtlab.lab.workflow import NEEDS, STAGES, StageNeeds
 
-FILE = recordings.FOLDER / "stage-needs.json"
-COMMAND = "python -m trtlab.lab.needs"
+COMMAND = "python -m tests.lab.leave_one_out"
 BUILD_HALF = STAGES[: STAGES.index("deserialise") + 1]
 Made = dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class StageNeeds:
-    """`refusals[stage][other]`: what `stage` said when only the product of `other` was missing; None when it worked."""
-
-    refusals: dict[str, dict[str, str | None]]
-    provenance: Provenance
-
-    @property
-    def needs(self) -> dict[str, tuple[str, ...]]:
-        """For each stage the earlier ones without which it was refused."""
-        return {stage: tuple(other for other, said in tried.items() if said) for stage, tried in self.refusals.items()}
-
-
-@functools.cache
-def load() -> StageNeeds:
-    """The recording."""
-    from cattrs.preconf.json import make_converter
-
-    return make_converter().structure(json.loads(FILE.read_text(encoding="utf-8")), StageNeeds)
-
-
 def find_out() -> StageNeeds:
-    """Run each stage with everything made, then with one product missing. Imports the compiler: not for notebooks."""
+    """Run each stage with everything made, then with one product missing. Imports the compiler: in its own process."""
     import tensorrt_rtx as trt
 
     with tempfile.TemporaryDirectory() as folder:
@@ -118,7 +94,7 @@ def record() -> None:
     """Find out, and write the recording."""
     found = find_out()
     made = {**asdict(found.provenance), "origin": Origin.RECORDED.value, "command": COMMAND}
-    FILE.write_text(json.dumps({"refusals": found.refusals, "provenance": made}, indent=1) + "\n", encoding="utf-8")
+    NEEDS.write_text(json.dumps({"refusals": found.refusals, "provenance": made}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
