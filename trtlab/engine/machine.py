@@ -14,21 +14,15 @@ import os
 import platform
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trtlab.engine.measure import installed_version, processor_name, usable_cores
 
-ISA_OF_INTEREST = ("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
-                   "amx_tile", "amx_int8", "amx_bf16", "asimd", "sve", "bf16", "i8mm")  # fmt: skip
-DISTRIBUTIONS = {
-    "tensorrt": "tensorrt",
-    "tensorrt_rtx": "tensorrt-rtx",
-    "onnxruntime": "onnxruntime",
-    "torch": "torch",
-    "onnx": "onnx",
-}
+ISA_OF_INTEREST = """sse4_2 avx avx2 fma f16c avx512f avx512_vnni avx512_bf16 avx512_fp16 amx_tile amx_int8 amx_bf16
+    asimd sve bf16 i8mm""".split()
+DISTRIBUTIONS = {name: name.replace("_", "-") for name in "tensorrt tensorrt_rtx onnxruntime torch onnx".split()}
 COMPILERS = ("tensorrt", "tensorrt_rtx")
 RTX_EXECUTES = frozenset({"SM75", "SM80", "SM86", "SM87", "SM89", "SM120", "SM121"})
 """Compute capabilities whose plans TensorRT-RTX 1.7 runs; it refuses SM90 when it deserialises."""
@@ -53,9 +47,9 @@ class Gpu:
 class Driver:
     """The CUDA driver: `version` such as 13.0 when it loads, else `why_not`."""
 
-    version: str | None
-    gpus: tuple[Gpu, ...]
-    why_not: str | None
+    version: str | None = None
+    gpus: tuple[Gpu, ...] = ()
+    why_not: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,13 +108,6 @@ class Machine:
             return f"TensorRT-RTX runs on {', '.join(sorted(RTX_EXECUTES))}; this GPU is {', '.join(sorted(targets))}"
         return None
 
-    def library(self, name: str) -> LibraryState:
-        """The state of one library by import name; KeyError names the known ones."""
-        for library in self.libraries:
-            if library.name == name:
-                return library
-        raise KeyError(f"no library {name!r}; known are {', '.join(lib.name for lib in self.libraries)}")
-
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, the conclusions included."""
         facts = dataclasses.asdict(self)
@@ -147,10 +134,7 @@ def inspect_machine() -> Machine:
 def _instruction_sets() -> tuple[str, ...]:
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
-            flags = next(
-                (set(line.split(":", 1)[1].split()) for line in file if line.startswith(("flags", "Features"))),
-                set(),
-            )
+            flags = next((set(line.split()) for line in file if line.startswith(("flags", "Features"))), set())
     except OSError:
         return ()
     return tuple(name for name in ISA_OF_INTEREST if name in flags)
@@ -165,7 +149,7 @@ def _memory_bytes() -> int | None:
 
 # --- the CUDA driver ------------------------------------------------------------------------------------------------
 
-_ATTRIBUTE_MULTIPROCESSORS, _ATTRIBUTE_MAJOR, _ATTRIBUTE_MINOR = 16, 75, 76
+_MAJOR, _MINOR, _MULTIPROCESSORS = 75, 76, 16  # attributes of a device, in cuda.h
 _NO_DEVICE = 100
 
 
@@ -176,44 +160,36 @@ def cuda_driver() -> Driver:
     try:
         cuda = ctypes.CDLL(name)
     except OSError:
-        return Driver(version=None, gpus=(), why_not=f"no NVIDIA driver: {name} cannot be loaded")
+        return Driver(why_not=f"no NVIDIA driver: {name} cannot be loaded")
     status = cuda.cuInit(0)
+    if status not in (0, _NO_DEVICE):
+        return Driver(why_not=f"the NVIDIA driver does not start: cuInit returned {status}")
+    number = _asked(cuda.cuDriverGetVersion)
+    version = f"{number // 1000}.{number % 1000 // 10}" if number else None
     if status == _NO_DEVICE:
-        return Driver(version=_driver_version(cuda), gpus=(), why_not="an NVIDIA driver is installed but finds no GPU")
-    if status != 0:
-        return Driver(version=None, gpus=(), why_not=f"the NVIDIA driver does not start: cuInit returned {status}")
-    return Driver(version=_driver_version(cuda), gpus=_gpus(cuda), why_not=None)
+        return Driver(version=version, why_not="an NVIDIA driver is installed but finds no GPU")
+    return Driver(version=version, gpus=tuple(_gpu(cuda, index) for index in range(_asked(cuda.cuDeviceGetCount))))
 
 
-def _driver_version(cuda: Any) -> str | None:
+def _asked(function: Any, *arguments: Any) -> int:
+    """The number that a function of the driver writes through its first argument; 0 where it fails."""
     number = ctypes.c_int()
-    if cuda.cuDriverGetVersion(ctypes.byref(number)) != 0:
-        return None
-    return f"{number.value // 1000}.{number.value % 1000 // 10}"
-
-
-def _gpus(cuda: Any) -> tuple[Gpu, ...]:
-    count = ctypes.c_int()
-    cuda.cuDeviceGetCount(ctypes.byref(count))
-    return tuple(_gpu(cuda, index) for index in range(count.value))
+    function(ctypes.byref(number), *arguments)
+    return number.value
 
 
 def _gpu(cuda: Any, index: int) -> Gpu:
-    device, name, memory = ctypes.c_int(), ctypes.create_string_buffer(256), ctypes.c_size_t()
-    cuda.cuDeviceGet(ctypes.byref(device), index)
+    device = ctypes.c_int(_asked(cuda.cuDeviceGet, index))
+    name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
     cuda.cuDeviceGetName(name, len(name), device)
     cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
-
-    def attribute(which: int) -> int:
-        value = ctypes.c_int()
-        cuda.cuDeviceGetAttribute(ctypes.byref(value), which, device)
-        return value.value
-
+    attributes = (_asked(cuda.cuDeviceGetAttribute, which, device) for which in (_MAJOR, _MINOR, _MULTIPROCESSORS))
+    major, minor, multiprocessors = attributes
     return Gpu(
         name=name.value.decode("utf-8", "replace"),
-        compute_capability=f"{attribute(_ATTRIBUTE_MAJOR)}.{attribute(_ATTRIBUTE_MINOR)}",
+        compute_capability=f"{major}.{minor}",
         memory_bytes=memory.value,
-        multiprocessors=attribute(_ATTRIBUTE_MULTIPROCESSORS),
+        multiprocessors=multiprocessors,
     )
 
 
@@ -243,33 +219,31 @@ print(json.dumps({{"version": trt.__version__, "builder": hasattr(trt, "Builder"
 
 
 def _library_state(name: str, driver: Driver) -> LibraryState:
-    version = installed_version(DISTRIBUTIONS[name])
+    state = LibraryState(name=name, version=installed_version(DISTRIBUTIONS[name]), usable=False)
     if not is_installed(name):
-        return LibraryState(name=name, version=None, usable=False, why_not="not installed")
+        return replace(state, version=None, why_not="not installed")
     if name not in COMPILERS:
-        return LibraryState(name=name, version=version, usable=True)
+        return replace(state, usable=True)
     if name == "tensorrt" and driver.why_not:
-        # Without a driver its lean runtime segfaults on first use, so it is not even tried.
-        return LibraryState(name=name, version=version, usable=False, why_not=driver.why_not)
-    return _probe_compiler(name, version, driver)
+        return replace(state, why_not=driver.why_not)  # its lean runtime segfaults then, so it is not even tried
+    facts = _probed(name)
+    if isinstance(facts, str):
+        return replace(state, why_not=facts)
+    targets = tuple(facts["targets"]) or tuple(dict.fromkeys(gpu.target for gpu in driver.gpus))
+    return replace(state, version=facts["version"], usable=True, targets=targets)
 
 
-def _probe_compiler(name: str, version: str | None, driver: Driver) -> LibraryState:
+def _probed(name: str) -> dict[str, Any] | str:
+    """What a compiler says of itself in a child process that imports it, or why it cannot be used."""
     command = [sys.executable, "-c", _PROBE.format(name=name)]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
         )
     except subprocess.TimeoutExpired:
-        return LibraryState(name=name, version=version, usable=False, why_not="its import did not end within 60 s")
+        return "its import did not end within 60 s"
     answer = done.stdout.strip().splitlines()
     if done.returncode != 0 or not answer:
-        reason = (done.stderr.strip().splitlines() or [f"its import ended with status {done.returncode}"])[-1]
-        return LibraryState(name=name, version=version, usable=False, why_not=reason)
-    facts = json.loads(answer[-1])
-    if not facts["builder"]:
-        return LibraryState(
-            name=name, version=facts["version"], usable=False, why_not="it has a runtime but no Builder"
-        )
-    targets = tuple(facts["targets"]) or tuple(dict.fromkeys(gpu.target for gpu in driver.gpus))
-    return LibraryState(name=name, version=facts["version"], usable=True, targets=targets)
+        return (done.stderr.strip().splitlines() or [f"its import ended with status {done.returncode}"])[-1]
+    facts: dict[str, Any] = json.loads(answer[-1])
+    return facts if facts["builder"] else "it has a runtime but no Builder"
