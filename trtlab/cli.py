@@ -51,10 +51,9 @@ def _hint(error: Any) -> str:
     shapes = error.details.get("shapes")
     if not shapes:
         return str(error.hint)
-    texts = (
-        f"--profile {name}={':'.join('x'.join(map(str, shape)) for shape in three)}" for name, three in shapes.items()
-    )
-    return f"Pass {' '.join(texts)}: minimum, optimum and maximum shapes."
+    words = {name: ":".join("x".join(map(str, shape)) for shape in three) for name, three in shapes.items()}
+    texts = " ".join(f"--profile {name}={three}" for name, three in words.items())
+    return f"Pass {texts}: minimum, optimum and maximum shapes."
 
 
 def _complain(text: str) -> int:
@@ -84,11 +83,8 @@ def _parser() -> argparse.ArgumentParser:
         "--profile", action="append", default=[], type=_profile, metavar="NAME=MIN:OPT:MAX",
         help="shapes of a dynamic input, such as image=1x3x224x224:8x3x224x224:32x3x224x224; repeat for more inputs",
     )  # fmt: skip
-    explain.add_argument(
-        "--compiler",
-        choices=("tensorrt", "tensorrt_rtx"),
-        help="default: tensorrt with a GPU, else tensorrt_rtx",
-    )
+    compilers = ("tensorrt", "tensorrt_rtx")
+    explain.add_argument("--compiler", choices=compilers, help="default: tensorrt with a GPU, else tensorrt_rtx")
     explain.add_argument("--plan", metavar="FILE", help="also save the plan, with a manifest beside it")
     explain.add_argument("--log", action="store_true", help="print the builder's whole log after the table")
     explain.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS")
@@ -133,14 +129,11 @@ def _doctor(options: argparse.Namespace) -> None:
     print(f"instruction sets: {' '.join(machine.isa) or 'unknown'}")
     print(f"CUDA driver:      {machine.driver.version or machine.driver.why_not}")
     for gpu in machine.driver.gpus:
-        print(
-            f"GPU:              {gpu.name}, {gpu.target}, {gpu.memory_bytes / 2**30:.0f} GiB,"
-            f" {gpu.multiprocessors} multiprocessors"
-        )
+        size = f"{gpu.memory_bytes / 2**30:.0f} GiB, {gpu.multiprocessors} multiprocessors"
+        print(f"GPU:              {gpu.name}, {gpu.target}, {size}")
     print()
-    rows = [
-        (lib.name, lib.version or "-", "yes" if lib.usable else "no", lib.why_not or "") for lib in machine.libraries
-    ]
+    libraries = machine.libraries
+    rows = [(lib.name, lib.version or "-", "yes" if lib.usable else "no", lib.why_not or "") for lib in libraries]
     _print_table(rows, ("library", "version", "usable", "why not"))
     print()
     builds = f"yes, with {machine.compiler} for {', '.join(machine.targets)}"
@@ -210,15 +203,9 @@ def _print_report(report: Any) -> None:
     streams = len({kernel.stream for kernel in report.kernels})
     print(f"{_plain(report.model_name)}: {report.onnx_nodes} ONNX nodes (+ {report.onnx_constants} constants)")
     print(f"  -> {layers} network layers (+ {constants} constants)")
-    print(
-        f"  -> {len(report.kernels)} kernels on {streams} stream{'s' * (streams != 1)}"
-        f" for {', '.join(report.targets) or 'this GPU'}"
-    )
-    sizes = {
-        "plan": report.plan_size_bytes,
-        "activations": report.activation_bytes,
-        "weights": report.weights_bytes,
-    }
+    where = ", ".join(report.targets) or "this GPU"
+    print(f"  -> {len(report.kernels)} kernels on {streams} stream{'s' * (streams != 1)} for {where}")
+    sizes = {"plan": report.plan_size_bytes, "activations": report.activation_bytes, "weights": report.weights_bytes}
     print("  " + ", ".join(f"{name} {'unknown' if size is None else f'{size:,} B'}" for name, size in sizes.items()))
     print("  " + ", ".join(f"{p.name} {p.seconds:.3f} s" for p in report.phases if p.parent is None))
     print()

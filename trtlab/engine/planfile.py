@@ -92,8 +92,7 @@ def load_plan(
 
 def _check_version(manifest: Manifest, compiler: str | None, version: str | None) -> None:
     made_by = f"{manifest.compiler} {manifest.compiler_version}"
-    differs = (compiler not in (None, manifest.compiler)) or (version not in (None, manifest.compiler_version))
-    if differs:
+    if compiler not in (None, manifest.compiler) or version not in (None, manifest.compiler_version):
         wanted = " ".join(filter(None, (compiler, version)))
         raise PlanFileError(
             f"The plan was built by {made_by}, this is {wanted}.",
@@ -114,17 +113,12 @@ def _read_manifest(path: Path) -> Manifest:
         raise PlanFileError(
             f"The manifest {path.name} cannot be read: {error}.", hint="Build and save the plan again."
         ) from None
-    wrong = [
-        field.name
-        for field in dataclasses.fields(Manifest)
-        if not isinstance(getattr(manifest, field.name), _TYPES.get(field.name, str))
-    ]
+    types = {"targets": tuple, "size_bytes": int}
+    facts = dataclasses.asdict(manifest).items()
+    wrong = [name for name, value in facts if not isinstance(value, types.get(name, str))]
     if wrong or manifest.format != FORMAT:
         raise PlanFileError(
             f"The manifest {path.name} is not of format {FORMAT} ({', '.join(wrong) or manifest.format!r}).",
             hint="Save the plan again.",
         )
     return manifest
-
-
-_TYPES = {"targets": tuple, "size_bytes": int}

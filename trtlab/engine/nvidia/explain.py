@@ -75,27 +75,22 @@ def choose_compiler(compiler: str | None = None) -> str:
 
     Raises CompilerMissing with what to install. Imports neither.
     """
-    if compiler is not None and compiler not in machine.COMPILERS:
-        raise CompilerMissing(
-            f"There is no compiler {compiler!r}.", hint=f"Expected one of {', '.join(machine.COMPILERS)}."
-        )
-    reasons = []
-    for name in (compiler,) if compiler else machine.COMPILERS:
-        reason = _why_not_usable(name)
-        if reason is None:
+    names = machine.COMPILERS
+    if compiler not in (None, *names):
+        raise CompilerMissing(f"There is no compiler {compiler!r}.", hint=f"Expected one of {', '.join(names)}.")
+    reasons = {name: _why_not_usable(name) for name in names}
+    usable = [name for name in names if reasons[name] is None]
+    for name in usable:
+        if compiler in (None, name):
             return name
-        reasons.append(f"{name}: {reason}")
-    if compiler is not None and (other := _usable_besides(compiler)):
-        raise CompilerMissing(f"{'; '.join(reasons)}.", hint=f"Leave compiler out: {other} can be used here.")
-    raise CompilerMissing(
-        f"No TensorRT compiler can be used here ({'; '.join(reasons)}).",
-        hint="On Linux or Windows x86-64: pip install tensorrt-rtx (needs no GPU)."
-        " Elsewhere the notebooks show recordings.",
+    why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if compiler in (None, name))
+    install = (
+        "On Linux or Windows x86-64: pip install tensorrt-rtx (needs no GPU). Elsewhere the notebooks show recordings."
     )
-
-
-def _usable_besides(compiler: str) -> str | None:
-    return next((name for name in machine.COMPILERS if name != compiler and _why_not_usable(name) is None), None)
+    raise CompilerMissing(
+        f"No TensorRT compiler can be used here ({why}).",
+        hint=f"Leave compiler out: {usable[0]} can be used here." if usable else install,
+    )
 
 
 def _why_not_usable(name: str) -> str | None:
