@@ -81,10 +81,6 @@ def test_without_a_compiler_the_recording_answers():
     assert api.provenance.command == "python -m trtlab.engine.recordings"
     assert api.has("IExecutionContext", "execute_async_v3")
     assert not api.has("IExecutionContext", "execute_async_v2")
-
-
-@pytest.mark.usefixtures("no_compiler")
-def test_a_compiler_asked_for_by_name_is_not_replaced_by_another():
     with pytest.raises(CompilerMissing, match="tensorrt"):
         installed_api("tensorrt")
 

@@ -29,24 +29,15 @@ JUMP = (
 
 
 def listing(*steps):
-    return [
-        LogLine(
-            severity="VERBOSE",
-            text="Layers:\n" + "\n".join(steps) + "\n\nI/O Tensors:\n\nName: x, Dimensions: [1]",
-        )
-    ]
+    text = "\n".join(["Layers:", *steps, "", "I/O Tensors:", "", "Name: x, Dimensions: [1]"])
+    return [LogLine(severity="VERBOSE", text=text)]
 
 
 def test_a_step_is_read_whole():
     (step,), unread = log.steps_from_log(listing(STEP))
     assert unread == ()
-    assert (step.name, step.type, step.tactic, step.stream, step.event) == (
-        "conv1_myl0_1",
-        "correlation",
-        "__myelin_CASK_STUB",
-        2,
-        None,
-    )
+    assert (step.name, step.type, step.tactic) == ("conv1_myl0_1", "correlation", "__myelin_CASK_STUB")
+    assert (step.stream, step.event) == (2, None)
     assert step.onnx_nodes == ("conv1", "bn1")
     assert [tensor.name for tensor in step.inputs + step.constants + step.outputs] == ["x", "x", "x", "y"]
     assert step.inputs[0].shape == (1, 3, 8, 8)
@@ -123,17 +114,14 @@ def test_messages_become_readable(text, plain):
 
 
 def test_failures_are_errors_once_and_without_the_spurious():
-    lines = [
-        LogLine(severity="ERROR", text="broken"),
-        LogLine(
-            severity="ERROR",
-            text="[checkMacros.cpp::catchCudaError::231] Error Code 1: Cuda Runtime (cudaError 35)",
-        ),
-        LogLine(severity="WARNING", text="only a warning"),
-        LogLine(severity="INTERNAL_ERROR", text="worse"),
-        LogLine(severity="ERROR", text="broken"),
-    ]
-    assert log.failures(lines) == ("broken", "worse")
+    said = {
+        "broken": "ERROR",
+        "[checkMacros.cpp::catchCudaError::231] Error Code 1: Cuda Runtime (cudaError 35)": "ERROR",
+        "only a warning": "WARNING",
+        "worse": "INTERNAL_ERROR",
+    }
+    lines = [LogLine(severity=severity, text=text) for text, severity in said.items()]
+    assert log.failures(lines * 2) == ("broken", "worse")
 
 
 def test_long_names_are_shortened():
