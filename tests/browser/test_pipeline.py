@@ -8,10 +8,13 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from trtlab.lab.workflow import STAGES
 
+from .labpage import LabPage
+
 pytestmark = pytest.mark.browser
 
 NOTEBOOK = "pipeline.ipynb"
 SOURCES = ["from trtlab.teach import PipelineView\nview = PipelineView()\nview", "view"]
+KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
 FINAL = {"done", "stood", "not"}
 PATIENCE_MS = 90_000
 STATES = "list => [...list.querySelectorAll('[data-stage]')].map(stage => stage.dataset.state)"
@@ -24,27 +27,30 @@ WATCH = """button => {
     }).observe(button, { attributes: true });
 }"""
 ACTIVE = "() => document.activeElement.dataset.stage ?? document.activeElement.className"
+WIDER = "node => [...node.querySelectorAll('.bar, .panes, .command')].some(n => n.scrollWidth > n.clientWidth + 1)"
 
 
-@pytest.fixture
-def pipes(lab_page, lab_folder):
-    """The same pipeline in two places of one page."""
+@pytest.fixture(scope="module")
+def lab(chromium, lab_url, lab_folder):
+    """One page and one kernel for all tests: the same pipeline in two places."""
     cells = [nbformat.v4.new_code_cell(source) for source in SOURCES]
-    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), lab_folder / NOTEBOOK)
-    lab_page.page.set_viewport_size({"width": 1366, "height": 768})
-    lab_page.open(NOTEBOOK)
-    lab_page.run_all()
-    assert lab_page.error_outputs() == []
-    lab_page.page.locator(".pipe").nth(1).wait_for()
-    yield lab_page
-    assert lab_page.console_errors == []
-    assert lab_page.external_requests == []
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), lab_folder / NOTEBOOK)
+    context = chromium.new_context(viewport={"width": 1366, "height": 768})
+    page = LabPage(context, lab_url)
+    page.open(NOTEBOOK)
+    yield page
+    page.close()
+    context.close()
 
 
 @pytest.fixture
-def pipe(pipes):
-    return pipes.page.locator(".pipe").first
+def pipe(lab):
+    """A new pipeline, at rest."""
+    lab.page.set_viewport_size({"width": 1366, "height": 768})
+    lab.run_all()
+    lab.page.locator(".pipe").nth(1).wait_for()
+    yield lab.page.locator(".pipe").first
+    assert (lab.error_outputs(), lab.console_errors, lab.external_requests) == ([], [], [])
 
 
 def states(pipe):
@@ -70,7 +76,7 @@ def wait_for_run(pipe):
     pipe.locator('button.go:not(.stop):text-is("Run")').wait_for(timeout=PATIENCE_MS)
 
 
-def cancel_the_build(lab_page, pipe):
+def cancel_the_build(lab, pipe):
     """Run and cancel in the middle of the build. That takes a second or two, which a page short of time may miss: then
     once more."""
     for _ in range(5):
@@ -78,52 +84,54 @@ def cancel_the_build(lab_page, pipe):
         with contextlib.suppress(PlaywrightTimeout):
             pipe.locator('[data-stage="build"][data-state="running"]').wait_for(timeout=20_000)
             assert pipe.locator("select[data-choice=model]").is_disabled()
-            lab_page.screenshot("pipeline_running_light")
+            lab.screenshot("pipeline_running_light")
             pipe.locator('button.go.stop:text-is("Cancel")').click(timeout=1000)
             pipe.locator('[data-stage="build"][data-state="cancelled"]').wait_for(timeout=5000)
-            wait_for_run(pipe)
-            return
+            return wait_for_run(pipe)
         wait_for_run(pipe)
-    pytest.fail("the build was over before it could be cancelled, five times")
+    return pytest.fail("the build was over before it could be cancelled, five times")
 
 
-def wear(lab_page, theme):
-    """Change the theme and wait for JupyterLab's splash to go: it stumbles over a second change before that."""
-    lab_page.set_theme(theme)
-    lab_page.page.locator("#jupyterlab-splash").wait_for(state="detached")
+def look(lab, name):
+    """Screenshots in both themes. JupyterLab stumbles over a second change of theme before its splash has gone."""
+    for theme in ("dark", "light"):
+        lab.set_theme(theme)
+        lab.page.locator("#jupyterlab-splash").wait_for(state="detached")
+        lab.screenshot(f"{name}_{theme}")
 
 
-def in_command_mode(lab_page):
+def in_command_mode(lab):
     """Whether no key fell through to the notebook: nothing is being edited, no cell was added or deleted."""
-    return lab_page.page.locator(".jp-mod-editMode").count() == 0 and len(lab_page.cells()) == len(SOURCES)
+    return lab.page.locator(".jp-mod-editMode").count() == 0 and len(lab.cells()) == len(SOURCES)
 
 
-def test_run_cancel_and_run_again(pipes, pipe):
-    page = pipes.page
+def test_run_cancel_and_run_again(lab, pipe):
+    page = lab.page
     assert set(states(pipe).values()) == {"waiting"}
+    assert page.get_by_role("group", name="TensorRT workflow").count() == 2
+    stages = pipe.get_by_role("listbox", name="Stages of the workflow").get_by_role("option")
+    assert (stages.count(), stages.nth(4).get_attribute("aria-label")) == (len(STAGES), "5. Build: waiting")
+    for label in ("Model", "Precision", "Target", "Batch"):
+        assert pipe.get_by_label(label, exact=True).count() == 1
     assert "Export has not run yet" in pipe.locator(".detail").inner_text()
-    pipes.screenshot("pipeline_at_rest_light")
+    lab.screenshot("pipeline_at_rest_light")
 
     run_to_the_end(pipe)
     assert set(states(pipe).values()) <= FINAL
     assert pipe.locator('[data-stage="compare"]').get_attribute("aria-selected") == "true"
     assert pipe.locator(".scans figure", has_text="✓").count() >= 15
-    assert "agrees with the reference" in pipe.locator(".detail").inner_text()
+    assert "agrees with the reference" in pipe.locator('.detail[aria-live="polite"]').inner_text()
     assert states(page.locator(".pipe").nth(1)) == states(pipe)  # two views of one state
-    for theme in ("dark", "light"):
-        wear(pipes, theme)
-        pipes.screenshot(f"pipeline_done_{theme}")
+    look(lab, "pipeline_done")
 
     choose(pipe, model="ResNet-18 (random weights)")
-    cancel_the_build(pipes, pipe)
+    cancel_the_build(lab, pipe)
     assert states(pipe)["build"] == "cancelled"
     assert "running" not in states(pipe).values()
     assert "Cancelled. Finished stages keep" in pipe.get_by_role("alert").inner_text()
     pipe.locator('[data-stage="build"]').click()
     pipe.locator(".detail", has_text="Build did not finish").wait_for()
-    for theme in ("dark", "light"):
-        wear(pipes, theme)
-        pipes.screenshot(f"pipeline_cancelled_{theme}")
+    look(lab, "pipeline_cancelled")
 
     choose(pipe, model=page.locator("select[data-choice=model] option").first.inner_text())
     run_to_the_end(pipe)
@@ -131,27 +139,10 @@ def test_run_cancel_and_run_again(pipes, pipe):
     assert pipe.get_by_role("alert").inner_text() == ""
 
 
-def test_each_stage_shows_its_artefact(pipes, pipe):
-    run_to_the_end(pipe)
-    expected = {
-        "check": "onnx.checker", "parse": "CONVOLUTION", "configure": "optimisation profiles",
-        "build": "merged into it", "serialise": "sha256", "enqueue": "first values", "compare": "labels right",
-    }  # fmt: skip
-    for name, words in expected.items():
-        pipe.locator(f'[data-stage="{name}"]').click()
-        pipe.locator(".detail", has_text=words).wait_for()
-        assert pipe.locator('[aria-selected="true"]').get_attribute("data-stage") == name
-        pipes.screenshot(f"pipeline_stage_{name}")
-    wear(pipes, "dark")
-    pipe.locator('[data-stage="build"]').click()
-    pipes.screenshot("pipeline_stage_build_dark", whole=True)
-
-
-def test_the_keyboard_alone(pipes, pipe):
-    page, keyboard = pipes.page, pipes.page.keyboard
+def test_the_keyboard_alone_and_each_stage_shows_its_artefact(lab, pipe):
+    page, keyboard = lab.page, lab.page.keyboard
     run_to_the_end(pipe, press=lambda button: (button.focus(), keyboard.press("Enter")))
     assert set(states(pipe).values()) <= FINAL
-    assert in_command_mode(pipes)
     keyboard.press("Tab")
     assert page.evaluate(ACTIVE) == "compare"  # one stop for the whole list
     for key, name in (
@@ -164,33 +155,41 @@ def test_the_keyboard_alone(pipes, pipe):
     pipe.locator(".detail", has_text="torch.onnx.export").wait_for()
     for key in ("a", "b", "d", "d", "x", "Enter", "Space", "m"):  # shortcuts of the notebook, were it listening
         keyboard.press(key)
-    assert in_command_mode(pipes)
+    assert in_command_mode(lab)
     assert page.evaluate(ACTIVE) == "export"
+    expected = {
+        "check": "onnx.checker", "parse": "CONVOLUTION", "configure": "optimisation profiles",
+        "build": "merged into it", "serialise": "sha256", "enqueue": "first values", "compare": "labels right",
+    }  # fmt: skip
+    for name, words in expected.items():
+        pipe.locator(f'[data-stage="{name}"]').click()
+        pipe.locator(".detail", has_text=words).wait_for()
+        lab.screenshot(f"pipeline_stage_{name}")
+    page.set_viewport_size({"width": 760, "height": 900})
+    assert not pipe.evaluate(WIDER)
+    lab.screenshot("pipeline_narrow", whole=True)
 
 
-def test_selects_change_the_command(pipes, pipe):
-    command = pipe.locator(".command code")
+def test_selects_change_the_command_and_a_failure_is_readable(lab, pipe):
+    command, other = pipe.locator(".command code"), lab.page.locator(".pipe").nth(1)
     assert command.inner_text().startswith("trtexec --onnx=digits-fp32.onnx")
-    choose(pipe, precision="FP16")
-    pipe.locator(".command code", has_text="digits-fp16.onnx").wait_for()
-    choose(pipe, dynamic="dynamic, with a profile", major="TensorRT 8")
-    pipe.locator(".command code", has_text="--minShapes=image:1x1x8x8").wait_for()
-    pipe.locator(".command code", has_text="--fp16").wait_for()
-    choose(pipe, major="TensorRT 10")
-    pipe.locator(".command code", has_text="--stronglyTyped").wait_for()
+    for choices, words in (
+        ({"precision": "FP16"}, "digits-fp16.onnx"),
+        ({"dynamic": "dynamic, with a profile", "major": "TensorRT 8"}, "--minShapes=image:1x1x8x8"),
+        ({}, "--fp16"),
+        ({"major": "TensorRT 10"}, "--stronglyTyped"),
+    ):
+        choose(pipe, **choices)
+        pipe.locator(".command code", has_text=words).wait_for()
     assert "--fp16" not in command.inner_text()
-    precision = pipe.locator("select[data-choice=precision]")
-    precision.focus()
-    pipes.page.keyboard.press("ArrowUp")
+    pipe.locator("select[data-choice=precision]").focus()
+    lab.page.keyboard.press("ArrowUp")
     pipe.locator(".command code", has_text="digits-fp32.onnx").wait_for()
-    assert pipes.page.evaluate("() => document.activeElement.dataset.choice") == "precision"
-    assert in_command_mode(pipes)
-    other = pipes.page.locator(".pipe").nth(1)
+    assert lab.page.evaluate("() => document.activeElement.dataset.choice") == "precision"
+    assert in_command_mode(lab)
     assert other.locator(".command code").inner_text() == command.inner_text()
     assert other.locator("select[data-choice=precision]").evaluate("s => s.selectedOptions[0].text") == "FP32"
 
-
-def test_a_failure_is_readable(pipes, pipe):
     choose(pipe, target="SM75")
     run_to_the_end(pipe)
     assert states(pipe)["build"] == "failed"
@@ -198,26 +197,4 @@ def test_a_failure_is_readable(pipes, pipe):
     assert "UnsupportedTarget" in alert
     assert "Way out" in alert
     assert "failed" in pipe.locator('[data-stage="build"]').get_attribute("aria-label")
-    for theme in ("dark", "light"):
-        wear(pipes, theme)
-        pipes.screenshot(f"pipeline_failed_{theme}")
-
-
-def test_it_says_what_it_is_to_a_screen_reader(pipes, pipe):
-    page = pipes.page
-    assert page.get_by_role("group", name="TensorRT workflow").count() == 2
-    stages = pipe.get_by_role("listbox", name="Stages of the workflow").get_by_role("option")
-    assert stages.count() == len(STAGES)
-    assert stages.nth(4).get_attribute("aria-label") == "5. Build: waiting"
-    for label in ("Model", "Precision", "Target", "Batch"):
-        assert pipe.get_by_label(label, exact=True).count() == 1
-    assert pipe.locator(".command select").get_attribute("aria-label")
-    assert pipe.locator(".detail").get_attribute("aria-live") == "polite"
-
-
-def test_a_narrow_page_stacks_its_panes(pipes, pipe):
-    pipes.page.set_viewport_size({"width": 760, "height": 900})
-    run_to_the_end(pipe)
-    wider = "node => [...node.querySelectorAll('.bar, .panes, .command')].some(n => n.scrollWidth > n.clientWidth + 1)"
-    assert not pipe.evaluate(wider)
-    pipes.screenshot("pipeline_narrow", whole=True)
+    look(lab, "pipeline_failed")

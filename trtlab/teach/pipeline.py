@@ -23,7 +23,7 @@ from trtlab.teach import tables
 from trtlab.teach.card import Cell, Drawing, bold, callout, card, details, dim, join, pre, stack
 from trtlab.teach.graph.view import GraphView
 from trtlab.teach.units import seconds_text
-from trtlab.teach.widget import STATIC, Widget
+from trtlab.teach.widget import Widget, script, styles
 
 STATES = {Status.DONE: "done", Status.STOOD_IN: "stood", Status.IMPOSSIBLE: "not"}
 WAITING = {"state": "waiting", "note": "", "time": "", "seconds": 0.0, "fraction": None}
@@ -36,8 +36,8 @@ class PipelineView(Widget):
     are the finished stages in order, `workflow` the last run itself, `error` what ended it early.
     """
 
-    _esm = STATIC / "pipeline.js"
-    _css = (STATIC / "cards.css").read_text("utf-8") + (STATIC / "pipeline.css").read_text("utf-8")
+    _esm = script("pipeline")
+    _css = styles("cards", "pipeline")
     options = traitlets.Dict().tag(sync=True)
     choice = traitlets.Dict().tag(sync=True)
     stages: Any = traitlets.List().tag(sync=True)
