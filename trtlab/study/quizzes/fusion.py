@@ -6,10 +6,10 @@ what it found. tests/study/test_quizzes_fusion.py recomputes the answers by othe
 
 import numpy as np
 
-from trtlab.study.claims.fusion import homes, is_fused, report_on, rewritten
 from trtlab.study.quiz import Choice, Number, Option, Ordering, Several, Slip, Step, Truth
 from trtlab.study.quizzes import asked
 from trtlab.study.quizzes.found import computed
+from trtlab.study.witnesses import homes, is_fused, report_on, rewritten
 
 # --- vertical ---------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,156 @@
+"""study/bank: the one reader of what is written down: questions, quizzes, claims, calls and lessons, in two languages.
+
+In: the YAML files of a folder in words/, each a table of entries by name (`sources` holds anchors). Out: frozen values
+of the type that is asked for. A fault is a `BadEntry`: which file, entry and field, what was found, what is expected.
+"""
+
+import difflib
+import enum
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+import cattrs
+import yaml
+
+WORDS = Path(__file__).parent / "words"
+LANGUAGES = ("en", "zh")
+ANCHORS = "sources"
+_WIDE, _STOP = r"[\u3000-\u9fff\uff00-\uffef]", r"[\u3001\u3002\uff00-\uffef]"
+_GAP = re.compile(rf"(?<={_WIDE}) (?={_WIDE})|(?<={_STOP}) | (?={_STOP})")
+T = TypeVar("T")
+
+
+class BadEntry(ValueError):
+    """An entry that breaks its schema: says the file, the entry, the field, what was found and what is expected."""
+
+
+class UnknownEntry(LookupError):
+    """No entry has this name: says which names are close."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """The same words in both languages; `backticks` mark code. A plain string in YAML is the same in both."""
+
+    en: str
+    zh: str
+
+    def filled(self, facts: Mapping[str, Any]) -> "Words":
+        """The words with each `{place}` filled by the fact of that name. KeyError names a fact that is missing."""
+        return Words(en=self.en.format_map(facts), zh=self.zh.format_map(facts))
+
+    def __getitem__(self, language: str) -> str:
+        return str(getattr(self, language))
+
+
+def read(folder: str, kind: type[T]) -> dict[str, T]:
+    """Every entry of words/`folder`, by name, in the order of the files. BadEntry when a file breaks the schema."""
+    found: dict[str, T] = {}
+    for path in sorted((WORDS / folder).glob("*.yaml")):
+        entries = entries_in(path.read_text(encoding="utf-8"), path.name, kind)
+        if twice := sorted(entries.keys() & found.keys()):
+            raise BadEntry(
+                f"{path.name}, {twice[0]}: another file has an entry of that name; expected a name of its own"
+            )
+        found |= entries
+    return found
+
+
+def entries_in(text: str, file: str, kind: type[T]) -> dict[str, T]:
+    """The entries that YAML `text` describes; `file` only names it in errors. BadEntry at the first faulty entry."""
+    try:
+        entries = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadEntry(f"{file}: no readable YAML ({error})") from error
+    if not isinstance(entries, dict) or not entries:
+        raise BadEntry(f"{file}: found {_kind_of(entries)}; expected a table of entries by name")
+    return {name: _entry(entry, name, file, kind) for name, entry in entries.items() if name != ANCHORS}
+
+
+def find(entries: Mapping[str, T], name: str, what: str) -> T:
+    """The entry of that name. UnknownEntry names the close ones."""
+    if name in entries:
+        return entries[name]
+    close = difflib.get_close_matches(str(name), entries, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(entries)}"
+    raise UnknownEntry(f"there is no {what} {name!r}; {hint}")
+
+
+def _entry(entry: Any, name: str, file: str, kind: type[T]) -> T:
+    if not isinstance(entry, dict):
+        raise BadEntry(f"{file}, {name}: found {_kind_of(entry)}; expected the fields {_names(kind)}")
+    try:
+        return converter().structure({"name": name} | entry, kind)
+    except Exception as error:
+        faults = [fault.rpartition(" @ ") for fault in cattrs.transform_error(error, path="", format_exception=_said)]
+        said = (f"{', '.join(filter(None, (file, name, path.strip('.'))))}: {fault}" for fault, _, path in faults)
+        raise BadEntry("; ".join(said)) from error
+
+
+def _said(error: BaseException, kind: Any) -> str:
+    """One fault in a reader's words."""
+    if isinstance(error, KeyError):
+        return "required field missing"
+    if isinstance(error, cattrs.ForbiddenExtraKeysError):
+        names = [field.name for field in fields(error.cl)] if is_dataclass(error.cl) else []
+        close = [difflib.get_close_matches(extra, names, n=1) for extra in sorted(error.extra_fields)]
+        hint = ", ".join(repr(match[0]) for match in close if match) or f"only {', '.join(names)}"
+        return f"unknown field {', '.join(map(repr, sorted(error.extra_fields)))}; expected {hint}"
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return f"{error}; expected one of {', '.join(str(member.value) for member in kind)}"
+    return str(error)
+
+
+@functools.cache
+def converter() -> cattrs.Converter:
+    """Builds frozen values of plain ones: no field may be unknown, missing or empty, no text may be a number."""
+    made = cattrs.Converter(forbid_extra_keys=True)
+    made.register_structure_hook(str, _text)
+    made.register_structure_hook(Words, lambda value, _: _words(value))
+    made.register_structure_hook_func(lambda kind: kind is Any, lambda value, _: value)
+    made.register_structure_hook_factory(_is_tuple, lambda kind: functools.partial(_tuple, made, get_args(kind)[0]))
+    return made
+
+
+def _text(value: Any, _: Any) -> str:
+    """Lines whose folding left no double spaces, and no gap between Chinese characters."""
+    if not isinstance(value, str):
+        raise TypeError(f"found {_kind_of(value)}; expected text")
+    lines = (_GAP.sub("", " ".join(line.split())) for line in value.splitlines())
+    return "\n".join(filter(None, lines))
+
+
+def _words(value: Any) -> Words:
+    both = dict.fromkeys(LANGUAGES, value) if isinstance(value, str) else value
+    if not isinstance(both, dict) or set(both) != set(LANGUAGES):
+        raise TypeError(f"found {_kind_of(value)}; expected text, or en and zh")
+    texts = {language: _text(text, str) for language, text in both.items()}
+    if empty := [language for language, text in texts.items() if not text]:
+        raise ValueError(f"nothing in {' and '.join(empty)}; expected text in both languages")
+    return Words(**texts)
+
+
+def _is_tuple(kind: Any) -> bool:
+    return get_origin(kind) is tuple
+
+
+def _tuple(made: cattrs.Converter, kind: Any, value: Any, _: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list) or not value:
+        raise TypeError(f"found {_kind_of(value)}; expected a list with at least one entry")
+    return tuple(made.structure(value, list[kind]))
+
+
+def _kind_of(value: Any) -> str:
+    """What stands there, in a reader's words."""
+    if value is None or value in ("", [], {}):
+        return "nothing"
+    words = {"dict": f"the fields {', '.join(map(str, value))}" if isinstance(value, dict) else "", "list": "a list"}
+    return words.get(type(value).__name__, "") or repr(value)
+
+
+def _names(kind: type) -> str:
+    return ", ".join(field.name for field in fields(kind) if field.name != "name")  # type: ignore[arg-type]
