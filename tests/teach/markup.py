@@ -7,6 +7,8 @@ that runs or loads: scripts, event handlers, links that are not https, frames, p
 from dataclasses import dataclass
 from html.parser import HTMLParser
 
+from trtlab.teach.bilingual import switch
+
 VOID = {"br", "img"}
 RUNS = {"script", "iframe", "object", "embed", "link", "base", "form", "meta"}
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>\'"&</td></div>'
@@ -58,7 +60,7 @@ def read(drawing):
     bundle = drawing._repr_mimebundle_()
     assert {"text/html", "text/plain"} <= set(bundle)
     reader = _Reader()
-    reader.feed(bundle["text/html"])
+    reader.feed(bundle["text/html"].replace(switch().html, ""))
     reader.close()
     assert reader.open == []
     return Page(words=" ".join(" ".join(reader.words).split()), tags=tuple(reader.tags))

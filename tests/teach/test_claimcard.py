@@ -1,72 +1,88 @@
-"""teach/claimcard: a claim is shown with its evidence, or it fails the notebook."""
+"""teach/claimcard: a claim is shown with its evidence in two languages, or it fails the notebook."""
 
 import pytest
 
 from trtlab.engine.measure import Origin, Provenance
-from trtlab.study.claims import CLAIMS, Claim, Evidence, Verdict, find_claim
-from trtlab.teach.claimcard import HISTORY, VERDICT_KIND, VERDICT_WORD, ClaimFailed, claim, draw_claims
+from trtlab.study import claims as bank
+from trtlab.study.bank import UnknownEntry, Words
+from trtlab.study.claims import Claim, Verdict, find_claim
+from trtlab.study.found import Found
+from trtlab.teach.bilingual import switch
+from trtlab.teach.claimcard import HISTORY, VERDICTS, ClaimFailed, claim, draw_claims
 
-from .markup import EVIL, read, said_by_both
+from .markup import EVIL, read
+from .plain import faults, shown
 
 MADE = Provenance(
-    origin=Origin.RECORDED,
-    device="an RTX 4090",
-    when="2026-11-22",
-    versions=(("trt", "11.0"),),
-    samples=3,
+    origin=Origin.RECORDED, device="an RTX 4090", when="2026-11-22", versions=(("trt", "11.0"),), samples=3,
     command="make it",
-)
-SEEN = Evidence(
-    holds=True, shown="Half of it.", provenance=MADE, header=("what", "bytes"), rows=(("FP32", "8"), ("FP16", "4"))
-)
+)  # fmt: skip
+SEEN = Found(value=True, evidence="Half of it.", provenance=MADE, header=("what", "bytes"), rows=[("FP32", 8)])
 
 
-@pytest.mark.parametrize("name", ["C70", "C72", "C75", "C85", "C87", "C88"])  # without a build; one of each verdict
-def test_a_claim_of_the_sheet_shows_sentence_verdict_evidence_and_provenance(name):
-    known, seen = find_claim(name), find_claim(name).prove()
-    facts = [known.today, known.said, known.name, VERDICT_WORD[known.verdict], seen.shown, "✓"]
-    facts += [seen.provenance.origin.value, seen.provenance.line(), *(cell for row in seen.rows for cell in row)]
-    page = said_by_both(claim(name), *facts)
-    assert [attributes["href"] for tag, attributes in page.tags if tag == "a"] == [known.source]
-    assert ("made by" in page.words) is (seen.provenance.command is not None)
+def of_ones_own(monkeypatch, found, **words):
+    """Put a claim into the bank whose proof finds this."""
+    said = {"said": "Said.", "today": "True.", "shown": "Seen."} | words
+    made = Claim(
+        name="X1", verdict=Verdict.RIGHT, source="https://x.example", proof=({"call": "x"},),
+        **{key: Words(en=text, zh=text) for key, text in said.items()},
+    )  # fmt: skip
+
+    def proof():
+        return found
+
+    monkeypatch.setattr(bank, "claims", lambda: {"X1": made})
+    monkeypatch.setattr(bank, "_called", lambda _name: proof)
 
 
-def test_every_verdict_has_a_word_and_a_look():
-    assert set(VERDICT_WORD) == set(VERDICT_KIND) == set(Verdict)
+@pytest.mark.parametrize("name", ["C18", "C70", "C72", "C75", "C85", "C87", "C88"])  # one of each verdict, and history
+def test_a_claim_shows_sentence_verdict_answer_evidence_and_check_in_both_languages(name):
+    known, drawing = find_claim(name), claim(name)
+    assert faults(drawing.html, drawing.text) == []
+    words, _ = VERDICTS[known.verdict]
+    page = shown(drawing.html)
+    for language in ("en", "zh"):
+        places = [page.index(text[language]) for text in (known.said, words, known.today)]
+        assert places == sorted(places)
+    assert known.source in drawing.html
+    if known.proof:
+        found = known.prove()
+        assert "How it is checked" in page
+        assert "def " in page
+        assert found.provenance.line() in page
+        assert all(cell in page for row in found.rows for cell in row)
+        assert ("made by" in page) is (found.provenance.command is not None)
+    else:
+        assert HISTORY.en in page
+        assert "✓" not in page
 
 
-def test_a_claim_of_your_own_with_a_bool():
-    page = said_by_both(claim("FP16 halves the weights", lambda: True), "FP16 halves the weights", "✓", "LIVE on ")
-    assert "the sheet" not in page.words
-    assert not any(line.strip() == "" for line in claim("it is so", lambda: True).text.splitlines())
+def test_every_verdict_has_words_and_a_look():
+    assert set(VERDICTS) == set(Verdict)
 
 
-def test_a_claim_of_your_own_with_evidence():
-    said_by_both(claim("FP16 halves the weights", lambda: SEEN), "Half of it.", "FP32", "bytes", MADE.line())
+def test_a_claim_of_ones_own_is_a_bool_or_a_finding():
+    for drawing in (claim("FP16 halves it", lambda: True), claim("FP16 halves it", lambda: SEEN)):
+        assert faults(drawing.html, drawing.text) == []
+        assert "the sheet" not in drawing.text
+        assert drawing.text.startswith("✓ · FP16 halves it")
+    assert "Half of it." in drawing.text
+    assert MADE.line() in drawing.text
 
 
-@pytest.mark.parametrize(
-    "found", [False, Evidence(holds=False, shown="Nine tenths.", provenance=MADE, rows=(("FP16", "7"),))]
-)
+@pytest.mark.parametrize("found", [False, Found(value=False, evidence="Nine tenths.", provenance=MADE, rows=[(7,)])])
 def test_a_false_claim_fails_the_notebook_and_says_what_was_seen(found):
-    with pytest.raises(ClaimFailed, match=r"^FP16 halves the weights The proof says no\. Seen:") as caught:
-        claim("FP16 halves the weights", lambda: found)
+    with pytest.raises(ClaimFailed, match=r"FP16 halves it The proof says no") as caught:
+        claim("FP16 halves it", lambda: found)
     assert isinstance(caught.value, AssertionError)
-    if found:
-        assert "Nine tenths." in str(caught.value)
-        assert "('FP16', '7')" in str(caught.value)
+    assert not found or ("Nine tenths." in str(caught.value) and "('7',)" in str(caught.value))
 
 
 def test_a_false_claim_of_the_sheet_is_named(monkeypatch):
-    false = Claim(
-        name="X1", verdict=Verdict.RIGHT, said="Said.", today="True.", source="https://x.example", prove=lambda: refuted
-    )
-    refuted = Evidence(holds=False, shown="Seen.", provenance=MADE)
-    monkeypatch.setitem(CLAIMS, "X1", false)
-    with pytest.raises(ClaimFailed, match=r"^X1: True\. The proof says no\. Seen: Seen\.$"):
-        claim("X1")
-    with pytest.raises(ClaimFailed, match=r"^X1: "):
-        draw_claims(("C72", "X1"))
+    of_ones_own(monkeypatch, Found(value=False, facts={"copies": 2}, provenance=MADE))
+    for draw in (lambda: claim("X1"), lambda: draw_claims(("X1",))):
+        with pytest.raises(ClaimFailed, match=r"^X1: True\. The proof says no\. Seen: .*copies"):
+            draw()
 
 
 def test_an_error_in_a_proof_is_not_hidden():
@@ -75,41 +91,21 @@ def test_an_error_in_a_proof_is_not_hidden():
 
 
 def test_an_unknown_claim_names_the_close_ones():
-    with pytest.raises(KeyError, match=r"there is no claim 'C7O'; did you mean C\d\d, "):
+    with pytest.raises(UnknownEntry, match=r"there is no claim 'C7O'; did you mean C\d\d, "):
         claim("C7O")
 
 
-def test_several_claims_are_one_table_whose_evidence_opens():
+def test_several_claims_are_one_table_whose_evidence_opens_and_one_switch():
     names = ("C70", "C72", "C85")
-    facts = [word for name in names for word in (name, find_claim(name).said, find_claim(name).today)]
-    page = said_by_both(draw_claims(names), *facts, find_claim("C85").prove().provenance.line())
-    assert page.count("details") == len(names)
+    drawing = draw_claims(names)
+    assert faults(drawing.html, drawing.text) == []
+    assert read(drawing).count("details") == 2 * len(names)
+    assert drawing.html.count(switch().html) == 1
 
 
-def test_markup_in_evidence_stays_text():
-    seen = Evidence(
-        holds=True, shown=EVIL, header=(EVIL, "b"), rows=((EVIL, "1"),),
-        provenance=Provenance(origin=Origin.LIVE, device=EVIL, when="2026-11-22"),
-    )  # fmt: skip
-    page = read(claim(EVIL, lambda: seen))
-    assert page.words.count("<script>") == 5
-    assert page.count("img") == 0
-
-
-def test_markup_in_a_claim_of_the_sheet_stays_text(monkeypatch):
-    made = Claim(
-        name=EVIL, verdict=Verdict.WRONG, said=EVIL, today=EVIL, source="https://x.example/?" + EVIL, prove=lambda: SEEN
-    )
-    monkeypatch.setitem(CLAIMS, EVIL, made)
-    for drawing in (claim(EVIL), draw_claims((EVIL,))):
+def test_markup_stays_text(monkeypatch):
+    found = Found(value=True, evidence=EVIL, header=(EVIL, "b"), rows=[(EVIL, "1")], provenance=MADE)
+    assert read(claim(EVIL, lambda: found)).count("img") == 0
+    of_ones_own(monkeypatch, found, said=EVIL, today=EVIL, shown=EVIL)
+    for drawing in (claim("X1"), draw_claims(("X1",))):
         assert read(drawing).count("img") == 0
-
-
-def test_history_has_a_source_and_no_tick():
-    for name in ("C18", "C21"):
-        known = find_claim(name)
-        assert known.prove is None
-        page = said_by_both(claim(name), known.today, known.said, known.name, "history", HISTORY)
-        assert "✓" not in page.words
-        assert [attributes["href"] for tag, attributes in page.tags if tag == "a"] == [known.source]
-        assert "✓" not in said_by_both(draw_claims((name,)), known.today).words

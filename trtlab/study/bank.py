@@ -43,6 +43,10 @@ class Words:
         """The words with each `{place}` filled by the fact of that name. KeyError names a fact that is missing."""
         return Words(en=self.en.format_map(facts), zh=self.zh.format_map(facts))
 
+    def then(self, other: "Words") -> "Words":
+        """These words and the others in one line."""
+        return Words(en=f"{self.en} {other.en}", zh=f"{self.zh}{other.zh}")
+
     def __getitem__(self, language: str) -> str:
         return str(getattr(self, language))
 
@@ -153,4 +157,4 @@ def _kind_of(value: Any) -> str:
 
 
 def _names(kind: type) -> str:
-    return ", ".join(field.name for field in fields(kind) if field.name != "name")  # type: ignore[arg-type]
+    return ", ".join(field.name for field in fields(kind) if field.name != "name")

@@ -20,8 +20,8 @@ class Found:
     value: Any
     provenance: "Provenance"
     facts: Mapping[str, Any] = field(default_factory=dict)
-    header: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
+    header: Sequence[str] = ()
+    rows: Sequence[Sequence[Any]] = ()
     evidence: str = ""
 
     def __post_init__(self) -> None:

@@ -54,7 +54,7 @@ def workspace_limits() -> Found:
     small, medium, default = limits.value.values()
     planned = int(re.sub(r"\D", "", default) or 0) if default.startswith("built") else 0
     holds = "no tactics" in small and "OutOfMemory" in medium and planned > 2**23
-    return Found(value=holds, rows=limits.value.items(), provenance=limits.provenance)
+    return Found(value=holds, rows=tuple(limits.value.items()), provenance=limits.provenance)
 
 
 def precision_flags() -> Found:
