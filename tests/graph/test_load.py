@@ -48,13 +48,6 @@ def test_large_weights_that_break_off():
         optimize(model)
 
 
-def test_paths_and_types():
-    with pytest.raises(FileNotFoundError, match=r"none\.onnx does not exist"):
-        optimize("none.onnx")
-    with pytest.raises(TypeError, match="A model is a path, bytes"):
-        optimize(3)
-
-
 def external(folder):
     model = written("(float[2,3] x) => (float[2,4] y) { y = MatMul(x, w) }", w=np.ones((3, 4), np.float32))
     path = folder / "model.onnx"

@@ -35,15 +35,52 @@ def weight_of(model, part):
     return tensor, numpy_helper.to_array(tensor).copy()
 
 
-def put(tensor, array):
-    tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+def change_weight(part, change):
+    def mutate(model):
+        tensor, array = weight_of(model, part)
+        tensor.CopyFrom(numpy_helper.from_array(change(array), tensor.name))
+
+    return mutate
 
 
-def test_swapped_channels():
-    before, after = optimized("conv_bn_relu")
-    tensor, array = weight_of(after, "weight")
-    put(tensor, array[[1, 0, *range(2, 8)]])
-    assert caught(before, after).count("y") >= 5
+def drop(op, part):
+    """Nodes of that operator inside the function with `part` in its name hand on their first input."""
+
+    def mutate(model):
+        for node in (node for body in model.functions if part in body.name for node in body.node if node.op_type == op):
+            node.op_type = "Identity"
+            del node.input[1:]
+
+    return mutate
+
+
+def reorder_concat(order):
+    return lambda model: model.graph.node[-1].input.__setitem__(slice(None), [f"r{at}" for at in order])
+
+
+def transpose(perm):
+    return lambda model: (
+        next(n for n in model.graph.node if n.op_type == "Transpose").attribute[0].ints.__setitem__(slice(None), perm)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "mutate", "where", "times"),
+    [
+        pytest.param("conv_bn_relu", change_weight("weight", lambda w: w[[1, 0, *range(2, 8)]]), "y", 5, id="swapped channels"),
+        pytest.param("residual", drop("Add", "Add"), "y", 1, id="a dropped residual"),
+        pytest.param("inception", reorder_concat([2, 1, 3]), "y", 1, id="a wrong concat offset"),
+        pytest.param("inception", reorder_concat([1, 3, 2]), "y", 1, id="another wrong offset"),
+        pytest.param("qkv", change_weight("wq_wide", lambda w: np.roll(w, 1, axis=1)), "q", 1, id="a wrong split"),
+        pytest.param("transposes", transpose([0, 3, 2, 1]), "y", 1, id="a wrong transpose"),
+        pytest.param("multiply_add_relu", drop("Relu", "Relu"), "y", 1, id="a lost activation"),
+    ],
+)  # fmt: skip
+def test_a_wrong_rewrite_is_caught(name, mutate, where, times):
+    before, after = optimized(name)
+    assert caught(before, after) == []
+    mutate(after)
+    assert caught(before, after).count(where) >= times
 
 
 def test_a_forgotten_epsilon():
@@ -51,52 +88,12 @@ def test_a_forgotten_epsilon():
     wrong = TEACHING_MODELS["conv_bn_relu"]()
     wrong.graph.node[1].attribute.append(onnx.helper.make_attribute("epsilon", 0.0))
     after, _ = optimize(wrong, ["conv_bn_folding"])
-    _, array = weight_of(after, "weight")
-    _, exact = weight_of(right, "weight")
+    (_, array), (_, exact) = weight_of(after, "weight"), weight_of(right, "weight")
     assert 0 < np.abs(array / exact - 1).max() < 2e-5  # a variance of 0.5 hides an epsilon of 1e-5 almost
-    for feeds in sample_inputs(before):
-        if not feeds["x"].any():
-            continue
+    for feeds in (feeds for feeds in sample_inputs(before) if feeds["x"].any()):
         with pytest.raises(Mismatch, match="b: differs by"):
             check_same(before, after, feeds, rtol=2e-6)
         check_same(before, right, feeds, rtol=2e-6)
-
-
-def test_a_dropped_residual():
-    before, after = optimized("residual")
-    (body,) = [f for f in after.functions if "Add" in f.name]
-    add = next(node for node in body.node if node.op_type == "Add")
-    add.op_type = "Identity"
-    del add.input[1:]
-    assert caught(before, after)
-
-
-@pytest.mark.parametrize("order", [[1, 0, 2], [0, 2, 1]])
-def test_a_wrong_concat_offset(order):
-    before, after = optimized("inception")
-    concat = after.graph.node[-1]
-    concat.input[:] = [concat.input[at] for at in order]
-    assert "y" in caught(before, after)
-
-
-def test_a_wrong_split_of_wide_weights():
-    before, after = optimized("qkv")
-    tensor, array = weight_of(after, "wq_wide")
-    put(tensor, np.roll(array, 1, axis=1))
-    assert {"q"} == set(caught(before, after))
-
-
-def test_a_wrong_transpose():
-    before, after = optimized("transposes")
-    (transpose,) = [node for node in after.graph.node if node.op_type == "Transpose"]
-    transpose.attribute[0].ints[:] = [0, 3, 2, 1]
-    assert set(caught(before, after)) == {"y"}
-
-
-def test_a_lost_activation_shows_where_numbers_are_negative():
-    before, after = optimized("multiply_add_relu")
-    after.functions[0].node[-1].op_type = "Identity"
-    assert "y" in caught(before, after)
 
 
 FEEDS = {"x": np.array([-1, 0, 2], np.float32)}
@@ -133,5 +130,5 @@ def test_intermediate_tensors_are_compared_by_name():
 
 @pytest.mark.parametrize("array", [np.ones(9), np.array([1, np.nan]), np.repeat([1.0, 2.0], 200)])
 def test_outputs_that_prove_nothing(array):
-    with pytest.raises(ValueError, match="this output proves nothing"):
+    with pytest.raises(ValueError, match="proves nothing"):
         check_not_degenerate(array)

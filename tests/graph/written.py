@@ -1,6 +1,4 @@
-"""Small models written as ONNX text, for the tests of the rewriter."""
-
-from dataclasses import dataclass
+"""Small models written as ONNX text, for the tests of the rewriter, and what proves a rewrite."""
 
 import numpy as np
 import onnx
@@ -38,39 +36,16 @@ def onnxruntime_runs(model, inputs):
 def proved(model, *rules, rtol=1e-5, inputs=None, run=reference):
     """Optimised by these rules (all, if none is named) and proved on inputs of every kind: (model, report)."""
     result, report = optimize(model, rules or None)
-    compared = [
-        c for feeds in inputs or sample_inputs(model) for c in check_same(model, result, feeds, rtol=rtol, run=run)
-    ]
-    for rule in {step.rule for step in report.steps}:
-        proof = PROOFS.setdefault(rule, Proof())
-        proof.models += 1
-        proof.steps += sum(step.rule == rule for step in report.steps)
-        proof.tensors += len(compared)
-        proof.worst = max([proof.worst, *(c.error / c.size for c in compared if c.size)])
+    for feeds in inputs or sample_inputs(model):
+        check_same(model, result, feeds, rtol=rtol, run=run)
     return result, report
-
-
-@dataclass
-class Proof:
-    """What a test session proved of a rule: rewritten models, steps, tensors compared, largest relative error."""
-
-    models: int = 0
-    steps: int = 0
-    tensors: int = 0
-    worst: float = 0.0
-
-
-PROOFS: dict[str, Proof] = {}
-"""By rule; the table at the end of the test report (conftest.py)."""
 
 
 def check_not_degenerate(array):
     """ValueError if an output says too little to prove anything: equal numbers, NaN, or hardly any different ones."""
     distinct = len(np.unique(array))
     if not np.isfinite(array).all() or array.std() == 0 or distinct < min(array.size, 100) / 2:
-        raise ValueError(
-            f"{array.size} numbers, {distinct} different, std {array.std():.3g}: this output proves nothing"
-        )
+        raise ValueError(f"{array.size} numbers, {distinct} different, std {array.std():.3g}: this proves nothing")
 
 
 def ops(model):
