@@ -10,6 +10,9 @@ from trtlab.study.claims import claims
 from trtlab.study.curriculum import LESSONS, lessons_in
 from trtlab.study.questions import load_questions
 from trtlab.study.quizzes import names as quiz_names
+from trtlab.teach.publish import SIZE_LIMIT_BYTES
+
+from .teach.plain import faults
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 BOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -50,7 +53,19 @@ def test_saved_outputs_are_those_of_one_clean_run(book):
         output["output_type"] in ("error", "stream") and output.get("name") != "stdout" for output in outputs
     )
     assert "widgets" not in notebook["metadata"]
-    assert book.stat().st_size < 500_000
+    assert book.stat().st_size < SIZE_LIMIT_BYTES
+
+
+@pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
+def test_saved_outputs_read_without_style(book):
+    """Pages that drop style sheets, classes, scripts and SVG show the words of the text form, each piece apart."""
+    cells = json.loads(book.read_text("utf-8"))["cells"]
+    shown = [(n, o.get("data", {})) for n, cell in enumerate(cells) for o in cell.get("outputs", [])]
+    found = [
+        (n, faults("".join(data["text/html"]), "".join(data["text/plain"]))) for n, data in shown if "text/html" in data
+    ]
+    assert [(f"cell {n}", some[:3]) for n, some in found if some] == []
+    assert [n for n, data in shown if "image/svg+xml" in data and "image/png" not in data] == []
 
 
 def used(pattern, books=BOOKS):

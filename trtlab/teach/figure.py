@@ -66,18 +66,18 @@ def axes(figure: Any, across: str, up: str) -> Any:
 
 def finish(
     figure: Any, title: str, made: Iterable[Provenance], *, height: int = 330, says: Sequence[str] = (),
-    legend_px: int = 0, wrap: int = 105,
+    legend_px: int = 0,
 ) -> Any:  # fmt: skip
     """The figure with its title above and, below, what it `says` and where its numbers come from.
 
     `height` is that of everything but the foot. `legend_px` is the room of a legend between title and plot; 0: none.
     """
-    foot = [*says, *(piece for one in made for piece in textwrap.wrap(one.line(), wrap))]
+    foot = [*says, *(piece for one in made for piece in textwrap.wrap(one.line(), 90))]
     top, room = 70 + legend_px, 60 + 15 * len(foot)
     plot = height - top
     figure.update_layout(
         template={"layout": _LOOK},
-        title={"text": title, "x": 0, "xanchor": "left", "y": 1 - 32 / (height + room), "font": {"size": 16}},
+        title={"text": title, "x": 0, "xanchor": "left", "y": 1 - 26 / (height + room), "font": {"size": 16}},
         height=height + room, width=760, margin={"l": 10, "r": 20, "t": top, "b": room},
         showlegend=legend_px > 0,
         legend={"orientation": "h", "x": 0, "y": 1 + 26 / plot, "yanchor": "bottom", "font": {"size": 12}},

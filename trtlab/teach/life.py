@@ -54,7 +54,9 @@ def draw_engine_life(*lives: Life) -> Any:
     figure.update_xaxes(type="log", range=[math.log10(least / 20), 1.5], tickvals=marks, ticktext=names)
     figure.update_yaxes(categoryorder="array", categoryarray=rows[::-1])
     _mark_parts(figure, rows)
-    return _finished(figure, lives, "Paid once, at every start, for every request", height=110 + 44 * len(rows))
+    return _finished(
+        figure, lives, "Paid once, at every start, for every request", height=130 + 44 * len(rows), legend_px=60
+    )
 
 
 def _mark_parts(figure: Any, rows: Sequence[str]) -> None:
@@ -78,7 +80,7 @@ def draw_enqueue(*lives: Life) -> Any:
     figure.update_layout(barmode="stack", legend_traceorder="normal")
     figure.update_xaxes(title={"text": "milliseconds", "font": {"size": 12}}, rangemode="tozero")
     figure.update_yaxes(range=[1.4, -0.6], showgrid=False)
-    return _finished(figure, lives, "One request: who waits, and how long", height=260)
+    return _finished(figure, lives, "One request: who waits, and how long", height=260, legend_px=40)
 
 
 def _add_requests(figure: Any, life: Life, place: dict[str, int], *, is_first: bool) -> None:
@@ -110,11 +112,10 @@ def _title(life: Life) -> str:
     return f"{made.origin.value}: {life.network} in {life.precision}, {made.device}"
 
 
-def _finished(figure: Any, lives: Sequence[Life], title: str, height: int) -> Any:
+def _finished(figure: Any, lives: Sequence[Life], title: str, **room: int) -> Any:
     starts = " and ".join(str(len(life.times[Phase.LOAD].samples_s)) for life in lives)
     says = [f"built and started in fresh processes: {starts} of each"]
-    made = [life.provenance for life in lives]
-    return finish(figure, title, made, height=height, says=says, legend_px=40)
+    return finish(figure, title, [life.provenance for life in lives], says=says, **room)
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

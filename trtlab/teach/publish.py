@@ -2,9 +2,9 @@
 
     python -m trtlab.teach.publish notebooks/*.ipynb
 
-What is saved is what a reader on GitHub sees: plots as PNG beside the interactive ones, no widget state, no
-times and no trace of this machine. A notebook with a failing cell keeps its old file. tests/test_publish.py
-checks all of it.
+What is saved is what a reader on GitHub sees: plots and drawings as PNG beside what a browser draws, cards with their
+text, no widget state, no times and no trace of this machine. A notebook with a failing cell keeps its old file.
+tests/test_publish.py checks all of it.
 """
 
 import argparse
@@ -16,8 +16,8 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
@@ -26,11 +26,11 @@ from nbformat import NotebookNode
 
 from trtlab.teach.svg import png_from_svg
 
-SIZE_LIMIT_BYTES = 500_000
-LONG_TEXT = 300
+SIZE_LIMIT_BYTES = 700_000
 HEAVY_FIGURE = 12_000
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+INTERACTIVE = "[interactive: run this cell to use it]"
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE_INFO = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"}
 STYLE = re.compile(r"<style>.*?</style>", re.DOTALL)
@@ -39,18 +39,6 @@ ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 class PublishError(Exception):
     """A notebook that cannot be saved, and why."""
-
-
-def read(path: Path) -> NotebookNode:
-    """The notebook in `path`; cells with no id, or with one already used, get one made from their source."""
-    raw = json.loads(path.read_text("utf-8"))
-    seen: set[str] = set()
-    for cell in raw["cells"]:
-        if not cell.get("id") or cell["id"] in seen:
-            cell["id"] = sha256(f"{len(seen)}{''.join(cell['source'])}".encode()).hexdigest()[:8]
-        seen.add(cell["id"])
-    raw.update(nbformat=4, nbformat_minor=5)
-    return nbformat.reads(json.dumps(raw), as_version=4)
 
 
 def execute(notebook: NotebookNode, folder: Path, timeout_s: int) -> None:
@@ -65,25 +53,16 @@ def execute(notebook: NotebookNode, folder: Path, timeout_s: int) -> None:
         coalesce_streams=True,
         extra_arguments=["--log-level=ERROR"],
     )
+    plots = {"PLOTLY_RENDERER": "plotly_mimetype+png", "PYTHONHASHSEED": "0"}
     with tempfile.TemporaryDirectory() as no_profile:
-        plots = {"PLOTLY_RENDERER": "plotly_mimetype+png"}
-        env = {**os.environ, **plots, "IPYTHONDIR": no_profile, "PYTHONHASHSEED": "0"}
         try:
-            client.execute(env=env)
+            client.execute(env={**os.environ, **plots, "IPYTHONDIR": no_profile})
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             raise PublishError(ANSI_COLOUR.sub("", str(error))) from error
 
 
-def add_pictures(notebook: NotebookNode) -> None:
-    """A PNG beside every SVG, for pages that take SVG away. Needs the browser that draws the plots, too."""
-    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
-        data = output.get("data", {})
-        if "image/svg+xml" in data and "image/png" not in data:
-            data["image/png"] = base64.b64encode(png_from_svg(data["image/svg+xml"])).decode()
-
-
 def clean(notebook: NotebookNode) -> None:
-    """Remove all that differs between two runs or two machines and that no reader sees."""
+    """Remove all that differs between two runs or two machines and that no reader sees; pictures get a PNG."""
     notebook.metadata.pop("widgets", None)
     notebook.metadata.update(kernelspec=KERNELSPEC, language_info=LANGUAGE_INFO)
     styles: set[str] = set()
@@ -91,19 +70,25 @@ def clean(notebook: NotebookNode) -> None:
         for key in ("execution", "ExecuteTime", "collapsed", "scrolled"):
             cell.metadata.pop(key, None)
         for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            if data.pop(WIDGET_VIEW, None) and set(data) <= {"text/plain"}:
-                data["text/plain"] = "[interactive: run this cell to use it]"
-            if "image/png" in data and len(json.dumps(data.get(PLOTLY, ""))) > HEAVY_FIGURE:
-                data.pop(PLOTLY)  # until the cell is run, the picture stands in
-            if "image/png" in data:
-                data["image/png"] = _small_png(data["image/png"])
-            if "image/svg+xml" in data:
-                data.pop("text/html", None)  # one picture is enough, and GitHub shows this one
-            if len(data) > 1 and len(data.get("text/plain", "")) > LONG_TEXT:
-                data.pop("text/plain")  # it says the same as the picture or the table beside it
-            if "text/html" in data:
-                data["text/html"] = STYLE.sub(lambda found: _first_only(found[0], styles), data["text/html"])
+            _clean(output.get("data", {}), styles)
+
+
+def _clean(data: dict[str, Any], styles: set[str]) -> None:
+    """One output. A style sheet rules the whole page, so each is kept in the first output that brings it."""
+    if data.pop(WIDGET_VIEW, None) and set(data) <= {"text/plain"}:
+        data["text/plain"] = INTERACTIVE
+    if "image/svg+xml" in data:
+        data.setdefault("image/png", base64.b64encode(png_from_svg(data["image/svg+xml"])).decode())
+        data.pop("text/html", None)  # pages that take SVG away would show the HTML, without its picture
+    if "image/png" in data:
+        data["image/png"] = _small_png(data["image/png"])
+        if len(json.dumps(data.get(PLOTLY, ""))) > HEAVY_FIGURE:
+            data.pop(PLOTLY)  # until the cell is run, the picture stands in
+        if "image/svg+xml" not in data:
+            data.pop("text/plain", None)  # a chart's is the code that would make it
+    for style in STYLE.findall(data.get("text/html", "")):
+        data["text/html"] = data["text/html"].replace(style, "" if style in styles else style)
+        styles.add(style)
 
 
 def _small_png(picture: str, colours: int = 128) -> str:
@@ -117,26 +102,11 @@ def _small_png(picture: str, colours: int = 128) -> str:
     return base64.b64encode(written.getvalue()).decode()
 
 
-def _first_only(style: str, seen: set[str]) -> str:
-    """A style sheet rules the whole page, so the same one is kept in the first output that brings it."""
-    if style in seen:
-        return ""
-    seen.add(style)
-    return style
-
-
 def machine_paths() -> list[str]:
     """The folders whose names would tell where a notebook was run."""
     tree = Path(__file__).resolve().parents[2]
-    folders = {
-        Path.home(),
-        Path.cwd(),
-        tree,
-        Path(tempfile.gettempdir()),
-        Path(sys.prefix),
-        Path(sys.base_prefix),
-    }
-    return sorted(str(f) for f in folders if len(f.parts) > 1 and str(f) != "/usr")
+    folders = {Path.home(), Path.cwd(), tree, *map(Path, (tempfile.gettempdir(), sys.prefix, sys.base_prefix))}
+    return sorted(str(folder) for folder in folders if len(folder.parts) > 1 and str(folder) != "/usr")
 
 
 def find_leaks(notebook: NotebookNode, folders: list[str]) -> Iterator[str]:
@@ -156,9 +126,8 @@ def write(notebook: NotebookNode, path: Path) -> int:
     if size_bytes > SIZE_LIMIT_BYTES:
         sizes = [(len(json.dumps(cell.get("outputs", []))), number) for number, cell in enumerate(notebook.cells)]
         largest = ", ".join(f"cell {number} {size // 1000} KB" for size, number in sorted(sizes, reverse=True)[:3])
-        raise PublishError(
-            f"{size_bytes // 1000} KB, more than {SIZE_LIMIT_BYTES // 1000} KB; largest outputs: {largest}"
-        )
+        limit = SIZE_LIMIT_BYTES // 1000
+        raise PublishError(f"{size_bytes // 1000} KB, more than {limit} KB; largest outputs: {largest}")
     new = path.with_suffix(".ipynb.new")
     new.write_text(text, "utf-8")
     new.replace(path)
@@ -167,9 +136,8 @@ def write(notebook: NotebookNode, path: Path) -> int:
 
 def publish(path: Path, timeout_s: int = 600) -> int:
     """Execute `path` and save it with clean outputs; returns its size in bytes. Raises PublishError."""
-    notebook = read(path)
+    notebook = nbformat.read(path, as_version=4)
     execute(notebook, path.resolve().parent, timeout_s)
-    add_pictures(notebook)
     clean(notebook)
     if leaks := list(find_leaks(notebook, machine_paths())):
         raise PublishError("\n".join(leaks))
