@@ -13,20 +13,8 @@ import onnx_ir as ir
 from trtlab.graph.fused import body
 from trtlab.graph.load import load
 from trtlab.graph.onnxfile import OnnxModel
-from trtlab.graph.rule import VIEWS, is_in_place_concat, is_op, item_bytes, source
-from trtlab.graph.rules.pointwise_fusion import POINTWISE
-
-MOVES = tuple(
-    "Cast Concat ConstantOfShape DepthToSpace Dropout Expand Gather GatherElements GatherND Identity Pad Range Resize "
-    "Slice SpaceToDepth Split Tile Transpose".split()
-)
-"""Operators that move or make numbers without arithmetic."""
-PICKS = "Gather", "GatherElements", "GatherND", "Slice"
-"""Operators that read of their first input only as much as they write."""
-NO_KERNEL = (*VIEWS, "Constant", "Shape", "Size")
-PER_NUMBER = {"BatchNormalization": 2, "DequantizeLinear": 2, "QuantizeLinear": 3, "Softmax": 5, "LogSoftmax": 5}
-"""Operations for each number of the result: max, subtract, exp, sum, divide make 5. Any pointwise operator counts 1,
-an Exp like an Add; a reduction 1 for each number it reads."""
+from trtlab.graph.ops import NO_KERNEL, Kind
+from trtlab.graph.rule import is_in_place_concat, is_kind, is_op, item_bytes, operator, source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +75,7 @@ def node_cost(node: ir.Node) -> Cost:
         return Cost()
     tensors = dict.fromkeys(v for v in (*node.inputs, *node.outputs) if v is not None and v.name)
     sizes = {value: _size_bytes(value) for value in tensors}
-    if is_op(node, *PICKS) and node.inputs[0] is not None:
+    if is_kind(node, Kind.PICK) and node.inputs[0] is not None:
         sizes[node.inputs[0]] = sizes[node.outputs[0]]
     flops = _flops(node)
     return Cost(
@@ -123,26 +111,18 @@ def _flops(node: ir.Node) -> int | None:
     if inside is not None:
         parts = [_flops(inner) for inner in inside]
         return None if None in parts else sum(part for part in parts if part is not None)
-    if is_op(node, *MOVES, *NO_KERNEL):
-        return 0
-    written, read = _count(node.outputs[0]), _count(node.inputs[0]) if node.inputs else None
-    per_number = _per_number(node)
-    if per_number is not None:
-        return None if written is None else written * per_number
-    reduces = node.op_type.startswith(("Reduce", "Arg", "Global")) and is_op(node, node.op_type)
-    return read if reduces else None
+    counted = node.inputs[0] if is_kind(node, Kind.REDUCTION) else node.outputs[0]
+    each, count = _per_number(node), _count(counted)
+    return 0 if each == 0 else None if each is None or count is None else each * count
 
 
 def _per_number(node: ir.Node) -> int | None:
-    """Operations for each number of the result: 2 for each multiply-add of a product, and 1 for its bias."""
-    if is_op(node, *POINTWISE):
-        return 1
-    if is_op(node, *PER_NUMBER):
-        return PER_NUMBER[node.op_type]
-    if is_op(node, "MaxPool", "AveragePool"):
+    """Operations for each number counted: 2 for each multiply-add of a product, and 1 for its bias."""
+    known = operator(node)
+    if is_kind(node, Kind.POOLING):
         return math.prod(node.attributes["kernel_shape"].as_ints())
-    if not is_op(node, "Conv", "Gemm", "MatMul"):
-        return None
+    if known is None or not is_op(node, "Conv", "Gemm", "MatMul"):
+        return None if known is None else known.flops
     left, right = source(node, 0).shape, source(node, 1).shape
     if left is None or right is None:
         return None

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from trtlab.graph.ops import OPERATORS, Kind, Operator
+
 Nodes = Sequence[ir.Node]
 Array = npt.NDArray[Any]
 STANDARD = {"", "ai.onnx"}
@@ -21,8 +23,6 @@ FUSED = "trtlab.fused"
 """The domain of fused nodes (graph/fused)."""
 IN_PLACE = "ConcatInPlace"
 """op_type (perhaps with a number behind it) of a Concat whose inputs were written side by side into its output."""
-VIEWS = "Flatten", "Reshape", "Squeeze", "Unsqueeze"
-"""Operators that read the same bytes under another shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,17 @@ def is_op(node: ir.Node | None, *op_types: str) -> TypeGuard[ir.Node]:
     return node is not None and node.domain in STANDARD and node.op_type in op_types
 
 
+def operator(node: ir.Node | None) -> Operator | None:
+    """What the table says of the node; None for what is no operator of the standard, or not in the table."""
+    return OPERATORS.get(node.op_type) if node is not None and node.domain in STANDARD else None
+
+
+def is_kind(node: ir.Node | None, *kinds: Kind) -> TypeGuard[ir.Node]:
+    """Whether it is a standard operator of one of these kinds."""
+    known = operator(node)
+    return known is not None and known.kind in kinds
+
+
 def opset(node: ir.Node) -> int:
     """The version of the standard operators that the node's graph asks for."""
     imports = node.graph.opset_imports if node.graph is not None else {}
@@ -49,7 +60,7 @@ def opset(node: ir.Node) -> int:
 
 def is_data(node: ir.Node) -> bool:
     """Whether the node only holds data: a Constant computes nothing."""
-    return is_op(node, "Constant")
+    return is_kind(node, Kind.DATA)
 
 
 def constant(value: ir.Value | None) -> Array | None:

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from trtlab.graph.fused import fuse
+from trtlab.graph.ops import Kind
 from trtlab.graph.order import subgraphs
-from trtlab.graph.rule import FUSED, IN_PLACE, STANDARD, VIEWS, Rule, has_place, is_data, is_op
+from trtlab.graph.rule import FUSED, IN_PLACE, STANDARD, Rule, has_place, is_data, is_kind, is_op
 
 
 def pattern(node: ir.Node) -> Sequence[ir.Node]:
@@ -30,7 +31,7 @@ def why_copied(value: ir.Value) -> str:
         return f"{value.name} is an output of the graph, with memory of its own"
     if maker.domain not in {FUSED, *STANDARD} or subgraphs(maker):
         return f"{maker.op_type} may allocate {value.name} itself"
-    if view := next((n for n in (maker, *(use.node for use in value.uses())) if is_op(n, *VIEWS)), None):
+    if view := next((n for n in (maker, *(use.node for use in value.uses())) if is_kind(n, Kind.VIEW)), None):
         return f"{view.op_type} needs {value.name} in one piece"
     return has_place(value)
 

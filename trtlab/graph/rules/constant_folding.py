@@ -14,6 +14,7 @@ import onnx
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
+from trtlab.graph.ops import RANDOM
 from trtlab.graph.order import subgraphs
 from trtlab.graph.rule import (
     STANDARD,
@@ -31,9 +32,6 @@ from trtlab.graph.rule import (
 )
 
 LIMIT_BYTES = 64 * 1024
-RANDOM = frozenset(
-    "Bernoulli Dropout Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split()
-)
 FAILURES = ArithmeticError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError
 QUANTIZED = "QuantizeLinear", "DequantizeLinear"
 

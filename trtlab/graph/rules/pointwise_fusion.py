@@ -12,23 +12,17 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from trtlab.graph.fused import flat, fuse
+from trtlab.graph.ops import Kind
 from trtlab.graph.order import is_convex, predecessors, topological_order
-from trtlab.graph.rule import Rule, is_op, same_shape
+from trtlab.graph.rule import Rule, is_kind, is_op, same_shape
 from trtlab.graph.rules.conv_bn_folding import is_training
-
-POINTWISE = frozenset(
-    """Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast Ceil Celu
-    Clip Cos Cosh Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish IsInf IsNaN LeakyRelu
-    Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow Reciprocal Relu Round Selu Shrink Sigmoid Sign
-    Sin Sinh Softplus Softsign Sqrt Sub Sum Tan Tanh ThresholdedRelu Where Xor""".split()
-)
-"""BatchNormalization in inference is pointwise too (a Mul and an Add for each channel), and joins a region."""
 
 
 def is_pointwise(node: ir.Node) -> bool:
-    """Whether number i of its result needs number i of its inputs alone."""
+    """Whether number i of its result needs number i of its inputs alone. So it is with BatchNormalization in inference:
+    a Mul and an Add for each channel."""
     return all(
-        is_op(inner, *POINTWISE) or (is_op(inner, "BatchNormalization") and not is_training(inner))
+        is_kind(inner, Kind.POINTWISE) or (is_op(inner, "BatchNormalization") and not is_training(inner))
         for inner in flat([node])
     )
 

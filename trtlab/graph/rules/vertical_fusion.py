@@ -13,17 +13,20 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from trtlab.graph.fused import flat, fuse
-from trtlab.graph.rule import Rule, is_op, one_reader, same_shape
+from trtlab.graph.ops import Kind
+from trtlab.graph.rule import Rule, is_kind, one_reader, operator, same_shape
 
-PRODUCERS = "Conv", "ConvTranspose", "Gemm", "MatMul"
-JOINING = "Add", "Mul", "Sum"
-ACTIVATIONS = tuple("Clip Elu Gelu HardSigmoid HardSwish LeakyRelu PRelu Relu Selu Sigmoid Softplus Tanh".split())
+
+def finishes(node: ir.Node) -> bool:
+    """Whether the operator can end another's kernel."""
+    known = operator(node)
+    return known is not None and known.finishes
 
 
 def produces(node: ir.Node) -> bool:
     """Whether it is a convolution or matrix product, alone or with pointwise work fused behind it."""
     (first, *rest) = flat([node])
-    return is_op(first, *PRODUCERS) and all(is_op(inner, *JOINING, *ACTIVATIONS) for inner in rest)
+    return is_kind(first, Kind.PRODUCT) and all(map(finishes, rest))
 
 
 def pattern(node: ir.Node) -> Sequence[ir.Node]:
@@ -31,7 +34,7 @@ def pattern(node: ir.Node) -> Sequence[ir.Node]:
     if not produces(node):
         return []
     readers = (use.node for use in node.outputs[0].uses() if use.node.graph is node.graph)
-    reader = next((r for r in readers if is_op(r, *JOINING, *ACTIVATIONS)), None)
+    reader = next(filter(finishes, readers), None)
     return [] if reader is None else [node, reader]
 
 

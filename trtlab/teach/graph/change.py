@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import onnx
 
-from trtlab.graph.cost import NO_KERNEL
+from trtlab.graph.ops import NO_KERNEL
 from trtlab.teach.graph.picture import Node, Picture, connected, picture_from_onnx
 
 WHOLE = 40
