@@ -49,32 +49,34 @@ class Story:
     result: onnx.ModelProto
     report: Report
 
-    def model(self, position: int) -> onnx.ModelProto:
-        """The model after the first `position` steps. A step back is all steps from the start."""
+    def model(self, number: int) -> onnx.ModelProto:
+        """The model after the first `number` steps. A step back is all steps from the start."""
         steps = self.report.steps
-        return self.result if position == len(steps) else steps[position].model_before
+        return self.result if number == len(steps) else steps[number].model_before
 
-    def counts(self, position: int) -> tuple[Counts, Counts]:
-        """Before and after step number `position`; for 0, of the first graph and the last."""
-        steps = self.report.steps
-        if position:
-            return steps[position - 1].before, steps[position - 1].after
-        return steps[0].before if steps else self.report.counts, self.report.counts
+    @property
+    def counts(self) -> list[Counts]:
+        """At the start, and after each step."""
+        return [*(step.before for step in self.report.steps), self.report.counts]
+
+    def ends(self, position: int) -> tuple[int, int]:
+        """How many steps were done before and after step number `position`; 0 is the whole way."""
+        return (position - 1, position) if position else (0, len(self.report.steps))
 
     def panels(self, position: int) -> list[Shown]:
         """The drawings of what step number `position` changed; for 0, of the first graph and the last."""
-        steps, (first, last) = self.report.steps, self.counts(position)
-        if not steps:
-            only = picture_of_step(self.result)
-            return [_panel("Nothing changes", only, only, first)]
-        before = picture_of_step(self.model(position - 1 if position else 0))
-        after = picture_of_step(self.model(position or len(steps)))
+        first, last = self.ends(position)
+        before = picture_of_step(self.model(first))
+        if first == last:
+            return [_panel("Nothing changes", before, before, self.counts[0])]
+        after = picture_of_step(self.model(last))
+        heads = f"Before step {position}", f"After step {position}"
         if position:
-            drawn = around_step(before, after, steps[position - 1].where)
-            heads = f"Before step {position}", f"After step {position}"
+            drawn = around_step(before, after, self.report.steps[first].where)
         else:
-            drawn, heads = whole_way(before, after), ("Start", f"End, after {counted(len(steps), 'step')}")
-        return [_panel(heads[0], before, drawn[0], first), _panel(heads[1], after, drawn[1], last)]
+            drawn, heads = whole_way(before, after), ("Start", f"End, after {counted(last, 'step')}")
+        ends = zip(heads, (before, after), drawn, (self.counts[first], self.counts[last]), strict=True)
+        return [_panel(*end) for end in ends]
 
 
 class RewriteStepper(Widget):
@@ -275,21 +277,14 @@ UNITS: dict[str, tuple[str, Callable[[int], str]]] = {
 
 def _counted(story: Story, position: int) -> list[Shown]:
     """Nodes, kernels and bytes before and after the step, and how many are gone since the start."""
-    rows = []
+    rows, ends = [], (0, *story.ends(position))
     for label, (name, unit) in UNITS.items():
-        ends = (story.counts(0)[0], *story.counts(position))
-        first, before, after = (getattr(counts, name) for counts in ends)
+        first, before, after = (getattr(story.counts[number], name) for number in ends)
         left = f", {100 * after / first:.0f} % left" if first else ""
-        rows.append(
-            {
-                "label": label,
-                "before": unit(before),
-                "after": unit(after),
-                "step": f"{_change(before, after, unit)} in this step" if position else "",
-                "total": f"{_change(first, after, unit)} since the start{left}",
-                "shares": [100 * number / first if first else 100 for number in (before, after)],
-            }
-        )
+        row = {"label": label, "before": unit(before), "after": unit(after)}
+        row["step"] = f"{_change(before, after, unit)} in this step" if position else ""
+        row["total"] = f"{_change(first, after, unit)} since the start{left}"
+        rows.append(row | {"shares": [100 * number / first if first else 100 for number in (before, after)]})
     return rows
 
 
