@@ -12,10 +12,9 @@ from trtlab.engine.freshprocess import Phase
 from trtlab.engine.fusionways import FUSED, Way
 from trtlab.engine.glassbox.runtime import KernelInfo
 from trtlab.engine.measure import Measurement, Origin, Provenance, live
-from trtlab.lab.workflow import Status
+from trtlab.lab.workflow import WORKFLOW, Status
 from trtlab.numeric import FORMATS, FloatFormat
 from trtlab.teach.charts import COLOURS, WAYS
-from trtlab.teach.tables import TITLES
 
 from .flows import finished
 from .markup import EVIL
@@ -116,7 +115,7 @@ def test_the_waterfall_has_a_bar_for_each_timed_stage_laid_end_to_end(records):
     figure = teach.draw_waterfall(records)
     (bars,) = figure.data
     timed = [record for record in records if record.seconds is not None]
-    assert list(bars.y) == [TITLES[record.name] for record in timed]
+    assert list(bars.y) == [WORKFLOW[record.name].title for record in timed]
     assert list(bars.x) == pytest.approx([1000 * record.seconds for record in timed])
     assert list(bars.base) == pytest.approx(list(np.cumsum([0, *bars.x[:-1]])))
     assert list(bars.marker.color) == [COLOURS[record.status] for record in timed]

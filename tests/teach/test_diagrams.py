@@ -9,11 +9,10 @@ from PIL import Image
 from trtlab.graph import cost, optimize
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.lab.compare import Verdict, compare_groups
-from trtlab.lab.workflow import STAGES
+from trtlab.lab.workflow import STAGES, WORKFLOW
 from trtlab.study.curriculum import LESSONS
 from trtlab.teach import draw_diagram
 from trtlab.teach.diagrams import DIAGRAMS, diagram_lines
-from trtlab.teach.tables import TITLES
 
 from .plain import alike
 
@@ -44,7 +43,7 @@ def test_a_diagram_of_no_known_name():
 
 def test_every_stage_stands_in_the_workflow_in_order():
     stages = [line.split(" · ")[0] for line in lines("workflow") if line[0].isdigit()]
-    assert stages == [f"{number} {TITLES[name].split(' (')[0]}" for number, name in enumerate(STAGES, 1)]
+    assert stages == [f"{number} {WORKFLOW[name].title.split(' (')[0]}" for number, name in enumerate(STAGES, 1)]
 
 
 def test_the_overview_names_the_lessons_that_run_it():

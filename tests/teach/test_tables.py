@@ -16,7 +16,7 @@ from trtlab.engine.measure import Origin, merged
 from trtlab.engine.nvidia import ParseError, installed_api
 from trtlab.engine.nvidia.report import MemoryFigures
 from trtlab.lab import support
-from trtlab.lab.workflow import STAGES, Status
+from trtlab.lab.workflow import STAGES, WORKFLOW, Status
 from trtlab.study.calls import CALLS
 from trtlab.teach import machine as machine_cards
 from trtlab.teach import tables
@@ -117,7 +117,7 @@ def test_every_refusal_is_there_word_for_word_and_once():
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_says_what_went_in_and_out_and_by_whom(flow, name):
     record = flow.records[name]
-    facts = [tables.TITLES[name], record.status.value, record.went_in, record.came_out, record.executor]
+    facts = [WORKFLOW[name].title, record.status.value, record.went_in, record.came_out, record.executor]
     facts += [record.why_not] if record.why_not else []
     facts += [seconds_text(record.seconds)] if record.seconds is not None else []
     facts += [record.provenance.line()] if record.status is not Status.IMPOSSIBLE else []
@@ -134,11 +134,10 @@ def test_a_stage_keeps_its_log_behind_a_click(flow):
 
 def test_the_workflow_lists_every_stage_and_all_provenance(flow):
     records = list(flow.records.values())
-    facts = [tables.TITLES[name] for name in STAGES]
+    facts = [WORKFLOW[name].title for name in STAGES]
     facts += [record.why_not if record.status is Status.IMPOSSIBLE else record.came_out for record in records]
     facts += [part.line() for part in merged(r.provenance for r in records if r.status is not Status.IMPOSSIBLE)]
     assert alike(teach.draw_workflow(iter(records)), *facts).count("tr") == len(STAGES) + 1
-    assert tuple(tables.TITLES) == STAGES
 
 
 # --- artefacts -------------------------------------------------------------------------------------------------------
@@ -213,7 +212,7 @@ def test_wrong_and_missing_answers_are_marked_in_words(flow):
     page = alike(teach.draw_scans(replace(result, labels=None)), "agrees with the reference")
     assert page.count("figure") == 0
     assert "labels right" not in page.words
-    alike(teach.draw_comparison(replace(result, outputs=-result.outputs)), "DISAGREES with the reference")
+    alike(teach.draw_scans(replace(result, outputs=-result.outputs)), "DISAGREES with the reference")
 
 
 def test_errors_say_the_way_out():
@@ -256,10 +255,6 @@ def evil_cells():
     return support.Support(cells=(cell, replace(cell, target=EVIL)), provenance=evil(STATIC.provenance))
 
 
-MANIFEST = planfile.Manifest(
-    **dict.fromkeys(("model_name", "model_sha256", "compiler", "compiler_version", "created", "sha256"), EVIL),
-    targets=(EVIL,), size_bytes=1,
-)  # fmt: skip
 HOSTILE = {
     "machine": lambda: evil(replace(MACHINE, driver=replace(MACHINE.driver, why_not=EVIL)), ("compute_capability",)),
     "map": lambda: [(EVIL, EVIL, EVIL, EVIL)],
@@ -270,9 +265,7 @@ HOSTILE = {
     "layers": evil_report,
     "configuration": lambda: {"targets": (EVIL,), "flags": (EVIL,), "profiles": evil_report().profiles},
     "engine": evil_report,
-    "manifest": lambda: MANIFEST,
     "outputs": lambda: {EVIL: np.zeros(2)},
-    "comparison": lambda: evil(finished().artefact("compare")),
     "scans": lambda: evil(finished().artefact("compare")),
     "error": lambda: ParseError(EVIL, hint=EVIL),
 }

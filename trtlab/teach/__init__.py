@@ -24,8 +24,8 @@ _NAMES_IN = {
     "quizcard": "QuizCard quiz",
     "saycard": "say",
     "stepper": "RewriteStepper",
-    "tables": "draw_comparison draw_configuration draw_engine draw_error draw_layers draw_manifest draw_onnx"
-    " draw_outputs draw_plan_file draw_rows draw_scans draw_stage draw_workflow",
+    "tables": "draw_configuration draw_engine draw_error draw_layers draw_onnx draw_outputs draw_plan_file draw_rows"
+    " draw_scans draw_stage draw_workflow",
 }
 _HOME_OF = {name: f"trtlab.teach.{module}" for module, names in _NAMES_IN.items() for name in names.split()}
 

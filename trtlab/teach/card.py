@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from trtlab.engine.measure import Origin, Provenance
+from trtlab.engine.measure import Origin, Provenance, merged
 
 _NUMBER = re.compile(
     r"(✓ )?[-+−]?[\d.,]+([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+|e[-+]?\d+| of \d+| · [\d.]+)?( ?(%|×|[mµn]?s|[KMG]?i?B|dB|bits))?"
@@ -217,19 +217,13 @@ def _columns(rows: Sequence[Sequence[Cell]]) -> str:
     )
 
 
-def card(*parts: Any, head: Iterable[Any] = (), foot: Iterable[Any] = ()) -> Drawing:
-    """A frame with pieces of a line in its head, blocks in its body, and lines, such as provenance, at its foot."""
-    pieces = (("head", join(head, apart())), ("body", stack(parts)), ("foot", stack(foot)))
+def card(*parts: Any, head: Iterable[Any] = (), foot: Iterable[Any] = (), made: Iterable[Provenance] = ()) -> Drawing:
+    """A frame with pieces of a line in its head, blocks in its body, and lines at its foot.
+
+    `made` says where its numbers come from: a badge for each origin behind the title, and a line each at the foot.
+    """
+    sources, (title, *rest) = merged(made), [*head] or [""]
+    badges = [origin_badge(origin) for origin in dict.fromkeys(one.origin for one in sources if title)]
+    top, bottom = join([title, *badges, *rest], apart()), stack([*foot, *(one.line() for one in sources)])
+    pieces = (("head", top), ("body", stack(parts)), ("foot", bottom))
     return stack([block([block(inside, kind) for kind, inside in pieces if inside.html], "card")])
-
-
-def made_by(*provenance: Provenance) -> list[str]:
-    """The lines of a foot that say where the numbers come from."""
-    return [one.line() for one in provenance]
-
-
-__all__ = [
-    "Cell", "Drawing", "SvgDrawing", "apart", "badge", "block", "bold", "callout", "card", "cell", "chips", "code",
-    "details", "dim", "escape", "facts", "join", "labelled", "link", "made_by", "origin_badge", "pre", "push", "stack",
-    "stylesheet", "table", "tag",
-]  # fmt: skip

@@ -9,10 +9,9 @@ from typing import Any
 
 from trtlab.engine.fusiontimes import Row, Sweep
 from trtlab.engine.fusionways import FUSED, Way
-from trtlab.engine.measure import merged
-from trtlab.lab.workflow import Comparison, StageRecord, Status
+from trtlab.lab.workflow import WORKFLOW, Comparison, StageRecord, Status
 from trtlab.teach.figure import INK, finish, new
-from trtlab.teach.tables import TITLES, answer_texts
+from trtlab.teach.tables import answer_texts
 from trtlab.teach.units import seconds_text
 
 COLOURS = {Status.DONE: "#76b900", Status.STOOD_IN: "#d29922", Status.IMPOSSIBLE: "#8c959f"}
@@ -31,7 +30,7 @@ def draw_waterfall(records: Sequence[StageRecord]) -> Any:
     timed = [record for record in records if record.seconds is not None]
     lengths = [1e3 * (record.seconds or 0.0) for record in timed]
     figure = new().add_bar(
-        y=[TITLES[r.name] for r in timed], x=lengths, base=[sum(lengths[:i]) for i in range(len(timed))],
+        y=[WORKFLOW[r.name].title for r in timed], x=lengths, base=[sum(lengths[:i]) for i in range(len(timed))],
         orientation="h", marker_color=[COLOURS[r.status] for r in timed], text=[seconds_text(r.seconds) for r in timed],
         textposition="outside", cliponaxis=False, hovertext=[f"{r.executor}<br>{r.status.value}" for r in timed],
     )  # fmt: skip
@@ -39,7 +38,7 @@ def draw_waterfall(records: Sequence[StageRecord]) -> Any:
     figure.update_yaxes(autorange="reversed")
     stood_in = any(record.status is Status.STOOD_IN for record in timed)
     says = ["amber: ONNX Runtime stood in"] * stood_in
-    made = merged(record.provenance for record in timed)
+    made = [record.provenance for record in timed]
     return finish(figure, "Where the time goes", made, height=75 + 30 * len(timed), says=says)
 
 
@@ -132,5 +131,5 @@ def _hover(row: Row) -> str:
 def _finished(figure: Any, sweeps: Sequence[Sweep], title: str, unit: str) -> Any:
     figure.update_yaxes(title_text=unit, col=1)
     says = ["solid: one kernel; dashed: one per operator; dotted: the copy"]
-    made = merged(sweep.provenance for sweep in sweeps)
+    made = [sweep.provenance for sweep in sweeps]
     return finish(figure, title, made, height=490, says=says, legend_px=95)

@@ -23,7 +23,6 @@ from trtlab.teach.card import (
     details,
     join,
     link,
-    made_by,
     origin_badge,
     pre,
     stack,
@@ -65,7 +64,7 @@ def claim(name: str, prove: Callable[[], bool | Found] | None = None) -> Drawing
         if isinstance(found, bool):
             found = Found(value=found, provenance=live())
         _check(name, name, found)
-        foot = made_by(found.provenance)
+        foot = [found.provenance.line()]
         return card(
             *_evidence(found), head=[TICK, tag("b", name, "claim"), origin_badge(found.provenance.origin)], foot=foot
         )
@@ -100,7 +99,7 @@ def _card(known: Claim, *head: Cell) -> Drawing:
     return card(
         said, today, *_evidence(found, known), _how(known),
         head=[TICK, known.name, origin_badge(found.provenance.origin), *head],
-        foot=[join([source, *made_by(found.provenance), *command])],
+        foot=[join([source, found.provenance.line(), *command])],
     )  # fmt: skip
 
 

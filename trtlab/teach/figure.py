@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trtlab.engine.measure import Provenance
+from trtlab.engine.measure import Provenance, merged
 
 INK = "#7d8590"
 GRID = "rgba(125,133,144,.25)"
@@ -72,7 +72,7 @@ def finish(
 
     `height` is that of everything but the foot. `legend_px` is the room of a legend between title and plot; 0: none.
     """
-    foot = [*says, *(piece for one in made for piece in textwrap.wrap(one.line(), 90))]
+    foot = [*says, *(piece for one in merged(made) for piece in textwrap.wrap(one.line(), 90))]
     top, room = 70 + legend_px, 60 + 15 * len(foot)
     plot = height - top
     figure.update_layout(

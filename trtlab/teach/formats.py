@@ -18,7 +18,7 @@ from trtlab.engine.measure import live
 from trtlab.numeric import FORMATS, BlockFormat, FloatFormat, Format, IntegerFormat, exact
 from trtlab.numeric.formats import CodeBook, Overflow, Rounding
 from trtlab.numeric.quantize import Quantized, sqnr_db
-from trtlab.teach.card import Cell, Drawing, apart, bold, card, code, dim, join, made_by, table, tag
+from trtlab.teach.card import Cell, Drawing, apart, bold, card, code, dim, join, table, tag
 from trtlab.teach.units import power_text, raised
 
 Array = npt.NDArray[Any]
@@ -226,7 +226,7 @@ def draw_sqnr(values: npt.ArrayLike, names: Sequence[str | Format]) -> Drawing:
     ]
     header = ("SQNR, dB", "one per tensor", "per row", *(f"blocks of {g}" for g in list(GRANULARITIES)[2:]))
     said = f"{array.size:,} values; small: bits per value with all scales."
-    return card(table(header, rows), foot=[said, *made_by(live(["numpy"]))])
+    return card(table(header, rows), foot=[said], made=[live(["numpy"])])
 
 
 def sqnr_row(fmt: Format, array: Array) -> dict[str, tuple[float, float]]:

@@ -11,7 +11,6 @@ import onnx
 
 from trtlab.engine.fusionfacts import findings
 from trtlab.engine.fusiontimes import Sweep
-from trtlab.engine.measure import merged
 from trtlab.engine.nvidia.report import Kernel
 from trtlab.lab.compare import (
     NVIDIA,
@@ -26,27 +25,8 @@ from trtlab.lab.compare import (
     compare_teaching_models,
     is_slice,
 )
-from trtlab.teach.card import (
-    Cell,
-    Drawing,
-    apart,
-    badge,
-    block,
-    bold,
-    card,
-    cell,
-    chips,
-    code,
-    details,
-    dim,
-    join,
-    made_by,
-    origin_badge,
-    push,
-    stack,
-    table,
-    tag,
-)
+from trtlab.teach import card as ui
+from trtlab.teach.card import Cell, Drawing
 from trtlab.teach.tables import merged_nodes
 
 KINDS = {
@@ -82,19 +62,18 @@ def _many_models(rows: Sequence[Row]) -> Drawing:
         raise ValueError("no rows to draw: expected at least one from trtlab.lab.compare.compare_optimizers")
     titles = [outcome.optimizer.replace("ONNX Runtime DISABLE_ALL", "ORT off") for outcome in rows[0].outcomes]
     header = ("model", *(title.replace("ONNX Runtime", "ORT") for title in titles))
-    made = merged(part for row in rows for part in row.provenance)
-    origins = [origin_badge(origin) for origin in dict.fromkeys(part.origin for part in made)]
-    return card(
-        table(header, [(bold(row.model), *_kernels(row)) for row in rows]),
-        head=[bold("Kernels that are left, by optimiser"), *origins],
-        foot=[LAUNCHES, *_agreed(rows), FEWEST, ORT_ALL, *made_by(*made)],
+    return ui.card(
+        ui.table(header, [(ui.bold(row.model), *_kernels(row)) for row in rows]),
+        head=[ui.bold("Kernels that are left, by optimiser")],
+        foot=[LAUNCHES, *_agreed(rows), FEWEST, ORT_ALL],
+        made=[part for row in rows for part in row.provenance],
     )
 
 
 def _kernels(row: Row) -> list[Cell]:
     fewest = min(outcome.kernels for outcome in row.outcomes if outcome.kernels is not None)
-    marked = tag("span", join(["✓", bold(fewest)], " "), "yes")
-    return [marked if outcome.kernels == fewest else cell(outcome.kernels) for outcome in row.outcomes]
+    marked = ui.tag("span", ui.join(["✓", ui.bold(fewest)], " "), "yes")
+    return [marked if outcome.kernels == fewest else ui.cell(outcome.kernels) for outcome in row.outcomes]
 
 
 def _agreed(rows: Sequence[Row]) -> list[str]:
@@ -113,9 +92,9 @@ def _agreed(rows: Sequence[Row]) -> list[str]:
 
 def _one_model(row: Row) -> Drawing:
     header = ("optimiser", "kernels", "nodes", "constants", "gone", "new", "results")
-    cells = [(bold(o.optimizer), o.kernels, o.nodes, o.constants, *_changes(o), _result(o)) for o in row.outcomes]
-    foot = [LAUNCHES, ERRORS, ORT_ALL, *made_by(*merged(row.provenance))]
-    return card(table(header, cells), head=[join([bold(row.model), "through every optimiser"], " ")], foot=foot)
+    cells = [(ui.bold(o.optimizer), o.kernels, o.nodes, o.constants, *_changes(o), _result(o)) for o in row.outcomes]
+    title, foot = ui.join([ui.bold(row.model), "through every optimiser"], " "), [LAUNCHES, ERRORS, ORT_ALL]
+    return ui.card(ui.table(header, cells), head=[title], foot=foot, made=row.provenance)
 
 
 def _changes(outcome: Outcome) -> list[str]:
@@ -142,41 +121,41 @@ def draw_agreement(what: onnx.ModelProto | Agreement, target: str = "SM89", *, m
     found = what if isinstance(what, Agreement) else compare_groups(what, target)
     folded = len(found.matches) > most
     same = [match for match in found.matches if folded and match.verdict is Verdict.SAME]
-    header, made = ("ours", "NVIDIA's", "compared"), found.report.provenance
-    shown = table(header, [_match(match) for match in found.matches if match not in same])
-    fold = [details(f"{len(same)} groups that agree", table(header, map(_match, same)))] * folded
+    header = ("ours", "NVIDIA's", "compared")
+    shown = ui.table(header, [_match(match) for match in found.matches if match not in same])
+    fold = [ui.details(f"{len(same)} groups that agree", ui.table(header, map(_match, same)))] * folded
     total = f"{found.our_kernels} kernels of ours, {len(found.report.kernels)} of NVIDIA's"
     counts = [(verdict, found.count(verdict)) for verdict in Verdict if found.count(verdict)]
-    verdicts = [badge(f"{count} × {verdict.value}", KINDS[verdict]) for verdict, count in counts]
+    verdicts = [ui.badge(f"{count} × {verdict.value}", KINDS[verdict]) for verdict, count in counts]
     gone = [f"in neither: {', '.join(found.gone)}"] * bool(found.gone)
-    head = [bold(found.model), origin_badge(made.origin), dim(total), push(join(verdicts, apart(", ")))]
-    return card(shown, *fold, head=head, foot=[*gone, *made_by(made)])
+    head = [ui.bold(found.model), ui.dim(total), ui.push(ui.join(verdicts, ui.apart(", ")))]
+    return ui.card(shown, *fold, head=head, foot=gone, made=[found.report.provenance])
 
 
 def _match(match: Match) -> tuple[Cell, Cell, Cell]:
     return (
         _boxes(map(_ours, match.ours), "nothing"),
         _boxes(map(_theirs, match.nvidia), "no kernel"),
-        stack([badge(match.verdict.value, KINDS[match.verdict]), *map(dim, match.notes)]),
+        ui.stack([ui.badge(match.verdict.value, KINDS[match.verdict]), *map(ui.dim, match.notes)]),
     )
 
 
 def _boxes(boxes: Iterable[Cell], otherwise: str) -> Cell:
     found = [*boxes]
-    return block(found, "boxes") if found else dim(otherwise)
+    return ui.block(found, "boxes") if found else ui.dim(otherwise)
 
 
 def _ours(group: OurGroup) -> Cell:
     op = group.op if group.is_kernel else f"{group.op} · no kernel"
-    return block([dim(op), chips(group.nodes)], "box")
+    return ui.block([ui.dim(op), ui.chips(group.nodes)], "box")
 
 
 def _theirs(kernel: Kernel) -> Cell:
     slices = [tensor for tensor in kernel.outputs if is_slice(tensor)]
     where = [f"strides {', '.join(map(str, slices[0].strides or ()))}"] if slices else []
     name = kernel.name.rsplit("_myl", 1)[0].removeprefix("__myl_")  # __myl_MulAddRelu_myl0_2 -> MulAddRelu
-    about = [code(name), *map(dim, (f"stream {kernel.stream}", kernel.type, *where))]
-    return block([join(about), merged_nodes(kernel)], "box")
+    about = [ui.code(name), *map(ui.dim, (f"stream {kernel.stream}", kernel.type, *where))]
+    return ui.block([ui.join(about), merged_nodes(kernel)], "box")
 
 
 # --- what was measured ------------------------------------------------------------------------------------------------
@@ -186,13 +165,13 @@ def draw_fusion_findings(*sweeps: Sweep) -> Drawing:
     """What follows from the numbers, for each sweep: question and answer, and a word where a run did not show it."""
     rows = [
         (
-            origin_badge(sweep.provenance.origin),
+            ui.origin_badge(sweep.provenance.origin),
             found.question,
             found.measured,
-            found.lesson if found.holds else badge("not seen in this run", "stood"),
+            found.lesson if found.holds else ui.badge("not seen in this run", "stood"),
         )
         for sweep in sweeps
         for found in findings(sweep)
     ]
-    made = merged(sweep.provenance for sweep in sweeps)
-    return card(table(("", "question", "measured", "what follows"), rows), foot=made_by(*made))
+    header = ("", "question", "measured", "what follows")
+    return ui.card(ui.table(header, rows), made=[sweep.provenance for sweep in sweeps])

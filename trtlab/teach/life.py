@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from trtlab.engine.enginetimes import Life
 from trtlab.engine.freshprocess import Phase
-from trtlab.engine.measure import Provenance, merged
-from trtlab.teach.card import Cell, Drawing, bold, card, chips, code, made_by, origin_badge, push, table, tag
+from trtlab.engine.measure import Provenance
+from trtlab.teach.card import Cell, Drawing, bold, card, chips, code, push, table, tag
 from trtlab.teach.figure import INK, finish, new
 from trtlab.teach.units import seconds_text
 
@@ -131,8 +131,7 @@ def draw_kernels(kernels: "Sequence[KernelInfo]", provenance: Provenance) -> Dra
         for number, k in enumerate(kernels)
     ]  # fmt: skip
     said = push(f"{len(kernels)} kernels, {seconds_text(whole / 1e6)} together")
-    head = [bold("The glass box's engine"), origin_badge(provenance.origin), said]
-    return card(table(header, rows), head=head, foot=made_by(provenance))
+    return card(table(header, rows), head=[bold("The glass box's engine"), said], made=[provenance])
 
 
 def _bar(share: float) -> Cell:
@@ -152,5 +151,5 @@ def draw_lives(lives: Iterable[Life]) -> Drawing:
         )
         for life in lives
     ]  # fmt: skip
-    made = merged(p for life in lives for p in (life.provenance, life.times[Phase.BUILD].provenance))
-    return card(table(header, rows), foot=made_by(*made))
+    made = [p for life in lives for p in (life.provenance, life.times[Phase.BUILD].provenance)]
+    return card(table(header, rows), made=made)

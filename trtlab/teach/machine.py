@@ -15,20 +15,8 @@ from trtlab.lab import support
 from trtlab.lab.history import ApiHistory, Declared
 from trtlab.lab.history import load as load_history
 from trtlab.study.calls import CALLS, Call
-from trtlab.teach.card import (
-    Cell,
-    Drawing,
-    badge,
-    bold,
-    card,
-    details,
-    facts,
-    link,
-    made_by,
-    origin_badge,
-    table,
-    tag,
-)
+from trtlab.teach import card as ui
+from trtlab.teach.card import Cell, Drawing
 from trtlab.teach.tables import draw_engine, draw_error
 from trtlab.teach.units import bytes_text, counted
 
@@ -48,7 +36,7 @@ def draw_machine(machine: Machine) -> Drawing:
     gpu = ", ".join(f"{g.name} ({g.target})" for g in machine.driver.gpus) or "none"
     compiler, instead = f"{machine.compiler} for {', '.join(machine.targets)}", "recordings stand in"
     can_not = f"{machine.why_not_execute}; ONNX Runtime stands in"
-    found = facts(
+    found = ui.facts(
         ("Build TensorRT plans?", *(("yes", compiler, "yes") if machine.can_build else ("no", instead, "no"))),
         ("Execute them?", *(("yes", gpu, "yes") if machine.can_execute else ("no", can_not, "no"))),
         ("Processor", f"{machine.cores} cores", f"{machine.processor}; {' '.join(machine.isa)}"),
@@ -56,19 +44,21 @@ def draw_machine(machine: Machine) -> Drawing:
         ("GPU", gpu, machine.driver.why_not or f"CUDA driver {machine.driver.version}"),
     )
     rows = [(lib.name, lib.version, "yes" if lib.usable else "no", lib.why_not or "") for lib in machine.libraries]
-    libraries = details("Libraries", table(("library", "version", "usable", "why not"), rows))
-    return card(found, libraries, head=[bold("This machine"), origin_badge(Origin.LIVE)])
+    libraries = ui.details("Libraries", ui.table(("library", "version", "usable", "why not"), rows))
+    return ui.card(found, libraries, head=[ui.bold("This machine"), ui.origin_badge(Origin.LIVE)])
 
 
 def draw_badges() -> Drawing:
     """What LIVE, RECORDED and SIMULATED promise."""
-    return card(table(("badge", "what it promises"), [(origin_badge(o), promise) for o, promise in _BADGES.items()]))
+    return ui.card(
+        ui.table(("badge", "what it promises"), [(ui.origin_badge(o), promise) for o, promise in _BADGES.items()])
+    )
 
 
 def draw_map(rows: Iterable[tuple[str, str, str, str]]) -> Drawing:
     """The notebooks: (file, question, what you will be able to do, minutes); a link for each that is here."""
-    linked = [(link(file, f"{file}.ipynb"), *rest) for file, *rest in rows]
-    return card(table(("notebook", "question", "afterwards you can", "minutes"), linked))
+    linked = [(ui.link(file, f"{file}.ipynb"), *rest) for file, *rest in rows]
+    return ui.card(ui.table(("notebook", "question", "afterwards you can", "minutes"), linked))
 
 
 # --- NVIDIA's API -----------------------------------------------------------------------------------------------------
@@ -79,7 +69,7 @@ def draw_calls(calls: Iterable[Call] = CALLS) -> Drawing:
     history, api = load_history(), installed_api()
     rows = [
         (
-            tag("span", call.said, "mono"),
+            ui.tag("span", call.said, "mono"),
             *(_declared(history, call, name) for name in SHOWN_TAGS),
             _installed(api, call),
             call.now,
@@ -87,7 +77,7 @@ def draw_calls(calls: Iterable[Call] = CALLS) -> Drawing:
         for call in calls
     ]
     header = ("said then", *(name.removeprefix("v") for name in SHOWN_TAGS), "installed", "say now")
-    return card(table(header, rows), foot=made_by(history.provenance, api.provenance))
+    return ui.card(ui.table(header, rows), made=[history.provenance, api.provenance])
 
 
 def _declared(history: ApiHistory, call: Call, release: str) -> Cell:
@@ -95,7 +85,7 @@ def _declared(history: ApiHistory, call: Call, release: str) -> Cell:
         state = Declared.YES if call.header in history.headers[release] else Declared.NO
     else:
         state = history.state(call.header, release)
-    return badge(state.value, _KIND[state])
+    return ui.badge(state.value, _KIND[state])
 
 
 def _installed(api: Api, call: Call) -> str:
@@ -124,21 +114,21 @@ def draw_support(found: support.Support | None = None) -> Drawing:
     """
     found = support.matrix() if found is None else found
     header = ("y = x @ w in", *(f"{target} {support.GENERATIONS.get(target, '')}".strip() for target in found.targets))
-    rows = [(bold(fmt), *(_taken(found.cell(fmt, target)) for target in found.targets)) for fmt in found.formats]
+    rows = [(ui.bold(fmt), *(_taken(found.cell(fmt, target)) for target in found.targets)) for fmt in found.formats]
     words = [(text, by, ", ".join(of)) for (text, by), of in _refusals(found).items()]
-    refused = details(f"{counted(len(words), 'refusal')}, word for word", table(("", "who", "said of"), words))
-    head = [bold("What TensorRT stores and computes in"), origin_badge(found.provenance.origin)]
-    return card(table(header, rows), refused, head=head, foot=[f"{TAKEN} {_STORED}", *made_by(found.provenance)])
+    refused = ui.details(f"{counted(len(words), 'refusal')}, word for word", ui.table(("", "who", "said of"), words))
+    head = [ui.bold("What TensorRT stores and computes in")]
+    return ui.card(ui.table(header, rows), refused, head=head, foot=[f"{TAKEN} {_STORED}"], made=[found.provenance])
 
 
 def _taken(cell: support.Cell) -> Cell:
     """`✓ Half × Half ← FP4E2M1`, `✗ fp4_e2m1`: at most a few words; the rest is in the refusals below."""
     if cell.is_accepted:
         stored = "" if cell.stored in cell.reads else f" ← {cell.stored}"
-        return tag("span", f"✓ {' × '.join(cell.reads)}{stored}", "yes")
+        return ui.tag("span", f"✓ {' × '.join(cell.reads)}{stored}", "yes")
     if cell.by == "builder":
-        return tag("span", f"✗ {re.split(r': ', cell.refusal)[-1].removesuffix(' is not supported')}", "dim")
-    return tag("span", {"parser": "✗ parser refuses", "ONNX": "✗ no ONNX type"}[cell.by], "dim")
+        return ui.tag("span", f"✗ {re.split(r': ', cell.refusal)[-1].removesuffix(' is not supported')}", "dim")
+    return ui.tag("span", {"parser": "✗ parser refuses", "ONNX": "✗ no ONNX type"}[cell.by], "dim")
 
 
 def _refusals(found: support.Support) -> dict[tuple[str, str], list[str]]:

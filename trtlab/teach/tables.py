@@ -7,70 +7,33 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from trtlab.engine.measure import merged
 from trtlab.engine.nvidia.report import BuildReport, Kernel, TensorInfo
-from trtlab.engine.planfile import Manifest, load_plan
-from trtlab.lab.workflow import STAGES, Comparison, StageRecord, Status
-from trtlab.teach.card import (
-    Cell,
-    Drawing,
-    badge,
-    block,
-    bold,
-    callout,
-    card,
-    chips,
-    code,
-    details,
-    dim,
-    escape,
-    facts,
-    join,
-    labelled,
-    made_by,
-    origin_badge,
-    pre,
-    push,
-    stack,
-    table,
-    tag,
-)
+from trtlab.engine.planfile import load_plan
+from trtlab.lab.workflow import STAGES, WORKFLOW, Comparison, StageRecord, Status
+from trtlab.teach import card as ui
+from trtlab.teach.card import Cell, Drawing
 from trtlab.teach.units import bytes_text, counted, seconds_text
 
-TITLES = {
-    "export": "Export",
-    "check": "Check",
-    "parse": "Parse",
-    "configure": "Configure",
-    "build": "Build",
-    "serialise": "Serialise",
-    "deserialise": "Deserialise",
-    "context": "Execution context",
-    "host_to_device": "Copy in (host to device)",
-    "enqueue": "Enqueue",
-    "device_to_host": "Copy out (device to host)",
-    "compare": "Compare",
-}
 STATUS_KIND = {Status.DONE: "done", Status.STOOD_IN: "stood", Status.IMPOSSIBLE: "not"}
 
 
 def draw_rows(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> Drawing:
     """A small table of a cell's own results."""
-    return card(table(header, rows))
+    return ui.card(ui.table(header, rows))
 
 
 def draw_error(error: BaseException) -> Drawing:
     """An error as a reader meets it: type, what happened, the way out."""
     what, hint = getattr(error, "what", str(error)), getattr(error, "hint", "")
-    said = [join([bold(type(error).__name__), what], ": ")]
-    return stack([callout(said + [join([dim("Way out"), hint], ": ")] * bool(hint), bad=True)])
+    said = [ui.join([ui.bold(type(error).__name__), what], ": ")]
+    return ui.stack([ui.callout(said + [ui.join([ui.dim("Way out"), hint], ": ")] * bool(hint), bad=True)])
 
 
 # --- stages ---------------------------------------------------------------------------------------------------------
 
 
 def _status(record: StageRecord) -> Cell:
-    return badge(record.status.value, STATUS_KIND[record.status])
+    return ui.badge(record.status.value, STATUS_KIND[record.status])
 
 
 def _number(record: StageRecord) -> int:
@@ -79,18 +42,18 @@ def _number(record: StageRecord) -> int:
 
 def draw_stage(record: StageRecord) -> Drawing:
     """One stage: what went in, what came out, how long, by whom, and what was not possible here."""
-    made = [] if record.status is Status.IMPOSSIBLE else [record.provenance]
     took = "" if record.seconds is None else seconds_text(record.seconds)
-    title = bold(f"{_number(record)}. {TITLES[record.name]}")
-    ways = [block(labelled("in", record.went_in), "box"), block(labelled("out", record.came_out), "box")]
-    parts: list[Any] = [block(ways, "flow")]
+    title = ui.bold(f"{_number(record)}. {WORKFLOW[record.name].title}")
+    ways = [ui.block(ui.labelled("in", record.went_in), "box"), ui.block(ui.labelled("out", record.came_out), "box")]
+    parts: list[Any] = [ui.block(ways, "flow")]
     if record.why_not:
-        parts.append(callout(record.why_not))
+        parts.append(ui.callout(record.why_not))
     if record.log:
-        parts.append(details(f"{counted(len(record.log), 'line')} of the compiler's log", pre("\n".join(record.log))))
-    origins = [origin_badge(one.origin) for one in made]
-    head = [title, _status(record), *origins, push(join([record.executor, took]))]
-    return card(*parts, head=head, foot=made_by(*made))
+        parts.append(
+            ui.details(f"{counted(len(record.log), 'line')} of the compiler's log", ui.pre("\n".join(record.log)))
+        )
+    head = [title, _status(record), ui.push(ui.join([record.executor, took]))]
+    return ui.card(*parts, head=head, made=[record.provenance] * (record.status is not Status.IMPOSSIBLE))
 
 
 def draw_workflow(records: Iterable[StageRecord]) -> Drawing:
@@ -99,13 +62,13 @@ def draw_workflow(records: Iterable[StageRecord]) -> Drawing:
     done = [record for record in records if record.status is not Status.IMPOSSIBLE]
     rows = [
         (
-            _number(record), bold(TITLES[record.name]), _status(record), record.executor, seconds_text(record.seconds),
-            record.came_out if record in done else record.why_not or "",
+            _number(record), ui.bold(WORKFLOW[record.name].title), _status(record), record.executor,
+            seconds_text(record.seconds), record.came_out if record in done else record.why_not or "",
         )
         for record in records
     ]  # fmt: skip
     header = ("", "stage", "status", "by", "time", "out")
-    return card(table(header, rows), foot=made_by(*merged(record.provenance for record in done)))
+    return ui.card(ui.table(header, rows), made=[record.provenance for record in done])
 
 
 # --- artefacts ------------------------------------------------------------------------------------------------------
@@ -114,12 +77,17 @@ def draw_workflow(records: Iterable[StageRecord]) -> Drawing:
 def draw_onnx(model: Any) -> Drawing:
     """The nodes of an ONNX model: operator, name, inputs and outputs; initializers are counted apart."""
     rows = [
-        (bold(node.op_type), code(node.name), code(", ".join(filter(None, node.input))), code(", ".join(node.output)))
+        (
+            ui.bold(node.op_type),
+            ui.code(node.name),
+            ui.code(", ".join(filter(None, node.input))),
+            ui.code(", ".join(node.output)),
+        )
         for node in model.graph.node
     ]
     counts = f"{len(rows)} nodes, {len(model.graph.initializer)} initializers (weights)"
-    body = table(("operator", "node", "inputs", "outputs"), rows, scroll=True)
-    return card(body, head=[bold("ONNX graph"), dim(counts)])
+    body = ui.table(("operator", "node", "inputs", "outputs"), rows, scroll=True)
+    return ui.card(body, head=[ui.bold("ONNX graph"), ui.dim(counts)])
 
 
 def draw_layers(report: BuildReport) -> Drawing:
@@ -127,18 +95,17 @@ def draw_layers(report: BuildReport) -> Drawing:
     layers, constants = report.layer_counts
     rows = [
         (
-            bold(layer.type),
-            code(" + ".join(layer.onnx_nodes) or layer.name),
+            ui.bold(layer.type),
+            ui.code(" + ".join(layer.onnx_nodes) or layer.name),
             "; ".join(_shape(t) for t in layer.outputs),
             "; ".join(t.dtype for t in layer.outputs),
         )
         for layer in report.layers
         if not layer.is_constant
     ]
-    body = table(("layer type", "from ONNX node", "output", "dtype"), rows, scroll=True)
-    counts = dim(f"{layers} layers, and {constants} constants")
-    head = [bold("Network definition"), origin_badge(report.provenance.origin), counts]
-    return card(body, head=head, foot=made_by(report.provenance))
+    body = ui.table(("layer type", "from ONNX node", "output", "dtype"), rows, scroll=True)
+    counts = ui.dim(f"{layers} layers, and {constants} constants")
+    return ui.card(body, head=[ui.bold("Network definition"), counts], made=[report.provenance])
 
 
 def _shape(tensor: TensorInfo) -> str:
@@ -153,7 +120,7 @@ def draw_configuration(configuration: dict[str, Any]) -> Drawing:
         ("builder flags that are on", ", ".join(configuration["flags"]) or "none"),
         ("optimisation profiles", profiles or "none: every shape is static"),
     ]
-    return card(table(("setting", "value"), rows))
+    return ui.card(ui.table(("setting", "value"), rows))
 
 
 def _profile_text(profile: Any) -> str:
@@ -163,22 +130,34 @@ def _profile_text(profile: Any) -> str:
 def draw_engine(report: BuildReport) -> Drawing:
     """The kernels, in order, each with the ONNX nodes it swallowed; a dashed box is a kernel the compiler added."""
     rows = [
-        (number, code(k.name), k.type, merged_nodes(k), _shape(k.outputs[0]) if k.outputs else "–", k.dtype, k.stream)
+        (
+            number,
+            ui.code(k.name),
+            k.type,
+            merged_nodes(k),
+            _shape(k.outputs[0]) if k.outputs else "–",
+            k.dtype,
+            k.stream,
+        )
         for number, k in enumerate(report.kernels)
     ]
-    body = table(("#", "kernel", "type", "ONNX nodes merged into it", "writes", "dtype", "stream"), rows, scroll=True)
+    body = ui.table(
+        ("#", "kernel", "type", "ONNX nodes merged into it", "writes", "dtype", "stream"), rows, scroll=True
+    )
     waits = len(report.steps) - len(report.kernels)
-    note = dim(f"{waits} more in the engine launch nothing: signals and waits between streams, arithmetic on shapes.")
-    by = push(f"{report.compiler} {report.compiler_version}")
-    head = [bold("Engine"), origin_badge(report.provenance.origin), by]
-    return card(_engine_facts(report), body, *[note] * bool(waits), head=head, foot=made_by(report.provenance))
+    note = ui.dim(
+        f"{waits} more in the engine launch nothing: signals and waits between streams, arithmetic on shapes."
+    )
+    by = ui.push(f"{report.compiler} {report.compiler_version}")
+    head = [ui.bold("Engine"), by]
+    return ui.card(_engine_facts(report), body, *[note] * bool(waits), head=head, made=[report.provenance])
 
 
 def _engine_facts(report: BuildReport) -> Cell:
     by_profile = report.kernels_by_profile()
     apart = f"{report.onnx_constants} constants counted apart" + ("; by profile" if len(by_profile) > 1 else "")
     kernels = " or ".join(str(len(found)) for found in by_profile)
-    return facts(
+    return ui.facts(
         ("ONNX nodes → kernels", f"{report.onnx_nodes} → {kernels}", apart),
         ("activation memory", bytes_text(report.activation_bytes), "planned once per execution context"),
         ("weights", bytes_text(report.weights_bytes), "inside the plan"),
@@ -188,19 +167,16 @@ def _engine_facts(report: BuildReport) -> Cell:
 
 def merged_nodes(kernel: Kernel) -> Cell:
     """The ONNX nodes in one of NVIDIA's kernels, or a dashed box where the compiler added it."""
-    return chips(kernel.onnx_nodes) if kernel.onnx_nodes else chips(["added by the compiler"], kind="made")
-
-
-def draw_manifest(manifest: Manifest) -> Drawing:
-    """What lies beside a plan file."""
-    values = ((name, value if isinstance(value, tuple) else (value,)) for name, value in vars(manifest).items())
-    return card(table(("manifest", "value"), [(name, code(", ".join(map(str, value)))) for name, value in values]))
+    return ui.chips(kernel.onnx_nodes) if kernel.onnx_nodes else ui.chips(["added by the compiler"], kind="made")
 
 
 def draw_plan_file(path: Path) -> Drawing:
     """A plan on disk: its size and its manifest, checked while it is read."""
     plan, manifest = load_plan(path)
-    return stack([f"{path.name}: {len(plan):,} bytes, as the manifest says", draw_manifest(manifest)])
+    values = ((name, value if isinstance(value, tuple) else (value,)) for name, value in vars(manifest).items())
+    rows = [(name, ui.code(", ".join(map(str, value)))) for name, value in values]
+    beside = ui.card(ui.table(("manifest", "value"), rows))
+    return ui.stack([f"{path.name}: {len(plan):,} bytes, as the manifest says", beside])
 
 
 def draw_outputs(outputs: dict[str, Any]) -> Drawing:
@@ -209,19 +185,28 @@ def draw_outputs(outputs: dict[str, Any]) -> Drawing:
         (name, "×".join(map(str, array.shape)), str(array.dtype), ", ".join(f"{x:.3g}" for x in array.ravel()[:6]))
         for name, array in outputs.items()
     ]
-    return card(table(("output", "shape", "dtype", "first values"), rows))
+    return ui.card(ui.table(("output", "shape", "dtype", "first values"), rows))
 
 
 # --- answers --------------------------------------------------------------------------------------------------------
 
 
 def draw_scans(result: Comparison) -> Drawing:
-    """The verdict, and where the input is images of digits, each scan with its answer beside its label."""
-    if result.labels is None:
-        return draw_comparison(result)
-    answers = answer_texts(result)
-    scans = [_scan(image[0], *said) for image, *said in zip(result.inputs, result.labels, answers, strict=True)]
-    return stack([block(scans, "scans"), draw_comparison(result)])
+    """The verdict on an answer: error against the reference; where the input is images with labels, each scan too."""
+    verdict = "agrees with the reference" if result.agrees else "DISAGREES with the reference"
+    error = f"relative to the largest output; accepted: {result.tolerance:g}"
+    facts: list[tuple[str, ...]] = [
+        ("verdict", verdict, "", "yes" if result.agrees else "no"),
+        ("largest error", f"{result.relative_error:.1e}", error),
+    ]
+    scans: list[Cell] = []
+    if result.labels is not None:
+        right = int((result.predictions == result.labels).sum())
+        facts.append(("labels right", f"{right} of {len(result.labels)}"))
+        shown = zip(result.inputs, result.labels, answer_texts(result), strict=True)
+        scans.append(ui.block([_scan(image[0], *said) for image, *said in shown], "scans"))
+    made = ui.dim(f"answer of {result.executor}; {result.provenance.line()}")
+    return ui.stack([*scans, ui.facts(*facts), made])
 
 
 def answer_texts(result: Comparison) -> list[str]:
@@ -240,21 +225,9 @@ def _scan(pixels: Any, label: Any, answer: str) -> Cell:
         for x in range(columns)
         if (v := round(255 * float(pixels[y, x])))
     )
-    frame = f'viewBox="0 0 {columns} {rows}" width="64" height="64" role="img" aria-label="scan of a {escape(label)}"'
+    frame = (
+        f'viewBox="0 0 {columns} {rows}" width="64" height="64" role="img" aria-label="scan of a {ui.escape(label)}"'
+    )
     svg = f'<svg {frame}><rect width="{columns}" height="{rows}" fill="#000"/>{squares}</svg>'
-    caption = tag("figcaption", answer)
+    caption = ui.tag("figcaption", answer)
     return Cell(html=f"<figure>{svg}{caption.html}</figure>", text=caption.text)
-
-
-def draw_comparison(result: Comparison) -> Drawing:
-    """The verdict on an answer: error against the reference, and labels where the input has them."""
-    verdict = "agrees with the reference" if result.agrees else "DISAGREES with the reference"
-    error = f"relative to the largest output; accepted: {result.tolerance:g}"
-    found: list[tuple[str, ...]] = [
-        ("verdict", verdict, "", "yes" if result.agrees else "no"),
-        ("largest error", f"{result.relative_error:.1e}", error),
-    ]
-    if result.labels is not None:
-        right = int((result.predictions == result.labels).sum())
-        found.append(("labels right", f"{right} of {len(result.labels)}"))
-    return stack([facts(*found), dim(f"answer of {result.executor}; {result.provenance.line()}")])
