@@ -213,19 +213,29 @@ def test_nodes_without_names_get_the_same_ones_on_both_sides(monkeypatch):
     assert all(not node.name for node in model.graph.node)
 
 
-def test_a_concat_inside_nvidias_kernel_is_more_than_one_in_place(monkeypatch):
+def agreement(monkeypatch, *kernels):
+    """Ours beside made-up kernels, each named after its nodes, for two products, their concatenation and a ReLU."""
     text = """<ir_version: 10, opset_import: ["": 20]> g (float[2,4] a, float[2,4] b, float[4,4] w) => (float[2,8] y) {
         [left] l = MatMul (a, w) [right] r = MatMul (b, w) [concat] c = Concat <axis = 1> (l, r)
         [last] y = Relu (c) }"""
-    model = onnx.parser.parse_model(text)
-    kernels = [replace(_kernel(_tensor((2, 4), (4, 1)), _tensor((2, 4), (4, 1))), onnx_nodes=nodes)
-               for nodes in (("left",), ("right",), ("last", "concat"))]  # fmt: skip
-    report = replace(recordings.load("fusion-gelu-SM89"), steps=tuple(kernels))
+    plain = _kernel(_tensor((2, 4), (4, 1)), _tensor((2, 4), (4, 1)))
+    steps = tuple(replace(plain, name="+".join(nodes), onnx_nodes=nodes) for nodes in kernels)
+    report = replace(recordings.load("fusion-gelu-SM89"), steps=steps)
     monkeypatch.setattr(compare, "nvidia_report", lambda *_: report)
-    found = compare_groups(model)
-    assert [match.verdict for match in found.matches] == [Verdict.SAME, Verdict.SAME, Verdict.NVIDIA_MORE]
-    assert found.matches[-1].notes == ("it does the concatenation too; with us those do that write the parts",)
-    assert [[group.nodes for group in match.ours] for match in found.matches][-1] == [("concat",), ("last",)]
+    return compare_groups(onnx.parser.parse_model(text)).matches
+
+
+def test_a_concat_inside_nvidias_kernel_is_more_than_one_in_place(monkeypatch):
+    found = agreement(monkeypatch, ("left",), ("right",), ("last", "concat"))
+    assert [match.verdict for match in found] == [Verdict.SAME, Verdict.SAME, Verdict.NVIDIA_MORE]
+    assert found[-1].notes == ("it does the concatenation too; with us those do that write the parts",)
+    assert [group.nodes for group in found[-1].ours] == [("concat",), ("last",)]
+
+
+def test_what_hangs_together_by_several_kernels_is_one_match(monkeypatch):
+    chain = agreement(monkeypatch, ("right", "concat"), ("concat", "last"), ("left", "last"), ("left", "right"))
+    assert [len(match.nvidia) for match in chain] == [4]
+    assert sorted(node for group in chain[0].ours for node in group.nodes) == ["concat", "last", "left", "right"]
 
 
 def _tensor(shape, strides):

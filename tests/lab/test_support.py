@@ -10,6 +10,7 @@ from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia import CompilerMissing, ModelError, UnsupportedTarget
 from trtlab.lab import support
 from trtlab.lab.support import TARGETS, matrix, network, report
+from trtlab.numeric import FORMATS
 
 TOO_OLD = "Cannot compile for target(s) {}, because the model contains HW-specific datatypes: {}"
 ASYMMETRIC = (
@@ -103,6 +104,13 @@ def test_tf32_differs_by_a_flag_and_by_nothing_else():
 @pytest.mark.parametrize("fmt", [fmt for fmt in FIRST if fmt not in ("NF4", "NVFP4", "MXFP8_E4M3")])
 def test_the_networks_are_valid_onnx(fmt):
     onnx.checker.check_model(network(fmt), full_check=True)
+
+
+def test_scales_are_one_half_and_powers_of_two_are_one():
+    (powers,) = (tensor for tensor in network("MXFP8_E4M3").graph.initializer if tensor.name == "powers")
+    assert set(FORMATS["E8M0"].decode(onnx.numpy_helper.to_array(powers)).ravel()) == {1}
+    (scale,) = (tensor for tensor in network("NVFP4").graph.initializer if tensor.name == "scale")
+    assert onnx.numpy_helper.to_array(scale) == 0.5
 
 
 def test_four_bit_codes_lie_two_to_a_byte_the_first_in_the_low_half():

@@ -264,10 +264,11 @@ def test_a_stage_that_cannot_be_stopped_ends_unheard(view, monkeypatch):
     assert states(view)["export"] == "cancelled"
     finish(monkeypatch)
     view.run()
-    picture = view.stages
+    changes = []
+    view.observe(changes.append, ["stages", "selected", "message"])
     gate.set()
     old.join(PATIENCE_S)
-    assert view.stages == picture
+    assert changes == []
     assert set(states(view).values()) <= FINAL
 
 
