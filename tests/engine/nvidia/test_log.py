@@ -46,6 +46,11 @@ def test_a_step_is_read_whole():
     assert step.dtype == "Half"
 
 
+def test_names_may_hold_newlines():
+    steps, unread = log.steps_from_log(listing(STEP.replace("Layer: bn1", "Layer: two\nlines"), SIGNAL))
+    assert (steps[0].onnx_nodes, steps[1].type, unread) == (("conv1", "two\nlines"), "signal", ())
+
+
 def test_signals_and_jumps_are_steps_that_launch_nothing():
     (signal, jump), unread = log.steps_from_log(listing(SIGNAL, JUMP))
     assert unread == ()

@@ -158,30 +158,20 @@ def _flag(trt: ModuleType, name: str) -> Any:
 
 
 def _add_profile(builder: Any, config: Any, network: Any, profile: Profile) -> None:
-    inputs = {network.get_input(i).name: tuple(network.get_input(i).shape) for i in range(network.num_inputs)}
+    """Sizes are the builder's to check: it says which one does not fit."""
+    inputs = [network.get_input(index).name for index in range(network.num_inputs)]
     native = builder.create_optimization_profile()
-    for name, smallest, optimal, largest in profile.shapes:
-        _check_profile(name, (smallest, optimal, largest), inputs)
-        native.set_shape(name, smallest, optimal, largest)
+    for name, *shapes in profile.shapes:
+        if name not in inputs:
+            hint = f"The inputs are {', '.join(inputs)}."
+            raise ProfileError(f"The profile names {name!r}, which is no input.", hint=hint)
+        try:
+            native.set_shape(name, *shapes)
+        except (RuntimeError, ValueError) as error:
+            what = f"The profile of {name!r}, {' / '.join(map(str, shapes))}, is refused: {error}"
+            raise ProfileError(what, hint=hint_for("kMIN")) from None
     if config.add_optimization_profile(native) < 0:
         raise ProfileError(f"The builder refused the optimisation profile {profile.shapes}.", hint=hint_for("kMIN"))
-
-
-def _check_profile(name: str, shapes: tuple[tuple[int, ...], ...], inputs: dict[str, tuple[int, ...]]) -> None:
-    if name not in inputs:
-        raise ProfileError(
-            f"The profile names {name!r}, which is no input.", hint=f"The inputs are {', '.join(inputs)}."
-        )
-    declared = inputs[name]
-    fits = all(len(shape) == len(declared) for shape in shapes) and all(
-        0 <= low <= best <= high and (size == -1 or low == best == high == size)
-        for low, best, high, size in zip(*shapes, declared, strict=True)
-    )
-    if not fits:
-        raise ProfileError(
-            f"The profile of {name!r}, {' / '.join(map(str, shapes))}, does not fit its shape {declared}.",
-            hint=hint_for("kMIN"),
-        )
 
 
 def build_plan(builder: Any, network: Any, config: Any, session: Session) -> Any:
@@ -200,7 +190,7 @@ def _build_error(reasons: tuple[str, ...], network: Any) -> CompilerError:
         hint = f"Pass profiles={shapes}: minimum, optimum and maximum shapes."
         return ProfileError(what, hint=hint, log=reasons, shapes=shapes)
     kinds = (
-        (r"optimization profile", ProfileError),
+        (r"profile", ProfileError),
         (r"HW-specific datatypes|Cannot compile operation", UnsupportedTarget),
     )
     kind = next((kind for pattern, kind in kinds if re.search(pattern, text)), BuildError)

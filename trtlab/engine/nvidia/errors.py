@@ -84,7 +84,7 @@ _HINTS = {
     r"[Nn]on-zero zero[ -]?point": "TensorRT's INT8 is symmetric: quantise again with every zero point 0"
     " (ActivationSymmetric and WeightSymmetric in ONNX Runtime's quantiser).",
     r"INT32.*(Dequantize|DQ)|bias.*Int32": "Quantise with QuantizeBias=False: TensorRT keeps biases in floating point.",
-    r"optimization profile|kMIN|kOPT|kMAX": "Give each dynamic input minimum <= optimum <= maximum, equal to the"
+    r"profile|kMIN|kOPT|kMAX": "Give each dynamic input minimum <= optimum <= maximum, equal to the"
     " model's static dimensions elsewhere.",
     r"HW-specific datatypes|not supported.*SM\d+|Cannot compile operation": "Choose a newer target or another"
     " precision: BF16 needs SM80, FP8 SM89, FP4 SM120; SM75 has no FP32 GEMM.",
