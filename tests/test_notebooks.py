@@ -12,7 +12,7 @@ from trtlab.study.questions import load_questions
 from trtlab.study.quizzes import names as quiz_names
 from trtlab.teach.publish import SIZE_LIMIT_BYTES
 
-from .teach.plain import faults
+from .teach.markup import faults
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 BOOKS = sorted(FOLDER.glob("*.ipynb"))

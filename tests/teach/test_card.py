@@ -30,8 +30,7 @@ from trtlab.teach.card import (
 )
 from trtlab.teach.units import bytes_text, counted, power_text, seconds_text
 
-from .markup import EVIL
-from .plain import alike, faults, shown
+from .markup import EVIL, alike, faults, shown
 
 WORDS = (bold, code, dim, push, badge, callout, pre, lambda word: link(word, word), lambda word: tag("i", word, word),
          lambda word: chips([word, word]), lambda word: labelled(word, word), lambda word: details(word, word),

@@ -17,8 +17,7 @@ from trtlab.numeric import FORMATS, FloatFormat
 from trtlab.teach.charts import COLOURS, WAYS
 
 from .flows import finished
-from .markup import EVIL
-from .plain import alike
+from .markup import EVIL, alike
 
 CPU = Provenance(origin=Origin.LIVE, device="a processor", when="2026-11-22T00:00:00", samples=3)
 GPU = Provenance(origin=Origin.RECORDED, device="a GPU", when="2026-11-21T00:00:00", samples=3)

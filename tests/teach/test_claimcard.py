@@ -10,8 +10,7 @@ from trtlab.study.found import Found
 from trtlab.teach.bilingual import switch
 from trtlab.teach.claimcard import HISTORY, VERDICTS, ClaimFailed, claim, draw_claims
 
-from .markup import EVIL, read
-from .plain import faults, shown
+from .markup import EVIL, faults, read, shown
 
 MADE = Provenance(
     origin=Origin.RECORDED, device="an RTX 4090", when="2026-11-22", versions=(("trt", "11.0"),), samples=3,

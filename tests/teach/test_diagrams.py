@@ -14,7 +14,7 @@ from trtlab.study.curriculum import LESSONS
 from trtlab.teach import draw_diagram
 from trtlab.teach.diagrams import DIAGRAMS, diagram_lines
 
-from .plain import alike
+from .markup import alike
 
 RULES = ["vertical_fusion", "horizontal_fusion", "concat_elimination"]
 

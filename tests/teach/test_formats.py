@@ -8,8 +8,7 @@ from trtlab.numeric import FORMATS, FloatFormat
 from trtlab.numeric.quantize import sqnr_db
 from trtlab.teach.formats import GRANULARITIES, fields
 
-from .markup import EVIL
-from .plain import alike
+from .markup import EVIL, alike
 
 WITH_CODES = [name for name, fmt in FORMATS.items() if hasattr(fmt, "code_dtype")]
 

@@ -11,8 +11,7 @@ from trtlab.graph.models import TEACHING_MODELS
 from trtlab.lab.compare import OurGroup, Outcome, Row, Verdict, compare_groups, compare_optimizers
 from trtlab.teach import draw_agreement, draw_fusion_findings, draw_optimizers
 
-from .markup import EVIL
-from .plain import alike
+from .markup import EVIL, alike
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import trtlab
-from tests.teach.markup import EVIL, read
-from tests.teach.plain import faults
+from tests.teach.markup import EVIL, faults, read
 from trtlab.engine.digits import DIGITS_ONNX
 from trtlab.engine.nvidia.report import BuildReport
 from trtlab.graph.models import LIGHT_FOLDER

@@ -10,8 +10,7 @@ from trtlab.engine.planfile import Manifest
 from trtlab.lab import history
 from trtlab.teach import source
 
-from .markup import EVIL
-from .plain import alike
+from .markup import EVIL, alike
 
 
 def hostile():

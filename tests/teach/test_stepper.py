@@ -8,8 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.teach.markup import EVIL, read
-from tests.teach.plain import faults
+from tests.teach.markup import EVIL, faults, read
 from trtlab.graph.fused import ORIGINS
 from trtlab.graph.models import LIGHT_FOLDER, TEACHING_MODELS
 from trtlab.graph.rule import Rule, is_op, replace, source

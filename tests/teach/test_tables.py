@@ -23,8 +23,7 @@ from trtlab.teach import tables
 from trtlab.teach.units import bytes_text, seconds_text
 
 from .flows import finished
-from .markup import EVIL
-from .plain import alike
+from .markup import EVIL, alike
 
 RECORDED = {name: recordings.load(name) for name in ("digits-FP32-SM89-static", "digits-FP16-SM89-dynamic")}
 STATIC = RECORDED["digits-FP32-SM89-static"]

@@ -2,7 +2,7 @@
 
 In: plain values and cells. Out: `Cell`s, and `Drawing`s that a notebook shows. Text is escaped here, so that no name
 in an ONNX file can inject markup. Pieces stand apart by marks (class `sep`) that are hidden where the style sheet makes
-boxes of the pieces, and show where a page drops style sheets. tests/teach/plain.py compares both forms.
+boxes of the pieces, and show where a page drops style sheets. tests/teach/markup.py compares both forms.
 """
 
 import base64
