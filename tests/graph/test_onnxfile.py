@@ -16,7 +16,10 @@ MODEL = onnx.parser.parse_model(
         a = Add(x, w)
         y = If(cond) <
             then_branch = yes () => (float[2] t) { two = Constant <value = float {2}> () t = Mul(a, two) },
-            else_branch = no () => (float[2] e) { e = local.twice(a) }
+            else_branch = no () => (float[2] e) { e = If(cond) <
+                then_branch = b () => (float[2] d) { d = local.twice(a) },
+                else_branch = c () => (float[2] f) { f = Neg(a) }
+            > }
         >
     }
     <domain: "local", opset_import: ["": 21]>
@@ -75,8 +78,8 @@ def test_bytes_that_are_no_model(data):
 
 
 def test_nodes_of_subgraphs_and_functions_count_and_constants_apart():
-    """Add, If, Mul, local.twice and the Add inside it; one initializer and two Constant nodes."""
-    assert count_nodes(MODEL) == count_nodes(DATA) == NodeCounts(nodes=5, constants=3)
+    """Add, If, Mul, If, local.twice and the Add inside it, Neg; one initializer and two Constant nodes."""
+    assert count_nodes(MODEL) == count_nodes(DATA) == NodeCounts(nodes=7, constants=3)
     assert count_nodes(onnx.ModelProto()) == NodeCounts(nodes=0, constants=0)
     graph = onnx.load(LIGHT_FOLDER / "light_squeezenet.onnx").graph
     assert count_nodes((LIGHT_FOLDER / "light_squeezenet.onnx").read_bytes()) == NodeCounts(

@@ -225,6 +225,7 @@ def test_the_page_steps_chooses_and_sends_a_file():
     assert stepper.position == 0
     ask(stepper, {"do": "choose", "model": "qkv", "rules": ["no such rule"]})
     assert stepper.run["count"] == 0
+    ask(stepper, {"do": "file", "name": "half", "at": 0, "size": 9, "rules": []}, memoryview(b"given up"))
     send(stepper, "net.onnx", TEACHING_MODELS["inception"]().SerializeToString())
     assert (stepper.run["model"], stepper.run["count"]) == ("net.onnx (yours)", 5)
     ask(stepper, {"do": "choose", "model": "net.onnx (yours)", "rules": []})
