@@ -4,12 +4,12 @@ On the real tensorrt_rtx, except for what cannot be provoked there.
 """
 
 import pickle
+import re
 
 import numpy as np
 import pytest
 
 from trtlab.engine.nvidia import (
-    BuildCrashed,
     BuildError,
     CompilerError,
     CompilerMissing,
@@ -60,14 +60,12 @@ DYNAMIC = models.dynamic_conv()
 def test_a_parse_error_names_node_operator_reason_and_way_out(model, node, op, code, said, way_out):
     with pytest.raises(ParseError, match=said) as caught:
         build(model)
-    error = caught.value
-    assert (error.node, error.op, error.code) == (node, op, code)
-    assert error.index == [n.name for n in model.graph.node].index(node)
-    assert error.description
-    assert error.phase == "parse"
-    assert f"'{node}'" in str(error)
-    with pytest.raises(ParseError, match=way_out):
-        raise error
+    details = caught.value.details
+    assert (details["node"], details["op"], details["code"], details["phase"]) == (node, op, code, "parse")
+    assert details["index"] == [n.name for n in model.graph.node].index(node)
+    assert details["description"]
+    assert f"'{node}'" in str(caught.value)
+    assert re.search(way_out, str(caught.value))
 
 
 @needs_rtx
@@ -82,7 +80,7 @@ def test_a_parse_error_with_an_odd_name_is_readable(name, node):
     data = model.SerializeToString().replace(b"n" * len(name), name)
     with pytest.raises(ParseError) as caught:
         build(data)
-    assert caught.value.node == node
+    assert caught.value.details["node"] == node
     assert len(str(caught.value)) < 1000
 
 
@@ -224,12 +222,7 @@ def test_errors_survive_the_process_border_whole():
     assert type(again) is ParseError
     assert str(again) == "What. Way out."
     assert (again.log, again.details) == (error.log, error.details)
-    assert again.node == "n"
-
-
-def test_an_error_names_the_details_it_has():
-    with pytest.raises(AttributeError, match="BuildCrashed has no 'node'; it has what, hint, log, signal"):
-        _ = BuildCrashed("It died.", signal="SIGSEGV").node
+    assert again.details["node"] == "n"
 
 
 HINTS = {  # a message of NVIDIA's or onnx.checker's, and a word of the hint that must belong to it

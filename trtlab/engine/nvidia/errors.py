@@ -10,7 +10,8 @@ from typing import Any
 
 
 class CompilerError(Exception):
-    """Base of all errors here. `str(error)` is a paragraph meant for people; `hint` is its last sentence."""
+    """Base of all errors here. `str(error)` is a paragraph meant for people; `hint` is its last sentence; `details` are
+    the values in it by name, `phase` among them where a build had begun."""
 
     def __init__(self, what: str, *, hint: str = "", log: tuple[str, ...] = (), **details: Any) -> None:
         super().__init__(what)
@@ -21,14 +22,6 @@ class CompilerError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return functools.partial(type(self), hint=self.hint, log=self.log, **self.details), (self.what,)
-
-    def __getattr__(self, name: str) -> Any:
-        details = self.__dict__.get("details", {})
-        if name in details:
-            return details[name]
-        raise AttributeError(
-            f"{type(self).__name__} has no {name!r}; it has {', '.join(['what', 'hint', 'log', *details])}"
-        )
 
 
 class CompilerMissing(CompilerError):
