@@ -24,7 +24,7 @@ from trtlab.teach.drawing import Drawing
 from trtlab.teach.widget import STATIC
 
 from .flows import finished
-from .markup import EVIL, read, said_by_both
+from .markup import EVIL, faults, read, said_by_both
 
 FINAL = {"done", "stood", "not"}
 PATIENCE_S = 60
@@ -106,7 +106,7 @@ def test_at_rest_every_stage_waits_and_explains_itself(view):
     for name, stage in WORKFLOW.items():
         tell(view, selected=name)
         assert f"{stage.title} has not run yet." in words_of(view)
-        assert stage.does in words_of(view)
+        assert f"{stage.does} It makes {stage.makes}, by {stage.call}" in words_of(view)
 
 
 def test_the_page_knows_the_state_and_may_only_render_markup_that_python_escaped(view):
@@ -157,7 +157,8 @@ def test_a_real_run_reaches_the_end(view):
     for record in records:
         tell(view, selected=record.name)
         assert record.went_in in words_of(view)
-        assert view.detail == draw_artefact(record).html
+        drawing = draw_artefact(record)
+        assert (view.detail, faults(drawing.html, drawing.text)) == (drawing.html, [])
     if importlib.util.find_spec("tensorrt_rtx"):
         assert "Optimizing graph" in notes
 

@@ -227,7 +227,7 @@ class Workflow:
         came_out = f"{counts.nodes} ONNX nodes and {counts.constants} constants, {len(data):,} bytes"
         return _made("torch.onnx.export", went_in, came_out, seconds, data, "torch", "onnx")
 
-    @_stage("Check", makes="model.onnx, valid", call="onnx.checker.check_model")
+    @_stage("Check", makes="a valid model.onnx", call="onnx.checker.check_model")
     def check(self) -> Made:
         """onnx.checker: is the file what the standard says?"""
         import onnx
@@ -256,7 +256,7 @@ class Workflow:
         chosen = {"targets": report.targets, "flags": report.flags, "profiles": report.profiles}
         return _reported("configure", report, went_in, came_out, chosen)
 
-    @_stage("Build", makes="IHostMemory: the plan", call="Builder.build_serialized_network")
+    @_stage("Build", makes="the plan, in IHostMemory", call="Builder.build_serialized_network")
     def build(self) -> Made:
         """From network and configuration to kernels: everything TensorRT is known for happens here."""
         parsed: BuildReport = self.artefact("parse")
@@ -267,7 +267,7 @@ class Workflow:
         )
         return _reported("build", report, f"{parsed.layer_counts[0]} network layers", came_out, report)
 
-    @_stage("Serialise", makes="model.plan + manifest", call="a file")
+    @_stage("Serialise", makes="model.plan and its manifest", call="planfile.save_plan")
     def serialise(self) -> Made:
         """From a plan to a file with a manifest, written atomically."""
         report = self.report
@@ -336,7 +336,7 @@ class Workflow:
             return self._executed("device_to_host", ran, f"{size} on the GPU", f"{size} in host memory")
         return _impossible("ONNX Runtime", size, "the outputs are in host memory already")
 
-    @_stage("Compare", makes="a verdict", call="against torch")
+    @_stage("Compare", makes="a verdict", call="torch.nn.Module.__call__")
     def compare(self) -> Made:
         """The answer against torch in FP32, and for digits against the labels."""
         import torch

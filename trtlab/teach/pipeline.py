@@ -20,7 +20,7 @@ from trtlab.engine.nvidia.request import DEFAULT_TARGET, PORTABLE, normalise_tar
 from trtlab.engine.trtexec import MAJORS, trtexec_command
 from trtlab.lab.workflow import STAGES, TOLERANCES, WORKFLOW, Precision, StageRecord, Status, Workflow
 from trtlab.teach import tables
-from trtlab.teach.card import Cell, Drawing, bold, callout, card, details, dim, join, pre, stack
+from trtlab.teach.card import Cell, Drawing, bold, callout, card, code, details, dim, join, pre, stack
 from trtlab.teach.graph.view import GraphView
 from trtlab.teach.units import seconds_text
 from trtlab.teach.widget import Widget, script, styles
@@ -248,7 +248,8 @@ def _waiting() -> list[dict[str, Any]]:
 def _explained(name: str, state: str) -> Cell:
     happened = {"waiting": "has not run yet", "running": "is running"}.get(state, "did not finish")
     stage = WORKFLOW[name]
-    return dim(join([bold(stage.title), f"{happened}. {stage.does}"], " "))
+    words = f"{happened}. {stage.does} It makes {stage.makes}, by"
+    return dim(join([bold(stage.title), words, code(stage.call)], " "))
 
 
 def _draw_inspector(ran: Any) -> Cell:
