@@ -18,11 +18,11 @@ import pytest
 
 import trtlab
 from trtlab.cli import main
-from trtlab.engine import bench
 from trtlab.engine.digits import DIGITS_ONNX
 from trtlab.engine.machine import inspect_machine
 from trtlab.engine.nvidia import BuildReport
 from trtlab.engine.planfile import load_plan, manifest_path
+from trtlab.lab import bench
 
 from .engine.nvidia import onnx_models as models
 from .engine.nvidia.rtx import needs_rtx
@@ -291,7 +291,7 @@ def test_ctrl_c_ends_a_build_at_once_and_quietly():
 
 
 def test_bench_prints_ratios_with_peer_target_and_provenance(tool, monkeypatch):
-    monkeypatch.setitem(bench.BENCHES, "import", lambda: bench._bench_import(rounds=1))
+    monkeypatch.setitem(bench.BENCHES, "import", lambda: bench.bench_import(rounds=1))
     (status, out, _), (_, text, _) = tool("bench", "import"), tool("bench", "import", "--json")
     assert status == 0
     assert re.search(r"import +import trtlab +\S+ ms +<= 150 ms +(met|MISSED) +bare Python, subtracted", out)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import trtlab
-from trtlab.engine.bench import BENCHES, run_benches
+from trtlab.lab.bench import BENCHES, run_benches
 
 Rows = Sequence[Sequence[Any]]
 BAD_INPUT = 2

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trtlab.engine import planfile, recordings
+from trtlab.engine import planfile
 from trtlab.engine.nvidia import PlanFileError
+from trtlab.lab import builds
 
 PLAN = np.random.default_rng(0).bytes(10_000)
 AGAIN = "Build and save the plan again"
@@ -18,7 +19,7 @@ AGAIN = "Build and save the plan again"
 @pytest.fixture(scope="module")
 def report():
     """A report with a plan: only its bytes, size and hash matter here."""
-    recorded = recordings.load("digits-FP32-SM89-static")
+    recorded = builds.recorded("digits-FP32-SM89-static")
     return replace(recorded, plan=PLAN, plan_size_bytes=len(PLAN), recorded_plan_sha256=None)
 
 
@@ -50,7 +51,7 @@ def test_round_trip(report, saved):
 
 def test_a_recording_has_no_plan_to_save_and_a_folder_must_be_there(report, tmp_path):
     with pytest.raises(PlanFileError, match=r"no plan .*Build the model"):
-        planfile.save_plan(recordings.load("digits-FP32-SM89-static"), tmp_path / "x.plan")
+        planfile.save_plan(builds.recorded("digits-FP32-SM89-static"), tmp_path / "x.plan")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(FileNotFoundError):
         planfile.save_plan(report, tmp_path / "none" / "x.plan")

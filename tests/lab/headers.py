@@ -6,14 +6,14 @@ a header outside comments, `*Impl.h` files left out; as deprecated when each of 
 `python -m tests.lab.headers CLONE`.
 """
 
-import datetime
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-from trtlab.lab.history import FILE, Declared
+from trtlab.engine import recordings
+from trtlab.engine.measure import live
+from trtlab.lab.history import ApiHistory, Declared
 
 REPOSITORY = "https://github.com/NVIDIA/TensorRT"
 TAGS = tuple(
@@ -68,19 +68,14 @@ def record(clone: Path) -> None:
     code = {
         tag: "\n".join(text for name, text in files.items() if "Impl" not in name) for tag, files in headers.items()
     }
-    values = {
-        "tags": TAGS,
-        "names": {name: {tag: declared(code[tag], name).value for tag in TAGS} for name in NAMES},
-        "headers": {tag: sorted(files) for tag, files in headers.items()},
-        "provenance": {
-            "origin": "RECORDED",
-            "device": f"the headers of {REPOSITORY}",
-            "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "samples": len(TAGS),
-            "command": "python -m tests.lab.headers CLONE",
-        },
-    }
-    FILE.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    made = live(samples=len(TAGS), device=f"the headers of {REPOSITORY}")
+    history = ApiHistory(
+        tags=tuple(TAGS),
+        names={name: {tag: declared(code[tag], name) for tag in TAGS} for name in NAMES},
+        headers={tag: tuple(sorted(files)) for tag, files in headers.items()},
+        provenance=made,
+    )
+    recordings.save(history, "api-history", "python -m tests.lab.headers CLONE")
 
 
 if __name__ == "__main__":

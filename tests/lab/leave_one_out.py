@@ -4,15 +4,14 @@ In: tensorrt_rtx and the digits model. Out: the recording `stage-needs`. Needed 
 `python -m tests.lab.leave_one_out`.
 """
 
-import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from trtlab.engine.measure import Origin, live
-from trtlab.lab.workflow import NEEDS, STAGES, StageNeeds
+from trtlab.engine import recordings
+from trtlab.engine.measure import live
+from trtlab.lab.workflow import STAGES, StageNeeds
 
 COMMAND = "python -m tests.lab.leave_one_out"
 BUILD_HALF = STAGES[: STAGES.index("deserialise") + 1]
@@ -92,9 +91,7 @@ def _expect(product: Any, holds: object, otherwise: str) -> Any:
 
 def record() -> None:
     """Find out, and write the recording."""
-    found = find_out()
-    made = {**asdict(found.provenance), "origin": Origin.RECORDED.value, "command": COMMAND}
-    NEEDS.write_text(json.dumps({"refusals": found.refusals, "provenance": made}, indent=1) + "\n", encoding="utf-8")
+    recordings.save(find_out(), "stage-needs", COMMAND)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,13 @@ import pytest
 from onnx import numpy_helper
 
 from tests.graph.written import check_not_degenerate
-from trtlab.engine import recordings
 from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia import CompilerMissing
 from trtlab.engine.nvidia.report import Kernel, TensorInfo
 from trtlab.engine.ort import OrtModelError
-from trtlab.engine.recordings import fusions
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.oracle import RTOL, check_same, reference, sample_inputs
-from trtlab.lab import compare
+from trtlab.lab import builds, compare
 from trtlab.lab.compare import (
     OPTIMIZERS,
     Verdict,
@@ -24,7 +22,6 @@ from trtlab.lab.compare import (
     compare_groups,
     compare_optimizers,
     is_slice,
-    light_model,
 )
 
 
@@ -139,7 +136,7 @@ def test_without_a_compiler_teaching_models_are_recorded_and_others_say_why_not(
     assert outcome(row, "TensorRT").kernels == 1
     assert {part.origin for part in row.provenance} == {Origin.LIVE, Origin.RECORDED}
     assert outcome(row, "TensorRT").note == compare.NOT_RUN
-    other = light_model("squeezenet")
+    other = builds.light_model("squeezenet")
     assert "No TensorRT compiler can be used here" in outcome(compare_optimizers(other), "TensorRT").note
     with pytest.raises(CompilerMissing, match="is of another model"):
         compare_groups(TEACHING_MODELS["inception"](seed=1))
@@ -148,10 +145,10 @@ def test_without_a_compiler_teaching_models_are_recorded_and_others_say_why_not(
 # --- kernel by kernel -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", fusions.names())
+@pytest.mark.parametrize("name", builds.names())
 @pytest.mark.usefixtures("no_compiler")
 def test_every_group_every_kernel_and_every_node_stands_in_exactly_one_place(name):
-    model = fusions.model(name)
+    model = builds.model(name)
     found = compare_groups(model)
     kernels = Counter(id(kernel) for match in found.matches for kernel in match.nvidia)
     assert kernels == Counter(map(id, found.report.kernels))
@@ -189,7 +186,7 @@ def test_every_group_every_kernel_and_every_node_stands_in_exactly_one_place(nam
 )
 @pytest.mark.usefixtures("no_compiler")
 def test_differences_have_names(name, verdict, note):
-    found = compare_groups(fusions.model(name))
+    found = compare_groups(builds.model(name))
     assert any(note in "; ".join(match.notes) for match in found.matches if match.verdict is verdict)
 
 
@@ -205,7 +202,7 @@ def test_nodes_without_names_get_the_same_ones_on_both_sides(monkeypatch):
     model = TEACHING_MODELS["multiply_add_relu"]()
     for node in model.graph.node:
         node.name = ""
-    report = recordings.load("fusion-multiply_add_relu-SM89")
+    report = builds.recorded("fusion-multiply_add_relu-SM89")
     monkeypatch.setattr(compare, "nvidia_report", lambda *_: report)
     (ours, added) = compare_groups(model).matches
     assert ours.ours[0].nodes == ("ab", "sum", "y")
@@ -220,7 +217,7 @@ def agreement(monkeypatch, *kernels):
         [last] y = Relu (c) }"""
     plain = _kernel(_tensor((2, 4), (4, 1)), _tensor((2, 4), (4, 1)))
     steps = tuple(replace(plain, name="+".join(nodes), onnx_nodes=nodes) for nodes in kernels)
-    report = replace(recordings.load("fusion-gelu-SM89"), steps=steps)
+    report = replace(builds.recorded("fusion-gelu-SM89"), steps=steps)
     monkeypatch.setattr(compare, "nvidia_report", lambda *_: report)
     return compare_groups(onnx.parser.parse_model(text)).matches
 

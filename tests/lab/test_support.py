@@ -5,10 +5,9 @@ import onnx
 import pytest
 
 from tests.engine.nvidia.rtx import needs_rtx
-from trtlab.engine import recordings
 from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia import CompilerMissing, ModelError, UnsupportedTarget
-from trtlab.lab import support
+from trtlab.lab import record, support
 from trtlab.lab.support import TARGETS, matrix, network, report
 from trtlab.numeric import FORMATS
 
@@ -49,7 +48,7 @@ def recorded():
 
 def test_the_recording_is_whole_and_says_what_it_is(recorded):
     assert (recorded.formats, recorded.targets) == (tuple(FIRST), TARGETS)
-    assert (recorded.provenance.origin, recorded.provenance.command) == (Origin.RECORDED, recordings.COMMAND)
+    assert (recorded.provenance.origin, recorded.provenance.command) == (Origin.RECORDED, record.COMMAND)
     for cell in recorded.cells:
         assert cell.is_accepted == bool(cell.stored and cell.reads and cell.kernels and cell.weights_bytes)
         assert cell.is_accepted != bool(cell.by)

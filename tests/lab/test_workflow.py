@@ -17,7 +17,7 @@ from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia import BuildCancelled, PlanFileError, installed_api
 from trtlab.engine.nvidia.execute import Execution
 from trtlab.lab import workflow
-from trtlab.lab.workflow import NEEDS, STAGES, TOLERANCES, WORKFLOW, StageOrderError, Status, Workflow, recorded_needs
+from trtlab.lab.workflow import STAGES, TOLERANCES, WORKFLOW, StageOrderError, Status, Workflow, recorded_needs
 
 BUILT = ("export", "check", "parse", "configure", "build", "serialise")
 VARIANTS = [("FP32", False), ("FP32", True), ("FP16", False), ("FP16", True)]
@@ -69,7 +69,6 @@ def test_the_recorded_needs_have_every_pair_of_stages():
         stage: BUILD_HALF[:place] for place, stage in enumerate(BUILD_HALF)
     }
     assert (found.provenance.origin, found.provenance.command) == (Origin.RECORDED, COMMAND)
-    assert "/tmp" not in NEEDS.read_text("utf-8")
     assert found.needs["configure"] == ()
     assert found.needs["build"] == ("parse", "configure")
     assert found.needs["deserialise"] == ("serialise",)

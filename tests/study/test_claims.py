@@ -15,11 +15,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trtlab.engine import planfile, recordings
+from trtlab.engine import planfile
 from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia import CompilerMissing, Kernel, Phase
+from trtlab.engine.nvidia import api as nvidia_api
 from trtlab.graph.rewrite import Report
-from trtlab.lab import compare, history, support
+from trtlab.lab import builds, compare, history, support
 from trtlab.lab.history import Declared
 from trtlab.lab.support import Cell, Support
 from trtlab.numeric import FORMATS, CodeBook, FloatFormat, IntegerFormat, quantize
@@ -47,11 +48,11 @@ def missing(name):
 def world(monkeypatch):
     """A machine without a compiler, whose witnesses are recordings, to be changed. The workflow is the one of here."""
     recorded = support.recorded()
-    monkeypatch.setattr(witnesses, "api", recordings.load_api)
+    monkeypatch.setattr(witnesses, "api", nvidia_api.recorded_api)
     monkeypatch.setattr(witnesses, "history", history.load)
     monkeypatch.setattr(witnesses, "support", lambda fmt, target: recorded.only([fmt], [target]))
-    monkeypatch.setattr(witnesses, "report_on", lambda name: recordings.load(f"fusion-{name}-SM89"))
-    monkeypatch.setattr(witnesses, "light_report", lambda name: recordings.load(f"light-{name}-SM89"))
+    monkeypatch.setattr(witnesses, "report_on", lambda name: builds.recorded(f"fusion-{name}-SM89"))
+    monkeypatch.setattr(witnesses, "light_report", lambda name: builds.recorded(f"light-{name}-SM89"))
     for name in ("training_dropout", "workspace_limits", "build_without_profile"):
         monkeypatch.setattr(truths, name, missing(name))
     return monkeypatch
@@ -129,7 +130,7 @@ def test_history_cannot_be_proved():
 
 def names_asked(name, world):
     """The (class, name) pairs that the proof asks the API about."""
-    seen, api = [], recordings.load_api()
+    seen, api = [], nvidia_api.recorded_api()
     spy = copy.copy(api)
     has = lambda owner, which: (seen.append((owner, which)), which in api.names.get(owner, ()))[1]  # noqa: E731
     object.__setattr__(spy, "has", has)
@@ -148,7 +149,7 @@ def test_these_and_no_others_ask_the_api(world):
 
 @pytest.mark.parametrize("name", ASK_THE_API)
 def test_every_answer_of_the_api_matters(name, world):
-    api = recordings.load_api()
+    api = nvidia_api.recorded_api()
     for owner, which in names_asked(name, world):
         names = api.names[owner]
         flipped = tuple(n for n in names if n != which) if which in names else (*names, which)
@@ -159,7 +160,7 @@ def test_every_answer_of_the_api_matters(name, world):
 
 @pytest.mark.parametrize("name", [*ASK_THE_API, "C01", "C89"])
 def test_an_api_without_classes_proves_nothing(name, world):
-    world.setattr(witnesses, "api", lambda: replace(recordings.load_api(), names={}))
+    world.setattr(witnesses, "api", lambda: replace(nvidia_api.recorded_api(), names={}))
     assert not holds(name)
 
 
@@ -172,7 +173,7 @@ def test_an_api_without_classes_proves_nothing(name, world):
     ],
 )
 def test_a_stray_name_of_the_api_refutes_the_claim(name, change, world):
-    api = recordings.load_api()
+    api = nvidia_api.recorded_api()
     world.setattr(witnesses, "api", lambda: replace(api, names=change(api.names)))
     assert not holds(name)
 
@@ -343,8 +344,8 @@ def test_another_build_of_a_model_refutes_the_claim(name, which, change, world):
 
 @pytest.mark.parametrize("owner", ["DataType", "INetworkDefinition", "IRuntimeConfig"])
 def test_c24_asks_for_what_came_since(owner, world):
-    api = recordings.load_api()
-    world.setattr(recordings, "load_api", lambda: replace(api, names=api.names | {owner: ()}))
+    api = nvidia_api.recorded_api()
+    world.setattr(nvidia_api, "recorded_api", lambda: replace(api, names=api.names | {owner: ()}))
     assert not holds("C24")
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from trtlab.engine import recordings
 from trtlab.engine.measure import Origin, live
 from trtlab.engine.nvidia import CompilerMissing
+from trtlab.engine.nvidia.api import recorded_api
 from trtlab.study import quizzes
 from trtlab.study.quiz import (
     Choice,
@@ -327,7 +327,7 @@ def test_an_order_is_right_exactly_when_it_works(name, orders):
 
 
 def test_the_needs_of_a_call_are_those_of_the_api(monkeypatch):
-    api = recordings.load_api()
+    api = recorded_api()
     names = {**api.names, "ICudaEngine": ()}
     monkeypatch.setattr("trtlab.engine.nvidia.installed_api", lambda: replace(api, names=names))
     with pytest.raises(QuizError, match=r"has no ICudaEngine\.create_execution_context"):

@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from trtlab.engine import recordings
-from trtlab.engine.recordings import fusions
 from trtlab.graph import optimize
+from trtlab.lab import builds, record
 from trtlab.study import quizzes
 
 NAMES = [name for name in quizzes.names() if name.startswith("q2-")]
@@ -31,7 +30,7 @@ def test_the_rules_work_in_that_order_in_one_sweep_each_and_not_in_another():
     order = [*quizzes.load("q2-rule-order").truth.value]
 
     def fused(rules):
-        model = fusions.model("conv_identity_bn_relu")
+        model = builds.model("conv_identity_bn_relu")
         steps = []
         for rule in rules:
             model, report = optimize(model, [rule])
@@ -46,7 +45,7 @@ def test_the_rules_work_in_that_order_in_one_sweep_each_and_not_in_another():
 @pytest.fixture
 def recorded(monkeypatch):
     """A machine without a compiler."""
-    monkeypatch.setattr(fusion, "report_on", lambda name: recordings.load(f"fusion-{name}-SM89"))
+    monkeypatch.setattr(fusion, "report_on", lambda name: builds.recorded(f"fusion-{name}-SM89"))
     return monkeypatch
 
 
@@ -58,11 +57,11 @@ BUILT = ["kernels_of_conv_bn_relu", "kernels_of_a_chain", "middle_as_output", "p
 def test_recordings_give_the_same_answer(name):
     source = next(source for source in map(quizzes.source, NAMES) if source.truth.__name__ == name)
     assert source.truth().value == quizzes.load(source.name).truth.value
-    assert source.truth().provenance.command == recordings.COMMAND
+    assert source.truth().provenance.command == record.COMMAND
 
 
 def changed(recorded, change):
-    recorded.setattr(fusion, "report_on", lambda name: change(recordings.load(f"fusion-{name}-SM89")))
+    recorded.setattr(fusion, "report_on", lambda name: change(builds.recorded(f"fusion-{name}-SM89")))
 
 
 def test_another_build_has_other_answers(recorded):

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from trtlab import teach
-from trtlab.engine import fusiontimes
-from trtlab.engine.enginetimes import Life
-from trtlab.engine.freshprocess import Phase
-from trtlab.engine.fusionways import FUSED, Way
-from trtlab.engine.glassbox.runtime import KernelInfo
 from trtlab.engine.measure import Measurement, Origin, Provenance, live
+from trtlab.lab import fusion
+from trtlab.lab.life import KernelTime, Life
+from trtlab.lab.processes import Phase
+from trtlab.lab.ways import FUSED, Way
 from trtlab.lab.workflow import WORKFLOW, Status
 from trtlab.numeric import FORMATS, FloatFormat
 from trtlab.teach.charts import COLOURS, WAYS
@@ -22,9 +21,9 @@ from .markup import EVIL, alike
 CPU = Provenance(origin=Origin.LIVE, device="a processor", when="2026-11-22T00:00:00", samples=3)
 GPU = Provenance(origin=Origin.RECORDED, device="a GPU", when="2026-11-21T00:00:00", samples=3)
 KERNELS = (
-    KernelInfo(name="conv Relu", onnx_nodes=("conv1/Conv", "relu/Relu"), tactic="onednn", inputs=("float32[1]",),
+    KernelTime(name="conv Relu", onnx_nodes=("conv1/Conv", "relu/Relu"), tactic="onednn", inputs=("float32[1]",),
                outputs=("float32[1, 64]",), time_us=30.0),
-    KernelInfo(name="Softmax", onnx_nodes=("soft",), tactic="torch", inputs=(), outputs=("float32[7]",), time_us=10.0),
+    KernelTime(name="Softmax", onnx_nodes=("soft",), tactic="torch", inputs=(), outputs=("float32[7]",), time_us=10.0),
 )  # fmt: skip
 NOISE = np.random.default_rng(7).standard_normal((4, 128)).astype(np.float32)
 
@@ -58,8 +57,8 @@ def result():
 
 @pytest.fixture(scope="module")
 def sweeps():
-    tiny = fusiontimes.sweep(sizes=(64, 256, 1024), lengths=(2, 3, 4), budget_s=0.0, samples=2, sample_s=1e-6)
-    return tiny, fusiontimes.load("h100")
+    tiny = fusion.sweep(sizes=(64, 256, 1024), lengths=(2, 3, 4), budget_s=0.0, samples=2, sample_s=1e-6)
+    return tiny, fusion.load("h100")
 
 
 def words(figure):
@@ -296,7 +295,7 @@ def test_kernels_with_what_was_merged_and_their_share():
     words = ["2 kernels, 40 µs together", "conv Relu", "onednn", "float32[1, 64]", "30 µs", "75%", "25%", CPU.line()]
     page = alike(teach.draw_kernels(KERNELS, CPU), *words, "conv1/Conv + relu/Relu", "LIVE")
     assert [a["style"] for tag, a in page.tags if "style" in a] == ["--share:0.750", "--share:0.250"]
-    evil = KernelInfo(name=EVIL, onnx_nodes=(EVIL,), tactic=EVIL, inputs=(), outputs=(EVIL,), time_us=1.0)
+    evil = KernelTime(name=EVIL, onnx_nodes=(EVIL,), tactic=EVIL, inputs=(), outputs=(EVIL,), time_us=1.0)
     assert alike(teach.draw_kernels([evil], CPU), EVIL).count("img") == 0
 
 

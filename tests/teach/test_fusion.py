@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from trtlab.engine.fusiontimes import load
 from trtlab.engine.measure import Origin, merged
-from trtlab.engine.recordings import fusions
 from trtlab.graph.models import TEACHING_MODELS
+from trtlab.lab import builds
 from trtlab.lab.compare import OurGroup, Outcome, Row, Verdict, compare_groups, compare_optimizers
+from trtlab.lab.fusion import load
 from trtlab.teach import draw_agreement, draw_fusion_findings, draw_optimizers
 
 from .markup import EVIL, alike
@@ -87,7 +87,7 @@ def test_every_group_and_kernel_stands_in_the_card_with_its_verdict(inception):
 
 
 def test_streams_are_told_and_a_model_is_taken_too():
-    page = alike(draw_agreement(fusions.model("wide_inception")), "stream 0", "stream 1", "stream 2", "on 3 streams")
+    page = alike(draw_agreement(builds.model("wide_inception")), "stream 0", "stream 1", "stream 2", "on 3 streams")
     assert page.words.count("strides 602112, 1, 10752, 192") == 3
 
 

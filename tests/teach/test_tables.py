@@ -9,13 +9,13 @@ import onnx
 import pytest
 
 from trtlab import teach
-from trtlab.engine import planfile, recordings
+from trtlab.engine import planfile
 from trtlab.engine.digits import DIGITS_ONNX
 from trtlab.engine.machine import Driver, Gpu, LibraryState, Machine, inspect_machine
 from trtlab.engine.measure import Origin, merged
 from trtlab.engine.nvidia import ParseError, installed_api
 from trtlab.engine.nvidia.report import MemoryFigures
-from trtlab.lab import support
+from trtlab.lab import builds, support
 from trtlab.lab.workflow import STAGES, WORKFLOW, Status
 from trtlab.study.calls import CALLS
 from trtlab.teach import machine as machine_cards
@@ -25,7 +25,7 @@ from trtlab.teach.units import bytes_text, seconds_text
 from .flows import finished
 from .markup import EVIL, alike
 
-RECORDED = {name: recordings.load(name) for name in ("digits-FP32-SM89-static", "digits-FP16-SM89-dynamic")}
+RECORDED = {name: builds.recorded(name) for name in ("digits-FP32-SM89-static", "digits-FP16-SM89-dynamic")}
 STATIC = RECORDED["digits-FP32-SM89-static"]
 GPU = Gpu(name="NVIDIA RTX", compute_capability="8.9", memory_bytes=2**34, multiprocessors=128)
 MACHINE = Machine(

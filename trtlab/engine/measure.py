@@ -15,7 +15,8 @@ import platform
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,15 @@ def processor_name() -> str:
     except OSError:
         names = []
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def device_name(device: str) -> str:
+    """What a recording of this machine's device is named after: "cpu", or the GPU, such as "h100"."""
+    if device == "cpu":
+        return "cpu"
+    import torch
+
+    return torch.cuda.get_device_name().split()[1].lower()
 
 
 def usable_cores() -> int:
@@ -183,6 +193,19 @@ def measure_in_turns(
         )
         for name, timer in timers.items()
     }
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch on one thread, as numpy and our kernels are."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _timer(work: Callable[[], Any], warm_up: int) -> "_Timer":

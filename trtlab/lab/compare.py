@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import onnx
 
-from trtlab.engine import recordings
 from trtlab.engine.measure import Provenance, live
 from trtlab.engine.nvidia.errors import CompilerError, CompilerMissing
 from trtlab.engine.nvidia.report import BuildReport, Kernel, TensorInfo
@@ -25,11 +24,12 @@ from trtlab.graph import optimize
 from trtlab.graph.cost import model_cost, node_cost
 from trtlab.graph.fused import origins
 from trtlab.graph.load import load
-from trtlab.graph.models import TEACHING_MODELS, randomized
+from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.onnxfile import sha256_of
 from trtlab.graph.oracle import Arrays, Mismatch, check_same, sample_inputs
 from trtlab.graph.rewrite import Report
 from trtlab.graph.rule import is_data, is_in_place_concat
+from trtlab.lab.builds import recorded
 
 TARGET = "SM89"
 CONSTANTS = "Constant", "ConstantOfShape"
@@ -111,11 +111,6 @@ def compare_teaching_models() -> tuple[Row, ...]:
     return tuple(compare_optimizers(make(), name) for name, make in TEACHING_MODELS.items())
 
 
-def light_model(name: str, seed: int = 0) -> onnx.ModelProto:
-    """One of onnx's `light_*` networks, such as `squeezenet`, with seeded random weights."""
-    return randomized(onnx.load(recordings.light_path(name)), seed)
-
-
 def referee(model: onnx.ModelProto, inputs: Arrays) -> Arrays:
     """The referee: ONNX Runtime with all optimisation off."""
     return OrtSession(model, level=OptimizationLevel.DISABLE_ALL).run(inputs)
@@ -164,7 +159,7 @@ def nvidia_report(model: onnx.ModelProto, target: str = TARGET) -> BuildReport:
         return explain(model, target, compiler="tensorrt_rtx")
     except CompilerMissing as missing:
         key = f"fusion-{model.graph.name}-{target}"
-        report = recordings.load(key, missing)
+        report = recorded(key, missing)
         if report.model_sha256 != sha256_of(model.SerializeToString()):
             raise CompilerMissing(f"The recording {key!r} is of another model.", hint=missing.hint) from missing
         return report

@@ -5,14 +5,10 @@ frozen `ApiHistory`, read by claims that say "gone since 10.0". tests/lab/test_h
 """
 
 import enum
-import functools
-import json
 from dataclasses import dataclass
 
 from trtlab.engine import recordings
 from trtlab.engine.measure import Provenance
-
-FILE = recordings.FOLDER / "api-history.json"
 
 
 class Declared(enum.Enum):
@@ -41,9 +37,6 @@ class ApiHistory:
         return self.names[name][tag]
 
 
-@functools.cache
 def load() -> ApiHistory:
     """The recorded history."""
-    from cattrs.preconf.json import make_converter
-
-    return make_converter().structure(json.loads(FILE.read_text(encoding="utf-8")), ApiHistory)
+    return recordings.load(ApiHistory, "api-history")

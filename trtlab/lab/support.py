@@ -5,8 +5,6 @@ product of matrices: how the weights are stored and what the product reads, or t
 means that the builder made a plan for that target; no GPU ran it. tests/lab/test_support.py checks it.
 """
 
-import functools
-import json
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -32,7 +30,6 @@ GENERATIONS = {"SM75": "Turing", "SM80": "Ampere", "SM86": "Ampere", "SM89": "Ad
 )
 TARGETS = tuple(GENERATIONS)
 COMPILER = "tensorrt_rtx"
-FILE = recordings.FOLDER / "support.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,12 +103,9 @@ def matrix(formats: Iterable[str] | None = None, targets: str | Iterable[str] = 
     return Support(cells=cells, provenance=live(["tensorrt-rtx", "onnx"]))
 
 
-@functools.cache
 def recorded() -> Support:
     """The recorded matrix."""
-    from cattrs.preconf.json import make_converter
-
-    return make_converter().structure(json.loads(FILE.read_text(encoding="utf-8")), Support)
+    return recordings.load(Support, "support")
 
 
 def report(fmt: str, target: str) -> BuildReport:

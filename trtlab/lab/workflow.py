@@ -7,7 +7,6 @@ stage is not possible here, why. The answer is checked against torch, which shar
 
 import enum
 import functools
-import json
 import shutil
 import tempfile
 import time
@@ -29,6 +28,7 @@ from trtlab.engine.nvidia.execute import Execution, execute
 from trtlab.engine.nvidia.request import DEFAULT_TARGET, ProfileShapes
 from trtlab.engine.nvidia.worker import CancelFlag
 from trtlab.graph.onnxfile import count_nodes, sha256_of
+from trtlab.lab import builds
 
 Precision = Literal["FP32", "FP16"]
 TOLERANCES: dict[str, float] = {"FP32": 1e-4, "FP16": 2e-2}
@@ -361,8 +361,8 @@ class Workflow:
             compiler = choose_compiler(self.compiler)
         except CompilerMissing as missing:
             target = self.target or DEFAULT_TARGET
-            key = recordings.key(self.model.name, self.precision, target, dynamic_batch=self.dynamic_batch)
-            return recordings.load(key, missing)
+            key = builds.key(self.model.name, self.precision, target, dynamic_batch=self.dynamic_batch)
+            return builds.recorded(key, missing)
         return explain(
             data, self.target, name=self.model.name, profiles=self.profiles(), compiler=compiler,
             stop_after=stop_after, cancel=self.cancel, on_progress=self.on_progress,
@@ -391,7 +391,6 @@ class Workflow:
 
 STAGES = tuple(WORKFLOW)
 """Names of the stages, in order."""
-NEEDS = recordings.FOLDER / "stage-needs.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -407,12 +406,9 @@ class StageNeeds:
         return {stage: tuple(other for other, said in tried.items() if said) for stage, tried in self.refusals.items()}
 
 
-@functools.cache
 def recorded_needs() -> StageNeeds:
     """What the stages of the build need, as tests/lab/leave_one_out.py found."""
-    from cattrs.preconf.json import make_converter
-
-    return make_converter().structure(json.loads(NEEDS.read_text(encoding="utf-8")), StageNeeds)
+    return recordings.load(StageNeeds, "stage-needs")
 
 
 def _reported(name: str, report: BuildReport, went_in: str, came_out: str, artefact: Any) -> Made:

@@ -49,20 +49,20 @@ def support(name: str, target: str) -> "Support":
 @functools.cache
 def report_on(name: str) -> "BuildReport":
     """What NVIDIA's builder made of a teaching model."""
-    from trtlab.engine.recordings import fusions as fusion
+    from trtlab.lab import builds
 
-    return fusion.report(name)
+    return builds.report(name)
 
 
 @functools.cache
 def rewritten(name: str, *rules: str) -> "tuple[Cost, Cost, Report]":
     """The cost of a model before and after our rules, and what they did. Both were run on the same numbers."""
-    from trtlab.engine.recordings import fusions as fusion
     from trtlab.graph import optimize
     from trtlab.graph.cost import model_cost
     from trtlab.graph.oracle import check_same, sample_inputs
+    from trtlab.lab import builds
 
-    model = fusion.model(name)
+    model = builds.model(name)
     result, report = optimize(model, rules or None)
     check_same(model, result, next(sample_inputs(model)))
     return model_cost(model), model_cost(result), report
@@ -80,23 +80,23 @@ def flow() -> "Workflow":
 
 def transfers() -> Any:
     """Copies and launches as they were measured on a GPU."""
-    from trtlab.engine.recordings import transfers
+    from trtlab.lab import transfers
 
     return transfers.load()
 
 
 def light_report(name: str) -> "BuildReport":
     """What NVIDIA's builder made of one of onnx's `light_*` networks."""
-    from trtlab.engine import recordings
+    from trtlab.lab import builds
 
-    return recordings.light_report(name)
+    return builds.light_report(name)
 
 
 def light_nodes(name: str) -> int:
     """How many nodes of that network compute."""
-    from trtlab.engine import recordings
+    from trtlab.lab import builds
 
-    return recordings.light_nodes(name)
+    return builds.light_nodes(name)
 
 
 # --- what is read off them --------------------------------------------------------------------------------------------

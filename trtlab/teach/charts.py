@@ -7,8 +7,8 @@ solid lines are one kernel, dashed ones a kernel per operator, dotted is the cop
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from trtlab.engine.fusiontimes import Row, Sweep
-from trtlab.engine.fusionways import FUSED, Way
+from trtlab.lab.fusion import Row, Sweep
+from trtlab.lab.ways import FUSED, Way
 from trtlab.lab.workflow import WORKFLOW, Comparison, StageRecord, Status
 from trtlab.teach.figure import INK, finish, new
 from trtlab.teach.tables import answer_texts
@@ -96,7 +96,7 @@ def _panels(
 ) -> Any:  # fmt: skip
     """A line for each way in each panel; one legend serves all panels."""
     if not sweeps:
-        raise ValueError("no sweep to draw: expected at least one from trtlab.engine.fusiontimes (sweep or load)")
+        raise ValueError("no sweep to draw: expected at least one from trtlab.lab.fusion (sweep or load)")
     titles = [f"{s.provenance.origin.value}: {s.provenance.device}" for s in sweeps]
     figure, known = new(len(sweeps), titles=titles, horizontal_spacing=0.1), set[Way]()
     for column, sweep in enumerate(sweeps, 1):

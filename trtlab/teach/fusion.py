@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 
 import onnx
 
-from trtlab.engine.fusionfacts import findings
-from trtlab.engine.fusiontimes import Sweep
 from trtlab.engine.nvidia.report import Kernel
 from trtlab.lab.compare import (
     NVIDIA,
@@ -25,6 +23,7 @@ from trtlab.lab.compare import (
     compare_teaching_models,
     is_slice,
 )
+from trtlab.lab.fusion import Sweep, findings
 from trtlab.teach import card as ui
 from trtlab.teach.card import Cell, Drawing
 from trtlab.teach.tables import merged_nodes

@@ -6,17 +6,14 @@ a colour belong to each life; every picture prints where its numbers come from.
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from trtlab.engine.enginetimes import Life
-from trtlab.engine.freshprocess import Phase
 from trtlab.engine.measure import Provenance
+from trtlab.lab.life import KernelTime, Life
+from trtlab.lab.processes import Phase
 from trtlab.teach.card import Cell, Drawing, bold, card, chips, code, push, table, tag
 from trtlab.teach.figure import INK, finish, new
 from trtlab.teach.units import seconds_text
-
-if TYPE_CHECKING:
-    from trtlab.engine.glassbox.runtime import KernelInfo
 
 LOOKS = (
     ("#009e73", "circle", "top center"),
@@ -104,7 +101,7 @@ def _add_requests(figure: Any, life: Life, place: dict[str, int], *, is_first: b
 
 def _check_lives(lives: Sequence[Life]) -> None:
     if not 1 <= len(lives) <= len(LOOKS):
-        raise ValueError(f"cannot draw {len(lives)} lives: expected 1 to {len(LOOKS)} from trtlab.engine.enginetimes")
+        raise ValueError(f"cannot draw {len(lives)} lives: expected 1 to {len(LOOKS)} from trtlab.lab.life")
 
 
 def _title(life: Life) -> str:
@@ -121,7 +118,7 @@ def _finished(figure: Any, lives: Sequence[Life], title: str, **room: int) -> An
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
-def draw_kernels(kernels: "Sequence[KernelInfo]", provenance: Provenance) -> Drawing:
+def draw_kernels(kernels: Sequence[KernelTime], provenance: Provenance) -> Drawing:
     """Every kernel of an engine with the ONNX nodes merged into it, its tactic, what it writes, and its time."""
     header = ("#", "kernel", "ONNX nodes merged into it", "tactic", "writes", "time", "share")
     whole = sum(kernel.time_us for kernel in kernels)

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from trtlab.engine import recordings
 from trtlab.engine.measure import Origin, live
 from trtlab.engine.nvidia import Api, CompilerMissing, installed_api
 from trtlab.engine.nvidia import api as api_module
+from trtlab.engine.nvidia.api import recorded_api
 
 from .rtx import needs_rtx
 
@@ -67,7 +67,7 @@ def test_it_is_asked_once_and_nothing_private_is_listed():
 
 @needs_rtx
 def test_the_recording_is_what_the_same_version_says():
-    recorded, here = recordings.load_api(), installed_api("tensorrt_rtx")
+    recorded, here = recorded_api(), installed_api("tensorrt_rtx")
     if recorded.version != here.version:
         pytest.skip(f"recorded with {recorded.version}, here is {here.version}")
     assert recorded.names == here.names
@@ -76,23 +76,10 @@ def test_the_recording_is_what_the_same_version_says():
 @pytest.mark.usefixtures("no_compiler")
 def test_without_a_compiler_the_recording_answers():
     api = installed_api()
-    assert api is recordings.load_api()
+    assert api is recorded_api()
     assert api.provenance.origin is Origin.RECORDED
-    assert api.provenance.command == "python -m trtlab.engine.recordings"
+    assert api.provenance.command == "python -m trtlab.lab.record"
     assert api.has("IExecutionContext", "execute_async_v3")
     assert not api.has("IExecutionContext", "execute_async_v2")
     with pytest.raises(CompilerMissing, match="tensorrt"):
         installed_api("tensorrt")
-
-
-def test_a_saved_api_is_the_same_api_but_recorded(tmp_path, monkeypatch):
-    api = Api(compiler="c", version="1", names={"A": ("b", "c"), "E": ()}, provenance=live(["numpy"]))
-    monkeypatch.setattr(recordings, "API_FILE", tmp_path / "api.json")
-    recordings.save_values(api, recordings.API_FILE)
-    recordings.load_api.cache_clear()
-    try:
-        again = recordings.load_api()
-    finally:
-        recordings.load_api.cache_clear()
-    assert (again.compiler, again.version, again.names) == (api.compiler, api.version, api.names)
-    assert (again.provenance.origin, again.provenance.when) == (Origin.RECORDED, api.provenance.when)

@@ -40,6 +40,13 @@ def test_a_broken_plan_is_refused_and_the_worker_lives(plan):
 # --- fakes: an engine that computes relu(x), and torch.cuda on the CPU -----------------------------------------------
 
 
+class FakeLogger:
+    WARNING = 1
+
+    def __init__(self, _severity):
+        pass
+
+
 class FakeContext:
     """Knows tensors by address, as the real one does; every call is noted."""
 
@@ -80,7 +87,8 @@ def calls():
 
 @pytest.fixture
 def trt(calls):
-    """What run_plan needs of tensorrt 10, 11 or tensorrt_rtx."""
+    """What runtime.execute needs of tensorrt 10, 11 or tensorrt_rtx."""
+    modes = types.SimpleNamespace(INPUT="in", OUTPUT="out")
     engine = types.SimpleNamespace(
         num_io_tensors=2,
         get_tensor_name=["x", "y"].__getitem__,
@@ -91,9 +99,9 @@ def trt(calls):
     )
     engines = {b"plan": engine}
     return types.SimpleNamespace(
-        Logger=type("Logger", (), {"WARNING": 1, "__init__": lambda *_: None}),
+        Logger=FakeLogger,
         Runtime=lambda _logger: types.SimpleNamespace(deserialize_cuda_engine=engines.get),
-        TensorIOMode=types.SimpleNamespace(INPUT="in", OUTPUT="out"),
+        TensorIOMode=modes,
         LayerInformationFormat=types.SimpleNamespace(JSON="JSON"),
         nptype={"FLOAT": np.float32}.get,
     )

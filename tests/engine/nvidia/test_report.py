@@ -5,8 +5,8 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from trtlab.engine import recordings
 from trtlab.engine.nvidia.report import NOT_KERNELS, BuildReport
+from trtlab.lab import builds
 
 from . import onnx_models as models
 from .rtx import build, needs_rtx
@@ -14,7 +14,7 @@ from .rtx import build, needs_rtx
 
 @pytest.fixture(scope="module")
 def recorded():
-    return recordings.load("digits-FP16-SM89-dynamic")
+    return builds.recorded("digits-FP16-SM89-dynamic")
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ such as "enqueueV2 is gone, execute_v2 is not" are checked against it.
 import functools
 from dataclasses import dataclass
 
-from trtlab.engine import machine
+from trtlab.engine import machine, recordings
 from trtlab.engine.measure import Provenance, live
 from trtlab.engine.nvidia.errors import CompilerMissing
 from trtlab.engine.nvidia.explain import choose_compiler
@@ -37,13 +37,16 @@ def installed_api(compiler: str | None = None) -> Api:
     except CompilerMissing:
         if compiler is not None:
             raise
-        from trtlab.engine import recordings
-
-        return recordings.load_api()
+        return recorded_api()
     with POOL.worker(chosen) as worker:
         (names, _), version = worker.ask("api", timeout_s=60.0), worker.version
     made = live([machine.DISTRIBUTIONS[chosen]])
     return Api(compiler=chosen, version=version, names=names, provenance=made)
+
+
+def recorded_api() -> Api:
+    """The public names of a compiler as they were recorded."""
+    return recordings.load(Api, "api-names")
 
 
 def public_names(session: Session, _block: bytes) -> tuple[dict[str, tuple[str, ...]], bytes]:

@@ -30,7 +30,7 @@ from trtlab.engine.nvidia.errors import (
 from trtlab.engine.nvidia.report import BuildReport, Kernel, LogLine, Profile
 from trtlab.engine.nvidia.request import PORTABLE, BuildRequest
 from trtlab.engine.nvidia.session import Session, make_monitor
-from trtlab.graph.onnxfile import count_nodes, source_from_model
+from trtlab.graph.onnxfile import NodeCounts, count_nodes, source_from_model
 
 Model = bytes | mmap.mmap
 _BESIDE = ThreadPoolExecutor(1)  # hashes the model and counts its nodes while it is built
@@ -189,8 +189,11 @@ def _build_error(reasons: tuple[str, ...], network: Any) -> CompilerError:
         shapes = _suggested_shapes(network)
         hint = f"Pass profiles={shapes}: minimum, optimum and maximum shapes."
         return ProfileError(what, hint=hint, log=reasons, shapes=shapes)
-    target = re.search(r"HW-specific datatypes|Cannot compile operation", text)
-    kind = ProfileError if "profile" in text else UnsupportedTarget if target else BuildError
+    kinds = (
+        (r"profile", ProfileError),
+        (r"HW-specific datatypes|Cannot compile operation", UnsupportedTarget),
+    )
+    kind = next((kind for pattern, kind in kinds if re.search(pattern, text)), BuildError)
     return kind(what, hint=hint_for(text), log=reasons)
 
 
@@ -222,16 +225,14 @@ def build(session: Session, data: bytes, request: BuildRequest) -> tuple[BuildRe
         with session.phase("build"):
             plan = build_plan(builder, network, config, session)
     del config, parser, network, builder
-    block = memoryview(plan or b"")
-    return _report(session, request, block, facts | identity.result()), block
-
-
-def _report(session: Session, request: BuildRequest, plan: memoryview, facts: dict[str, Any]) -> BuildReport:
-    trt, lines = session.trt, tuple(session.lines)
-    steps, unread = _steps(session, lines, plan)
-    return BuildReport(
+    block, lines, (sha256, counts) = memoryview(plan or b""), tuple(session.lines), identity.result()
+    steps, unread = _steps(session, lines, block)
+    report = BuildReport(
         **facts,
         model_name=request.name,
+        model_sha256=sha256,
+        onnx_nodes=counts.nodes,
+        onnx_constants=counts.constants,
         compiler=trt.__name__,
         compiler_version=trt.__version__,
         targets=request.targets,
@@ -241,16 +242,16 @@ def _report(session: Session, request: BuildRequest, plan: memoryview, facts: di
         phases=tuple(sorted(session.phases, key=lambda phase: phase.start_s)),
         log=lines,
         unread_lines=unread,
-        plan_size_bytes=plan.nbytes,
+        plan_size_bytes=block.nbytes,
         plan=b"",
         provenance=live([machine.DISTRIBUTIONS[trt.__name__], "onnx"]),
     )
+    return report, block
 
 
-def _identity(model: Model, path: str | None) -> dict[str, Any]:
-    counts = count_nodes(source_from_model(path or bytes(model)).proto())
-    sha256 = hashlib.sha256(model).hexdigest()
-    return {"model_sha256": sha256, "onnx_nodes": counts.nodes, "onnx_constants": counts.constants}
+def _identity(model: Model, path: str | None) -> tuple[str, NodeCounts]:
+    proto = source_from_model(path or bytes(model)).proto()
+    return hashlib.sha256(model).hexdigest(), count_nodes(proto)
 
 
 def _read(path: str) -> Model:

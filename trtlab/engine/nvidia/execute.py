@@ -2,7 +2,7 @@
 
 In: a plan's bytes and arrays by input name. Out: an `Execution`: outputs and seconds per stage. Raises
 ExecutionImpossible, with NVIDIA's reason, where no plan can run; the caller then lets ONNX Runtime stand in. The
-refusal is verified without a GPU, copies and streams on an H200 with a stand-in engine; a real engine was not run yet.
+refusal is verified without a GPU, copies and streams on an H100 with a stand-in engine; a real engine was not run yet.
 """
 
 import contextlib

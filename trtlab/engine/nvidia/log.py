@@ -47,12 +47,19 @@ def onnx_nodes_from_metadata(metadata: str) -> tuple[str, ...]:
 
 def steps_from_log(lines: Iterable[LogLine]) -> tuple[tuple[Kernel, ...], tuple[str, ...]]:
     """(engine steps in order, lines of the list that could not be read). Both empty when the log has no list."""
-    read: list[tuple[str, Kernel | None]] = []
-    for message in (line.text.removeprefix("Layers:\n") for line in lines if line.text.startswith("Layers:\n")):
-        listing = re.split(r"\n+I/O Tensors:\n(?!.*\nI/O Tensors:\n)", message, flags=re.DOTALL)[0]
-        read += [(text, _step_from_text(text)) for text in re.split(r"\n(?=Name: )", listing.strip("\n"))]
-    steps = tuple(step for _, step in read if step is not None)
-    return steps, tuple(text for text, step in read if text and step is None)
+    steps: list[Kernel] = []
+    unread: list[str] = []
+    for message in (line.text for line in lines if line.text.startswith("Layers:\n")):
+        listing = re.split(r"\n+I/O Tensors:\n(?!.*\nI/O Tensors:\n)", message, flags=re.DOTALL)[0].removeprefix(
+            "Layers:\n"
+        )
+        for text in re.split(r"\n(?=Name: )", listing.strip("\n")):
+            step = _step_from_text(text)
+            if step is None:
+                unread.append(text)
+            else:
+                steps.append(step)
+    return tuple(steps), tuple(filter(None, unread))
 
 
 def _step_from_text(text: str) -> Kernel | None:

@@ -1,105 +1,95 @@
-"""engine/recordings: build reports of the teaching models, for machines where no NVIDIA compiler can be installed.
+"""engine/recordings: one store for what was measured or built earlier, for machines that cannot do it.
 
-In: a key such as `digits-FP32-SM89-static`. Out: a `BuildReport` whose provenance says RECORDED, when, by which
-version and with which command. Files are gzipped JSON, without the plan's bytes (NVIDIA's, and large).
-Make them again with `python -m trtlab.lab.record`.
+In: a frozen value that has a `Provenance` somewhere in it, a name, the command that made it. Out: one JSON file for
+each name, gzipped when large, in which every provenance says RECORDED and by which command; and the value again. The
+store knows no types: cattrs reads the one that is asked for. tests/engine/test_recordings.py reads every file.
 """
 
+import difflib
 import functools
 import gzip
 import json
-from dataclasses import replace
+import re
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
-from trtlab.engine.measure import Origin
-from trtlab.engine.nvidia.errors import CompilerMissing
-from trtlab.engine.nvidia.report import BuildReport
-
-if TYPE_CHECKING:
-    from trtlab.engine.nvidia.api import Api
+from trtlab.engine.measure import Origin, Provenance
 
 FOLDER = Path(__file__).parent
-SUFFIX = ".json.gz"
-COMMAND = "python -m trtlab.engine.recordings"
+GZIPPED_FROM_BYTES = 2**13
+T = TypeVar("T")
 
 
-def key(model: str, precision: str, target: str, *, dynamic_batch: bool) -> str:
-    """`digits-FP32-SM89-static`: the name of a recording, whether or not it exists."""
-    return f"{model}-{precision}-{target}-{'dynamic' if dynamic_batch else 'static'}"
+class RecordingMissing(LookupError):
+    """Nothing was recorded under that name. The message names what was, and the command that records its like."""
 
 
-def names() -> tuple[str, ...]:
-    """Keys of the recordings in the package."""
-    return tuple(sorted(path.name.removesuffix(SUFFIX) for path in FOLDER.glob(f"*{SUFFIX}")))
+def names(start: str = "") -> tuple[str, ...]:
+    """Names of the recordings in the package, in order; those alone that begin with `start`."""
+    return tuple(sorted({path.name.partition(".")[0] for path in FOLDER.glob(f"{start}*.json*")}))
 
 
-def load(name: str, missing: CompilerMissing | None = None) -> BuildReport:
-    """The recorded report. CompilerMissing, with the choices, when there is none of that name."""
-    if name not in names():
-        why = f"{missing.what} " if missing is not None else ""
-        raise CompilerMissing(
-            f"{why}There is no recording {name!r} to show instead.",
-            hint=f"Recorded are {', '.join(names()) or 'none'}.",
-        )
-    return _load(name)
+def save(value: Any, name: str, command: str) -> Path:
+    """Write `value` as the recording `name`; the same value gives the same file. ValueError without a Provenance."""
+    stamped: list[Provenance] = []
+
+    def stamp(made: Provenance) -> dict[str, Any]:
+        stamped.append(made)
+        return asdict(made) | {"origin": Origin.RECORDED.value, "command": command}
+
+    converter = _converter()
+    converter.register_unstructure_hook(Provenance, stamp)
+    text = json.dumps(converter.unstructure(value), ensure_ascii=False, indent=1) + "\n"
+    if not stamped:
+        raise ValueError(f"{name!r} has no Provenance in it: expected one beside the numbers, as of measure.live()")
+    return _write(name, text.encode("utf-8"))
 
 
-@functools.cache
-def _load(name: str) -> BuildReport:
-    return BuildReport.from_json(gzip.decompress((FOLDER / f"{name}{SUFFIX}").read_bytes()).decode("utf-8"))
-
-
-def light_path(name: str) -> Path:
-    """Where one of the onnx package's `light_*` networks lies. Each of their weights is a ConstantOfShape node."""
-    import onnx
-
-    return Path(onnx.__file__).parent / f"backend/test/data/light/light_{name}.onnx"
-
-
-def light_nodes(name: str) -> int:
-    """Nodes of a `light_*` network that compute; its weights, which are nodes there, are not among them."""
-    import onnx
-
-    return sum(node.op_type not in ("Constant", "ConstantOfShape") for node in onnx.load(light_path(name)).graph.node)
-
-
-def light_report(name: str) -> BuildReport:
-    """What the compiler makes of one of the onnx package's `light_*` networks: LIVE, or RECORDED without a compiler."""
-    from trtlab.engine.nvidia import explain
-
-    try:
-        return explain(light_path(name).read_bytes(), "SM89", name=f"light-{name}", compiler="tensorrt_rtx")
-    except CompilerMissing as missing:
-        return load(f"light-{name}-SM89", missing)
-
-
-API_FILE = FOLDER / "api-names.json"
-
-
-@functools.cache
-def load_api() -> "Api":
-    """The public names of a recorded compiler, for machines where none can be installed."""
-    from cattrs.preconf.json import make_converter
-
-    from trtlab.engine.nvidia.api import Api
-
-    return make_converter().structure(json.loads(API_FILE.read_text(encoding="utf-8")), Api)
-
-
-def save_values(found: Any, path: Path) -> None:
-    """Write an Api or a Support as its recording."""
-    from cattrs.preconf.json import make_converter
-
-    recorded = replace(found, provenance=replace(found.provenance, origin=Origin.RECORDED, command=COMMAND))
-    path.write_text(json.dumps(make_converter().unstructure(recorded), separators=(",", ":")) + "\n", encoding="utf-8")
-
-
-def save(name: str, report: BuildReport) -> Path:
-    """Write a report as a recording: RECORDED, with the command, without plan bytes; the same report, the same file."""
-    recorded = replace(
-        report.without_plan(), provenance=replace(report.provenance, origin=Origin.RECORDED, command=COMMAND)
-    )
-    path = FOLDER / f"{name}{SUFFIX}"
-    path.write_bytes(gzip.compress(recorded.to_json().encode("utf-8"), mtime=0))
+def _write(name: str, data: bytes) -> Path:
+    plain, packed = (FOLDER / f"{name}{suffix}" for suffix in (".json", ".json.gz"))
+    path, other = (packed, plain) if len(data) >= GZIPPED_FROM_BYTES else (plain, packed)
+    path.write_bytes(gzip.compress(data, mtime=0) if path is packed else data)
+    other.unlink(missing_ok=True)
     return path
+
+
+def load(kind: type[T], name: str) -> T:
+    """The recording `name`, which is a `kind`; read once. RecordingMissing, with a way out, when there is none.
+
+    >>> load(Sweep, "fusion-times-h100").provenance.origin
+    <Origin.RECORDED: 'RECORDED'>
+    """
+    found: T = _load(kind, name, FOLDER)  # type: ignore[arg-type]
+    return found
+
+
+@functools.cache
+def _load(kind: Any, name: str, folder: Path) -> Any:
+    return _converter().structure(json.loads(_text(name, folder)), kind)
+
+
+def _text(name: str, folder: Path) -> str:
+    if (path := folder / f"{name}.json.gz").exists():
+        return gzip.decompress(path.read_bytes()).decode("utf-8")
+    if (path := folder / f"{name}.json").exists():
+        return path.read_text("utf-8")
+    raise RecordingMissing(_why_missing(name, folder))
+
+
+def _why_missing(name: str, folder: Path) -> str:
+    known = names()
+    if not known:
+        return f"no recording {name!r}, and no other in {folder}: expected those of the package; install it again"
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0) or known[:1]
+    found = re.search(r'"command": "(.*?)"', _text(near[0], folder))
+    return (
+        f"no recording {name!r}; recorded are {', '.join(known)}. The nearest, {near[0]!r}, was made by"
+        f" `{found[1] if found else 'hand'}`: run that where it can run"
+    )
+
+
+def _converter() -> Any:
+    from cattrs.preconf.json import make_converter
+
+    return make_converter(forbid_extra_keys=True)

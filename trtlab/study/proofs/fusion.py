@@ -24,9 +24,9 @@ def _built(report: "BuildReport", holds: bool, rows: Any = None, header: Any = (
 
 
 def five_techniques() -> Found:
-    from trtlab.engine import recordings
+    from trtlab.engine.nvidia.api import recorded_api
 
-    report, api = witnesses.report_on("wide_inception"), recordings.load_api()
+    report, api = witnesses.report_on("wide_inception"), recorded_api()
     streams = len({kernel.stream for kernel in report.kernels})
     rows = (
         ("layer and tensor fusion", "conv1 and relu1 in one kernel" * is_fused(report, "conv1", "relu1")),
@@ -122,10 +122,10 @@ def passes() -> list[tuple[str, list[Any], Any]]:
 
 def changed(name: str, given: str, result: str) -> int:
     """How many numbers of a result differ after one number of an input was raised."""
-    from trtlab.engine.recordings import fusions as fusion
     from trtlab.graph.oracle import KINDS, reference, sample_inputs
+    from trtlab.lab import builds
 
-    model = fusion.model(name)
+    model = builds.model(name)
     inputs = {key: KINDS["positive"](value) for key, value in next(sample_inputs(model)).items()}
     other = inputs[given].copy()
     other.flat[0] += 1
@@ -139,10 +139,10 @@ def results_that_change() -> Found:
 
 
 def eight_n() -> Found:
-    from trtlab.engine.recordings import fusions as fusion
     from trtlab.graph.cost import node_costs
+    from trtlab.lab import builds
 
-    costs = node_costs(fusion.model("multiply_add_relu"))
+    costs = node_costs(builds.model("multiply_add_relu"))
     rows = [(name, len(read), 1, f"{costs[name].bytes_moved:,}") for name, read, _ in passes()]
     by_hand = [sum(tensor.nbytes for tensor in read) + written.nbytes for _, read, written in passes()]
     holds = [cost.bytes_moved for cost in costs.values()] == by_hand and sum(by_hand) == 8 * 256 * 4
@@ -228,10 +228,10 @@ def constants_are_folded() -> Found:
 
 
 def other_folders() -> Found:
-    from trtlab.engine.recordings import fusions as fusion
+    from trtlab.lab import builds
     from trtlab.lab.compare import OPTIMIZERS
 
-    model, report = fusion.model("constant_subgraph"), witnesses.report_on("constant_subgraph")
+    model, report = builds.model("constant_subgraph"), witnesses.report_on("constant_subgraph")
     titles = ("onnxslim", "ONNX Runtime BASIC", "trtlab")
     left = [(title, len(OPTIMIZERS[title](model).graph.node)) for title in titles]
     left.append(("NVIDIA's builder, kernels", len(report.kernels)))

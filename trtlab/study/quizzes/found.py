@@ -88,9 +88,9 @@ def _has(api: dict[str, tuple[str, ...]], path: str) -> bool:
 
 def recorded_report(name: str) -> "BuildReport":
     """A build report of the package, such as `digits-FP16-SM89-static`; CompilerMissing lists the choices."""
-    from trtlab.engine import recordings
+    from trtlab.lab import builds
 
-    return recordings.load(name)
+    return builds.recorded(name)
 
 
 def memory_bytes(report: "BuildReport") -> tuple[int, int]:
@@ -165,10 +165,10 @@ def workspace_limits() -> Truth:
 def training_dropout() -> Truth:
     """What tensorrt_rtx says to a Dropout in training mode."""
     from trtlab.engine.nvidia import ParseError, explain
-    from trtlab.engine.recordings import fusions
+    from trtlab.lab import builds
 
     try:
-        report = explain(fusions.model("dropout_training"), "SM89", compiler="tensorrt_rtx")
+        report = explain(builds.model("dropout_training"), "SM89", compiler="tensorrt_rtx")
         value, evidence = "built", f"{len(report.kernels)} kernels"
     except ParseError as error:
         value, evidence = "parse error", error.what

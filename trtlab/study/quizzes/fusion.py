@@ -153,10 +153,10 @@ def rule_order(name: str, truth: Truth) -> Ordering:
 
 
 def unfused_bytes() -> Truth:
-    from trtlab.engine.recordings import fusions
     from trtlab.graph.cost import node_costs
+    from trtlab.lab import builds
 
-    costs = node_costs(fusions.model("multiply_add_relu"))
+    costs = node_costs(builds.model("multiply_add_relu"))
     parts = ", ".join(f"{node} {cost.bytes_moved:,}" for node, cost in costs.items())
     return computed(sum(cost.bytes_moved for cost in costs.values()), f"Counted from the graph, in bytes: {parts}.")
 

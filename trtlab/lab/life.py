@@ -1,9 +1,10 @@
-"""engine/enginetimes: the life of a glass-box engine in numbers: build, load in a fresh process, run, enqueue.
+"""lab/life: the life of a glass-box engine in numbers: build, load in a fresh process, run, enqueue.
 
 In: networks by name. Out: a frozen `Life` for each: times, kernels, and how far the answers are from ONNX Runtime's in
-FP32. Built where onnx is; measured where the device is, with numpy and torch alone (and triton on CUDA):
-    python -m trtlab.engine.enginetimes build --device cuda --precision FP16 --out FOLDER resnet18 transformer
-    python -m trtlab.engine.enginetimes run FOLDER --out enginetimes-h100.json
+FP32; live or recorded. Built where onnx is; measured where the device is, with numpy, torch and cattrs (and triton on
+CUDA):
+    python -m trtlab.lab.life build --device cuda --precision FP16 --out FOLDER resnet18 transformer
+    python -m trtlab.lab.life run FOLDER
 """
 
 import argparse
@@ -12,30 +13,51 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trtlab.engine.freshprocess import ANSWERED, FED, Arrays, Phase, fresh, read_arrays
-from trtlab.engine.fusiontimes import FOLDER, one_thread
-from trtlab.engine.measure import HOST_CLOCK, Measurement, Origin, Provenance, live, measure_in_turns
+from trtlab.engine import recordings
+from trtlab.engine.measure import HOST_CLOCK, Measurement, Provenance, device_name, live, measure_in_turns, one_thread
+from trtlab.lab.processes import ANSWERED, FED, Arrays, Phase, fresh, read_arrays
 
 if TYPE_CHECKING:
     from trtlab.engine.glassbox import Engine, ExecutionContext, Stream
-    from trtlab.engine.glassbox.runtime import KernelInfo
 
-COMMAND = "python -m trtlab.engine.enginetimes"
+COMMAND = "python -m trtlab.lab.life"
 PACKAGES = {"cpu": ("torch", "numba", "onnxruntime"), "cuda": ("torch", "triton")}
 REQUESTS = 16
 Works = dict[Phase, Callable[[], Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class KernelTime:
+    """What `engine.inspect()` says of one kernel; `time_us` is its median while the network runs."""
+
+    name: str
+    onnx_nodes: tuple[str, ...]
+    tactic: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    time_us: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """What `build_all` keeps beside a plan."""
+
+    network: str
+    device: str
+    precision: str
+    time: Measurement
+
+
+@dataclass(frozen=True, kw_only=True)
 class Life:
     """One engine. `error` is the largest difference from ONNX Runtime in FP32, over the largest output. Everything runs
-    on one thread of the host. `time_us` of a kernel is its median while the network runs."""
+    on one thread of the host."""
 
     network: str
     device: str
@@ -43,7 +65,7 @@ class Life:
     plan_bytes: int
     error: float
     times: Mapping[Phase, Measurement]
-    kernels: "tuple[KernelInfo, ...]"
+    kernels: tuple[KernelTime, ...]
 
     def seconds(self, phase: Phase) -> float:
         """The median of a phase. KeyError says what was timed."""
@@ -62,51 +84,69 @@ class Life:
         return self.times[Phase.RUN].provenance
 
 
+def load(name: str = "h100") -> dict[str, Life]:
+    """Recorded lives by network, of the "h100" or of a "cpu". RecordingMissing when there are none of that name."""
+    return {life.network: life for life in recordings.load(tuple[Life, ...], f"life-{name}")}
+
+
+# --- measuring --------------------------------------------------------------------------------------------------------
+
+
 def build_all(
     networks: Sequence[str], folder: Path, device: str = "cpu", precision: str = "FP32", processes: int = 1
 ) -> None:
     """Each network in processes of its own; NETWORK.json keeps what was built, and how long that took."""
+    from cattrs.preconf.json import make_converter
+
     for network in networks:
         rows = [fresh("build", network, folder, device, precision) for _ in range(processes)]
         taken = _measured(Phase.BUILD, [row[Phase.BUILD] for row in rows], live(("torch", "onnx")))
-        facts = {"network": network, "device": device, "precision": precision, "times": [_packed(taken)]}
-        (folder / f"{network}.json").write_text(json.dumps(facts), encoding="utf-8")
+        built = Built(network=network, device=device, precision=precision, time=taken)
+        (folder / f"{network}.json").write_text(json.dumps(make_converter().unstructure(built)), encoding="utf-8")
 
 
 def measure_life(plan: Path, *, processes: int = 1, samples: int = 9) -> Life:
     """The life of the engine in a file that `build_all` wrote, on the device that it is for."""
-    from trtlab.engine.glassbox import load
+    from cattrs.preconf.json import make_converter
+
+    from trtlab.engine import glassbox
+
+    built = make_converter().structure(json.loads(plan.with_suffix(".json").read_text("utf-8")), Built)
+    feeds, expected = (read_arrays(plan.with_suffix(".npz"), prefix) for prefix in (FED, ANSWERED))
+    with tempfile.TemporaryDirectory() as name, one_thread():
+        engine, tuned, answered = glassbox.load(plan), Path(name) / "tuned.plan", Path(name) / "answers.npz"
+        starts = _starts(plan, engine, tuned, answered, processes)
+        kernels, made = profile(engine.create_execution_context(), feeds, samples)
+        times = [built.time, *(_measured(phase, taken, made) for phase, taken in starts.items())]
+        times += _steady(engine, built.network, feeds, samples, made)
+        return Life(
+            network=built.network, device=built.device, precision=built.precision, plan_bytes=tuned.stat().st_size,
+            error=largest_error(read_arrays(answered, ANSWERED), expected),
+            times={Phase(taken.name): taken for taken in times}, kernels=kernels,
+        )  # fmt: skip
+
+
+def _starts(plan: Path, engine: "Engine", tuned: Path, answered: Path, processes: int) -> dict[Phase, list[float]]:
+    """Seconds of each phase of a start. A plan without tactics has them timed by its first load; the plan saved now
+    knows the fastest ones."""
     from trtlab.engine.glassbox.planfile import load_plan
 
-    built, asked = json.loads(plan.with_suffix(".json").read_text("utf-8")), plan.with_suffix(".npz")
-    feeds = read_arrays(asked, FED)
-    with tempfile.TemporaryDirectory() as name, one_thread():
-        tuned, answered = Path(name) / "tuned.plan", Path(name) / "answers.npz"
-        rows = [fresh("serve", plan, asked, answered, TRITON_CACHE_DIR=f"{name}/{i}") for i in range(processes)]
-        engine = load(plan)
-        engine.save(tuned)
-        if not load_plan(plan).is_tuned:  # those loads timed tactics; the plan saved now knows the fastest ones
-            again = [fresh("serve", tuned, asked, answered) for _ in range(processes)]
-            rows = [new | {Phase.TUNE: old[Phase.LOAD]} for new, old in zip(again, rows, strict=True)]
-        kernels, made = profile(engine.create_execution_context(), feeds, samples)
-        times = [_measured(phase, [row[phase] for row in rows], made) for phase in rows[0]]
-        times += _steady(engine, built["network"], feeds, samples, made)
-        found = {
-            "plan_bytes": tuned.stat().st_size,
-            "error": largest_error(read_arrays(answered, ANSWERED), read_arrays(asked, ANSWERED)),
-            "times": {Phase(t.name): t for t in [*map(_unpacked, built["times"]), *times]},
-        }
-        return Life(**built | found, kernels=kernels)
+    asked, cache = plan.with_suffix(".npz"), tuned.parent
+    rows = [fresh("serve", plan, asked, answered, TRITON_CACHE_DIR=f"{cache}/{i}") for i in range(processes)]
+    engine.save(tuned)
+    if not load_plan(plan).is_tuned:
+        again = [fresh("serve", tuned, asked, answered) for _ in range(processes)]
+        rows = [new | {Phase.TUNE: old[Phase.LOAD]} for new, old in zip(again, rows, strict=True)]
+    return {phase: [row[phase] for row in rows] for phase in rows[0]}
 
 
-def profile(
-    context: "ExecutionContext", feeds: Arrays, repeats: int = 10
-) -> "tuple[tuple[KernelInfo, ...], Provenance]":
+def profile(context: "ExecutionContext", feeds: Arrays, repeats: int = 10) -> tuple[tuple[KernelTime, ...], Provenance]:
     """What `engine.inspect()` says, each kernel with its time in this context; and where the times are from."""
     import torch
 
     device, taken = context.engine.plan.device, context.profile(feeds, repeats)
-    kernels = tuple(replace(k, time_us=us) for k, us in zip(context.engine.inspect(), taken, strict=True))
+    found = zip(context.engine.inspect(), taken, strict=True)
+    kernels = tuple(KernelTime(**vars(kernel) | {"time_us": us}) for kernel, us in found)
     name = torch.cuda.get_device_name() if device == "cuda" else None
     return kernels, live(PACKAGES[device], samples=repeats, device=name)
 
@@ -166,16 +206,16 @@ def _moments(context: "ExecutionContext", feeds: Arrays, stream: "Stream") -> tu
 
 def _peers(engine: "Engine", network: str, feeds: Arrays) -> Works:
     """ONNX Runtime on a CPU; on a GPU our torch code, if it draws its weights itself: what it computes stays there."""
+    if engine.plan.device == "cpu":
+        from trtlab.engine.ort import OrtSession
+        from trtlab.lab import builds
+
+        session = OrtSession(builds.network(network), threads=1)
+        return {Phase.ORT: lambda: session.run(feeds)}
     import torch
 
     from trtlab.engine.networks import MODELS
 
-    if engine.plan.device == "cpu":
-        from trtlab.engine.enginebench import model_of
-        from trtlab.engine.ort import OrtSession
-
-        session = OrtSession(model_of(network), threads=1)
-        return {Phase.ORT: lambda: session.run(feeds)}
     layouts = {Phase.EAGER: torch.contiguous_format, Phase.CHANNELS_LAST: torch.channels_last}
     works, dtype = Works(), torch.float16 if engine.plan.precision == "FP16" else torch.float32
     for phase, layout in layouts.items() if network in MODELS and not MODELS[network].trained else ():
@@ -186,39 +226,7 @@ def _peers(engine: "Engine", network: str, feeds: Arrays) -> Works:
     return works
 
 
-def _packed(taken: Measurement) -> dict[str, Any]:
-    values = asdict(taken) | {"samples_s": [float(f"{s:.5g}") for s in taken.samples_s]}
-    return values | {"provenance": values["provenance"] | {"origin": taken.provenance.origin.value}}
-
-
-def _unpacked(values: dict[str, Any]) -> Measurement:
-    made = values["provenance"]
-    made = Provenance(**made | {"origin": Origin(made["origin"]), "versions": tuple(map(tuple, made["versions"]))})
-    return Measurement(**values | {"samples_s": tuple(values["samples_s"]), "provenance": made})
-
-
-@functools.cache
-def load(name: str = "h100") -> dict[str, Life]:
-    """Recorded lives by network. FileNotFoundError when there is no recording of that name."""
-    from trtlab.engine.glassbox.runtime import KernelInfo
-
-    lives = json.loads((FOLDER / f"enginetimes-{name}.json").read_text("utf-8"))
-    for life in lives:
-        life["times"] = {Phase(values["name"]): _unpacked(values) for values in life["times"]}
-        for row in life["kernels"]:
-            row |= {key: tuple(row[key]) for key in ("onnx_nodes", "inputs", "outputs")}
-        life["kernels"] = tuple(KernelInfo(**row) for row in life["kernels"])
-    return {life["network"]: Life(**life) for life in lives}
-
-
-def save(lives: Sequence[Life], path: Path, command: str) -> None:
-    """Write lives as a recording, a line for each time and each kernel."""
-    rows = []
-    for life in lives:
-        times = [replace(t, provenance=replace(t.provenance, origin=Origin.RECORDED, command=command))
-                 for t in life.times.values()]  # fmt: skip
-        rows.append(vars(life) | {"times": [*map(_packed, times)], "kernels": [*map(asdict, life.kernels)]})
-    path.write_text(json.dumps(rows).replace('{"name": ', '\n  {"name": ') + "\n", encoding="utf-8")
+# --- the recording ----------------------------------------------------------------------------------------------------
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -229,9 +237,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     builds.add_argument("networks", nargs="+")
     builds.add_argument("--device", choices=list(PACKAGES), default="cpu")
     builds.add_argument("--precision", default="FP32")
+    builds.add_argument("--out", type=Path, required=True)
     runs.add_argument("folder", type=Path)
     for part in (builds, runs):
-        part.add_argument("--out", type=Path, required=True)
         part.add_argument("--processes", type=int, default=3)
     options = parser.parse_args(arguments)
     if options.work == "build":
@@ -240,11 +248,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if not (plans := sorted(options.folder.glob("*.plan"))):
         runs.error(f"no *.plan in {options.folder}: expected what this writes: {COMMAND} build NETWORK --out FOLDER")
-    lives = [measure_life(plan, processes=options.processes, samples=21) for plan in plans]
-    save(lives, options.out, f"{COMMAND} run {options.folder.name} --out {options.out.name}")
+    _record(plans, options.processes)
+
+
+def _record(plans: Sequence[Path], processes: int) -> None:
+    lives = tuple(measure_life(plan, processes=processes, samples=21) for plan in plans)
+    place = device_name(lives[0].device)
+    path = recordings.save(lives, f"life-{place}", f"{COMMAND} run {plans[0].parent.name}")
     for life in lives:
         print(f"{life.network} on {life.device} in {life.precision}: {life.plan_bytes:,} bytes, error {life.error:.1e}")
-        print("\n".join(f"  {taken}" for taken in life.times.values()), flush=True)
+        print("\n".join(f"  {taken}" for taken in life.times.values()))
+    print(path)
 
 
 if __name__ == "__main__":

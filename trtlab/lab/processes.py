@@ -1,7 +1,7 @@
-"""engine/freshprocess: the two halves of the workflow, each in a Python process of its own, where nothing is warm yet.
+"""lab/processes: the two halves of the workflow, each in a Python process of its own, where nothing is warm yet.
 
 In: a network's name, or a plan and inputs. Out: files, and seconds for each `Phase`. `serve` needs numpy and torch
-alone (and triton on CUDA): it never sees the model, nor onnx. enginetimes collects the times.
+alone (and triton on CUDA): it never sees the model, nor onnx. lab/life collects the times.
 """
 
 import enum
@@ -21,8 +21,8 @@ import numpy.typing as npt
 Arrays = dict[str, npt.NDArray[Any]]
 FED, ANSWERED = "in/", "out/"  # in a file of arrays, before the names of inputs and outputs
 PROGRAM = """import json, sys
-from trtlab.engine import freshprocess
-print(json.dumps(getattr(freshprocess, sys.argv[1])(*sys.argv[2:])))"""
+from trtlab.lab import processes
+print(json.dumps(getattr(processes, sys.argv[1])(*sys.argv[2:])))"""
 
 
 class Phase(enum.Enum):
@@ -45,13 +45,23 @@ class Phase(enum.Enum):
     CHANNELS_LAST = "torch eager, channels last"
 
 
+def fresh(work: str, *arguments: Any, **environment: str) -> dict[Phase, float]:
+    """`build` or `serve` in a new Python process, on one thread. RuntimeError with its last words if it fails."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    command = [sys.executable, "-c", PROGRAM, work, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode != 0:
+        raise RuntimeError(f"{work}{arguments} failed in its process, expected times. Read why: {done.stderr[-800:]}")
+    return {Phase(name): seconds for name, seconds in json.loads(done.stdout.splitlines()[-1]).items()}
+
+
 def build(network: str, folder: str, device: str = "cpu", precision: str = "FP32") -> dict[str, float]:
     """Writes NETWORK.plan, and NETWORK.npz with inputs and ONNX Runtime's answers. The export is not timed."""
     from trtlab.engine import glassbox
-    from trtlab.engine.enginebench import model_of
     from trtlab.engine.ort import OrtSession
+    from trtlab.lab import builds
 
-    model, times, rng = model_of(network), dict[str, float](), np.random.default_rng(0)
+    model, times, rng = builds.network(network), dict[str, float](), np.random.default_rng(0)
     build_engine, session = glassbox.build, OrtSession(model)
     with _clock(times, Phase.BUILD):
         engine = build_engine(model, device, precision=precision)
@@ -89,16 +99,6 @@ def _clock(times: dict[str, float], phase: Phase) -> Iterator[None]:
     started = time.perf_counter()
     yield
     times[phase.value] = time.perf_counter() - started
-
-
-def fresh(work: str, *arguments: Any, **environment: str) -> dict[Phase, float]:
-    """`build` or `serve` in a new Python process, on one thread. RuntimeError with its last words if it fails."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
-    command = [sys.executable, "-c", PROGRAM, work, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode != 0:
-        raise RuntimeError(f"{work}{arguments} failed in its process, expected times. Read why: {done.stderr[-800:]}")
-    return {Phase(name): seconds for name, seconds in json.loads(done.stdout.splitlines()[-1]).items()}
 
 
 def write_arrays(path: str | Path, groups: Mapping[str, Arrays]) -> None:

@@ -1,6 +1,5 @@
-"""engine/fusionways, fusiontimes, fusionfacts: right numbers first, then times that teach."""
+"""lab/ways and lab/fusion: right numbers first, then times that teach."""
 
-import json
 import re
 import shutil
 from dataclasses import replace
@@ -10,13 +9,13 @@ import pytest
 import torch
 
 from tests.engine.codegen.triton_on_numpy import run_on_numpy
-from trtlab.engine import fusionfacts, fusiontimes, fusionways
-from trtlab.engine.fusionfacts import findings, fusion_ratios
-from trtlab.engine.fusiontimes import FULL_SIZES, LENGTHS, Sweep, check, load, sweep
-from trtlab.engine.fusionways import INPUTS, WAYS, Arrays, Way, build, chain, kernel_source, traffic_bytes
+from trtlab.engine import recordings
 from trtlab.engine.measure import Origin
 from trtlab.graph import cost, optimize
 from trtlab.graph.models import TEACHING_MODELS
+from trtlab.lab import fusion, ways
+from trtlab.lab.fusion import FULL_SIZES, LENGTHS, Sweep, findings, load, sweep
+from trtlab.lab.ways import INPUTS, WAYS, Arrays, Way, build, chain, check, kernel_source, traffic_bytes
 
 QUICK = [way for way in WAYS["cpu"] if way is not Way.COMPILED]
 TINY = {"budget_s": 0.0, "samples": 2, "sample_s": 1e-6}
@@ -86,7 +85,7 @@ def test_a_wrong_number_at_either_end_is_seen(place, value):
 
 def test_kernels_and_launches():
     def asks(way):
-        return fusionways.kernels(way, chain(3)), fusionways.launches(way, chain(3))
+        return ways.kernels(way, chain(3)), ways.launches(way, chain(3))
 
     assert asks(Way.TORCH) == asks(Way.NUMPY_OUT) == (3, 3)
     assert asks(Way.GENERATED) == asks(Way.COMPILED) == asks(Way.COPY) == asks(Way.GRAPH_FUSED) == (1, 1)
@@ -168,7 +167,7 @@ def test_torch_keeps_its_threads():
 
 
 def test_a_way_that_is_wrong_is_not_timed(monkeypatch):
-    monkeypatch.setitem(fusionways._BUILDERS, Way.TORCH, lambda _, arrays: lambda: arrays.tensors[0])
+    monkeypatch.setitem(ways._BUILDERS, Way.TORCH, lambda _, arrays: lambda: arrays.tensors[0])
     with pytest.raises(RuntimeError, match="torch is wrong"):
         sweep(sizes=(64,), lengths=(), ways=(Way.TORCH,), **TINY)
 
@@ -188,26 +187,15 @@ def test_without_a_gpu_the_recording_is_named(monkeypatch):
 # --- recordings -------------------------------------------------------------------------------------------------------
 
 
-def test_a_sweep_survives_its_file(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(fusiontimes, "FOLDER", tmp_path)
-    fusiontimes.save(small, tmp_path / "fusion-times-here.json", "python it")
-    back = load.__wrapped__("here")
-    assert back.provenance == replace(small.provenance, origin=Origin.RECORDED, command="python it")
-    assert [(r.way, r.operations, r.elements, r.kernels, r.launches, r.bytes_moved) for r in back.rows] == [
-        (r.way, r.operations, r.elements, r.kernels, r.launches, r.bytes_moved) for r in small.rows
-    ]
-    for row, again in zip(small.rows, back.rows, strict=True):
-        assert again.time.samples_s == pytest.approx(row.time.samples_s, rel=1e-4)
-        assert (again.time.calls, again.time.clock) == (row.time.calls, row.time.clock)
-
-
 def test_the_command_writes_a_recording(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(fusiontimes.FULL_SIZES, "cpu", (8, 16))
-    monkeypatch.setitem(fusiontimes.WAYS, "cpu", (Way.GENERATED, Way.COPY))
-    fusiontimes.main(["--out", str(tmp_path / "out.json")])
-    values = json.loads((tmp_path / "out.json").read_text("utf-8"))
-    assert values["provenance"]["command"] == "python -m trtlab.engine.fusiontimes --device cpu"
-    assert len(values["rows"]) == len(capsys.readouterr().out.splitlines()) == 2 * (2 + len(LENGTHS) - 1)
+    monkeypatch.setattr(recordings, "FOLDER", tmp_path)
+    monkeypatch.setitem(fusion.FULL_SIZES, "cpu", (8, 16))
+    monkeypatch.setitem(fusion.WAYS, "cpu", (Way.GENERATED, Way.COPY))
+    fusion.main([])
+    found = load("cpu")
+    assert found.provenance.command == "python -m trtlab.lab.fusion --device cpu"
+    assert (found.sizes(), found.ways()) == ((8, 16), (Way.GENERATED, Way.COPY))
+    assert len(found.rows) == len(capsys.readouterr().out.splitlines()) - 1 == 2 * (2 + len(LENGTHS) - 1)
 
 
 @pytest.mark.parametrize(("name", "device"), [("h100", "cuda"), ("cpu", "cpu")])
@@ -215,21 +203,11 @@ def test_the_shipped_recordings(name, device):
     found = load(name)
     assert (found.device, found.sizes(), set(found.ways())) == (device, FULL_SIZES[device], set(WAYS[device]))
     assert len(found.rows) == len(WAYS[device]) * (len(FULL_SIZES[device]) + len(LENGTHS) - 1)
-    made = found.provenance
-    assert (made.origin, made.command) == (
-        Origin.RECORDED, f"python -m trtlab.engine.fusiontimes --device {device}"
-    )  # fmt: skip
-    assert made.samples == min(len(row.time.samples_s) for row in found.rows) >= 5
+    assert found.provenance.command == f"python -m trtlab.lab.fusion --device {device}"
+    assert found.provenance.samples == min(len(row.time.samples_s) for row in found.rows) >= 5
     for row in found.rows:
-        fused = row.kernels == 1
-        assert row.bytes_moved == traffic_bytes(chain(row.operations), row.elements, fused=fused)
+        assert row.bytes_moved == traffic_bytes(chain(row.operations), row.elements, fused=row.kernels == 1)
         assert row.time.clock == ("CUDA events" if device == "cuda" else "perf_counter")
-    assert load(name) is found
-
-
-def test_no_recording_of_that_name():
-    with pytest.raises(FileNotFoundError, match=r"fusion-times-abacus\.json"):
-        load("abacus")
 
 
 # --- what follows -----------------------------------------------------------------------------------------------------
@@ -291,25 +269,6 @@ def test_numbers_in_the_findings_come_from_the_rows():
 def test_too_small_a_sweep_teaches_nothing():
     with pytest.raises(ValueError, match=r"sizes \(64,\) and 0 lengths teaches nothing: expected three sizes and two"):
         findings(sweep(sizes=(64,), lengths=(), **TINY))
-
-
-def test_the_benchmark_has_all_targets(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    ratios = fusion_ratios(sizes=(1024, 4096), samples=2)
-    assert [(r.what, r.peer, r.target) for r in ratios] == [
-        *(
-            row
-            for size in ("2^10", "2^12")
-            for row in (
-                (f"ReLU(A*B + C), {size}", fusionfacts.COPY_PEER, "<= 1.111x"),
-                (f"16 operations, {size}", "3 operations", "<= 1.3x"),
-                (f"16 operations, {size}", "numpy, out=", ">= 8x"),
-            )
-        ),
-        ("Triton kernel's bandwidth, 2^26", fusionfacts.COPY_PEER, ">= 0.97x"),
-    ]
-    assert all(r.value > 0 and r.provenance.origin is Origin.LIVE for r in ratios[:-1])
-    assert (ratios[-1].met, ratios[-1].provenance.origin) == (True, Origin.RECORDED)
 
 
 @pytest.mark.gpu

@@ -1,7 +1,6 @@
-"""engine/enginetimes and freshprocess: a life is whole, its numbers belong together, and a file gives it back."""
+"""lab/processes and lab/life: a life is whole, its numbers belong together, and a command records it."""
 
 import itertools
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from trtlab.engine import enginetimes, freshprocess, glassbox
-from trtlab.engine.enginetimes import build_all, largest_error, load, measure_life
-from trtlab.engine.freshprocess import ANSWERED, FED, Phase, fresh, read_arrays, serve, write_arrays
+from trtlab.engine import glassbox, recordings
 from trtlab.engine.measure import Origin
+from trtlab.lab import life as lives
+from trtlab.lab import processes
+from trtlab.lab.life import KernelTime, build_all, largest_error, load, measure_life
+from trtlab.lab.processes import ANSWERED, FED, Phase, fresh, read_arrays, serve, write_arrays
 
 STARTS = {Phase.BUILD, Phase.START, Phase.LOAD, Phase.CONTEXT, Phase.FIRST}
 STEADY = {Phase.RUN, Phase.KERNELS, Phase.CALL, Phase.DONE, Phase.ONE, Phase.TWO}
@@ -48,9 +49,6 @@ def test_a_build_leaves_a_plan_inputs_answers_and_its_time(folder):
     fed, answered = (read_arrays(folder / "digits.npz", prefix) for prefix in (FED, ANSWERED))
     assert {name: array.shape for name, array in fed.items()} == {"image": (1, 1, 8, 8)}
     assert largest_error(engine.create_execution_context().run(fed), answered) < 1e-5
-    built = json.loads((folder / "digits.json").read_text("utf-8"))
-    assert (built["network"], built["device"], built["precision"]) == ("digits", "cpu", "FP32")
-    assert built["times"][0]["samples_s"][0] > 0
 
 
 def test_a_fresh_process_serves_what_this_one_computes(folder, tmp_path):
@@ -68,7 +66,7 @@ def test_a_fresh_process_has_one_thread_and_what_it_is_given(monkeypatch):
         return type("Done", (), {"returncode": 0, "stdout": 'words\n{"load": 2.0}\n'})
 
     seen = {}
-    monkeypatch.setattr(freshprocess.subprocess, "run", run)
+    monkeypatch.setattr(processes.subprocess, "run", run)
     assert fresh("serve", Path("a"), "b", TRITON_CACHE_DIR="there") == {Phase.LOAD: 2.0}
     assert (seen["OMP_NUM_THREADS"], seen["TRITON_CACHE_DIR"]) == ("1", "there")
     assert seen["command"][-3:] == ["serve", "a", "b"]
@@ -116,7 +114,7 @@ def test_times_that_contain_each_other(life):
 
 def test_kernels_are_those_of_the_plan(life, folder):
     inspected = glassbox.load(folder / "digits.plan").inspect()
-    assert [replace(k, time_us=0) for k in life.kernels] == [replace(k, time_us=0) for k in inspected]
+    assert [replace(k, time_us=0) for k in life.kernels] == [KernelTime(**vars(k) | {"time_us": 0}) for k in inspected]
     assert all(kernel.time_us > 0 for kernel in life.kernels)
 
 
@@ -126,8 +124,8 @@ def test_requests_are_all_answered_and_dealt_out_in_turns(folder, monkeypatch):
     monkeypatch.setattr(
         glassbox.ExecutionContext, "enqueue", lambda self, *rest: (seen.append(id(self)), enqueue(self, *rest))
     )
-    enginetimes._requests(engine, read_arrays(folder / "digits.npz", FED), 2)()
-    assert len(seen) == enginetimes.REQUESTS
+    lives._requests(engine, read_arrays(folder / "digits.npz", FED), 2)()
+    assert len(seen) == lives.REQUESTS
     assert len(set(seen)) == 2
     assert all(a != b for a, b in itertools.pairwise(seen))
 
@@ -152,55 +150,40 @@ def test_a_plan_without_what_belongs_to_it_is_refused(tmp_path):
 # --- recordings -------------------------------------------------------------------------------------------------------
 
 
-def test_a_life_survives_its_file(life, tmp_path, monkeypatch):
-    monkeypatch.setattr(enginetimes, "FOLDER", tmp_path)
-    enginetimes.save([life], tmp_path / "enginetimes-here.json", "python it")
-    (back,) = load.__wrapped__("here").values()
-    assert (back.network, back.plan_bytes, back.error, back.kernels) == (
-        "digits", life.plan_bytes, life.error, life.kernels
-    )  # fmt: skip
-    assert set(back.times) == set(life.times)
-    for phase, taken in back.times.items():
-        assert taken.samples_s == pytest.approx(life.times[phase].samples_s, rel=1e-4)
-        assert taken.provenance == replace(life.times[phase].provenance, origin=Origin.RECORDED, command="python it")
-    assert all(len(line) < 1000 for line in (tmp_path / "enginetimes-here.json").read_text("utf-8").splitlines())
+def test_the_command_records_what_it_built(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(recordings, "FOLDER", tmp_path)
+    lives.main(["run", str(folder), "--processes", "1"])
+    found = load("cpu")["digits"]
+    assert found.provenance.command == f"python -m trtlab.lab.life run {folder.name}"
+    assert {taken.provenance.origin for taken in found.times.values()} == {Origin.RECORDED}
+    assert len(capsys.readouterr().out.splitlines()) == 2 + len(found.times)
 
 
-def test_the_commands_build_and_record(tmp_path, capsys):
-    enginetimes.main(["build", "digits", "--out", str(tmp_path / "plans"), "--processes", "1"])
-    enginetimes.main(["run", str(tmp_path / "plans"), "--out", str(tmp_path / "found.json"), "--processes", "1"])
-    (found,) = json.loads((tmp_path / "found.json").read_text("utf-8"))
-    assert found["times"][0]["provenance"]["command"] == (
-        "python -m trtlab.engine.enginetimes run plans --out found.json"
-    )
-    assert len(capsys.readouterr().out.splitlines()) == 1 + len(found["times"])
+def test_the_command_builds(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(lives, "build_all", lambda *words: asked.append(words))
+    lives.main(["build", "a", "b", "--device", "cuda", "--precision", "FP16", "--out", str(tmp_path / "new")])
+    assert asked == [(["a", "b"], tmp_path / "new", "cuda", "FP16", 3)]
+    assert (tmp_path / "new").is_dir()
 
 
 def test_a_folder_without_plans_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        enginetimes.main(["run", str(tmp_path), "--out", str(tmp_path / "found.json")])
-    assert "expected what this writes: python -m trtlab.engine.enginetimes build" in capsys.readouterr().err
-    assert not (tmp_path / "found.json").exists()
+        lives.main(["run", str(tmp_path)])
+    assert "python -m trtlab.lab.life build" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", [n for n in RECORDED if (enginetimes.FOLDER / f"enginetimes-{n}.json").exists()])
+@pytest.mark.parametrize("name", RECORDED)
 def test_the_shipped_recordings(name):
     found = load(name)
     assert set(found) == NETWORKS
-    for life in found.values():
-        assert set(life.times) >= STARTS | STEADY
-        assert all(taken.provenance.origin is Origin.RECORDED for taken in life.times.values())
-        assert life.error < {"FP32": 1e-4, "FP16": 5e-2}[life.precision]
-        assert life.seconds(Phase.LOAD) < life.rebuild_s
-        assert (Phase.TUNE in life.times) == (life.device == "cuda")
-        assert life.seconds(Phase.CALL) < life.seconds(Phase.RUN)
+    for one in found.values():
+        assert set(one.times) >= STARTS | STEADY
+        assert one.error < {"FP32": 1e-4, "FP16": 5e-2}[one.precision]
+        assert one.seconds(Phase.LOAD) < one.rebuild_s
+        assert (Phase.TUNE in one.times) == (one.device == "cuda")
+        assert one.seconds(Phase.CALL) < one.seconds(Phase.RUN)
     assert RECORDED[name] in found["resnet18"].times
-    assert load(name) is found
-
-
-def test_no_recording_of_that_name():
-    with pytest.raises(FileNotFoundError, match=r"enginetimes-abacus\.json"):
-        load("abacus")
 
 
 @pytest.mark.gpu

@@ -1,7 +1,7 @@
-"""engine/fusionways: ReLU(A*B + C), and longer chains of the same operators, computed in many ways.
+"""lab/ways: ReLU(A*B + C), and longer chains of the same operators, computed in many ways.
 
 In: a number of operations, six float32 arrays on a CPU or a CUDA GPU. Out: for each `Way` a function that computes the
-chain once, and what it moves by the traffic model. fusiontimes runs and times them, and checks each against float64.
+chain once, and what it moves by the traffic model. lab/fusion runs and times them, and checks each against float64.
 """
 
 import functools
@@ -237,3 +237,19 @@ def kernels(way: Way, program: Program) -> int:
 def launches(way: Way, program: Program) -> float:
     """How often the host starts something for it; a graph is started once, however many kernels are in it."""
     return 1 / PASSES if way in LONG else 1 if way in GRAPHS else kernels(way, program)
+
+
+def check(way: Way, result: Any, program: Program, arrays: Arrays, part: int = 2**16) -> None:
+    """RuntimeError unless the result is that of float64, at both ends of the arrays: the middle is the same loop."""
+    if way is Way.COPY:
+        return
+    for ends in (slice(0, part), slice(-part, None)):
+        registers = [row[ends].double().cpu().numpy() for row in arrays.tensors[:INPUTS]]
+        for name, reads, _ in program:
+            registers.append(NUMPY[name](*[registers[r] for r in reads]))
+        found = result[ends] if isinstance(result, np.ndarray) else result[ends].cpu().numpy()
+        if not np.allclose(found, registers[-1], rtol=1e-5, atol=1e-5):
+            raise RuntimeError(
+                f"{way.value} is wrong: off by {np.abs(found - registers[-1]).max()} for {len(program)} operations"
+            )
+    arrays.tensors[INPUTS:] = float("nan")  # the next way must write every result itself

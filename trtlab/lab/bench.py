@@ -1,0 +1,308 @@
+"""lab/bench: what `trtlab bench` measures. Ratios against a peer in the same run, round by round; medians.
+
+In: a benchmark's name. Out: frozen `Ratio`s with value, target, peer and provenance. Absolute times are printed where
+an aim was set for them, and are never asserted by a test.
+"""
+
+import statistics
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trtlab.engine.measure import Measurement, Ratio, measure_in_turns, one_thread
+
+COPY = "a copy of as many bytes"
+
+
+def run_benches(name: str | None = None) -> list[Ratio]:
+    """One benchmark, or all of them. ValueError names the known ones."""
+    if name is not None and name not in BENCHES:
+        raise ValueError(f"There is no benchmark {name!r}. Expected one of {', '.join(BENCHES)}.")
+    return [ratio for key, bench in BENCHES.items() if name in (None, key) for ratio in bench()]
+
+
+def _in_turns(works: Mapping[str, Callable[[], Any]], rounds: int, *packages: str) -> dict[str, Measurement]:
+    """One call of each work a round, in an order drawn anew, since who comes next may find warm caches."""
+    return measure_in_turns(works, warm_up=1, samples=rounds, sample_s=0.0, budget_s=1e9, packages=packages)
+
+
+def _ratio(name: str, what: str, above: Measurement, below: Measurement, bound: float, peer: str, **more: Any) -> Ratio:
+    made = above.provenance
+    return Ratio(name=name, what=what, value=above.ratio_to(below), bound=bound, peer=peer, provenance=made, **more)
+
+
+# --- importing, and the real compiler ---------------------------------------------------------------------------------
+
+
+def bench_import(rounds: int = 15) -> list[Ratio]:
+    """`import trtlab` in a fresh interpreter, less a bare one."""
+    works = {
+        code: lambda code=code: subprocess.run([sys.executable, "-c", code], check=True)
+        for code in ("pass", "import trtlab")
+    }
+    bare, ours = _in_turns(works, rounds).values()
+    more_ms = statistics.median(b - a for a, b in zip(bare.samples_s, ours.samples_s, strict=True)) * 1e3
+    return [
+        Ratio(
+            name="import", what="import trtlab", value=max(0.0, more_ms), bound=150.0, unit="ms",
+            peer="bare Python, subtracted", provenance=ours.provenance,
+        )
+    ]  # fmt: skip
+
+
+_BARE_CALLS = """
+import pathlib, sys
+import tensorrt_rtx as trt
+class Log(trt.ILogger):
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+    def log(self, severity, text):
+        self.lines.append((severity, text))
+log = Log()
+for path in sys.stdin:
+    log.lines.clear()
+    builder = trt.Builder(log)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, log)
+    assert parser.parse(pathlib.Path(path.strip()).read_bytes())
+    config = builder.create_builder_config()
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(trt.ComputeCapability.SM89, 0)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    plan = bytes(memoryview(builder.build_serialized_network(network, config)))
+    print(len(plan), flush=True)
+    del plan, config, parser, network, builder
+"""
+
+
+def bench_wrapper(rounds: int = 10) -> list[Ratio]:
+    """`explain` against the bare calls on ResNet-18 from a file: check, log reading and transfer included."""
+    import tempfile
+
+    import trtlab
+    from trtlab.engine.export import export_onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "resnet18.onnx"
+        path.write_bytes(export_onnx("resnet18").SerializeToString())
+        command = [sys.executable, "-c", _BARE_CALLS]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as peer:
+            works = {
+                "explain": lambda: len(trtlab.explain(path, compiler="tensorrt_rtx").plan),
+                "bare": lambda: _ask(peer, str(path)),
+            }
+            taken = _in_turns(works, rounds, "tensorrt-rtx", "onnx")
+    peer_name = "bare tensorrt_rtx calls"
+    return [_ratio("wrapper", "explain(ResNet-18)", taken["explain"], taken["bare"], 1.15, peer_name)]
+
+
+def _ask(peer: "subprocess.Popen[str]", line: str) -> int:
+    assert peer.stdin is not None
+    assert peer.stdout is not None
+    peer.stdin.write(line + "\n")
+    peer.stdin.flush()
+    return int(peer.stdout.readline())
+
+
+# --- number formats ---------------------------------------------------------------------------------------------------
+
+# Format -> the same elsewhere, and how many times as fast to encode and to decode we aim to be.
+CODEC_PEERS = {
+    "FP16": ("float16", 8.0, 5.0),
+    "BF16": ("bfloat16", 1.5, 1.0),
+    "FP8_E4M3": ("float8_e4m3fn", 10.0, 5.0),
+    "FP8_E5M2": ("float8_e5m2", 10.0, 5.0),
+    "FP8_E4M3_IEEE": ("float8_e4m3", 10.0, 5.0),
+    "FP8_E3M4": ("float8_e3m4", 10.0, 5.0),
+    "FP8_E4M3_FNUZ": ("float8_e4m3fnuz", 10.0, 5.0),
+    "FP8_E5M2_FNUZ": ("float8_e5m2fnuz", 10.0, 5.0),
+    "FP6_E3M2": ("float6_e3m2fn", 10.0, 5.0),
+    "FP6_E2M3": ("float6_e2m3fn", 10.0, 5.0),
+    "FP4_E2M1": ("float4_e2m1fn", 10.0, 5.0),
+    "E8M0": ("float8_e8m0fnu", 10.0, 5.0),
+}
+_OF_COPY_BOUND = 0.7
+
+
+def bench_codec(count: int = 10_000_000, rounds: int = 15) -> list[Ratio]:
+    """float32 normals to codes and back against NumPy or ml_dtypes, and against a copy that moves as many bytes. One
+    thread, memory allocated and touched beforehand."""
+    import numpy as np
+
+    values = np.random.default_rng(0).standard_normal(count).astype(np.float32)
+    return [ratio for name in CODEC_PEERS for ratio in _codec_ratios(name, values, rounds)]
+
+
+def _codec_ratios(name: str, values: Any, rounds: int) -> Iterator[Ratio]:
+    import ml_dtypes
+    import numpy as np
+
+    from trtlab.numeric import FORMATS, FloatFormat
+
+    fmt, (peer_name, *bounds) = FORMATS[name], CODEC_PEERS[name]
+    library = np if hasattr(np, peer_name) else ml_dtypes
+    values = values if isinstance(fmt, FloatFormat) and fmt.is_signed else abs(values)
+    codes, back = fmt.encode(values), np.zeros_like(values)
+    theirs = values.astype(getattr(library, peer_name))
+    source = np.ones((values.nbytes + codes.nbytes) // 2, np.uint8)
+    target = np.ones_like(source)
+    works: dict[str, Callable[[], Any]] = {
+        "peer encode": lambda: np.copyto(theirs, values, casting="unsafe"),
+        "encode": lambda: fmt.encode(values, out=codes),
+        "copy": lambda: np.copyto(target, source),
+        "decode": lambda: fmt.decode(codes, out=back),
+        "peer decode": lambda: np.copyto(back, theirs, casting="unsafe"),
+    }
+    taken = _in_turns(works, rounds, "numpy", "numba", "ml-dtypes")
+    for ours, bound in zip(("encode", "decode"), bounds, strict=True):
+        for other, aim, peer in (
+            (f"peer {ours}", bound, f"{library.__name__}.{peer_name}"), ("copy", _OF_COPY_BOUND, COPY),
+        ):  # fmt: skip
+            yield _ratio("codec", f"{name} {ours}", taken[other], taken[ours], aim, peer, larger_is_better=True)
+
+
+def bench_blocks(count: int = 10_000_000, rounds: int = 9) -> list[Ratio]:
+    """float32 normals to scales and codes against torchao; 4-bit codes packed, NVFP4 with its pass for the maximum.
+    One thread. No ratio, but a warning, where torchao is missing."""
+    import numpy as np
+
+    values = np.random.default_rng(0).standard_normal((count // 3200, 3200)).astype(np.float32)
+    try:
+        theirs = _torchao_works(values)
+    except ImportError as missing:
+        warnings.warn(f"no peer for `trtlab bench blocks` ({missing}): pip install torchao", stacklevel=2)
+        return []
+    ratios = []
+    with one_thread():
+        for name, work in theirs.items():
+            works = {"torchao": work, "ours": _quantising(name, values)}
+            taken = _in_turns(works, rounds, "numpy", "numba", "torchao", "torch")
+            what = f"{name} quantize"
+            ratio = _ratio("blocks", what, taken["torchao"], taken["ours"], 5.0, "torchao", larger_is_better=True)
+            ratios.append(ratio)
+    return ratios
+
+
+def _quantising(name: str, values: Any) -> Callable[[], Any]:
+    from trtlab.numeric import FORMATS, quantize
+
+    fmt = FORMATS[name]
+    if fmt.bits == 4:
+        return lambda: quantize.pack(fmt.quantize(values).codes)
+    return lambda: fmt.quantize(values)
+
+
+def _torchao_works(values: Any) -> dict[str, Callable[[], Any]]:
+    """The same quantisations there."""
+    import torch
+    from torchao.prototype.mx_formats.mx_tensor import to_mx
+    from torchao.prototype.mx_formats.nvfp4_tensor import nvfp4_quantize, per_tensor_amax_to_scale
+
+    x = torch.from_numpy(values)
+    return {
+        "MXFP8_E4M3": lambda: to_mx(x, torch.float8_e4m3fn, 32),
+        "MXFP4": lambda: to_mx(x, torch.float4_e2m1fn_x2, 32),
+        "NVFP4": lambda: nvfp4_quantize(x, 16, per_tensor_amax_to_scale(torch.max(torch.abs(x)))),
+    }
+
+
+# --- our engine and its kernels ---------------------------------------------------------------------------------------
+
+LATENCY_BOUNDS = {"resnet18": 1.05, "light_resnet50": 1.1, "transformer": 1.1, "light_squeezenet": 1.4}
+"""Network -> our time over ONNX Runtime's, at most."""
+ON_H100_US = {"resnet18": 320, "light_resnet50": 700}
+"""Network -> microseconds of one FP16 run on an H100, at most; copies left out, as by those who measure torch."""
+
+
+def bench_glassbox(rounds: int = 11) -> list[Ratio]:
+    """Our engine against ONNX Runtime with all its optimisations, on one thread, batch 1. Both take turns in one
+    process, some runs each, as in steady use: an engine that follows the other would first have to fetch its code and
+    weights into the caches again. The GPU's times are recorded ones."""
+    with one_thread():
+        ratios = [_latency_ratio(name, bound, rounds) for name, bound in LATENCY_BOUNDS.items()]
+    return ratios + [_recorded_latency(name, bound) for name, bound in ON_H100_US.items()]
+
+
+def _latency_ratio(name: str, bound: float, rounds: int) -> Ratio:
+    import numpy as np
+    import onnxruntime
+
+    from trtlab.engine import glassbox
+    from trtlab.lab import builds
+
+    model, options, rng = builds.network(name), onnxruntime.SessionOptions(), np.random.default_rng(0)
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    engine = glassbox.build(model)
+    context = engine.create_execution_context()
+    feeds = {name: rng.standard_normal(spec.shape).astype(spec.dtype) for name, spec in engine.inputs.items()}
+    works = {"ours": lambda: context.run(feeds), "theirs": lambda: session.run(None, feeds)}
+    packages = ("torch", "onnxruntime", "numba")
+    taken = measure_in_turns(works, samples=rounds, sample_s=0.2, budget_s=1e9, packages=packages)
+    peer = "ONNX Runtime, one thread, all optimisations"
+    return _ratio("glassbox", f"{name} latency", taken["ours"], taken["theirs"], bound, peer)
+
+
+def _recorded_latency(name: str, bound: float) -> Ratio:
+    from trtlab.lab import life
+    from trtlab.lab.processes import Phase
+
+    found = life.load("h100")[name]
+    return Ratio(
+        name="glassbox", what=f"{name} FP16, kernels", value=found.seconds(Phase.KERNELS) * 1e6, bound=bound,
+        unit="us", peer="a recorded run on an H100", provenance=found.provenance,
+    )  # fmt: skip
+
+
+def bench_fusion(sizes: Sequence[int] = (2**20, 2**22, 2**24), samples: int = 21) -> list[Ratio]:
+    """Three operators, and sixteen, in one generated kernel, against a copy of as many bytes and against numpy, on one
+    thread; the GPU's kernel live or as recorded."""
+    return [ratio for size in sizes for ratio in _fusion_on_cpu(size, samples)] + [_fusion_on_gpu()]
+
+
+def _fusion_on_cpu(elements: int, samples: int) -> Iterator[Ratio]:
+    from trtlab.lab.fusion import PACKAGES, power
+    from trtlab.lab.ways import Arrays, Way, build, chain
+
+    arrays, three, sixteen = Arrays("cpu", elements), chain(3), chain(16)
+    works = {
+        "copy": build(Way.COPY, three, arrays),
+        "short": build(Way.GENERATED, three, arrays),
+        "long": build(Way.GENERATED, sixteen, arrays),
+        "numpy": build(Way.NUMPY_OUT, sixteen, arrays),
+    }
+    with one_thread():
+        copy, short, long, numpy = measure_in_turns(works, samples=samples, packages=PACKAGES["cpu"]).values()
+    size = power(elements)
+    yield _ratio("fusion", f"ReLU(A*B + C), {size}", short, copy, 1.111, COPY)
+    yield _ratio("fusion", f"16 operations, {size}", long, short, 1.3, "3 operations")
+    yield _ratio("fusion", f"16 operations, {size}", numpy, long, 8.0, "numpy, out=", larger_is_better=True)
+
+
+def _fusion_on_gpu(elements: int = 2**26) -> Ratio:
+    import torch
+
+    from trtlab.lab.fusion import load, power, sweep
+    from trtlab.lab.ways import Way
+
+    ways = (Way.GENERATED, Way.COPY)
+    found = sweep("cuda", sizes=(elements,), lengths=(), ways=ways) if torch.cuda.is_available() else load("h100")
+    return Ratio(
+        name="fusion", what=f"Triton kernel's bandwidth, {power(elements)}", bound=0.97, peer=COPY,
+        value=found.of_copy(Way.GENERATED, elements), provenance=found.provenance, larger_is_better=True,
+    )  # fmt: skip
+
+
+BENCHES: dict[str, Callable[[], list[Ratio]]] = {
+    "import": bench_import,
+    "wrapper": bench_wrapper,
+    "codec": bench_codec,
+    "blocks": bench_blocks,
+    "glassbox": bench_glassbox,
+    "fusion": bench_fusion,
+}

@@ -1,0 +1,308 @@
+"""lab/fusion: ReLU(A*B + C) as three kernels and as one: timed over sizes and lengths, and what the times teach.
+
+In: "cpu" or "cuda". Out: a frozen `Sweep` of `Row`s (way, size, kernels, launches, bytes by the traffic model, time),
+live or recorded, and its `Finding`s. Every result is compared with float64 before it is timed. Record on a GPU (numpy,
+torch, triton and cattrs suffice) with `python -m trtlab.lab.fusion --device cuda`.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from trtlab.engine import recordings
+from trtlab.engine.measure import Measurement, Provenance, device_name, measure_in_turns, one_thread
+from trtlab.lab.ways import (
+    FUSED,
+    ITEM_BYTES,
+    LONG,
+    PASSES,
+    WAYS,
+    Arrays,
+    Program,
+    Way,
+    build,
+    chain,
+    check,
+    kernels,
+    launches,
+    traffic_bytes,
+)  # fmt: skip
+
+COMMAND = "python -m trtlab.lab.fusion"
+LENGTHS = (2, 3, 4, 8, 16, 32)
+LIVE_SIZES = tuple(2**k for k in range(10, 23, 2))
+FULL_SIZES = {"cpu": tuple(2**k for k in range(10, 27, 2)), "cuda": tuple(2**k for k in range(10, 29, 2))}
+CHAIN_ELEMENTS = {"cpu": 2**20, "cuda": 2**26}
+PACKAGES = {"cpu": ("numpy", "numba", "torch"), "cuda": ("torch", "triton")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One way at one size. `kernels` run for it; `bytes_moved` is what they read and write by the traffic model."""
+
+    way: Way
+    operations: int
+    elements: int
+    kernels: int
+    launches: float
+    bytes_moved: int
+    time: Measurement
+
+    @property
+    def seconds(self) -> float:
+        return self.time.median_s
+
+    @property
+    def bytes_per_s(self) -> float:
+        return self.bytes_moved / self.seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Rows of one run on one device, "cpu" or "cuda"."""
+
+    device: str
+    rows: tuple[Row, ...]
+    provenance: Provenance
+
+    def find(self, way: Way, elements: int, operations: int = 3) -> Row:
+        """One row; KeyError says what there is."""
+        for row in self.rows:
+            if (row.way, row.elements, row.operations) == (way, elements, operations):
+                return row
+        raise KeyError(
+            f"no {way.value!r} of {operations} operations on {elements} elements; there are"
+            f" {', '.join(w.value for w in self.ways())} on {self.sizes()}"
+        )
+
+    def ways(self) -> tuple[Way, ...]:
+        """The ways that were timed."""
+        return tuple(dict.fromkeys(row.way for row in self.rows))
+
+    def of(self, way: Way) -> tuple[Row, ...]:
+        """The rows of one way for ReLU(A*B + C), by size."""
+        found = (row for row in self.rows if (row.way, row.operations) == (way, 3))
+        return tuple(sorted(found, key=lambda row: row.elements))
+
+    def sizes(self) -> tuple[int, ...]:
+        """Numbers of elements at which ReLU(A*B + C) was timed."""
+        return tuple(sorted({row.elements for row in self.rows if row.operations == 3}))
+
+    def chains(self, way: Way) -> tuple[Row, ...]:
+        """The rows of one way at the size at which the length was varied, by length."""
+        (size,) = {row.elements for row in self.rows if row.operations != 3} or {0}
+        found = (row for row in self.rows if (row.way, row.elements) == (way, size))
+        return tuple(sorted(found, key=lambda row: row.operations))
+
+    def ratio(self, slow: Way, fast: Way, elements: int, operations: int = 3) -> float:
+        """How many times as long the first takes."""
+        return self.find(slow, elements, operations).seconds / self.find(fast, elements, operations).seconds
+
+    def of_copy(self, way: Way, elements: int) -> float:
+        """Bandwidth of a way as a share of what the copy reached at this size, in the same run."""
+        return self.find(way, elements).bytes_per_s / self.find(Way.COPY, elements).bytes_per_s
+
+
+def sweep(
+    device: str = "cpu", *, sizes: Sequence[int] = LIVE_SIZES, lengths: Sequence[int] = LENGTHS,
+    ways: Sequence[Way] | None = None, budget_s: float = 0.04, samples: int = 15, sample_s: float = 1e-3,
+) -> Sweep:  # fmt: skip
+    """ReLU(A*B + C) at all sizes, and chains of all lengths at one. One thread. Without `ways`: all, but torch.compile
+    only on CUDA, since on a CPU it takes seconds for each size. As it stands this takes about 10 s on a CPU."""
+    _check_asked(device, sizes)
+    chosen = ways or tuple(way for way in WAYS[device] if device == "cuda" or way is not Way.COMPILED)
+    size = min(CHAIN_ELEMENTS[device], max(sizes))
+    cases = [(3, n) for n in sizes] + [(k, size) for k in lengths if k != 3 or size not in sizes]
+    how: dict[str, Any] = {"budget_s": budget_s, "samples": samples, "sample_s": sample_s}
+    with one_thread():
+        np.ones(2**23 - 2**16, np.float32)  # once freed, glibc keeps smaller arrays for reuse, as in any long process
+        list(_rows(device, chain(3), min(sizes), chosen, **how))  # for nothing: clocks rise, libraries load
+        rows = [row for length, n in cases for row in _rows(device, chain(length), n, chosen, **how)]
+    made = min((row.time.provenance for row in rows), key=lambda p: p.samples)
+    return Sweep(device=device, rows=tuple(rows), provenance=made)
+
+
+def _check_asked(device: str, sizes: Sequence[int]) -> None:
+    import torch
+
+    if device not in WAYS or not sizes or min(sizes) < 1:
+        raise ValueError(
+            f"cannot time device={device!r}, sizes={sizes!r}: expected 'cpu' or 'cuda', and sizes from 1 on"
+        )
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device='cuda', but torch sees no NVIDIA GPU here: use 'cpu', or load('h100') for a recording")
+
+
+def _rows(device: str, program: Program, elements: int, ways: Sequence[Way], **how: Any) -> Iterator[Row]:
+    arrays = Arrays(device, elements)
+    works = {way: build(way, program, arrays) for way in ways}
+    for way, work in works.items():
+        check(way, work(), program, arrays)
+    times = measure_in_turns({way.value: work for way, work in works.items()}, packages=PACKAGES[device], **how)
+    for way in ways:
+        passes = PASSES if way in LONG else 1
+        taken = times[way.value]
+        yield Row(
+            way=way,
+            operations=len(program),
+            elements=elements,
+            kernels=kernels(way, program),
+            launches=launches(way, program),
+            bytes_moved=traffic_bytes(program, elements, fused=way in FUSED or way is Way.COPY),
+            time=replace(taken, samples_s=tuple(s / passes for s in taken.samples_s)),
+        )
+
+
+def load(name: str = "h100") -> Sweep:
+    """A recorded sweep, of the "h100" or of a "cpu". RecordingMissing when there is none of that name."""
+    return recordings.load(Sweep, f"sweep-{name}")
+
+
+# --- what the times teach --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """`measured` says what was measured; `lesson` what follows, if it `holds`: a busy machine may not show it."""
+
+    question: str
+    measured: str
+    lesson: str
+    holds: bool
+
+
+def findings(found: Sweep) -> tuple[Finding, ...]:
+    """The lessons of a sweep. ValueError if it has not enough sizes or lengths for a lesson."""
+    if len(found.sizes()) < 3 or len(found.chains(Way.GENERATED)) < 2:
+        raise ValueError(
+            f"a sweep over sizes {found.sizes()} and {len(found.chains(Way.GENERATED))} lengths teaches nothing:"
+            " expected three sizes and two lengths at least"
+        )
+    lessons = [_two_not_three(found), _launches(found), _cache(found), _length(found)]
+    if Way.LONG_GRAPH_FUSED in found.ways():
+        lessons.insert(2, _graph(found))
+    return tuple(lessons)
+
+
+def _pair(found: Sweep) -> tuple[Way, Way]:
+    """One kernel per operator, and ours: as the device alone takes them where it is known, without the host."""
+    if Way.LONG_GRAPH_FUSED in found.ways():
+        return Way.LONG_GRAPH_UNFUSED, Way.LONG_GRAPH_FUSED
+    return Way.TORCH_OUT, Way.GENERATED
+
+
+def power(elements: int) -> str:
+    return f"2^{elements.bit_length() - 1}"
+
+
+def _us(row: Row) -> str:
+    us = row.seconds * 1e6
+    return f"{us:,.0f} us" if us >= 100 else f"{us:.3g} us"
+
+
+def _ps(value: float) -> str:
+    return f"{value:,.0f} ps" if value >= 100 else f"{value:.3g} ps"
+
+
+def _two_not_three(found: Sweep) -> Finding:
+    size = found.sizes()[-1]
+    three, one = (found.find(way, size) for way in _pair(found))
+    gain, fewer = found.ratio(three.way, one.way, size), three.bytes_moved / one.bytes_moved
+    array = size * ITEM_BYTES
+    return Finding(
+        question="Why are three kernels in one 2x as fast, and not 3x?",
+        measured=f"On {power(size)} elements three kernels read and write {three.bytes_moved // array} arrays, one"
+        f" {one.bytes_moved // array}: {three.kernels} times fewer launches, {fewer:.3g} times fewer bytes. It is"
+        f" {gain:.2f} times as fast: {_us(one)} instead of {_us(three)}.",
+        lesson="Time follows the bytes, and half of the bytes stay.",
+        holds=abs(gain - fewer) < abs(gain - three.kernels),
+    )
+
+
+def _launches(found: Sweep) -> Finding:
+    rows = found.of(Way.TORCH_OUT)
+    least = min(row.seconds for row in rows)
+    flat = [row for row in rows if row.seconds < 1.5 * least]
+    more = rows[-1].elements // flat[-1].elements
+    return Finding(
+        question="Where do launches rule?",
+        measured=f"Up to {power(flat[-1].elements)} elements three calls of torch take {_us(rows[0])} to"
+        f" {_us(flat[-1])}, about {least / 3 * 1e6:.2g} us a call whatever the size. From there {more:,} times as many"
+        f" elements take {rows[-1].seconds / flat[-1].seconds:,.0f} times as long.",
+        lesson="In small tensors each call pays for itself and not for its data: fewer calls is all that helps.",
+        holds=flat == list(rows[: len(flat)]) and 1 < len(flat) < len(rows),
+    )
+
+
+def _graph(found: Sweep) -> Finding:
+    small, large = found.sizes()[0], found.sizes()[-1]
+    called, graph, long = (found.find(w, small) for w in (Way.TORCH_OUT, Way.GRAPH_UNFUSED, Way.LONG_GRAPH_UNFUSED))
+    fused, gain = found.find(Way.GRAPH_FUSED, small), found.ratio(*_pair(found), small)
+    same = found.ratio(Way.TORCH_OUT, Way.LONG_GRAPH_UNFUSED, large)
+    return Finding(
+        question="What does a CUDA graph change?",
+        measured=f"On {power(small)} elements three kernels take {_us(called)} when the host launches each,"
+        f" {_us(graph)} as a graph of their own, {_us(long)} inside a long graph. One kernel as a graph takes"
+        f" {_us(fused)}. In the long graph one is {gain:.2f} times as fast as three. On {power(large)} elements the"
+        f" graph gains {same - 1:.1%}.",
+        lesson="A graph takes the launches from the host: a long one leaves what a kernel costs the GPU, a short"
+        " one mostly its own start. It moves the same bytes, and it does not replace fusion.",
+        holds=called.seconds > 1.5 * graph.seconds > 1.5 * long.seconds and gain > 2.5 and abs(same - 1) < 0.05,
+    )
+
+
+def _cache(found: Sweep) -> Finding:
+    unfused, fused = _pair(found)
+    sizes = found.sizes()
+    saved = {n: (found.find(unfused, n).seconds - found.find(fused, n).seconds) / n * 1e12 for n in sizes}
+    size = min(saved, key=lambda n: saved[n])
+    here, memory = found.find(unfused, size), found.find(unfused, sizes[-1])
+    return Finding(
+        question="Where does fusion save least?",
+        measured=f"On {power(size)} elements, {size * ITEM_BYTES / 2**20:.3g} MiB an array:"
+        f" it saves {_ps(saved[size])} an element, against {_ps(saved[sizes[-1]])} on {power(sizes[-1])}. By the"
+        f" traffic model three kernels reach {here.bytes_per_s / 1e9:,.0f} GB/s there, and"
+        f" {memory.bytes_per_s / 1e9:,.0f} on the large ones. The gain is {found.ratio(unfused, fused, size):.2f}x.",
+        lesson="The next kernel finds X and Y in the cache: the traffic that fusion saves is the cheap kind.",
+        holds=sizes[0] < size < sizes[-1] and here.bytes_per_s > memory.bytes_per_s,
+    )
+
+
+def _length(found: Sweep) -> Finding:
+    (first, *_, last), (first_one, *_, last_one) = (found.chains(way) for way in _pair(found))
+    grew, grew_one = last.seconds / first.seconds, last_one.seconds / first_one.seconds
+    if grew_one < 1.1:
+        lesson = "While memory is waited for, arithmetic is free."
+    else:
+        lesson = "So long a chain keeps the processor busier than memory: fusion saves the traffic, not the arithmetic."
+    return Finding(
+        question="What does one more operation cost?",
+        measured=f"{last.operations} operations instead of {first.operations} on {power(last.elements)} elements take"
+        f" {grew:.2f} times as long as kernels of their own, {grew_one:.2f} times as long in one kernel:"
+        f" {_us(last_one)} instead of {_us(first_one)}, for the same bytes.",
+        lesson=lesson,
+        holds=grew_one < grew / 3,
+    )
+
+
+# --- the recording ---------------------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Record all ways at all sizes; minutes on a CPU, since torch.compile is among them."""
+    parser = argparse.ArgumentParser(prog=COMMAND)
+    parser.add_argument("--device", choices=list(WAYS), default="cpu")
+    device = parser.parse_args(arguments).device
+    found = sweep(device, sizes=FULL_SIZES[device], ways=WAYS[device], budget_s=0.5, samples=21, sample_s=5e-3)
+    path = recordings.save(found, f"sweep-{device_name(device)}", f"{COMMAND} --device {device}")
+    for row in found.rows:
+        rate = row.bytes_per_s / 1e9
+        print(f"{row.operations:3d} ops {power(row.elements):5s} {rate:8.1f} GB/s  {row.time}")
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
