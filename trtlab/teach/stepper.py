@@ -17,17 +17,17 @@ import traitlets
 
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.onnxfile import OnnxModel, count_nodes, source_from_model
-from trtlab.graph.rewrite import Counts, Report, chosen, optimize
+from trtlab.graph.rewrite import Counts, Refusal, Report, chosen, optimize
 from trtlab.graph.rule import Rule
 from trtlab.graph.rules import RULES
 from trtlab.teach import source
 from trtlab.teach.card import Cell, Drawing, SvgDrawing, block, bold, callout, card, details, join, pre, stack, table
 from trtlab.teach.graph.change import WHOLE, around_step, picture_of_step, whole_way
-from trtlab.teach.graph.draw import counted, draw_graph, legend, still
+from trtlab.teach.graph.draw import draw_graph, legend, still
 from trtlab.teach.graph.groups import fold_to_fit, module_groups, scene
 from trtlab.teach.graph.picture import Picture
 from trtlab.teach.svg import side_by_side
-from trtlab.teach.units import bytes_text
+from trtlab.teach.units import bytes_text, counted
 from trtlab.teach.widget import Widget, script, styles
 
 Model = OnnxModel | Callable[[], onnx.ModelProto]
@@ -183,12 +183,16 @@ class RewriteStepper(Widget):
             told = about(rule)
             row = {"name": name, "title": told.title, "meaning": told.meaning, "on": name in on}
             rows.append(row | {"steps": steps, "refused": refused})
-        left = [
-            [about(self._rules[r.rule]).title, " + ".join(r.where[:4]) + " …" * (len(r.where) > 4), r.reason]
-            for r in refusals[:ROWS]
-        ]
-        count = len(story.report.steps)
-        return {"model": story.name, "count": count, "rules": rows, "refusals": left, "refused": len(refusals)}
+        left = details(f"Left alone: {len(refusals)}, and why", self._left_alone(refusals)).html if refusals else ""
+        return {"model": story.name, "count": len(story.report.steps), "rules": rows, "refusals": left}
+
+    def _left_alone(self, refusals: Sequence[Refusal]) -> Cell:
+        rows = []
+        for refusal in refusals[:ROWS]:
+            where = " + ".join(refusal.where[:4]) + " …" * (len(refusal.where) > 4)
+            rows.append((about(self._rules[refusal.rule]).title, where, refusal.reason))
+        more = len(refusals) - ROWS
+        return table(("rule", "where", "why"), [*rows, *([("…", f"{more} more", "")] if more > 0 else [])], scroll=True)
 
     def _on_message(self, _widget: Any, content: Any, buffers: Any) -> None:
         """A step, a choice of model and rules, or a piece of a file; anything else is no wish of ours. What fails

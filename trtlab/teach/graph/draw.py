@@ -13,6 +13,7 @@ from trtlab.teach.graph.groups import Group, Scene
 from trtlab.teach.graph.layout import Layout, Rectangle, lay_out
 from trtlab.teach.graph.picture import ENDS, FAMILIES, OTHER, Edge, Node, Picture, family_of
 from trtlab.teach.svg import DIM, INK, LINE, PAPER, Point, text_width
+from trtlab.teach.units import counted
 
 FRAME = "#f6f8fa"
 COLOURS = ("#0072b2", "#c2571a", "#a8478c", "#00805c", "#6e7781", "#8a6d00", "#5b4fc4", "#9a3d3d", "#57606a")
@@ -208,11 +209,6 @@ def _shapes(scene: Scene, layout: Layout) -> list[tuple[str, Point]]:
 
 
 # --- words ----------------------------------------------------------------------------------------------------------
-
-
-def counted(number: int, word: str) -> str:
-    """`1 node`, `17 nodes`."""
-    return f"{number:,} {word}" + ("" if number == 1 else "s")
 
 
 def short_name(node: Node, around: str = "") -> str:

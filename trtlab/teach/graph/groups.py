@@ -1,7 +1,7 @@
 """teach/graph/groups: which nodes of a picture belong together, and what is left to draw when some groups are folded.
 
 In: a `Picture`, and the keys of the folded groups. Out: `Group`s, nested like modules, and a `Scene` of boxes and the
-edges between them. tests/graph/test_groups.py checks that every edge of the picture survives or lies inside a box.
+edges between them. tests/teach/test_graph_picture.py: every edge of the picture survives or lies inside a box.
 """
 
 import itertools

@@ -13,10 +13,11 @@ import traitlets
 from trtlab.engine.nvidia.report import BuildReport
 from trtlab.graph.onnxfile import OnnxModel
 from trtlab.teach.card import Drawing, SvgDrawing, bold, card, details, table
-from trtlab.teach.graph.draw import counted, draw_graph, legend, still
+from trtlab.teach.graph.draw import draw_graph, legend, still
 from trtlab.teach.graph.groups import Group, Scene, fold_to_fit, kernel_groups, module_groups, scene
 from trtlab.teach.graph.picture import Node, Picture, Tensor, picture_from_onnx
 from trtlab.teach.graph.report import check_report, picture_from_kernels, picture_from_network, with_kernels
+from trtlab.teach.units import counted
 from trtlab.teach.widget import Widget, script, styles
 
 BOX_LIMIT = 150

@@ -1,6 +1,6 @@
 // Renders RewriteStepper (teach/stepper.py) and sends what the reader asks for. Python owns models, rules and steps;
 // only the view (scale, play) lives here. In: model.get("run") (model, rules, steps), model.get("shown") (one step).
-// Texts become text nodes, drawings are parsed as SVG; `about` is markup that Python made and escaped.
+// Texts become text nodes, drawings are parsed as SVG; `about` and `refusals` are markup that Python made and escaped.
 
 const SLOW_MS = 400, PLAY_MS = 1800, PIECE = 1 << 21, MOST_BYTES = 1 << 28, CHIPS = 14, MANY = 60, SMALLEST = 0.7, LARGEST = 1.1;
 
@@ -102,11 +102,7 @@ function render({ model, el }) {
         make("span", { class: `st-chips ${chips.length > 4 ? "st-many" : ""}` }, ...chips, more > 0 ? make("small", {}, `… ${more} more`) : null, none));
     }));
     if (told === run) return; // an opened list stays open from step to step
-    const rows = run.refusals.map((row) => make("tr", {}, ...row.map((text) => make("td", {}, text))));
-    const hidden = run.refused - run.refusals.length;
-    refused.replaceChildren(...(run.refused ? [make("details", {}, make("summary", {}, `Left alone: ${run.refused}, and why`),
-      make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, ...["rule", "where", "why"].map((word) => make("th", { scope: "col" }, word)))), make("tbody", {}, ...rows))),
-      hidden > 0 ? make("small", {}, `… ${hidden} more`) : null)] : []));
+    refused.innerHTML = run.refusals;
     told = run;
   }
   function drawCounts(rows) {
