@@ -14,9 +14,9 @@ from trtlab.graph.models import LIGHT_FOLDER, TEACHING_MODELS
 from trtlab.graph.rule import Rule, is_op, replace, source
 from trtlab.graph.rules import RULES
 from trtlab.teach import GraphView, RewriteStepper
-from trtlab.teach.graph.change import AROUND
+from trtlab.teach.graph.change import AROUND, Story
 from trtlab.teach.graph.draw import MEMBERS
-from trtlab.teach.stepper import Story, about
+from trtlab.teach.stepper import about
 from trtlab.teach.widget import STATIC
 
 FUSED_LINEAR = "one fused kernel MatMul Relu linear, relu"

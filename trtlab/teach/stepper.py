@@ -17,66 +17,22 @@ import traitlets
 
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.onnxfile import OnnxModel, count_nodes, source_from_model
-from trtlab.graph.rewrite import Counts, Refusal, Report, chosen, optimize
+from trtlab.graph.rewrite import Refusal, Report, chosen, optimize
 from trtlab.graph.rule import Rule
 from trtlab.graph.rules import RULES
 from trtlab.teach import source
 from trtlab.teach.card import Cell, Drawing, SvgDrawing, block, bold, callout, card, details, join, pre, stack, table
-from trtlab.teach.graph.change import WHOLE, around_step, picture_of_step, whole_way
-from trtlab.teach.graph.draw import draw_graph, legend, still
-from trtlab.teach.graph.groups import fold_to_fit, module_groups, scene
-from trtlab.teach.graph.picture import Picture
+from trtlab.teach.graph.change import Model, Shown, Story, counts_of
+from trtlab.teach.graph.draw import still
 from trtlab.teach.svg import side_by_side
-from trtlab.teach.units import bytes_text, counted
+from trtlab.teach.units import counted
 from trtlab.teach.widget import Widget, script, styles
 
-Model = OnnxModel | Callable[[], onnx.ModelProto]
-Shown = dict[str, Any]
 OWN = " (yours)"
 """Ends the names of models that are not offered."""
 MOST_NODES = 5000
 """What the page takes; a larger model is rewritten in a cell."""
 ROWS = 40
-
-
-@dataclass(frozen=True, kw_only=True)
-class Story:
-    """What became of a model under rules."""
-
-    name: str
-    offered: Model
-    rules: tuple[Rule, ...]
-    result: onnx.ModelProto
-    report: Report
-
-    def model(self, number: int) -> onnx.ModelProto:
-        """The model after the first `number` steps. A step back is all steps from the start."""
-        steps = self.report.steps
-        return self.result if number == len(steps) else steps[number].model_before
-
-    @property
-    def counts(self) -> list[Counts]:
-        """At the start, and after each step."""
-        return [*(step.before for step in self.report.steps), self.report.counts]
-
-    def ends(self, position: int) -> tuple[int, int]:
-        """How many steps were done before and after step number `position`; 0 is the whole way."""
-        return (position - 1, position) if position else (0, len(self.report.steps))
-
-    def panels(self, position: int) -> list[Shown]:
-        """The drawings of what step number `position` changed; for 0, of the first graph and the last."""
-        first, last = self.ends(position)
-        before = picture_of_step(self.model(first))
-        if first == last:
-            return [_panel("Nothing changes", before, before, self.counts[0])]
-        after = picture_of_step(self.model(last))
-        heads = f"Before step {position}", f"After step {position}"
-        if position:
-            drawn = around_step(before, after, self.report.steps[first].where)
-        else:
-            drawn, heads = whole_way(before, after), ("Start", f"End, after {counted(last, 'step')}")
-        ends = zip(heads, (before, after), drawn, (self.counts[first], self.counts[last]), strict=True)
-        return [_panel(*end) for end in ends]
 
 
 class RewriteStepper(Widget):
@@ -137,7 +93,7 @@ class RewriteStepper(Widget):
         story, panels = self._story, self._story.panels(0)
         svg = side_by_side({f"{panel['head']}: {panel['caption']}": panel["svg"] for panel in panels})
         head = f"{story.name}: {counted(len(story.report.steps), 'step')} of {counted(len(story.rules), 'rule')}"
-        counts = [(c["label"], c["before"], c["after"], c["total"]) for c in _counted(story, 0)]
+        counts = [(c["label"], c["before"], c["after"], c["total"]) for c in counts_of(story, 0)]
         steps = [(step.number + 1, about(self._rules[step.rule]).title, step.what) for step in story.report.steps]
         parts = still(svg, _legend(panels)), table(("", "start", "end", "change"), counts)
         rows = table(("step", "rule", "what"), steps[:ROWS], scroll=True)
@@ -247,53 +203,15 @@ def _told(story: Story, position: int) -> Shown:
         "title": f"Step {position} of {len(steps)}: {about(rule).title}" if rule else "From start to end",
         "rule": step.rule if step else "",
         "what": step.what if step else end if steps else "None of the chosen rules finds anything to do here.",
-        "counts": _counted(story, position),
+        "counts": counts_of(story, position),
         "panels": panels,
         "legend": _legend(panels),
         "about": draw_about(rule).html if rule else "",
     }
 
 
-def _panel(head: str, whole: Picture, drawn: Picture, counts: Counts) -> Shown:
-    """One drawing: whole, cut down to what lies near a change, or folded; and what it leaves out."""
-    hidden, total = counts.nodes - len(whole.operators), counted(counts.nodes, "node")
-    notice = f"{counted(hidden, 'node')} of constants alone: not drawn" if hidden else ""
-    if len(drawn.operators) < len(whole.operators):
-        notice = f"{len(drawn.operators)} of {total} drawn: those nearest to the change"
-    groups = module_groups(drawn, WHOLE) if len(drawn.operators) > WHOLE else ()
-    if groups:
-        notice = f"too large to draw every node: {counted(len(groups), 'group')}, some folded"
-    svg = draw_graph(drawn, scene(drawn, groups, fold_to_fit(drawn, groups, WHOLE)), groups)
-    caption = f"{total}, {counted(whole.constants - hidden, 'constant')}"
-    return {"head": head, "caption": caption, "notice": notice, "svg": svg, "legend": legend(drawn)}
-
-
 def _legend(panels: Iterable[Shown]) -> list[list[str]]:
     return list({text: [css, text] for panel in panels for css, text in panel["legend"]}.values())
-
-
-UNITS: dict[str, tuple[str, Callable[[int], str]]] = {
-    "Nodes": ("nodes", "{:,}".format),
-    "Kernels": ("kernels", "{:,}".format),
-    "Memory traffic": ("bytes_moved", bytes_text),
-}
-
-
-def _counted(story: Story, position: int) -> list[Shown]:
-    """Nodes, kernels and bytes before and after the step, and how many are gone since the start."""
-    rows, ends = [], (0, *story.ends(position))
-    for label, (name, unit) in UNITS.items():
-        first, before, after = (getattr(story.counts[number], name) for number in ends)
-        left = f", {100 * after / first:.0f} % left" if first else ""
-        row = {"label": label, "before": unit(before), "after": unit(after)}
-        row["step"] = f"{_change(before, after, unit)} in this step" if position else ""
-        row["total"] = f"{_change(first, after, unit)} since the start{left}"
-        rows.append(row | {"shares": [100 * number / first if first else 100 for number in (before, after)]})
-    return rows
-
-
-def _change(since: int, now: int, unit: Callable[[int], str]) -> str:
-    return "±0" if since == now else ("−" if now < since else "+") + unit(abs(now - since))
 
 
 # --- a rule in words --------------------------------------------------------------------------------------------------

@@ -1,22 +1,72 @@
-"""teach/graph/change: a model before and after a rewrite as two pictures in which everything that changed is marked.
+"""teach/graph/change: a model before and after a rewrite as two drawings in which everything that changed is marked.
 
-In: pictures of exported models at two moments, and the names of the original nodes that a step took. Out: the same
-with marks; of a large graph only what lies nearest to the change.
+In: a model under rules (`Story`). Out: pictures at two moments with a mark on each node that a step took or made, of a
+large graph only what lies nearest to the change; their drawings, and what the step saved.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import Any
 
 import onnx
 
+from trtlab.graph.onnxfile import OnnxModel
 from trtlab.graph.ops import NO_KERNEL
+from trtlab.graph.rewrite import Counts, Report
+from trtlab.graph.rule import Rule
+from trtlab.teach.graph.draw import draw_graph, legend
+from trtlab.teach.graph.groups import fold_to_fit, module_groups, scene
 from trtlab.teach.graph.picture import Node, Picture, connected, picture_from_onnx
+from trtlab.teach.units import bytes_text, counted
 
+Model = OnnxModel | Callable[[], onnx.ModelProto]
+Shown = dict[str, Any]
+"""What a page gets."""
 WHOLE = 40
 """Operators up to which a graph is drawn whole."""
 AROUND = 22
 """Operators drawn around a change in a larger graph."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """What became of a model under rules."""
+
+    name: str
+    offered: Model
+    rules: tuple[Rule, ...]
+    result: onnx.ModelProto
+    report: Report
+
+    def model(self, number: int) -> onnx.ModelProto:
+        """The model after the first `number` steps. A step back is all steps from the start."""
+        steps = self.report.steps
+        return self.result if number == len(steps) else steps[number].model_before
+
+    @property
+    def counts(self) -> list[Counts]:
+        """At the start, and after each step."""
+        return [*(step.before for step in self.report.steps), self.report.counts]
+
+    def ends(self, position: int) -> tuple[int, int]:
+        """How many steps were done before and after step number `position`; 0 is the whole way."""
+        return (position - 1, position) if position else (0, len(self.report.steps))
+
+    def panels(self, position: int) -> list[Shown]:
+        """The drawings of what step number `position` changed; for 0, of the first graph and the last."""
+        first, last = self.ends(position)
+        before = picture_of_step(self.model(first))
+        if first == last:
+            return [_panel("Nothing changes", before, before, self.counts[0])]
+        after = picture_of_step(self.model(last))
+        heads = f"Before step {position}", f"After step {position}"
+        if position:
+            drawn = around_step(before, after, self.report.steps[first].where)
+        else:
+            drawn, heads = whole_way(before, after), ("Start", f"End, after {counted(last, 'step')}")
+        ends = zip(heads, (before, after), drawn, (self.counts[first], self.counts[last]), strict=True)
+        return [_panel(*end) for end in ends]
 
 
 def picture_of_step(model: onnx.ModelProto) -> Picture:
@@ -74,3 +124,44 @@ def _nearest(picture: Picture, names: Collection[str]) -> Picture:
                 queue.append(number)
     nodes = tuple(picture.nodes[number] for number in sorted(seen))
     return replace(picture, nodes=nodes, edges=connected(nodes))
+
+
+# --- drawn and counted ------------------------------------------------------------------------------------------------
+
+
+def _panel(head: str, whole: Picture, drawn: Picture, counts: Counts) -> Shown:
+    """One drawing: whole, cut down to what lies near a change, or folded; and what it leaves out."""
+    hidden, total = counts.nodes - len(whole.operators), counted(counts.nodes, "node")
+    notice = f"{counted(hidden, 'node')} of constants alone: not drawn" if hidden else ""
+    if len(drawn.operators) < len(whole.operators):
+        notice = f"{len(drawn.operators)} of {total} drawn: those nearest to the change"
+    groups = module_groups(drawn, WHOLE) if len(drawn.operators) > WHOLE else ()
+    if groups:
+        notice = f"too large to draw every node: {counted(len(groups), 'group')}, some folded"
+    svg = draw_graph(drawn, scene(drawn, groups, fold_to_fit(drawn, groups, WHOLE)), groups)
+    caption = f"{total}, {counted(whole.constants - hidden, 'constant')}"
+    return {"head": head, "caption": caption, "notice": notice, "svg": svg, "legend": legend(drawn)}
+
+
+UNITS: dict[str, tuple[str, Callable[[int], str]]] = {
+    "Nodes": ("nodes", "{:,}".format),
+    "Kernels": ("kernels", "{:,}".format),
+    "Memory traffic": ("bytes_moved", bytes_text),
+}
+
+
+def counts_of(story: Story, position: int) -> list[Shown]:
+    """Nodes, kernels and bytes before and after the step, and how many are gone since the start."""
+    rows, ends = [], (0, *story.ends(position))
+    for label, (name, unit) in UNITS.items():
+        first, before, after = (getattr(story.counts[number], name) for number in ends)
+        left = f", {100 * after / first:.0f} % left" if first else ""
+        row = {"label": label, "before": unit(before), "after": unit(after)}
+        row["step"] = f"{_change(before, after, unit)} in this step" if position else ""
+        row["total"] = f"{_change(first, after, unit)} since the start{left}"
+        rows.append(row | {"shares": [100 * number / first if first else 100 for number in (before, after)]})
+    return rows
+
+
+def _change(since: int, now: int, unit: Callable[[int], str]) -> str:
+    return "±0" if since == now else ("−" if now < since else "+") + unit(abs(now - since))

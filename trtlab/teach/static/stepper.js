@@ -32,7 +32,7 @@ function render({ model, el }) {
 
   // --- what the reader asks for
   const send = (content, buffers) => {
-    busy = true;
+    [busy, later] = [true, null];
     clearTimeout(slow);
     slow = setTimeout(() => { working.textContent = count > MANY ? "working … back in a large model means from the start again" : "working …"; root.classList.add("st-slow"); }, SLOW_MS);
     model.send(content, undefined, buffers);
