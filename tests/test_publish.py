@@ -61,7 +61,7 @@ def test_a_failing_cell_is_shown_and_the_old_file_stays(book, capsys):
     ("source", "message"),
     [
         ("import os; print(os.getcwd())", "cell 0 prints a path of this machine: /"),
-        ("for _ in range(8_000): print('x' * 99)", "KB, more than 700 KB; largest outputs: cell 0 8.. KB"),
+        ("for _ in range(11_000): print('x' * 99)", "KB, more than 1000 KB; largest outputs: cell 0 1... KB"),
     ],
 )
 def test_what_no_reader_should_get_is_refused(book, source, message):

@@ -26,7 +26,7 @@ from nbformat import NotebookNode
 
 from trtlab.teach.svg import png_from_svg
 
-SIZE_LIMIT_BYTES = 700_000
+SIZE_LIMIT_BYTES = 1_000_000
 HEAVY_FIGURE = 12_000
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -78,7 +78,7 @@ def _clean(data: dict[str, Any], styles: set[str]) -> None:
     if data.pop(WIDGET_VIEW, None) and set(data) <= {"text/plain"}:
         data["text/plain"] = INTERACTIVE
     if "image/svg+xml" in data:
-        data.setdefault("image/png", base64.b64encode(png_from_svg(data["image/svg+xml"])).decode())
+        data.setdefault("image/png", base64.b64encode(png_from_svg(data["image/svg+xml"], scale=1.25)).decode())
         data.pop("text/html", None)  # pages that take SVG away would show the HTML, without its picture
     if "image/png" in data:
         data["image/png"] = _small_png(data["image/png"])
