@@ -66,12 +66,7 @@ def run_plan(
     """In the worker: what minimal.infer does, with a clock beside each call. Pinning is not timed."""
     trt, seconds = session.trt, dict[str, float]()
     with _timed(seconds, "deserialise"):
-        engine = trt.Runtime(session.logger).deserialize_cuda_engine(plan)
-    if engine is None:
-        raise ExecutionImpossible(
-            f"NVIDIA's runtime refuses the plan here: {_reason(session)}.",
-            hint="The same network runs on ONNX Runtime.",
-        )
+        engine = _deserialised(session, plan)
     torch = _torch_with_cuda()
     stream = torch.cuda.Stream()
     pinned = {name: torch.from_numpy(np.ascontiguousarray(array)).pin_memory() for name, array in feeds.items()}
@@ -94,6 +89,14 @@ def run_plan(
         inspector=inspector_json(trt, engine),
     )
     return execution, b""
+
+
+def _deserialised(session: Session, plan: bytes) -> Any:
+    engine = session.trt.Runtime(session.logger).deserialize_cuda_engine(plan)
+    if engine is None:
+        what = f"NVIDIA's runtime refuses the plan here: {_reason(session)}."
+        raise ExecutionImpossible(what, hint="The same network runs on ONNX Runtime.")
+    return engine
 
 
 @contextlib.contextmanager

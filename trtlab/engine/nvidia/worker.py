@@ -89,27 +89,37 @@ class Worker:
         """
         if not timeout_s > 0:
             raise errors.BuildError(f"timeout_s is {timeout_s!r}.", hint="Expected a number of seconds above 0.")
-        self._phase = "start"
         try:
             put_block(self._block, block)
             with contextlib.suppress(OSError):  # a dead child is reported when it does not answer
                 self._connection.send((task, arguments))
-            for kind, value in self._messages(timeout_s, cancel):
-                if kind == "answer":
-                    return value, take_block(self._block)
-                if kind == "error":
-                    break
-                self._phase = value.name if not value.done else value.parent or value.name
-                if on_progress is not None:
-                    on_progress(value)
+            kind, value = self._outcome(timeout_s, cancel, on_progress)
         except BaseException:  # also an interrupt, or an error in on_progress: the child may still be building
             self.kill()
             raise
-        value.details["phase"] = self._phase
-        raise value
+        if kind == "error":
+            value.details["phase"] = self._phase
+            raise value
+        return value, take_block(self._block)
+
+    def _outcome(
+        self, timeout_s: float, cancel: CancelFlag | None, on_progress: Callable[[Progress], None] | None
+    ) -> tuple[str, Any]:
+        """The child's last message about a task; its progress is passed on as it comes."""
+        self._phase = "start"
+        for kind, value in self._messages(timeout_s, cancel):
+            if kind != "progress":
+                return kind, value
+            self._phase = value.name if not value.done else value.parent or value.name
+            if on_progress is not None:
+                on_progress(value)
+        raise errors.BuildTimeout(
+            f"The build took longer than timeout_s={timeout_s:g} (in phase {self._phase!r}).",
+            hint="Give it more time, or a smaller model.",
+        )
 
     def _messages(self, timeout_s: float, cancel: CancelFlag | None) -> Iterator[tuple[str, Any]]:
-        """What the child says, as it comes. Raises when it is gone, when time is up and when a cancel is wished."""
+        """What the child says until time is up. Raises when it is gone, and when a cancel is wished."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if cancel is not None and cancel.is_set():
@@ -123,10 +133,6 @@ class Worker:
                 raise self._crash() from None
             if message is not None:
                 yield message
-        raise errors.BuildTimeout(
-            f"The build took longer than timeout_s={timeout_s:g} (in phase {self._phase!r}).",
-            hint="Give it more time, or a smaller model.",
-        )
 
     def _crash(self) -> errors.BuildCrashed:
         with contextlib.suppress(subprocess.TimeoutExpired):
