@@ -53,7 +53,7 @@ def side_by_side(drawings: Mapping[str, str]) -> str:
     parts, left, bottom = [], 0.0, 0.0
     for heading, svg in drawings.items():
         width, height = size_of(svg)
-        column = max(width, text_width(heading, 13.9) + 20)
+        column = max(width, text_width(heading, 14.6) + 20)
         parts.append(text("gv-head", heading, (left + 10, 20), 13, INK, 700))
         parts.append(svg.replace("<svg ", f'<svg x="{left + (column - width) / 2:g}" y="28" ', 1))
         left, bottom = left + column + 30, max(bottom, height + 28)
