@@ -42,13 +42,13 @@ BEYOND = Fraction(2) ** 200  # stands for infinity
 
 def float32(number):
     """The nearest float32 as a fraction."""
-    value = exact.decode(FORMATS["FP32"], exact.encode(FORMATS["FP32"], number, overflow="ieee"))
+    value = exact.decode(FORMATS["FP32"], exact.encode(FORMATS["FP32"], number, overflow="ieee")).value
     beyond = {Special.INFINITY: BEYOND, Special.NEGATIVE_INFINITY: -BEYOND, Special.NEGATIVE_ZERO: Fraction(0)}
     return beyond.get(value, value)
 
 
 def in_format(fmt, number):
-    value = exact.decode(fmt, exact.encode(fmt, number))
+    value = exact.decode(fmt, exact.encode(fmt, number)).value
     return Fraction(0) if value is Special.NEGATIVE_ZERO else value
 
 

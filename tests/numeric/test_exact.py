@@ -118,7 +118,7 @@ def test_python_reads_the_same_floats(number):
     ],
 )
 def test_a_code_means_what_its_specification_says(name, code, value):
-    assert exact.decode(FORMATS[name], code) == value
+    assert exact.decode(FORMATS[name], code).value == value
 
 
 @pytest.mark.parametrize("name", NAMES_OF_PEERS)
@@ -127,12 +127,12 @@ def test_all_codes_mean_what_ml_dtypes_and_numpy_say(name):
     with np.errstate(invalid="ignore"):  # signalling NaNs
         theirs = np.arange(2**fmt.bits).astype(fmt.code_dtype).view(peer_dtype(name)).astype(np.float64)
     for code in range(0, 2**fmt.bits, 1 if fmt.bits <= 8 else 7):
-        assert exact.decode(fmt, code) == exact.real(theirs[code]), hex(code)
+        assert exact.decode(fmt, code).value == exact.real(theirs[code]), hex(code)
 
 
 @pytest.mark.parametrize("fmt", SMALL, ids=str)
 def test_codes_are_counted_as_the_description_says(fmt):
-    values = [exact.decode(fmt, code) for code in range(2**fmt.bits)]
+    values = [exact.decode(fmt, code).value for code in range(2**fmt.bits)]
     finite = [order(v) for v in values if isinstance(v, Fraction) or v is Special.NEGATIVE_ZERO]
     assert (min(finite), max(finite)) == (fmt.min, fmt.max)
     if isinstance(fmt, FloatFormat):
@@ -149,7 +149,7 @@ def test_codes_are_counted_as_the_description_says(fmt):
 def test_positive_codes_ascend(fmt):
     top = fmt.max_code + 1
     codes = range(top) if fmt.bits <= 8 else sorted({*range(100), *range(0, top, top // 999), *range(top - 100, top)})
-    values = [exact.decode(fmt, code << fmt.padding_bits) for code in codes]
+    values = [exact.decode(fmt, code << fmt.padding_bits).value for code in codes]
     assert all(low < high for low, high in pairwise(values))
 
 
@@ -160,29 +160,29 @@ def test_positive_codes_ascend(fmt):
 @pytest.mark.parametrize("fmt", SMALL, ids=str)
 def test_what_a_code_means_becomes_that_code_again(fmt, rounding):
     for code in range(2**fmt.bits):
-        value = exact.decode(fmt, code)
+        value = exact.decode(fmt, code).value
         if value is Special.NAN:
-            assert exact.decode(fmt, exact.encode(fmt, value, rounding)) is Special.NAN
+            assert exact.decode(fmt, exact.encode(fmt, value, rounding)).value is Special.NAN
         else:
             assert exact.encode(fmt, value, rounding, "ieee") == code
 
 
 @pytest.mark.parametrize("fmt", SMALL, ids=str)
 def test_every_midpoint_goes_each_modes_way(fmt):
-    codes = [c for c in range(2**fmt.bits) if isinstance(exact.decode(fmt, c), Fraction)]
-    codes.sort(key=lambda c: exact.decode(fmt, c))
+    codes = [c for c in range(2**fmt.bits) if isinstance(exact.decode(fmt, c).value, Fraction)]
+    codes.sort(key=lambda c: exact.decode(fmt, c).value)
     for low, high in pairwise(codes):
-        ends = exact.decode(fmt, low), exact.decode(fmt, high)
+        ends = exact.decode(fmt, low).value, exact.decode(fmt, high).value
         middle = sum(ends) / 2
         codes_of = {mode: exact.encode(fmt, middle, mode) for mode in DETERMINISTIC}
-        got = {mode: order(exact.decode(fmt, code)) for mode, code in codes_of.items()}
+        got = {mode: order(exact.decode(fmt, code).value) for mode, code in codes_of.items()}
         inner, outer = sorted(ends, key=abs)
         assert (got["down"], got["up"]) == ends
         assert middle == 0 or (got["toward_zero"], got["nearest_away"]) == (inner, outer)
         assert codes_of["nearest_even"] % 2 == 0
         for nudge, end in ((Fraction(-1, 10**60), ends[0]), (Fraction(1, 10**60), ends[1])):
             for mode in ("nearest_even", "nearest_away"):
-                assert order(exact.decode(fmt, exact.encode(fmt, middle + nudge, mode))) == end
+                assert order(exact.decode(fmt, exact.encode(fmt, middle + nudge, mode)).value) == end
 
 
 BEYOND = [  # format, value, rounding, saturate, ieee
@@ -256,13 +256,13 @@ def test_nearest_even_is_ieee_754(name, number):
             number = float(np.float32(number))
         theirs = np.array(number).astype({"FP16": "f2", "FP32": "f4"}.get(name, ml_dtypes.bfloat16))
     code = exact.encode(fmt, number, overflow="ieee")
-    assert exact.decode(fmt, code) == exact.real(theirs.astype(np.float64)[()])
+    assert exact.decode(fmt, code).value == exact.real(theirs.astype(np.float64)[()])
 
 
 @given(st.fractions(-500, 500), st.sampled_from(SMALL))
 def test_directed_modes_enclose_and_nearest_is_the_nearer(number, fmt):
     number = max(Fraction(fmt.min), min(Fraction(fmt.max), number))
-    values = {mode: order(exact.decode(fmt, exact.encode(fmt, number, mode))) for mode in DETERMINISTIC}
+    values = {mode: order(exact.decode(fmt, exact.encode(fmt, number, mode)).value) for mode in DETERMINISTIC}
     assert values["down"] <= number <= values["up"]
     assert abs(values["toward_zero"]) <= abs(number)
     nearest = min(abs(values["down"] - number), abs(values["up"] - number))
@@ -272,7 +272,7 @@ def test_directed_modes_enclose_and_nearest_is_the_nearer(number, fmt):
 def test_stochastic_rounding_is_right_on_average():
     generator, fmt = np.random.default_rng(1), FORMATS["FP4_E2M1"]
     codes = [exact.encode(fmt, "4.5", "stochastic", generator=generator) for _ in range(4000)]
-    assert {exact.decode(fmt, code) for code in codes} == {4, 6}
+    assert {exact.decode(fmt, code).value for code in codes} == {4, 6}
     assert abs(codes.count(7) / 4000 - 0.25) < 0.03
 
 
@@ -280,7 +280,7 @@ def test_stochastic_rounding_is_right_on_average():
 def test_stochastic_rounding_leaves_exact_values_alone(fmt):
     generator = np.random.default_rng(2)
     for code in range(2**fmt.bits):
-        if (value := exact.decode(fmt, code)) is not Special.NAN:
+        if (value := exact.decode(fmt, code).value) is not Special.NAN:
             assert exact.encode(fmt, value, "stochastic", generator=generator) == code
 
 

@@ -1,15 +1,15 @@
 """numeric/formats: the published tables come out of the stored facts; bad descriptions are refused."""
 
 import math
+import statistics
 from dataclasses import FrozenInstanceError, replace
-from fractions import Fraction
 
 import ml_dtypes
 import numpy as np
 import pytest
 
 from trtlab.numeric import FORMATS, CodeBook, FloatFormat, IntegerFormat
-from trtlab.numeric.formats import FLOATS, normal_float_entries
+from trtlab.numeric.formats import FLOATS
 
 # name: bits, bias, max, min normal, min subnormal, epsilon, NaN codes, infinity codes
 TABLE = {
@@ -83,13 +83,14 @@ def test_integers(name, low, high):
     assert (FORMATS[name].min, FORMATS[name].max, FORMATS[name].code_dtype) == (low, high, np.uint8)
 
 
-def test_nf4_is_computed_to_the_last_bit():
-    assert normal_float_entries() == FORMATS["NF4"].entries == NF4
+def test_nf4_is_the_quantiles_of_the_normal_distribution():
+    assert FORMATS["NF4"].entries == NF4, "the bits of bitsandbytes"
+    offset = (2 - 1 / 30 - 1 / 32) / 2
+    levels = [np.linspace(offset, 0.5, count)[:-1] for count in (8, 9)]
+    low, high = ([statistics.NormalDist().inv_cdf(p) for p in each] for each in levels)
+    wanted = np.array([*(-x for x in low), 0, *high[::-1]]) / max(high)
+    np.testing.assert_allclose(NF4, wanted, atol=2e-7)
     assert (FORMATS["NF4"].bits, FORMATS["NF4"].min, FORMATS["NF4"].max) == (4, -1, 1)
-
-
-def test_the_offset_of_nf4_is_the_mean_of_two_quantile_steps():
-    assert abs(Fraction("0.9677083") - (2 - Fraction(1, 30) - Fraction(1, 32)) / 2) < Fraction(1, 10**7)
 
 
 def test_a_format_of_ones_own():

@@ -75,13 +75,13 @@ def test_one_group_is_as_specified(values, fmt):
     scale = float32(max(Fraction(float(abs(x))) for x in values.flat) / Fraction(fmt.max)) or Fraction(1)
     assert Fraction(float(got.scales)) == scale
     for x, code, value in zip(values.flat, got.codes.flat, got.values.flat, strict=True):
-        near = exact.decode(fmt, exact.encode(fmt, float32(Fraction(float(x)) / scale)))
-        assert exact.decode(fmt, int(code)) in (near, Special.NEGATIVE_ZERO if near == 0 else near)
+        near = exact.decode(fmt, exact.encode(fmt, float32(Fraction(float(x)) / scale))).value
+        assert exact.decode(fmt, int(code)).value in (near, Special.NEGATIVE_ZERO if near == 0 else near)
         assert Fraction(float(value)) == float32(Fraction(float(fmt.decode(code))) * scale)
 
 
 def float32(number):
-    value = exact.decode(FORMATS["FP32"], exact.encode(FORMATS["FP32"], number))
+    value = exact.decode(FORMATS["FP32"], exact.encode(FORMATS["FP32"], number)).value
     return Fraction(0) if value is Special.NEGATIVE_ZERO else value
 
 

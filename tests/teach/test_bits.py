@@ -11,14 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtlab.numeric import FORMATS, CodeBook, FloatFormat, IntegerFormat
-from trtlab.numeric.exact import Special, decode, encode, real
+from trtlab.numeric import FORMATS, CodeBook, FloatFormat, IntegerFormat, exact
+from trtlab.numeric.exact import Special, as_fraction, encode, real
 from trtlab.numeric.formats import Format
 from trtlab.teach import BitEditor
-from trtlab.teach.bitfacts import Held, describe, find_neighbour, ulp, verdict
-from trtlab.teach.bitformula import formula, kind_of
-from trtlab.teach.bits import code_from_text
-from trtlab.teach.bitwords import decimal_parts, exact_forms, fields, number_text, relative_text, weights
+from trtlab.teach.bits import Held, code_from_text, describe, verdict
+from trtlab.teach.bitwords import decimal_parts, exact_forms, formula, number_text, relative_text, weights
 from trtlab.teach.formats import has_codes
 
 from .markup import read
@@ -41,10 +39,13 @@ def codes_of(fmt):
     return sorted(code << fmt.padding_bits for code in near if 0 <= code < 1 << fmt.bits)
 
 
+def decode(fmt, code):
+    return exact.decode(fmt, code).value
+
+
 def value_of(fmt, code):
     """The code's value as a fraction, None for infinity and NaN."""
-    value = decode(fmt, code)
-    return value if isinstance(value, Fraction) else Fraction(0) if value is Special.NEGATIVE_ZERO else None
+    return as_fraction(decode(fmt, code))
 
 
 def send(editor, **message):
@@ -70,7 +71,7 @@ def evaluated(line):
 def test_the_formula_comes_to_the_value_of_every_code(name):
     fmt = WITH_CODES[name]
     for code in codes_of(fmt):
-        first, value = formula(fmt, code)[0], decode(fmt, code)
+        first, value = formula(exact.decode(fmt, code))[0], decode(fmt, code)
         text = "".join(part for part, _, _ in first)
         if not isinstance(value, Fraction) and value is not Special.NEGATIVE_ZERO:
             assert text.endswith(number_text(value))
@@ -87,7 +88,7 @@ def test_neighbours_are_the_next_values_of_the_whole_format(name):
     values = {c: infinity.get(decode(fmt, c), value_of(fmt, c)) for c in codes_of(fmt)}
     ladder = sorted({v for v in values.values() if v is not None})
     for code, value in values.items():
-        below, above = (find_neighbour(fmt, code, step) for step in (-1, 1))
+        below, above = (exact.decode(fmt, code).neighbour(step) for step in (-1, 1))
         at = bisect.bisect_left(ladder, value) if value is not None else None
         assert values.get(below) == (ladder[at - 1] if at else None)
         assert values.get(above) == (ladder[at + 1] if at is not None and at + 1 < len(ladder) else None)
@@ -97,21 +98,21 @@ def test_neighbours_are_the_next_values_of_the_whole_format(name):
 def test_neighbours_of_large_formats_go_back_and_forth(name):
     fmt = LARGE[name]
     for code in codes_of(fmt):
-        above = find_neighbour(fmt, code, 1)
+        above = exact.decode(fmt, code).neighbour(1)
         if above is None or 0 in (value_of(fmt, code), value_of(fmt, above)):
             continue
-        assert find_neighbour(fmt, above, -1) == code
+        assert exact.decode(fmt, above).neighbour(-1) == code
         if None not in (value_of(fmt, code), value_of(fmt, above)):
             lower = code if value_of(fmt, code) > 0 else above  # the one nearer zero
-            assert value_of(fmt, above) - value_of(fmt, code) == ulp(fmt, lower)
+            assert value_of(fmt, above) - value_of(fmt, code) == exact.decode(fmt, lower).ulp
 
 
 def test_ulp_by_numpy():
     rng = np.random.default_rng(1)
     for value in rng.standard_normal(200).astype(np.float32):
-        assert ulp(FORMATS["FP32"], int(value.view(np.uint32))) == abs(Fraction(float(np.spacing(value))))
+        assert exact.decode(FORMATS["FP32"], int(value.view(np.uint32))).ulp == abs(Fraction(float(np.spacing(value))))
     for value in rng.standard_normal(200) * 1e-310:
-        assert ulp(FORMATS["FP64"], int(value.view(np.uint64))) == Fraction(float(np.spacing(abs(value))))
+        assert exact.decode(FORMATS["FP64"], int(value.view(np.uint64))).ulp == Fraction(float(np.spacing(abs(value))))
 
 
 @pytest.mark.parametrize("name", WITH_CODES)
@@ -122,8 +123,8 @@ def test_everything_said_of_a_code_is_consistent_and_can_be_sent(name):
         shown = describe(held, [("FP64", FORMATS["FP64"])], generator)
         assert json.loads(json.dumps(shown))["code"] == shown["code"]
         assert int(shown["code"], 16) == int(shown["dec"]) == int(shown["bin"].replace(" ", ""), 2) == code
-        assert [len(part) for part in shown["bin"].split()] == [width for _, width in fields(fmt)]
-        assert len(shown["readings"]) == len(fields(fmt))
+        assert [len(part) for part in shown["bin"].split()] == [width for _, width in fmt.fields]
+        assert len(shown["readings"]) == len(fmt.fields)
         if decode(fmt, code) is not Special.NAN:
             assert decode(fmt, encode(fmt, shown["entry"], overflow="ieee")) == decode(fmt, code), (
                 "the entry reads back"
@@ -135,7 +136,7 @@ def test_everything_said_of_a_code_is_consistent_and_can_be_sent(name):
 @pytest.mark.parametrize("name", [name for name, fmt in WITH_CODES.items() if not isinstance(fmt, CodeBook)])
 def test_the_weights_add_up(name):
     fmt = WITH_CODES[name]
-    kinds = [kind for kind, width in fields(fmt) for _ in range(width)]
+    kinds = [kind for kind, width in fmt.fields for _ in range(width)]
     numbers = [
         evaluated([(re.sub("2([⁻⁰-⁹¹²³]+)", _lowered, w), "", False)]) if w.strip("±") else 0 for w in weights(fmt)
     ]
@@ -280,9 +281,13 @@ def test_errors_are_measured_exactly():
 
 def test_classes():
     fmt = FORMATS["FP8_E5M2"]
-    found = [kind_of(fmt, code) for code in (0x00, 0x80, 0x01, 0x04, 0x7B, 0x7C, 0xFC, 0x7D)]
+    found = [exact.decode(fmt, code).kind for code in (0x00, 0x80, 0x01, 0x04, 0x7B, 0x7C, 0xFC, 0x7D)]
     assert found == ["zero", "zero", "subnormal", "normal", "normal", "infinity", "infinity", "NaN"]
-    assert [kind_of(FORMATS[name], 3) for name in ("INT8", "NF4", "E8M0")] == ["integer", "table entry", "normal"]
+    assert [exact.decode(FORMATS[name], 3).kind for name in ("INT8", "NF4", "E8M0")] == [
+        "integer",
+        "table entry",
+        "normal",
+    ]
 
 
 # --- the editor -----------------------------------------------------------------------------------------------------
@@ -340,7 +345,7 @@ def test_what_was_asked_for_in_python_stands_in_the_entry(value, entry):
     ],
 )
 def test_special_codes_say_why(name, code, why):
-    assert formula(FORMATS[name], code) == [[(why, "", False)]]
+    assert formula(exact.decode(FORMATS[name], code)) == [[(why, "", False)]]
 
 
 def test_a_change_of_format_keeps_the_number_that_was_asked_for():

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trtlab.numeric.formats import FloatFormat, Format, Overflow, Rounding
+from trtlab.numeric.describe import Overflow, Rounding
+from trtlab.numeric.formats import FloatFormat, Format
 
 Array = npt.NDArray[Any]
 

@@ -1,6 +1,6 @@
 """numeric/blocks: rows of numbers that share a scale, to scales and codes in one pass.
 
-In: a `BlockFormat` and a float32 array with one block per row. Out: float32 scales and codes. numba runs the lines
+In: a `BlockFacts` and a float32 array with one block per row. Out: float32 scales and codes. numba runs the lines
 below on large arrays, NumPy on small ones, with the same bits; `quantize` cuts arrays of any shape into rows.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trtlab.numeric import codec
-from trtlab.numeric.formats import BlockFormat, IntegerFormat, Rounding
+from trtlab.numeric.describe import BlockFacts, IntegerFacts, Rounding
 from trtlab.numeric.kernels import decode_lines, encode_lines, fits
 
 Array = npt.NDArray[Any]
@@ -22,7 +22,7 @@ _UNROLLED = 256  # rows up to this length get a kernel of their own
 
 
 def encode_rows(
-    fmt: BlockFormat,
+    fmt: BlockFacts,
     rows: Array,
     tensor_scale: np.float32 | None = None,
     scale_rounding: ScaleRounding = "floor",
@@ -30,7 +30,7 @@ def encode_rows(
     rounding: Rounding = "nearest_even",
     generator: np.random.Generator | None = None,
 ) -> tuple[Array, Array] | None:
-    """Scales (one column) and codes of float32 rows; None for NaN or infinity. `BlockFormat.quantize` has the rules."""
+    """Scales (one column) and codes of float32 rows; None for NaN or infinity. `BlockFacts.quantize` has the rules."""
     is_compiled = rows.size >= codec.COMPILED_FROM
     size = rows.shape[1] if rows.shape[1] <= _UNROLLED else None
     kernel = _kernel(fmt, size, scale_rounding, _floor(fmt, scale_floor), compiled=is_compiled)
@@ -43,22 +43,22 @@ def encode_rows(
             return scales, codes
         worth = step(fmt, scales, tensor)
         x = rows / np.where(worth == 0, np.float32(1), worth)
-        x = np.maximum(x, -fmt.element.max) if isinstance(fmt.element, IntegerFormat) else x
-        return scales, fmt.element.encode(x, rounding, generator=generator)
+        x = np.maximum(x, -fmt.element.max) if isinstance(fmt.element, IntegerFacts) else x
+        return scales, codec.encode(fmt.element, x, rounding, generator=generator)
 
 
-def step(fmt: BlockFormat, scales: Array, tensor_scale: np.float32 | None) -> Array:
+def step(fmt: BlockFacts, scales: Array, tensor_scale: np.float32 | None) -> Array:
     """What an element of 1 is worth: scale * tensor scale * 2^element_exponent, each product a float32."""
     names = {"F": np.float32, "scale": scales, "tensor": tensor_scale}
     exec("\n".join(_step_lines(fmt)), names)
     return np.asarray(names["step"])
 
 
-def _floor(fmt: BlockFormat, given: float | None) -> float:
+def _floor(fmt: BlockFacts, given: float | None) -> float:
     least = fmt.scale.min_subnormal or fmt.scale.min_normal
     if given is None:
         return least
-    if not least <= given <= fmt.scale.max or fmt.scale.decode(fmt.scale.encode(float(given))) != given:
+    if not least <= given <= fmt.scale.max or codec.decode(fmt.scale, codec.encode(fmt.scale, float(given))) != given:
         raise ValueError(f"scale_floor is a value of {fmt.scale} from {least} to {fmt.scale.max}: got {given}")
     return float(given)
 
@@ -66,12 +66,12 @@ def _floor(fmt: BlockFormat, given: float | None) -> float:
 # --- the lines -------------------------------------------------------------------------------------------------------
 
 
-def _scale_lines(fmt: BlockFormat, rounding: ScaleRounding, floor: float) -> list[str]:
+def _scale_lines(fmt: BlockFacts, rounding: ScaleRounding, floor: float) -> list[str]:
     """From `amax` and `tensor` to `scale`."""
     return _power_lines(fmt, rounding, floor) if fmt.scale.mantissa_bits == 0 else _quotient_lines(fmt, floor)
 
 
-def _power_lines(fmt: BlockFormat, rounding: ScaleRounding, floor: float) -> list[str]:
+def _power_lines(fmt: BlockFacts, rounding: ScaleRounding, floor: float) -> list[str]:
     """A power of two, read off the bits of amax as a float64: OCP MX 1.0, section 6.3.
 
     floor: 2^(floor(log2(amax)) - emax), emax the exponent of the element's largest value; such blocks may saturate.
@@ -88,7 +88,7 @@ def _power_lines(fmt: BlockFormat, rounding: ScaleRounding, floor: float) -> lis
     ]
 
 
-def _quotient_lines(fmt: BlockFormat, floor: float) -> list[str]:
+def _quotient_lines(fmt: BlockFacts, floor: float) -> list[str]:
     """amax / (largest element * tensor scale), in the scale format, at least `floor`; 1 for an all-zero block."""
     divisor = f"F(F({fmt.element_max!r}) * tensor)" if fmt.tensor_scale else f"F({fmt.element_max!r})"
     x = [f"x = F(amax / {divisor})", f"x = F(maximum(where(x == F(0.0), F(1.0), x), F({floor!r})))", "u = x.view(U)"]
@@ -97,16 +97,16 @@ def _quotient_lines(fmt: BlockFormat, floor: float) -> list[str]:
     return [*x, *encode_lines(fmt.scale), "c = U(code)", *decode_lines(fmt.scale), "scale = U(value).view(F)"]
 
 
-def _step_lines(fmt: BlockFormat) -> list[str]:
+def _step_lines(fmt: BlockFacts) -> list[str]:
     lines = ["step = F(scale * tensor)" if fmt.tensor_scale else "step = scale"]
     if fmt.element_exponent:
         lines.append(f"step = F(step * F({2.0**fmt.element_exponent!r}))")
     return lines
 
 
-def _element_lines(fmt: BlockFormat) -> list[str]:
+def _element_lines(fmt: BlockFacts) -> list[str]:
     """From `x` to `code`; signed integers leave their lowest code unused, so that they are symmetric."""
-    if isinstance(fmt.element, IntegerFormat):
+    if isinstance(fmt.element, IntegerFacts):
         return [f"x = F(maximum(x, F({-fmt.element.max}.0)))", *encode_lines(fmt.element)]
     return ["u = F(x).view(U)", *encode_lines(fmt.element)]
 
@@ -155,7 +155,7 @@ def kernel(source, codes, scales, tensor):
 
 @functools.lru_cache(maxsize=256)
 def _kernel(
-    fmt: BlockFormat, size: int | None, rounding: ScaleRounding, floor: float, *, compiled: bool
+    fmt: BlockFacts, size: int | None, rounding: ScaleRounding, floor: float, *, compiled: bool
 ) -> codec.Kernel:
     if rounding not in get_args(ScaleRounding):
         raise ValueError(f"scale_rounding is one of {', '.join(get_args(ScaleRounding))}: got {rounding!r}")
@@ -163,7 +163,7 @@ def _kernel(
 
 
 def kernel_source(
-    fmt: BlockFormat, size: int | None, rounding: ScaleRounding, floor: float, *, compiled: bool = True
+    fmt: BlockFacts, size: int | None, rounding: ScaleRounding, floor: float, *, compiled: bool = True
 ) -> str:
     """The program that quantises rows of `size` floats, or of any number."""
     if not fits(fmt.element, 32) or not fits(fmt.scale, 32) or fmt.element_max >= 2.0**128:

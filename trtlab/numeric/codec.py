@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trtlab.numeric import exact, kernelfile
-from trtlab.numeric.formats import CodeBook, FloatFormat, Format, Overflow, Rounding
+from trtlab.numeric.describe import BookFacts, FloatFacts, FormatFacts, Overflow, Rounding
 from trtlab.numeric.kernels import decode_lines, encode_lines, fits
 
 Array = npt.NDArray[Any]
@@ -24,24 +24,31 @@ _PAST_CACHES_FROM = 1 << 22  # elements to decode: 16 MB or more
 
 
 def encode(
-    fmt: Format,
+    fmt: FormatFacts,
     values: npt.ArrayLike,
     rounding: Rounding = "nearest_even",
     overflow: Overflow = "saturate",
     generator: np.random.Generator | None = None,
     out: Array | None = None,
 ) -> Array:
-    """See `Format.encode`. Stochastic rounding to a code book goes element by element through `exact`."""
+    """The codes of `values` (float32 or float64, each rounded once), as unsigned integers of the same shape.
+
+    Beyond the largest value, infinities included: `saturate` gives the largest, `ieee` infinity, else NaN, else
+    ValueError (and rounding towards zero never leaves the finite values). NaN keeps its sign; in a format without
+    NaN it is a ValueError. What is below an unsigned format's lowest value, and zero in a format without zero,
+    becomes the lowest value under `saturate`, NaN or ValueError under `ieee`; but positive values too small for a
+    format without zero always become its smallest. Stochastic rounding draws 32 bits of `generator` per value.
+    """
     exact.check_modes(rounding, overflow, generator)
     array = float_array(values)
     codes = _output(out, array.shape, fmt.code_dtype, "codes")
-    if rounding == "stochastic" and isinstance(fmt, CodeBook):
+    if rounding == "stochastic" and isinstance(fmt, BookFacts):
         each = [exact.encode(fmt, value, rounding, overflow, generator) for value in array.flat]
         codes[...] = np.array(each, fmt.code_dtype).reshape(array.shape)
         return _returned(codes, out)
     if rounding == "stochastic" or not fits(fmt, array.itemsize * 8):
         array = array.astype(np.float64)
-    source = draws = _bits(array) if isinstance(fmt, FloatFormat) else array.reshape(-1)
+    source = draws = _bits(array) if isinstance(fmt, FloatFacts) else array.reshape(-1)
     if rounding == "stochastic" and generator is not None:
         draws = generator.integers(0, 1 << 32, size=array.size, dtype=np.uint32)
     kernel = _kernel(fmt, array.itemsize * 8, (rounding, overflow), compiled=array.size >= COMPILED_FROM)
@@ -50,14 +57,14 @@ def encode(
     return _returned(codes, out)
 
 
-def decode(fmt: Format, codes: npt.ArrayLike, out: Array | None = None) -> Array:
-    """See `Format.decode`."""
+def decode(fmt: FormatFacts, codes: npt.ArrayLike, out: Array | None = None) -> Array:
+    """The exact values of `codes`: float32 where that holds all, else float64. ValueError for what is no code."""
     array = _code_array(fmt, codes)
     width = 32 if fits(fmt, 32) else 64
     values = _output(out, array.shape, np.dtype(f"float{width}"), "values")
     is_large = array.size >= _PAST_CACHES_FROM
     kernel = _kernel(fmt, width, None, compiled=array.size >= COMPILED_FROM, past_caches=is_large)
-    target = _bits(values) if isinstance(fmt, FloatFormat) else values.reshape(-1)
+    target = _bits(values) if isinstance(fmt, FloatFacts) else values.reshape(-1)
     flat = array.reshape(-1)
     if kernel(flat, flat, target):
         _check_codes(fmt, flat)
@@ -81,7 +88,7 @@ def float_array(values: npt.ArrayLike) -> Array:
     return np.asarray(array, array.dtype.newbyteorder("="), order="C")
 
 
-def _code_array(fmt: Format, codes: npt.ArrayLike) -> Array:
+def _code_array(fmt: FormatFacts, codes: npt.ArrayLike) -> Array:
     array = np.asarray(codes)
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"codes are integers: got {array.dtype}; did you mean encode?")
@@ -90,7 +97,7 @@ def _code_array(fmt: Format, codes: npt.ArrayLike) -> Array:
     return np.asarray(array, fmt.code_dtype, order="C")
 
 
-def _check_codes(fmt: Format, array: Array) -> None:
+def _check_codes(fmt: FormatFacts, array: Array) -> None:
     """ValueError for the lowest or highest code if it lies beyond the format, else for the first with padding bits."""
     fmt.check_code(int(array.min()) >> fmt.padding_bits << fmt.padding_bits)
     fmt.check_code(int(array.max()) >> fmt.padding_bits << fmt.padding_bits)
@@ -117,7 +124,7 @@ def _bits(array: Array) -> Array:
     return array.reshape(-1).view(f"uint{array.itemsize * 8}")
 
 
-def _worst(fmt: Format, array: Array) -> float:
+def _worst(fmt: FormatFacts, array: Array) -> float:
     """NaN if there is one, else the value farthest beyond the range: what the refusal is about."""
     lowest, highest = float(array.min()), float(array.max())
     return highest if np.isnan(highest) or highest - fmt.max >= fmt.min - lowest else lowest
@@ -189,7 +196,7 @@ def kernel(source, draws, target):
 
 @functools.lru_cache(maxsize=512)
 def _kernel(
-    fmt: Format, width: int, modes: tuple[Rounding, Overflow] | None, *, compiled: bool, past_caches: bool = False
+    fmt: FormatFacts, width: int, modes: tuple[Rounding, Overflow] | None, *, compiled: bool, past_caches: bool = False
 ) -> Kernel:
     """encode with these modes, or decode without any: (source, draws, target) -> whether something had no code."""
     source = functools.partial(kernel_source, fmt, width, modes, past_caches=past_caches)
@@ -207,7 +214,7 @@ def kernel_of(source: Callable[..., str], *, compiled: bool) -> Kernel:
 
 
 def kernel_source(
-    fmt: Format,
+    fmt: FormatFacts,
     width: int = 32,
     modes: tuple[Rounding, Overflow] | None = ("nearest_even", "saturate"),
     *,
@@ -218,10 +225,10 @@ def kernel_source(
     lines = encode_lines(fmt, width, *modes) if modes else ["c = U(c)", *decode_lines(fmt, width)]
     is_bad = any(line.startswith("bad = ") for line in lines)
     element, bad = ("i", "bad") if compiled else ("part", "bad.any()")
-    target = f"uint{fmt.container_bits}" if modes else f"{'uint' if isinstance(fmt, FloatFormat) else 'float'}{width}"
+    target = f"uint{fmt.container_bits}" if modes else f"{'uint' if isinstance(fmt, FloatFacts) else 'float'}{width}"
     body = (_NUMBA if compiled else _NUMPY).format(
         chunk=1 << 14,
-        source="c" if modes is None else "u" if isinstance(fmt, FloatFormat) else "x",
+        source="c" if modes is None else "u" if isinstance(fmt, FloatFacts) else "x",
         draw=f"; draw = draws[{element}]" if modes and modes[0] == "stochastic" else "",
         lines="\n        ".join(lines),
         result="code" if modes else "value",
@@ -231,10 +238,10 @@ def kernel_source(
     return header(fmt, width, target, compiled=compiled) + body + end
 
 
-def header(fmt: Format, width: int, target: str, *, compiled: bool) -> str:
+def header(fmt: FormatFacts, width: int, target: str, *, compiled: bool) -> str:
     """The names that the lines of `kernels` use; T is the type of what they compute."""
     table = ""
-    if isinstance(fmt, CodeBook):
+    if isinstance(fmt, BookFacts):
         table = f"table = np.array({[*fmt.entries, *[0.0] * (256 - len(fmt.entries))]}, F)\n"
     types = f"U, I, F, T = np.uint{width}, np.int{width}, np.float{width}, np.{target}\n"
     functions = "from numpy import ceil, fabs, floor, maximum, minimum, rint, trunc, where\n"

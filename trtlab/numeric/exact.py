@@ -1,6 +1,6 @@
 """numeric/exact: what every code means, which code every real number becomes. Slow, obviously right: the specification.
 
-In: a description from `formats`, Python integers, reals. Out: `Fraction`s, or a `Special` for what is no fraction.
+In: a description, Python integers, reals. Out: `Decoded`; `Fraction`s, or a `Special` for what is no fraction.
 `codec` is checked against this file; this file is checked against ml_dtypes, NumPy and the published tables.
 """
 
@@ -10,12 +10,11 @@ import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
 from typing import Any, get_args
 
 import numpy as np
 
-from trtlab.numeric.formats import CodeBook, FloatFormat, Format, IntegerFormat, Overflow, Rounding
+from trtlab.numeric.describe import BookFacts, FloatFacts, FormatFacts, IntegerFacts, Overflow, Rounding
 
 
 class Special(enum.Enum):
@@ -91,38 +90,127 @@ def _fraction_from_text(word: str) -> Fraction:
 # --- code to value ---------------------------------------------------------------------------------------------------
 
 
-def magnitude(fmt: FloatFormat, code: int) -> Fraction:
-    """The value of a code without its sign, if no code were special: beyond the largest the binades simply go on."""
-    exponent, mantissa = divmod(code, 1 << fmt.mantissa_bits)
-    if exponent == 0 and fmt.has_subnormals:
-        return Fraction(mantissa) * Fraction(2) ** (1 - fmt.bias - fmt.mantissa_bits)
-    return Fraction((1 << fmt.mantissa_bits) + mantissa) * Fraction(2) ** (exponent - fmt.bias - fmt.mantissa_bits)
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """What one code means, and how it stands among the others.
+
+    kind: `zero`, `subnormal`, `normal`, `infinity`, `NaN`; `integer` and `table entry` in formats without exponent.
+    fields: the number in each part of the code. A float's value is sign * significand * 2^exponent.
+    """
+
+    fmt: FormatFacts
+    code: int
+    value: Real
+    kind: str
+    fields: dict[str, int]
+
+    @property
+    def fraction(self) -> Fraction | None:
+        """The value, -0 as 0; None for infinity and NaN."""
+        return as_fraction(self.value)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether a float has no leading 1: its exponent field is 0, and the format has subnormals."""
+        return isinstance(self.fmt, FloatFacts) and self.fmt.has_subnormals and not self.fields["exponent"]
+
+    @property
+    def exponent(self) -> int | None:
+        """The power of two that a finite float's significand is multiplied with."""
+        if not isinstance(self.fmt, FloatFacts) or self.fraction is None:
+            return None
+        return (1 if self.is_small else self.fields["exponent"]) - self.fmt.bias
+
+    @property
+    def significand(self) -> Fraction | None:
+        """1 and the mantissa as a fraction, 0 and the mantissa for small ones; of a finite float."""
+        if not isinstance(self.fmt, FloatFacts) or self.fraction is None:
+            return None
+        return (not self.is_small) + Fraction(self.fields.get("mantissa", 0), 1 << self.fmt.mantissa_bits)
+
+    @property
+    def ulp(self) -> Fraction | None:
+        """The step to the next value away from zero (in a table: to the next entry); None for infinity and NaN."""
+        if self.exponent is not None and isinstance(self.fmt, FloatFacts):
+            return Fraction(2) ** (self.exponent - self.fmt.mantissa_bits)
+        if isinstance(self.fmt, BookFacts):
+            low = min(self.code, len(self.fmt.entries) - 2)
+            return Fraction(self.fmt.entries[low + 1]) - Fraction(self.fmt.entries[low])
+        return None if self.fraction is None else Fraction(1)
+
+    def neighbour(self, step: int) -> int | None:
+        """The code of the next value up (step 1) or down (-1); None at the ends and for NaN."""
+        fmt, code = self.fmt, self.code >> self.fmt.padding_bits
+        if self.kind == "NaN":
+            return None
+        if isinstance(fmt, FloatFacts):
+            return _float_neighbour(fmt, code, step)
+        place = code - (1 << fmt.bits) if isinstance(fmt, IntegerFacts) and code > fmt.max else code
+        low, high = (fmt.min, fmt.max) if isinstance(fmt, IntegerFacts) else (0, (1 << fmt.bits) - 1)
+        return (place + step) & ((1 << fmt.bits) - 1) if low <= place + step <= high else None
 
 
-def decode(fmt: Format, code: int) -> Real:
+def as_fraction(value: Real) -> Fraction | None:
+    """`value`, -0 as 0; None for infinity and NaN."""
+    if isinstance(value, Fraction):
+        return value
+    return Fraction(0) if value is Special.NEGATIVE_ZERO else None
+
+
+def decode(fmt: FormatFacts, code: int) -> Decoded:
     """What `code` means. ValueError beyond the format."""
     fmt.check_code(code)
-    code >>= fmt.padding_bits
+    fields, left = {}, code
+    for kind, width in reversed(fmt.fields):
+        fields[kind], left = left & ((1 << width) - 1), left >> width
+    value = _value(fmt, code >> fmt.padding_bits)
+    kind = _kind(fmt, value, fields)
+    return Decoded(fmt=fmt, code=code, value=value, kind=kind, fields=dict(reversed(fields.items())))
+
+
+def _value(fmt: FormatFacts, code: int) -> Real:
     match fmt:
-        case FloatFormat():
-            return _decode_float(fmt, code)
-        case IntegerFormat():
+        case FloatFacts():
+            return _float_value(fmt, code)
+        case IntegerFacts():
             return Fraction(code - (1 << fmt.bits) if code > fmt.max else code)
-        case CodeBook():
+        case BookFacts():
             return Fraction(fmt.entries[code])
     raise unknown(fmt)
 
 
-def _decode_float(fmt: FloatFormat, code: int) -> Real:
+def _float_value(fmt: FloatFacts, code: int) -> Real:
     is_negative, unsigned = divmod(code, 1 << fmt.magnitude_bits)
     if unsigned == fmt.infinity_code:
         return Special.NEGATIVE_INFINITY if is_negative else Special.INFINITY
     if unsigned > fmt.max_code or (is_negative and unsigned == 0 and not fmt.has_negative_zero):
         return Special.NAN
-    value = magnitude(fmt, unsigned)
+    value = fmt.magnitude(unsigned)
     if is_negative:
         return -value if value else Special.NEGATIVE_ZERO
     return value
+
+
+def _kind(fmt: FormatFacts, value: Real, fields: dict[str, int]) -> str:
+    if (number := as_fraction(value)) is None:
+        return "NaN" if value is Special.NAN else "infinity"
+    if number == 0:
+        return "zero"
+    if isinstance(fmt, FloatFacts):
+        return "subnormal" if fmt.has_subnormals and not fields["exponent"] else "normal"
+    return "integer" if isinstance(fmt, IntegerFacts) else "table entry"
+
+
+def _float_neighbour(fmt: FloatFacts, code: int, step: int) -> int | None:
+    """Codes count sizes; places count along the number line, where both zeros stand at 0."""
+    sign, size = divmod(code, 1 << fmt.magnitude_bits)
+    shift = 0 if fmt.has_subnormals else 1
+    place = (-size - shift if sign else size) + step
+    last = fmt.max_code + fmt.has_infinity
+    if not (-last - shift if fmt.is_signed else 0) <= place <= last:
+        return None
+    found = place if place >= 0 else 1 << fmt.magnitude_bits | -place - shift
+    return found << fmt.padding_bits
 
 
 # --- value to code ---------------------------------------------------------------------------------------------------
@@ -153,24 +241,24 @@ class _Step:
 
 
 def encode(
-    fmt: Format,
+    fmt: FormatFacts,
     value: Any,
     rounding: Rounding = "nearest_even",
     overflow: Overflow = "saturate",
     generator: np.random.Generator | None = None,
 ) -> int:
-    """The code of any real number, rounded once. The rules of overflow, NaN and zero stand at `Format.encode`."""
+    """The code of any real number, rounded once. The rules of overflow, NaN and zero stand at `codec.encode`."""
     check_modes(rounding, overflow, generator)
     draw = 0
     if rounding == "stochastic" and generator is not None:
         draw = int(generator.integers(0, 1 << 32, size=1, dtype=np.uint32)[0])
     number, step = real(value), _Step(rounding=rounding, draw=draw)
     match fmt:
-        case FloatFormat():
+        case FloatFacts():
             return _encode_float(fmt, number, step, overflow) << fmt.padding_bits
-        case IntegerFormat():
+        case IntegerFacts():
             return _encode_integer(fmt, number, step, overflow) & ((1 << fmt.bits) - 1)
-        case CodeBook():
+        case BookFacts():
             return _encode_entry(fmt, number, step, overflow)
     raise unknown(fmt)
 
@@ -184,14 +272,14 @@ def check_modes(rounding: str, overflow: str, generator: np.random.Generator | N
         raise ValueError(f"rounding='stochastic' needs generator=numpy.random.default_rng(seed): got {generator!r}")
 
 
-def unknown(fmt: Format) -> TypeError:
+def unknown(fmt: FormatFacts) -> TypeError:
     """The error for what has no codes of single numbers."""
     return TypeError(
         f"no rule for {type(fmt).__name__}; expected FloatFormat, IntegerFormat or CodeBook (blocks have quantize)"
     )
 
 
-def refusal(fmt: Format, value: Any) -> ValueError:
+def refusal(fmt: FormatFacts, value: Any) -> ValueError:
     """The error for a number that has no code in `fmt`."""
     if real(value) is Special.NAN:
         return ValueError(f"{fmt} has no NaN: got {value}; replace it first, for example with numpy.nan_to_num")
@@ -209,7 +297,7 @@ def _short_text(value: Any) -> str:
         return f"a number of {len(str(abs(value.numerator) // value.denominator))} digits"
 
 
-def _encode_float(fmt: FloatFormat, number: Real, step: _Step, overflow: Overflow) -> int:
+def _encode_float(fmt: FloatFacts, number: Real, step: _Step, overflow: Overflow) -> int:
     is_negative = number in (Special.NEGATIVE_ZERO, Special.NEGATIVE_INFINITY) or (
         isinstance(number, Fraction) and number < 0
     )
@@ -234,32 +322,32 @@ def _encode_float(fmt: FloatFormat, number: Real, step: _Step, overflow: Overflo
     return _signed(fmt, code, is_negative=is_negative)
 
 
-def _rounded_magnitude(fmt: FloatFormat, size: Fraction, step: _Step, *, is_negative: bool) -> int:
+def _rounded_magnitude(fmt: FloatFacts, size: Fraction, step: _Step, *, is_negative: bool) -> int:
     """The code without sign; max_code + 1 stands for everything that rounds beyond the largest value."""
-    if size < magnitude(fmt, 0):
+    if size < fmt.magnitude(0):
         return 0
     rungs = range(fmt.max_code + 2)
-    near = bisect.bisect_right(rungs, size, key=partial(magnitude, fmt)) - 1
+    near = bisect.bisect_right(rungs, size, key=fmt.magnitude) - 1
     if near > fmt.max_code:
         return near
-    low, high = magnitude(fmt, near), magnitude(fmt, near + 1)
+    low, high = fmt.magnitude(near), fmt.magnitude(near + 1)
     return near + step.is_away((size - low) / (high - low), near_is_odd=near % 2 == 1, is_negative=is_negative)
 
 
-def _signed(fmt: FloatFormat, code: int, *, is_negative: bool) -> int:
+def _signed(fmt: FloatFacts, code: int, *, is_negative: bool) -> int:
     """`code` with its sign where there is one; the code of -0 is +0 where -0 does not exist."""
     if not is_negative or not fmt.is_signed or (code == 0 and not fmt.has_negative_zero):
         return code
     return code | 1 << fmt.magnitude_bits
 
 
-def _special_code(fmt: FloatFormat, code: int | None, number: Real, *, is_negative: bool) -> int:
+def _special_code(fmt: FloatFacts, code: int | None, number: Real, *, is_negative: bool) -> int:
     if code is None:
         raise refusal(fmt, number if isinstance(number, Fraction) else number.value)
     return _signed(fmt, code, is_negative=is_negative)
 
 
-def _finite(fmt: IntegerFormat | CodeBook, number: Real, overflow: Overflow) -> Fraction:
+def _finite(fmt: IntegerFacts | BookFacts, number: Real, overflow: Overflow) -> Fraction:
     """`number`, or for infinities the end of the range; ValueError for NaN and for infinities that may not saturate."""
     if isinstance(number, Fraction):
         return number
@@ -270,7 +358,7 @@ def _finite(fmt: IntegerFormat | CodeBook, number: Real, overflow: Overflow) -> 
     return Fraction(fmt.max if number is Special.INFINITY else fmt.min)
 
 
-def _encode_integer(fmt: IntegerFormat, number: Real, step: _Step, overflow: Overflow) -> int:
+def _encode_integer(fmt: IntegerFacts, number: Real, step: _Step, overflow: Overflow) -> int:
     value = _finite(fmt, number, overflow)
     near = math.floor(abs(value))
     away = step.is_away(abs(value) - near, near_is_odd=near % 2 == 1, is_negative=value < 0)
@@ -280,7 +368,7 @@ def _encode_integer(fmt: IntegerFormat, number: Real, step: _Step, overflow: Ove
     return max(fmt.min, min(fmt.max, whole))
 
 
-def _encode_entry(fmt: CodeBook, number: Real, step: _Step, overflow: Overflow) -> int:
+def _encode_entry(fmt: BookFacts, number: Real, step: _Step, overflow: Overflow) -> int:
     value = _finite(fmt, number, overflow)
     if overflow == "ieee" and not fmt.min <= value <= fmt.max:
         raise refusal(fmt, value)

@@ -7,26 +7,26 @@ arrays (NumPy) alike; `codec` runs them. In them U, I, F are the unsigned, signe
 import struct
 
 from trtlab.numeric import exact
-from trtlab.numeric.formats import CodeBook, FloatFormat, Format, IntegerFormat, Overflow, Rounding
+from trtlab.numeric.describe import BookFacts, FloatFacts, FormatFacts, IntegerFacts, Overflow, Rounding
 
 _MANTISSA_AND_BIAS = {32: (23, 127), 64: (52, 1023)}
 
 
 def encode_lines(
-    fmt: Format, width: int = 32, rounding: Rounding = "nearest_even", overflow: Overflow = "saturate"
+    fmt: FormatFacts, width: int = 32, rounding: Rounding = "nearest_even", overflow: Overflow = "saturate"
 ) -> list[str]:
     """From `x` (for floats its bits `u`), and `draw` for stochastic rounding, to `code`; `bad` if there may be none."""
     match fmt:
-        case FloatFormat():
+        case FloatFacts():
             return _FloatLines(fmt, width).encode(rounding, overflow)
-        case IntegerFormat():
+        case IntegerFacts():
             return _encode_integer(fmt, rounding, overflow)
-        case CodeBook():
+        case BookFacts():
             return _encode_entry(fmt, width, rounding, overflow)
     raise exact.unknown(fmt)
 
 
-def decode_lines(fmt: Format, width: int = 32) -> list[str]:
+def decode_lines(fmt: FormatFacts, width: int = 32) -> list[str]:
     """From `c` to `value` (its bits for floats), and `bad` where an integer may be no code."""
     lines = []
     if fmt.padding_bits:
@@ -35,19 +35,19 @@ def decode_lines(fmt: Format, width: int = 32) -> list[str]:
         beyond = f"c > U({(1 << fmt.bits) - 1:#x})"
         lines.append(f"bad = bad | ({beyond})" if lines else f"bad = {beyond}")
     match fmt:
-        case FloatFormat():
+        case FloatFacts():
             return lines + _FloatLines(fmt, width).decode()
-        case IntegerFormat():
+        case IntegerFacts():
             sign = fmt.is_signed << (fmt.bits - 1)  # flip the sign bit, then subtract what it weighs
             return [*lines, f"value = F(I(I(c ^ U({sign})) - I({sign})))"]
-        case CodeBook():
+        case BookFacts():
             return [*lines, "value = table[c]"]
     raise exact.unknown(fmt)
 
 
-def fits(fmt: Format, width: int) -> bool:
+def fits(fmt: FormatFacts, width: int) -> bool:
     """Whether floats of `width` bits hold every value of `fmt` so that its kernels may work in them."""
-    if not isinstance(fmt, FloatFormat) or width == 64:
+    if not isinstance(fmt, FloatFacts) or width == 64:
         return True
     is_fp32 = (fmt.exponent_bits, fmt.bias, fmt.mantissa_bits) == (8, 127, 23)
     return is_fp32 or (fmt.mantissa_bits < 23 and fmt.bias <= 127 and fmt.max_exponent <= 127)
@@ -60,7 +60,7 @@ class _FloatLines:
     mantissa bits that go; for subnormal ones w is the significand, and h grows by one with every binade below.
     """
 
-    def __init__(self, fmt: FloatFormat, width: int) -> None:
+    def __init__(self, fmt: FloatFacts, width: int) -> None:
         self.fmt, self.width = fmt, width
         self.mantissa, self.bias = _MANTISSA_AND_BIAS[width]
         self.drop = self.mantissa - fmt.mantissa_bits
@@ -87,7 +87,7 @@ class _FloatLines:
     def _rounded_by_adder(self) -> list[str]:
         """Let the float adder round: next to a number 2^drop times as large, only the kept bits find room."""
         lowest = self.lowest << self.fmt.mantissa_bits
-        top = float(exact.magnitude(self.fmt, self.fmt.max_code + 1))
+        top = float(self.fmt.magnitude(self.fmt.max_code + 1))
         return [
             f"near = U(minimum(a, U({_place(top, self.width):#x})))",
             f"binade = U(maximum(U(near & U({self.infinity:#x})), U({self.lowest << self.mantissa:#x})))",
@@ -224,7 +224,7 @@ class _FloatLines:
 # --- integers and code books -----------------------------------------------------------------------------------------
 
 
-def _encode_integer(fmt: IntegerFormat, rounding: Rounding, overflow: Overflow) -> list[str]:
+def _encode_integer(fmt: IntegerFacts, rounding: Rounding, overflow: Overflow) -> list[str]:
     low, high = fmt.min, fmt.max
     away = {"nearest_away": "fabs(x - t) >= F(0.5)", "stochastic": "F(draw) < fabs(x - t) * F(4294967296.0)"}.get(
         rounding
@@ -242,14 +242,14 @@ def _encode_integer(fmt: IntegerFormat, rounding: Rounding, overflow: Overflow) 
     return [*lines, f"code = I(minimum(maximum(t, F({low}.0)), F({high}.0))) & I({(1 << fmt.bits) - 1:#x})"]
 
 
-def _encode_entry(fmt: CodeBook, width: int, rounding: Rounding, overflow: Overflow) -> list[str]:
+def _encode_entry(fmt: BookFacts, width: int, rounding: Rounding, overflow: Overflow) -> list[str]:
     """A code is the number of boundaries at or below the value."""
     steps = [f"U(x >= F({_boundary(fmt, code, width, rounding)!r}))" for code in range(1, len(fmt.entries))]
     beyond = f" | (x < F({fmt.min!r})) | (x > F({fmt.max!r}))" if overflow == "ieee" else ""
     return ["bad = (x != x)" + beyond, f"code = {steps[0]}", *(f"code = U(code + {step})" for step in steps[1:])]
 
 
-def _boundary(fmt: CodeBook, code: int, width: int, rounding: Rounding) -> float:
+def _boundary(fmt: BookFacts, code: int, width: int, rounding: Rounding) -> float:
     """The smallest float of `width` bits that becomes `code`, found by bisection over floats."""
     low, high = (_place(fmt.entries[i], width) for i in (code - 1, code))
     while high - low > 1:

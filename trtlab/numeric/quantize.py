@@ -7,15 +7,17 @@ tests repeat it in fractions. `Groups` cuts arrays into the rows that `blocks` q
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from trtlab.numeric import blocks, codec
-from trtlab.numeric.formats import FORMATS, BlockFormat, FloatFormat, Format, IntegerFormat, Rounding
+from trtlab.numeric.describe import BlockFacts, FloatFacts, FormatFacts, IntegerFacts, Rounding
 
 Array = npt.NDArray[Any]
+_FP32 = FloatFacts(name="FP32", exponent_bits=8, mantissa_bits=23)
+_FP8 = FloatFacts(name="FP8_E4M3", exponent_bits=4, mantissa_bits=3, has_infinity=False, top_nans=1)
 _SECOND_BLOCK = 256  # QLoRA, section 3: constants of the constants
 
 
@@ -78,7 +80,7 @@ class Quantized:
     divided by the block size. second: the quantisation of the scales themselves.
     """
 
-    format: Format
+    format: FormatFacts
     codes: Array
     scales: Array
     groups: Groups
@@ -90,7 +92,7 @@ class Quantized:
     def values(self) -> Array:
         """What the codes stand for: float32 in the shape of the input; infinite where rounding left its range."""
         rule = _rule(self.format)
-        codes = rule.element.decode(self.codes)
+        codes = codec.decode(rule.element, self.codes)
         if self.zero_points is not None:
             codes = codes - self.groups.spread(self.zero_points).astype(np.float32)
         with np.errstate(over="ignore"):
@@ -99,7 +101,7 @@ class Quantized:
     @property
     def scale_codes(self) -> Array:
         """The scales as codes: E8M0 for MX, E4M3 for NVFP4, FP32 where the format names no other."""
-        return _rule(self.format).scale.encode(self.scales)
+        return codec.encode(_rule(self.format).scale, self.scales)
 
     @property
     def size_bits(self) -> int:
@@ -126,10 +128,11 @@ class Quantized:
 
 
 def quantize(
-    fmt: Format,
+    fmt: FormatFacts,
     values: npt.ArrayLike,
     axis: int | None = None,
     block: int | None = None,
+    *,
     scale: npt.ArrayLike | None = None,
     symmetric: bool = True,
     rounding: Rounding = "nearest_even",
@@ -137,7 +140,15 @@ def quantize(
     partial: bool = False,
     double_quantize: bool = False,
 ) -> Quantized:
-    """See `Format.quantize`."""
+    """Codes with float32 scales: one for all, one per index of `axis`, or one per `block` elements along `axis`.
+
+    `block` alone runs along the last axis; the groups are those of ONNX's QuantizeLinear. All in float32:
+    value = code * scale. Symmetric: scale = amax / max, so INT8 never uses -128. symmetric=False, for integers:
+    scale = (highest - lowest) / (max - min) over a range that holds 0, and a zero point z: x = (code - z) * scale.
+    scale: given scales (scalar or one per group); values beyond saturate. All-zero groups get scale 1.
+    partial: the last block of an axis may be shorter; else it is a ValueError, as are NaN and infinity.
+    double_quantize: the scales, less their mean, in blocks of 256 as FP8_E4M3 (QLoRA, arXiv 2305.14314, section 3).
+    """
     array = _float32(values)
     groups = _groups(array.shape, axis, block, partial=partial)
     rows, zero_points, second = groups.rows(array), None, None
@@ -149,7 +160,7 @@ def quantize(
         zero_points = groups.grid.array(zeros)
     elif given is not None:
         with np.errstate(over="ignore"):  # beyond float32 is beyond every code
-            scales, codes = given, fmt.encode(_finite(rows) / given, rounding, generator=generator)
+            scales, codes = given, codec.encode(fmt, _finite(rows) / given, rounding, generator=generator)
     else:
         scales, codes = _encoded(_rule(fmt), rows, rounding=rounding, generator=generator)
     scales, codes = groups.grid.array(scales), groups.array(codes)
@@ -159,9 +170,10 @@ def quantize(
 
 
 def quantize_blocks(
-    fmt: BlockFormat,
+    fmt: BlockFacts,
     values: npt.ArrayLike,
     axis: int = -1,
+    *,
     scale_rounding: blocks.ScaleRounding = "floor",
     scale_floor: float | None = None,
     tensor_scale: float | None = None,
@@ -169,7 +181,18 @@ def quantize_blocks(
     generator: np.random.Generator | None = None,
     partial: bool = False,
 ) -> Quantized:
-    """See `BlockFormat.quantize`."""
+    """Codes, scales and the tensor's scale for blocks along `axis`, computed in float32.
+
+    Power-of-two scales, where 2^e <= amax < 2^(e+1) and the largest element lies in the binade of 2^emax:
+    scale_rounding="floor" takes 2^(e - emax), and the largest values may saturate (OCP MX 1.0, section 6.3); "ceil"
+    takes the smallest power of two with amax / scale <= largest element (cuBLAS: 1D block quantization; ModelOpt).
+    Other scales: amax / (largest element * tensor scale), rounded to nearest even.
+    scale_floor: the least scale; default the scale format's smallest value (2^-9 for E4M3, as ModelOpt; torchao
+    takes 2^-6). An all-zero block gets scale 1, or the least power of two.
+    tensor_scale: one from calibration; default amax / (largest element * largest scale): amax / 2688 for NVFP4.
+    partial: the last block of an axis may be shorter; else it is a ValueError, as are NaN and infinity. Signed
+    integers are symmetric: MXINT8 never uses -128.
+    """
     array = _float32(values)
     groups = _groups(array.shape, axis, fmt.block_size, partial=partial)
     s_t = _tensor_scale(fmt, array, tensor_scale)
@@ -180,23 +203,23 @@ def quantize_blocks(
     return Quantized(format=fmt, codes=codes, scales=scales, groups=groups, tensor_scale=s_t)
 
 
-def _rule(fmt: Format) -> BlockFormat:
+def _rule(fmt: FormatFacts) -> BlockFacts:
     """`fmt` itself, or elements with float32 scales (of any number: the block size is not used)."""
-    if isinstance(fmt, BlockFormat):
+    if isinstance(fmt, BlockFacts):
         return fmt
-    return BlockFormat(name=str(fmt), element=fmt, block_size=1, scale=cast(FloatFormat, FORMATS["FP32"]))
+    return BlockFacts(name=str(fmt), element=fmt, block_size=1, scale=_FP32)
 
 
-def _encoded(rule: BlockFormat, rows: Array, *modes: Any, **more: Any) -> tuple[Array, Array]:
+def _encoded(rule: BlockFacts, rows: Array, *modes: Any, **more: Any) -> tuple[Array, Array]:
     if found := blocks.encode_rows(rule, rows, *modes, **more):
         return found
     raise ValueError(_NOT_FINITE)
 
 
 @np.errstate(over="ignore")  # beyond float32 is beyond every code
-def _affine(fmt: Format, rows: Array, given: Array | None, rounding: Rounding) -> tuple[Array, Array, Array]:
+def _affine(fmt: FormatFacts, rows: Array, given: Array | None, rounding: Rounding) -> tuple[Array, Array, Array]:
     """Scales, zero points and codes with the bits of ONNX's DynamicQuantizeLinear."""
-    if not isinstance(fmt, IntegerFormat) or rounding != "nearest_even":
+    if not isinstance(fmt, IntegerFacts) or rounding != "nearest_even":
         raise ValueError(f"symmetric=False is for integers, rounded to nearest even: got {fmt}, {rounding}")
     low, high = rows.min(axis=1, keepdims=True, initial=0), rows.max(axis=1, keepdims=True, initial=0)
     scales = (high - low) / np.float32(fmt.max - fmt.min) if given is None else given
@@ -204,10 +227,10 @@ def _affine(fmt: Format, rows: Array, given: Array | None, rounding: Rounding) -
         raise ValueError(f"a range beyond float32 has no scale: got {low.min()} to {high.max()}; divide the values")
     scales = np.where(scales == 0, np.float32(1), scales)
     zero_points = np.clip(np.rint(np.float32(fmt.min) - low / scales), fmt.min, fmt.max)
-    return scales, zero_points.astype(np.int32), fmt.encode(np.rint(rows / scales) + zero_points)
+    return scales, zero_points.astype(np.int32), codec.encode(fmt, np.rint(rows / scales) + zero_points)
 
 
-def _tensor_scale(fmt: BlockFormat, array: Array, given: float | None) -> np.float32 | None:
+def _tensor_scale(fmt: BlockFacts, array: Array, given: float | None) -> np.float32 | None:
     """amax / (largest element * largest scale), or the given one; 1 for zeros alone; None in formats without."""
     if given is not None and not (fmt.tensor_scale and 0 < np.float32(given) < np.inf):
         raise ValueError(f"tensor_scale is a float32 above 0, for formats that have one: got {given} for {fmt}")
@@ -220,7 +243,7 @@ def _tensor_scale(fmt: BlockFormat, array: Array, given: float | None) -> np.flo
 def _quantized_scales(scales: Array) -> tuple[Array, Quantized]:
     """The scales after their own quantisation: less their mean, so that both signs of the codes are used."""
     mean = scales.mean(dtype=np.float32) if scales.size else np.float32(0)
-    second = FORMATS["FP8_E4M3"].quantize(scales.reshape(-1) - mean, block=_SECOND_BLOCK, partial=True)
+    second = quantize(_FP8, scales.reshape(-1) - mean, block=_SECOND_BLOCK, partial=True)
     return np.maximum(second.values.reshape(scales.shape) + mean, np.float32(0)), second
 
 

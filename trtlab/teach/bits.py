@@ -1,28 +1,58 @@
 """teach/bits: a number format under the fingers: `BitEditor("FP8_E4M3", "1.5")`.
 
 In: formats of numeric. Out: `BitEditor`. Flips, texts and choices come from the page or from Python, `exact` decodes
-and encodes, bitfacts puts it into words, and one message goes back; static/bits.js repaints the bits meanwhile.
+and encodes, bitwords puts it into words, and one message goes back; static/bits.js repaints the bits meanwhile.
 """
 
+import functools
 import operator
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, get_args
 
 import numpy as np
 import traitlets
 
-from trtlab.numeric.exact import Real, check_modes, decode, encode, real
-from trtlab.numeric.formats import FORMATS, Format, Overflow, Rounding
-from trtlab.teach.bitfacts import Held, code_for, describe
-from trtlab.teach.bitpicture import draw_bits
-from trtlab.teach.bitwords import describe_format
-from trtlab.teach.drawing import Drawing
+from trtlab.numeric.describe import Overflow, Rounding
+from trtlab.numeric.exact import Decoded, Real, Special, as_fraction, check_modes, decode, encode, real
+from trtlab.numeric.formats import FORMATS, FloatFormat, Format
+from trtlab.teach.bitwords import (
+    decimal_parts,
+    describe_format,
+    draw_bits,
+    exact_forms,
+    formula,
+    hex_text,
+    number_text,
+    readings,
+    relative_text,
+    signed_text,
+    step_text,
+)
+from trtlab.teach.card import Drawing
 from trtlab.teach.formats import find_format, has_codes, name_of
-from trtlab.teach.widget import STATIC, Widget
+from trtlab.teach.widget import Widget, script, styles
 
 _BASES = {"hex": (16, "0x"), "bin": (2, "0b"), "dec": (10, "")}
 _NOBODY = ["", 0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What an editor holds: `code` in `fmt`, and `target`, the number that it stands for as well as it can."""
+
+    fmt: Format
+    code: int
+    target: Real
+    typed: str = ""
+    rounding: Rounding = "nearest_even"
+    overflow: Overflow = "saturate"
+
+    @functools.cached_property
+    def found(self) -> Decoded:
+        """What the code means."""
+        return decode(self.fmt, self.code)
 
 
 class BitEditor(Widget):
@@ -34,8 +64,8 @@ class BitEditor(Widget):
     there are. `generator` draws for stochastic rounding.
     """
 
-    _esm = STATIC / "bits.js"
-    _css = (STATIC / "cards.css").read_text("utf-8") + (STATIC / "bits.css").read_text("utf-8")
+    _esm = script("bits")
+    _css = styles("cards", "bits")
     face = traitlets.Dict().tag(sync=True)
     shown = traitlets.Dict().tag(sync=True)
 
@@ -77,7 +107,7 @@ class BitEditor(Widget):
     @property
     def value(self) -> Real:
         """The exact value of the code; set to anything that `exact.real` reads, and rounded to a code."""
-        return decode(self._held.fmt, self._held.code)
+        return self._held.found.value
 
     @value.setter
     def value(self, value: Any) -> None:
@@ -145,7 +175,7 @@ class BitEditor(Widget):
         shown = describe(held, self._offered.items(), self._generator)
         with self.hold_sync():
             if self.face.get("name") != name:
-                layouts = {n: describe_format(f)["fields"] for n, f in self._offered.items()}
+                layouts = {n: f.fields for n, f in self._offered.items()}
                 modes = {"roundings": get_args(Rounding), "overflows": get_args(Overflow)}
                 self.face = {"name": name, "layouts": layouts, **modes, **describe_format(held.fmt)}
             self.shown = shown | {"refusal": self._refusal, "answers": self._answers}
@@ -185,7 +215,7 @@ class BitEditor(Widget):
 
 
 def _with_code(held: Held, code: int) -> Held:
-    return replace(held, code=code, target=decode(held.fmt, code), typed="")
+    return replace(held, code=code, target=decode(held.fmt, code).value, typed="")
 
 
 def code_from_text(text: str, base: str) -> int:
@@ -202,3 +232,121 @@ def code_from_text(text: str, base: str) -> int:
         example = {"hex": "3c or 0x3c", "bin": "0011 1100", "dec": "60"}[base]
         raise ValueError(f"no {base} code: {text[:40]!r}; expected digits {known[0]} to {known[-1]}, such as {example}")
     return int(digits, radix)
+
+
+# --- what is shown of a code ----------------------------------------------------------------------------------------
+
+
+def describe(held: Held, offered: Iterable[tuple[str, Format]], generator: np.random.Generator) -> dict[str, Any]:
+    """All that depends on the code, as one dict of text."""
+    found, value = held.found, held.found.value
+    fields = zip(held.fmt.fields, found.fields.values(), strict=True)
+    return {
+        "code": hex_text(held.fmt, held.code), "dec": str(held.code),
+        "bin": " ".join(f"{number:0{width}b}" for (_, width), number in fields),
+        "entry": held.typed or _entry(held.target), "value": number_text(value), "kind": found.kind,
+        "forms": exact_forms(value) if isinstance(value, Fraction) and found.kind != "integer" else [],
+        "decimal": decimal_parts(value) if isinstance(value, Fraction) else [number_text(value)],
+        "formula": formula(found), "readings": readings(found),
+        "around": surroundings(held), "error": error(held),
+        "rows": [row(held, name, other, generator) for name, other in offered],
+        "rounding": held.rounding, "overflow": held.overflow,
+    }  # fmt: skip
+
+
+def _entry(value: Real) -> str:
+    """Text to type that reads back as `value`."""
+    if isinstance(value, Special):
+        return value.value
+    if abs(value) < 2**1024 and Fraction(float(value)) == value:
+        return repr(float(value)).removesuffix(".0")
+    is_short = max(abs(value.numerator), value.denominator) < 10**30
+    return str(value) if is_short else number_text(value, 20, rounded=True).replace("−", "-")
+
+
+def surroundings(held: Held) -> dict[str, Any]:
+    """The values below and above, the ULP, and where here and the target stand between them (0 to 1)."""
+    codes = {name: held.found.neighbour(step) for name, step in (("below", -1), ("above", 1))}
+    around = {name: None if code is None else decode(held.fmt, code) for name, code in codes.items()}
+    shown = {
+        name: one and {"code": hex_text(held.fmt, one.code), "value": number_text(one.value)}
+        for name, one in around.items()
+    }
+    here, step, target = held.found.fraction, held.found.ulp, as_fraction(held.target)
+    if here is None or step is None:
+        return {**shown, "ulp": "", "here": None, "target": None}
+    low, high = (one.fraction if one else None for one in around.values())
+    low, high = here - step if low is None else low, here + step if high is None else high
+    place = None if target is None or target == here else (target - low) / (high - low)
+    return {
+        **shown, "ulp": step_text(step), "short": number_text(here), "here": float((here - low) / (high - low)),
+        "target": None if place is None else float(max(Fraction(-1), min(Fraction(2), place))),
+    }  # fmt: skip
+
+
+def verdict(held: Held) -> tuple[str, str]:
+    """(kind, words): how well `code` stands for `target`; the kinds are exact, rounded, small and lost."""
+    fmt, target, got = held.fmt, held.target, held.found.value
+    wanted, value = as_fraction(target), held.found.fraction
+    if target == got:
+        return "exact", "exact"
+    if wanted is None:
+        return "lost", f"{number_text(target)} becomes NaN" if got is Special.NAN else "saturates"
+    if value is None:
+        beyond = wanted != 0 and (fmt.is_signed or wanted > 0) if isinstance(fmt, FloatFormat) else True
+        return "lost", f"overflows to {number_text(got)}" if beyond else f"becomes {number_text(got)}"
+    if value == wanted:
+        return "rounded", "loses −0's sign"
+    if wanted == 0:
+        return "lost", "no zero"
+    if wanted < 0 <= fmt.min:
+        return "lost", "no negatives"
+    if value == 0:
+        return "lost", "underflows" if isinstance(fmt, FloatFormat) else "rounds to 0"
+    if isinstance(fmt, FloatFormat) and not fmt.has_subnormals and abs(wanted) < fmt.min_normal:
+        return "lost", "below the smallest"
+    if _is_beyond(held, wanted, value):
+        return "lost", "saturates"
+    return ("small", "subnormal") if held.found.kind == "subnormal" else ("rounded", "rounded")
+
+
+def _is_beyond(held: Held, wanted: Fraction, value: Fraction) -> bool:
+    """Whether `wanted` lies beyond the range, and not merely within the rounding of the largest value."""
+    fmt, step = held.fmt, held.found.ulp
+    if Fraction(fmt.min) <= wanted <= Fraction(fmt.max) or step is None:
+        return False
+    if held.rounding == "stochastic" or abs(wanted - value) >= step:
+        return abs(wanted - value) >= step
+    try:
+        return encode(fmt, wanted, held.rounding, "ieee") != held.code
+    except ValueError:
+        return True
+
+
+def error(held: Held) -> dict[str, str]:
+    """Code against target: absolute, relative, in steps of the format (ULP), and in words."""
+    kind, words = verdict(held)
+    found = {"target": held.typed or number_text(held.target, 12), "kind": kind, "words": words}
+    wanted, value, step = as_fraction(held.target), held.found.fraction, held.found.ulp
+    if wanted is None or value is None or step is None:
+        return found | {"absolute": "–", "relative": "–", "steps": "–"}
+    gap = value - wanted
+    steps = number_text(abs(gap) / step, 3, rounded=True)
+    return found | {"absolute": signed_text(gap), "relative": relative_text(wanted, value), "steps": steps}
+
+
+def code_for(held: Held, generator: np.random.Generator) -> int:
+    """The code of the target in the format and modes of `held`; ValueError where there is none."""
+    return encode(held.fmt, held.target, held.rounding, held.overflow, generator)
+
+
+def row(held: Held, name: str, fmt: Format, generator: np.random.Generator) -> list[str]:
+    """`target` in another format: name, code, value, relative error, kind, words. A refusal has no code."""
+    other = replace(held, fmt=fmt)
+    try:
+        other = other if fmt == held.fmt else replace(other, code=code_for(other, generator))
+    except ValueError:
+        return [name, "", "–", "–", "lost", "no NaN" if held.target is Special.NAN else "no code for it"]
+    wanted, value = as_fraction(held.target), other.found.fraction
+    relative = "–" if wanted is None or value is None else relative_text(wanted, value)
+    return [name, hex_text(fmt, other.code), number_text(other.found.value, 10), relative, *verdict(other)]

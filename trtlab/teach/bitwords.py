@@ -1,23 +1,28 @@
-"""teach/bitwords: numbers as exact text, and what a format says before any code is chosen.
+"""teach/bitwords: what the bit editor says, of numbers, of a format, of one code; and all of it as a picture.
 
-In: fractions and formats of numeric. Out: short texts and lists of them. bitfacts adds what one code says.
+In: fractions, formats, `exact.Decoded`. Out: short texts, lists of them, and the `Drawing` for pages without a kernel.
+Colours stand in attributes, since GitHub removes style sheets. bits.py asks and shows.
 """
 
 import functools
+from collections.abc import Mapping
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Context, Decimal, Inexact
 from fractions import Fraction
 from typing import Any
 
-from trtlab.numeric.exact import Real, Special, decode, encode
+from trtlab.numeric.exact import Decoded, Real, Special, decode, encode
 from trtlab.numeric.formats import CodeBook, FloatFormat, Format, IntegerFormat
+from trtlab.teach import svg
+from trtlab.teach.card import Cell, Drawing, SvgDrawing, block, details, table
+from trtlab.teach.units import raised
 
+Part = tuple[str, str, bool]  # text, kind of the field it comes from, raised
 _WORDS = {
     Special.NEGATIVE_ZERO: "−0",
     Special.INFINITY: "∞",
     Special.NEGATIVE_INFINITY: "−∞",
     Special.NAN: "NaN",
 }
-_RAISED = str.maketrans("0123456789-−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻")
 DIGITS, ALL_DIGITS = 17, 1100  # tell every float64 from its neighbours; the longest exact decimal has 767
 LINE_BITS, LINE_MAX = 8, 1000  # beyond them a number line shows only a smear
 
@@ -25,9 +30,9 @@ LINE_BITS, LINE_MAX = 8, 1000  # beyond them a number line shows only a smear
 # --- numbers as text ------------------------------------------------------------------------------------------------
 
 
-def power_text(exponent: int) -> str:
+def power(exponent: int) -> str:
     """`2⁻¹⁴`."""
-    return f"2{str(exponent).translate(_RAISED)}"
+    return f"2{raised(exponent)}"
 
 
 def number_text(value: Real, digits: int = DIGITS, *, rounded: bool = False) -> str:
@@ -59,7 +64,7 @@ def exact_forms(value: Fraction) -> list[str]:
     while odd and odd % 2 == 0:
         odd, exponent = odd // 2, exponent + 1
     if exponent:
-        forms.append({1: "", -1: "-"}.get(odd, f"{odd} × ") + power_text(exponent))
+        forms.append({1: "", -1: "-"}.get(odd, f"{odd} × ") + power(exponent))
     head, _, tail = float(value).hex().partition("p")
     forms.append(f"{head.rstrip('0').rstrip('.') if '.' in head else head}p{int(tail)}")
     return [form.replace("-", "−") for form in forms]
@@ -80,7 +85,7 @@ def step_text(step: Fraction) -> str:
     if "…" in short:
         short = number_text(step, 3, rounded=True)
     sign = "=" if number_text(step, 10) == short else "≈"
-    return f"{power_text(exponent)} {sign} {short}" if step == Fraction(2) ** exponent and step != 1 else short
+    return f"{power(exponent)} {sign} {short}" if step == Fraction(2) ** exponent and step != 1 else short
 
 
 def signed_text(gap: Fraction) -> str:
@@ -107,25 +112,14 @@ def hex_text(fmt: Format, code: int) -> str:
 # --- a format -------------------------------------------------------------------------------------------------------
 
 
-def fields(fmt: Format) -> list[tuple[str, int]]:
-    """Kind and width of each field, from the highest bit down."""
-    match fmt:
-        case FloatFormat():
-            widths = {"sign": int(fmt.is_signed), "exponent": fmt.exponent_bits, "mantissa": fmt.mantissa_bits}
-            return [(k, n) for k, n in {**widths, "padding": fmt.padding_bits}.items() if n]
-        case IntegerFormat():
-            return [("sign", 1), ("value", fmt.bits - 1)] if fmt.is_signed else [("value", fmt.bits)]
-    return [("index", fmt.bits)]
-
-
 def weights(fmt: Format) -> list[str]:
     """What each bit counts, from the highest down."""
     found = []
-    for kind, width in fields(fmt):
+    for kind, width in fmt.fields:
         for place in range(width - 1, -1, -1):
             fraction = width - place
-            part = f"1/{1 << fraction}" if fraction < 5 else power_text(-fraction)
-            whole = str(1 << place) if place < 12 else power_text(place)
+            part = f"1/{1 << fraction}" if fraction < 5 else power(-fraction)
+            whole = str(1 << place) if place < 12 else power(place)
             found.append({"sign": "±", "mantissa": part, "padding": ""}.get(kind, whole))
     if isinstance(fmt, IntegerFormat) and fmt.is_signed:
         found[0] = f"−{1 << (fmt.bits - 1)}"
@@ -148,7 +142,7 @@ def notable(fmt: Format) -> list[tuple[str, str]]:
     if isinstance(fmt, FloatFormat):
         wanted |= {"min normal": fmt.min_normal, "min subnormal": fmt.min_subnormal}
     found = {label: encode(fmt, value) for label, value in wanted.items() if value is not None}
-    found = {label: code for label, code in found.items() if decode(fmt, code) == Fraction(wanted[label])}
+    found = {label: code for label, code in found.items() if decode(fmt, code).fraction == Fraction(wanted[label])}
     if isinstance(fmt, FloatFormat):
         specials = {"∞": fmt.infinity_code, "NaN": fmt.nan_code}
         found |= {label: code << fmt.padding_bits for label, code in specials.items() if code is not None}
@@ -162,7 +156,7 @@ def number_line(fmt: Format) -> list[tuple[str, float, str]]:
     """(code, place from 0 to 1, value) of every finite value of a small format; empty for a large one."""
     if fmt.bits > LINE_BITS or fmt.max > LINE_MAX:
         return []
-    values = [(code, decode(fmt, code)) for code in fmt.all_codes().tolist()]
+    values = [(code, decode(fmt, code).value) for code in fmt.all_codes().tolist()]
     low, span = Fraction(fmt.min), Fraction(fmt.max) - Fraction(fmt.min)
     return [
         (hex_text(fmt, c), float((v - low) / span), number_text(v, 2 if isinstance(fmt, CodeBook) else 4, rounded=True))
@@ -175,6 +169,164 @@ def number_line(fmt: Format) -> list[tuple[str, float, str]]:
 def describe_format(fmt: Format) -> dict[str, Any]:
     """All that depends on the format alone."""
     return {
-        "fields": fields(fmt), "weights": weights(fmt), "summary": summary(fmt),
+        "fields": fmt.fields, "weights": weights(fmt), "summary": summary(fmt),
         "notable": notable(fmt), "line": number_line(fmt), "step": "step" if isinstance(fmt, CodeBook) else "ULP",
     }  # fmt: skip
+
+
+# --- one code -------------------------------------------------------------------------------------------------------
+
+
+def formula(found: Decoded) -> list[list[Part]]:
+    """Lines of parts: the rule with this code's numbers, then worked out. For infinity and NaN the reason in words."""
+    fmt, result = found.fmt, f"= {number_text(found.value, 12)}"
+    if isinstance(fmt, IntegerFormat):
+        return [[*_sum_of_weights(fmt, found.code), _plain(result)]]
+    if isinstance(fmt, CodeBook):
+        return [[_plain("table["), (str(found.code), "index", False), _plain(f"] {result}")]]
+    if found.fraction is None:
+        return [[_plain(_reason(found))]]
+    return [_rule(found), [_plain("= "), *_worked(found), _plain(f" {result}")]]
+
+
+def _plain(text: str) -> Part:
+    return text, "", False
+
+
+def _rule(found: Decoded) -> list[Part]:
+    """(−1)^s × 2^(e − bias) × (1 + m/2^n) with the numbers of the fields."""
+    fmt, part, small = found.fmt, found.fields, found.is_small
+    assert isinstance(fmt, FloatFormat)
+    sign = [_plain("(−1)"), (str(part["sign"]), "sign", True), _plain(" × ")] if fmt.is_signed else []
+    bias = f" − {fmt.bias}" if fmt.bias >= 0 else f" + {-fmt.bias}"
+    power = [_plain("2"), ("1" if small else str(part["exponent"]), "exponent", True), (bias, "", True)]
+    if fmt.mantissa_bits:
+        mantissa = (str(part["mantissa"]), "mantissa", False)
+        return [*sign, *power, _plain(f" × ({int(not small)} + "), mantissa, _plain(f"/{1 << fmt.mantissa_bits})")]
+    return [*sign, *power, *[_plain(" × 0")] * small]
+
+
+def _worked(found: Decoded) -> list[Part]:
+    fmt = found.fmt
+    assert isinstance(fmt, FloatFormat)
+    assert found.exponent is not None
+    assert found.significand is not None
+    sign = [("−1" if found.fields["sign"] else "+1", "sign", False), _plain(" × ")] if fmt.is_signed else []
+    scale = (power(found.exponent), "exponent", False)
+    if fmt.mantissa_bits:
+        return [*sign, scale, _plain(" × "), (number_text(found.significand, 12), "mantissa", False)]
+    return [*sign, scale, *[_plain(" × 0")] * found.is_small]
+
+
+def _sum_of_weights(fmt: IntegerFormat, code: int) -> list[Part]:
+    parts = []
+    for bit in range(fmt.bits - 1, -1, -1):
+        is_top, is_sign = bit == fmt.bits - 1, fmt.is_signed and bit == fmt.bits - 1
+        digit = (str(code >> bit & 1), "sign" if is_sign else "value", False)
+        parts += [_plain(f"{'−' if is_sign else '' if is_top else '+ '}{1 << bit}·"), digit, _plain(" ")]
+    return parts
+
+
+def _reason(found: Decoded) -> str:
+    fmt = found.fmt
+    assert isinstance(fmt, FloatFormat)
+    is_ieee = fmt.has_infinity and fmt.top_nans == (1 << fmt.mantissa_bits) - 1
+    if found.kind == "infinity":
+        why = "Exponent all ones, mantissa zero" if is_ieee else "The code just above the largest value"
+        return f"{why}: {number_text(found.value)}"
+    if not found.fields["exponent"]:
+        return "The code that would be −0: NaN"
+    if is_ieee:
+        return "Exponent all ones, mantissa not zero: NaN"
+    each = " of each sign" if fmt.is_signed else ""
+    return f"The highest {'code' if fmt.top_nans == 1 else f'{fmt.top_nans} codes'}{each}: NaN"
+
+
+def readings(found: Decoded) -> list[str]:
+    """What each field says by itself, in the order of `fields`."""
+    said = {kind: str(number) for kind, number in found.fields.items()} | {"padding": "always 0"}
+    if isinstance(found.fmt, FloatFormat):
+        said["sign"] = "−" if found.fields.get("sign") else "+"
+        if found.exponent is not None:
+            said["exponent"] += f" → {power(found.exponent)}"
+        if found.significand is not None and "mantissa" in said:
+            said["mantissa"] += f" → {number_text(found.significand, 9)}"
+    elif "sign" in said:
+        said["sign"] = f"−{1 << (found.fmt.bits - 1)}" if found.fields["sign"] else "0"
+    return [said[kind] for kind in found.fields]
+
+
+# --- without a kernel -----------------------------------------------------------------------------------------------
+
+COLOURS = {
+    "sign": "#a8478c", "exponent": "#0072b2", "mantissa": "#b8500f",
+    "value": "#00805c", "index": "#5b4fc4", "padding": svg.LINE,
+}  # fmt: skip
+_WIDTH, _LEFT, _CELL, _GAP = 880, 20, 46, 6
+_COLUMNS = {"format": 20, "code": 160, "value": 330, "relative error": 500, "": 620}
+_MONO: dict[str, Any] = {"font_family": "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace"}
+
+
+def draw_bits(face: Mapping[str, Any], shown: Mapping[str, Any]) -> Drawing:
+    """Bits, value, formula, error and the same number in the other formats: as a picture, and as tables of words."""
+    title = f"{face['name']} {shown['code']}: {shown['value']} ({shown['kind']})"
+    lines = [_line(parts) for parts in shown["formula"]]
+    error, rows = shown["error"], [[*row[:4], row[5]] for row in shown["rows"]]
+    said = f"{error['target']} → {shown['value']}: {error['words']}, relative error {error['relative']}"
+    fields = [
+        (kind, digits, reading)
+        for (kind, _), digits, reading in zip(face["fields"], shown["bin"].split(), shown["readings"], strict=True)
+    ]
+    top = [_text(20, 26, face["name"], 15, weight=600), _text(20, 44, face["summary"], 12, svg.DIM)]
+    top += [_text(20, 82, shown["value"], 26, weight=600)]
+    top += [_text(860, 82, shown["kind"], 13, svg.DIM, text_anchor="end"), *_strip(fields)]
+    top += [_text(20, 206 + 22 * i, line, 14, **_MONO) for i, line in enumerate(lines)]
+    top += [_text(20, 256, said, 13, svg.DIM), *_table(face["name"], rows)]
+    picture = svg.whole(title, _WIDTH, 296 + 18 * len(rows), *top)
+    words = [face["summary"], table(("field", "bits", "says"), fields), *lines, said, table([*_COLUMNS], rows)]
+    text = details(title, *words)
+    return SvgDrawing(html=block(Cell(html=picture, text="")).html + text.html, text=text.text, svg=picture)
+
+
+def _line(parts: list[Part]) -> str:
+    """A line of the formula with ^(…) for what stands raised."""
+    text, before = "", False
+    for words, _, is_raised in parts:
+        text += ("" if is_raised == before else "^(" if is_raised else ")") + words
+        before = is_raised
+    return text
+
+
+def _text(x: float, y: float, words: str, size: int, fill: str = svg.INK, weight: int = 400, **look: Any) -> str:
+    return svg.text("", words, (x, y), size, fill, weight, **look)
+
+
+def _strip(fields: list[tuple[str, str, str]]) -> list[str]:
+    """Every bit as a box in the colour of its field; the field's name above, what it says below."""
+    count = sum(len(digits) for _, digits, _ in fields)
+    cell = min(_CELL, (_WIDTH - 2 * _LEFT - _GAP * (len(fields) - 1)) / count)
+    found, x = [], float(_LEFT)
+    for kind, digits, reading in fields:
+        colour, middle = COLOURS[kind], x + len(digits) * cell / 2
+        found += [_text(middle, 112, kind, 11, colour, text_anchor="middle")]
+        found += [_text(middle, 174, reading, 12, colour, text_anchor="middle", **_MONO)]
+        for i, digit in enumerate(digits):
+            found += _box(x + i * cell, cell, digit == "1", colour)
+        x += len(digits) * cell + _GAP
+    return found
+
+
+def _box(x: float, width: float, is_on: bool, colour: str) -> list[str]:
+    size = {"x": round(x + 0.75, 2), "y": 120, "width": round(width - 1.5, 2), "height": 36, "rx": 4}
+    ink = svg.PAPER if is_on else colour
+    digit = _text(x + width / 2, 144, str(int(is_on)), 16 if width > 14 else 11, ink, text_anchor="middle", **_MONO)
+    return [svg.tag("rect", **size, fill=colour, stroke=colour, fill_opacity="1" if is_on else "0.1"), digit]
+
+
+def _table(name: str, rows: list[list[str]]) -> list[str]:
+    found = [_text(x, 284, head, 11, svg.DIM) for head, x in _COLUMNS.items()]
+    for number, row in enumerate(rows):
+        weight = 600 if row[0] == name else 400
+        for cell, x in zip(row, _COLUMNS.values(), strict=True):
+            found.append(_text(x, 302 + 18 * number, cell, 12, weight=weight, **(_MONO if x != 620 else {})))
+    return found

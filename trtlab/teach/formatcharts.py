@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from trtlab.engine.measure import live
 from trtlab.numeric import BlockFormat, FloatFormat, Format, arithmetic
-from trtlab.numeric.formats import Rounding
+from trtlab.numeric.describe import Rounding
 from trtlab.teach.figure import INK, PALETTE, axes, finish, line, lines, new, ticks
 from trtlab.teach.formats import find_format, find_formats, name_of, sqnr_row
 

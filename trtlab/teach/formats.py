@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trtlab.engine.measure import live
-from trtlab.numeric import FORMATS, BlockFormat, FloatFormat, Format, IntegerFormat, exact
-from trtlab.numeric.formats import CodeBook, Overflow, Rounding
+from trtlab.numeric import FORMATS, BlockFormat, FloatFormat, Format, IntegerFormat, codec, exact
+from trtlab.numeric.describe import Overflow, Rounding
+from trtlab.numeric.formats import CodeBook
 from trtlab.numeric.quantize import Quantized, sqnr_db
 from trtlab.teach.card import Cell, Drawing, apart, bold, card, code, dim, join, table, tag
 from trtlab.teach.units import power_text, raised
@@ -141,7 +142,7 @@ def _stored(fmt: Format, number: exact.Real, rounding: Rounding, overflow: Overf
         word = exact.encode(fmt, number, rounding, overflow)
     except ValueError:
         return "", "no code for it", "–"
-    return _bits(fmt, word), *_compared(number, exact.decode(fmt, word))
+    return _bits(fmt, word), *_compared(number, exact.decode(fmt, word).value)
 
 
 def _bits(fmt: Format, word: int) -> Cell:
@@ -177,7 +178,7 @@ def draw_codes(name: str | Format, *, columns: int = 8) -> Drawing:
 
 
 def _value(fmt: Format, word: int) -> str:
-    value = exact.decode(fmt, word)
+    value = exact.decode(fmt, word).value
     return f"{float(value):.6g}" if isinstance(value, Fraction) else value.value
 
 
@@ -193,7 +194,7 @@ def draw_block(values: npt.ArrayLike, quantized: Quantized) -> Drawing:
     element = fmt.element if isinstance(fmt, BlockFormat) else fmt
     codes, restored = quantized.codes.ravel(), quantized.values.ravel()
     rows: list[list[Any]] = [
-        [f"{a:.5g}", f"{word:X}", code(f"{word:0{element.bits}b}"), f"{float(element.decode(word)):.5g}",
+        [f"{a:.5g}", f"{word:X}", code(f"{word:0{element.bits}b}"), f"{float(codec.decode(element, word)):.5g}",
          f"{b:.5g}", f"{b - a:+.3g}"]
         for a, word, b in zip(x, codes, restored, strict=True)
     ]  # fmt: skip

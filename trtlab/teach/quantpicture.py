@@ -1,7 +1,7 @@
 """teach/quantpicture: a quantised tensor as a picture: values above the levels they may take, codes used, errors.
 
 In: a `Reading` (what was quantised, and how). Out: SVG text. Colours stand in attributes, since GitHub removes style
-sheets; quantview.css replaces them. Every text passes through `escape`.
+sheets; quantview.css replaces them.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trtlab.numeric import BlockFormat, Format
+from trtlab.numeric import codec
+from trtlab.numeric.describe import BlockFacts, FormatFacts
 from trtlab.numeric.quantize import Quantized, sqnr_db
-from trtlab.teach.drawing import bytes_text, escape
+from trtlab.teach import svg
+from trtlab.teach.units import bytes_text, counted
 
 Array = npt.NDArray[Any]
 _WIDTH, _HEIGHT, _BINS = 1000, 372, 121
 _COLOURS = {"value": "#0072b2", "level": "#b8500f", "code": "#00805c", "zero": "#59636e", "error": "#a8478c",
-            "line": "#8c959f", "dim": "#59636e", "ink": "#1f2328", "dead": "#d7dce1"}  # fmt: skip
+            "line": svg.LINE, "dim": svg.DIM, "ink": svg.INK, "dead": "#d7dce1"}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,9 +33,9 @@ class Reading:
     outliers: tuple[int, ...] = ()
 
     @property
-    def element(self) -> Format:
+    def element(self) -> FormatFacts:
         fmt = self.quantized.format
-        return fmt.element if isinstance(fmt, BlockFormat) else fmt
+        return fmt.element if isinstance(fmt, BlockFacts) else fmt
 
     @property
     def errors(self) -> Array:
@@ -57,7 +59,7 @@ class Reading:
     def _steps(self) -> Array:
         """What an element of 1 is worth in each group."""
         fmt, scales = self.quantized.format, np.asarray(self.quantized.scales, np.float64)
-        exponent = fmt.element_exponent if isinstance(fmt, BlockFormat) else 0
+        exponent = fmt.element_exponent if isinstance(fmt, BlockFacts) else 0
         return scales * 2.0**exponent * float(self.quantized.tensor_scale or 1)
 
     @property
@@ -79,13 +81,13 @@ class Reading:
     @cached_property
     def elements(self) -> Array:
         """All finite values of an element, ascending, -128 of symmetric INT8 included."""
-        values = self.element.decode(self.element.all_codes())
+        values = codec.decode(self.element, self.element.all_codes())
         return np.unique(values[np.isfinite(values)]).astype(np.float64)
 
     @property
     def used(self) -> Array:
         """How often each of `elements` is used."""
-        found = self.element.decode(self.quantized.codes)
+        found = codec.decode(self.element, self.quantized.codes)
         return np.bincount(np.searchsorted(self.elements, found.ravel()), minlength=self.elements.size)
 
     @property
@@ -96,16 +98,12 @@ class Reading:
         return [
             ("SQNR", f"{self.sqnr_db:.1f} dB", "all values"),
             *([("inliers", f"{self.inlier_sqnr_db:.1f} dB", "outlier columns left out")] if self.outliers else []),
-            ("bits per value", f"{q.bits_per_value:.4g}", f"{q.format.bits} and {_count(q.scales.size, 'scale')}"),
+            ("bits per value", f"{q.bits_per_value:.4g}", f"{q.format.bits} and {counted(q.scales.size, 'scale')}"),
             ("size", bytes_text(q.size_bytes), share),
             ("became 0", f"{self.zeroed / size:.1%}", f"{self.zeroed:,} of {size:,}"),
             ("saturated", f"{self.saturated:,}", "beyond the last step"),
             ("levels used", f"{(self.used > 0).sum()}", f"of {self.elements.size}"),
         ]
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 # --- the picture -----------------------------------------------------------------------------------------------------
@@ -114,13 +112,9 @@ def _count(number: int, word: str) -> str:
 def draw_reading(reading: Reading, title: str, *, zoom: bool = False) -> str:
     """The whole SVG; `zoom` shows the middle 99 % of the values, half as wide again."""
     said = "   ·   ".join(f"{label} {value}" for label, value, _ in reading.facts)
-    body = [_text(20, 26, title, 15, "ink", bold=True), _text(20, 46, said, 12)]
-    body += [*_values(reading, zoom), *_codes(reading), *_errors(reading)]
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" '
-        f'height="{_HEIGHT}" role="img" font-family="system-ui, sans-serif"><title>{escape(f"{title}: {said}")}</title>'
-        f'<rect class="qv-paper" width="{_WIDTH}" height="{_HEIGHT}" rx="10" fill="#ffffff"/>{"".join(body)}</svg>'
-    )
+    head = [_title(20, 26, title, size=15), _text(20, 46, said, 12)]
+    body = [*_values(reading, zoom), *_codes(reading), *_errors(reading)]
+    return svg.whole(f"{title}: {said}", _WIDTH, _HEIGHT, *head, *body)
 
 
 def _values(reading: Reading, zoom: bool) -> list[str]:
@@ -137,40 +131,30 @@ def _values(reading: Reading, zoom: bool) -> list[str]:
 
     at = int(np.searchsorted(widest, 0))
     near = x((widest[max(at - 1, 0)] + widest[at]) / 2), x((widest[min(at + 1, widest.size - 1)] + widest[at]) / 2)
-    body = [_text(20, 78, "values", 13, "ink", bold=True), _text(left, 78, "grey: rounds to 0 in the widest group", 11)]
-    body += [_rect("dead", near[0], 88, near[1] - near[0], bottom - 88), _bars(left, bottom, width, 136, counts)]
-    rows = [("levels", "widest group", widest)] + [("", "median group", median)] * (reading.quantized.scales.size > 1)
-    for row, (label, which, levels) in enumerate(rows):
-        y = 246 + 40 * row
-        ticks = "".join(f"M{x(level):.1f} {y}v24" for level in levels[np.abs(levels) <= limit])
-        body += [_text(20, y + 12, label or "", 13, "ink", bold=True), _text(20, y + (27 if label else 16), which, 11)]
-        body.append(_path("level", ticks, stroke=1.4))
-    body += [_line(left, bottom, width), *(_text(x(v), 342, f"{v:.3g}", 11, anchor="middle") for v in _ticks(limit))]
-    return body
+    body = [_title(20, 78, "values"), _text(left, 78, "grey: rounds to 0 in the widest group")]
+    body += [_path("dead", f"M{near[0]:.1f} 88h{near[1] - near[0]:.1f}v{bottom - 88}h{near[0] - near[1]:.1f}z")]
+    body += [_bars(left, bottom, width, 136, counts), _title(20, 258, "levels")]
+    groups = [("widest group", widest, 273), ("median group", median, 302)][: reading.quantized.scales.size]
+    for row, (which, levels, label) in enumerate(groups):
+        ticks = "".join(f"M{x(level):.1f} {246 + 40 * row}v24" for level in levels[np.abs(levels) <= limit])
+        body += [_text(20, label, which), _path("level", ticks, stroke="1.4")]
+    return [*body, _scale(left, width, bottom, 342, [(x(v), f"{v:.3g}") for v in _ticks(limit)])]
 
 
 def _codes(reading: Reading) -> list[str]:
     """How often each code is used; grey: the code of 0, where that is one code for all groups."""
     left, width, used = 690, 290, reading.used
     own_zeros = reading.quantized.zero_points is not None
-    zero = int(np.searchsorted(reading.elements, 0))
-    ends = [(left, "start", reading.elements[0]), (left + width, "end", reading.elements[-1])]
-    place = left + width * (zero + 0.5) / used.size
-    middle = [(place, "middle", 0)] if left + 40 < place < left + width - 40 else []
+    is_zero = np.arange(used.size) == np.searchsorted(reading.elements, 0)
+    zeros = np.where(is_zero & (not own_zeros), used, 0)
+    place = left + width * (int(is_zero.argmax()) + 0.5) / used.size
+    ends = [(left + i * width, f"{reading.elements[-i]:.4g}") for i in (0, 1)]
+    middle = [(place, "0")] if left + 40 < place < left + width - 40 else []
     return [
-        _text(left, 78, "codes used, in the order of their values", 13, "ink", bold=True),
+        _title(left, 78, "codes used, in the order of their values"),
         _bars(left, 176, width, 84, used, "code"),
-        _bars(
-            left,
-            176,
-            width,
-            84,
-            np.where(np.arange(used.size) == zero, used, 0) * (not own_zeros),
-            "zero",
-            most=_full(used),
-        ),
-        _line(left, 176, width),
-        *(_text(at, 191, f"{value:.4g}", 11, anchor=anchor) for at, anchor, value in ends + middle),
+        _bars(left, 176, width, 84, zeros, "zero", most=_full(used)),
+        _scale(left, width, 176, 191, ends + middle),
     ]
 
 
@@ -180,12 +164,11 @@ def _errors(reading: Reading) -> list[str]:
     limit = float(np.abs(errors).max()) or 1.0
     counts, _ = np.histogram(errors / limit, 61, (-1, 1))
     rms = float(np.sqrt(np.square(errors, dtype=np.float64).mean()))
-    ends = [(left, "start", -limit), (left + width / 2, "middle", 0), (left + width, "end", limit)]
+    ends = [(left, -limit), (left + width / 2, 0), (left + width, limit)]
     return [
-        _text(left, 222, f"errors, root mean square {rms:.3g}", 13, "ink", bold=True),
+        _title(left, 222, f"errors, root mean square {rms:.3g}"),
         _bars(left, 326, width, 90, counts, "error"),
-        _line(left, 326, width),
-        *(_text(at, 342, f"{value:.3g}", 11, anchor=anchor) for at, anchor, value in ends),
+        _scale(left, width, 326, 342, [(at, f"{value:.3g}") for at, value in ends]),
     ]
 
 
@@ -207,15 +190,13 @@ def _bars(
     tall = np.where(counts > 0, np.clip(counts * height / full, 1.5, height), 0)
     wide = width / counts.size
     gap = 1 if wide > 3 else 0
-    bars = (
+    bars = [
         f"M{left + i * wide + gap / 2:.1f} {bottom}v{-h:.1f}h{wide - gap:.2f}v{h:.1f}z"
         for i, h in enumerate(tall)
         if h > 0
-    )
-    if most or largest <= full:
-        return _path(kind, "".join(bars))
-    label = _text(left + (int(counts.argmax()) + 1) * wide + 3, bottom - height + 9, f"↑ {largest:,}", 11)
-    return _path(kind, "".join(bars)) + label
+    ]
+    top = left + (int(counts.argmax()) + 1) * wide + 3, bottom - height + 9
+    return _path(kind, "".join(bars)) + ("" if most or largest <= full else _text(*top, f"↑ {largest:,}"))
 
 
 def _full(counts: Array) -> float:
@@ -224,22 +205,21 @@ def _full(counts: Array) -> float:
     return float(max(largest / 6, second) if largest > 2 * second else largest) or 1.0
 
 
-def _path(kind: str, d: str, stroke: float = 0) -> str:
-    paint = f'fill="none" stroke="{_COLOURS[kind]}" stroke-width="{stroke}"' if stroke else f'fill="{_COLOURS[kind]}"'
-    return f'<path class="qv-{kind}" {paint} d="{d}"/>'
+def _scale(left: float, width: float, bottom: float, y: float, ticks: Sequence[tuple[float, str]]) -> str:
+    """The line under bars, and numbers below it; those at its ends stay within it."""
+    anchors = {left: "start", left + width: "end"}
+    numbers = [_text(at, y, words, text_anchor=anchors.get(at, "middle")) for at, words in ticks]
+    return "".join([_path("line", f"M{left} {bottom}h{width}", stroke="1"), *numbers])
 
 
-def _rect(kind: str, x: float, y: float, width: float, height: float) -> str:
-    return _path(kind, f"M{x:.1f} {y}h{width:.1f}v{height}h{-width:.1f}z")
+def _path(kind: str, d: str, stroke: str = "") -> str:
+    fill, line = ("none", _COLOURS[kind]) if stroke else (_COLOURS[kind], "")
+    return svg.tag("path", class_=f"qv-{kind}", fill=fill, stroke=line, stroke_width=stroke, d=d)
 
 
-def _line(left: float, bottom: float, width: float) -> str:
-    return _path("line", f"M{left} {bottom}h{width}", stroke=1)
+def _text(x: float, y: float, words: str, size: int = 11, **look: Any) -> str:
+    return svg.text("qv-dim", words, (round(x, 1), y), size, _COLOURS["dim"], **look)
 
 
-def _text(x: float, y: float, text: str, size: int, kind: str = "dim", *, bold: bool = False, anchor: str = "") -> str:
-    look = (' font-weight="600"' if bold else "") + (f' text-anchor="{anchor}"' if anchor else "")
-    return (
-        f'<text class="qv-{kind}" x="{x:.1f}" y="{y}" font-size="{size}" fill="{_COLOURS[kind]}"{look}>'
-        f"{escape(text)}</text>"
-    )
+def _title(x: float, y: float, words: str, size: int = 13) -> str:
+    return svg.text("qv-ink", words, (x, y), size, _COLOURS["ink"], 600)

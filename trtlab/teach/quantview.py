@@ -13,10 +13,10 @@ import numpy.typing as npt
 import traitlets
 
 from trtlab.numeric import FORMATS, BlockFormat, Format, IntegerFormat, codec, quantize
-from trtlab.teach.drawing import Drawing, SvgDrawing, text_table
+from trtlab.teach.card import Cell, Drawing, SvgDrawing, block, details, table
 from trtlab.teach.formats import GRANULARITIES, name_of
 from trtlab.teach.quantpicture import Reading, draw_reading
-from trtlab.teach.widget import STATIC, Widget
+from trtlab.teach.widget import Widget, script, styles
 
 Array = npt.NDArray[Any]
 OFFERED = (
@@ -102,8 +102,8 @@ class QuantView(Widget):
     All may be set; `reading` has the numbers. ValueError says what cannot be, KeyError which names there are.
     """
 
-    _esm = STATIC / "quantview.js"
-    _css = (STATIC / "cards.css").read_text("utf-8") + (STATIC / "quantview.css").read_text("utf-8")
+    _esm = script("quantview")
+    _css = styles("cards", "quantview")
     face = traitlets.Dict().tag(sync=True)
     shown = traitlets.Dict().tag(sync=True)
 
@@ -159,8 +159,9 @@ class QuantView(Widget):
 
     def static(self) -> Drawing:
         """The picture and its numbers without a kernel."""
-        words = text_table(("", "", ""), self.reading.facts)
-        return SvgDrawing(html=self.shown["svg"], text=f"{self.shown['title']}\n{words}", svg=self.shown["svg"])
+        svg, facts = self.shown["svg"], table(("", "", ""), self.reading.facts, bare=True)
+        words = details(self.shown["title"], facts, self.shown["about"])
+        return SvgDrawing(html=block(Cell(html=svg, text="")).html + words.html, text=words.text, svg=svg)
 
     # --- state ------------------------------------------------------------------------------------------------------
 

@@ -27,11 +27,11 @@ def title(words: str) -> str:
     return tag("title", escaped(words))
 
 
-def text(css: str, words: str, at: Point, size: int, fill: str, weight: int = 400, halo: str = "") -> str:
+def text(css: str, words: str, at: Point, size: int, fill: str, weight: int = 400, halo: str = "", **look: str) -> str:
     """Text; a `halo` in the colour of the paper keeps it readable on lines."""
     paint = {"stroke": halo, "stroke_width": "3.5", "paint_order": "stroke"} if halo else {}
     place = {"x": at[0], "y": at[1], "font_size": size, "font_weight": weight}
-    return tag("text", escaped(words), class_=css, fill=fill, **place, **paint)
+    return tag("text", escaped(words), class_=css, fill=fill, **place, **paint, **look)
 
 
 def whole(about: str, width: int, height: int, *parts: str) -> str:

@@ -7,16 +7,6 @@ const SHORT = 640; // below this width a row holds 16 bits, else 32
 const SLOW_MS = 400, PATIENCE_MS = 3000;
 let editors = 0;
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== false && value != null) node.setAttribute(name, value === true ? "" : value);
-  }
-  node.append(...children.filter((child) => child != null));
-  return node;
-}
-const button = (text, attributes) => make("button", { type: "button", ...attributes }, text);
 const describeBit = (place, kind) => `bit ${place}, ${kind}`;
 
 /** The fields as runs of bits that fit into rows: [[{kind, bits: [31], first, last, width}]]. */
@@ -252,8 +242,8 @@ function render({ model, el }) {
   const said = make("div", { class: "be-said", id: id("said"), "aria-live": "polite" });
   const codeSaid = make("div", { class: "be-said", id: id("codesaid"), "aria-live": "polite" });
   const formula = make("div", { class: "be-formula", role: "group", "aria-label": "Formula" });
-  const minus = button("−1", { "aria-label": "Previous code", onclick: () => step(-1) });
-  const plus = button("+1", { "aria-label": "Next code", onclick: () => step(1) });
+  const minus = button("−1", "Previous code", () => step(-1));
+  const plus = button("+1", "Next code", () => step(1));
   const notables = make("div", { class: "be-notables", role: "group", "aria-label": "Notable codes" });
   const line = make("div", { class: "be-line" }), all = make("div", { class: "be-all" });
   const table = make("tbody"), lines = [];
@@ -273,11 +263,9 @@ function render({ model, el }) {
         labelled("decimal", entry("dec", "Code in decimal", { do: "text", base: "dec" })), plus),
       codeSaid, notables, line, all,
       make("div", { class: "be-table" }, make("table", {}, make("caption", {}, "The same number in every format"), make("thead", {}, make("tr", {}, ...head)), table)),
-      make("div", { class: "be-foot" }, "click or drag over bits · ", ...[["← →", "move"], ["Space", "flip"], ["0 1", "write"], ["+ −", "next code"]]
-        .flatMap(([key, what]) => [make("kbd", {}, key), ` ${what}  `]))));
-  root.addEventListener("keydown", (event) => { // the notebook has shortcuts on plain keys
-    if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
-  });
+      make("div", { class: "be-foot" }, "click or drag over bits · ",
+        ...keyHints([["← →", "move"], ["Space", "flip"], ["0 1", "write"], ["+ −", "next code"]]))));
+  root.addEventListener("keydown", isPlainKey);
 
   function draw(answer) {
     shown = answer;
@@ -306,7 +294,7 @@ function render({ model, el }) {
     summary.textContent = face.summary;
     build();
     buildTable();
-    notables.replaceChildren(...face.notable.map(([label, text]) => button(label, { "data-code": text, title: text, onclick: () => change(BigInt(text)) })));
+    notables.replaceChildren(...face.notable.map(([label, text]) => button(label, text, () => change(BigInt(text)), { "data-code": text, "aria-label": label })));
   }
   function drawDecimal() {
     const [short, full] = shown.decimal, repeats = short === shown.value;
@@ -329,7 +317,7 @@ function render({ model, el }) {
     if (at === null) return;
     const left = (place) => `left:${18 + 64 * place}%`;
     const mark = (neighbour, place, side) => (neighbour
-      ? button("", { class: "be-mark", style: left(place), title: `go to ${neighbour.code}`, "aria-label": `${side} neighbour ${neighbour.value}`, onclick: () => change(BigInt(neighbour.code)) })
+      ? button("", `${side} neighbour ${neighbour.value}`, () => change(BigInt(neighbour.code)), { class: "be-mark", style: left(place), title: `go to ${neighbour.code}` })
       : make("span", { class: "be-mark be-none", style: left(place) }));
     const marks = [mark(below, 0, "lower"), make("span", { class: "be-mark be-here", style: left(at) }), mark(above, 1, "upper")];
     [below?.value ?? "nothing below", shown.around.short, above?.value ?? "nothing above"].forEach((text, i) => marks[i].append(make("b", {}, text)));
@@ -361,7 +349,7 @@ function render({ model, el }) {
       const mini = miniature(fields), cell = (kind) => make("td", { class: kind });
       const line = { mini, code: cell("be-mono"), number: cell("be-mono"), relative: cell("be-mono be-num"), verdict: make("span") };
       line.row = make("tr", { class: name === face.name && "be-current" },
-        make("th", { scope: "row" }, button(name, { title: `edit in ${name}`, onclick: () => send({ do: "format", name }) })),
+        make("th", { scope: "row" }, button(name, name, () => send({ do: "format", name }), { title: `edit in ${name}` })),
         line.code, make("td", {}, mini.svg), line.number, line.relative, make("td", {}, line.verdict));
       lines.push(line);
     }

@@ -6,18 +6,8 @@ const WORDS = { tensor: "tensor", channel: "row" };
 const SLOW_MS = 400;
 const HEAD = 54; // the picture's own headline, which the page says in its bar
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== false && value != null) node.setAttribute(name, value === true ? "" : value);
-  }
-  node.append(...children);
-  return node;
-}
-
 function picture(source) {
-  const svg = document.importNode(new DOMParser().parseFromString(source, "image/svg+xml").documentElement, true);
+  const svg = drawn(source);
   const [, , width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
   svg.setAttribute("viewBox", `0 ${HEAD} ${width} ${height - HEAD - 20}`);
   for (const name of ["width", "height"]) svg.removeAttribute(name);
@@ -49,9 +39,7 @@ function render({ model, el }) {
       refusal, facts, canvas,
       make("div", { class: "qv-tried" }, make("table", {}, make("caption", {}, "Your last choices"), make("thead", {}, make("tr", {}, ...head)), trials)),
       make("div", { class: "foot" }, about, live)));
-  root.addEventListener("keydown", (event) => { // the notebook has shortcuts on plain keys
-    if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
-  });
+  root.addEventListener("keydown", isPlainKey);
 
   function options(node, names) {
     if (node.options.length !== names.length) node.replaceChildren(...names.map((name) => make("option", { value: name }, name)));
