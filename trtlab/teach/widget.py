@@ -9,7 +9,7 @@ from typing import Any
 
 import anywidget
 
-from trtlab.teach.drawing import Drawing
+from trtlab.teach.card import Drawing, stylesheet
 
 STATIC = Path(__file__).parent / "static"
 
@@ -21,7 +21,7 @@ def script(name: str) -> str:
 
 def styles(*names: str) -> str:
     """Several style sheets as one."""
-    return "".join((STATIC / f"{name}.css").read_text("utf-8") for name in names)
+    return "".join(map(stylesheet, names))
 
 
 class Widget(anywidget.AnyWidget):
