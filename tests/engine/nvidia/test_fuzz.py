@@ -149,7 +149,7 @@ def test_known_crashers_one_after_another():
 
 
 def test_no_threads_pile_up():
-    """Each dead worker's reader thread has ended."""
+    """Nothing of a dead worker stays in this process."""
     before = threading.active_count()
     for _ in range(3):
         assert outcome(models.attention(same_query_and_key=True).SerializeToString()) == "BuildCrashed"
