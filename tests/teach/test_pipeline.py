@@ -377,12 +377,10 @@ def test_the_command_follows_every_choice(view, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "then", ["", "time.sleep(0.5)", "view.run()"], ids=["at once", "while warming up", "after a run"]
-)
+@pytest.mark.parametrize("then", ["", "view.run()"], ids=["at once", "after a run"])
 def test_an_interpreter_that_ends_ends_quietly_and_leaves_no_plans(tmp_path, then):
     """The compiler is warmed up and torch imported in the background; leaving in the middle of that is fine."""
-    code = f"import time; from trtlab.teach import PipelineView; view = PipelineView(); {then}"
+    code = f"from trtlab.teach import PipelineView; view = PipelineView(); {then}"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=PATIENCE_S,
         env={**os.environ, "TMPDIR": str(tmp_path)},
