@@ -15,7 +15,7 @@ from trtlab.engine.measure import live
 from trtlab.numeric import BlockFormat, FloatFormat, Format, arithmetic
 from trtlab.numeric.describe import Rounding
 from trtlab.teach.figure import INK, PALETTE, axes, finish, line, lines, new, ticks
-from trtlab.teach.formats import find_format, find_formats, name_of, sqnr_row
+from trtlab.teach.formats import find_format, name_of, sqnr_row
 
 Array = npt.NDArray[Any]
 
@@ -144,7 +144,8 @@ def draw_spread(results: npt.ArrayLike, exactly: float, *, title: str, label: st
 def draw_tradeoff(values: npt.ArrayLike, names: Sequence[str | Format]) -> Any:
     """SQNR over bits per value with scales: a curve per element format along its granularities, stars for the rest."""
     array, figure = np.asarray(values, np.float32), new()
-    for number, fmt in enumerate(find_formats(names)):
+    for number, which in enumerate(names):
+        fmt = find_format(which, blocks=True)
         name, row, whole = name_of(fmt), sqnr_row(fmt, array), isinstance(fmt, BlockFormat)
         figure.add_scatter(
             x=[bits for _, bits in row.values()], y=[db for db, _ in row.values()], name=name, text=list(row),

@@ -42,23 +42,18 @@ def name_of(fmt: Format) -> str:
     return str(fmt)
 
 
-def find_format(which: str | Format) -> Format:
-    """The format of that name, or `which` itself. KeyError and TypeError say what there is instead."""
+def find_format(which: str | Format, *, blocks: bool = False) -> Format:
+    """The format of that name, or `which` itself; `blocks` allows those whose codes mean nothing without a scale.
+
+    KeyError and TypeError say what there is instead.
+    """
     fmt = FORMATS.get(which) if isinstance(which, str) else which
-    names = ", ".join(name for name, f in FORMATS.items() if has_codes(f))
+    names = ", ".join(name for name, f in FORMATS.items() if blocks or has_codes(f))
     if fmt is None:
         raise KeyError(f"no format {which!r}; there are {names}")
-    if not has_codes(fmt):
+    if not (blocks or has_codes(fmt)):
         raise TypeError(f"{which} has no codes of its own; take its element format, or: {names}")
     return fmt
-
-
-def find_formats(names: Iterable[str | Format]) -> list[Format]:
-    """The formats of those names, block formats too. KeyError says what there is instead."""
-    names = list(names)
-    if unknown := [name for name in names if isinstance(name, str) and name not in FORMATS]:
-        raise KeyError(f"no format {unknown[0]!r}; there are {', '.join(FORMATS)}")
-    return [FORMATS[name] if isinstance(name, str) else name for name in names]
 
 
 def fields(fmt: Format) -> tuple[tuple[str, int], ...]:
@@ -219,7 +214,7 @@ def _scales(quantized: Quantized) -> str:
 def draw_sqnr(values: npt.ArrayLike, names: Sequence[str | Format]) -> Drawing:
     """SQNR in dB of every format under every granularity, darker where better; bits per value beneath each."""
     array = np.asarray(values, np.float32)
-    found = {name_of(fmt): sqnr_row(fmt, array) for fmt in find_formats(names)}
+    found = {name_of(fmt): sqnr_row(fmt, array) for fmt in (find_format(name, blocks=True) for name in names)}
     most = max((db for row in found.values() for db, _ in row.values() if db < math.inf), default=1.0)
     rows = [
         [bold(name), *(_shaded(*row[g], most) if g in row else "" for g in GRANULARITIES)]
