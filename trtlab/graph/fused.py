@@ -4,12 +4,15 @@ A fused node calls a function of the model (domain `trtlab.fused`) whose body is
 inline it, an engine may know its op_type and make one kernel. In and out: onnx_ir nodes. Checked by graph/oracle.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import onnx
 import onnx_ir as ir
 
-from trtlab.graph.rule import FUSED, Nodes, fresh_name, graph_of, is_data, replace, source
+from trtlab.graph.ops import Kind
+from trtlab.graph.rule import FUSED, Nodes, fresh_name, graph_of, is_data, is_kind, is_op, replace, source
 
 ORIGINS = "trtlab.nodes"
 """Key of a rewritten node's metadata: the names of the original nodes, one a line."""
@@ -36,6 +39,27 @@ def flat(nodes: Iterable[ir.Node]) -> Iterator[ir.Node]:
     for node in nodes:
         inside = body(node)
         yield from flat(inside) if inside is not None else [node]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What one kernel does, as the rules decided: `heavy` is a convolution or product, None in a pointwise region;
+    `epilogue` works, in this order, on each number while it is in a register; `rest` comes behind, as a Split does, or
+    is all there is."""
+
+    heavy: ir.Node | None
+    epilogue: tuple[ir.Node, ...]
+    rest: tuple[ir.Node, ...]
+
+
+def parts(node: ir.Node) -> Parts:
+    """The parts of a node, fused or not. Constants are data and left out."""
+    every = [inner for inner in flat([node]) if not is_data(inner)]
+    heavy = every[0] if every and is_kind(every[0], Kind.PRODUCT) else None
+    behind = every[heavy is not None :]
+    epilogue = itertools.takewhile(lambda n: is_kind(n, Kind.POINTWISE) or is_op(n, "BatchNormalization"), behind)
+    run = tuple(epilogue)
+    return Parts(heavy=heavy, epilogue=run, rest=tuple(behind[len(run) :]))
 
 
 def fuse(nodes: Nodes, title: str = "") -> ir.Node:

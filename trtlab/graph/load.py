@@ -27,7 +27,7 @@ LIMIT_BYTES = 2**31 - 1
 
 def load(model: OnnxModel) -> ir.Model:
     """The model for rewriting: checked, shapes inferred, nodes named uniquely. The original is not changed."""
-    proto = _read(model)
+    proto = read(model)
     _check_readable(proto)
     loaded = _checked(ir.from_proto, proto)
     topological_order(loaded.graph)  # names a cycle, which the checker does not
@@ -101,7 +101,7 @@ def _skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
     return onnx.ModelProto(ir_version=proto.ir_version, opset_import=imports, functions=functions, graph=bones)
 
 
-def _read(model: OnnxModel) -> onnx.ModelProto:
+def read(model: OnnxModel) -> onnx.ModelProto:
     """The model with all its weights in memory."""
     if isinstance(model, onnx.ModelProto):
         proto, path = model, None

@@ -5,7 +5,7 @@ import torch
 
 from trtlab.engine.codegen import product
 
-RELU = "f(0) if f(0) > {0} else {0}"  # as in pointwise: NaN stays NaN
+RELU = "v = f(0) if f(0) > v else v"  # as in pointwise: NaN stays NaN
 SIZES = [
     (1, 1, 1, 1), (2, 5, 3, 7), (3, 6, 4, 16), (1, 7, 5, 17), (2, 13, 9, 33), (1, 25, 70, 48), (2, 3, 8, 65),
     (1, 24, 16, 129), (1, 1, 300, 100),
@@ -27,7 +27,7 @@ def test_product_bias_branch_and_activation_equal_float64(size, layout, adds):
     x, columns, bias = torch.randn(batch, m, depth), columns_of(layout, batch, depth, n), torch.randn(n)
     z, around = torch.randn(batch, m, n), torch.full((batch, m, n + 5), 7.0)
     out = around[:, :, 2 : 2 + n]  # a part of something wider
-    run = product.generated(RELU, lambda t: t, n, adds=adds)
+    run = product.generated(["v = v + u"] * adds + [RELU], lambda t: t, n, adds=adds)
     run(product.packed(columns), bias.numpy(), x, *[z] * adds, out)
     want = torch.relu(x.double() @ columns.double() + bias + (z if adds else 0))
     torch.testing.assert_close(out.double(), want, rtol=1e-5, atol=1e-5 * depth**0.5)
@@ -39,7 +39,7 @@ def test_nan_and_infinity_stay_in_their_row():
     x, columns = torch.ones(8, 3), torch.ones(3, 5)
     x[2, 1], x[7, 0] = float("nan"), float("inf")
     out = torch.empty(1, 8, 5)
-    product.generated(RELU, lambda t: t, 5)(product.packed(columns[None]), torch.zeros(5).numpy(), x[None], out)
+    product.generated([RELU], lambda t: t, 5)(product.packed(columns[None]), torch.zeros(5).numpy(), x[None], out)
     torch.testing.assert_close(out[0], x @ columns, equal_nan=True)
 
 
@@ -55,7 +55,7 @@ def test_nan_and_infinity_stay_in_their_row():
     ],
 )
 def test_what_does_not_fit_is_refused_before_memory_is_touched(x, columns, out):
-    run = product.generated("{0}", lambda t: t, 5)
+    run = product.generated([], lambda t: t, 5)
     with pytest.raises(ValueError, match="do not go into"):
         run(product.packed(columns), torch.zeros(5).numpy(), x, out)
 
@@ -69,7 +69,7 @@ def test_vectors_of_another_machine_make_the_same(lanes, monkeypatch):
         tile = product.tile_of.__wrapped__
         monkeypatch.setattr(product, "tile_of", tile)
         out = torch.empty(1, 11, 37)
-        product.generated("{0}", lambda t: t, 37)(product.packed(columns), torch.zeros(37).numpy(), x, out)
+        product.generated([], lambda t: t, 37)(product.packed(columns), torch.zeros(37).numpy(), x, out)
         torch.testing.assert_close(out, x @ columns, rtol=1e-5, atol=1e-5)
     finally:
         product.panel_width.cache_clear()
@@ -77,6 +77,6 @@ def test_vectors_of_another_machine_make_the_same(lanes, monkeypatch):
 
 def test_rows_that_would_be_a_copy_are_refused():
     x, columns, out = torch.ones(2, 5, 3, 4).transpose(1, 2), torch.ones(6, 4, 7), torch.ones(2, 3, 5, 7)
-    run = product.generated("{0}", lambda t: t.flatten(0, -3), 7)
+    run = product.generated([], lambda t: t.flatten(0, -3), 7)
     with pytest.raises(ValueError, match="do not go into rows"):
         run(product.packed(columns), torch.zeros(7).numpy(), x, out)

@@ -8,7 +8,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from trtlab.engine.codegen import winograd
 
-RELU = "f(0) if f(0) > {0} else {0}"
+RELU = "v = f(0) if f(0) > v else v"
 SIDE_BY_SIDE = {"memory_format": torch.channels_last}
 CASES = [
     # images, channels, results, height, width, pads
@@ -36,7 +36,7 @@ def test_convolution_bias_branch_and_activation_equal_float64(case, adds):
     z = torch.randn(want.shape).contiguous(**SIDE_BY_SIDE)
     wider = torch.full((images, n + 3, *want.shape[2:]), 7.0).contiguous(**SIDE_BY_SIDE)
     out = wider[:, 1 : 1 + n]  # a part of a concatenation
-    winograd.generated(weights, b.numpy(), RELU, pads, adds=adds)(x, *[z] * adds, out)
+    winograd.generated(weights, b.numpy(), ["v = v + u"] * adds + [RELU], pads, adds=adds)(x, *[z] * adds, out)
     want = torch.relu(want + z if adds else want)
     torch.testing.assert_close(out.double(), want, rtol=0, atol=2e-5 * want.abs().max().item())
     assert (wider[:, 0] == 7).all()
@@ -58,7 +58,7 @@ def test_nan_stays_within_its_tiles():
     x = torch.ones(1, 2, 12, 12)
     x[0, 1, 5, 5] = float("nan")  # in the tile of rows and columns 4 to 7, and in the border of no other
     out = torch.empty(1, 1, 12, 12).contiguous(**SIDE_BY_SIDE)
-    winograd.generated(torch.ones(1, 2, 3, 3), torch.zeros(1).numpy(), "{0}", [(1, 1), (1, 1)], adds=False)(x, out)
+    winograd.generated(torch.ones(1, 2, 3, 3), torch.zeros(1).numpy(), [], [(1, 1), (1, 1)], adds=False)(x, out)
     lost = torch.isnan(out[0, 0])
     assert lost[4:7, 4:7].all()  # where the true result is NaN
     lost[4:8, 4:8] = False
@@ -75,6 +75,6 @@ def test_nan_stays_within_its_tiles():
     ],
 )
 def test_what_does_not_fit_is_refused(x, out):
-    run = winograd.generated(torch.ones(2, 2, 3, 3), torch.zeros(2).numpy(), "{0}", [(1, 1), (1, 1)], adds=False)
+    run = winograd.generated(torch.ones(2, 2, 3, 3), torch.zeros(2).numpy(), [], [(1, 1), (1, 1)], adds=False)
     with pytest.raises(ValueError, match="in float32, NHWC"):
         run(x, out.contiguous(**SIDE_BY_SIDE))

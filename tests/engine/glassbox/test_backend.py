@@ -11,7 +11,7 @@ import pytest
 import torch
 from onnx.backend.test.runner import Runner
 
-from trtlab.engine.glassbox import backend
+from tests.engine.glassbox import backend
 from trtlab.engine.glassbox.errors import UnsupportedError
 
 LEAST_PASSED = 600

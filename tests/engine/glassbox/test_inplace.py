@@ -8,8 +8,9 @@ import pytest
 
 from trtlab.engine import glassbox
 from trtlab.engine.export import export_onnx
-from trtlab.engine.glassbox import finishing, memory
+from trtlab.engine.glassbox import epilogues
 from trtlab.engine.glassbox.runtime import Engine
+from trtlab.plan.memory import Buffer, find_overlap
 
 HEAD = '<ir_version: 10, opset_import: ["": 20]> net (float[2,8,9,9] image) => '
 ONE, THREE = "<kernel_shape = [1,1]>", "<pads = [1,1,1,1]>"
@@ -72,7 +73,7 @@ def test_results_are_those_of_onnx_runtime_with_and_without_numba(text, pick, mo
     proto = model(text)
     engine = glassbox.build(proto, pick=pick) if pick else glassbox.build(proto)
     assert_equal(engine, proto)
-    monkeypatch.setattr(finishing, "has_numba", lambda: False)  # other tactics, which bring their own memory
+    monkeypatch.setattr(epilogues, "has_numba", lambda: False)  # other tactics, which bring their own memory
     assert_equal(Engine(engine.plan), proto)
 
 
@@ -113,10 +114,12 @@ def test_no_step_writes_over_what_is_read_later(name):
     read = {n: number for number, step in enumerate(plan.steps) for n in step.inputs}
     read |= dict.fromkeys(plan.outputs, len(plan.steps))
     alias = {n for step in plan.steps if step.tactic == "view" for n in step.outputs}
-    buffers = {n: (t.span_bytes, made[n], read.get(n, made[n]) + 1) for n, t in placed.items() if n not in alias}
-    assert memory.find_overlap(buffers, {n: placed[n].offset for n in buffers}) is None
+    sizes = {n: t.span_bytes for n, t in placed.items()}
+    offsets = {n: t.offset for n, t in placed.items()}
+    buffers = [Buffer(name=n, size_bytes=sizes[n], start=made[n], stop=read.get(n, made[n]) + 1)
+               for n in placed if n not in alias]  # fmt: skip
+    assert find_overlap(buffers, offsets) is None
     for view in alias:  # what a view shows is not made anew before the view is read
-        later = [n for n in buffers if made[view] < made[n] <= read.get(view, 0)]
-        both = {n: (placed[n].span_bytes, 0, 1) for n in (view, *later)}
-        pairs = [{view: both[view], n: both[n]} for n in later]
-        assert all(memory.find_overlap(pair, {n: placed[n].offset for n in pair}) is None for pair in pairs)
+        for later in (b.name for b in buffers if made[view] < b.start <= read.get(view, 0)):
+            both = [Buffer(name=n, size_bytes=sizes[n], start=0, stop=1) for n in (view, later)]
+            assert find_overlap(both, offsets) is None

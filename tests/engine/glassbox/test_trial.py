@@ -83,7 +83,7 @@ def test_a_tactic_that_disagrees_is_discarded(ahead, monkeypatch):
     from trtlab.engine.glassbox import kernels, library, trial
 
     wrong = kernels.Tactic(bind=lambda _: lambda *__: torch.zeros(1, 10))
-    monkeypatch.setitem(library.KERNELS["linear"], "wrong", wrong)
+    monkeypatch.setitem(library.KERNELS["matmul"], "wrong", wrong)
     asked = []
     plan = ahead(export_onnx("digits")).plan
     tuned = trial.tune(plan, pick=lambda works, _: (asked.append(set(works)) or next(iter(works)), 1.0))

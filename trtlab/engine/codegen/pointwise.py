@@ -7,7 +7,7 @@ store per result), compiled by numba; or the same program through torch, operato
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,7 +179,7 @@ def source(program: Sequence[Instruction], results: Sequence[int], steps: Sequen
     lines += [f"{indent}for i in range({last}):"]
     lines += [f"{indent}    r{i} = a{i}[i]" for i in range(count) if steps[i][-1]]
     for number, (name, reads, attributes) in enumerate(program, count):
-        lines.append(f"{indent}    r{number} = {expression(name, reads, attributes)}")
+        lines.append(f"{indent}    r{number} = {expression(name, [f'r{r}' for r in reads], attributes)}")
     lines += [f"{indent}    o{k}[i] = r{r}" for k, r in enumerate(results)]
     return "\n".join(lines) + "\n"
 
@@ -192,13 +192,12 @@ def _row(depth: int) -> str:
     return text
 
 
-def expression(name: str, reads: Sequence[int], attributes: dict[str, float]) -> str:
-    """The instruction on registers r0, r1, ... as numba reads it."""
-    registers = [f"r{r}" for r in reads]
+def expression(name: str, operands: Sequence[str], attributes: Mapping[str, float]) -> str:
+    """The operator on operands such as `r0` or `v`, as numba reads it."""
     if name == "Sum":
-        return " + ".join(registers)
+        return " + ".join(operands)
     defaults = {"alpha": 0.01}
-    return POINTWISE[name].text.format(*registers, **(defaults | {k: float(v) for k, v in attributes.items()}))
+    return POINTWISE[name].text.format(*operands, **(defaults | {k: float(v) for k, v in attributes.items()}))
 
 
 _HEAD = """from math import inf, nan

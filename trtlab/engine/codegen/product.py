@@ -1,6 +1,6 @@
 """engine/codegen/product: a generated kernel for matrix products, finished while the numbers are at hand.
 
-In: rows [M, K], columns [K, N] packed in panels, a bias, maybe another branch, an activation's text. Out: a function
+In: rows [M, K], columns [K, N] packed in panels, a bias, maybe another branch, lines of an epilogue. Out: a function
 that keeps a tile of sums, some rows high and one panel wide, in vector registers, then finishes and stores it. One
 compiled kernel serves all sizes. Checked against torch by the builder, and in float64 by test_product.py.
 """
@@ -8,7 +8,7 @@ compiled kernel serves all sizes. Checked against torch by the builder, and in f
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -82,9 +82,9 @@ def tile_of(width: int) -> Any:
     return intrinsic(lambda _, x, stride, last, panel, depth, out: (signature, body))  # noqa: ARG005 - told by name
 
 
-def source(finish: str, width: int, *, adds: bool) -> str:
-    """Source for a batch of y[m, n] = finish(x[m, k] @ columns + bias + z), `finish` an expression of {0}. x, y and z
-    have strides, the last one is 1; x and w are addresses."""
+def source(finish: Sequence[str], width: int, *, adds: bool) -> str:
+    """Source for a batch of y[m, n] = x[m, k] @ columns + bias, finished: lines that change `v`, a number of it, and
+    may read `u`, of another branch z. x, y and z have strides, the last one is 1; x and w are addresses."""
     rows = _registers()[1] * _registers()[0] // width
     other = "\n                    other = z[b * zb + (i + r) * zr + p:]" if adds else ""
     return f"""
@@ -100,12 +100,19 @@ def kernel(x, w, bias, z, y, batch, m, depth, n, xb, xr, zb, zr, yb, yr):
                 for r in range(min({rows}, m)):
                     row, out = sums[r * {width}:], y[b * yb + (i + r) * yr + p:]{other}
                     for j in range(wide):
-                        v = row[j] + biases[j]{" + other[j]" if adds else ""}
-                        out[j] = {finish.format("v")}
+                        v = row[j] + biases[j]
+{ending(finish, "j", adds=adds)}
+                        out[j] = v
 """
 
 
-def kernel(finish: str, width: int, *, adds: bool) -> Callable[..., None]:
+def ending(finish: Sequence[str], index: str, *, adds: bool) -> str:
+    """The innermost lines of a kernel that finishes number `index` of a row: those of the epilogue."""
+    lines = [f"u = other[{index}]"] if adds else []
+    return "\n".join(" " * 24 + line for line in [*lines, *finish])
+
+
+def kernel(finish: Sequence[str], width: int, *, adds: bool) -> Callable[..., None]:
     """That source, compiled; again where the tile has changed, which numba does not look at."""
     version = hashlib.sha256(inspect.getsource(tile_of).encode()).hexdigest()
     head = f"from {__name__} import tile_of  # {_registers()} {version}\ntile = tile_of({width})\n"
@@ -142,7 +149,9 @@ def packed(columns: Tensor) -> Tensor:
     return panels
 
 
-def generated(finish: str, rows: Callable[[Tensor], Tensor], n: int, *, adds: bool = False) -> Callable[..., Tensor]:
+def generated(
+    finish: Sequence[str], rows: Callable[[Tensor], Tensor], n: int, *, adds: bool = False
+) -> Callable[..., Tensor]:
     """A function (panels, bias, x, out), or with another branch before `out`, that makes n columns; `rows` shows a
     tensor as a batch of rows, [batch, M, numbers], without a copy. Layouts are looked at once."""
     run, known = kernel(finish, panel_width(n), adds=adds), dict[Any, tuple[int, ...]]()

@@ -47,7 +47,9 @@ def source(
     for number, (operator, reads, attributes) in enumerate(program, len(rows)):
         if not pointwise.is_generated([(operator, reads, attributes)]):
             raise ValueError(f"no Triton expression for {operator!r}: run its program with torch")
-        lines.append(f"    r{number} = {_in_triton(pointwise.expression(operator, reads, attributes))}")
+        lines.append(
+            f"    r{number} = {_in_triton(pointwise.expression(operator, [f'r{r}' for r in reads], attributes))}"
+        )
     lines += [f"    tl.store({out} + i, r{r}, inside)" for out, r in zip(outs, results, strict=True)]
     return "\n".join(lines) + "\n"
 

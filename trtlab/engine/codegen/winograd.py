@@ -50,7 +50,7 @@ def kernel(x, v, s, t, block, start, count, down, along, depth):
 """
 
 
-def collect(finish: str, *, adds: bool) -> str:
+def collect(finish: Sequence[str], *, adds: bool) -> str:
     """Source: tiles from m[36, block, n] to images of h x w pixels, finished; z and y have strides."""
     other = "\n                    other = z[b * zb + (i + r) * zr + (j + q) * zp + c:]" if adds else ""
     return f"""
@@ -69,8 +69,9 @@ def kernel(m, bias, z, y, s, t, block, start, count, down, along, n, h, w, zb, z
                 for q in range(min(4, w - j)):
                     p, o = t[(r * 4 + q) * {WIDE}:], y[b * yb + (i + r) * yr + (j + q) * yp + c:]{other}
                     for k in range(wide):
-                        u = p[k] + biases[k]{" + other[k]" if adds else ""}
-                        o[k] = {finish.format("u")}
+                        v = p[k] + biases[k]
+{product.ending(finish, "k", adds=adds)}
+                        o[k] = v
 """
 
 
@@ -93,7 +94,7 @@ def packed(weights: Tensor) -> Tensor:
 
 
 def generated(
-    weights: Tensor, bias: Any, finish: str, pads: Sequence[tuple[int, int]], *, adds: bool
+    weights: Tensor, bias: Any, finish: Sequence[str], pads: Sequence[tuple[int, int]], *, adds: bool
 ) -> Callable[..., Tensor]:
     """A function (x, out), or with another branch before `out`, of float32 tensors in NHWC order. Layouts are looked at
     once."""
@@ -101,7 +102,7 @@ def generated(
     if bias.shape != (n,):
         raise ValueError(f"a bias of shape {bias.shape} does not go with {n} channels")
     first, last = compiled(spread()), compiled(collect(finish, adds=adds))
-    multiply = product.kernel("{0}", product.panel_width(n), adds=False)
+    multiply = product.kernel([], product.panel_width(n), adds=False)
     panels, zeros, known = packed(weights), torch.zeros(n).numpy(), dict[Any, tuple[Any, ...]]()
 
     def launch(x: Tensor, *rest: Tensor) -> Tensor:

@@ -11,18 +11,19 @@ from typing import Any
 import onnx
 import onnx.inliner
 
-from trtlab.engine.glassbox import memory, planfile
+from trtlab.engine.glassbox import planfile
 from trtlab.engine.glassbox.device import DEVICES, is_here
 from trtlab.engine.glassbox.errors import DeviceError, UnsupportedError
 from trtlab.engine.glassbox.lower import CLAIMED, Lowered, claims, dtype_of, lower
 from trtlab.engine.glassbox.plan import DTYPES, Plan, TensorSpec
 from trtlab.engine.glassbox.runtime import Engine
-from trtlab.engine.glassbox.tactics import Picker, fastest
 from trtlab.engine.glassbox.trial import tune
-from trtlab.graph.load import export, load
+from trtlab.graph.load import read
 from trtlab.graph.onnxfile import OnnxModel
-from trtlab.graph.rewrite import Rules, optimize
+from trtlab.graph.rewrite import Rules, rewrite
 from trtlab.graph.rule import FUSED
+from trtlab.plan import memory
+from trtlab.plan.tactics import Picker, fastest
 
 
 def build(
@@ -44,11 +45,8 @@ def build(
     """
     if device not in DEVICES:
         raise DeviceError(f"There is no device {device!r}: expected one of {', '.join(DEVICES)}.")
-    rewritten, _ = optimize(_fixed(model, shapes or {}), rules)
-    for function in rewritten.functions:
-        del function.value_info[:]  # one body serves calls of several shapes
-    lowered = lower(load(rewritten), precision)
-    plan = _untuned(lowered, device, precision)
+    rewritten, _ = rewrite(_fixed(model, shapes or {}), rules)
+    plan = _untuned(lower(rewritten, precision), device, precision)
     return Engine(tune(plan, pick=pick, place=place) if is_here(device) else plan)
 
 
@@ -72,7 +70,7 @@ def _untuned(lowered: Lowered, device: str, precision: str) -> Plan:
 def _fixed(model: OnnxModel, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
     """The model with a size for every axis of its inputs, and without functions of its own."""
     proto = onnx.ModelProto()
-    proto.CopyFrom(model if isinstance(model, onnx.ModelProto) else export(load(model)))
+    proto.CopyFrom(read(model))
     if proto.functions:
         proto = onnx.inliner.inline_local_functions(proto)
     weights = {tensor.name for tensor in proto.graph.initializer}

@@ -1,57 +1,114 @@
-"""engine/glassbox/kernels: what a kernel and a tactic are.
+"""engine/glassbox/kernels: what a kernel, its epilogue and a tactic are.
 
-In: a `Call`: the step's attributes, the weights among its operands, the shapes. Out: a function of the other operands,
-with everything that does not change from run to run (packed weights, padding) done beforehand. A tactic that writes
-where it is told takes the result tensors as its last arguments.
+In: a `Call`: a step's attributes, the weights among its operands, the shapes, and what finishes each number. Out: a
+function of the tensors that are no weights: operands, then others of the epilogue, then, for a tactic that writes where
+it is told, the results. What does not change from run to run (packed weights, padding) is done beforehand.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
+from trtlab.engine.codegen import pointwise
 from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.plan import Step, TensorSpec
 
 Kernel = Callable[..., Any]
+Shape = tuple[int, ...] | None
 FLOATS = frozenset({"float32", "float16", "bfloat16"})
 
 
 @dataclass(frozen=True, kw_only=True)
+class Epilogue:
+    """Elementwise operators on each number of a kernel's result, one after another: `["Add", [0, 1], {}]` reads 0, the
+    number so far, and 1, the first of `others`. Those are weights, or None for what comes with each run."""
+
+    chain: tuple[Sequence[Any], ...] = ()
+    others: tuple[Tensor | None, ...] = ()
+    shapes: tuple[Shape, ...] = ()
+
+    @property
+    def free(self) -> int:
+        """How many of the others come with each run."""
+        return sum(other is None for other in self.others)
+
+    def filled(self, given: Sequence[Tensor]) -> list[Tensor]:
+        """All others, with those that came with this run."""
+        there = iter(given)
+        return [next(there) if other is None else other for other in self.others]
+
+    def program(self) -> tuple[list[list[Any]], list[int]]:
+        """The same as a program of codegen/pointwise, whose inputs are the result and the others; and its results."""
+        first = 1 + len(self.others)
+        program = [
+            [kind, [first + n - 1 if r == 0 and n else r for r in reads], attributes]
+            for n, (kind, reads, attributes) in enumerate(self.chain)
+        ]
+        return program, [first + len(program) - 1]
+
+    def split_bias(self, channels: tuple[int, ...]) -> "tuple[Tensor | None, Epilogue]":
+        """The weights that are added to each channel first, flat, and what follows; (None, all) where there are none.
+        `channels` is the shape of one number for each: (C,), or (C, 1, 1) of images."""
+        kind, reads, _ = self.chain[0] if self.chain else ("", [], {})
+        if kind in ("Add", "Sum") and len(reads) == 2 and min(reads) == 0 < max(reads):
+            bias = self.others[max(reads) - 1]
+            if bias is not None and tuple(bias.shape[-len(channels) :]) == channels and bias.numel() == channels[0]:
+                return bias.reshape(-1).contiguous(), replace(self, chain=self.chain[1:])
+        return None, self
+
+
+@dataclass(frozen=True, kw_only=True)
 class Call:
-    """What is known of a step before it runs. `operands` has a tensor for every weight, `shapes` the input shapes;
-    None where that is not known, or the input is left out. `present` tells left out from not known."""
+    """What is known of a step before it runs. `operands` has a tensor for every weight, `shapes` their shapes; None
+    where that is not known, or the operand is left out. `present` tells left out from not known."""
 
     attributes: Mapping[str, Any]
     operands: tuple[Tensor | None, ...]
     present: tuple[bool, ...]
-    shapes: tuple[tuple[int, ...] | None, ...]
+    shapes: tuple[Shape, ...]
     dtype: str
     device: Device
-    results: int = 1
+    results: int
+    result_shape: Shape
+    epilogue: Epilogue
 
     def weight(self, number: int) -> Tensor | None:
         return self.operands[number] if number < len(self.operands) else None
 
-    def has(self, number: int) -> bool:
-        return number < len(self.present) and self.present[number]
+    @property
+    def free(self) -> list[int]:
+        """Which operands come with each run."""
+        return [n for n, (p, w) in enumerate(zip(self.present, self.operands, strict=True)) if p and w is None]
 
 
 def call_of(step: Step, tensors: Mapping[str, TensorSpec], weights: Mapping[str, Tensor], device: Device) -> Call:
-    """What is known of the step before it runs."""
+    """What is known of the step before it runs. ValueError for an epilogue that makes no sense."""
     shapes = [
         tensors[n].shape if n in tensors else tuple(weights[n].shape) if n in weights else None for n in step.inputs
     ]
     dtypes = {tensors[n].dtype if n in tensors else str(weights[n].dtype)[6:] for n in step.inputs if n}
+    chain = tuple(tuple(line) for line in step.attributes.get("epilogue", ()))
+    others = max((r for _, reads, _ in chain for r in reads if r is not None), default=0)
+    count = len(step.inputs) - others
+    operands = tuple(weights.get(name) for name in step.inputs)
+    epilogue = Epilogue(chain=chain, others=operands[count:], shapes=tuple(shapes[count:]))
+    if chain:
+        pointwise.checked(*epilogue.program(), 1 + others)
+    if count < 0 or "" in step.inputs[count:]:
+        raise ValueError(f"the epilogue reads {others} others, the step has {len(step.inputs)} inputs")
+    result = tensors.get(step.outputs[0])
     return Call(
-        attributes=step.attributes,
-        operands=tuple(weights.get(name) for name in step.inputs),
-        present=tuple(bool(name) for name in step.inputs),
-        shapes=tuple(shapes),
+        attributes={name: value for name, value in step.attributes.items() if name != "epilogue"},
+        operands=operands[:count],
+        present=tuple(bool(name) for name in step.inputs[:count]),
+        shapes=tuple(shapes[:count]),
         dtype=dtypes.pop() if len(dtypes) == 1 else "mixed",
         device=device,
         results=len(step.outputs),
+        result_shape=None if result is None else result.shape,
+        epilogue=epilogue,
     )
 
 
@@ -68,8 +125,7 @@ def with_weights(
     function: Kernel, call: Call, fixed: Sequence[Any] | None = None, attributes: Mapping[str, Any] | None = None
 ) -> Kernel:
     """A function of the operands that are no weights, and of whatever follows them."""
-    fixed, named = list(fixed or call.operands), dict(attributes or {})
-    free = [n for n, (p, w) in enumerate(zip(call.present, call.operands, strict=True)) if p and w is None]
+    fixed, named, free = list(fixed or call.operands), dict(attributes or {}), call.free
     if free == list(range(len(fixed))):
         return (lambda *tensors: function(*tensors, **named)) if named else function
     if free == [0]:

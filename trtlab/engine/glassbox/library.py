@@ -5,7 +5,6 @@ fastest; the tests compare each with torch and ONNX Runtime.
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,11 +12,11 @@ from torch import Tensor
 
 from trtlab.engine.codegen import pointwise, pooling
 from trtlab.engine.glassbox.convolutions import CONV
+from trtlab.engine.glassbox.epilogues import finished, generates
 from trtlab.engine.glassbox.errors import PlanError
-from trtlab.engine.glassbox.finishing import generates
 from trtlab.engine.glassbox.kernels import FLOATS, Call, Kernel, Tactic, with_weights
 from trtlab.engine.glassbox.operators import OPERATORS, Window, is_host, max_pool, parameters, window
-from trtlab.engine.glassbox.products import LINEAR, MATMUL
+from trtlab.engine.glassbox.products import MATMUL
 
 
 def _pointwise_with_torch(call: Call) -> Kernel:
@@ -61,13 +60,11 @@ def _max_pool_generated(call: Call) -> Kernel:
 
 
 def _fits_max_pool(call: Call) -> bool:
+    if call.free != [0] or not call.shapes[0] or not generates(call):
+        return False
     at = _max_pool_window(call)
-    plain = (
-        len(at.strides) == 2
-        and {*at.dilations} == {1}
-        and all(a < k for (a, _), k in zip(at.pairs, at.kernel, strict=True))
-    )
-    return plain and generates(call)
+    small = all(a < k for (a, _), k in zip(at.pairs, at.kernel, strict=True))
+    return small and len(at.strides) == 2 and {*at.dilations} == {1}
 
 
 def _operator(call: Call) -> Kernel:
@@ -83,7 +80,7 @@ def _operator(call: Call) -> Kernel:
     fixed = [
         tuple(w.flatten().tolist()) if h and w is not None else w for h, w in zip(host, call.operands, strict=True)
     ]
-    return with_weights(OPERATORS[name], call, fixed, attributes)
+    return finished(with_weights(OPERATORS[name], call, fixed, attributes), call)
 
 
 def _joined(call: Call) -> Kernel:
@@ -108,14 +105,13 @@ VIEW = "view"
 """The tactic of what is a part of its input's memory, seen otherwise: nothing to do."""
 KERNELS: dict[str, dict[str, Tactic]] = {
     "conv": CONV,
-    "linear": LINEAR,
     "matmul": MATMUL,
     "pointwise": {
         "torch": Tactic(bind=_pointwise_with_torch),
         "generated": Tactic(bind=_pointwise_generated, fits=_fits_generated, writes_out=True),
     },
     "maxpool": {
-        "torch": Tactic(bind=lambda call: partial(max_pool, **call.attributes)),
+        "torch": Tactic(bind=lambda call: with_weights(max_pool, call, attributes=call.attributes)),
         "generated": Tactic(bind=_max_pool_generated, fits=_fits_max_pool, writes_out=True),
     },
     "operator": {
@@ -131,4 +127,8 @@ def tactics(kernel: str, call: Call) -> dict[str, Tactic]:
     """The tactics that can compute this call on this machine."""
     if kernel not in KERNELS:
         raise PlanError(f"No kernel is called {kernel!r}: expected one of {', '.join(KERNELS)}. Build the plan again.")
+    if call.epilogue.chain and kernel not in ("conv", "matmul") and call.attributes.get("operator") != "Gemm":
+        raise ValueError(
+            f"{kernel} has an epilogue: only products, whose results are new memory, are finished in place"
+        )
     return {name: tactic for name, tactic in KERNELS[kernel].items() if tactic.fits(call)}

@@ -1,55 +1,62 @@
-"""engine/glassbox/products: the tactics of matrix products.
+"""engine/glassbox/products: the tactics of a matrix product of any two operands; the second is often a weight.
 
-In: a `Call`. Out: `LINEAR` (x, constant weights [K, N], bias or none, other branch or none) and `MATMUL` (any two
-operands, of which one may be constant).
+In: a `Call`. Out: `MATMUL`, tactic by tactic. The trial times them.
 """
 
-from collections.abc import Sequence
+import math
+from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from trtlab.engine.codegen import product
-from trtlab.engine.glassbox.finishing import (
-    activation,
+from trtlab.engine.glassbox.epilogues import (
     check_rows,
+    ending,
     finished,
     fits_epilogue,
+    fits_generated,
     fits_onednn,
-    generates,
-    generates_all,
     multiply,
-    product_generated,
     same_shape,
     weights_of,
     with_epilogue,
-)  # fmt: skip
-from trtlab.engine.glassbox.kernels import Call, Kernel, Tactic, with_weights
+    words,
+)
+from trtlab.engine.glassbox.kernels import FLOATS, Call, Kernel, Tactic, with_weights
+
+# a product with a constant matrix [K, N]
 
 
-def _linear_with_torch(call: Call) -> Kernel:
-    w, b = weights_of(call), call.weight(2)
-    columns, width = w.contiguous(), w.shape[1]
+def _is_linear(call: Call) -> bool:
+    """Rows of known size times a matrix of the plan."""
+    rows, w = call.shapes[0], call.weight(1)
+    if call.free != [0] or w is None or w.ndim != 2 or rows is None or len(rows) < 2 or not call.result_shape:
+        return False
+    return call.dtype in FLOATS and 0 not in (*rows, *w.shape)
+
+
+def _columns(call: Call) -> tuple[int, ...]:
+    return (weights_of(call).shape[1],)
+
+
+def _addmm(call: Call) -> Kernel:
+    w, (b, rest) = weights_of(call).contiguous(), call.epilogue.split_bias(_columns(call))
 
     def run(x: Tensor, out: Tensor) -> Tensor:
-        rows, result = x.reshape(-1, x.shape[-1]), out.view(-1, width)
-        multiply(rows, columns, b, result)
+        multiply(x.reshape(-1, x.shape[-1]), w, b, out.view(-1, w.shape[1]))
         return out
 
-    return finished(run, call, adds=call.has(3))
+    return finished(run, call, rest)
 
 
-def _linear_generated(call: Call) -> Kernel:
-    return product_generated(call, weights_of(call), lambda t: t.flatten(0, -2))
-
-
-def _linear_with_onednn(call: Call) -> Kernel:
-    w, b = weights_of(call), call.weight(2)
-    shape = call.shapes[0] or (1,)
-    packed = torch.ops.mkldnn._reorder_linear_weight(w.t().contiguous(), max(1, _rows(shape)))
-    name, values, algorithm = activation(call)
-    if call.has(3):
+def _with_onednn(call: Call) -> Kernel:
+    w, shape, ends = weights_of(call), call.shapes[0] or (1,), words(call, _columns(call))
+    if ends is None:
+        raise ValueError("oneDNN has no words for this epilogue")
+    packed = torch.ops.mkldnn._reorder_linear_weight(w.t().contiguous(), max(1, math.prod(shape[:-1])))
+    b = ends.bias
+    if ends.adds:
         binary, width = torch.ops.mkldnn._linear_pointwise.binary, w.shape[1]
         check = same_shape(lambda shape: (*shape[:-1], width))
 
@@ -58,31 +65,39 @@ def _linear_with_onednn(call: Call) -> Kernel:
             return binary(x, other, packed, b, "add")
 
         return add
-    single = torch.ops.mkldnn._linear_pointwise.default
+    single, name, values, algorithm = (
+        torch.ops.mkldnn._linear_pointwise.default, ends.name, [*ends.values], ends.algorithm,
+    )  # fmt: skip
     return lambda x: single(x, packed, b, name, values, algorithm)
 
 
-def _fits_onednn_linear(call: Call) -> bool:
+def _fits_onednn(call: Call) -> bool:
     """Behind an added branch, which must lie dense, no activation."""
-    alone = not call.has(3) or not call.attributes.get("activation", "")
-    return fits_onednn(call) and alone and call.shapes[0] is not None and call.shapes[0][-1] > 0
+    if not _is_linear(call) or not fits_onednn(call, _columns(call)):
+        return False
+    ends = words(call, _columns(call))
+    return ends is not None and (not ends.adds or ends.name == "none")
 
 
-def _rows(shape: Sequence[int]) -> int:
-    rows = 1
-    for size in shape[:-1]:
-        rows *= size
-    return rows
+# any other product
 
 
 def _matmul(call: Call) -> Kernel:
-    scale = call.attributes.get("scale", 1.0)
-    return with_weights(torch.matmul if scale == 1 else lambda a, b: torch.matmul(a, b).mul_(scale), call)
+    return finished(with_weights(torch.matmul, call), call)
+
+
+def _is_batched(call: Call) -> bool:
+    a, b = call.shapes[:2]
+    return a is not None and b is not None and len(a) > 2 and a[:-2] == b[:-2]
 
 
 def _batched(call: Call) -> Kernel:
-    """One call for all matrices, the factor included, written where the result belongs."""
-    scale = call.attributes.get("scale", 1.0)
+    """One call for all matrices, a constant factor included, written where the result belongs."""
+    chain, others, scale = call.epilogue.chain, call.epilogue.others, 1.0
+    factor = len(chain) == 1 and chain[0][0] == "Mul" and sorted(chain[0][1]) == [0, 1] and others[0]
+    rest = call.epilogue
+    if isinstance(factor, Tensor) and factor.numel() == 1:
+        scale, rest = factor.item(), replace(rest, chain=())
 
     def run(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
         result = out.view(-1, *out.shape[-2:])
@@ -94,31 +109,37 @@ def _batched(call: Call) -> Kernel:
             torch.baddbmm(result, left, right, beta=0, alpha=scale, out=result)
         return out
 
-    return with_weights(run, call)
+    return finished(with_weights(run, call), call, rest)
 
 
-def _matmul_generated(call: Call) -> Kernel:
-    """Our own product: the second operand is packed on every run."""
-    rows, bias = lambda t: t.flatten(0, -3), np.zeros((call.shapes[1] or (0,))[-1], np.float32)
-    run = product.generated(f"{{0}} * f({float(call.attributes.get('scale', 1.0))})", rows, len(bias))
-    return with_weights(lambda a, b, out: run(product.packed(rows(b)), bias, a, out), call)
+def _generated(call: Call) -> Kernel:
+    """Our own product. Where the second operand is no weight, it is packed on every run."""
+    width = (call.shapes[1] or (0,))[-1]
+    bias, lines, adds = ending(call, (width,))
+    if _is_linear(call):
+        panels = product.packed(weights_of(call)[None])
+        run = product.generated(lines, lambda t: t.flatten(0, -2)[None], width, adds=adds)
+        return lambda x, *rest: run(panels, bias, x, *rest)
+    rows = lambda t: t.flatten(0, -3)  # noqa: E731
+    run = product.generated(lines, rows, width, adds=adds)
+    return with_weights(lambda a, b, *rest: run(product.packed(rows(b)), bias, a, *rest), call)
 
 
-def _fits_batched(call: Call) -> bool:
-    a, b = call.shapes[:2]
-    return a is not None and b is not None and len(a) > 2 and a[:-2] == b[:-2]
+def _fits_generated(call: Call) -> bool:
+    known = _is_linear(call) or _is_batched(call)
+    return known and fits_generated(call, ((call.shapes[1] or (0,))[-1],))
 
 
-LINEAR: dict[str, Tactic] = {
-    "torch": Tactic(bind=_linear_with_torch, writes_out=True),
-    "onednn": Tactic(bind=_linear_with_onednn, fits=_fits_onednn_linear),
-    "generated": Tactic(bind=_linear_generated, fits=generates_all, writes_out=True),
-    "epilogue": Tactic(bind=with_epilogue(_linear_with_torch), fits=fits_epilogue, writes_out=True),
-}
-"""Tactics of a product with a constant matrix."""
 MATMUL: dict[str, Tactic] = {
     "torch": Tactic(bind=_matmul),
-    "batched": Tactic(bind=_batched, fits=_fits_batched, writes_out=True),
-    "generated": Tactic(bind=_matmul_generated, fits=lambda c: generates(c) and _fits_batched(c), writes_out=True),
+    "addmm": Tactic(bind=_addmm, fits=_is_linear, writes_out=True),
+    "onednn": Tactic(bind=_with_onednn, fits=_fits_onednn),
+    "batched": Tactic(bind=_batched, fits=_is_batched, writes_out=True),
+    "generated": Tactic(bind=_generated, fits=_fits_generated, writes_out=True),
+    "epilogue": Tactic(
+        bind=with_epilogue(_addmm),
+        fits=lambda c: c.device.name == "cuda" and _is_linear(c) and fits_epilogue(c),
+        writes_out=True,
+    ),
 }
-"""Tactics of any other product."""
+"""Tactics of a product. The first works wherever torch does."""

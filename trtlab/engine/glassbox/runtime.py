@@ -7,7 +7,7 @@ each with an arena and a schedule: one Python function with a line for each kern
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from trtlab.engine.glassbox.kernels import Kernel, call_of
 from trtlab.engine.glassbox.library import KERNELS, VIEW, tactics
 from trtlab.engine.glassbox.plan import Plan, Step, TensorSpec
 from trtlab.engine.glassbox.trial import tune
+from trtlab.graph.ops import JOINING
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 OLDEST_TORCH = (2, 11)
@@ -103,7 +104,7 @@ class Engine:
         specs = {name: str(spec) for name, spec in self.plan.tensors.items()}
         return tuple(
             KernelInfo(
-                name=_title(step),
+                name=_title(step, self.plan.weights),
                 onnx_nodes=step.nodes,
                 tactic=bound.tactic if bound else "",
                 inputs=tuple(specs[name] for name in step.inputs if name in specs),
@@ -220,8 +221,8 @@ def _all_bound(plan: Plan, weights: Mapping[str, Tensor], device: Device) -> tup
 
 def _bound(step: Step, plan: Plan, weights: Mapping[str, Tensor], device: Device, *, views: bool) -> _Bound:
     """The step's function. Where the tactic it was built for cannot run here, the kernel's first one does."""
-    call = call_of(step, plan.tensors, weights, device)
     with _making_sense(f"Kernel {_title(step)!r}"):
+        call = call_of(step, plan.tensors, weights, device)
         there = tactics(step.kernel, call)
         placed = all(name and plan.tensors[name].offset is not None for name in step.outputs)
         placed &= views or step.tactic != VIEW
@@ -370,17 +371,16 @@ def _tensor(name: str, spec: TensorSpec, value: Any) -> Tensor:
     return torch.from_numpy(dense)
 
 
-def _title(step: Step) -> str:
-    if step.kernel == "operator":
-        return str(step.attributes.get("operator"))
-    if step.kernel == "maxpool":
-        return "MaxPool"
-    if step.kernel == "pointwise":
-        program = step.attributes.get("program") or []
-        return " ".join(str(line[0]) for line in program if isinstance(line, list) and line) or "pointwise"
-    return " ".join(
-        filter(None, [step.kernel, "Add" if len(step.inputs) > 3 else "", str(step.attributes.get("activation", ""))])
-    )
+def _title(step: Step, weights: Collection[str] = ()) -> str:
+    """What the kernel does, in ONNX's words; a bias or a constant factor is not worth one."""
+    a = step.attributes
+    name = {"operator": str(a.get("operator")), "maxpool": "MaxPool", "pointwise": ""}.get(step.kernel, step.kernel)
+    lines = a.get("program" if step.kernel == "pointwise" else "epilogue") or []
+    heads = [line for line in lines if isinstance(line, list | tuple) and line]
+    if weights and step.kernel != "pointwise":
+        behind = step.inputs[-max((r or 0 for line in heads for r in line[1]), default=0) :]
+        heads = [line for line in heads if line[0] not in JOINING or {behind[r - 1] for r in line[1] if r} - {*weights}]
+    return " ".join(filter(None, [name, *(str(line[0]) for line in heads)])) or "pointwise"
 
 
 def _check_torch() -> None:

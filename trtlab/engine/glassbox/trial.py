@@ -14,14 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trtlab.engine.glassbox import memory
 from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.errors import GlassboxError, RunError, UnsupportedError
 from trtlab.engine.glassbox.kernels import Call, Kernel, Tactic, call_of
 from trtlab.engine.glassbox.library import VIEW, tactics
 from trtlab.engine.glassbox.operators import is_host
 from trtlab.engine.glassbox.plan import Plan, Step, TensorSpec
-from trtlab.engine.glassbox.tactics import Picker, fastest
+from trtlab.plan import memory
+from trtlab.plan.lifetimes import Task, lifetimes
+from trtlab.plan.tactics import Picker, fastest
 
 AGREE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 """How far a tactic may be from the first one, of the largest number."""
@@ -32,11 +33,12 @@ def tune(plan: Plan, *, pick: Picker = fastest, place: memory.Placer = memory.pl
     device = Device(plan.device)
     with device.mode():
         trial = _Trial(plan, device, pick)
-    offsets, arena_bytes = place(trial.lifetimes())
+    placed = place(trial.buffers())
+    offsets = dict(placed.offsets)
     offsets |= {name: offsets[home] + at for name, (home, at) in trial.inside.items() if home in offsets}
     tensors = {name: replace(spec, offset=offsets.get(name)) for name, spec in trial.specs.items()}
     made_with = {**plan.made_with, **device.description()}
-    return replace(plan, tensors=tensors, steps=tuple(trial.steps), arena_bytes=arena_bytes, made_with=made_with)
+    return replace(plan, tensors=tensors, steps=tuple(trial.steps), arena_bytes=placed.peak_bytes, made_with=made_with)
 
 
 class _Trial:
@@ -81,7 +83,7 @@ class _Trial:
         )
 
     def _step(self, step: Step) -> Step:
-        call = call_of(step, self.specs, self._weights, self._device)
+        call = call_of(step, {**self._plan.tensors, **self.specs}, self._weights, self._device)
         there = tactics(step.kernel, call)
         view = there.pop(VIEW, None)
         reads = [n for n in step.inputs if n and n not in self._weights]
@@ -203,27 +205,16 @@ class _Trial:
             return {}
         return {name: work} if all(map(_agree, results, reference)) else {}
 
-    def lifetimes(self) -> dict[str, tuple[int, int, int]]:
-        """Name -> (bytes, start, stop) of what lies in the arena. A result of torch may be a view of its inputs, so
-        that they live as long as it does; results of our own kernels and of oneDNN are their own."""
-        steps, end = self.steps, len(self.steps)
-        stop = {name: number + 1 for number, step in enumerate(steps) for name in step.inputs}
-        stop |= dict.fromkeys(self._plan.outputs, end)
-        for number in range(end - 1, -1, -1):
-            step = steps[number]
-            if step.kernel == "operator":
-                until = max(stop.get(name, number + 1) for name in step.outputs)
-                stop |= {name: max(stop[name], until) for name in step.inputs}
-        made = {name: number for number, step in enumerate(steps) for name in step.outputs}
-        start = dict(made)
+    def buffers(self) -> list[memory.Buffer]:
+        """What lies in the arena. A result of torch may be a view of its inputs; results of our own kernels and of
+        oneDNN are their own."""
         parts = {name: home for name, (home, _) in self.inside.items() if home in self._places_itself}
-        for name, home in parts.items():
-            start[home] = min(start[home], start[name])
-        return {
-            name: (self.specs[name].span_bytes, start[name], stop.get(name, number + 1))
-            for name, number in made.items()
+        tasks = [Task(reads=s.inputs, writes=s.outputs, may_share=s.kernel == "operator") for s in self.steps]
+        return [
+            memory.Buffer(name=name, size_bytes=self.specs[name].span_bytes, start=start, stop=stop)
+            for name, (start, stop) in lifetimes(tasks, self._plan.outputs, parts).items()
             if name in self._places_itself and name not in parts
-        }
+        ]
 
 
 def _read_once(plan: Plan, kernel: str) -> set[str]:
@@ -235,6 +226,9 @@ def _read_once(plan: Plan, kernel: str) -> set[str]:
 def _turned(plan: Plan) -> dict[str, list[int]]:
     """Tensor -> the order of its axes for its only reader, a Transpose: of products, which write in any order."""
     made = _read_once(plan, "matmul")
+    made -= {
+        n for step in plan.steps if step.kernel == "matmul" and step.inputs[1] in plan.weights for n in step.outputs
+    }
     turns = [step for step in plan.steps if step.attributes.get("operator") == "Transpose" and step.inputs[0] in made]
     return {step.inputs[0]: step.attributes["perm"] for step in turns if "perm" in step.attributes}
 
