@@ -129,7 +129,7 @@ def measure_life(plan: Path, *, processes: int = 1, samples: int = 9) -> Life:
 def _starts(plan: Path, engine: "Engine", tuned: Path, answered: Path, processes: int) -> dict[Phase, list[float]]:
     """Seconds of each phase of a start. A plan without tactics has them timed by its first load; the plan saved now
     knows the fastest ones."""
-    from trtlab.engine.glassbox.planfile import load_plan
+    from trtlab.engine.glassbox.plan import load_plan
 
     asked, cache = plan.with_suffix(".npz"), tuned.parent
     rows = [fresh("serve", plan, asked, answered, TRITON_CACHE_DIR=f"{cache}/{i}") for i in range(processes)]

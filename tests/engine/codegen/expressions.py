@@ -5,7 +5,7 @@ import torch
 from trtlab.engine.codegen import pointwise
 
 NAMES = [n for n, o in pointwise.POINTWISE.items() if o.text]
-TWO = {"Add", "Div", "Mul", "PRelu", "Sub"}
+TWO = {"Add", "Div", "Mul", "Sub"}
 
 
 def case(name):

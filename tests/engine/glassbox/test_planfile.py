@@ -1,4 +1,4 @@
-"""engine/glassbox/planfile: what is no plan, or damaged, or of another time or device, is refused; 1,000 mutations."""
+"""engine/glassbox/plan: what is no plan, or damaged, or of another time or device, is refused; 1,000 mutations."""
 
 import dataclasses
 import hashlib
@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from trtlab.engine import glassbox
-from trtlab.engine.glassbox import planfile, runtime
+from trtlab.engine.glassbox import runtime
 from trtlab.engine.glassbox.errors import DeviceError, GlassboxError, PlanError
-from trtlab.engine.glassbox.planfile import HEAD, MAGIC
+from trtlab.engine.glassbox.plan import HEAD, MAGIC, bytes_from_plan, plan_from_bytes
 from trtlab.graph.models import TEACHING_MODELS
 
 POOLED = """<ir_version: 10, opset_import: ["": 20]> pooled (float[1,8,9,9] x) => (float[1,8,4,4] y)
@@ -40,11 +40,11 @@ def engine():
 
 @pytest.fixture(scope="module")
 def data(engine):
-    return planfile.bytes_from_plan(engine.plan)
+    return bytes_from_plan(engine.plan)
 
 
 def opened(data):
-    return runtime.Engine(planfile.plan_from_bytes(data))
+    return runtime.Engine(plan_from_bytes(data))
 
 
 def changed(data, change):
@@ -62,7 +62,7 @@ def changed(data, change):
 def test_saving_again_gives_the_same_bytes(engine, data, tmp_path):
     engine.save(tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == data
-    assert planfile.bytes_from_plan(glassbox.load(tmp_path / "a").plan) == data
+    assert bytes_from_plan(glassbox.load(tmp_path / "a").plan) == data
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
@@ -85,7 +85,7 @@ def test_a_failed_save_leaves_the_old_file(engine, tmp_path, monkeypatch):
         (lambda d: d[:-1], "its weights are not what was written"),
         (lambda d: d + b"\0", "its weights are not what was written"),
         (lambda d: d[:100], "its manifest is not what was written"),
-        (lambda d: changed(d, lambda v: v | {"format": 2}), "The plan has format 2, this engine reads 1"),
+        (lambda d: changed(d, lambda v: v | {"format": 1}), "The plan has format 1, this engine reads 2"),
         (lambda d: changed(d, lambda _: [1]), "The plan has format None"),
         (lambda d: changed(d, lambda v: v | {"steps": 3}), "3 is not a list"),
         (lambda d: changed(d, lambda v: v["tensors"].clear()), "does not describe"),
@@ -136,7 +136,7 @@ def test_a_thousand_damaged_files_are_all_refused(data):
             bad[at : at + 16] = rng.randbytes(len(bad[at : at + 16]))
         if bytes(bad) != data:
             with pytest.raises(PlanError):
-                planfile.plan_from_bytes(bytes(bad))
+                plan_from_bytes(bytes(bad))
 
 
 VALUES = [
@@ -168,7 +168,7 @@ VALUES = [
 def test_false_manifests_end_in_an_answer_or_a_typed_error(make, shape, tactic):
     """The checksum is right, the manifest is not: no crash, no other error."""
     engine = glassbox.build(make(), pick=lambda works, _: (tactic if tactic in works else next(iter(works)), 1.0))
-    data = planfile.bytes_from_plan(engine.plan)
+    data = bytes_from_plan(engine.plan)
     rng, feeds = random.Random(1), {"x": np.ones(shape, np.float32)}
     answers, rounds = 0, 300
     for _ in range(rounds):

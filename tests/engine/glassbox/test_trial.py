@@ -10,9 +10,10 @@ import torch
 from tests.engine.glassbox.test_planfile import changed, mutate
 from trtlab.engine import glassbox
 from trtlab.engine.export import export_onnx
-from trtlab.engine.glassbox import builder, planfile, runtime
+from trtlab.engine.glassbox import builder, trial
 from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.errors import DeviceError, GlassboxError
+from trtlab.engine.glassbox.plan import bytes_from_plan
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_a_plan_that_was_tuned_on_another_gpu_is_tuned_again(tmp_path, monkeypat
 
     engine = glassbox.build(export_onnx("digits"), pick=lambda works, _: (next(iter(works)), 1.0))
     engine.save(tmp_path / "plan")
-    monkeypatch.setattr(runtime, "tune", never)
+    monkeypatch.setattr(trial, "tune", never)
     assert glassbox.load(tmp_path / "plan").inspect() == engine.inspect()
     monkeypatch.undo()
     monkeypatch.setattr(Device, "description", lambda _: {"gpu": "a newer one"})
@@ -66,7 +67,7 @@ def test_a_plan_for_a_gpu_is_built_anywhere(tmp_path):
 
 
 def test_false_plans_are_refused_while_tuned(ahead, tmp_path):
-    data = planfile.bytes_from_plan(ahead(export_onnx("digits")).plan)
+    data = bytes_from_plan(ahead(export_onnx("digits")).plan)
     rng, feeds = random.Random(2), {"image": np.zeros((1, 1, 8, 8), np.float32)}
     ends = {"answer": 0, "refusal": 0}
     for _ in range(100):
@@ -80,7 +81,7 @@ def test_false_plans_are_refused_while_tuned(ahead, tmp_path):
 
 
 def test_a_tactic_that_disagrees_is_discarded(ahead, monkeypatch):
-    from trtlab.engine.glassbox import kernels, library, trial
+    from trtlab.engine.glassbox import kernels, library
 
     wrong = kernels.Tactic(bind=lambda _: lambda *__: torch.zeros(1, 10))
     monkeypatch.setitem(library.KERNELS["matmul"], "wrong", wrong)

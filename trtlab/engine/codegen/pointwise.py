@@ -38,10 +38,6 @@ def _pow(a: Tensor, b: Tensor) -> Tensor:
     return torch.pow(a, b).to(a.dtype)
 
 
-def _mod(a: Tensor, b: Tensor, *, fmod: int = 0) -> Tensor:
-    return torch.fmod(a, b) if fmod else torch.remainder(a, b)
-
-
 def _clip(x: Tensor, low: Any = None, high: Any = None, **bounds: float) -> Tensor:
     """Bounds are inputs since opset 11 and attributes before. The upper one wins where they cross."""
     low, high = (bounds.get(name) if given is None else given for name, given in (("min", low), ("max", high)))
@@ -53,14 +49,6 @@ def _clip(x: Tensor, low: Any = None, high: Any = None, **bounds: float) -> Tens
 
 def _fold(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
     return lambda first, *rest: functools.reduce(function, rest, first) if rest else first.clone()
-
-
-def _mean(*values: Tensor) -> Tensor:
-    return torch.div(functools.reduce(torch.add, values), len(values))
-
-
-def _prelu(x: Tensor, slope: Tensor) -> Tensor:
-    return torch.where(x < 0, x * slope, x)
 
 
 def _normalize(x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, var: Tensor, *, epsilon: float = 1e-5) -> Tensor:
@@ -77,53 +65,31 @@ def _cast(x: Tensor, *, to: str) -> Tensor:
 POINTWISE: dict[str, Operation] = {
     "Abs": Operation(torch=torch.abs, text="abs({0})"),
     "Add": Operation(torch=torch.add, text="{0} + {1}"),
-    "And": Operation(torch=torch.logical_and),
     "BatchNormalization": Operation(torch=_normalize),
     "Cast": Operation(torch=_cast),
-    "Ceil": Operation(torch=torch.ceil, text="ceil({0})"),
     "Clip": Operation(torch=_clip),
-    "Cos": Operation(torch=torch.cos),
     "Div": Operation(torch=_div, text="{0} / {1}"),
-    "Elu": Operation(torch=lambda x, *, alpha=1.0: F.elu(x, alpha)),
-    "Equal": Operation(torch=torch.eq),
     "Erf": Operation(torch=torch.erf),
     "Exp": Operation(torch=torch.exp, text="exp({0})"),
-    "Floor": Operation(torch=torch.floor, text="floor({0})"),
     "Gelu": Operation(torch=lambda x, *, approximate="none": F.gelu(x, approximate=approximate)),
-    "Greater": Operation(torch=torch.gt),
-    "GreaterOrEqual": Operation(torch=torch.ge),
-    "HardSigmoid": Operation(torch=lambda x, *, alpha=0.2, beta=0.5: torch.clamp(x * alpha + beta, 0, 1)),
     "HardSwish": Operation(torch=lambda x: x * torch.clamp(x / 6 + 0.5, 0, 1)),
     "LeakyRelu": Operation(
         torch=lambda x, *, alpha=0.01: F.leaky_relu(x, alpha), text="{0} * f({alpha}) if {0} < f(0) else {0}"
     ),
-    "Less": Operation(torch=torch.lt),
-    "LessOrEqual": Operation(torch=torch.le),
     "Log": Operation(torch=torch.log, text="log({0})"),
     "Max": Operation(torch=_fold(torch.maximum)),
-    "Mean": Operation(torch=_mean),
     "Min": Operation(torch=_fold(torch.minimum)),
-    "Mod": Operation(torch=_mod),
     "Mul": Operation(torch=torch.mul, text="{0} * {1}"),
     "Neg": Operation(torch=torch.neg, text="-{0}"),
-    "Not": Operation(torch=torch.logical_not),
-    "Or": Operation(torch=torch.logical_or),
-    "PRelu": Operation(torch=_prelu, text="{0} * {1} if {0} < f(0) else {0}"),
     "Pow": Operation(torch=_pow),
     "Reciprocal": Operation(torch=torch.reciprocal, text="f(1) / {0}"),
     "Relu": Operation(torch=torch.relu, text="f(0) if f(0) > {0} else {0}"),  # so written, NaN stays NaN
-    "Round": Operation(torch=torch.round),
     "Sigmoid": Operation(torch=torch.sigmoid, text="f(1) / (f(1) + exp(-{0}))"),
-    "Sign": Operation(torch=torch.sign),
-    "Sin": Operation(torch=torch.sin),
-    "Softplus": Operation(torch=lambda x: torch.logaddexp(x, torch.zeros_like(x))),
-    "Softsign": Operation(torch=F.softsign, text="{0} / (f(1) + abs({0}))"),
     "Sqrt": Operation(torch=torch.sqrt, text="sqrt({0})"),
     "Sub": Operation(torch=torch.sub, text="{0} - {1}"),
     "Sum": Operation(torch=_fold(torch.add)),
     "Tanh": Operation(torch=torch.tanh, text="tanh({0})"),
     "Where": Operation(torch=torch.where),
-    "Xor": Operation(torch=torch.logical_xor),
 }
 """ONNX operator -> how to compute it."""
 
@@ -202,7 +168,7 @@ def expression(name: str, operands: Sequence[str], attributes: Mapping[str, floa
 
 _HEAD = """from math import inf, nan
 from numba import njit
-from numpy import abs, ceil, empty, exp, float32 as f, floor, log, sqrt, tanh
+from numpy import abs, empty, exp, float32 as f, log, sqrt, tanh
 """
 _FOOT = "\nkernel = njit(cache=True, fastmath={'contract'}, nogil=True, error_model='numpy')(kernel)\n"
 

@@ -16,7 +16,7 @@ from trtlab.engine.codegen import pointwise
 
 BLOCK, WARPS = 512, 8
 MOST_ELEMENTS = 2**31 - BLOCK
-_NAMES = {n: f"tl.{n}" for n in ("abs", "ceil", "floor", "exp", "log")} | {
+_NAMES = {n: f"tl.{n}" for n in ("abs", "exp", "log")} | {
     "sqrt": "tl.sqrt_rn",
     "tanh": "libdevice.tanh",
 }

@@ -1,8 +1,8 @@
 """engine/glassbox: our own engine, in the open. Build a model, save the plan, load it, run it: TensorRT's words.
 
-In: an ONNX model, or a plan file. Out: an `Engine` with execution contexts. What loads and runs a plan (planfile,
-runtime, kernels, operators, pointwise, device) needs numpy and torch alone; what builds one needs onnx as well. Checked
-by ONNX Runtime, and by the tests of ONNX's own backend suite, which share none of this code.
+In: an ONNX model, or a plan file. Out: an `Engine` with execution contexts. What loads and runs a plan needs numpy and
+torch alone; builder and lower, which make one, need onnx as well, and trial chooses tactics for the machine. Checked by
+ONNX Runtime, and by the tests of ONNX's own backend suite, which share none of this code.
 """
 
 import importlib

@@ -11,11 +11,10 @@ from typing import Any
 import onnx
 import onnx.inliner
 
-from trtlab.engine.glassbox import planfile
 from trtlab.engine.glassbox.device import DEVICES, is_here
 from trtlab.engine.glassbox.errors import DeviceError, UnsupportedError
 from trtlab.engine.glassbox.lower import CLAIMED, Lowered, claims, dtype_of, lower
-from trtlab.engine.glassbox.plan import DTYPES, Plan, TensorSpec
+from trtlab.engine.glassbox.plan import DTYPES, Plan, TensorSpec, made_with
 from trtlab.engine.glassbox.runtime import Engine
 from trtlab.engine.glassbox.trial import tune
 from trtlab.graph.load import read
@@ -63,7 +62,7 @@ def _untuned(lowered: Lowered, device: str, precision: str) -> Plan:
         tensors={name: TensorSpec(dtype=lowered.dtypes[name], shape=lowered.shapes[name]) for name in tensors},
         weights={name: w for name, w in lowered.weights.items() if name in used},
         steps=tuple(lowered.steps),
-        made_with=planfile.made_with(),
+        made_with=made_with(),
     )
 
 

@@ -220,7 +220,3 @@ def multiply(rows: Tensor, columns: Tensor, bias: Tensor | None, result: Tensor)
         torch.mm(rows, columns, out=result)
     else:
         torch.addmm(bias, rows, columns, out=result)
-
-
-def fits_onednn(call: Call, channels: tuple[int, ...]) -> bool:
-    return call.device.has_onednn and call.dtype in ("float32", "bfloat16") and words(call, channels) is not None

@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trtlab.engine.codegen import pointwise, pooling
-from trtlab.engine.glassbox.convolutions import CONV
+from trtlab.engine.codegen import pointwise
 from trtlab.engine.glassbox.epilogues import finished, generates
 from trtlab.engine.glassbox.errors import PlanError
 from trtlab.engine.glassbox.kernels import FLOATS, Call, Kernel, Tactic, with_weights
 from trtlab.engine.glassbox.operators import OPERATORS, Window, is_host, max_pool, parameters, window
-from trtlab.engine.glassbox.products import MATMUL
+from trtlab.engine.glassbox.products import CONV, MATMUL
 
 
 def _pointwise_with_torch(call: Call) -> Kernel:
@@ -55,6 +54,8 @@ def _max_pool_window(call: Call) -> Window:
 
 
 def _max_pool_generated(call: Call) -> Kernel:
+    from trtlab.engine.codegen import pooling
+
     at = _max_pool_window(call)
     return pooling.generated(at.kernel, at.strides, [before for before, _ in at.pairs])
 

@@ -18,13 +18,14 @@ from trtlab.engine.glassbox.errors import UnsupportedError
 from trtlab.engine.glassbox.operators import OPERATORS, takes
 from trtlab.engine.glassbox.plan import DTYPES, Step
 from trtlab.graph.fused import body, origins, parts
+from trtlab.graph.ops import JOINING
 from trtlab.graph.order import topological_order
 from trtlab.graph.rule import is_data, opset
 
 PRECISIONS = {"FP32": "float32", "FP16": "float16", "BF16": "bfloat16"}
 """What float32 tensors of the model become inside the engine."""
 _DTYPE_OF_IR = {"FLOAT": "float32", "DOUBLE": "float64", "BFLOAT16": "bfloat16"}
-_IGNORED = set("saturate round_mode consumed_inputs stash_type seed is_test ratio momentum".split())
+_IGNORED = set("saturate round_mode consumed_inputs stash_type seed is_test ratio momentum storage_order".split())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,8 +230,25 @@ class _Lowering:
         nodes: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         inputs, outputs = tuple(inputs), tuple(results)
-        step = Step(kernel=kernel, tactic="", inputs=inputs, outputs=outputs, attributes=attributes, nodes=nodes)
-        self.done.steps.append(step)
+        self.done.steps.append(
+            Step(
+                name=self._title(kernel, inputs, attributes), kernel=kernel, tactic="", inputs=inputs, outputs=outputs,
+                attributes=attributes, nodes=nodes,
+            )
+        )  # fmt: skip
+
+    def _title(self, kernel: str, inputs: tuple[str, ...], attributes: Mapping[str, Any]) -> str:
+        """What the kernel does, in ONNX's words; a bias or a constant factor is not worth one."""
+        if kernel == "pointwise":
+            return " ".join(kind for kind, _, _ in attributes["program"])
+        words, chain = {"operator": attributes.get("operator"), "maxpool": "MaxPool"}, attributes.get("epilogue", [])
+        others = inputs[-max((r or 0 for _, reads, _ in chain for r in reads), default=0) :]
+        named = [
+            kind
+            for kind, reads, _ in chain
+            if kind not in JOINING or any(others[r - 1] not in self.done.weights for r in reads if r)
+        ]
+        return " ".join([words.get(kernel) or kernel, *named])
 
     def _operator(self, op: Op, nodes: tuple[str, ...]) -> None:
         if op.kind not in OPERATORS:
@@ -243,11 +261,10 @@ class _Lowering:
         attributes = dict(op.attributes) | ({"opset": op.opset} if takes(op.kind, "opset") else {})
         if strange := sorted(name for name in attributes if not takes(op.kind, name)):
             raise UnsupportedError(f"{op.kind} has attribute {strange[0]!r}, which the glass box does not know.")
-        outputs = list(op.outputs)
-        while len(outputs) > 1 and not outputs[-1]:
-            outputs.pop()
-        if op.kind == "MaxPool" and len(outputs) == 1:
-            attributes.pop("storage_order", None)  # of the places, which nobody asks for
+        outputs = op.outputs if op.kind == "Split" else [name for name in op.outputs if name]
+        if outputs[1:] and op.kind != "Split":
+            raise UnsupportedError(f"{op.kind} is asked for {len(outputs)} results: the glass box makes the first.")
+        if op.kind == "MaxPool":
             self._emit("maxpool", op.inputs, outputs, attributes, nodes)
         else:
             self._emit("operator", op.inputs, outputs, {"operator": op.kind, **attributes}, nodes)

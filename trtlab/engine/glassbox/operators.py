@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 Ints = Tensor | Sequence[int]
-HOST_INPUTS = frozenset("axes shape starts ends steps split pads repeats start limit delta depth".split())
+HOST_INPUTS = frozenset("axes shape starts ends steps split".split())
 """Parameters that are read as numbers, not as tensors."""
 
 
@@ -25,13 +25,8 @@ def ints(values: Ints) -> list[int]:
     return values.flatten().tolist() if isinstance(values, Tensor) else list(values)
 
 
-def identity(x: Tensor) -> Tensor:
+def identity(x: Tensor, *_: Any) -> Tensor:
     return x
-
-
-def dropout(x: Tensor, *_: Any, results: int = 1) -> Any:
-    """In inference nothing is dropped, and the mask is true everywhere. The builder refuses training."""
-    return x if results == 1 else (x, torch.ones_like(x, dtype=torch.bool))
 
 
 def reshape(x: Tensor, shape: Ints, *, allowzero: int = 0) -> Tensor:
@@ -98,70 +93,20 @@ def expand(x: Tensor, shape: Ints) -> Tensor:
     return x.expand(torch.broadcast_shapes(x.shape, ints(shape)))
 
 
-def tile(x: Tensor, repeats: Ints) -> Tensor:
-    return x.repeat(*ints(repeats))
-
-
-def pad(
-    x: Tensor,
-    pads: Ints,
-    constant_value: Tensor | None = None,
-    axes: Ints | None = None,
-    *,
-    mode: str = "constant",
-    value: float = 0.0,
-) -> Tensor:
-    """Numbers before and after each axis; negative ones crop. One axis at a time, by index unless constant."""
-    sizes, where = ints(pads), ints(axes) if axes is not None else list(range(x.ndim))
-    pairs = {axis % x.ndim: (sizes[i], sizes[i + len(where)]) for i, axis in enumerate(where)}
-    if mode == "constant":
-        fill = value if constant_value is None else constant_value.item()
-        return F.pad(x, [n for axis in reversed(range(x.ndim)) for n in pairs.get(axis, (0, 0))], value=fill)
-    for axis, (before, after) in pairs.items():
-        size = x.shape[axis]
-        places = torch.arange(-before, size + after, device=x.device)
-        if mode == "edge":
-            places = places.clamp(0, size - 1)
-        elif mode == "wrap":
-            places = places % size
-        elif mode == "reflect":
-            places = (size - 1) - ((places % max(1, 2 * size - 2)) - (size - 1)).abs()
-        else:
-            raise ValueError(f"Pad has no mode {mode!r}: use constant, reflect, edge or wrap")
-        x = x.index_select(axis, places)
-    return x
-
-
 def shape_of(x: Tensor, *, start: int = 0, end: int | None = None) -> Tensor:
     return torch.tensor(tuple(x.shape)[start:end], dtype=torch.int64)
-
-
-def size_of(x: Tensor) -> Tensor:
-    return torch.tensor(x.numel(), dtype=torch.int64)
 
 
 def constant_of_shape(shape: Ints, *, value: Tensor | None = None) -> Tensor:
     return torch.zeros(ints(shape)) if value is None else value.reshape(()).expand(ints(shape)).clone()
 
 
-def range_(start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
-    """start, start + delta, ... before limit."""
-    a, b, step = (torch.as_tensor(v).reshape(()) for v in (start, limit, delta))
-    count = max(0, math.ceil((b.item() - a.item()) / step.item()))
-    return (a + torch.arange(count, dtype=torch.float64).to(a.dtype) * step).to(a.dtype)
-
-
-def _over_axis(function: Callable[[Tensor, int], Tensor]) -> Callable[..., Tensor]:
-    def run(x: Tensor, *, axis: int | None = None, opset: int = 13) -> Tensor:
-        if opset >= 13:
-            return function(x, -1 if axis is None else axis)
-        axis = 1 if axis is None else axis % x.ndim  # before, all axes from this one on were one
-        return function(x.reshape(math.prod(x.shape[:axis]), -1), 1).reshape(x.shape)
-
-    return run
-
-
-softmax, log_softmax = _over_axis(torch.softmax), _over_axis(torch.log_softmax)
+def softmax(x: Tensor, *, axis: int | None = None, opset: int = 13) -> Tensor:
+    """Before opset 13, all axes from the named one on were one."""
+    if opset >= 13:
+        return torch.softmax(x, -1 if axis is None else axis)
+    axis = 1 if axis is None else axis % x.ndim
+    return torch.softmax(x.reshape(math.prod(x.shape[:axis]), -1), 1).reshape(x.shape)
 
 
 def _reduction(function: Callable[[Tensor, list[int], bool], Tensor]) -> Callable[..., Tensor]:
@@ -182,41 +127,19 @@ def _mean(x: Tensor, axes: list[int], keep: bool) -> Tensor:
     return x.mean(axes, keepdim=keep) if x.is_floating_point() else x.double().mean(axes, keepdim=keep).to(x.dtype)
 
 
-def _extreme(
-    function: Callable[..., Tensor], worst: Callable[[torch.dtype], Any]
-) -> Callable[[Tensor, list[int], bool], Tensor]:
-    """Of no numbers at all, the worst there is."""
-
-    def run(x: Tensor, axes: list[int], keep: bool) -> Tensor:
-        if x.numel():
-            return function(x, axes, keepdim=keep)
-        return torch.full_like(x.float().sum(axes, keepdim=keep), worst(x.dtype)).to(x.dtype)
-
-    return run
-
-
 def lowest(dtype: torch.dtype) -> Any:
     """The smallest number, minus infinity for floats."""
     return -math.inf if dtype.is_floating_point else False if dtype == torch.bool else torch.iinfo(dtype).min
 
 
-def _highest(dtype: torch.dtype) -> Any:
-    return math.inf if dtype.is_floating_point else True if dtype == torch.bool else torch.iinfo(dtype).max
-
-
 def layer_norm(
-    x: Tensor, scale: Tensor, shift: Tensor | None = None, *, axis: int = -1, epsilon: float = 1e-5, results: int = 1,
-) -> Any:  # fmt: skip
+    x: Tensor, scale: Tensor, shift: Tensor | None = None, *, axis: int = -1, epsilon: float = 1e-5
+) -> Tensor:
     sizes = x.shape[axis % x.ndim :]
-    if results == 1 and tuple(scale.shape) == tuple(sizes) and (shift is None or shift.shape == scale.shape):
+    if tuple(scale.shape) == tuple(sizes) and (shift is None or shift.shape == scale.shape):
         return torch.layer_norm(x, sizes, scale, shift, epsilon)
-    y, mean, inverse = torch.native_layer_norm(x.contiguous(), sizes, None, None, epsilon)
-    y = y * scale if shift is None else y * scale + shift
-    return (y, mean, inverse)[:results] if results > 1 else y
-
-
-def instance_norm(x: Tensor, scale: Tensor, shift: Tensor, *, epsilon: float = 1e-5) -> Tensor:
-    return F.instance_norm(x, weight=scale, bias=shift, eps=epsilon)
+    y = torch.layer_norm(x, sizes, None, None, epsilon) * scale
+    return y if shift is None else y + shift
 
 
 def lrn(x: Tensor, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> Tensor:
@@ -289,37 +212,15 @@ _MAX_POOLS: tuple[Any, ...] = F.max_pool1d, F.max_pool2d, F.max_pool3d
 CONVOLUTIONS: tuple[Any, ...] = F.conv1d, F.conv2d, F.conv3d
 
 
-def max_pool(x: Tensor, *, kernel_shape: Sequence[int], storage_order: int = 0, results: int = 1, **rest: Any) -> Any:
+def max_pool(x: Tensor, *, kernel_shape: Sequence[int], **rest: Any) -> Tensor:
     w = window(x.shape[2:], kernel_shape, rest)
     pool = _MAX_POOLS[len(w.kernel) - 1]
     if x.is_cuda and x.dtype in (torch.int8, torch.uint8):  # torch has no such kernel there; a float16 holds them all
-        found = max_pool(x.half(), kernel_shape=kernel_shape, storage_order=storage_order, results=results, **rest)
-        return found.to(x.dtype) if results == 1 else (found[0].to(x.dtype), found[1])
-    if results == 1 and w.padding and all(2 * p <= k for p, k in zip(w.padding, w.kernel, strict=True)):
+        return max_pool(x.half(), kernel_shape=kernel_shape, **rest).to(x.dtype)
+    if w.padding and all(2 * p <= k for p, k in zip(w.padding, w.kernel, strict=True)):
         return pool(x, w.kernel, w.strides, w.padding, w.dilations)
     ends = [(a, b + over) for (a, b), over in zip(w.pairs, w.over, strict=True)]
-    padded = F.pad(x, _around(ends), value=lowest(x.dtype))
-    if results == 1:
-        return pool(padded, w.kernel, w.strides, 0, w.dilations)
-    y, places = pool(padded, w.kernel, w.strides, 0, w.dilations, return_indices=True)
-    return y, _unpadded_places(places, x.shape, padded.shape, [a for a, _ in w.pairs], storage_order)
-
-
-def _unpadded_places(
-    places: Tensor, shape: Sequence[int], padded: Sequence[int], before: Sequence[int], column_major: int
-) -> Tensor:
-    """Places in the whole tensor x, from places in each padded plane."""
-    coordinates = []
-    for size, shift in zip(reversed(padded[2:]), reversed(before), strict=True):
-        coordinates.append(places % size - shift)
-        places = places // size
-    spatial = list(shape[2:])
-    order = list(zip(reversed(coordinates), spatial, strict=True))
-    flat = torch.zeros_like(coordinates[0])
-    for coordinate, size in reversed(order) if column_major else order:
-        flat = flat * size + coordinate
-    planes = torch.arange(shape[0] * shape[1], device=flat.device).reshape(shape[0], shape[1], *[1] * len(spatial))
-    return flat + planes * math.prod(spatial)
+    return pool(F.pad(x, _around(ends), value=lowest(x.dtype)), w.kernel, w.strides, 0, w.dilations)
 
 
 def average_pool(x: Tensor, *, kernel_shape: Sequence[int], count_include_pad: int = 0, **rest: Any) -> Tensor:
@@ -339,10 +240,6 @@ def average_pool(x: Tensor, *, kernel_shape: Sequence[int], count_include_pad: i
 
 def global_average_pool(x: Tensor) -> Tensor:
     return x.mean(list(range(2, x.ndim)), keepdim=True)
-
-
-def global_max_pool(x: Tensor) -> Tensor:
-    return x.amax(list(range(2, x.ndim)), keepdim=True)
 
 
 def conv(x: Tensor, w: Tensor, b: Tensor | None = None, *, group: int = 1, **rest: Any) -> Tensor:
@@ -365,34 +262,25 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Concat": concat,
     "ConstantOfShape": constant_of_shape,
     "Conv": conv,
-    "Dropout": dropout,
+    "Dropout": identity,
     "Expand": expand,
     "Flatten": flatten,
     "Gather": gather,
     "Gemm": gemm,
     "GlobalAveragePool": global_average_pool,
-    "GlobalMaxPool": global_max_pool,
     "Identity": identity,
-    "InstanceNormalization": instance_norm,
     "LRN": lrn,
     "LayerNormalization": layer_norm,
-    "LogSoftmax": log_softmax,
     "MatMul": torch.matmul,
     "MaxPool": max_pool,
-    "Pad": pad,
-    "Range": range_,
-    "ReduceMax": _reduction(_extreme(torch.amax, lowest)),
     "ReduceMean": _reduction(_mean),
-    "ReduceMin": _reduction(_extreme(torch.amin, _highest)),
     "ReduceSum": _reduction(_sum),
     "Reshape": reshape,
     "Shape": shape_of,
-    "Size": size_of,
     "Slice": slice_,
     "Softmax": softmax,
     "Split": split,
     "Squeeze": squeeze,
-    "Tile": tile,
     "Transpose": transpose,
     "Unsqueeze": unsqueeze,
 }

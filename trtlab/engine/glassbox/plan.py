@@ -1,16 +1,36 @@
-"""engine/glassbox/plan: what a plan says: tensors, weights, and steps in order. Plain frozen values, no behaviour.
+"""engine/glassbox/plan: what a plan says: tensors, weights, and steps in order; and how it becomes one file.
 
-The builder makes it, planfile stores it, the runtime runs it.
+    magic, 16 bytes | size of the manifest, 8 | its SHA-256, 32 | manifest | zeros | weights, 64-byte aligned
+
+The manifest is JSON and holds the SHA-256 of the weights, so every byte of the file is covered; nothing in it is ever
+executed. What does not fit is a PlanError: tests/engine/glassbox/test_planfile.py mutates files by the thousand.
 """
 
-from collections.abc import Mapping
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import platform
+import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from trtlab.engine.files import write_atomically
+from trtlab.engine.glassbox.errors import PlanError
+
 DTYPES = tuple("float32 float64 float16 bfloat16 int8 int16 int32 int64 uint8 bool".split())
 """Types of tensors, under torch's names."""
+MAGIC = b"trtlab.glassbox\n"
+FORMAT = 2
+"""Raised whenever an older reader would misunderstand the file. 2: kernels have epilogues."""
+HEAD = struct.Struct("<16sQ32s")
+ALIGN = 64
+AGAIN = "Build and save it again."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +58,11 @@ class TensorSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One kernel launch. `inputs` name tensors and weights, "" is an input left out; `nodes` are the ONNX nodes merged
-    into it. `time_us` is what was measured for the tactic that was picked; "" is none yet."""
+    """One kernel launch. `name` says what it does, in ONNX's words; `inputs` name tensors and weights, "" is an input
+    left out; `nodes` are the ONNX nodes merged into it. `time_us` is what was measured for the tactic that was picked;
+    "" is none yet."""
 
+    name: str
     kernel: str
     tactic: str
     inputs: tuple[str, ...]
@@ -68,3 +90,145 @@ class Plan:
     def is_tuned(self) -> bool:
         """Whether every step has a tactic. A plan built on a machine without its device has none; loading tunes it."""
         return all(step.tactic for step in self.steps)
+
+
+def made_with() -> dict[str, str]:
+    """Versions that a plan remembers."""
+    return {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine()}
+
+
+# --- as a file --------------------------------------------------------------------------------------------------------
+
+
+def save_plan(plan: Plan, path: str | os.PathLike[str]) -> None:
+    """Write the file in one step: an interrupted save leaves the old file."""
+    write_atomically(Path(path), bytes_from_plan(plan))
+
+
+def bytes_from_plan(plan: Plan) -> bytes:
+    """The file's bytes."""
+    table, blob = {}, bytearray()
+    for name, weight in plan.weights.items():
+        blob += bytes(-len(blob) % ALIGN)
+        table[name] = {"dtype": str(weight.dtype)[6:], "shape": list(weight.shape), "offset": len(blob)}
+        flat = weight.detach().cpu().contiguous().flatten()
+        blob += flat.view(torch.uint8).numpy().tobytes() if weight.numel() else b""
+    values = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)} | {
+        "format": FORMAT,
+        "tensors": {name: dataclasses.asdict(spec) for name, spec in plan.tensors.items()},
+        "steps": [dataclasses.asdict(step) for step in plan.steps],
+        "weights": table,
+        "weights_sha256": hashlib.sha256(blob).hexdigest(),
+    }
+    manifest = json.dumps(values, allow_nan=True, separators=(",", ":")).encode()
+    head = HEAD.pack(MAGIC, len(manifest), hashlib.sha256(manifest).digest())
+    return head + manifest + bytes(-(len(head) + len(manifest)) % ALIGN) + bytes(blob)
+
+
+def load_plan(path: str | os.PathLike[str]) -> Plan:
+    """The plan, after every check. PlanError says what is wrong with the file."""
+    try:
+        data = bytearray(Path(path).read_bytes())
+    except OSError as error:
+        raise PlanError(f"The plan {Path(path).name} cannot be read: {error.strerror}. {AGAIN}") from None
+    return plan_from_bytes(data)
+
+
+def plan_from_bytes(data: bytes | bytearray) -> Plan:
+    """The plan in a file's bytes."""
+    values, blob = _checked_parts(bytearray(data))
+    try:
+        steps = tuple(_made(Step, step) for step in _list(values["steps"]))
+        tensors = {_text(name): _made(TensorSpec, spec) for name, spec in values["tensors"].items()}
+        weights = {_text(name): _weight(entry, blob) for name, entry in values["weights"].items()}
+        plan: Plan = _made(Plan, values | {"steps": steps, "tensors": tensors, "weights": weights})
+        for name in tensors if plan.is_tuned else plan.inputs:
+            _one_of(*DTYPES)(tensors[name].dtype)
+        return plan
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError, RecursionError) as error:
+        raise PlanError(f"The plan's manifest does not make sense: {error!r}. {AGAIN}") from None
+
+
+def _checked_parts(data: bytearray) -> tuple[dict[str, Any], memoryview]:
+    """(manifest, weights), both as they were written."""
+    if len(data) < HEAD.size or not data.startswith(MAGIC):
+        raise PlanError(
+            f"This is no plan of the glass box: it does not start with {MAGIC!r}. Save one with engine.save."
+        )
+    _, size, digest = HEAD.unpack_from(data)
+    text = data[HEAD.size : HEAD.size + size]
+    if len(text) != size or hashlib.sha256(text).digest() != digest:
+        raise PlanError(f"The plan is damaged: its manifest is not what was written. {AGAIN}")
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PlanError(f"The plan's manifest is no JSON: {error}. {AGAIN}") from None
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        found = values.get("format") if isinstance(values, dict) else None
+        raise PlanError(f"The plan has format {found!r}, this engine reads {FORMAT}. {AGAIN}")
+    start = HEAD.size + size
+    start += -start % ALIGN
+    gap, blob = data[HEAD.size + size : start], memoryview(data)[start:]
+    if any(gap) or hashlib.sha256(blob).hexdigest() != values.get("weights_sha256"):
+        raise PlanError(f"The plan is damaged: its weights are not what was written. {AGAIN}")
+    return values, blob
+
+
+def _weight(entry: Mapping[str, Any], blob: memoryview) -> torch.Tensor:
+    """A view of the file's bytes: nothing is copied."""
+    dtype = getattr(torch, _one_of(*DTYPES)(entry["dtype"]))
+    shape, offset = _naturals(entry["shape"]), _natural(entry["offset"])
+    count = math.prod(shape)
+    if offset + count * dtype.itemsize > len(blob):
+        raise ValueError(f"a weight ends at byte {offset + count * dtype.itemsize} of {len(blob)}")
+    if count == 0:
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(blob, dtype=dtype, count=count, offset=offset).reshape(shape)
+
+
+# --- checks of values: plans come from files --------------------------------------------------------------------------
+
+
+def _kind(what: str, fits: Callable[[Any], bool]) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if not fits(value):
+            raise TypeError(f"{value!r} is not {what}")
+        return value
+
+    return check
+
+
+def _one_of(*words: str) -> Callable[[Any], Any]:
+    return _kind(f"one of {', '.join(words)}", lambda v: v in words)
+
+
+_text = _kind("a text", lambda v: isinstance(v, str))
+_natural = _kind("a natural number", lambda v: type(v) is int and 0 <= v < 2**48)
+_list = _kind("a list", lambda v: isinstance(v, list))
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    return tuple(_text(v) for v in _list(values))
+
+
+def _naturals(values: Any) -> tuple[int, ...]:
+    return tuple(_natural(v) for v in _list(values))
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "attributes": _kind("a table", lambda v: isinstance(v, dict)),
+    "dtype": _one_of("", *DTYPES),
+    "shape": lambda v: None if v is None else _naturals(v),
+    "strides": _naturals,
+    "offset": lambda v: None if v is None else _natural(v),
+    "arena_bytes": _natural,
+    "time_us": float,
+    "made_with": lambda v: {_text(key): _text(word) for key, word in v.items()},
+} | dict.fromkeys(("inputs", "outputs", "nodes"), _texts)
+"""By the name of a field; tables of other values are checked on the way, and everything else is a text."""
+
+
+def _made(cls: type, values: Mapping[str, Any]) -> Any:
+    """A frozen value from the manifest's table for it, every field checked."""
+    checks = _CHECKS | dict.fromkeys(("steps", "tensors", "weights"), lambda v: v)
+    return cls(**{f.name: checks.get(f.name, _text)(values[f.name]) for f in dataclasses.fields(cls)})

@@ -7,7 +7,7 @@ each with an arena and a schedule: one Python function with a line for each kern
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +16,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from trtlab.engine.glassbox import planfile
 from trtlab.engine.glassbox.device import Device, Stream
 from trtlab.engine.glassbox.errors import DeviceError, GlassboxError, InputError, PlanError, RunError
 from trtlab.engine.glassbox.kernels import Kernel, call_of
 from trtlab.engine.glassbox.library import KERNELS, VIEW, tactics
-from trtlab.engine.glassbox.plan import Plan, Step, TensorSpec
-from trtlab.engine.glassbox.trial import tune
-from trtlab.graph.ops import JOINING
+from trtlab.engine.glassbox.plan import Plan, Step, TensorSpec, load_plan, save_plan
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 OLDEST_TORCH = (2, 11)
@@ -44,12 +41,14 @@ class KernelInfo:
 def load(path: str | os.PathLike[str]) -> "Engine":
     """The engine in a file that `Engine.save` wrote; tuned here, if it was built without its device or on another GPU.
     PlanError for any other file, DeviceError where it cannot run."""
-    plan = planfile.load_plan(path)
+    plan = load_plan(path)
     here = Device(plan.device).description().items()
     return Engine(plan if plan.is_tuned and here <= plan.made_with.items() else _tuned(plan))
 
 
 def _tuned(plan: Plan) -> Plan:
+    from trtlab.engine.glassbox.trial import tune
+
     _check_torch()
     check_plan(plan)
     with _making_sense("The plan"):
@@ -97,14 +96,14 @@ class Engine:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan as one file, atomically."""
-        planfile.save_plan(self.plan, path)
+        save_plan(self.plan, path)
 
     def inspect(self) -> tuple[KernelInfo, ...]:
         """Every kernel in order; without tactics before the plan is tuned."""
         specs = {name: str(spec) for name, spec in self.plan.tensors.items()}
         return tuple(
             KernelInfo(
-                name=_title(step, self.plan.weights),
+                name=step.name,
                 onnx_nodes=step.nodes,
                 tactic=bound.tactic if bound else "",
                 inputs=tuple(specs[name] for name in step.inputs if name in specs),
@@ -221,7 +220,7 @@ def _all_bound(plan: Plan, weights: Mapping[str, Tensor], device: Device) -> tup
 
 def _bound(step: Step, plan: Plan, weights: Mapping[str, Tensor], device: Device, *, views: bool) -> _Bound:
     """The step's function. Where the tactic it was built for cannot run here, the kernel's first one does."""
-    with _making_sense(f"Kernel {_title(step)!r}"):
+    with _making_sense(f"Kernel {step.name!r}"):
         call = call_of(step, plan.tensors, weights, device)
         there = tactics(step.kernel, call)
         placed = all(name and plan.tensors[name].offset is not None for name in step.outputs)
@@ -266,10 +265,10 @@ def check_plan(plan: Plan) -> None:
                 f"No kernel is called {step.kernel!r}: expected one of {', '.join(KERNELS)}. Build the plan again."
             )
         if unknown := [n for n in step.inputs if n and n not in known]:
-            raise PlanError(f"Kernel {_title(step)!r} reads {unknown[0]!r}, which nothing makes. Build the plan again.")
+            raise PlanError(f"Kernel {step.name!r} reads {unknown[0]!r}, which nothing makes. Build the plan again.")
         if unknown := [n for n in step.outputs if n and (n not in plan.tensors or n in known)]:
             raise PlanError(
-                f"Kernel {_title(step)!r} writes {unknown[0]!r}, unknown or written before. Build the plan again."
+                f"Kernel {step.name!r} writes {unknown[0]!r}, unknown or written before. Build the plan again."
             )
         known |= {n for n in step.outputs if n}
     if missing := [n for n in plan.outputs if n not in known]:
@@ -369,18 +368,6 @@ def _tensor(name: str, spec: TensorSpec, value: Any) -> Tensor:
         else np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
     )
     return torch.from_numpy(dense)
-
-
-def _title(step: Step, weights: Collection[str] = ()) -> str:
-    """What the kernel does, in ONNX's words; a bias or a constant factor is not worth one."""
-    a = step.attributes
-    name = {"operator": str(a.get("operator")), "maxpool": "MaxPool", "pointwise": ""}.get(step.kernel, step.kernel)
-    lines = a.get("program" if step.kernel == "pointwise" else "epilogue") or []
-    heads = [line for line in lines if isinstance(line, list | tuple) and line]
-    if weights and step.kernel != "pointwise":
-        behind = step.inputs[-max((r or 0 for line in heads for r in line[1]), default=0) :]
-        heads = [line for line in heads if line[0] not in JOINING or {behind[r - 1] for r in line[1] if r} - {*weights}]
-    return " ".join(filter(None, [name, *(str(line[0]) for line in heads)])) or "pointwise"
 
 
 def _check_torch() -> None:
