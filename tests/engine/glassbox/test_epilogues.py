@@ -1,0 +1,64 @@
+"""engine/glassbox: whatever a rule fused behind a product, every tactic that takes it computes the same."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.engine.glassbox.test_engine import assert_same, feeds_for, model, with_onnxruntime
+from trtlab.engine.glassbox.builder import build
+
+IMAGE = "float[2,8,9,9]"
+CONV = f"({IMAGE} image) => ({IMAGE} y) {{ x = Conv <pads=[1,1,1,1]> (image, v) c ="  # x has its channels side by side
+BIAS, ONE, THREE = {"b": (8,)}, {"w": (8, 8, 1, 1)}, {"w": (8, 8, 3, 3)}
+ROWS, MATRIX = "(float[4,6] x, float[4,5] z) => (float[4,5] y) { m =", {"w": (6, 5), "b": (5,)}
+BATCH = "(float[3,4,6] p, float[3,6,5] q, float[3,4,5] r) => (float[3,4,5] y) { m = MatMul (p, q)"
+# a graph, its weights, the name of its kernel, the tactics that can do it on a CPU
+CASES = [
+    (f"{CONV} Conv <pads=[1,1,1,1]> (x, w, b) d = Add (c, x) y = Relu (d) }}", THREE | BIAS,
+     "conv Add Relu", "torch onednn winograd"),
+    (f"{CONV} Conv <pads=[1,1,1,1]> (x, w, b) d = Add (x, c) y = Sigmoid (d) }}", THREE | BIAS,
+     "conv Add Sigmoid", "torch winograd onednn+epilogue"),
+    (f"{CONV} Conv (x, w) m = Mul (c, k) y = Relu (m) }}", ONE | {"k": (8, 1, 1)},
+     "conv Relu", "torch product onednn+epilogue"),
+    (f"{CONV} Conv (x, w) d = Add (c, k) e = Add (d, x) f = Add (x, e) y = LeakyRelu <alpha=0.3> (f) }}",
+     ONE | {"k": (1, 8, 1, 1)}, "conv Add Add LeakyRelu", "torch product onednn+epilogue"),
+    (f"{CONV} Conv (x, w, b) d = Mul (c, s) e = Add (d, x) y = Tanh (e) }}", ONE | BIAS | {"s": 0.5},
+     "conv Add Tanh", "torch product generated onednn+epilogue"),
+    (f"{CONV} Conv (x, w, b) y = Clip (c, s, t) }}", ONE | BIAS | {"s": -0.5, "t": 0.5},
+     "conv Clip", "torch onednn product"),
+    (f"{CONV} Conv (x, w, image) y = Relu (c) }}".replace(f"({IMAGE} image)", f"(float[8] image, {IMAGE} u)").replace(
+        "(image, v)", "(u, v)"), ONE, "conv Relu", "torch"),
+    (f"{ROWS} MatMul (x, w) a = Add (b, m) y = Add (a, z) }}", MATRIX, "matmul Add", "torch addmm onednn generated"),
+    (f"{ROWS} MatMul (x, w) a = Add (z, m) y = Tanh (a) }}", MATRIX, "matmul Add Tanh", "torch addmm generated"),
+    (f'{ROWS} MatMul (x, w) a = Add (m, b) y = Gelu <approximate="tanh"> (a) }}', MATRIX,
+     "matmul Gelu", "torch addmm onednn"),
+    (f"{ROWS} Gemm <transB=1> (x, w, b) y = HardSwish (m) }}", {"w": (5, 6), "b": (5,)},
+     "matmul HardSwish", "torch addmm onednn"),
+    (f"{ROWS} Gemm <alpha=0.5, beta=2.0> (x, w, b) y = Relu (m) }}", MATRIX, "Gemm Relu", "torch"),
+    (f"{ROWS} Gemm (x, w, z) y = Relu (m) }}", MATRIX, "matmul Add Relu", "torch addmm generated"),
+    (f"{ROWS} MatMul (x, w) y = Sum (m, b, b) }}", MATRIX, "matmul", "torch addmm"),
+    (f"{BATCH} y = Mul (m, s) }}", {"s": 0.25}, "matmul", "torch batched generated"),
+    (f"{BATCH} n = Mul (s, m) y = Add (n, r) }}", {"s": 0.25}, "matmul Add", "torch batched generated"),
+]  # fmt: skip
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
+@pytest.mark.parametrize(("text", "weights", "name", "tactics"), CASES, ids=[case[2] for case in CASES])
+def test_every_tactic_that_fits_computes_the_same(text, weights, name, tactics):
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(0)
+    weights = weights | ({"v": (8, 8, 3, 3)} if "v)" in text else {})
+    arrays = {n: rng.normal(size=s) if isinstance(s, tuple) else s for n, s in weights.items() if n in text}
+    proto = model(text, **{n: np.asarray(a, np.float32) for n, a in arrays.items()})
+    for tactic in tactics.split():
+        asked = []
+
+        def pick(works, _, tactic=tactic, asked=asked):
+            asked.append(list(works))
+            return tactic if len(asked) > text.count("v)") else "onednn", 1.0
+
+        engine = build(proto, pick=pick)  # the trial leaves out a tactic that disagrees with the first
+        feeds = feeds_for(engine)
+        assert_same(engine.create_execution_context().run(feeds), with_onnxruntime(proto, feeds), rtol=2e-5)
+        assert set(asked[-1]) == set(tactics.split())
+        assert (engine.inspect()[-1].name, engine.inspect()[-1].tactic) == (name, tactic)
