@@ -8,7 +8,7 @@ import pytest
 
 from trtlab.study.claims import claims
 from trtlab.study.curriculum import LESSONS, lessons_in
-from trtlab.study.questions import load_questions
+from trtlab.study.questions import questions
 from trtlab.study.quizzes import names as quiz_names
 from trtlab.teach.publish import SIZE_LIMIT_BYTES
 
@@ -27,7 +27,7 @@ def cells(book, kind):
 
 def test_every_lesson_of_the_map_is_there_and_every_notebook_is_on_the_map():
     assert (
-        [lesson.file for lesson in lessons_in(FOLDER)] == [lesson.file for lesson in LESSONS] == [b.stem for b in BOOKS]
+        [lesson.name for lesson in lessons_in(FOLDER)] == [lesson.name for lesson in LESSONS] == [b.stem for b in BOOKS]
     )
 
 
@@ -74,6 +74,6 @@ def used(pattern, books=BOOKS):
 
 
 def test_every_question_and_quiz_stands_in_exactly_one_lesson_and_every_claim_in_one():
-    assert sorted(used(r"\bsay\(\"(.*?)\"")) == sorted(question.id for question in load_questions())
+    assert sorted(used(r"\bsay\(\"(.*?)\"")) == sorted(questions())
     assert sorted(used(r"\bquiz\(\"(.*?)\"")) == sorted(quiz_names())
     assert sorted(set(used(r"\"(C\d\d)\""))) == list(claims())

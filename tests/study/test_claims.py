@@ -28,7 +28,7 @@ from trtlab.study import bank, claims, witnesses
 from trtlab.study.claims import KINDS, Claim, Verdict, find_claim
 from trtlab.study.found import Found
 from trtlab.study.proofs import formats, fusion
-from trtlab.study.quizzes import found as truths
+from trtlab.study.truths import builds as truths
 
 ALL = claims.claims()
 PROVED = [name for name, claim in ALL.items() if claim.proof]

@@ -49,7 +49,7 @@ def test_every_stage_stands_in_the_workflow_in_order():
 def test_the_overview_names_the_lessons_that_run_it():
     numbers = [line.split(" · ")[1] for line in lines("acceleration") if "saves" in line]
     assert numbers == ["03", "04", "05", "06", "07"]
-    assert all(lesson.question.startswith("Q2") for lesson in LESSONS if lesson.file[:2] in numbers)
+    assert all(lesson.question.en.startswith("Q2") for lesson in LESSONS if lesson.name[:2] in numbers)
 
 
 def test_the_numbers_in_the_picture_of_fusion_are_those_of_the_rewriter():

@@ -16,6 +16,7 @@ from trtlab.engine.nvidia import ParseError, installed_api
 from trtlab.engine.nvidia.report import MemoryFigures
 from trtlab.lab import builds, support
 from trtlab.lab.workflow import STAGES, WORKFLOW, Status
+from trtlab.study.bank import Words
 from trtlab.study.calls import CALLS
 from trtlab.teach import machine as machine_cards
 from trtlab.teach import tables
@@ -64,20 +65,22 @@ def test_this_machine_the_badges_and_the_map():
     here = inspect_machine()
     alike(teach.draw_machine(here), "LIVE", f"{here.cores} cores", *(library.name for library in here.libraries))
     alike(teach.draw_badges(), *(origin.value for origin in Origin), "made again", "no measurement")
-    rows = [("00_start", "What?", "say it", "10"), ("01_next", "How?", "do it", "20")]
-    page = alike(teach.draw_map(iter(rows)), *(cell for row in rows for cell in row))
+    what, say = Words(en="What?", zh="什么？"), Words(en="say", zh="说")
+    page = alike(
+        teach.draw_map([("00_start", what, say, "10"), ("01_next", what, say, "20")]), "What? / 什么？", "say / 说"
+    )
     assert [attributes["href"] for tag, attributes in page.tags if tag == "a"] == ["00_start.ipynb", "01_next.ipynb"]
 
 
 def test_gone_is_said_of_what_is_gone_and_what_replaces_it_is_there():
     drawn = teach.draw_calls()
-    alike(drawn, *(call.now for call in CALLS))
+    alike(drawn, *(text for call in CALLS for text in (call.now.en, call.now.zh)))
     lines = {line.split("  ")[0]: line for line in drawn.text.splitlines()}
     assert lines["enqueueV2(bindings, stream)"].split()[2:6] == ["deprecated", "absent", "absent", "absent"]
     assert "not there" in lines["enqueueV2(bindings, stream)"]
     assert lines["executeV2(bindings)"].split()[1:5] == ["declared"] * len(machine_cards.SHOWN_TAGS)
     assert "not there" not in lines["executeV2(bindings)"]
-    assert [call.said for call in CALLS if not installed_api().has(*call.python_now)] == []
+    assert [call.name for call in CALLS if not installed_api().has(*call.python_now.split("."))] == []
 
 
 @needs_compiler

@@ -32,6 +32,16 @@ class UnknownEntry(LookupError):
     """No entry has this name: says which names are close."""
 
 
+class _NoDuplicates(yaml.SafeLoader):
+    """YAML in which no name stands twice in a table: the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]!r} stands there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Words:
     """The same words in both languages; `backticks` mark code. A plain string in YAML is the same in both."""
@@ -40,8 +50,13 @@ class Words:
     zh: str
 
     def filled(self, facts: Mapping[str, Any]) -> "Words":
-        """The words with each `{place}` filled by the fact of that name. KeyError names a fact that is missing."""
-        return Words(en=self.en.format_map(facts), zh=self.zh.format_map(facts))
+        """The words with each `{place}` filled by the fact of that name, which may be `Words` too. KeyError names a
+        fact that is missing."""
+        return Words(en=self._filled("en", facts), zh=self._filled("zh", facts))
+
+    def _filled(self, language: str, facts: Mapping[str, Any]) -> str:
+        spoken = {name: fact[language] if isinstance(fact, Words) else fact for name, fact in facts.items()}
+        return self[language].format_map(spoken)
 
     def then(self, other: "Words") -> "Words":
         """These words and the others in one line."""
@@ -67,7 +82,7 @@ def read(folder: str, kind: type[T]) -> dict[str, T]:
 def entries_in(text: str, file: str, kind: type[T]) -> dict[str, T]:
     """The entries that YAML `text` describes; `file` only names it in errors. BadEntry at the first faulty entry."""
     try:
-        entries = yaml.safe_load(text)
+        entries = yaml.load(text, _NoDuplicates)
     except yaml.YAMLError as error:
         raise BadEntry(f"{file}: no readable YAML ({error})") from error
     if not isinstance(entries, dict) or not entries:
@@ -82,6 +97,23 @@ def find(entries: Mapping[str, T], name: str, what: str) -> T:
     close = difflib.get_close_matches(str(name), entries, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(entries)}"
     raise UnknownEntry(f"there is no {what} {name!r}; {hint}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Phrase:
+    name: str
+    en: str
+    zh: str
+
+
+@functools.cache
+def _phrases() -> dict[str, Words]:
+    return {name: Words(en=phrase.en, zh=phrase.zh) for name, phrase in read("said", _Phrase).items()}
+
+
+def said(name: str, **facts: Any) -> Words:
+    """What cards and grading say, from words/said, with facts in its places."""
+    return find(_phrases(), name, "phrase").filled(facts)
 
 
 def _entry(entry: Any, name: str, file: str, kind: type[T]) -> T:

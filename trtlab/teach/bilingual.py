@@ -20,7 +20,9 @@ MARK = Cell(html='<span class="or"> / </span>', text=" / ")
 def rich(text: str) -> Cell:
     """Escaped text in which `backticks` became code; each line a paragraph of its own."""
     lines = [re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(line)) for line in text.splitlines()]
-    return Cell(html=lines[0] if len(lines) == 1 else "".join(f"<p>{line}</p>" for line in lines), text=text)
+    return Cell(
+        html=lines[0] if len(lines) == 1 else "".join(f"<p>{line}</p>" for line in lines), text=text.replace("`", "")
+    )
 
 
 def both(words: Words | str, name: str = "span", facts: Mapping[str, Any] | None = None) -> Cell:
@@ -30,7 +32,7 @@ def both(words: Words | str, name: str = "span", facts: Mapping[str, Any] | None
     if facts is not None:
         words = words.filled(facts)
     if words.en == words.zh:
-        return Cell(html=f"<{name}>{rich(words.en).html}</{name}>", text=words.en)
+        return Cell(html=f"<{name}>{rich(words.en).html}</{name}>", text=rich(words.en).text)
     cells = [_spoken(words[language], language, name) for language in LANGUAGES]
     return join(cells, MARK) if name == "span" else stack_of(cells)
 

@@ -176,6 +176,13 @@ def details(summary: Any, *values: Any) -> Cell:
     return Cell(html=f"<div><details>{head.html}{body.html}</details></div>", text=f"{head.text}\n{body.text}")
 
 
+def listed(values: Iterable[Any], name: str = "ul") -> Cell:
+    """A list; `ol` is numbered where it is drawn."""
+    items = [tag("li", value) for value in values]
+    html_of = "".join(item.html for item in items)
+    return Cell(html=f"<div><{name}>{html_of}</{name}></div>", text="\n".join(item.text for item in items))
+
+
 def facts(*found: Sequence[Any]) -> Cell:
     """Numbers in boxes: (label, value), (label, value, note) or (label, value, note, kind) each."""
     return block([_fact(*one) for one in found], "grid")

@@ -14,8 +14,10 @@ from trtlab.engine.nvidia import Api, CompilerError, explain, installed_api
 from trtlab.lab import support
 from trtlab.lab.history import ApiHistory, Declared
 from trtlab.lab.history import load as load_history
+from trtlab.study.bank import Words
 from trtlab.study.calls import CALLS, Call
 from trtlab.teach import card as ui
+from trtlab.teach.bilingual import bilingual, both, switch
 from trtlab.teach.card import Cell, Drawing
 from trtlab.teach.tables import draw_engine, draw_error
 from trtlab.teach.units import bytes_text, counted
@@ -27,6 +29,16 @@ _BADGES = {
     Origin.RECORDED: "Read from a file in the package, made earlier on the named device by the command the file keeps.",
     Origin.SIMULATED: "Computed from a description of a device. Good for reasoning, no measurement.",
 }
+_MAP_TITLE, _CALLS_TITLE = Words(en="Notebooks", zh="笔记本"), Words(en="Calls", zh="调用")
+_MAP = (
+    Words(en="notebook", zh="笔记本"), Words(en="question", zh="问题"),
+    Words(en="afterwards you can", zh="学完能"), Words(en="minutes", zh="分钟"),
+)  # fmt: skip
+_CALLS = (
+    Words(en="said then", zh="过去的说法"),
+    Words(en="installed", zh="这里装的"),
+    Words(en="say now", zh="现在的说法"),
+)
 TAKEN = "Taken means: the builder made a plan for that target. No GPU ran it."
 _STORED = "Half is FP16, Float FP32. ← names how weights are stored where the product reads another type."
 
@@ -55,10 +67,10 @@ def draw_badges() -> Drawing:
     )
 
 
-def draw_map(rows: Iterable[tuple[str, str, str, str]]) -> Drawing:
+def draw_map(rows: Iterable[tuple[str, Words, Words, str]]) -> Drawing:
     """The notebooks: (file, question, what you will be able to do, minutes); a link for each that is here."""
-    linked = [(ui.link(file, f"{file}.ipynb"), *rest) for file, *rest in rows]
-    return ui.card(ui.table(("notebook", "question", "afterwards you can", "minutes"), linked))
+    linked = [(ui.link(file, f"{file}.ipynb"), both(asks), both(can), minutes) for file, asks, can, minutes in rows]
+    return bilingual(ui.card(ui.table(list(map(both, _MAP)), linked), head=[both(_MAP_TITLE), switch()]))
 
 
 # --- NVIDIA's API -----------------------------------------------------------------------------------------------------
@@ -69,15 +81,17 @@ def draw_calls(calls: Iterable[Call] = CALLS) -> Drawing:
     history, api = load_history(), installed_api()
     rows = [
         (
-            ui.tag("span", call.said, "mono"),
+            ui.tag("span", call.name, "mono"),
             *(_declared(history, call, name) for name in SHOWN_TAGS),
             _installed(api, call),
-            call.now,
+            both(call.now),
         )
         for call in calls
     ]
-    header = ("said then", *(name.removeprefix("v") for name in SHOWN_TAGS), "installed", "say now")
-    return ui.card(ui.table(header, rows), made=[history.provenance, api.provenance])
+    then, installed, now = map(both, _CALLS)
+    header = (then, *(name.removeprefix("v") for name in SHOWN_TAGS), installed, now)
+    made = [history.provenance, api.provenance]
+    return bilingual(ui.card(ui.table(header, rows), head=[both(_CALLS_TITLE), switch()], made=made))
 
 
 def _declared(history: ApiHistory, call: Call, release: str) -> Cell:
@@ -91,7 +105,7 @@ def _declared(history: ApiHistory, call: Call, release: str) -> Cell:
 def _installed(api: Api, call: Call) -> str:
     if call.python is None:
         return "C++ only"
-    return "there" if api.has(*call.python) else "not there"
+    return "there" if api.has(*call.python.split(".")) else "not there"
 
 
 def draw_refusal(model: Any, **options: Any) -> Drawing:

@@ -1,10 +1,14 @@
 """teach/quizcard: a quiz as a card to answer: `quiz("q3-stage-order")`.
 
 In: a quiz of the bank in study, or one made in a cell. Out: `QuizCard`. Replies come from the page or from `check()`,
-are graded here and sent back; static/quizcard.js only shows them. At rest the answer waits inside a closed <details>.
+are graded here and sent back in both languages; static/quizcard.js only shows them. At rest the answer waits inside a
+closed <details>.
 """
 
+import functools
 import inspect
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +16,39 @@ import traitlets
 
 import trtlab
 from trtlab.study import quizzes
-from trtlab.study.quiz import Choice, Mark, NotAnAnswer, Number, Ordering, Quiz, Result, Several, Verdict
-from trtlab.teach.drawing import Drawing, callout, card, details, escape, origin_badge, provenance_line
-from trtlab.teach.widget import STATIC, Widget
+from trtlab.study.bank import Words, said
+from trtlab.study.quiz import Choice, Mark, Number, Ordering, Quiz, Result, Verdict
+from trtlab.study.typed import NotAnAnswer
+from trtlab.teach.bilingual import bilingual, both, switch
+from trtlab.teach.card import (
+    Cell,
+    Drawing,
+    apart,
+    block,
+    bold,
+    callout,
+    card,
+    details,
+    dim,
+    join,
+    listed,
+    origin_badge,
+    pre,
+    tag,
+)
+from trtlab.teach.widget import Widget, script, styles
 
 _HOME = Path(trtlab.__file__).parent.parent
 SIGNS = {Verdict.RIGHT: "✓", Verdict.WRONG: "✗"}
-HOW = {
-    Choice: "1–{n} or arrows choose, Enter checks",
-    Several: "1–{n} or Space tick, Enter checks",
-    Number: "Enter checks; 1.5 and 1,5 are both fine",
-    Ordering: "drag, or Alt+↑ Alt+↓, or a digit for the place; Enter checks",
-}
+PHRASES = ("quiz", "check", "show_answer", "start_over", "typical_slips", "how_computed", "move_up", "move_down",
+           "no_answer")  # fmt: skip
 
 
 def quiz(which: str | Quiz) -> "QuizCard":
     """The card of the quiz named `which`, or of a quiz made here. An unknown name raises, naming the close ones."""
     if isinstance(which, Quiz):
         return QuizCard(which)
-    return QuizCard(quizzes.load(which), truth=quizzes.source(which).truth)
+    return QuizCard(quizzes.load(which), truth=quizzes.find(which).find)
 
 
 class QuizCard(Widget):
@@ -39,13 +57,13 @@ class QuizCard(Widget):
     `face` is what the page shows from the start, and holds no answer; `feedback` is what it shows after a reply.
     """
 
-    _esm = STATIC / "quizcard.js"
-    _css = (STATIC / "cards.css").read_text("utf-8") + (STATIC / "quizcard.css").read_text("utf-8")
+    _esm = script("tongue", "quizcard")
+    _css = styles("cards", "quizcard")
     face = traitlets.Dict().tag(sync=True)
     feedback = traitlets.Dict().tag(sync=True)
     result = traitlets.Instance(Result, allow_none=True)
 
-    def __init__(self, asked: Quiz, *, truth: Any = None) -> None:
+    def __init__(self, asked: Quiz, *, truth: Callable[[], Any] | None = None) -> None:
         self.quiz, self._truth = asked, truth
         self.attempts: tuple[Result, ...] = ()
         self._since = 0  # attempts before the last fresh start
@@ -66,12 +84,13 @@ class QuizCard(Widget):
         result = self.quiz.grade(reply)
         self.attempts += (result,)
         self.result = result
-        self._tell(result, "right" if result.correct else "wrong", finished=result.correct)
+        verdict = "right" if result.correct else "wrong"
+        self._tell(verdict, result.headline, result.explanation, finished=result.correct)
         return result
 
     def show_answer(self) -> None:
         """Show the answer with every explanation. Offered on the card after a first attempt."""
-        self._tell(self.result, "shown", finished=True)
+        self._tell("shown", said("the_answer"), self.quiz.explanation, finished=True)
 
     def start_over(self) -> None:
         """Clear the card for another try; `attempts` are kept."""
@@ -84,29 +103,30 @@ class QuizCard(Widget):
             try:
                 self.check(message.get("reply"))
             except NotAnAnswer as unread:
-                self.feedback = self._numbered({**self.feedback, "verdict": "unread", "says": str(unread)})
+                self.feedback = self._numbered({**self.feedback, "verdict": "unread", "says": asdict(unread.words)})
         elif what == "answer" and self._tries:
             self.show_answer()
         elif what == "again":
             self.start_over()
 
-    def _tell(self, result: Result | None, verdict: str, *, finished: bool) -> None:
-        shown = verdict == "shown"
+    def _tell(self, verdict: str, headline: Words, says: Words, *, finished: bool) -> None:
         self.feedback = self._numbered(
             {
                 "verdict": verdict,
-                "headline": "The answer" if shown or result is None else result.headline,
-                "says": self.quiz.explanation if shown or result is None else result.explanation,
+                "headline": asdict(headline),
+                "says": asdict(says),
                 "marks": {m.key: _mark(m) for m in (self.quiz.answer_marks if finished else self._marks())},
                 "tried": list(dict.fromkeys(mark.key for mark in self._marks())),
-                "reply": result.reply if result else None,
+                "reply": self.reply,
                 "answer": self._answer() if finished else None,
             }
         )
 
     def _numbered(self, values: dict[str, Any]) -> dict[str, Any]:
         """With the count of attempts since the fresh start, and a serial number, so that a repeated verdict is told."""
-        return {**values, "attempts": len(self._tries), "serial": self.feedback["serial"] + 1}
+        tries = len(self._tries)
+        counted = {"attempts": tries, "tries": asdict(said("attempts", n=tries))}
+        return {**values, **counted, "serial": self.feedback["serial"] + 1}
 
     def _marks(self) -> tuple[Mark, ...]:
         """Marks of the last reply; a single choice keeps those of its earlier ones, so that none is tried twice."""
@@ -114,86 +134,73 @@ class QuizCard(Widget):
         return tuple(mark for result in results for mark in result.marks)
 
     def _answer(self) -> dict[str, Any]:
-        truth = self.quiz.truth
+        asked, made = self.quiz, self.quiz.truth.provenance
         where, code = _code(self._truth)
         return {
-            "text": self.quiz.answer,
-            "order": list(truth.value) if isinstance(self.quiz, Ordering) else [],
-            "slips": [_mark(m) for m in self.quiz.answer_marks] if isinstance(self.quiz, Number) else [],
-            "evidence": truth.evidence, "origin": truth.provenance.origin.value, "provenance": truth.provenance.line(),
+            "text": asdict(asked.answer),
+            "order": list(asked.truth.value) if isinstance(asked, Ordering) else [],
+            "slips": [_mark(m) for m in asked.answer_marks] if isinstance(asked, Number) else [],
+            "evidence": asdict(asked.evidence), "origin": made.origin.value, "provenance": made.line(),
             "where": where, "code": code,
         }  # fmt: skip
 
     def static(self) -> Drawing:
         """The question and its options; below them, closed, the answer with every explanation and its evidence."""
         asked = self.quiz
-        head = (
-            f'<b>Quiz</b><span class="by">{escape(asked.asks)}</span><span class="by push">{escape(asked.name)}</span>'
-        )
-        body = f"<p><b>{code_spans(asked.question)}</b></p>{self._static_options()}"
-        body += details("Answer and explanations", self._static_answer())
-        return Drawing(html=card(head, body), text=self._text())
+        head = [bold(both(said("quiz"))), dim(both(said(f"asks_{asked.kind}"))), dim(asked.name), switch()]
+        answer = details(both(said("answer_and_explanations")), *self._static_answer())
+        return bilingual(card(tag("p", bold(both(asked.question))), self._static_options(), answer, head=head))
 
-    def _static_options(self) -> str:
-        if isinstance(self.quiz, Number):
-            return f'<p class="dim">A number{f" in {escape(self.quiz.unit)}" if self.quiz.unit else ""}.</p>'
-        return "<ul>" + "".join(f"<li>{code_spans(option['text'])}</li>" for option in _options(self.quiz)) + "</ul>"
+    def _static_options(self) -> Cell:
+        asked = self.quiz
+        if isinstance(asked, Number):
+            words = said("a_number_in", unit=asked.unit) if asked.unit.en else said("a_number")
+            return tag("p", both(words), "dim")
+        return listed(both(option.text) for option in asked.shown)
 
-    def _static_answer(self) -> str:
-        ordered = isinstance(self.quiz, Ordering)
-        rows = "".join(
-            f"<li>{'' if ordered else SIGNS[m.verdict] + ' '}<b>{code_spans(m.text)}</b>{_because(m.why)}</li>"
-            for m in self.quiz.answer_marks
-        )
-        truth, (where, code) = self.quiz.truth, _code(self._truth)
-        evidence = f"{code_spans(truth.evidence)} {origin_badge(truth.provenance.origin)}"
-        evidence += f'<br><span class="dim">{provenance_line(truth.provenance)}</span>'
-        how = details(f"How it was computed: {where}", f'<pre class="mono">{escape(code)}</pre>') if code else ""
-        lead = "" if not isinstance(self.quiz, Number) else f"<p>✓ <b>{code_spans(self.quiz.answer)}</b></p>"
-        heading = '<p class="dim">Typical slips:</p>' if isinstance(self.quiz, Number) else ""
-        tag = "ol" if ordered else "ul"
-        return f"{lead}<p>{code_spans(self.quiz.explanation)}</p>{heading}<{tag}>{rows}</{tag}>{callout(evidence)}{how}"
-
-    def _text(self) -> str:
-        options = "".join(f"\n  - {option['text']}" for option in _options(self.quiz))
-        return f"Quiz {self.quiz.name} ({self.quiz.asks.lower()})\n{self.quiz.question}{options}"
+    def _static_answer(self) -> list[Cell]:
+        asked, made = self.quiz, self.quiz.truth.provenance
+        is_number, where, code = isinstance(asked, Number), *_code(self._truth)
+        right = [tag("p", join(["✓", bold(both(asked.answer))], " "))] if is_number else []
+        slips = [tag("p", both(said("typical_slips")), "dim")] if is_number else []
+        marks = listed((_explained(m, asked) for m in asked.answer_marks), "ol" if asked.kind == "ordering" else "ul")
+        how = [details(join([both(said("how_computed")), where], ": "), pre(code))] if code else []
+        seen = join([both(asked.evidence), origin_badge(made.origin)], apart())
+        evidence = callout([seen, dim(made.line())])
+        return [*right, block(both(asked.explanation, "p")), *slips, marks, evidence, *how]
 
 
-def _because(why: str) -> str:
-    return f"<br>{code_spans(why)}" if why else ""
+def _explained(mark: Mark, asked: Quiz) -> Cell:
+    """An option or slip with its sign, which an order has none of, and why."""
+    named = bold(both(mark.text))
+    signed = named if isinstance(asked, Ordering) else join([SIGNS[mark.verdict], named], " ")
+    return join([signed, both(mark.why)], apart(": ")) if mark.why else signed
 
 
 def _face(asked: Quiz) -> dict[str, Any]:
-    options = _options(asked)
+    options = [{"key": option.key, "text": asdict(option.text)} for option in asked.shown]
     return {
-        "name": asked.name, "kind": asked.kind, "asks": asked.asks, "question": asked.question, "options": options,
-        "unit": asked.unit if isinstance(asked, Number) else "",
-        "how": next(how for kind, how in HOW.items() if isinstance(asked, kind)).format(n=len(options)),
+        "name": asked.name, "kind": asked.kind, "question": asdict(asked.question), "options": options,
+        "asks": asdict(said(f"asks_{asked.kind}")), "how": asdict(said(f"how_{asked.kind}", n=len(options))),
+        "unit": asdict(asked.unit) if isinstance(asked, Number) else None,
+        "words": {name: asdict(said(name)) for name in PHRASES},
     }  # fmt: skip
 
 
-def _options(asked: Quiz) -> list[dict[str, str]]:
-    """What there is to choose or to order, in the order in which every form shows it."""
-    shown = asked.shown if isinstance(asked, Choice | Several | Ordering) else ()
-    return [{"key": option.key, "text": option.text} for option in shown]
+def _mark(mark: Mark) -> dict[str, Any]:
+    return {"text": asdict(mark.text), "verdict": mark.verdict.value, "why": asdict(mark.why) if mark.why else None}
 
 
-def _mark(mark: Mark) -> dict[str, str]:
-    return {"text": mark.text, "verdict": mark.verdict.value, "why": mark.why}
-
-
-def code_spans(text: str) -> str:
-    """Escaped text in which `backticks` have become <code>."""
-    parts = text.split("`")
-    return "".join(f"<code>{escape(part)}</code>" if i % 2 else escape(part) for i, part in enumerate(parts))
-
-
-def _code(function: Any) -> tuple[str, str]:
-    """(file and function, source) of a truth function; empty where there is none to show."""
+def _code(truth: Any) -> tuple[str, str]:
+    """(file and call, source) of what found a truth; empty where there is none to show."""
+    function = truth.func if isinstance(truth, functools.partial) else truth
     try:
-        path = Path(inspect.getsourcefile(function) or "")
-        code = inspect.getsource(function)
+        path, code = Path(inspect.getsourcefile(function) or ""), inspect.getsource(function)
     except (TypeError, OSError):
         return "", ""
     where = path.relative_to(_HOME).as_posix() if path.is_relative_to(_HOME) else path.name
-    return f"{where}, {function.__name__}", code
+    by_name = (f"{name}={value!r}" for name, value in getattr(truth, "keywords", {}).items())
+    return f"{where}, {function.__name__}({', '.join([*map(repr, getattr(truth, 'args', ())), *by_name])})", code
+
+
+__all__ = ["QuizCard", "quiz"]

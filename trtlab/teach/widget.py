@@ -14,9 +14,9 @@ from trtlab.teach.card import Drawing, stylesheet
 STATIC = Path(__file__).parent / "static"
 
 
-def script(name: str) -> str:
-    """The script of a widget: `name`.js, with what all widgets share (dom.js) in front of it."""
-    return "".join((STATIC / file).read_text("utf-8") for file in ("dom.js", f"{name}.js"))
+def script(*names: str) -> str:
+    """The script of a widget: the .js files of these names, with what all widgets share (dom.js) in front of them."""
+    return "".join((STATIC / f"{name}.js").read_text("utf-8") for name in ("dom", *names))
 
 
 def styles(*names: str) -> str:

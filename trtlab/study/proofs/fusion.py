@@ -209,7 +209,7 @@ def dead_layers_go() -> Found:
 
 
 def dropout_is_a_no_op() -> Found:
-    from trtlab.study.quizzes import found as truths
+    from trtlab.study.truths import builds as truths
 
     report, training = witnesses.report_on("dropout"), truths.built(truths.training_dropout)
     *_, ours = witnesses.rewritten("dropout")

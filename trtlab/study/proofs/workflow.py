@@ -48,7 +48,7 @@ def network_and_config_become_a_plan() -> Found:
 
 
 def workspace_limits() -> Found:
-    from trtlab.study.quizzes import found as truths
+    from trtlab.study.truths import builds as truths
 
     limits = truths.built(truths.workspace_limits)
     small, medium, default = limits.value.values()
@@ -168,7 +168,7 @@ def layer_counts_today() -> Found:
 
 
 def dynamic_batch_needs_a_profile() -> Found:
-    from trtlab.study.quizzes import found as truths
+    from trtlab.study.truths import builds as truths
 
     built = truths.built(truths.build_without_profile)
     refused = built.value == "build error" and "no optimization profile" in built.evidence

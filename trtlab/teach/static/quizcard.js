@@ -1,27 +1,33 @@
 // static/quizcard.js: shows a quiz, sends replies, shows the verdicts. Grading is Python's (teach/quizcard.py).
-// In: model.get("face") (question, options) and model.get("feedback") (verdict, marks, answer). Out: messages
-// {what: "check", reply} | {what: "answer"} | {what: "again"}. Texts become text nodes; nothing is parsed as markup.
+// In: model.get("face") (question, options) and model.get("feedback") (verdict, marks, answer), with words as {en, zh}.
+// Out: messages {what: "check", reply} | {what: "answer"} | {what: "again"}. Texts become text nodes.
 
 const SIGNS = { right: "✓", wrong: "✗" };
 const PATIENCE_MS = 2000;
+const LANG = { en: "en", zh: "zh-CN" };
 let cards = 0;
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== false) node.setAttribute(name, value === true ? "" : value);
-  }
-  node.append(...children);
-  return node;
-}
-
 /** Text in which `backticks` become <code>. */
-function spans(text) {
-  return text.split("`").map((part, i) => (i % 2 ? make("code", {}, part) : part));
+const spans = (text) => text.split("`").map((part, i) => (i % 2 ? make("code", {}, part) : part));
+
+/** Both languages, of which the style sheet shows one; words that are the same are there once. */
+function both(words) {
+  if (!words) return [];
+  if (words.en === words.zh) return spans(words.en);
+  return Object.keys(LANG).map((tongue) =>
+    make("span", { class: tongue, lang: LANG[tongue] }, ...spans(words[tongue])));
 }
 
-const plain = (text) => text.replaceAll("`", "");
+/** Words for a screen reader, in the language of the page. */
+const spoken = (words) => words[window.trtTongue.isChinese() ? "zh" : "en"].replaceAll("`", "");
+
+function tongueSwitch() {
+  const box = make("input", { type: "checkbox", role: "switch", "aria-label": "中文 (Chinese)",
+    onchange: () => window.trtTongue(box.checked) });
+  box.checked = window.trtTongue.isChinese();
+  return make("label", { class: "tongue push" }, box, make("span", { lang: "en" }, "English"),
+    make("span", { lang: "zh-CN" }, "中文"));
+}
 
 /** A sign, and its word for those who do not see it. */
 function sign(verdict) {
@@ -34,7 +40,7 @@ function setMark(row, mark, picked = true) {
   row.classList.remove("qz-right", "qz-wrong", "qz-left");
   if (mark) row.classList.add(mark.verdict === "wrong" && !picked ? "qz-left" : `qz-${mark.verdict}`);
   row.querySelector(".qz-sign").replaceChildren(...sign(mark?.verdict));
-  row.querySelector(".qz-why").replaceChildren(...spans(mark?.why ?? ""));
+  row.querySelector(".qz-why").replaceChildren(...both(mark?.why));
 }
 
 // --- the kinds: each has {node, read, show(reply), mark(marks, tried), digit(n), enable(on), focus} -----------------------
@@ -47,7 +53,7 @@ function ticks(face, id) {
       "aria-describedby": `${id}-why-${i}`,
     });
     const digit = make("span", { class: "qz-digit", "aria-hidden": "true" }, String(i + 1));
-    const label = make("label", {}, input, digit, make("span", { class: "qz-text" }, ...spans(option.text)),
+    const label = make("label", {}, input, digit, make("span", { class: "qz-text" }, ...both(option.text)),
       make("span", { class: "qz-sign" }));
     return make("div", { class: "qz-row", "data-key": option.key }, label,
       make("div", { class: "qz-why", id: `${id}-why-${i}` }));
@@ -79,7 +85,7 @@ function number(face, id) {
     "aria-labelledby": `${id}-question ${id}-unit`,
   });
   return {
-    node: make("div", { class: "qz-number" }, input, make("span", { id: `${id}-unit` }, face.unit)),
+    node: make("div", { class: "qz-number" }, input, make("span", { id: `${id}-unit` }, ...both(face.unit))),
     read: () => input.value,
     show: (reply) => { if (reply === undefined) input.value = ""; else if (!input.value) input.value = reply; },
     mark: () => {},
@@ -94,9 +100,8 @@ function ordering(face, id, announce) {
   const rows = face.options.map((option) => make("li", { class: "qz-row", "data-key": option.key },
     make("div", { class: "qz-step" },
       make("span", { class: "qz-grip", "aria-hidden": "true" }, "⠿"), make("span", { class: "qz-digit" }),
-      make("span", { class: "qz-text" }, ...spans(option.text)), make("span", { class: "qz-sign" }),
-      make("button", { type: "button", "aria-label": `Move up: ${plain(option.text)}`, "data-step": "-1" }, "▲"),
-      make("button", { type: "button", "aria-label": `Move down: ${plain(option.text)}`, "data-step": "1" }, "▼")),
+      make("span", { class: "qz-text" }, ...both(option.text)), make("span", { class: "qz-sign" }),
+      make("button", { type: "button", "data-step": "-1" }, "▲"), make("button", { type: "button", "data-step": "1" }, "▼")),
     make("div", { class: "qz-why" })));
   let enabled = true;
   const now = () => [...list.children];
@@ -105,10 +110,14 @@ function ordering(face, id, announce) {
   function settle(active) {
     now().forEach((row, i) => {
       row.querySelector(".qz-digit").textContent = String(i + 1);
-      row.setAttribute("aria-label", `${plain(row.querySelector(".qz-text").textContent)}, place ${i + 1} of ${rows.length}`);
+      const text = spoken(face.options.find((option) => option.key === row.dataset.key).text);
+      row.setAttribute("aria-label", `${text}, ${i + 1} / ${rows.length}`);
       row.tabIndex = row === active ? 0 : -1;
       const [up, down] = row.querySelectorAll("button");
-      for (const button of [up, down]) button.tabIndex = row.tabIndex;
+      for (const [arrow, words] of [[up, face.words.move_up], [down, face.words.move_down]]) {
+        arrow.tabIndex = row.tabIndex;
+        arrow.setAttribute("aria-label", `${spoken(words)}: ${text}`);
+      }
       up.disabled = !enabled || i === 0;
       down.disabled = !enabled || i === rows.length - 1;
     });
@@ -187,15 +196,15 @@ function dragging(list, now, place, isEnabled) {
 
 // --- the answer, once it may be seen -------------------------------------------------------------------------------
 
-function answerPanel(answer, given) {
-  const parts = [];
-  if (answer.slips.length) parts.push(...(given ? [] : [make("p", {}, make("b", {}, ...spans(answer.text)))]),
-    make("details", {}, make("summary", {}, "Typical slips"), make("ul", {}, ...answer.slips.map((slip) =>
-      make("li", {}, make("b", {}, slip.text), ": ", ...spans(slip.why))))));
-  const how = answer.code ? [make("details", {}, make("summary", {}, `How it was computed: ${answer.where}`),
-    make("pre", { class: "mono", tabindex: "0" }, answer.code))] : [];
-  return [...parts, make("div", { class: "qz-evidence" }, make("span", {}, ...spans(answer.evidence), " "),
-    make("span", { class: `badge ${answer.origin}` }, answer.origin), make("div", { class: "dim" }, answer.provenance)), ...how];
+function answerPanel(answer, given, words) {
+  const slips = answer.slips.map((slip) => make("li", {}, make("b", {}, ...both(slip.text)), ": ", ...both(slip.why)));
+  const parts = slips.length && !given ? [make("p", {}, make("b", {}, ...both(answer.text)))] : [];
+  if (slips.length) parts.push(make("details", {}, make("summary", {}, ...both(words.typical_slips)), make("ul", {}, ...slips)));
+  parts.push(make("div", { class: "qz-evidence" }, ...both(answer.evidence), " ",
+    make("span", { class: `badge ${answer.origin}` }, answer.origin), make("div", { class: "dim" }, answer.provenance)));
+  if (answer.code) parts.push(make("details", {}, make("summary", {}, ...both(words.how_computed), `: ${answer.where}`),
+    make("pre", { class: "mono", tabindex: "0" }, answer.code)));
+  return parts;
 }
 
 // --- the card ------------------------------------------------------------------------------------------------------
@@ -206,55 +215,56 @@ function render({ model, el }) {
   const heard = make("div", { class: "qz-unseen", "aria-live": "polite" });
   const told = make("div", { class: "qz-told", role: "status", "aria-live": "polite", tabindex: "-1" });
   const answer = make("div", { class: "qz-answer" });
-  const state = make("span", { class: "by push" });
+  const state = make("span", { class: "dim" });
   const announce = (text) => { heard.textContent = text; };
   const kind = { choice: ticks, several: ticks, number, ordering }[face.kind](face, id, announce);
-  const how = make("span", { class: "dim" }, face.how);
+  const how = make("span", { class: "dim" }, ...both(face.how));
   let waiting = 0;
 
-  const unanswered = () => tell("unread", "No answer from Python yet.",
-    "Another cell may be running. If the kernel was restarted, run this cell again.");
+  const unanswered = () => tell("unread", null, face.words.no_answer);
   function send(message) {
     clearTimeout(waiting);
     waiting = setTimeout(unanswered, PATIENCE_MS);
     try { model.send(message); } catch { unanswered(); } // no kernel to send to
   }
   const check = () => { if (!checkButton.hidden) send({ what: "check", reply: kind.read() }); };
-  const button = (text, action, style = "") => make("button", { type: "button", class: `qz-button ${style}`, onclick: action }, text);
-  const checkButton = button("Check", check, "qz-main");
-  const showButton = button("Show answer", () => send({ what: "answer" }));
-  const againButton = button("Start over", () => send({ what: "again" }));
+  const does = (words, onclick, style = "") =>
+    make("button", { type: "button", class: `qz-button ${style}`, onclick }, ...both(words));
+  const checkButton = does(face.words.check, check, "qz-main");
+  const showButton = does(face.words.show_answer, () => send({ what: "answer" }));
+  const againButton = does(face.words.start_over, () => send({ what: "again" }));
 
   /** `echoed`: a row of the card shows the explanation already, so it is only spoken here. */
   function tell(verdict, headline, says, echoed = false) {
     told.className = `qz-told qz-${verdict}`;
-    const lead = headline ? [make("b", {}, ...sign(verdict), " ", ...spans(headline)), " "] : [];
-    told.replaceChildren(...lead, make("span", { class: echoed && "qz-unseen" }, ...spans(says)));
+    const lead = headline ? [make("b", {}, ...sign(verdict), " ", ...both(headline)), " "] : [];
+    told.replaceChildren(...lead, make("span", { class: echoed && "qz-unseen" }, ...both(says)));
   }
   function show(fresh) {
     clearTimeout(waiting);
-    const { verdict, headline = "", says = "", marks = {}, tried, reply, attempts, answer: found } = model.get("feedback");
+    const { verdict, headline, says, marks = {}, tried, reply, attempts, tries, answer: found } = model.get("feedback");
     const hadFocus = el.contains(document.activeElement);
-    if (verdict === "unread") return tell("unread", "", says);
+    if (verdict === "unread") return tell("unread", null, says);
     if (verdict) tell(verdict, headline, says,
-      verdict === "wrong" && Object.values(marks).some((mark) => mark.why && says.includes(mark.why)));
+      verdict === "wrong" && Object.values(marks).some((mark) => mark.why && says.en.includes(mark.why.en)));
     else told.replaceChildren();
     if (reply !== undefined || !fresh) kind.show(found?.order.length ? found.order : (reply ?? undefined));
     kind.mark(marks, tried);
     kind.enable(!found);
-    answer.replaceChildren(...(found ? answerPanel(found, verdict === "right") : []));
+    answer.replaceChildren(...(found ? answerPanel(found, verdict === "right", face.words) : []));
     checkButton.hidden = Boolean(found);
     showButton.hidden = Boolean(found) || !attempts;
     againButton.hidden = !found;
     how.hidden = Boolean(found);
-    state.textContent = attempts ? `${attempts} attempt${attempts > 1 ? "s" : ""}` : face.name;
+    state.replaceChildren(...(attempts ? both(tries) : [face.name]));
     if (hadFocus && found) told.focus({ preventScroll: true });
     else if (hadFocus && !verdict && !fresh) kind.focus();
   }
 
-  const card = make("div", { class: "card qz", role: "group", "aria-labelledby": `${id}-question`, "data-lm-suppress-shortcuts": "true" },
-    make("div", { class: "head" }, make("b", {}, "Quiz"), make("span", { class: "by" }, face.asks), state),
-    make("div", { class: "body" }, make("p", { class: "qz-question", id: `${id}-question` }, ...spans(face.question)),
+  const card = make("div", { class: "card qz bilingual", role: "group", "aria-labelledby": `${id}-question`, "data-lm-suppress-shortcuts": "true" },
+    make("div", { class: "head" }, make("b", {}, ...both(face.words.quiz)), make("span", { class: "dim" }, ...both(face.asks)),
+      state, tongueSwitch()),
+    make("div", { class: "body" }, make("p", { class: "qz-question", id: `${id}-question` }, ...both(face.question)),
       kind.node, make("div", { class: "qz-actions" }, checkButton, showButton, againButton,
         how), told, answer, heard));
   card.addEventListener("keydown", (event) => {

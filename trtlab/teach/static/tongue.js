@@ -3,6 +3,6 @@
   const key = "trtlab-tongue " + location.pathname, say = (zh) =>
     document.querySelectorAll(".trt .tongue input").forEach((box) => { box.checked = zh; });
   window.trtTongue = (zh) => { say(zh); localStorage.setItem(key, zh); };
-  const known = localStorage.getItem(key);
-  if (known) setTimeout(() => say(known === "true"));
+  window.trtTongue.isChinese = () => localStorage.getItem(key) === "true";
+  if (localStorage.getItem(key)) setTimeout(() => say(window.trtTongue.isChinese()));
 })();

@@ -1,0 +1,103 @@
+"""study/questions: the bank of interview questions, in English and Chinese.
+
+In: words/questions. Out: frozen `Question`s, checked while they are read: every field is there, a spoken answer fits
+into 60 seconds, names have their form. teach/saycard draws them.
+"""
+
+import enum
+import functools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from trtlab.study import bank
+from trtlab.study.bank import Words
+
+SPOKEN = {"en": (range(100, 161), "words"), "zh": (range(160, 341), "characters")}
+"""What takes about 60 seconds aloud; of Chinese, a Latin word or number counts as two characters."""
+NAME = re.compile(r"Q\d+-\d\d")
+PROOF = re.compile(r"C\d\d|[a-z0-9-]+/[a-z0-9-]+")
+_CHINESE_OR_WORD = re.compile(r"[\u4e00-\u9fff]|[A-Za-z0-9_.]+")
+
+
+class Level(enum.Enum):
+    """Whom an interviewer asks this."""
+
+    JUNIOR = "junior"
+    MID = "mid"
+    SENIOR = "senior"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowUp:
+    """What the interviewer asks next, and a short answer."""
+
+    question: Words
+    answer: Words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """What candidates often say, and why it is wrong."""
+
+    said: Words
+    why: Words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One row of said then / say now: what was right for TensorRT 8 and 10, and what is right for 11 and RTX 1.7."""
+
+    topic: Words
+    trt8: Words
+    trt10: Words
+    now: Words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One question with everything a learner says about it. `proofs` are names of claims."""
+
+    name: str
+    topic: str
+    level: Level
+    question: Words
+    answer: Words
+    follow_ups: tuple[FollowUp, ...]
+    mistakes: tuple[Mistake, ...]
+    changes: tuple[Change, ...]
+    sources: tuple[str, ...]
+    proofs: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check_form([self.name], NAME, "a name such as Q3-01")
+        _check_form(self.proofs, PROOF, "names of claims such as C74 or workflow/plan-is-bytes")
+        for language, (allowed, unit) in SPOKEN.items():
+            size = spoken_size(self.answer[language], language)
+            if size not in allowed:
+                expected = f"{allowed.start} to {allowed.stop - 1}, about 60 seconds aloud"
+                raise ValueError(f"answer.{language}: {size} {unit}; expected {expected}")
+
+
+@functools.cache
+def questions() -> dict[str, Question]:
+    """Every question of the bank by name, in order. BadEntry when a file breaks the schema."""
+    return dict(sorted(bank.read("questions", Question).items()))
+
+
+def question(name: str) -> Question:
+    """The question of that name, such as "Q3-01". UnknownEntry names the close ones."""
+    return bank.find(questions(), str(name).upper(), "question")
+
+
+def spoken_size(text: str, language: str) -> int:
+    """How many words a speaker of English says, or how many characters, about, a speaker of Chinese."""
+    if language == "en":
+        return len(text.split())
+    return sum(1 if len(found) == 1 and found >= "一" else 2 for found in _CHINESE_OR_WORD.findall(text))
+
+
+def _check_form(words: Iterable[str], form: re.Pattern[str], expected: str) -> None:
+    for word in words:
+        if not form.fullmatch(word):
+            raise ValueError(f"found {word!r}; expected {expected}")
