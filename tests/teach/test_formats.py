@@ -6,21 +6,13 @@ import pytest
 from trtlab import teach
 from trtlab.numeric import FORMATS, FloatFormat
 from trtlab.numeric.quantize import sqnr_db
-from trtlab.teach.formats import GRANULARITIES, fields
+from trtlab.teach.formats import GRANULARITIES
 
 from .markup import EVIL, alike
-
-WITH_CODES = [name for name, fmt in FORMATS.items() if hasattr(fmt, "code_dtype")]
 
 
 def lines(drawing):
     return {line.split()[0]: line for line in drawing.text.splitlines()}
-
-
-@pytest.mark.parametrize("name", WITH_CODES)
-def test_fields_are_all_bits_of_a_code(name):
-    fmt = FORMATS[name]
-    assert sum(bits for _, bits in fields(fmt)) == fmt.bits + fmt.padding_bits
 
 
 def test_the_table_has_the_published_numbers():

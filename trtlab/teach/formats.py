@@ -56,18 +56,6 @@ def find_format(which: str | Format, *, blocks: bool = False) -> Format:
     return fmt
 
 
-def fields(fmt: Format) -> tuple[tuple[str, int], ...]:
-    """The parts of a code from the highest bit down, as (kind, bits)."""
-    match fmt:
-        case FloatFormat():
-            bits = int(fmt.is_signed), fmt.exponent_bits, fmt.mantissa_bits, int(fmt.padding_bits)
-            parts = zip(("sign", "exponent", "mantissa", "padding"), bits, strict=True)
-            return tuple((kind, count) for kind, count in parts if count)
-        case CodeBook():
-            return (("index", fmt.bits),)
-    return (("integer", fmt.bits),)
-
-
 def _pieces(pieces: Iterable[tuple[str, Any]], mark: str, **look: str) -> Cell:
     """Coloured pieces of a code, each of a kind of field."""
     return tag("span", join([tag("i", value, kind, **look) for kind, value in pieces], apart(mark)), "bits")
@@ -81,7 +69,7 @@ def draw_formats(names: Iterable[str | Format]) -> Drawing:
     formats = [*map(find_format, names)]
     header = ("format", "fields", "bits", "max", "min normal", "min subnormal", "epsilon", "digits", "specials")
     rows = [(bold(name_of(fmt)), _strip(fmt), *_facts(fmt)) for fmt in formats]
-    kinds = dict.fromkeys(kind for fmt in formats for kind, _ in fields(fmt))
+    kinds = dict.fromkeys(kind for fmt in formats for kind, _ in fmt.fields)
     order = join(["From the highest bit down:", _pieces([(kind, kind) for kind in kinds], ", ")], " ")
     return card(
         table(header, rows),
@@ -91,7 +79,7 @@ def draw_formats(names: Iterable[str | Format]) -> Drawing:
 
 def _strip(fmt: Format) -> Cell:
     """The fields as coloured pieces, as wide as they have bits; each says its number of bits."""
-    pieces = [tag("i", bits, kind, style=f"width:{2.4 * bits:.0f}px", title=kind) for kind, bits in fields(fmt)]
+    pieces = [tag("i", bits, kind, style=f"width:{2.4 * bits:.0f}px", title=kind) for kind, bits in fmt.fields]
     return tag("span", join(pieces, apart(" / ")), "bits")
 
 
@@ -143,7 +131,7 @@ def _stored(fmt: Format, number: exact.Real, rounding: Rounding, overflow: Overf
 def _bits(fmt: Format, word: int) -> Cell:
     """The bits of a code, a piece for each field; what only pads it is left out."""
     digits = iter(f"{word >> fmt.padding_bits:0{fmt.bits}b}")
-    kept = [(kind, bits) for kind, bits in fields(fmt) if kind != "padding"]
+    kept = [(kind, bits) for kind, bits in fmt.fields if kind != "padding"]
     return _pieces([(f"{kind} plain", "".join(itertools.islice(digits, bits))) for kind, bits in kept], "|")
 
 
