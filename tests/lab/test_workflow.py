@@ -148,10 +148,8 @@ def test_on_a_gpu_every_stage_of_the_run_is_nvidias(plain, monkeypatch):
     """A stand-in for `execute`, which gives what the reference would."""
     logits = plain.artefact("compare").reference
     took = dict.fromkeys((*STAGES[6:11], "enqueue_call", "execute_v2"), 1e-4)
-    ran = Execution(
-        outputs={"logits": logits}, sync_outputs={"logits": logits + 1}, seconds=took, device="a GPU", repeats=20,
-        inspector="{}",
-    )  # fmt: skip
+    answers = {"outputs": {"logits": logits}, "sync_outputs": {"logits": logits + 1}}
+    ran = Execution(**answers, seconds=took, device="a GPU", repeats=20, inspector="{}")
     monkeypatch.setattr(workflow, "execute", lambda plan, *_args, **_options: ran if plan else None)
     flow = Workflow("digits", compiler="tensorrt_rtx")
     flow.records.update({name: plain.records[name] for name in BUILT})

@@ -131,10 +131,14 @@ def _counted(title: str, before: onnx.ModelProto, after: onnx.ModelProto, error:
     for kind in CONSTANTS:
         del old[kind], new[kind]
     return Outcome(
-        optimizer=title, kernels=model_cost(after).kernels, nodes=new.total(),
+        optimizer=title,
+        kernels=model_cost(after).kernels,
+        nodes=new.total(),
         constants=len(after.graph.initializer) + data,
-        removed=tuple((old - new).items()), added=tuple((new - old).items()), error=error,
-    )  # fmt: skip
+        removed=tuple((old - new).items()),
+        added=tuple((new - old).items()),
+        error=error,
+    )
 
 
 def _built(model: onnx.ModelProto) -> tuple[Outcome, tuple[Provenance, ...]]:

@@ -298,8 +298,7 @@ class Workflow:
     @_stage("Execution context", makes="IExecutionContext", call="ICudaEngine.create_execution_context")
     def context(self) -> Made:
         """From engine to execution context: shapes, profile, addresses, activation memory."""
-        ran = self.artefact("deserialise")
-        if isinstance(ran, Execution):
+        if isinstance(ran := self.artefact("deserialise"), Execution):
             return self._executed("context", ran, "engine", "execution context with its activation memory")
         return _impossible("ONNX Runtime", "session", "an ONNX Runtime session is engine and context in one")
 
@@ -346,9 +345,14 @@ class Workflow:
         with torch.inference_mode():
             reference = self.model.make()(samples).numpy()
         result = Comparison(
-            outputs=outputs, reference=reference, labels=labels, inputs=samples.numpy(),
-            tolerance=TOLERANCES[self.precision], executor=ran.executor, provenance=ran.provenance,
-        )  # fmt: skip
+            outputs=outputs,
+            reference=reference,
+            labels=labels,
+            inputs=samples.numpy(),
+            tolerance=TOLERANCES[self.precision],
+            executor=ran.executor,
+            provenance=ran.provenance,
+        )
         went_in = f"{result.executor} {self.precision} against torch FP32"
         return _made("torch (reference)", went_in, result.verdict, None, result, "torch")
 
@@ -364,9 +368,15 @@ class Workflow:
             key = builds.key(self.model.name, self.precision, target, dynamic_batch=self.dynamic_batch)
             return builds.recorded(key, missing)
         return explain(
-            data, self.target, name=self.model.name, profiles=self.profiles(), compiler=compiler,
-            stop_after=stop_after, cancel=self.cancel, on_progress=self.on_progress,
-        )  # fmt: skip
+            data,
+            self.target,
+            name=self.model.name,
+            profiles=self.profiles(),
+            compiler=compiler,
+            stop_after=stop_after,
+            cancel=self.cancel,
+            on_progress=self.on_progress,
+        )
 
     def _try_to_execute(self) -> Execution | ExecutionImpossible:
         path, report = self.artefact("serialise"), self.report

@@ -114,11 +114,14 @@ class PipelineView(Widget):
     # --- the run ----------------------------------------------------------------------------------------------------
 
     def _new_workflow(self, cancel: threading.Event) -> Workflow:
-        choice = self.choice
         return Workflow(
-            choice["model"], precision=choice["precision"], target=choice["target"], dynamic_batch=choice["dynamic"],
-            cancel=cancel, on_progress=lambda progress: self._on_progress(cancel, progress),
-        )  # fmt: skip
+            self.choice["model"],
+            precision=self.choice["precision"],
+            target=self.choice["target"],
+            dynamic_batch=self.choice["dynamic"],
+            cancel=cancel,
+            on_progress=lambda progress: self._on_progress(cancel, progress),
+        )
 
     def _work(self, workflow: Workflow, cancel: threading.Event) -> None:
         """Stage after stage, for as long as this run is listened to: until its cancel is set."""
