@@ -19,6 +19,7 @@ from trtlab.engine.measure import (
     live,
     measure_in_turns,
     merged,
+    one_thread,
     processor_name,
     usable_cores,
 )  # fmt: skip
@@ -55,13 +56,10 @@ def measurement(*samples_s):
     return Measurement(name="m", samples_s=samples_s, calls=2, clock=HOST_CLOCK, provenance=MADE)
 
 
-def test_median_and_quartiles_of_known_samples():
+def test_median_and_quartiles_of_known_samples_and_in_words():
     found = measurement(5.0, 1.0, 2.0, 4.0, 3.0)
     assert (found.median_s, found.quartiles_s) == (3.0, (2.0, 4.0))
     assert (measurement(7.0).median_s, measurement(7.0).quartiles_s) == (7.0, (7.0, 7.0))
-
-
-def test_a_measurement_in_words():
     words = str(measurement(1e-3, 2e-3, 3e-3))
     assert words == "m: 2,000 us (quartiles 1,500 to 2,500; 3 samples of 2 calls, perf_counter)"
 
@@ -149,17 +147,25 @@ def test_work_on_a_gpu_is_timed_by_events(clock, monkeypatch):
     assert (found.provenance.device, gpu.synchronised) == ("a GPU", 3)
 
 
-@pytest.mark.parametrize("how", [{"samples": 0}, {"warm_up": 0}])
-def test_nothing_to_measure_is_refused(how):
-    with pytest.raises(ValueError, match=r"nothing to measure: got 1 works, .*; expected at least 1"):
-        measure(print, **how)
+def test_what_cannot_be_measured_or_compared_is_refused():
+    for how in ({"samples": 0}, {"warm_up": 0}):
+        with pytest.raises(ValueError, match=r"got 1 works, .*=0.*; expected at least 1"):
+            measure(print, **how)
     with pytest.raises(ValueError, match="got 0 works"):
         measure_in_turns({})
-
-
-def test_only_what_took_turns_is_compared_round_by_round():
-    with pytest.raises(ValueError, match=r"m has 2 samples and m 1: expected two of one run of measure_in_turns"):
+    with pytest.raises(ValueError, match=r"m has 2 samples and m 1: expected two of one run"):
         measurement(1.0, 2.0).ratio_to(measurement(1.0))
+
+
+def test_torch_gets_its_threads_back():
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    with one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
 
 
 def test_a_real_function_on_the_real_clock():
@@ -191,20 +197,10 @@ def test_live_says_when_where_and_with_what():
     assert made_here.command is None
 
 
-@pytest.mark.parametrize(
-    ("samples", "line"),
-    [
-        (1, "RECORDED on a GPU, 2026-11-22, numpy 2.4, 1 sample"),
-        (20, "RECORDED on a GPU, 2026-11-22, numpy 2.4, 20 samples"),
-    ],
-)
-def test_the_line_for_a_figure(samples, line):
+def test_the_line_for_a_figure_has_no_gap():
     when = "2026-11-22T10:00:00+00:00"
-    made = Provenance(origin=Origin.RECORDED, device="a GPU", when=when, versions=(("numpy", "2.4"),), samples=samples)
-    assert made.line() == line
-
-
-def test_a_line_without_versions_has_no_gap():
+    made = Provenance(origin=Origin.RECORDED, device="a GPU", when=when, versions=(("numpy", "2.4"),), samples=20)
+    assert made.line() == "RECORDED on a GPU, 2026-11-22, numpy 2.4, 20 samples"
     made = Provenance(origin=Origin.SIMULATED, device="a model", when="2026-11-22")
     assert made.line() == "SIMULATED on a model, 2026-11-22, 1 sample"
 

@@ -37,21 +37,14 @@ def test_a_probe_is_valid_runs_and_is_the_same_every_time(name):
     assert not model.graph.initializer or builds.model(name, seed=1) != model
 
 
-def test_a_chain_is_as_long_as_its_name_says():
-    for length in (16, 128):
-        assert len(builds.model(f"chain_{length}").graph.node) == length
-
-
-def test_an_unknown_model_names_those_there_are():
+def test_chains_and_light_networks_are_what_their_names_say():
+    assert [len(builds.model(f"chain_{length}").graph.node) for length in (16, 128)] == [16, 128]
+    light = builds.network("light_squeezenet")
+    assert len(light.graph.initializer) > 20
+    assert light == builds.light_model("squeezenet", seed=0)
+    assert light != builds.light_model("squeezenet", seed=1)
     with pytest.raises(KeyError, match=r"conv'; there are conv_bn_relu, .*, dropout_training"):
         builds.model("conv")
-
-
-def test_a_light_network_has_weights():
-    model = builds.network("light_squeezenet")
-    assert len(model.graph.initializer) > 20
-    assert model == builds.light_model("squeezenet", seed=0)
-    assert model != builds.light_model("squeezenet", seed=1)
 
 
 # --- recorded reports -------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """lab/fusion: ReLU(A*B + C) as three kernels and as one: timed over sizes and lengths, and what the times teach.
 
-In: "cpu" or "cuda". Out: a frozen `Sweep` of `Row`s (way, size, kernels, launches, bytes by the traffic model, time),
+In: "cpu" or "cuda". Out: a frozen `Sweep` of `Row`s (way, size, kernels, bytes by the traffic model, time),
 live or recorded, and its `Finding`s. Every result is compared with float64 before it is timed. Record on a GPU (numpy,
 torch, triton and cattrs suffice) with `python -m trtlab.lab.fusion --device cuda`.
 """
@@ -27,7 +27,6 @@ from trtlab.lab.ways import (
     chain,
     check,
     kernels,
-    launches,
     traffic_bytes,
 )  # fmt: skip
 
@@ -47,7 +46,6 @@ class Row:
     operations: int
     elements: int
     kernels: int
-    launches: float
     bytes_moved: int
     time: Measurement
 
@@ -150,7 +148,6 @@ def _rows(device: str, program: Program, elements: int, ways: Sequence[Way], **h
             operations=len(program),
             elements=elements,
             kernels=kernels(way, program),
-            launches=launches(way, program),
             bytes_moved=traffic_bytes(program, elements, fused=way in FUSED or way is Way.COPY),
             time=replace(taken, samples_s=tuple(s / passes for s in taken.samples_s)),
         )

@@ -34,7 +34,6 @@ class Way(Enum):
 
 
 FUSED = frozenset({Way.COMPILED, Way.GENERATED, Way.GRAPH_FUSED, Way.LONG_GRAPH_FUSED})
-GRAPHS = frozenset({Way.GRAPH_UNFUSED, Way.GRAPH_FUSED})
 LONG = frozenset({Way.LONG_GRAPH_UNFUSED, Way.LONG_GRAPH_FUSED})
 PASSES = 32
 """A long graph computes the same so many times, as a network has many layers; its time is that of one pass."""
@@ -232,11 +231,6 @@ def build(way: Way, program: Program, arrays: Arrays) -> Work:
 def kernels(way: Way, program: Program) -> int:
     """How many kernels (on a CPU: passes over memory) one computation takes."""
     return 1 if way in FUSED or way is Way.COPY else len(program)
-
-
-def launches(way: Way, program: Program) -> float:
-    """How often the host starts something for it; a graph is started once, however many kernels are in it."""
-    return 1 / PASSES if way in LONG else 1 if way in GRAPHS else kernels(way, program)
 
 
 def check(way: Way, result: Any, program: Program, arrays: Arrays, part: int = 2**16) -> None:
