@@ -20,7 +20,7 @@ from trtlab.engine.nvidia.execute import Execution
 from trtlab.engine.trtexec import MAJORS
 from trtlab.lab.workflow import STAGES, WORKFLOW, Workflow
 from trtlab.teach import PipelineView, draw_artefact, pipeline
-from trtlab.teach.drawing import Drawing
+from trtlab.teach.card import Drawing
 from trtlab.teach.widget import STATIC
 
 from .flows import finished
