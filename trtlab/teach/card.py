@@ -87,7 +87,7 @@ def tag(name: str, value: Any, kind: str = "", **attributes: str) -> Cell:
     """The value inside an HTML element with the class `kind`; the text is that of the value."""
     inner = cell(value)
     named = ({"class": kind} if kind else {}) | attributes
-    written = "".join(f' {key.rstrip("_")}="{escape(text)}"' for key, text in named.items())
+    written = "".join(f' {key.rstrip("_").replace("_", "-")}="{escape(text)}"' for key, text in named.items())
     return Cell(html=f"<{name}{written}>{inner.html}</{name}>", text=inner.text)
 
 
