@@ -3,39 +3,49 @@
 import nbformat
 import pytest
 
+from .labpage import LabPage
+
 pytestmark = pytest.mark.browser
 
 NOTEBOOK = "say_it.ipynb"
-SOURCES = ["from trtlab.teach import say", "say('Q3-01')", "say('Q3-05', language='zh')"]
+SOURCES = ["from trtlab.teach import claim, say", "say('Q3-01')", "say('Q3-05', language='zh')", "claim('C74')"]
+KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
 STEPS = ("answer", "follow_ups", "mistakes", "changes", "sources")
 
 
-@pytest.fixture
-def cards(lab_page, lab_folder):
-    """Two cards on one page."""
+@pytest.fixture(scope="module")
+def lab(chromium, lab_url, lab_folder):
+    """One page and one kernel for all tests."""
     cells = [nbformat.v4.new_code_cell(source) for source in SOURCES]
-    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), lab_folder / NOTEBOOK)
-    lab_page.page.set_viewport_size({"width": 1366, "height": 768})
-    lab_page.open(NOTEBOOK)
-    lab_page.run_all()
-    assert lab_page.error_outputs() == []
-    yield lab_page
-    assert lab_page.console_errors == []
-    assert lab_page.external_requests == []
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), lab_folder / NOTEBOOK)
+    context = chromium.new_context(viewport={"width": 1366, "height": 768})
+    page = LabPage(context, lab_url)
+    page.open(NOTEBOOK)
+    yield page
+    page.close()
+    context.close()
 
 
-def _card(lab_page, name):
-    return lab_page.page.locator(f'section.say[aria-label="{name}"]')
+@pytest.fixture
+def cards(lab):
+    """Two cards, closed, and a claim below; no language has been chosen."""
+    lab.page.evaluate("() => localStorage.clear()")
+    lab.run_all()
+    yield lab
+    assert (lab.error_outputs(), lab.console_errors, lab.external_requests) == ([], [], [])
 
 
-def _focused(lab_page):
+def _card(lab, name):
+    return lab.page.locator(f'section.say[aria-label="{name}"]')
+
+
+def _focused(lab):
     """The text of what has the focus, as a reader sees it."""
-    return lab_page.page.evaluate("() => document.activeElement.innerText || document.activeElement.ariaLabel")
+    return lab.page.evaluate("() => document.activeElement.innerText || document.activeElement.ariaLabel")
 
 
-def _open(lab_page):
-    return lab_page.page.evaluate("() => document.activeElement.parentElement.open")
+def _open(lab):
+    return lab.page.evaluate("() => document.activeElement.parentElement.open")
 
 
 def test_a_card_opens_step_by_step_with_the_keyboard_alone(cards):
@@ -49,16 +59,13 @@ def test_a_card_opens_step_by_step_with_the_keyboard_alone(cards):
         keyboard.press(key)
         assert _open(cards)
         assert part in card.inner_text()
-    for question in ("Which of these", "Your service takes", "What do you store"):
+    rungs = card.locator(".rung > summary")
+    for number, question in enumerate(("Which of these", "Your service takes", "What do you store"), 1):
+        assert [rungs.nth(i).is_visible() for i in range(3)] == [i < number for i in range(3)], "one after the other"
         keyboard.press("Tab")
         assert question in _focused(cards)
         keyboard.press("Enter")
-        assert _open(cards)
-    for key, part in (
-        ("Enter", "The runtime loads the ONNX file"),
-        ("Space", "EXPLICIT_BATCH"),
-        ("Enter", 'claim("C74")'),
-    ):
+    for key, part in (("Enter", "loads the ONNX file"), ("Space", "EXPLICIT_BATCH"), ("Enter", 'claim("C74")')):
         keyboard.press("Tab")
         assert part not in card.inner_text()
         keyboard.press(key)
@@ -66,17 +73,9 @@ def test_a_card_opens_step_by_step_with_the_keyboard_alone(cards):
     assert cards.page.locator(".jp-mod-editMode").count() == 0  # Enter did not fall through to the notebook
 
 
-def test_a_follow_up_waits_for_the_one_before(cards):
-    card = _card(cards, "Q3-01")
-    card.locator(".follow_ups > summary").click()
-    rungs = card.locator(".rung > summary")
-    assert [rungs.nth(i).is_visible() for i in range(3)] == [True, False, False]
-    rungs.nth(0).click()
-    assert [rungs.nth(i).is_visible() for i in range(3)] == [True, True, False]
-
-
-def test_one_switch_turns_everything_into_the_other_language(cards):
+def test_one_switch_turns_every_card_into_the_other_language_and_is_remembered(cards):
     first, second = _card(cards, "Q3-01"), _card(cards, "Q3-05")
+    proof = cards.page.locator(".card", has=cards.page.locator(".claim")).last
     english, chinese = "Walk me through", "请从头到尾讲一遍"
     assert english in first.inner_text()
     assert chinese not in first.inner_text()
@@ -86,33 +85,32 @@ def test_one_switch_turns_everything_into_the_other_language(cards):
     first.get_by_role("switch").focus()
     cards.page.keyboard.press("Space")
     shown = first.inner_text()
-    assert chinese in shown
     assert english not in shown
-    for heading in ("60 秒口述答案", "追问", "常见错误", "现在的说法", "出处"):
+    for heading in (chinese, "60 秒口述答案", "追问", "常见错误", "现在的说法", "出处"):
         assert heading in shown
     for gone in ("The 60-second answer", "Common mistakes", "Often said", "Topic"):
         assert gone not in shown
+    proof.scroll_into_view_if_needed()
+    assert "原题：" in proof.inner_text()
+    assert "The sheet:" not in proof.inner_text()
+    cards.run_all()  # drawn anew
+    first.get_by_text(chinese).wait_for()
     second.get_by_role("switch").focus()
     cards.page.keyboard.press("Space")
     assert "Why serialise" in second.inner_text()
-    assert chinese in first.inner_text()  # the cards are independent
+    assert english in first.inner_text()
 
 
-def test_the_clock_runs_when_it_is_opened(cards):
+def test_the_clock_runs_when_it_is_opened_and_pictures(cards):
     card = _card(cards, "Q3-01")
-    bar = ".clock .time div"
-    running = "(element, bar) => element.querySelector(bar).getAnimations().map(a => a.effect.getTiming().duration)"
-    assert card.evaluate(running, bar) == []
+    running = """element => element.querySelector('.clock .time div').getAnimations()
+        .map(a => a.effect.getTiming().duration)"""
+    assert card.evaluate(running) == []
     card.locator(".clock > summary").click()
-    assert card.evaluate(running, bar) == [60_000]
-
-
-def test_pictures_in_both_themes(cards):
+    assert card.evaluate(running) == [60_000]
     for name in ("Q3-01", "Q3-05"):
-        for step in STEPS:
-            _card(cards, name).locator(f".{step} > summary").click()
-        for number in range(3):
-            _card(cards, name).locator(".rung > summary").nth(number).click()
+        for part in [*(f".{step}" for step in STEPS), ".rung >> nth=0", ".rung >> nth=1", ".rung >> nth=2"]:
+            _card(cards, name).locator(part).locator("summary").first.click()
     for theme in ("dark", "light"):
         cards.set_theme(theme)
         cards.screenshot(f"saycard_{theme}", whole=True)
