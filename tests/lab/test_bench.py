@@ -2,11 +2,12 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
-from trtlab.engine.measure import Origin, Provenance, Ratio
+from trtlab.engine.measure import HOST_CLOCK, Measurement, Origin, Provenance, Ratio
 from trtlab.lab import bench
 from trtlab.lab.bench import COPY, run_benches
 
@@ -61,20 +62,44 @@ def test_one_benchmark_or_all_of_them_in_order(monkeypatch):
     assert [r.name for r in run_benches("b")] == ["b1", "b2"]
 
 
-def test_the_codec_benchmark_compares_both_ways_with_a_peer_and_with_a_copy():
-    ratios = bench.bench_codec(count=1000, rounds=1)
-    assert {r.what for r in ratios} == {f"{name} {way}" for name in bench.CODEC_PEERS for way in ("encode", "decode")}
-    (mine,) = [r for r in ratios if r.what == "FP16 encode" and r.peer == "numpy.float16"]
-    assert (mine.bound, mine.larger_is_better, mine.value > 0) == (8.0, True, True)
-    assert [r.bound for r in ratios if r.peer == COPY] == [0.7] * 24
-    assert {r.peer.split(".")[0] for r in ratios} == {"numpy", "ml_dtypes", COPY}
+@pytest.fixture
+def clock(monkeypatch):
+    """Every work runs once; then the samples, in seconds, are those that the test sets for its name."""
+    seconds = {}
+
+    def in_turns(works, rounds, *packages):
+        for work in works.values():
+            work()
+        made = replace(MADE, samples=rounds, versions=tuple((package, "1") for package in packages))
+        return {
+            name: Measurement(name=name, samples_s=(seconds[name],), calls=1, clock=HOST_CLOCK, provenance=made)
+            for name in works
+        }
+
+    monkeypatch.setattr(bench, "_in_turns", in_turns)
+    return seconds
 
 
-def test_the_block_benchmark_compares_with_torchao():
+def test_the_codec_benchmark_compares_both_ways_with_a_peer_and_with_a_copy(clock):
+    clock |= {"encode": 1, "decode": 2, "peer encode": 10, "peer decode": 40, "copy": 4}
+    ratios = bench.bench_codec(count=1000, rounds=7)
+    for name, (peer, to, back) in bench.CODEC_PEERS.items():
+        library = "numpy" if peer == "float16" else "ml_dtypes"
+        assert [(r.what, r.peer, r.value, r.bound) for r in ratios[:4]] == [
+            (f"{name} encode", f"{library}.{peer}", 10, to), (f"{name} encode", COPY, 4, 0.7),
+            (f"{name} decode", f"{library}.{peer}", 20, back), (f"{name} decode", COPY, 2, 0.7),
+        ]  # fmt: skip
+        assert all(r.larger_is_better and r.provenance.samples == 7 for r in ratios[:4])
+        del ratios[:4]
+    assert ratios == []
+
+
+def test_the_block_benchmark_compares_with_torchao(clock):
     pytest.importorskip("torchao", reason="torchao is not installed")
+    clock |= {"torchao": 6, "ours": 2}
     ratios = bench.bench_blocks(count=6400, rounds=1)
-    assert {r.what for r in ratios} == {"MXFP8_E4M3 quantize", "MXFP4 quantize", "NVFP4 quantize"}
-    assert {(r.peer, r.bound, r.larger_is_better, r.value > 0) for r in ratios} == {("torchao", 5.0, True, True)}
+    assert [r.what for r in ratios] == ["MXFP8_E4M3 quantize", "MXFP4 quantize", "NVFP4 quantize"]
+    assert {(r.peer, r.value, r.bound, r.larger_is_better) for r in ratios} == {("torchao", 3, 5.0, True)}
 
 
 def test_the_block_benchmark_without_its_peer_says_so(monkeypatch):
@@ -84,19 +109,23 @@ def test_the_block_benchmark_without_its_peer_says_so(monkeypatch):
         assert bench.bench_blocks(count=6400, rounds=1) == []
 
 
-def test_the_import_benchmark_starts_both_in_every_round(monkeypatch):
+def test_the_import_benchmark_subtracts_a_bare_start(clock, monkeypatch):
     started, real = [], bench.subprocess.run
     monkeypatch.setattr(bench.subprocess, "run", lambda command, **o: (started.append(command[-1]), real(command, **o)))
+    clock |= {"pass": 0.02, "import trtlab": 0.05}
     (result,) = bench.bench_import(rounds=2)
-    assert (result.name, result.unit, result.value >= 0) == ("import", "ms", True)
-    assert (result.provenance.origin, result.provenance.samples) == (Origin.LIVE, 2)
-    assert [set(started[-4:-2]), set(started[-2:])] == [{"pass", "import trtlab"}] * 2
+    assert (result.name, result.unit, result.value) == ("import", "ms", pytest.approx(30))
+    assert started == ["pass", "import trtlab"]
 
 
-def test_a_ratio_divides_round_by_round():
-    ours, theirs = (bench._in_turns({"w": lambda: None}, 3)["w"] for _ in range(2))
-    found = bench._ratio("n", "w", ours, theirs, 2.0, "p")
-    assert (found.value, found.provenance) == (ours.ratio_to(theirs), ours.provenance)
+def test_one_call_a_round_and_ratios_round_by_round():
+    calls = {"a": 0, "b": 0}
+    works = {name: lambda name=name: calls.update({name: calls[name] + 1}) for name in calls}
+    taken = bench._in_turns(works, 7, "numpy")
+    assert [(len(one.samples_s), one.calls) for one in taken.values()] == [(7, 1)] * 2
+    assert set(calls.values()) == {7 + 2}  # one to warm up, one to see how long it takes
+    found = bench._ratio("n", "w", taken["a"], taken["b"], 2.0, "p")
+    assert (found.value, found.provenance) == (taken["a"].ratio_to(taken["b"]), taken["a"].provenance)
 
 
 def test_every_target_of_the_engine_is_measured(monkeypatch):
