@@ -1,7 +1,12 @@
-"""The same formats elsewhere: which dtype of NumPy or ml_dtypes is which of ours."""
+"""The same formats elsewhere: which dtype of NumPy or ml_dtypes is which of ours; and float32 in fractions."""
+
+from fractions import Fraction
 
 import ml_dtypes
 import numpy as np
+
+from trtlab.numeric import FORMATS, exact
+from trtlab.numeric.exact import Special
 
 _PEERS = {
     "FP16": np.float16,
@@ -29,3 +34,11 @@ def peer_codes(name, values):
     dtype = peer_dtype(name)
     with np.errstate(over="ignore", invalid="ignore"):
         return values.astype(dtype).view(f"u{dtype.itemsize}")
+
+
+def float32(number):
+    """The nearest float32 as a fraction; 2^200 stands for infinity."""
+    value = exact.decode(FORMATS["FP32"], exact.encode(FORMATS["FP32"], number, overflow="ieee")).value
+    beyond = Fraction(2) ** 200
+    others = {Special.INFINITY: beyond, Special.NEGATIVE_INFINITY: -beyond, Special.NEGATIVE_ZERO: Fraction(0)}
+    return others.get(value, value)

@@ -12,10 +12,12 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
-from trtlab.numeric import FORMATS, FloatFormat, codec, exact
+from trtlab.numeric import FORMATS, exact
 from trtlab.numeric.exact import Special
 from trtlab.numeric.formats import ELEMENTS
 from trtlab.numeric.quantize import pack, sqnr_db, unpack
+
+from .peers import float32
 
 NUMBERS = st.floats(width=32, allow_nan=False, allow_infinity=False, max_value=2.0**100, min_value=-(2.0**100))
 SIGNED = [fmt for fmt in ELEMENTS if fmt.min < 0 and fmt.name not in ("FP64", "FP32")]
@@ -29,11 +31,10 @@ def normal():
 
 @st.composite
 def cuts(draw):
-    """An array with an axis and a block that divides it, or neither, or no block."""
+    """An array with an axis and a block, whose last one may be shorter; or neither, or no block."""
     shape = draw(array_shapes(min_dims=1, max_dims=3, max_side=6))
     axis = draw(st.none() | st.integers(-len(shape), len(shape) - 1))
-    divisors = [n for n in range(1, shape[axis] + 1) if shape[axis] % n == 0] if axis is not None else []
-    block = draw(st.none() | st.sampled_from(divisors)) if divisors else None
+    block = draw(st.none() | st.integers(1, shape[axis] + 2)) if axis is not None else None
     return draw(arrays(np.float32, shape, elements=NUMBERS)), axis, block
 
 
@@ -58,8 +59,9 @@ def groups(shape, axis, block):
 def test_every_group_is_quantised_as_if_it_were_alone(cut, fmt):
     values, axis, block = cut
     index, shape = groups(values.shape, axis, block)
-    got = fmt.quantize(values, axis, block)
+    got = fmt.quantize(values, axis, block, partial=True)
     assert (got.codes.shape, got.scales.shape, got.zero_points, got.tensor_scale) == (values.shape, shape, None, None)
+    assert fmt.name != "INT8" or 0x80 not in got.codes
     for group in range(math.prod(shape)):
         alone = fmt.quantize(values[index == group])
         assert alone.scales == got.scales.reshape(-1)[group]
@@ -80,31 +82,13 @@ def test_one_group_is_as_specified(values, fmt):
         assert Fraction(float(value)) == float32(Fraction(float(fmt.decode(code))) * scale)
 
 
-def float32(number):
-    value = exact.decode(FORMATS["FP32"], exact.encode(FORMATS["FP32"], number)).value
-    return Fraction(0) if value is Special.NEGATIVE_ZERO else value
-
-
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("cut", [(None, None), (0, None), (1, None), (1, 64), (0, 50), (-1, 200)], ids=str)
-def test_numba_and_numpy_give_the_same_bits(name, cut, monkeypatch):
-    values, found = np.random.default_rng(1).standard_normal((100, 3200)).astype(np.float32), []
-    for first in (0, 1 << 62):
-        monkeypatch.setattr(codec, "COMPILED_FROM", first)
-        found.append(FORMATS[name].quantize(values, *cut))
-    assert found[0].codes.tobytes() == found[1].codes.tobytes()
-    assert found[0].scales.tobytes() == found[1].scales.tobytes()
-
-
-@settings(deadline=None)
-@given(values=arrays(np.float32, (3, 7), elements=NUMBERS), block=st.integers(1, 9), axis=st.sampled_from([0, 1]))
-def test_a_shorter_last_block(values, block, axis):
-    got = FORMATS["INT8"].quantize(values, axis, block, partial=True)
-    index, shape = groups(values.shape, axis, block)
-    assert got.scales.shape == shape
-    for group in range(math.prod(shape)):
-        alone = FORMATS["INT8"].quantize(values[index == group])
-        assert alone.values.tolist() == got.values[index == group].tolist()
+def test_numba_and_numpy_give_the_same_bits(name, both_ways):
+    values = np.random.default_rng(1).standard_normal((100, 3200)).astype(np.float32)
+    for cut in ((None, None), (0, None), (1, 64), (0, 50)):
+        one, other = both_ways(lambda cut=cut: FORMATS[name].quantize(values, *cut))
+        assert one.codes.tobytes() == other.codes.tobytes()
+        assert one.scales.tobytes() == other.scales.tobytes()
 
 
 @settings(deadline=None)
@@ -121,15 +105,14 @@ def test_block_formats_run_along_any_axis():
     assert (first.scales.shape, last.scales.shape) == ((1, 3, 64), (64, 3, 1))
     assert np.array_equal(first.values, last.values.T)
     assert first.codes.flags.c_contiguous
+    assert repr(last) == "<MXFP8_E4M3: codes (64, 3, 32), scales (64, 3, 1), 8.25 bits per value>"
 
 
 # --- scales ----------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
-@given(arrays(np.float32, (4, 8), elements=NUMBERS))
-def test_symmetric_int8_never_uses_minus_128(values):
-    assert 0x80 not in FORMATS["INT8"].quantize(values, block=4).codes
+DYNAMIC = """<ir_version: 10, opset_import: ["": 20]> g (float[30] x) => (uint8[30] y, float scale, uint8 zero)
+{ y, scale, zero = DynamicQuantizeLinear (x) }"""
 
 
 @settings(deadline=None)
@@ -138,18 +121,7 @@ def test_uint8_with_a_zero_point_is_onnx_dynamic_quantize_linear(values):
     reach = values.max(initial=0) - values.min(initial=0)
     assume(reach / np.float32(255) > 0)  # ONNX divides by scales that underflow, and gives zeros 1/255
     got = FORMATS["UINT8"].quantize(values, symmetric=False)
-    node = helper.make_node("DynamicQuantizeLinear", ["x"], ["y", "scale", "zero"])
-    graph = helper.make_graph(
-        [node],
-        "g",
-        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [30])],
-        [
-            helper.make_tensor_value_info("y", onnx.TensorProto.UINT8, [30]),
-            helper.make_tensor_value_info("scale", onnx.TensorProto.FLOAT, []),
-            helper.make_tensor_value_info("zero", onnx.TensorProto.UINT8, []),
-        ],
-    )
-    codes, scale, zero = ReferenceEvaluator(helper.make_model(graph)).run(None, {"x": values})
+    codes, scale, zero = ReferenceEvaluator(onnx.parser.parse_model(DYNAMIC)).run(None, {"x": values})
     assert (got.scales, got.zero_points) == (scale, zero)
     assert got.codes.tolist() == codes.tolist()
 
@@ -161,18 +133,15 @@ def test_affine_by_hand():
     signed = FORMATS["INT8"].quantize([-1.0, 0.0, 1.55], symmetric=False)
     assert (int(signed.zero_points), signed.codes.tolist()) == (-28, [0x80, 0xE4, 0x7F])
     assert signed.values.tolist() == pytest.approx([-1, 0, 1.55], abs=1e-6)
-
-
-def test_ties_go_to_even_before_the_zero_point_is_added():
-    got = FORMATS["UINT8"].quantize([-1, 0.5, 1.5, 2.5], symmetric=False, scale=1)
-    assert (int(got.zero_points), got.values.tolist()) == (1, [-1, 0, 2, 2])
+    ties = FORMATS["UINT8"].quantize([-1, 0.5, 1.5, 2.5], symmetric=False, scale=1)  # before the zero point is added
+    assert (int(ties.zero_points), ties.values.tolist()) == (1, [-1, 0, 2, 2])
 
 
 @settings(deadline=None)
 @given(cut=cuts(), fmt=st.sampled_from([FORMATS[name] for name in ("UINT8", "INT8", "INT4", "UINT4")]))
 def test_affine_keeps_zero_and_errs_by_at_most_one_step(cut, fmt):
     values, axis, block = cut
-    got = fmt.quantize(values, axis, block, symmetric=False)
+    got = fmt.quantize(values, axis, block, symmetric=False, partial=True)
     index, shape = groups(values.shape, axis, block)
     assert got.zero_points.shape == got.scales.shape == shape
     assert not got.values[values == 0].any()
@@ -191,11 +160,10 @@ def test_given_scales():
     assert fmt.quantize(np.float32(3), scale=0.5).codes == 6
 
 
-@pytest.mark.parametrize(("symmetric", "ends"), [(True, [-128, 127]), (False, [-128, 127])])
-def test_what_lies_beyond_float32_after_scaling_saturates(symmetric, ends):
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_what_lies_beyond_float32_after_scaling_saturates(symmetric):
     q = FORMATS["INT8"].quantize([-1e30, 1e30], scale=1e-30, symmetric=symmetric)
-    zero = 0 if q.zero_points is None else int(q.zero_points)
-    assert (FORMATS["INT8"].decode(q.codes) - zero).tolist() == [end - zero for end in ends]
+    assert FORMATS["INT8"].decode(q.codes).tolist() == [-128, 127]
 
 
 def test_all_zero_groups_have_scale_one():
@@ -278,11 +246,6 @@ def test_outliers_ruin_int8_and_leave_fp8_alone(normal):
     assert found == [pytest.approx(2.3, abs=0.8), pytest.approx(31.5, abs=0.08)]
 
 
-def test_a_notebook_shows_one_line():
-    got = FORMATS["MXFP4"].quantize(np.ones((2, 64)))
-    assert repr(got) == "<MXFP4: codes (2, 64), scales (2, 2), 4.25 bits per value>"
-
-
 def test_sqnr_by_hand():
     assert sqnr_db([3.0, 4.0], [3.0, 3.5]) == pytest.approx(20)
     assert sqnr_db([1.0], [1.0]) == math.inf
@@ -341,10 +304,7 @@ def test_empty_arrays_have_empty_codes(name, shape):
         assert got.values.shape == got.codes.shape == shape
         assert math.isnan(got.bits_per_value)
         assert (got.scales == 1).all()
-
-
-def test_affine_and_double_quantised_empty_arrays():
-    assert FORMATS["UINT8"].quantize([], symmetric=False).values.shape == (0,)
+    assert FORMATS["UINT8"].quantize(np.empty(shape), symmetric=False).values.shape == shape
     assert FORMATS["NF4"].quantize(np.empty((0, 64)), block=64, double_quantize=True).values.shape == (0, 64)
 
 
@@ -409,11 +369,3 @@ def test_lists_integers_and_float16_are_welcome():
     assert whole.scales.shape == (4, 2)
     view = np.arange(128, dtype=np.float64)[::-2]
     assert FORMATS["INT8"].quantize(view).values.tolist() == view.tolist()
-
-
-def test_a_format_of_ones_own():
-    mine = FloatFormat(exponent_bits=3, mantissa_bits=2)
-    values = np.linspace(-1, 1, 64, dtype=np.float32)
-    got = mine.quantize(values, block=16)
-    assert (got.format, got.bits_per_value) == (mine, 6 + 32 / 16)
-    assert sqnr_db(values, got.values) > 20

@@ -272,7 +272,7 @@ def draw_bits(face: Mapping[str, Any], shown: Mapping[str, Any]) -> Drawing:
     title = f"{face['name']} {shown['code']}: {shown['value']} ({shown['kind']})"
     lines = [_line(parts) for parts in shown["formula"]]
     error, rows = shown["error"], [[*row[:4], row[5]] for row in shown["rows"]]
-    said = f"{error['target']} → {shown['value']}: {error['words']}, relative error {error['relative']}"
+    said = f"{error['target']} → {shown['value']} · {error['words']}, relative error {error['relative']}"
     fields = [
         (kind, digits, reading)
         for (kind, _), digits, reading in zip(face["fields"], shown["bin"].split(), shown["readings"], strict=True)
