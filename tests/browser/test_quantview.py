@@ -2,7 +2,7 @@
 
 import pytest
 
-from .test_graphview import ask, write
+from .test_bits import RUN_LAST, write
 
 pytestmark = pytest.mark.browser
 
@@ -11,6 +11,7 @@ from trtlab.teach import QuantView
 view = QuantView("gaussian", "INT8", formats=["INT8", "UINT8", "NF4", "NVFP4"])
 view"""
 OTHER = "other = QuantView('after ReLU', 'INT4', 64)\nother"
+FITS = "() => { const e = document.querySelector('.qv'); return e.scrollWidth <= e.clientWidth; }"
 ASK = "print(view.tensor, view.format, view.granularity, other.format, other.granularity, sep='|')"
 
 
@@ -18,7 +19,8 @@ ASK = "print(view.tensor, view.format, view.granularity, other.format, other.gra
 def views(lab_page, lab_folder):
     """A page with two views, looked at at 1366 x 768."""
     lab_page.page.set_viewport_size({"width": 1366, "height": 768})
-    lab_page.open(write(lab_folder, "quantview.ipynb", SHOW, OTHER, ASK))
+    write(lab_folder, SHOW, OTHER, ASK)
+    lab_page.open("bits.ipynb")
     lab_page.run_all()
     assert lab_page.error_outputs() == []
     lab_page.page.locator(".qv").first.scroll_into_view_if_needed()
@@ -35,13 +37,14 @@ def wait_for(lab_page, title):
     lab_page.page.locator(f".qv[data-title='{title}']").first.wait_for()
 
 
+def ask(lab_page):
+    lab_page.page.evaluate(RUN_LAST)
+    return lab_page.cells()[-1]["outputs"][0]["text"].strip()
+
+
 def fact(lab_page, label):
-    return (
-        first(lab_page)
-        .locator(".qv-facts div", has=lab_page.page.get_by_text(label, exact=True))
-        .locator("b")
-        .inner_text()
-    )
+    facts = first(lab_page).locator(".qv-facts div", has=lab_page.page.get_by_text(label, exact=True))
+    return facts.locator("b").inner_text()
 
 
 def test_a_choice_travels_to_python_and_back(views):
@@ -88,15 +91,12 @@ def test_a_refusal_is_said_and_the_choice_goes_back(views):
     assert first(views).get_by_role("radio").count() == 0
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_view_fits_on_a_small_screen_in_both_themes(views, theme):
-    views.set_theme(theme)
-    box = first(views).bounding_box()
-    assert box["height"] < 620
-    assert views.page.evaluate(
-        "() => { const e = document.querySelector('.qv'); return e.scrollWidth <= e.clientWidth; }"
-    )
-    colours = views.page.evaluate("""() => ['.qv-paper', '.qv-value', '.qv-ink'].map(
-        name => getComputedStyle(document.querySelector('.qv ' + name)).fill)""")
-    assert len(set(colours)) == 3
-    views.screenshot(f"quantview-{theme}")
+def test_the_view_fits_on_a_small_screen_in_both_themes(views):
+    for theme in ("light", "dark"):
+        views.set_theme(theme)
+        assert first(views).bounding_box()["height"] < 620
+        assert views.page.evaluate(FITS)
+        colours = views.page.evaluate("""() => ['.gv-paper', '.qv-value', '.qv-ink'].map(
+            name => getComputedStyle(document.querySelector('.qv ' + name)).fill)""")
+        assert len(set(colours)) == 3
+        views.screenshot(f"quantview-{theme}")

@@ -285,7 +285,7 @@ REFUSED = {
     "block_size is .*: got True": lambda: mine(FP4, True),
     r"block_size is .*: got 1\.5": lambda: mine(FP4, 1.5),
     "scale_rounding is one of floor, ceil: got 'even'": lambda: MXFP4.quantize(np.ones(32), scale_rounding="even"),
-    r"scale_floor is a value of FP8_E4M3 from 0\.00195.* to 448: got 0$": lambda: floored(0),
+    r"scale_floor is a value of FP8_E4M3 from 0\.00195.* to 448.0: got 0$": lambda: floored(0),
     r"scale_floor is .*: got 0\.0009765625": lambda: floored(2.0**-10),
     r"scale_floor is .*: got 0\.01": lambda: floored(1e-2),
     "scale_floor is .*: got 449": lambda: floored(449),

@@ -101,7 +101,8 @@ def _check_codes(fmt: FormatFacts, array: Array) -> None:
     """ValueError for the lowest or highest code if it lies beyond the format, else for the first with padding bits."""
     fmt.check_code(int(array.min()) >> fmt.padding_bits << fmt.padding_bits)
     fmt.check_code(int(array.max()) >> fmt.padding_bits << fmt.padding_bits)
-    for code in array[(array & ((1 << fmt.padding_bits) - 1)) != 0].flat:
+    codes = array.astype(fmt.code_dtype)
+    for code in codes[(codes & ((1 << fmt.padding_bits) - 1)) != 0].flat:
         fmt.check_code(int(code))
 
 

@@ -4,6 +4,7 @@ In: a few stored facts (bits, bias, which codes are special). Out: `FloatFacts`,
 `BlockFacts`, which `formats` gives arrays and names. `exact` says what their codes mean.
 """
 
+import functools
 import math
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -14,6 +15,12 @@ import numpy.typing as npt
 
 Rounding = Literal["nearest_even", "nearest_away", "toward_zero", "up", "down", "stochastic"]
 Overflow = Literal["saturate", "ieee"]
+
+
+@functools.cache
+def power_of_two(exponent: int) -> Fraction:
+    """2^exponent, exactly; kept, since a search for the nearest code asks for the same few again and again."""
+    return Fraction(2) ** exponent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,9 +217,8 @@ class FloatFacts(FormatFacts):
         """The value of a code without its sign, if none were special: beyond the largest the binades simply go on."""
         exponent, mantissa = divmod(code, 1 << self.mantissa_bits)
         if exponent == 0 and self.has_subnormals:
-            return Fraction(mantissa) * Fraction(2) ** (1 - self.bias - self.mantissa_bits)
-        whole = (1 << self.mantissa_bits) + mantissa
-        return Fraction(whole) * Fraction(2) ** (exponent - self.bias - self.mantissa_bits)
+            return mantissa * power_of_two(1 - self.bias - self.mantissa_bits)
+        return ((1 << self.mantissa_bits) + mantissa) * power_of_two(exponent - self.bias - self.mantissa_bits)
 
 
 @dataclass(frozen=True, kw_only=True)
