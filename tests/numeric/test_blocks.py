@@ -51,8 +51,8 @@ def power_of_two(fmt, amax, rounding):
     return power / largest_power
 
 
-def scale_of_block(fmt, amax, tensor, rounding="floor", floor=None):
-    least = exact.real(fmt.scale.min_subnormal or fmt.scale.min_normal) if floor is None else Fraction(floor)
+def scale_of_block(fmt, amax, tensor, rounding="floor"):
+    least = exact.real(fmt.scale.min_subnormal or fmt.scale.min_normal)
     if fmt.scale.mantissa_bits == 0:
         power = power_of_two(fmt, amax, rounding) if amax else least
         return min(max(power, least), exact.real(fmt.scale.max))
@@ -60,12 +60,12 @@ def scale_of_block(fmt, amax, tensor, rounding="floor", floor=None):
     return in_format(fmt.scale, max(float32(amax / divisor) or Fraction(1), least))
 
 
-def specified(fmt, rows, tensor, rounding="floor", floor=None):
+def specified(fmt, rows, tensor, rounding="floor"):
     """Scales, element values and restored values as fractions."""
     scales, elements, restored = [], [], []
     for row in rows:
         numbers = [Fraction(float(x)) for x in row]
-        scale = scale_of_block(fmt, max(map(abs, numbers)), tensor, rounding, floor)
+        scale = scale_of_block(fmt, max(map(abs, numbers)), tensor, rounding)
         step = float32(float32(scale * tensor) * Fraction(2) ** fmt.element_exponent)
         limit = exact.real(fmt.element.max)
         near = [float32(x / (step or 1)) for x in numbers]
@@ -76,15 +76,14 @@ def specified(fmt, rows, tensor, rounding="floor", floor=None):
     return scales, elements, restored
 
 
-def check(fmt, rows, rounding="floor", floor=None):
-    options = {"scale_rounding": rounding, "scale_floor": floor} if rounding == "ceil" or floor is not None else {}
-    got = fmt.quantize(rows, **options)
+def check(fmt, rows, rounding="floor"):
+    got = fmt.quantize(rows, scale_rounding=rounding)
     tensor = Fraction(1) if got.tensor_scale is None else Fraction(float(got.tensor_scale))
     if fmt.tensor_scale:
         largest = Fraction(float(np.abs(rows).max()))
         assert tensor == (float32(largest / (Fraction(fmt.element_max) * Fraction(fmt.scale.max))) or 1)
     cut = rows.reshape(-1, fmt.block_size)
-    scales, elements, restored = specified(fmt, cut, tensor, rounding, floor)
+    scales, elements, restored = specified(fmt, cut, tensor, rounding)
     assert [Fraction(x) for x in got.scales.reshape(-1).tolist()] == scales
     assert got.codes.shape == got.values.shape == rows.shape
     values = np.clip(got.values.astype(np.float64), -(2.0**200), 2.0**200)
@@ -123,11 +122,9 @@ NUMBERS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_any_numbers_are_as_specified(fmt, data):
-    """NVFP4 also with the scale floor of torchao."""
     rows = data.draw(arrays(np.float32, (2, 6), elements=NUMBERS))
     rounding = data.draw(st.sampled_from(["floor", "ceil"])) if fmt.scale.mantissa_bits == 0 else "floor"
-    floor = data.draw(st.sampled_from([None, 2.0**-6])) if fmt.name == "NVFP4" else None
-    check(replace(fmt, block_size=3), rows, rounding, floor)
+    check(replace(fmt, block_size=3), rows, rounding)
 
 
 @pytest.mark.parametrize("fmt", ALL, ids=str)
@@ -249,7 +246,7 @@ def test_nvfp4_as_torchao_but_for_its_scale_floor_and_its_reciprocals(torchao):
 
     from trtlab.numeric import quantize
 
-    got = FORMATS["NVFP4"].quantize(VALUES, scale_floor=2.0**-6)
+    got = FORMATS["NVFP4"].quantize(VALUES)
     scales, packed = torchao[1].nvfp4_quantize(torch.from_numpy(VALUES), 16, torch.tensor(got.tensor_scale))
     assert got.scale_codes.tolist() == scales.view(torch.uint8).numpy().tolist()
     codes = quantize.unpack(packed.numpy().reshape(-1), VALUES.shape)
@@ -274,7 +271,7 @@ def test_nan_and_infinity_are_refused(name, bad):
         FORMATS[name].quantize(values)
 
 
-E8M0, FP4, E4M3, MXFP4, NVFP4 = (FORMATS[name] for name in ("E8M0", "FP4_E2M1", "FP8_E4M3", "MXFP4", "NVFP4"))
+E8M0, FP4, MXFP4 = (FORMATS[name] for name in ("E8M0", "FP4_E2M1", "MXFP4"))
 REFUSED = {
     "element is a FloatFormat, IntegerFormat or CodeBook: got .*MXFP4": lambda: mine(MXFP4),
     "scale is a FloatFormat: got .*INT8": lambda: mine(FP4, scale=FORMATS["INT8"]),
@@ -285,10 +282,6 @@ REFUSED = {
     "block_size is .*: got True": lambda: mine(FP4, True),
     r"block_size is .*: got 1\.5": lambda: mine(FP4, 1.5),
     "scale_rounding is one of floor, ceil: got 'even'": lambda: MXFP4.quantize(np.ones(32), scale_rounding="even"),
-    r"scale_floor is a value of FP8_E4M3 from 0\.00195.* to 448.0: got 0$": lambda: floored(0),
-    r"scale_floor is .*: got 0\.0009765625": lambda: floored(2.0**-10),
-    r"scale_floor is .*: got 0\.01": lambda: floored(1e-2),
-    "scale_floor is .*: got 449": lambda: floored(449),
     "rounding is one of nearest_even": lambda: MXFP4.quantize(np.ones(32), rounding="nearest"),
     "needs generator": lambda: MXFP4.quantize(np.ones(32), rounding="stochastic"),
     r"scaling is float32 arithmetic.*got FP64 and E8M0": lambda: mine(FORMATS["FP64"]).quantize(np.ones(4)),
@@ -303,10 +296,6 @@ REFUSED = {
 
 def mine(element, block_size=4, scale=E8M0, **facts):
     return BlockFormat(element=element, block_size=block_size, scale=scale, **facts)
-
-
-def floored(floor):
-    return NVFP4.quantize(np.ones(16), scale_floor=floor)
 
 
 @pytest.mark.parametrize("message", REFUSED)

@@ -12,7 +12,7 @@ from typing import get_args
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -168,6 +168,7 @@ def test_encoding_is_monotone(fmt):
         assert (np.diff(values) >= 0).all(), rounding
 
 
+@settings(deadline=None)
 @given(arrays(st.sampled_from([np.float32, np.float64]), array_shapes(min_dims=0, min_side=0, max_dims=3)), st.data())
 def test_any_array_keeps_its_shape_and_its_neighbours(values, data):
     fmt = data.draw(st.sampled_from(SMALL))

@@ -136,12 +136,8 @@ def test_codes_are_counted_as_the_description_says(fmt):
     finite = [order(v) for v in values if isinstance(v, Fraction) or v is Special.NEGATIVE_ZERO]
     assert (min(finite), max(finite)) == (fmt.min, fmt.max)
     if isinstance(fmt, FloatFormat):
-        infinite = sum(v in (Special.INFINITY, Special.NEGATIVE_INFINITY) for v in values)
-        assert (len(finite), infinite, values.count(Special.NAN)) == (
-            fmt.finite_codes,
-            fmt.infinity_codes,
-            fmt.nan_codes,
-        )
+        infinite = fmt.has_infinity * (1 + fmt.is_signed)
+        assert (values.count(Special.NAN), len(values)) == (fmt.nan_codes, len(finite) + infinite + fmt.nan_codes)
         assert values.count(Special.NEGATIVE_ZERO) == (fmt.has_negative_zero and fmt.has_subnormals)
 
 

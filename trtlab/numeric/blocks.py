@@ -26,14 +26,13 @@ def encode_rows(
     rows: Array,
     tensor_scale: np.float32 | None = None,
     scale_rounding: ScaleRounding = "floor",
-    scale_floor: float | None = None,
     rounding: Rounding = "nearest_even",
     generator: np.random.Generator | None = None,
 ) -> tuple[Array, Array] | None:
     """Scales (one column) and codes of float32 rows; None for NaN or infinity. `BlockFacts.quantize` has the rules."""
     is_compiled = rows.size >= codec.COMPILED_FROM
     size = rows.shape[1] if rows.shape[1] <= _UNROLLED else None
-    kernel = _kernel(fmt, size, scale_rounding, _floor(fmt, scale_floor), compiled=is_compiled)
+    kernel = _kernel(fmt, size, scale_rounding, compiled=is_compiled)
     scales, codes = np.ones((len(rows), 1), np.float32), np.empty(rows.shape, fmt.code_dtype)
     bits, tensor = np.ascontiguousarray(rows).view(np.uint32), tensor_scale or np.float32(1)
     with np.errstate(over="ignore"):  # beyond float32 is beyond every element
@@ -54,24 +53,15 @@ def step(fmt: BlockFacts, scales: Array, tensor_scale: np.float32 | None) -> Arr
     return np.asarray(names["step"])
 
 
-def _floor(fmt: BlockFacts, given: float | None) -> float:
-    least = fmt.scale.min_subnormal or fmt.scale.min_normal
-    if given is None:
-        return least
-    if not least <= given <= fmt.scale.max or codec.decode(fmt.scale, codec.encode(fmt.scale, float(given))) != given:
-        raise ValueError(f"scale_floor is a value of {fmt.scale} from {least} to {fmt.scale.max}: got {given}")
-    return float(given)
-
-
 # --- the lines -------------------------------------------------------------------------------------------------------
 
 
-def _scale_lines(fmt: BlockFacts, rounding: ScaleRounding, floor: float) -> list[str]:
+def _scale_lines(fmt: BlockFacts, rounding: ScaleRounding) -> list[str]:
     """From `amax` and `tensor` to `scale`."""
-    return _power_lines(fmt, rounding, floor) if fmt.scale.mantissa_bits == 0 else _quotient_lines(fmt, floor)
+    return _power_lines(fmt, rounding) if fmt.scale.mantissa_bits == 0 else _quotient_lines(fmt)
 
 
-def _power_lines(fmt: BlockFacts, rounding: ScaleRounding, floor: float) -> list[str]:
+def _power_lines(fmt: BlockFacts, rounding: ScaleRounding) -> list[str]:
     """A power of two, read off the bits of amax as a float64: OCP MX 1.0, section 6.3.
 
     floor: 2^(floor(log2(amax)) - emax), emax the exponent of the element's largest value; such blocks may saturate.
@@ -80,7 +70,7 @@ def _power_lines(fmt: BlockFacts, rounding: ScaleRounding, floor: float) -> list
     """
     significand, exponent = math.frexp(fmt.element_max)
     carry = (1 << 52) - 1 - int((2 * significand - 1) * 2**52) if rounding == "ceil" else 0
-    low, high = math.frexp(floor)[1] - 1, fmt.scale.max_exponent
+    low, high = math.frexp(_least(fmt))[1] - 1, fmt.scale.max_exponent
     return [
         f"power = J(L(D(amax).view(L) + L({carry:#x})) >> L(52)) - J({1023 + exponent - 1})",
         f"power = minimum(maximum(power, J({low})), J({high}))",
@@ -88,10 +78,18 @@ def _power_lines(fmt: BlockFacts, rounding: ScaleRounding, floor: float) -> list
     ]
 
 
-def _quotient_lines(fmt: BlockFacts, floor: float) -> list[str]:
-    """amax / (largest element * tensor scale), in the scale format, at least `floor`; 1 for an all-zero block."""
+def _least(fmt: BlockFacts) -> float:
+    return fmt.scale.min_subnormal or fmt.scale.min_normal
+
+
+def _quotient_lines(fmt: BlockFacts) -> list[str]:
+    """amax / (largest element * tensor scale), in the scale format, at least its least; 1 for an all-zero block."""
     divisor = f"F(F({fmt.element_max!r}) * tensor)" if fmt.tensor_scale else f"F({fmt.element_max!r})"
-    x = [f"x = F(amax / {divisor})", f"x = F(maximum(where(x == F(0.0), F(1.0), x), F({floor!r})))", "u = x.view(U)"]
+    x = [
+        f"x = F(amax / {divisor})",
+        f"x = F(maximum(where(x == F(0.0), F(1.0), x), F({_least(fmt)!r})))",
+        "u = x.view(U)",
+    ]
     if fmt.scale.bits == 32:
         return [*x, "scale = x"]
     return [*x, *encode_lines(fmt.scale), "c = U(code)", *decode_lines(fmt.scale), "scale = U(value).view(F)"]
@@ -154,24 +152,20 @@ def kernel(source, codes, scales, tensor):
 
 
 @functools.lru_cache(maxsize=256)
-def _kernel(
-    fmt: BlockFacts, size: int | None, rounding: ScaleRounding, floor: float, *, compiled: bool
-) -> codec.Kernel:
+def _kernel(fmt: BlockFacts, size: int | None, rounding: ScaleRounding, *, compiled: bool) -> codec.Kernel:
     if rounding not in get_args(ScaleRounding):
         raise ValueError(f"scale_rounding is one of {', '.join(get_args(ScaleRounding))}: got {rounding!r}")
-    return codec.kernel_of(functools.partial(kernel_source, fmt, size, rounding, floor), compiled=compiled)
+    return codec.kernel_of(functools.partial(kernel_source, fmt, size, rounding), compiled=compiled)
 
 
-def kernel_source(
-    fmt: BlockFacts, size: int | None, rounding: ScaleRounding, floor: float, *, compiled: bool = True
-) -> str:
+def kernel_source(fmt: BlockFacts, size: int | None, rounding: ScaleRounding, *, compiled: bool = True) -> str:
     """The program that quantises rows of `size` floats, or of any number."""
     if not fits(fmt.element, 32) or not fits(fmt.scale, 32) or fmt.element_max >= 2.0**128:
         raise ValueError(
             f"scaling is float32 arithmetic, which must hold all elements and scales: got {fmt.element} and {fmt.scale}"
         )
     indent = "\n            " if compiled else "\n        "
-    scale = _SCALE.format(scale="\n    ".join(_scale_lines(fmt, rounding, floor)))
+    scale = _SCALE.format(scale="\n    ".join(_scale_lines(fmt, rounding)))
     body = (_NUMBA if compiled else _NUMPY).format(
         size="source.shape[1]" if size is None else size,
         step="\n        ".join(_step_lines(fmt)),

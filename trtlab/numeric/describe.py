@@ -191,27 +191,13 @@ class FloatFacts(FormatFacts):
         return 2.0**-self.mantissa_bits
 
     @property
-    def infinity_codes(self) -> int:
-        return self.has_infinity * (1 + self.is_signed)
-
-    @property
     def nan_codes(self) -> int:
         return self.top_nans * (1 + self.is_signed) + (self.is_signed and not self.has_negative_zero)
-
-    @property
-    def finite_codes(self) -> int:
-        """Codes of finite values; +0 and -0 count as two."""
-        return (1 << self.bits) - self.infinity_codes - self.nan_codes
 
     @property
     def decimal_digits(self) -> int:
         """Decimal digits that always survive text -> format -> text (6 for FP32, 15 for FP64)."""
         return math.floor(self.mantissa_bits * math.log10(2))
-
-    @property
-    def round_trip_digits(self) -> int:
-        """Decimal digits that always carry format -> text -> format (9 for FP32, 17 for FP64)."""
-        return math.ceil((self.mantissa_bits + 1) * math.log10(2)) + 1
 
     def magnitude(self, code: int) -> Fraction:
         """The value of a code without its sign, if none were special: beyond the largest the binades simply go on."""

@@ -175,7 +175,6 @@ def quantize_blocks(
     axis: int = -1,
     *,
     scale_rounding: blocks.ScaleRounding = "floor",
-    scale_floor: float | None = None,
     tensor_scale: float | None = None,
     rounding: Rounding = "nearest_even",
     generator: np.random.Generator | None = None,
@@ -186,9 +185,8 @@ def quantize_blocks(
     Power-of-two scales, where 2^e <= amax < 2^(e+1) and the largest element lies in the binade of 2^emax:
     scale_rounding="floor" takes 2^(e - emax), and the largest values may saturate (OCP MX 1.0, section 6.3); "ceil"
     takes the smallest power of two with amax / scale <= largest element (cuBLAS: 1D block quantization; ModelOpt).
-    Other scales: amax / (largest element * tensor scale), rounded to nearest even.
-    scale_floor: the least scale; default the scale format's smallest value (2^-9 for E4M3, as ModelOpt; torchao
-    takes 2^-6). An all-zero block gets scale 1, or the least power of two.
+    Other scales: amax / (largest element * tensor scale), rounded to nearest even, at least the scale format's smallest
+    value (2^-9 for E4M3, as ModelOpt; torchao takes 2^-6). An all-zero block gets scale 1, or the least power of two.
     tensor_scale: one from calibration; default amax / (largest element * largest scale): amax / 2688 for NVFP4.
     partial: the last block of an axis may be shorter; else it is a ValueError, as are NaN and infinity. Signed
     integers are symmetric: MXINT8 never uses -128.
@@ -196,9 +194,7 @@ def quantize_blocks(
     array = _float32(values)
     groups = _groups(array.shape, axis, fmt.block_size, partial=partial)
     s_t = _tensor_scale(fmt, array, tensor_scale)
-    scales, codes = _encoded(
-        fmt, groups.rows(array), s_t, scale_rounding, scale_floor, rounding=rounding, generator=generator
-    )
+    scales, codes = _encoded(fmt, groups.rows(array), s_t, scale_rounding, rounding=rounding, generator=generator)
     scales, codes = groups.grid.array(scales), groups.array(codes)
     return Quantized(format=fmt, codes=codes, scales=scales, groups=groups, tensor_scale=s_t)
 
