@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tests.engine.glassbox.test_engine import assert_same, feeds_for, model, with_onnxruntime
+from trtlab.engine.glassbox import epilogues, products
 from trtlab.engine.glassbox.builder import build
 
 IMAGE = "float[2,8,9,9]"
@@ -21,7 +22,7 @@ CASES = [
     (f"{CONV} Conv (x, w) m = Mul (c, k) y = Relu (m) }}", ONE | {"k": (8, 1, 1)},
      "conv Relu", "torch product onednn+epilogue"),
     (f"{CONV} Conv (x, w) d = Add (c, k) e = Add (d, x) f = Add (x, e) y = LeakyRelu <alpha=0.3> (f) }}",
-     ONE | {"k": (1, 8, 1, 1)}, "conv Add Add LeakyRelu", "torch product onednn+epilogue"),
+     ONE | {"k": (1, 8, 1, 1)}, "conv Add Add LeakyRelu", "torch product generated onednn+epilogue"),
     (f"{CONV} Conv (x, w, b) d = Mul (c, s) e = Add (d, x) y = Tanh (e) }}", ONE | BIAS | {"s": 0.5},
      "conv Add Tanh", "torch product generated onednn+epilogue"),
     (f"{CONV} Conv (x, w, b) y = Clip (c, s, t) }}", ONE | BIAS | {"s": -0.5, "t": 0.5},
@@ -62,3 +63,19 @@ def test_every_tactic_that_fits_computes_the_same(text, weights, name, tactics):
         assert_same(engine.create_execution_context().run(feeds), with_onnxruntime(proto, feeds), rtol=2e-5)
         assert set(asked[-1]) == set(tactics.split())
         assert (engine.inspect()[-1].name, engine.inspect()[-1].tactic) == (name, tactic)
+
+
+@pytest.mark.parametrize("tactic", ["epilogue", "product+epilogue"])
+@pytest.mark.parametrize(("text", "weights"), [CASES[n][:2] for n in (0, 2, 3, 4, 7, 8)])
+def test_one_more_kernel_as_on_a_gpu(text, weights, tactic, monkeypatch):
+    """What Triton does there, numba does here from the same program."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr(products, "_finishes_on_gpu", epilogues.fits_epilogue)
+    rng, weights = np.random.default_rng(0), weights | ({"v": (8, 8, 3, 3)} if "v)" in text else {})
+    arrays = {n: rng.normal(size=s) if isinstance(s, tuple) else s for n, s in weights.items()}
+    proto = model(text, **{n: np.asarray(a, np.float32) for n, a in arrays.items()})
+    engine = build(proto, pick=lambda works, _: (tactic if tactic in works else next(iter(works)), 1.0))
+    wanted = "product" not in tactic or "Conv (x, w" in text
+    assert (engine.inspect()[-1].tactic == tactic) == wanted
+    feeds = feeds_for(engine)
+    assert_same(engine.create_execution_context().run(feeds), with_onnxruntime(proto, feeds), rtol=2e-5)

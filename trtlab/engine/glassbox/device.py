@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,16 +25,6 @@ Work = Callable[[], Callable[[], Any]]
 """Starts something, and returns what is to be done once the stream has come so far."""
 DEVICES = "cpu", "cuda"
 GRAPH_CALLS, HOLD_BACK_CYCLES = 10, 20_000_000
-
-
-class Stream(Protocol):
-    """Work in order. What went wrong comes up in `synchronize`."""
-
-    def submit(self, work: Work) -> None: ...
-
-    def synchronize(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class ThreadStream:
@@ -99,6 +89,10 @@ class CudaStream:
 
     def close(self) -> None:
         """Nothing to end: CUDA's streams belong to torch."""
+
+
+Stream = ThreadStream | CudaStream
+"""Work in order: `submit`, `synchronize`, which raises what went wrong, `close`."""
 
 
 class Device:

@@ -194,7 +194,7 @@ CONV: dict[str, Tactic] = {
     "cudnn": Tactic(bind=_conv_with_cudnn, fits=_conv_fits_cudnn),
     "epilogue": Tactic(
         bind=with_epilogue(_conv_with_torch),
-        fits=lambda c: c.device.name == "cuda" and _is_known(c) and fits_epilogue(c),
+        fits=lambda c: _is_known(c) and _finishes_on_gpu(c),
     ),
     "onednn+epilogue": Tactic(bind=with_epilogue(_conv_with_onednn), fits=_conv_fits_onednn_epilogue),
     "product+epilogue": Tactic(

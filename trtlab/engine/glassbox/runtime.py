@@ -195,11 +195,10 @@ class ExecutionContext:
 
     def _places(self) -> dict[str, Tensor]:
         """The tensors that lie in the arena, and weights that are outputs as they are."""
-        places = dict(self.engine._weights)
-        for name, spec in self.engine.plan.tensors.items():
-            if spec.offset is not None:
-                places[name] = _view(self._arena, spec)
-        return {_variable(self.engine.plan, name): tensor for name, tensor in places.items()}
+        plan, variable = self.engine.plan, _variables(self.engine.plan)
+        placed = {name: spec for name, spec in plan.tensors.items() if spec.offset is not None}
+        places = self.engine._weights | {name: _view(self._arena, spec) for name, spec in placed.items()}
+        return {variable[name]: tensor for name, tensor in places.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,14 +290,14 @@ def _view(arena: Tensor, spec: TensorSpec) -> Tensor:
 # --- the schedule -----------------------------------------------------------------------------------------------------
 
 
-def _variable(plan: Plan, name: str) -> str:
-    """A Python name: names in plans may be anything."""
-    return f"t{list(plan.tensors).index(name)}"
+def _variables(plan: Plan) -> dict[str, str]:
+    """A Python name for each tensor: names in plans may be anything."""
+    return {name: f"t{number}" for number, name in enumerate(plan.tensors)}
 
 
 def schedule_source(plan: Plan, writes_out: Sequence[bool]) -> str:
     """The run as one Python function: a line for each kernel; what nobody reads any more is dropped."""
-    variable = {name: f"t{number}" for number, name in enumerate(plan.tensors)}
+    variable = _variables(plan)
     last = {name: number for number, step in enumerate(plan.steps) for name in step.inputs}
     placed = {name for step, writes in zip(plan.steps, writes_out, strict=True) if writes for name in step.outputs}
     constant = {name for name in plan.outputs if name in plan.weights}
