@@ -15,9 +15,9 @@ from trtlab.lab import builds as models
 from trtlab.study import bank, quizzes, witnesses
 from trtlab.study.bank import Words
 from trtlab.study.found import Found
-from trtlab.study.quiz import Choice, Number, Option, Ordering, QuizError, Several, Slip, Verdict
+from trtlab.study.number_quiz import Number, number_words, readings
+from trtlab.study.quiz import Choice, NotAnAnswer, Option, Ordering, QuizError, Several, Slip, Verdict
 from trtlab.study.truths import builds, workflow
-from trtlab.study.typed import NotAnAnswer, number_words, readings
 
 KIB = Words(en="KiB", zh="KiB")
 

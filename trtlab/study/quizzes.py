@@ -13,9 +13,11 @@ from typing import Any
 from trtlab.study import bank
 from trtlab.study.bank import Words
 from trtlab.study.found import Found
-from trtlab.study.quiz import KINDS, NO_UNIT, Option, Quiz, QuizError, Slip
+from trtlab.study.number_quiz import NO_UNIT, Number
+from trtlab.study.quiz import Choice, Option, Ordering, Quiz, QuizError, Several, Slip
 from trtlab.study.truths.builds import built
 
+KINDS: dict[str, type[Quiz]] = {kind.kind: kind for kind in (Choice, Several, Number, Ordering)}
 TRUTHS = ("formats", "fusion", "workflow", "builds")
 
 

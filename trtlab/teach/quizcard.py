@@ -17,8 +17,8 @@ import traitlets
 import trtlab
 from trtlab.study import quizzes
 from trtlab.study.bank import Words, said
-from trtlab.study.quiz import Choice, Mark, Number, Ordering, Quiz, Result, Verdict
-from trtlab.study.typed import NotAnAnswer
+from trtlab.study.number_quiz import Number
+from trtlab.study.quiz import Choice, Mark, NotAnAnswer, Ordering, Quiz, Result, Verdict
 from trtlab.teach.bilingual import bilingual, both, switch
 from trtlab.teach.card import (
     Cell,
@@ -137,7 +137,7 @@ class QuizCard(Widget):
         asked, made = self.quiz, self.quiz.truth.provenance
         where, code = _code(self._truth)
         return {
-            "text": asdict(asked.answer),
+            "text": asdict(asked.answer) if isinstance(asked, Number) else None,
             "order": list(asked.truth.value) if isinstance(asked, Ordering) else [],
             "slips": [_mark(m) for m in asked.answer_marks] if isinstance(asked, Number) else [],
             "evidence": asdict(asked.evidence), "origin": made.origin.value, "provenance": made.line(),
@@ -160,9 +160,11 @@ class QuizCard(Widget):
 
     def _static_answer(self) -> list[Cell]:
         asked, made = self.quiz, self.quiz.truth.provenance
-        is_number, where, code = isinstance(asked, Number), *_code(self._truth)
-        right = [tag("p", join(["✓", bold(both(asked.answer))], " "))] if is_number else []
-        slips = [tag("p", both(said("typical_slips")), "dim")] if is_number else []
+        where, code = _code(self._truth)
+        right, slips = [], []
+        if isinstance(asked, Number):
+            right = [tag("p", join(["✓", bold(both(asked.answer))], " "))]
+            slips = [tag("p", both(said("typical_slips")), "dim")]
         marks = listed((_explained(m, asked) for m in asked.answer_marks), "ol" if asked.kind == "ordering" else "ul")
         how = [details(join([both(said("how_computed")), where], ": "), pre(code))] if code else []
         seen = join([both(asked.evidence), origin_badge(made.origin)], apart())

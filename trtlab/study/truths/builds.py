@@ -5,7 +5,7 @@ In: nothing. Out: a `Found`; its evidence is what the compiler said. tests/study
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trtlab.study.found import Found
 
@@ -21,15 +21,26 @@ DYNAMIC = {"image": ((1, 1, 8, 8), (16, 1, 8, 8), (64, 1, 8, 8))}
 def build_without_profile() -> Found:
     """What the builder says to the digits model, whose batch is dynamic, when it is given no optimisation profile."""
     from trtlab.engine.digits import DIGITS_ONNX
-    from trtlab.engine.nvidia import ParseError, ProfileError, choose_compiler, explain
+    from trtlab.engine.nvidia import choose_compiler
 
-    compiler = choose_compiler()
+    return _told(DIGITS_ONNX, compiler=choose_compiler())
+
+
+def training_dropout() -> Found:
+    """What tensorrt_rtx says to a Dropout in training mode."""
+    from trtlab.lab import builds
+
+    return _told(builds.model("dropout_training"), target="SM89", compiler="tensorrt_rtx")
+
+
+def _told(model: Any, *, compiler: str, **options: Any) -> Found:
+    """`built`, `parse error` or `build error`, with the compiler's words as evidence."""
+    from trtlab.engine.nvidia import ParseError, ProfileError, explain
+
     try:
-        value, said = "batch 1", f"A plan of {explain(DIGITS_ONNX).plan_size_bytes:,} bytes."
-    except ProfileError as error:
-        value, said = "build error", error.what
-    except ParseError as error:
-        value, said = "parse error", error.what
+        value, said = "built", f"{len(explain(model, compiler=compiler, **options).kernels)} kernels"
+    except (ParseError, ProfileError) as error:
+        value, said = "parse error" if isinstance(error, ParseError) else "build error", error.what
     return Found(value=value, evidence=said, provenance=_compiled(compiler))
 
 
@@ -72,19 +83,6 @@ def workspace_limits() -> Found:
         except BuildError as error:
             said[words] = "refused: " + re.sub(r"^\[[^]]*\] |; \[.*$", "", error.log[0])
     return Found(value=said, provenance=_compiled("tensorrt_rtx"))
-
-
-def training_dropout() -> Found:
-    """What tensorrt_rtx says to a Dropout in training mode."""
-    from trtlab.engine.nvidia import ParseError, explain
-    from trtlab.lab import builds
-
-    try:
-        report = explain(builds.model("dropout_training"), "SM89", compiler="tensorrt_rtx")
-        value, said = "built", f"{len(report.kernels)} kernels"
-    except ParseError as error:
-        value, said = "parse error", error.what
-    return Found(value=value, evidence=said, provenance=_compiled("tensorrt_rtx"))
 
 
 def _compiled(compiler: str) -> "Provenance":

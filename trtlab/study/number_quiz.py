@@ -1,14 +1,18 @@
-"""study/typed: what a learner typed, as a number in the unit that was asked for.
+"""study/number_quiz: a quiz whose answer is a number, and what a learner typed, as a number in the unit asked for.
 
 In: text such as `1,5`, `−3`, `75 KiB` or `75,328 bytes`. Out: every sensible reading of it, because `75,328` is a whole
-number to some readers and a fraction to others. `NotAnAnswer` says what was expected instead, in both languages.
+number to some readers and a fraction to others; and a `Result`, which knows typical wrong values.
 """
 
 import math
 import re
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from trtlab.study.bank import Words, said
+from trtlab.study.quiz import Mark, NotAnAnswer, Quiz, Result, Slip, Verdict
+
+NO_UNIT = Words(en="", zh="")
 
 SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 TIMES = {"ns": 1e-9, "µs": 1e-6, "us": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
@@ -19,14 +23,6 @@ SAME = {
 MINUS = dict.fromkeys(map(ord, "−–—‒﹣－"), "-")
 SPACES = re.compile(r"[\s\u00a0\u2007\u2009\u202f_']")
 NUMBER = re.compile(r"([+-]?(?:\d[\d.,]*|[.,]\d[\d.,]*)(?:e[+-]?\d+)?)(.*)", re.IGNORECASE)
-
-
-class NotAnAnswer(ValueError):
-    """A reply that cannot be graded. It says what was expected, in `words`, and counts as no attempt."""
-
-    def __init__(self, phrase: str, **facts: Any) -> None:
-        self.words = said(phrase, **facts)
-        super().__init__(self.words.en)
 
 
 def readings(reply: Any, unit: Words) -> tuple[float, ...]:
@@ -94,3 +90,62 @@ def number_words(value: float, unit: Words) -> Words:
     whole = abs(value) >= 1000 or float(value).is_integer()
     text = f"{value:,.0f}" if whole else f"{value:.3g}"
     return Words(en=f"{text} {unit.en}".strip(), zh=f"{text} {unit.zh}".strip())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number(Quiz):
+    """A number in `unit`; replies within `tolerance` (in that unit) are right. `slips` are typical wrong values."""
+
+    unit: Words = NO_UNIT
+    tolerance: float = 0.0
+    slips: tuple[Slip, ...]
+    kind: ClassVar[str] = "number"
+
+    def _check(self) -> None:
+        value = self.truth.value
+        self._expect(isinstance(value, int | float) and math.isfinite(value), f"the truth is {value!r}, no number")
+        self._expect(self.tolerance >= 0, f"tolerance is {self.tolerance!r}; expected zero or more")
+        self._expect(self.slips, "no slips; explain at least one typical wrong value")
+        for slip in self.slips:
+            self._expect(not self._accepts(slip.value), f"slip {slip.value!r} would be graded as right")
+
+    def _accepts(self, value: float) -> bool:
+        truth: float = self.truth.value
+        return abs(value - truth) <= self.tolerance + 1e-9 * abs(truth)
+
+    @property
+    def answer(self) -> Words:
+        number = number_words(self.truth.value, self.unit)
+        return said("counts", number=number, spread=f"{self.tolerance:.3g}") if self.tolerance else number
+
+    @property
+    def answer_marks(self) -> tuple[Mark, ...]:
+        return tuple(
+            Mark(key=str(s.value), text=number_words(s.value, self.unit), verdict=Verdict.WRONG, why=s.why)
+            for s in self.slips
+        )
+
+    def grade(self, reply: Any) -> Result:
+        values = readings(reply, self.unit)
+        if right := [value for value in values if self._accepts(value)]:
+            return self._result(right[0], said("right_number", answer=self.answer))
+        slips = [(value, slip.why) for value in values if (slip := self._find_slip(value))]
+        value, why = slips[0] if slips else (values[0], said(self._direction(values[0])))
+        return self._result(value, said("not_number", number=number_words(value, self.unit)), wrong=why)
+
+    def _find_slip(self, value: float) -> Slip | None:
+        """The slip that made this value, or None where the truth is nearer."""
+        slip = min(self.slips, key=lambda slip: abs(slip.value - value))
+        off = abs(slip.value - value)
+        return slip if off <= max(0.02 * abs(slip.value), 1e-9) and off < abs(self.truth.value - value) else None
+
+    def _direction(self, value: float) -> str:
+        """The phrase for a wrong value that no slip explains."""
+        truth = self.truth.value
+        if self._accepts(-value):
+            return "other_sign"
+        ratio = value / truth if truth and value * truth > 0 else 0.0
+        off = "too_large" if value > truth else "too_small"
+        if not 0.1 <= ratio <= 10:
+            return f"far_{off}"
+        return f"close_{off}" if 0.75 <= ratio <= 1.33 else off
