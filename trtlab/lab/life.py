@@ -109,13 +109,11 @@ def measure_life(plan: Path, *, processes: int = 1, samples: int = 9) -> Life:
     """The life of the engine in a file that `build_all` wrote, on the device that it is for."""
     from cattrs.preconf.json import make_converter
 
-    from trtlab.engine import glassbox
-
     built = make_converter().structure(json.loads(plan.with_suffix(".json").read_text("utf-8")), Built)
     feeds, expected = (read_arrays(plan.with_suffix(".npz"), prefix) for prefix in (FED, ANSWERED))
     with tempfile.TemporaryDirectory() as name, one_thread():
-        engine, tuned, answered = glassbox.load(plan), Path(name) / "tuned.plan", Path(name) / "answers.npz"
-        starts = _starts(plan, engine, tuned, answered, processes)
+        tuned, answered = Path(name) / "tuned.plan", Path(name) / "answers.npz"
+        engine, starts = _starts(plan, tuned, answered, processes)
         kernels, made = profile(engine.create_execution_context(), feeds, samples)
         times = [built.time, *(_measured(phase, taken, made) for phase, taken in starts.items())]
         times += _steady(engine, built.network, feeds, samples, made)
@@ -126,18 +124,20 @@ def measure_life(plan: Path, *, processes: int = 1, samples: int = 9) -> Life:
         )  # fmt: skip
 
 
-def _starts(plan: Path, engine: "Engine", tuned: Path, answered: Path, processes: int) -> dict[Phase, list[float]]:
-    """Seconds of each phase of a start. A plan without tactics has them timed by its first load; the plan saved now
-    knows the fastest ones."""
+def _starts(plan: Path, tuned: Path, answered: Path, processes: int) -> "tuple[Engine, dict[Phase, list[float]]]":
+    """The engine, loaded only after others have started cold, and seconds of each phase of their starts. A plan without
+    tactics has them timed by those loads; the plan saved then knows the fastest ones."""
+    from trtlab.engine import glassbox
     from trtlab.engine.glassbox.plan import load_plan
 
     asked, cache = plan.with_suffix(".npz"), tuned.parent
     rows = [fresh("serve", plan, asked, answered, TRITON_CACHE_DIR=f"{cache}/{i}") for i in range(processes)]
+    engine = glassbox.load(plan)
     engine.save(tuned)
     if not load_plan(plan).is_tuned:
         again = [fresh("serve", tuned, asked, answered) for _ in range(processes)]
         rows = [new | {Phase.TUNE: old[Phase.LOAD]} for new, old in zip(again, rows, strict=True)]
-    return {phase: [row[phase] for row in rows] for phase in rows[0]}
+    return engine, {phase: [row[phase] for row in rows] for phase in rows[0]}
 
 
 def profile(context: "ExecutionContext", feeds: Arrays, repeats: int = 10) -> tuple[tuple[KernelTime, ...], Provenance]:
