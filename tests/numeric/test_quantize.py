@@ -127,12 +127,11 @@ def test_uint8_with_a_zero_point_is_onnx_dynamic_quantize_linear(values):
 
 
 def test_affine_by_hand():
-    got = FORMATS["UINT8"].quantize([-1.0, 0.0, 1.55], symmetric=False)
-    assert (float(got.scales), int(got.zero_points)) == (pytest.approx(0.01), 100)
-    assert got.codes.tolist() == [0, 100, 255]
-    signed = FORMATS["INT8"].quantize([-1.0, 0.0, 1.55], symmetric=False)
-    assert (int(signed.zero_points), signed.codes.tolist()) == (-28, [0x80, 0xE4, 0x7F])
-    assert signed.values.tolist() == pytest.approx([-1, 0, 1.55], abs=1e-6)
+    for name, zero, codes in (("UINT8", 100, [0, 100, 255]), ("INT8", -28, [0x80, 0xE4, 0x7F])):
+        got = FORMATS[name].quantize([-1.0, 0.0, 1.55], symmetric=False)
+        assert (float(got.scales), int(got.zero_points)) == (pytest.approx(0.01), zero)
+        assert got.codes.tolist() == codes
+        assert got.values.tolist() == pytest.approx([-1, 0, 1.55], abs=1e-6)
     ties = FORMATS["UINT8"].quantize([-1, 0.5, 1.5, 2.5], symmetric=False, scale=1)  # before the zero point is added
     assert (int(ties.zero_points), ties.values.tolist()) == (1, [-1, 0, 2, 2])
 
@@ -353,13 +352,6 @@ def test_what_is_no_finite_float32_is_refused(name, bad, place):
 def test_a_wrong_request_is_refused(name, values, options, message):
     with pytest.raises(ValueError, match=message):
         FORMATS[name].quantize(values, **options)
-
-
-@pytest.mark.parametrize("values", [["a"], [True], [1j], [None], np.array([1], "M8[s]")])
-@pytest.mark.parametrize("name", ["INT8", "MXFP4"])
-def test_what_is_no_number_is_refused(name, values):
-    with pytest.raises(TypeError, match="values are float32 or float64: got"):
-        FORMATS[name].quantize(values)
 
 
 def test_lists_integers_and_float16_are_welcome():

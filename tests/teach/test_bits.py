@@ -92,6 +92,11 @@ def test_neighbours_are_the_next_values_of_the_whole_format(name):
         at = bisect.bisect_left(ladder, value) if value is not None else None
         assert values.get(below) == (ladder[at - 1] if at else None)
         assert values.get(above) == (ladder[at + 1] if at is not None and at + 1 < len(ladder) else None)
+        if isinstance(fmt, CodeBook):
+            low = min(at, len(ladder) - 2)
+            assert exact.decode(fmt, code).ulp == ladder[low + 1] - ladder[low]
+        elif value is not None and 0 <= value < fmt.max:
+            assert exact.decode(fmt, code).ulp == ladder[at + 1] - value
 
 
 @pytest.mark.parametrize("name", LARGE)
