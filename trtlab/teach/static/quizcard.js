@@ -43,7 +43,7 @@ function setMark(row, mark, picked = true) {
   row.querySelector(".qz-why").replaceChildren(...both(mark?.why));
 }
 
-// --- the kinds: each has {node, read, show(reply), mark(marks, tried), digit(n), enable(on), focus} -----------------------
+// --- the kinds: each has {node, read, show(reply), enable(on), focus}, most mark(marks, tried), digit(n) -----------------------
 
 function ticks(face, id) {
   const several = face.kind === "several";
@@ -88,8 +88,6 @@ function number(face, id) {
     node: make("div", { class: "qz-number" }, input, make("span", { id: `${id}-unit` }, ...both(face.unit))),
     read: () => input.value,
     show: (reply) => { if (reply === undefined) input.value = ""; else if (!input.value) input.value = reply; },
-    mark: () => {},
-    digit: () => {},
     enable: (on) => { input.disabled = !on; },
     focus: () => input.focus(),
   };
@@ -97,11 +95,14 @@ function number(face, id) {
 
 function ordering(face, id, announce) {
   const list = make("ol", { class: "qz-order", "aria-labelledby": `${id}-question` });
+  const arrow = (sign, step, words, option) => make("button", { type: "button", "data-step": step },
+    make("span", { "aria-hidden": "true" }, sign),
+    make("span", { class: "qz-unseen" }, ...both(words), ": ", ...both(option.text)));
   const rows = face.options.map((option) => make("li", { class: "qz-row", "data-key": option.key },
     make("div", { class: "qz-step" },
       make("span", { class: "qz-grip", "aria-hidden": "true" }, "⠿"), make("span", { class: "qz-digit" }),
       make("span", { class: "qz-text" }, ...both(option.text)), make("span", { class: "qz-sign" }),
-      make("button", { type: "button", "data-step": "-1" }, "▲"), make("button", { type: "button", "data-step": "1" }, "▼")),
+      arrow("▲", -1, face.words.move_up, option), arrow("▼", 1, face.words.move_down, option)),
     make("div", { class: "qz-why" })));
   let enabled = true;
   const now = () => [...list.children];
@@ -114,10 +115,7 @@ function ordering(face, id, announce) {
       row.setAttribute("aria-label", `${text}, ${i + 1} / ${rows.length}`);
       row.tabIndex = row === active ? 0 : -1;
       const [up, down] = row.querySelectorAll("button");
-      for (const [arrow, words] of [[up, face.words.move_up], [down, face.words.move_down]]) {
-        arrow.tabIndex = row.tabIndex;
-        arrow.setAttribute("aria-label", `${spoken(words)}: ${text}`);
-      }
+      up.tabIndex = down.tabIndex = row.tabIndex;
       up.disabled = !enabled || i === 0;
       down.disabled = !enabled || i === rows.length - 1;
     });
@@ -150,12 +148,13 @@ function ordering(face, id, announce) {
     list.replaceChildren(...order.map((key) => rows.find((row) => row.dataset.key === key)));
     settle(list.firstChild);
   };
-  fill(face.options.map((option) => option.key));
+  const start = face.options.map((option) => option.key);
+  fill(start);
   return {
     node: list,
     read: keys,
     show: (reply) => {
-      const order = reply ?? face.options.map((option) => option.key);
+      const order = reply ?? start;
       if (order.join() !== keys().join()) fill(order);
     },
     mark: (marks) => rows.forEach((row) => setMark(row, marks[row.dataset.key])),
@@ -249,7 +248,7 @@ function render({ model, el }) {
       verdict === "wrong" && Object.values(marks).some((mark) => mark.why && says.en.includes(mark.why.en)));
     else told.replaceChildren();
     if (reply !== undefined || !fresh) kind.show(found?.order.length ? found.order : (reply ?? undefined));
-    kind.mark(marks, tried);
+    kind.mark?.(marks, tried);
     kind.enable(!found);
     answer.replaceChildren(...(found ? answerPanel(found, verdict === "right", face.words) : []));
     checkButton.hidden = Boolean(found);
@@ -272,7 +271,7 @@ function render({ model, el }) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("summary, pre")) return;
     const typing = event.target.matches("input[type=text]");
     if (event.key === "Enter" && !event.target.closest("button")) { event.preventDefault(); check(); }
-    else if (/^[1-9]$/.test(event.key) && !typing) { event.preventDefault(); kind.digit(Number(event.key)); }
+    else if (/^[1-9]$/.test(event.key) && !typing) { event.preventDefault(); kind.digit?.(Number(event.key)); }
   });
   el.classList.add("trt");
   el.append(card);
