@@ -10,6 +10,8 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import nbformat
+
 CHROMIUM_FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -70,6 +72,20 @@ def serving(module, flags, scratch: Path, status: str, wait_s: float):
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+@contextlib.contextmanager
+def notebook_page(chromium, url, folder: Path, name: str, sources):
+    """A page on a new notebook of these cells, for all tests of a module: one kernel."""
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / name)
+    context = chromium.new_context(viewport={"width": 1366, "height": 768})
+    page = LabPage(context, url)
+    page.open(name)
+    yield page
+    page.close()
+    context.close()
 
 
 def _wait_until_up(url, server, log, wait_s):
@@ -137,6 +153,10 @@ class LabPage:
 
     def cells(self):
         return self.page.evaluate(_CELLS)
+
+    def assert_clean(self):
+        """No cell failed, the console is silent, and nothing left this machine."""
+        assert (self.error_outputs(), self.console_errors, self.external_requests) == ([], [], [])
 
     def error_outputs(self):
         """`name: value` of every error shown below a cell."""

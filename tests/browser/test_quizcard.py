@@ -1,9 +1,8 @@
 """Quiz cards in a real JupyterLab, answered as a learner does: by keyboard, with a wrong try first."""
 
-import nbformat
 import pytest
 
-from .labpage import LabPage
+from .labpage import notebook_page
 
 pytestmark = pytest.mark.browser
 
@@ -14,7 +13,6 @@ CELLS = (
     'number = quiz("q3-fp16-weights")\nnumber',
     'ordering = quiz("q3-inference-order")\nordering',
 )
-KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
 ORDER = ("Deserialise", "Create an", "Copy the inputs", "Enqueue", "Copy the outputs", "Compare")
 RUN_LAST = """async () => {
     const app = window.jupyterapp, notebook = app.shell.currentWidget.content;
@@ -25,16 +23,9 @@ RUN_LAST = """async () => {
 
 @pytest.fixture(scope="module")
 def lab(chromium, lab_url, lab_folder):
-    """One page and one kernel for all tests."""
     python_says = "print([[r.correct for r in c.attempts] for c in (choice, several, number, ordering)], number.reply)"
-    cells = [nbformat.v4.new_code_cell(source) for source in (*CELLS, python_says)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), lab_folder / "quizzes.ipynb")
-    context = chromium.new_context(viewport={"width": 1366, "height": 768})
-    page = LabPage(context, lab_url)
-    page.open("quizzes.ipynb")
-    yield page
-    page.close()
-    context.close()
+    with notebook_page(chromium, lab_url, lab_folder, "quizzes.ipynb", (*CELLS, python_says)) as page:
+        yield page
 
 
 @pytest.fixture
@@ -44,7 +35,7 @@ def page(lab):
     lab.run_all()
     lab.page.locator(".qz").nth(3).wait_for()
     yield lab
-    assert (lab.error_outputs(), lab.console_errors, lab.external_requests) == ([], [], [])
+    lab.assert_clean()
 
 
 def test_quizzes_are_answered_by_keyboard_alone(page):

@@ -1,29 +1,19 @@
 """The "Say it" card in a real JupyterLab: opened step by step with the keyboard alone, in both languages."""
 
-import nbformat
 import pytest
 
-from .labpage import LabPage
+from .labpage import notebook_page
 
 pytestmark = pytest.mark.browser
 
-NOTEBOOK = "say_it.ipynb"
 SOURCES = ["from trtlab.teach import claim, say", "say('Q3-01')", "say('Q3-05', language='zh')", "claim('C74')"]
-KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
 STEPS = ("answer", "follow_ups", "mistakes", "changes", "sources")
 
 
 @pytest.fixture(scope="module")
 def lab(chromium, lab_url, lab_folder):
-    """One page and one kernel for all tests."""
-    cells = [nbformat.v4.new_code_cell(source) for source in SOURCES]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), lab_folder / NOTEBOOK)
-    context = chromium.new_context(viewport={"width": 1366, "height": 768})
-    page = LabPage(context, lab_url)
-    page.open(NOTEBOOK)
-    yield page
-    page.close()
-    context.close()
+    with notebook_page(chromium, lab_url, lab_folder, "say_it.ipynb", SOURCES) as page:
+        yield page
 
 
 @pytest.fixture
@@ -32,7 +22,7 @@ def cards(lab):
     lab.page.evaluate("() => localStorage.clear()")
     lab.run_all()
     yield lab
-    assert (lab.error_outputs(), lab.console_errors, lab.external_requests) == ([], [], [])
+    lab.assert_clean()
 
 
 def _card(lab, name):
@@ -91,7 +81,7 @@ def test_one_switch_turns_every_card_into_the_other_language_and_is_remembered(c
     for gone in ("The 60-second answer", "Common mistakes", "Often said", "Topic"):
         assert gone not in shown
     proof.scroll_into_view_if_needed()
-    assert "原题：" in proof.inner_text()
+    proof.get_by_text("原题：").wait_for()
     assert "The sheet:" not in proof.inner_text()
     cards.run_all()  # drawn anew
     first.get_by_text(chinese).wait_for()

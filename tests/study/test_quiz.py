@@ -320,6 +320,11 @@ def test_answers_by_hand():
     assert answers["q2-bytes-unfused"] == (3 + 3 + 2) * 256 * 4
     assert answers["q2-three-to-one"] == (3 + 3 + 2) / (3 + 1)
     assert answers["q2-folded-weights"] == 2 * 4 * 4
+    assert answers["q2-concat"] == ("raw_concat", "matmul_concat")
+    assert answers["q2-middle-output"] == "pointwise"
+    assert answers["q2-spot-the-refusal"] == "matmul_two_readers"
+    assert answers["q1-turing"] == ("FP16", "INT8")
+    assert [answers[f"q1-{name}"] for name in ("e4m3-nan-codes", "nf4-negative", "bf16-first-gap")] == [2, 7, 2**8 + 1]
     assert answers["q1-fp16-largest"] == (2 - 2**-10) * 2**15
     assert answers["q1-nvfp4-bits"] == pytest.approx(4 + 8 / 16, abs=1e-3)
     assert answers["q1-e4m3-code"] == f"{1.75 * 2**8:g}"
