@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from tests.engine.codegen.expressions import NAMES, case
+from tests.engine.codegen.expressions import LAYOUTS, NAMES, PROGRAM, RESULTS, case, drawn
 from trtlab.engine.codegen import pointwise, pooling
 
 
@@ -17,27 +17,12 @@ def test_every_expression_equals_torch(name):
     torch.testing.assert_close(out, want, rtol=2e-6, atol=1e-6, equal_nan=True)
 
 
-LAYOUTS = [
-    [(4, 5, 6, 7)] * 3,
-    [(4, 5, 6, 7), (5, 1, 1), (1,)],
-    [(4, 5, 6, 7), (7,), (6, 1)],
-    [(4, 5, 6, 7), (1, 5, 1, 7), ()],
-    [(1, 1), (1, 1), (1,)],
-    [(3, 1, 8), (1, 5, 8), (3, 5, 1)],
-]
-
-
 @pytest.mark.parametrize("shapes", LAYOUTS, ids=str)
 @pytest.mark.parametrize("nhwc", [False, True])
 def test_any_broadcast_and_layout_is_one_pass(shapes, nhwc):
-    generator = torch.Generator().manual_seed(0)
-    inputs = [torch.randn(s, generator=generator) for s in shapes]
-    if nhwc:
-        inputs = [x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in inputs]
-    program = [["Mul", [0, 1], {}], ["Add", [3, 2], {}], ["LeakyRelu", [4], {"alpha": 0.5}], ["Sub", [5, 3], {}]]
-    want = pointwise.run_with_torch(program, [6, 4], inputs)
+    inputs, want = drawn(shapes, nhwc)
     outs = [torch.empty_like(w) for w in want]
-    pointwise.generated(program, [6, 4])(*inputs, *outs)
+    pointwise.generated(PROGRAM, RESULTS)(*inputs, *outs)
     for out, expected in zip(outs, want, strict=True):
         torch.testing.assert_close(out, expected, rtol=1e-6, atol=1e-6)
 

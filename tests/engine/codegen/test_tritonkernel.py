@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.engine.codegen.expressions import NAMES, case
+from tests.engine.codegen.expressions import LAYOUTS, NAMES, PROGRAM, RESULTS, case, drawn
 from tests.engine.codegen.triton_on_numpy import run_on_numpy
 from trtlab.engine.codegen import pointwise, tritonkernel
-
-PROGRAM = [["Mul", [0, 1], {}], ["Add", [3, 2], {}], ["LeakyRelu", [4], {"alpha": 0.5}], ["Sub", [5, 3], {}]]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -22,21 +20,14 @@ def test_every_expression_equals_torch(name):
     np.testing.assert_allclose(out, want, rtol=2e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("shapes", [
-    [(4, 5, 6, 7)] * 3, [(4, 5, 6, 7), (5, 1, 1), (1,)], [(4, 5, 6, 7), (1, 5, 1, 7), ()],
-    [(3, 1, 8), (1, 5, 8), (3, 5, 1)],
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize("shapes", LAYOUTS, ids=str)
 @pytest.mark.parametrize("nhwc", [False, True])
 def test_any_broadcast_and_layout_is_one_kernel(shapes, nhwc):
-    generator = torch.Generator().manual_seed(0)
-    inputs = [torch.randn(s, generator=generator) for s in shapes]
-    if nhwc:
-        inputs = [x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in inputs]
-    want = pointwise.run_with_torch(PROGRAM, [6, 4], inputs)
+    inputs, want = drawn(shapes, nhwc)
     every = [*inputs, want[0]]
     sizes, rows = pointwise.loops([x.shape for x in every], [x.stride() for x in every], want[0].shape)
     outs = [torch.full_like(w, 99) for w in want]
-    text = tritonkernel.source(PROGRAM, [6, 4], sizes, rows)
+    text = tritonkernel.source(PROGRAM, RESULTS, sizes, rows)
     run_on_numpy(text, [pointwise.flat(x) for x in inputs], [pointwise.flat(o) for o in outs], block=16)
     for out, expected in zip(outs, want, strict=True):
         torch.testing.assert_close(out, expected, rtol=1e-6, atol=1e-6)

@@ -20,7 +20,7 @@ def run_on_numpy(source, arrays, outs, block):
     """Run it on flat float32 arrays. Reads and writes outside of the mask would raise."""
 
     def store(pointer, values, mask):
-        pointer.array[pointer.at[mask]] = values[mask]
+        pointer.array[pointer.at[mask]] = np.broadcast_to(values, mask.shape)[mask]
 
     def read(pointer, mask=None):
         if mask is None:

@@ -111,15 +111,6 @@ def test_a_fused_node_is_one_kernel_that_names_its_onnx_nodes(digits):
     assert len(kernels) < len(build(export_onnx("digits"), rules=[]).inspect())
 
 
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
-def test_packed_weights_are_used_where_onednn_is():
-    weights = np.random.default_rng(0).standard_normal((64, 64, 3, 3)).astype(np.float32)
-    proto = model("(float[1,64,28,28] x) => (float[1,64,28,28] y) { y = Conv <pads = [1,1,1,1]> (x, w) }", w=weights)
-    tactics = []
-    build(proto, pick=lambda works, _: (tactics.extend(works) or "onednn", 1.0))
-    assert tactics[:2] == ["torch", "onednn"]
-
-
 @pytest.mark.parametrize("precision", ["FP16", "BF16"])
 def test_a_lower_precision_rounds_but_keeps_types_outside(precision):
     proto = export_onnx("digits")

@@ -43,14 +43,18 @@ CASES = [
 ]  # fmt: skip
 
 
+def with_weights(text, weights):
+    """The model; weights are numbers as they are, or drawn in that shape."""
+    rng, first = np.random.default_rng(0), {"v": (8, 8, 3, 3)} if "v)" in text else {}
+    arrays = {n: rng.normal(size=s) if isinstance(s, tuple) else s for n, s in (first | weights).items()}
+    return model(text, **{n: np.asarray(a, np.float32) for n, a in arrays.items()})
+
+
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
 @pytest.mark.parametrize(("text", "weights", "name", "tactics"), CASES, ids=[case[2] for case in CASES])
 def test_every_tactic_that_fits_computes_the_same(text, weights, name, tactics):
     pytest.importorskip("numba")
-    rng = np.random.default_rng(0)
-    weights = weights | ({"v": (8, 8, 3, 3)} if "v)" in text else {})
-    arrays = {n: rng.normal(size=s) if isinstance(s, tuple) else s for n, s in weights.items() if n in text}
-    proto = model(text, **{n: np.asarray(a, np.float32) for n, a in arrays.items()})
+    proto = with_weights(text, weights)
     for tactic in tactics.split():
         asked = []
 
@@ -71,9 +75,7 @@ def test_one_more_kernel_as_on_a_gpu(text, weights, tactic, monkeypatch):
     """What Triton does there, numba does here from the same program."""
     pytest.importorskip("numba")
     monkeypatch.setattr(products, "_finishes_on_gpu", epilogues.fits_epilogue)
-    rng, weights = np.random.default_rng(0), weights | ({"v": (8, 8, 3, 3)} if "v)" in text else {})
-    arrays = {n: rng.normal(size=s) if isinstance(s, tuple) else s for n, s in weights.items()}
-    proto = model(text, **{n: np.asarray(a, np.float32) for n, a in arrays.items()})
+    proto = with_weights(text, weights)
     engine = build(proto, pick=lambda works, _: (tactic if tactic in works else next(iter(works)), 1.0))
     wanted = "product" not in tactic or "Conv (x, w" in text
     assert (engine.inspect()[-1].tactic == tactic) == wanted
