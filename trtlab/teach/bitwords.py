@@ -282,7 +282,9 @@ def draw_bits(face: Mapping[str, Any], shown: Mapping[str, Any]) -> Drawing:
     top += [_text(860, 82, shown["kind"], 13, svg.DIM, text_anchor="end"), *_strip(fields)]
     top += [_text(20, 206 + 22 * i, line, 14, **_MONO) for i, line in enumerate(lines)]
     top += [_text(20, 256, said, 13, svg.DIM), *_table(face["name"], rows)]
-    picture = svg.whole(title, _WIDTH, 296 + 18 * len(rows), *top)
+    height = 296 + 18 * len(rows)
+    frame = svg.tag("rect", width=_WIDTH, height=height, rx=10, fill="none", stroke="#d0d7de")
+    picture = svg.whole(title, _WIDTH, height, frame, *top)
     words = [face["summary"], table(("field", "bits", "says"), fields), *lines, said, table([*_COLUMNS], rows)]
     text = details(title, *words)
     return SvgDrawing(html=block(Cell(html=picture, text="")).html + text.html, text=text.text, svg=picture)

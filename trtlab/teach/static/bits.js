@@ -248,7 +248,6 @@ function render({ model, el }) {
   const line = make("div", { class: "be-line" }), all = make("div", { class: "be-all" });
   const table = make("tbody"), lines = [];
   const head = ["Format", "Code", "Bits", "Value", "Relative error", ""].map((word) => make("th", { scope: "col" }, word));
-  const labelled = (text, node) => make("label", {}, make("span", {}, text), node);
   const lost = make("div", { class: "be-lost-kernel", role: "status", "aria-live": "polite" });
   const root = make("div", { class: "trt be", role: "group", "aria-label": "Bit editor", "data-lm-suppress-shortcuts": "true" },
     make("div", { class: "be-card" },

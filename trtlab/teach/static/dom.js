@@ -17,6 +17,9 @@ function button(text, label, onclick, more = {}) {
   return make("button", { type: "button", title: label, "aria-label": label, onclick, ...more }, text);
 }
 
+/** An entry or a choice behind its label. */
+const labelled = (text, node) => make("label", {}, make("span", {}, text), node);
+
 /** An SVG that Python drew, as an element of this page. */
 function drawn(source) {
   return document.importNode(new DOMParser().parseFromString(source, "image/svg+xml").documentElement, true);

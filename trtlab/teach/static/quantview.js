@@ -23,7 +23,6 @@ function render({ model, el }) {
     model.send(message);
   };
   const select = (name) => make("select", { "data-of": name, "aria-label": name, onchange: (event) => send({ [name]: event.target.value }) });
-  const labelled = (text, node) => make("label", {}, make("span", {}, text), node);
   const tensor = select("tensor"), format = select("format");
   const grains = make("fieldset", { class: "qv-grains" });
   const zoom = make("input", { type: "checkbox", onchange: () => send({ zoom: zoom.checked }) });
