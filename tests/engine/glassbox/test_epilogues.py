@@ -44,9 +44,10 @@ CASES = [
 
 
 def with_weights(text, weights):
-    """The model; weights are numbers as they are, or drawn in that shape."""
+    """The model; weights are numbers as they are, or drawn in that shape, so that no layer blows its input up."""
     rng, first = np.random.default_rng(0), {"v": (8, 8, 3, 3)} if "v)" in text else {}
-    arrays = {n: rng.normal(size=s) if isinstance(s, tuple) else s for n, s in (first | weights).items()}
+    sizes = {n: s for n, s in (first | weights).items() if isinstance(s, tuple)}
+    arrays = weights | {n: rng.normal(size=s) / np.sqrt(np.prod(s[1:])) for n, s in sizes.items()}
     return model(text, **{n: np.asarray(a, np.float32) for n, a in arrays.items()})
 
 
