@@ -32,14 +32,18 @@ class UnknownEntry(LookupError):
     """No entry has this name: says which names are close."""
 
 
-class _NoDuplicates(yaml.SafeLoader):
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser in C where PyYAML has it: six times as fast
+
+
+class _NoDuplicates(_LOADER):  # type: ignore[misc]
     """YAML in which no name stands twice in a table: the first would be lost without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names = [self.construct_object(key, deep=True) for key, _ in node.value]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise yaml.constructor.ConstructorError(None, None, f"{twice[0]!r} stands there twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+        table: dict[Any, Any] = super().construct_mapping(node, deep)
+        return table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,42 +4,13 @@ In: a question of the bank. Out: a `Drawing` that opens step by step: the questi
 mistakes, said then / say now, sources. Nothing but HTML and CSS, so it also opens where no kernel runs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from trtlab.study.bank import LANGUAGES, Words
-from trtlab.study.questions import Question, question, spoken_size
+from trtlab.study.bank import LANGUAGES, Words, said
+from trtlab.study.questions import Mistake, Question, question, spoken_size
+from trtlab.teach import card as ui
 from trtlab.teach.bilingual import bilingual, both, stack_of, switch
-from trtlab.teach.card import (
-    Cell,
-    Drawing,
-    apart,
-    badge,
-    block,
-    bold,
-    chips,
-    escape,
-    join,
-    link,
-    listed,
-    stack,
-    stylesheet,
-    table,
-    tag,
-)
-
-_HEADER = (
-    Words(en="Topic", zh="主题"),
-    Words(en="Said for TensorRT 8", zh="TensorRT 8 时的说法"),
-    Words(en="Said for 10", zh="10 时的说法"),
-    Words(en="Say now: 11 and RTX 1.7", zh="现在的说法：11 与 RTX 1.7"),
-)
-_SAY_IT = Words(en="Say it aloud: start 60 seconds", zh="先自己说一遍：开始 60 秒计时")
-_SPEAK = Words(
-    en="Speak now, without reading. When the bar is full, open the answer and compare.",
-    zh="现在开口，不看稿。进度条走满后，打开答案对照。",
-)
-_SOURCES, _PROOFS = Words(en="Sources", zh="出处"), Words(en="Proved by", zh="可运行的证明")
-_SAID, _WHY = Words(en="Often said:", zh="常听到："), Words(en="In fact:", zh="其实：")
+from trtlab.teach.card import Cell, Drawing, apart, block, bold, join, tag
 
 
 def say(name: str, *, language: str = "en") -> Drawing:
@@ -50,15 +21,12 @@ def say(name: str, *, language: str = "en") -> Drawing:
     if language not in LANGUAGES:
         raise ValueError(f"the cards speak {' and '.join(LANGUAGES)}: got language={language!r}")
     asked = question(name)
-    head = block(
-        join([bold(asked.name), badge(asked.level.value), tag("span", asked.topic, "dim"), switch(language)], apart()),
-        "head",
-    )
+    head = [bold(asked.name), ui.badge(asked.level.value), ui.dim(asked.topic), switch(language)]
     asks = tag("div", both(asked.question, "div"), "ask", role="heading", aria_level="3")
-    steps = [_step(number, *step, asked) for number, step in enumerate(_STEPS, 1)]
-    inside = stack_of([head, asks, _clock(), *steps])
-    style = f"<style>{stylesheet('saycard')}</style>"
-    section = f'<section class="card say" aria-label="{escape(asked.name)}">{inside.html}</section>'
+    steps = [_step(number, name, asked) for number, name in enumerate(_STEPS, 1)]
+    inside = stack_of([block(join(head, apart()), "head"), asks, _clock(), *steps])
+    style = f"<style>{ui.stylesheet('saycard')}</style>"
+    section = f'<section class="card say" aria-label="{ui.escape(asked.name)}">{inside.html}</section>'
     return bilingual(Cell(html=f"<div>{style}{section}</div>", text=inside.text))
 
 
@@ -70,20 +38,17 @@ def _opens(kind: str, summary: Cell, inside: Cell) -> Cell:
 
 def _clock() -> Cell:
     bar = Cell(html='<div class="time" aria-hidden="true"><div></div></div>', text="")
-    speak = both(_SPEAK, "div")
-    return _opens("clock", both(_SAY_IT), Cell(html=bar.html + speak.html, text=speak.text))
+    speak = both(said("speak_now"), "div")
+    return _opens("clock", both(said("say_it")), Cell(html=bar.html + speak.html, text=speak.text))
 
 
-def _step(number: int, name: str, title: Words, draw: Callable[[Question], Cell], asked: Question) -> Cell:
+def _step(number: int, name: str, asked: Question) -> Cell:
     """A numbered step that opens, and how much waits behind it."""
-    size = both(_spoken_sizes(asked)) if name == "answer" else str(len(getattr(asked, name)))
-    heading = join([join([tag("span", number, "n"), both(title)], apart(". ")), tag("span", size, "dim")], apart())
-    return _opens(f"step {name}", heading, block(draw(asked), "inside"))
-
-
-def _spoken_sizes(asked: Question) -> Words:
     words, characters = (spoken_size(asked.answer[language], language) for language in LANGUAGES)
-    return Words(en=f"{words} words", zh=f"约 {characters} 字")
+    spoken = both(said("spoken", words=words, characters=characters))
+    size = ui.dim(spoken if name == "answer" else str(len(getattr(asked, name))))
+    title = join([tag("span", number, "n"), both(said(f"step_{name}"))], apart(". "))
+    return _opens(f"step {name}", join([title, size], apart()), block(_STEPS[name](asked), "inside"))
 
 
 def _answer(asked: Question) -> Cell:
@@ -102,38 +67,43 @@ def _follow_ups(asked: Question) -> Cell:
 
 
 def _mistakes(asked: Question) -> Cell:
-    return stack(
-        block([block(_labelled(_SAID, mistake.said), "heard"), block(_labelled(_WHY, mistake.why), "truth")], "mistake")
-        for mistake in asked.mistakes
-    )
+    return ui.stack(map(_mistake, asked.mistakes))
+
+
+def _mistake(mistake: Mistake) -> Cell:
+    heard = block(_labelled(said("often_said"), mistake.said), "heard")
+    return block([heard, block(_labelled(said("in_fact"), mistake.why), "truth")], "mistake")
 
 
 def _labelled(label: Words, words: Words) -> Cell:
     """A label in bold and a sentence, language by language."""
-    said = both(label.then(words), "div")
-    html = said.html
+    spoken = both(label.then(words), "div")
+    html = spoken.html
     for language in LANGUAGES:
-        html = html.replace(escape(label[language]), bold(label[language]).html, 1)
-    return Cell(html=html, text=said.text)
+        html = html.replace(ui.escape(label[language]), bold(label[language]).html, 1)
+    return Cell(html=html, text=spoken.text)
 
 
 def _changes(asked: Question) -> Cell:
-    rows: Sequence[Sequence[Cell]] = [
-        [both(cell) for cell in (row.topic, row.trt8, row.trt10, row.now)] for row in asked.changes
-    ]
-    return table([both(title) for title in _HEADER], rows)
+    columns = ("topic", "trt8", "trt10", "now")
+    rows = [[both(getattr(change, column)) for column in columns] for change in asked.changes]
+    return ui.table([both(said(f"column_{column}")) for column in columns], rows)
 
 
 def _sources(asked: Question) -> Cell:
-    items = [link(source.removeprefix("https://"), source) if "://" in source else source for source in asked.sources]
-    proofs = chips([f'claim("{name}")' for name in asked.proofs], mark=", ")
-    return stack([both(_SOURCES), listed(items), join([both(_PROOFS), proofs], ": ")])
+    listed = ui.listed(map(_source, asked.sources))
+    proofs = ui.chips([f'claim("{name}")' for name in asked.proofs], mark=", ")
+    return ui.stack([both(said("read_more")), listed, join([both(said("proved_by")), proofs], ": ")])
 
 
-_STEPS = (
-    ("answer", Words(en="The 60-second answer", zh="60 秒口述答案"), _answer),
-    ("follow_ups", Words(en="Follow-up questions", zh="追问"), _follow_ups),
-    ("mistakes", Words(en="Common mistakes", zh="常见错误"), _mistakes),
-    ("changes", Words(en="Said then, say now", zh="过去怎么说，现在怎么说"), _changes),
-    ("sources", Words(en="Sources and proofs", zh="出处与证明"), _sources),
-)
+def _source(source: str) -> Cell:
+    return ui.link(source.removeprefix("https://"), source) if source.startswith("https://") else ui.cell(source)
+
+
+_STEPS: dict[str, Callable[[Question], Cell]] = {
+    "answer": _answer,
+    "follow_ups": _follow_ups,
+    "mistakes": _mistakes,
+    "changes": _changes,
+    "sources": _sources,
+}
