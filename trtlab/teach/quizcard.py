@@ -19,23 +19,9 @@ from trtlab.study import quizzes
 from trtlab.study.bank import Words, said
 from trtlab.study.number_quiz import Number
 from trtlab.study.quiz import Choice, Mark, NotAnAnswer, Ordering, Quiz, Result, Verdict
+from trtlab.teach import card as ui
 from trtlab.teach.bilingual import bilingual, both, switch
-from trtlab.teach.card import (
-    Cell,
-    Drawing,
-    apart,
-    block,
-    bold,
-    callout,
-    card,
-    details,
-    dim,
-    join,
-    listed,
-    origin_badge,
-    pre,
-    tag,
-)
+from trtlab.teach.card import Cell, Drawing, bold, join, tag
 from trtlab.teach.widget import Widget, script, styles
 
 _HOME = Path(trtlab.__file__).parent.parent
@@ -147,16 +133,16 @@ class QuizCard(Widget):
     def static(self) -> Drawing:
         """The question and its options; below them, closed, the answer with every explanation and its evidence."""
         asked = self.quiz
-        head = [bold(both(said("quiz"))), dim(both(said(f"asks_{asked.kind}"))), dim(asked.name), switch()]
-        answer = details(both(said("answer_and_explanations")), *self._static_answer())
-        return bilingual(card(tag("p", bold(both(asked.question))), self._static_options(), answer, head=head))
+        head = [bold(both(said("quiz"))), ui.dim(both(said(f"asks_{asked.kind}"))), ui.dim(asked.name), switch()]
+        answer = ui.details(both(said("answer_and_explanations")), *self._static_answer())
+        return bilingual(ui.card(tag("p", bold(both(asked.question))), self._static_options(), answer, head=head))
 
     def _static_options(self) -> Cell:
         asked = self.quiz
         if isinstance(asked, Number):
             words = said("a_number_in", unit=asked.unit) if asked.unit.en else said("a_number")
             return tag("p", both(words), "dim")
-        return listed(both(option.text) for option in asked.shown)
+        return ui.listed(both(option.text) for option in asked.shown)
 
     def _static_answer(self) -> list[Cell]:
         asked, made = self.quiz, self.quiz.truth.provenance
@@ -165,18 +151,20 @@ class QuizCard(Widget):
         if isinstance(asked, Number):
             right = [tag("p", join(["✓", bold(both(asked.answer))], " "))]
             slips = [tag("p", both(said("typical_slips")), "dim")]
-        marks = listed((_explained(m, asked) for m in asked.answer_marks), "ol" if asked.kind == "ordering" else "ul")
-        how = [details(join([both(said("how_computed")), where], ": "), pre(code))] if code else []
-        seen = join([both(asked.evidence), origin_badge(made.origin)], apart())
-        evidence = callout([seen, dim(made.line())])
-        return [*right, block(both(asked.explanation, "p")), *slips, marks, evidence, *how]
+        marks = ui.listed(
+            (_explained(m, asked) for m in asked.answer_marks), "ol" if asked.kind == "ordering" else "ul"
+        )
+        how = [ui.details(join([both(said("how_computed")), where], ": "), ui.pre(code))] if code else []
+        seen = join([both(asked.evidence), ui.origin_badge(made.origin)], ui.apart())
+        evidence = ui.callout([seen, ui.dim(made.line())])
+        return [*right, ui.block(both(asked.explanation, "p")), *slips, marks, evidence, *how]
 
 
 def _explained(mark: Mark, asked: Quiz) -> Cell:
     """An option or slip with its sign, which an order has none of, and why."""
     named = bold(both(mark.text))
     signed = named if isinstance(asked, Ordering) else join([SIGNS[mark.verdict], named], " ")
-    return join([signed, both(mark.why)], apart(": ")) if mark.why else signed
+    return join([signed, both(mark.why)], ui.apart(": ")) if mark.why else signed
 
 
 def _face(asked: Quiz) -> dict[str, Any]:
