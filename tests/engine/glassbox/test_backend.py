@@ -14,7 +14,7 @@ from trtlab.engine.glassbox import build
 from trtlab.engine.glassbox.device import is_here
 from trtlab.engine.glassbox.errors import UnsupportedError
 
-LEAST_PASSED = 300
+LEAST_PASSED = 350
 
 
 def name_of(device):

@@ -38,6 +38,8 @@ CASES = [
     (f"{ROWS} Gemm <alpha=0.5, beta=2.0> (x, w, b) y = Relu (m) }}", MATRIX, "Gemm Relu", "torch"),
     (f"{ROWS} Gemm (x, w, z) y = Relu (m) }}", MATRIX, "matmul Add Relu", "torch addmm generated"),
     (f"{ROWS} MatMul (x, w) y = Sum (m, b, b) }}", MATRIX, "matmul", "torch addmm"),
+    ("(float[4,6] x, float[5] z) => (float[4,5] y) { m = MatMul (x, w) y = Add (m, z) }", MATRIX,
+     "matmul Add", "torch addmm"),
     (f"{BATCH} y = Mul (m, s) }}", {"s": 0.25}, "matmul", "torch batched generated"),
     (f"{BATCH} n = Mul (s, m) y = Add (n, r) }}", {"s": 0.25}, "matmul Add", "torch batched generated"),
 ]  # fmt: skip
