@@ -95,14 +95,11 @@ function number(face, id) {
 
 function ordering(face, id, announce) {
   const list = make("ol", { class: "qz-order", "aria-labelledby": `${id}-question` });
-  const arrow = (sign, step, words, option) => make("button", { type: "button", "data-step": step },
-    make("span", { "aria-hidden": "true" }, sign),
-    make("span", { class: "qz-unseen" }, ...both(words), ": ", ...both(option.text)));
   const rows = face.options.map((option) => make("li", { class: "qz-row", "data-key": option.key },
     make("div", { class: "qz-step" },
       make("span", { class: "qz-grip", "aria-hidden": "true" }, "⠿"), make("span", { class: "qz-digit" }),
       make("span", { class: "qz-text" }, ...both(option.text)), make("span", { class: "qz-sign" }),
-      arrow("▲", -1, face.words.move_up, option), arrow("▼", 1, face.words.move_down, option)),
+      make("button", { type: "button", "data-step": "-1" }, "▲"), make("button", { type: "button", "data-step": "1" }, "▼")),
     make("div", { class: "qz-why" })));
   let enabled = true;
   const now = () => [...list.children];
@@ -115,7 +112,10 @@ function ordering(face, id, announce) {
       row.setAttribute("aria-label", `${text}, ${i + 1} / ${rows.length}`);
       row.tabIndex = row === active ? 0 : -1;
       const [up, down] = row.querySelectorAll("button");
-      up.tabIndex = down.tabIndex = row.tabIndex;
+      for (const [arrow, words] of [[up, face.words.move_up], [down, face.words.move_down]]) {
+        arrow.tabIndex = row.tabIndex;
+        arrow.setAttribute("aria-label", `${spoken(words)}: ${text}`);
+      }
       up.disabled = !enabled || i === 0;
       down.disabled = !enabled || i === rows.length - 1;
     });
