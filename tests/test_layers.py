@@ -6,6 +6,7 @@ numeric < graph < plan < engine < lab; study looks down lazily; only cli.py open
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,17 @@ ROOMS = {
     "__main__": _room("trtlab.cli"),
     "cli": _room("trtlab trtlab.engine trtlab.lab", f"{BELOW_ENGINE} {DRAWS} {RUNS}"),
 }
+# Ceilings in lines of Python, blanks, comments and docstrings included: only ever lowered, but for a new lesson's budget.
+CEILINGS = {
+    "numeric": 1_927,
+    "graph": 2_460,
+    "plan": 4,
+    "engine": 11_171,
+    "study": 3_856,
+    "teach": 6_161,
+    "root": 294,
+}
+SCRIPT_AND_STYLE_CEILING, FILES_CEILING = 1_730, 161
 # Only opened inside functions themselves: networks subclasses torch.nn.Module, and the glass box computes with torch.
 OPENED_LAZILY = {"engine/modules.py": "torch", "engine/codegen/": "torch", "engine/glassbox/": "torch"}
 
@@ -158,6 +170,78 @@ def test_a_crossed_wall_is_seen(path, source, fault):
 )
 def test_an_open_door_is_let_be(path, source):
     assert faults(path, source) == []
+
+
+def rooms_in_lines() -> Counter[str]:
+    """Lines of Python in each room; what stands in no room counts as root."""
+    lines: Counter[str] = Counter()
+    for path in PACKAGE.rglob("*.py"):
+        room = path.relative_to(PACKAGE).parts[0]
+        lines[room if room in CEILINGS else "root"] += len(path.read_text("utf-8").splitlines())
+    return lines
+
+
+def test_every_room_stays_under_its_ceiling():
+    lines = rooms_in_lines()
+    print("\n".join(f"{room:8} {lines[room]:7,} of {ceiling:7,}" for room, ceiling in CEILINGS.items()))
+    assert {room: count for room, count in lines.items() if count > CEILINGS[room]} == {}
+
+
+def test_scripts_styles_and_files_stay_under_their_ceilings():
+    drawn = [path for end in ("*.js", "*.css") for path in PACKAGE.rglob(end)]
+    assert sum(len(path.read_text("utf-8").splitlines()) for path in drawn) <= SCRIPT_AND_STYLE_CEILING
+    assert len(list(PACKAGE.rglob("*.py"))) <= FILES_CEILING
+
+
+def circles(edges: dict[str, set[str]]) -> list[set[str]]:
+    """The groups of more than one file that reach each other."""
+
+    def reach(start: str) -> set[str]:
+        seen, waiting = set(), [start]
+        while waiting:
+            new = edges.get(waiting.pop(), set()) - seen
+            seen |= new
+            waiting += new
+        return seen
+
+    reached = {file: reach(file) for file in edges}
+    groups = {frozenset(other for other in reached[file] if file in reached.get(other, ())) for file in edges}
+    return sorted((set(group) for group in groups if len(group) > 1), key=min)
+
+
+def edges_of_the_package() -> dict[str, set[str]]:
+    """Which file imports which, at its top or inside functions; a package's name stands for its __init__."""
+    names = {
+        ".".join(("trtlab", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+    }
+    edges: dict[str, set[str]] = {}
+    for name, path in names.items():
+        package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+        edges[name] = {target for target in imported(path.read_text("utf-8"), package, set(names))} - {name}
+    return edges
+
+
+def imported(source: str, package: list[str], names: set[str]) -> Iterator[str]:
+    """The modules among `names` that the source opens: `from a import b` opens a.b if that is a module, else a."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                yield next((name for name in (f"{module}.{alias.name}", module) if name in names), "")
+
+
+def test_no_files_import_each_other_in_a_circle():
+    found = circles(edges_of_the_package())
+    assert found == [], f"{len(found)} circles of imports"
+
+
+def test_a_circle_is_seen():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [{"a", "b", "c"}]
+    assert circles({"a": {"b"}, "b": set()}) == []
 
 
 def test_file_names_say_which_room_and_shadow_nothing():
