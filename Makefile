@@ -21,6 +21,7 @@ help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
 
 lab: $(VENV)/.for-lab ## open JupyterLab on the first notebook [PORT=8888] [BROWSER=no]
+	@$(BIN)/jupyter trust $(NOTEBOOKS) >/dev/null # so that saved outputs look as designed before a cell runs
 	$(BIN)/jupyter lab --port=$(PORT) --LabApp.default_url=/lab/tree/$(START) $(AS_ROOT) $(if $(filter no,$(BROWSER)),--no-browser)
 
 test: $(VENV)/.for-test ## run every test, drive JupyterLab in a browser, execute every notebook
