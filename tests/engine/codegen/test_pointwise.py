@@ -7,13 +7,14 @@ import torch
 
 from tests.engine.codegen.expressions import LAYOUTS, NAMES, PROGRAM, RESULTS, case, drawn
 from trtlab.engine.codegen import pointwise, pooling
+from trtlab.engine.glassbox.kernels import generated
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_expression_equals_torch(name):
     inputs, program, want = case(name)
     out = torch.empty_like(want)
-    pointwise.generated(program, [len(inputs)])(*inputs, out)
+    generated(program, [len(inputs)])(*inputs, out)
     torch.testing.assert_close(out, want, rtol=2e-6, atol=1e-6, equal_nan=True)
 
 
@@ -22,7 +23,7 @@ def test_every_expression_equals_torch(name):
 def test_any_broadcast_and_layout_is_one_pass(shapes, nhwc):
     inputs, want = drawn(shapes, nhwc)
     outs = [torch.empty_like(w) for w in want]
-    pointwise.generated(PROGRAM, RESULTS)(*inputs, *outs)
+    generated(PROGRAM, RESULTS)(*inputs, *outs)
     for out, expected in zip(outs, want, strict=True):
         torch.testing.assert_close(out, expected, rtol=1e-6, atol=1e-6)
 
@@ -37,10 +38,10 @@ def test_the_source_has_one_load_for_each_input_and_one_store():
 
 def test_where_no_dense_pass_fits_torch_computes():
     x, out = torch.arange(24.0).reshape(4, 6)[:, ::2] - 9, torch.empty(4, 3)
-    pointwise.generated([["Relu", [0], {}]], [1])(x, out)
+    generated([["Relu", [0], {}]], [1])(x, out)
     assert torch.equal(out, torch.relu(x))
     with pytest.raises(ValueError, match=r"shape \(4, 3\) does not go into \(4, 1\)"):
-        pointwise.generated([["Relu", [0], {}]], [1])(x, torch.empty(4, 1))
+        generated([["Relu", [0], {}]], [1])(x, torch.empty(4, 1))
 
 
 @pytest.mark.parametrize(("window", "stride", "pad"), [*itertools.product([2, 3, (3, 2)], [1, 2], [0, 1])])

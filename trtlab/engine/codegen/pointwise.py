@@ -218,23 +218,6 @@ def _broadcast_strides(shape: Sequence[int], strides: Sequence[int], out: Sequen
     return [0] * missing + [0 if size == 1 else stride for size, stride in zip(shape, strides, strict=True)]
 
 
-def generated(program: Sequence[Instruction], results: Sequence[int]) -> Callable[..., None]:
-    """A function (*inputs, *outs) that runs the generated kernel. Its loops are chosen when it first sees the strides;
-    where no dense pass fits them, torch computes and the results are copied."""
-    launchers: dict[Any, Callable[..., None]] = {}
-
-    def launch(*tensors: Tensor) -> None:
-        key = tuple([(t.shape, t.stride()) for t in tensors])
-        if key not in launchers:
-            launchers[key] = _specialised(program, results, tensors)
-        launchers[key](*tensors)
-
-    return launch
-
-
-_GPU_TYPES = {torch.float32, torch.float16, torch.bfloat16}
-
-
 def flat(tensor: Tensor) -> Any:
     """The tensor's memory as a one-dimensional array of numpy."""
     return tensor.as_strided((span(tensor.shape, tensor.stride()),), (1,)).numpy()
@@ -244,36 +227,3 @@ def flat(tensor: Tensor) -> Any:
 def span(shape: Sequence[int], strides: Sequence[int]) -> int:
     """Numbers from the first of a tensor to behind its last."""
     return 0 if 0 in shape else sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + 1
-
-
-def _specialised(
-    program: Sequence[Instruction], results: Sequence[int], tensors: Sequence[Tensor]
-) -> Callable[..., None]:
-    """The kernel for these strides as a function of tensors."""
-    count = len(tensors) - len(results)
-    outs, like = tensors[count:], tensors[count]
-    shapes, strides = [
-        [list(v) for v in column]
-        for column in zip(*[(t.shape, t.stride()) for t in (*tensors[:count], like)], strict=True)
-    ]
-    found = loops(shapes, strides, list(like.shape))
-    alike = all(t.stride() == like.stride() and t.shape == like.shape for t in outs)
-    known = _GPU_TYPES if like.is_cuda else {torch.float32}
-    if found is None or not alike or any(t.dtype not in known or not t.numel() for t in tensors):
-        return lambda *ts: _copy(run_with_torch(program, results, ts[:count]), ts[count:])
-    sizes, rows = found
-    if like.is_cuda:
-        from trtlab.engine.codegen import tritonkernel
-
-        text = tritonkernel.source(program, results, sizes, rows, half=like.dtype != torch.float32)
-        return lambda *ts: tritonkernel.launch(text, ts, like.numel())
-    kernel = compiled(source(program, results, [[int(s != 0) for s in row] for row in rows]))
-    numbers = (*sizes, *(s for row in rows for s in row[:-1]))
-    return lambda *ts: kernel(*[flat(t) for t in ts], *numbers)
-
-
-def _copy(values: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
-    for value, out in zip(values, outs, strict=True):
-        if value.shape != out.shape:
-            raise ValueError(f"a result of shape {tuple(value.shape)} does not go into {tuple(out.shape)}")
-        out.copy_(value)

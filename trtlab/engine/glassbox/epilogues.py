@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from trtlab.engine.codegen import pointwise
-from trtlab.engine.glassbox.kernels import FLOATS, Call, Epilogue, Kernel
+from trtlab.engine.glassbox.kernels import FLOATS, Call, Epilogue, Kernel, generated
 
 _IN_PLACE: dict[str, Callable[..., Tensor]] = {
     "Add": Tensor.add_,
@@ -111,7 +111,7 @@ def with_epilogue(bind: Callable[[Call], Kernel]) -> Callable[[Call], Kernel]:
     """The kernel bare, then all of the epilogue as one generated kernel, in place."""
 
     def bound(call: Call) -> Kernel:
-        kernel, launch = bind(replace(call, epilogue=Epilogue())), pointwise.generated(*call.epilogue.program())
+        kernel, launch = bind(replace(call, epilogue=Epilogue())), generated(*call.epilogue.program())
         head, behind = len(call.free), len(call.free) + call.epilogue.free
 
         def run(*tensors: Tensor) -> Tensor:

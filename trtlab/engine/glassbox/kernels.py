@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from trtlab.engine.codegen import pointwise
+from trtlab.engine.codegen.pointwise import Instruction, compiled, flat, loops, run_with_torch, source
 from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.plan import Step, TensorSpec
 
@@ -139,3 +141,55 @@ def with_weights(
         return function(*operands, *tensors[len(free) :], **named)
 
     return run
+
+
+# --- elementwise programs, on whatever device their tensors are -------------------------------------------------------
+
+_GPU_TYPES = {torch.float32, torch.float16, torch.bfloat16}
+
+
+def generated(program: Sequence[Instruction], results: Sequence[int]) -> Callable[..., None]:
+    """A function (*inputs, *outs) that runs the generated kernel. Its loops are chosen when it first sees the strides;
+    where no dense pass fits them, torch computes and the results are copied."""
+    launchers: dict[Any, Callable[..., None]] = {}
+
+    def launch(*tensors: Tensor) -> None:
+        key = tuple([(t.shape, t.stride()) for t in tensors])
+        if key not in launchers:
+            launchers[key] = _specialised(program, results, tensors)
+        launchers[key](*tensors)
+
+    return launch
+
+
+def _specialised(
+    program: Sequence[Instruction], results: Sequence[int], tensors: Sequence[Tensor]
+) -> Callable[..., None]:
+    """The kernel for these strides as a function of tensors."""
+    count = len(tensors) - len(results)
+    outs, like = tensors[count:], tensors[count]
+    shapes, strides = [
+        [list(v) for v in column]
+        for column in zip(*[(t.shape, t.stride()) for t in (*tensors[:count], like)], strict=True)
+    ]
+    found = loops(shapes, strides, list(like.shape))
+    alike = all(t.stride() == like.stride() and t.shape == like.shape for t in outs)
+    known = _GPU_TYPES if like.is_cuda else {torch.float32}
+    if found is None or not alike or any(t.dtype not in known or not t.numel() for t in tensors):
+        return lambda *ts: _copy(run_with_torch(program, results, ts[:count]), ts[count:])
+    sizes, rows = found
+    if like.is_cuda:
+        from trtlab.engine.codegen import tritonkernel
+
+        text = tritonkernel.source(program, results, sizes, rows, half=like.dtype != torch.float32)
+        return lambda *ts: tritonkernel.launch(text, ts, like.numel())
+    kernel = compiled(source(program, results, [[int(s != 0) for s in row] for row in rows]))
+    numbers = (*sizes, *(s for row in rows for s in row[:-1]))
+    return lambda *ts: kernel(*[flat(t) for t in ts], *numbers)
+
+
+def _copy(values: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
+    for value, out in zip(values, outs, strict=True):
+        if value.shape != out.shape:
+            raise ValueError(f"a result of shape {tuple(value.shape)} does not go into {tuple(out.shape)}")
+        out.copy_(value)

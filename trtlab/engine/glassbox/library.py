@@ -13,7 +13,7 @@ from torch import Tensor
 from trtlab.engine.codegen import pointwise
 from trtlab.engine.glassbox.epilogues import finished, generates
 from trtlab.engine.glassbox.errors import PlanError
-from trtlab.engine.glassbox.kernels import FLOATS, Call, Kernel, Tactic, with_weights
+from trtlab.engine.glassbox.kernels import FLOATS, Call, Kernel, Tactic, generated, with_weights
 from trtlab.engine.glassbox.operators import OPERATORS, Window, is_host, max_pool, parameters, window
 from trtlab.engine.glassbox.products import CONV, MATMUL
 
@@ -31,9 +31,7 @@ def _pointwise_with_torch(call: Call) -> Kernel:
 
 
 def _pointwise_generated(call: Call) -> Kernel:
-    launch = pointwise.generated(
-        *pointwise.checked(call.attributes["program"], call.attributes["results"], len(call.operands))
-    )
+    launch = generated(*pointwise.checked(call.attributes["program"], call.attributes["results"], len(call.operands)))
     launch_all = with_weights(launch, call)
 
     def run(*tensors: Tensor) -> Any:
