@@ -40,7 +40,7 @@ format: $(VENV)/.for-test ## let ruff rewrite the sources
 bench: $(VENV)/.for-test ## measure trtlab against its peers
 	$(BIN)/trtlab bench
 
-sweep: $(VENV)/.for-test ## encode all 2^32 float32 numbers in every format that ml_dtypes has: minutes
+sweep: $(VENV)/.for-test ## the exhaustive sweeps that the tests sample, such as all 2^32 float32 numbers: minutes
 	$(BIN)/python -m tests.numeric.sweep
 
 notebooks: $(VENV)/.for-test ## execute every notebook and save its outputs

@@ -59,15 +59,16 @@ ROOMS = {
 }
 # Ceilings in lines of Python, with blanks and docstrings: only ever lowered, but for a new lesson's budget.
 CEILINGS = {
-    "numeric": 1_927,
-    "graph": 2_460,
-    "plan": 4,
-    "engine": 11_171,
-    "study": 3_856,
-    "teach": 6_161,
-    "root": 294,
+    "numeric": 2_002,
+    "graph": 1_996,
+    "plan": 132,
+    "engine": 6_842,
+    "lab": 2_544,
+    "study": 2_367,
+    "teach": 5_509,
+    "root": 281,
 }
-SCRIPT_AND_STYLE_CEILING, FILES_CEILING = 1_730, 161
+SCRIPT_AND_STYLE_CEILING, FILES_CEILING = 1_708, 151
 # Only opened inside functions themselves: networks subclasses torch.nn.Module, and the glass box computes with torch.
 OPENED_LAZILY = {"engine/modules.py": "torch", "engine/codegen/": "torch", "engine/glassbox/": "torch"}
 
