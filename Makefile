@@ -41,6 +41,7 @@ bench: $(VENV)/.for-test ## measure trtlab against its peers
 	$(BIN)/trtlab bench
 
 sweep: $(VENV)/.for-test ## the exhaustive sweeps that the tests sample, such as all 2^32 float32 numbers: minutes
+	TRTLAB_SWEEP=1 $(BIN)/python -m pytest tests -m sweep -q
 	$(BIN)/python -m tests.numeric.sweep
 
 notebooks: $(VENV)/.for-test ## execute every notebook and save its outputs

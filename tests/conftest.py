@@ -38,6 +38,8 @@ def pytest_collection_modifyitems(items):
 
     items.sort(key=place)
     for item in items:
+        if "sweep" in item.keywords and "TRTLAB_SWEEP" not in os.environ:
+            item.add_marker(pytest.mark.skip(reason="others sample it; make sweep runs it"))
         if "gpu" in item.keywords and not _has_gpu():
             item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU with a working driver"))
 

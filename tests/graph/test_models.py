@@ -12,6 +12,8 @@ from trtlab.graph.rules import RULES
 from .written import check_not_degenerate, onnxruntime_runs
 
 LARGE = {"densenet121", "bvlc_alexnet", "resnet50", "vgg19", "zfnet512", "inception_v1", "inception_v2"}
+PLAIN = {"vgg19", "zfnet512"}
+"""Chains of large products: seconds of arithmetic, and nothing for a rule that AlexNet has not."""
 LIGHT = sorted(path.stem.removeprefix("light_") for path in LIGHT_FOLDER.glob("*.onnx"))
 
 
@@ -37,7 +39,11 @@ def test_every_rule_has_a_teaching_model():
     assert used == set(RULES)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in LIGHT])
+def marks(name):
+    return [*[pytest.mark.slow] * (name in LARGE), *[pytest.mark.sweep] * (name in PLAIN)]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in LIGHT])
 def test_an_architecture_computes_the_same(name):
     """ONNX Runtime is the referee: the reference evaluator needs minutes. float32 sums of up to 25088 products in
     another order, through up to 120 layers: 1e-4 of the largest number of each tensor."""
