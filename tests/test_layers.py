@@ -59,7 +59,7 @@ ROOMS = {
 }
 # Ceilings in lines of Python, with blanks and docstrings: only ever lowered, but for a new lesson's budget.
 CEILINGS = {
-    "numeric": 2_002,
+    "numeric": 1_984,
     "graph": 1_996,
     "plan": 132,
     "engine": 6_842,

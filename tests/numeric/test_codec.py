@@ -60,10 +60,6 @@ class Draws:
         return np.array(taken, dtype)
 
 
-def all_codes(fmt):
-    return np.arange(1 << fmt.bits, dtype=fmt.code_dtype) << fmt.padding_bits
-
-
 def some_codes(fmt):
     codes = np.random.default_rng(5).integers(0, 1 << fmt.bits, 300, dtype=np.uint64) << np.uint64(fmt.padding_bits)
     return codes.astype(fmt.code_dtype)
@@ -72,7 +68,7 @@ def some_codes(fmt):
 def finite_values(fmt):
     """All finite values of a small format, some of a large one, ascending, as float64."""
     with np.errstate(invalid="ignore"):  # signalling NaNs
-        values = fmt.decode(all_codes(fmt) if fmt.bits <= 16 else some_codes(fmt)).astype(np.float64)
+        values = fmt.decode(fmt.all_codes() if fmt.bits <= 16 else some_codes(fmt)).astype(np.float64)
     return np.unique(values[np.isfinite(values)])
 
 
@@ -112,7 +108,9 @@ def specified(fmt, values, rounding, overflow, draws):
 @pytest.mark.usefixtures("compiled")
 def test_codes_mean_what_exact_says(fmt):
     """All codes of small formats, some of large ones."""
-    codes = all_codes(fmt)[:: 1 if fmt.bits <= 8 else 5 << max(0, fmt.bits - 12)] if fmt.bits <= 20 else some_codes(fmt)
+    codes = (
+        fmt.all_codes()[:: 1 if fmt.bits <= 8 else 5 << max(0, fmt.bits - 12)] if fmt.bits <= 20 else some_codes(fmt)
+    )
     for code, value in zip(codes.tolist(), fmt.decode(codes), strict=True):
         assert exact.real(value) == exact.decode(fmt, code).value, hex(code)
 
@@ -150,7 +148,7 @@ def test_numba_and_numpy_agree_on_random_bits(name, both_ways):
 @pytest.mark.parametrize("rounding", DETERMINISTIC)
 @pytest.mark.parametrize("fmt", UP_TO_16, ids=str)
 def test_what_a_code_means_becomes_that_code_again(fmt, rounding):
-    codes = all_codes(fmt)
+    codes = fmt.all_codes()
     values = fmt.decode(codes)
     is_number = ~np.isnan(values)
     assert np.array_equal(fmt.encode(values[is_number], rounding, "ieee"), codes[is_number])

@@ -18,6 +18,10 @@ from trtlab.numeric.kernels import decode_lines, encode_lines, fits
 Array = npt.NDArray[Any]
 ScaleRounding = Literal["floor", "ceil"]
 
+NOT_FINITE = (
+    "a scale needs finite float32 values: got NaN or infinity; replace them first, for example with "
+    "numpy.nan_to_num, or with numpy.clip"
+)
 _UNROLLED = 256  # rows up to this length get a kernel of their own
 
 
@@ -28,8 +32,8 @@ def encode_rows(
     scale_rounding: ScaleRounding = "floor",
     rounding: Rounding = "nearest_even",
     generator: np.random.Generator | None = None,
-) -> tuple[Array, Array] | None:
-    """Scales (one column) and codes of float32 rows; None for NaN or infinity. `BlockFacts.quantize` has the rules."""
+) -> tuple[Array, Array]:
+    """Scales (one column) and codes of float32 rows; ValueError for NaN and infinity. `quantize` has the rules."""
     is_compiled = rows.size >= codec.COMPILED_FROM
     size = rows.shape[1] if rows.shape[1] <= _UNROLLED else None
     kernel = _kernel(fmt, size, scale_rounding, compiled=is_compiled)
@@ -37,7 +41,7 @@ def encode_rows(
     bits, tensor = np.ascontiguousarray(rows).view(np.uint32), tensor_scale or np.float32(1)
     with np.errstate(over="ignore"):  # beyond float32 is beyond every element
         if rows.size and kernel(bits, codes, scales, tensor):
-            return None
+            raise ValueError(NOT_FINITE)
         if rounding == "nearest_even":
             return scales, codes
         worth = step(fmt, scales, tensor)

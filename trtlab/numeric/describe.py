@@ -81,9 +81,6 @@ class FloatFacts(FormatFacts):
     the one below is infinity; default IEEE 754, where they fill the highest exponent, and no NaN without infinity.
     has_negative_zero=False: the code of -0 is a NaN (FNUZ). has_subnormals=False: exponent 0 is one more binade of
     normal numbers, and there is no zero (E8M0). Every value must be a float64.
-
-    >>> FloatFacts(exponent_bits=4, mantissa_bits=3, has_infinity=False, top_nans=1).max
-    448.0
     """
 
     exponent_bits: int

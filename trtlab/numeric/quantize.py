@@ -155,14 +155,16 @@ def quantize(
     if symmetric and fmt.min >= 0 and array.min(initial=0) < 0:
         raise ValueError(f"{fmt} has no values below 0: got {array.min()}; use symmetric=False for a zero point")
     given = None if scale is None else _given_scales(scale, groups)
+    if given is not None or not symmetric:
+        amax(rows)  # refuses NaN and infinity, as encode_rows does
     if not symmetric:
-        scales, zeros, codes = _affine(fmt, _finite(rows), given, rounding)
+        scales, zeros, codes = _affine(fmt, rows, given, rounding)
         zero_points = groups.grid.array(zeros)
     elif given is not None:
         with np.errstate(over="ignore"):  # beyond float32 is beyond every code
-            scales, codes = given, codec.encode(fmt, _finite(rows) / given, rounding, generator=generator)
+            scales, codes = given, codec.encode(fmt, rows / given, rounding, generator=generator)
     else:
-        scales, codes = _encoded(_rule(fmt), rows, rounding=rounding, generator=generator)
+        scales, codes = blocks.encode_rows(_rule(fmt), rows, rounding=rounding, generator=generator)
     scales, codes = groups.grid.array(scales), groups.array(codes)
     if double_quantize:
         scales, second = _quantized_scales(scales)
@@ -194,7 +196,7 @@ def quantize_blocks(
     array = _float32(values)
     groups = _groups(array.shape, axis, fmt.block_size, partial=partial)
     s_t = _tensor_scale(fmt, array, tensor_scale)
-    scales, codes = _encoded(fmt, groups.rows(array), s_t, scale_rounding, rounding=rounding, generator=generator)
+    scales, codes = blocks.encode_rows(fmt, groups.rows(array), s_t, scale_rounding, rounding, generator)
     scales, codes = groups.grid.array(scales), groups.array(codes)
     return Quantized(format=fmt, codes=codes, scales=scales, groups=groups, tensor_scale=s_t)
 
@@ -204,12 +206,6 @@ def _rule(fmt: FormatFacts) -> BlockFacts:
     if isinstance(fmt, BlockFacts):
         return fmt
     return BlockFacts(name=str(fmt), element=fmt, block_size=1, scale=_FP32)
-
-
-def _encoded(rule: BlockFacts, rows: Array, *modes: Any, **more: Any) -> tuple[Array, Array]:
-    if found := blocks.encode_rows(rule, rows, *modes, **more):
-        return found
-    raise ValueError(_NOT_FINITE)
 
 
 @np.errstate(over="ignore")  # beyond float32 is beyond every code
@@ -245,27 +241,17 @@ def _quantized_scales(scales: Array) -> tuple[Array, Quantized]:
 
 # --- input -----------------------------------------------------------------------------------------------------------
 
-_NOT_FINITE = (
-    "a scale needs finite float32 values: got NaN or infinity; replace them first, for example with "
-    "numpy.nan_to_num, or with numpy.clip"
-)
-
 
 def _float32(values: npt.ArrayLike) -> Array:
     with np.errstate(over="ignore"):
         return codec.float_array(values).astype(np.float32, copy=False)
 
 
-def _finite(array: Array) -> Array:
-    amax(array)
-    return array
-
-
 def amax(array: Array) -> np.float32:
     """The largest magnitude, 0 for an empty array. ValueError for NaN and infinity."""
     most = np.float32(max(array.max(initial=0), -array.min(initial=0)))
     if not np.isfinite(most):
-        raise ValueError(_NOT_FINITE)
+        raise ValueError(blocks.NOT_FINITE)
     return most
 
 

@@ -161,7 +161,6 @@ class BitEditor(Widget):
 
     def _again(self, held: Held) -> Held:
         """The same target under the format and modes of `held`."""
-        check_modes(held.rounding, held.overflow, self._generator)
         return replace(held, code=code_for(held, self._generator))
 
     def _hold(self, held: Held) -> None:

@@ -213,13 +213,9 @@ class QuantView(Widget):
         bits = f"{reading.quantized.bits_per_value:.4g}"
         trial = [choice.tensor, choice.format, shared, f"{reading.sqnr_db:.1f} dB", bits]
         self._trials = {title: trial} | {key: old for key, old in self._trials.items() if key != title}
-        offered: dict[str, Iterable[str]] = {
-            "tensors": self._tensors,
-            "formats": self._formats,
-            "granularities": GRANULARITIES,
-        }
+        offered = {"tensors": [*self._tensors], "formats": [*self._formats], "granularities": [*GRANULARITIES]}
         with self.hold_sync():
-            self.face = {what: list(names) for what, names in offered.items()}
+            self.face = offered
             self.shown = {
                 **asdict(choice), "fixed": isinstance(fmt, BlockFormat), "shared": shared, "about": tensor.about,
                 "title": title, "facts": [list(fact) for fact in reading.facts], "refusal": "",
