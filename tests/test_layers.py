@@ -65,7 +65,7 @@ CEILINGS = {
     "engine": 6_842,
     "lab": 2_544,
     "study": 2_367,
-    "teach": 5_509,
+    "teach": 5_504,
     "root": 281,
 }
 SCRIPT_AND_STYLE_CEILING, FILES_CEILING = 1_708, 151

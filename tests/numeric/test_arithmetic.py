@@ -24,22 +24,14 @@ def test_one_addition_rounds_the_exact_sum_once(fmt, data):
     assert (total == 0 and expected in (0, exact.Special.NEGATIVE_ZERO)) or Fraction(total) == expected
 
 
-def test_float16_adds_as_numpy_does():
-    values = np.random.default_rng(0).normal(size=500).astype(np.float16)
-    total, totals = np.float16(0), []
+@pytest.mark.parametrize(("name", "dtype"), [("FP16", np.float16), ("BF16", ml_dtypes.bfloat16)])
+def test_sums_are_those_of_numpy_and_ml_dtypes(name, dtype):
+    values = np.random.default_rng(0).normal(size=500).astype(dtype)
+    total, totals = dtype(0), []
     for value in values:
-        total = np.float16(total + value)
+        total = dtype(total + value)
         totals.append(float(total))
-    assert arithmetic.running_sum(FORMATS["FP16"], values).tolist() == totals
-
-
-def test_bfloat16_adds_as_ml_dtypes_does():
-    values = np.random.default_rng(0).normal(size=500).astype(ml_dtypes.bfloat16)
-    total, totals = ml_dtypes.bfloat16(0), []
-    for value in values:
-        total = total + value
-        totals.append(float(total))
-    assert arithmetic.running_sum(FORMATS["BF16"], values.astype(np.float32)).tolist() == totals
+    assert arithmetic.running_sum(FORMATS[name], values.astype(np.float32)).tolist() == totals
 
 
 @pytest.mark.parametrize(("name", "stall"), [("FP16", 2048), ("BF16", 256)])
