@@ -1,5 +1,8 @@
 """engine/glassbox: whatever a rule fused behind a product, every tactic that takes it computes the same."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,7 @@ import torch
 from tests.engine.glassbox.test_engine import assert_same, feeds_for, model, with_onnxruntime
 from trtlab.engine.glassbox import epilogues, products
 from trtlab.engine.glassbox.builder import build
+from trtlab.engine.glassbox.kernels import Epilogue
 
 IMAGE = "float[2,8,9,9]"
 CONV = f"({IMAGE} image) => ({IMAGE} y) {{ x = Conv <pads=[1,1,1,1]> (image, v) c ="  # x has its channels side by side
@@ -84,3 +88,9 @@ def test_one_more_kernel_as_on_a_gpu(text, weights, tactic, monkeypatch):
     assert (engine.inspect()[-1].tactic == tactic) == wanted
     feeds = feeds_for(engine)
     assert_same(engine.create_execution_context().run(feeds), with_onnxruntime(proto, feeds), rtol=2e-5)
+
+
+def test_a_branch_is_read_number_by_number_only_where_it_has_the_shape_of_the_result():
+    call, branch = SimpleNamespace(result_shape=(4, 5)), Epilogue(chain=(("Add", [0, 1], {}),), others=(None,))
+    assert epilogues.finish_lines(call, replace(branch, shapes=((4, 5),))) == ["v = v + u"]
+    assert epilogues.finish_lines(call, replace(branch, shapes=((5,),))) is None
