@@ -1,6 +1,6 @@
 """The rooms of trtlab as a table, checked against every import statement and against fresh interpreters.
 
-numeric < graph < plan < engine < lab; study looks down lazily; only cli.py opens teach.
+numeric < graph < plan < engine < lab < study < teach; study looks down lazily; only cli.py opens teach.
 """
 
 import ast

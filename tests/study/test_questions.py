@@ -21,7 +21,7 @@ GOOD = {
     "mistakes": [{"said": {"en": "No.", "zh": "不。"}, "why": {"en": "Yes.", "zh": "是。"}}],
     "changes": [{"topic": "A", "trt8": "b", "trt10": "c", "now": {"en": "d", "zh": "丁"}}],
     "sources": ["https://example.org/page"],
-    "proofs": ["C74", "workflow/plan-is-bytes"],
+    "proofs": ["C74", "C75"],
 }
 EVERY = pytest.mark.parametrize("entry", questions().values(), ids=lambda entry: entry.name)
 WRITTEN = pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 In: scikit-learn's bundled digits, 1,797 scans of 8x8 pixels. Out: `DIGITS_ONNX`, the trained network that lessons start
 from, and the split whose test part it has never seen. scikit-learn loads when the split is asked for. Checked by
-tests/engine/test_digits.py, which scores the file and compares with what its metadata says.
+tests/engine/test_networks.py, which scores the file and compares with what its metadata says.
 """
 
 import functools

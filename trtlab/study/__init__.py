@@ -1,4 +1,4 @@
-"""trtlab.study: questions, claims, quizzes, katas, schedule and progress. Draws nothing.
+"""study: questions, quizzes and claims: words in YAML, facts from functions. Draws nothing.
 
-May import: the standard library (sqlite3 too), numpy, yaml, fsrs; the rooms below it inside functions only.
+May import: the standard library, cattrs, numpy, yaml; the rooms below it inside functions only.
 """

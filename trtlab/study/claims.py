@@ -69,7 +69,7 @@ class Claim:
 
 
 def find_claim(name: str) -> Claim:
-    """The claim of that name. KeyError names the close ones."""
+    """The claim of that name. UnknownEntry names the close ones."""
     return bank.find(claims(), name, "claim")
 
 

@@ -16,7 +16,7 @@ from trtlab.study.bank import Words
 SPOKEN = {"en": (range(100, 161), "words"), "zh": (range(160, 341), "characters")}
 """What takes about 60 seconds aloud; of Chinese, a Latin word or number counts as two characters."""
 NAME = re.compile(r"Q\d+-\d\d")
-PROOF = re.compile(r"C\d\d|[a-z0-9-]+/[a-z0-9-]+")
+PROOF = re.compile(r"C\d\d")
 _CHINESE_OR_WORD = re.compile(r"[\u4e00-\u9fff]|[A-Za-z0-9_.]+")
 
 
@@ -71,7 +71,7 @@ class Question:
 
     def __post_init__(self) -> None:
         _check_form([self.name], NAME, "a name such as Q3-01")
-        _check_form(self.proofs, PROOF, "names of claims such as C74 or workflow/plan-is-bytes")
+        _check_form(self.proofs, PROOF, "names of claims such as C74")
         for language, (allowed, unit) in SPOKEN.items():
             size = spoken_size(self.answer[language], language)
             if size not in allowed:

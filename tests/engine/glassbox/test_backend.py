@@ -1,4 +1,4 @@
-"""engine/glassbox/backend: every node test of ONNX's own suite passes for the operators that we claim."""
+"""engine/glassbox: every node test of ONNX's own suite passes for the operators that we claim."""
 
 import functools
 import unittest

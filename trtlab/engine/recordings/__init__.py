@@ -57,7 +57,7 @@ def _write(name: str, data: bytes) -> Path:
 def load(kind: type[T], name: str) -> T:
     """The recording `name`, which is a `kind`; read once. RecordingMissing, with a way out, when there is none.
 
-    >>> load(Sweep, "fusion-times-h100").provenance.origin
+    >>> load(Sweep, "sweep-h100").provenance.origin
     <Origin.RECORDED: 'RECORDED'>
     """
     found: T = _load(kind, name, FOLDER)  # type: ignore[arg-type]
