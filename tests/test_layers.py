@@ -59,7 +59,7 @@ ROOMS = {
 }
 # Ceilings in lines of Python, with blanks and docstrings: only ever lowered, but for a new lesson's budget.
 CEILINGS = {
-    "numeric": 1_984,
+    "numeric": 1_989,
     "graph": 1_996,
     "plan": 132,
     "engine": 6_842,

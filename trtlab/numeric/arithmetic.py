@@ -5,6 +5,7 @@ once more; with up to 25 significant bits that equals rounding the exact result 
 """
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -38,25 +39,29 @@ def running_sum(
     generator: np.random.Generator | None = None,
 ) -> Array:
     """The sum after each of `values`, added one by one along the first axis in `fmt`."""
-    terms, totals = rounded(fmt, values), []
-    total = np.zeros(terms.shape[1:])
-    for term in terms:
-        total = rounded(fmt, total + term, rounding, "ieee", generator)
-        totals.append(total)
-    return np.array(totals)
+    return np.array(list(_naive(fmt, rounded(fmt, values), rounding, generator)))
+
+
+def _naive(fmt: Format, values: Array, rounding: Rounding, generator: np.random.Generator | None) -> Iterator[Array]:
+    total = np.zeros(values.shape[1:])
+    for value in values:
+        total = rounded(fmt, total + value, rounding, "ieee", generator)
+        yield total
 
 
 def kahan_sum(fmt: Format, values: npt.ArrayLike) -> Array:
     """The sum after each of `values`, with what every addition lost carried over to the next one (Kahan 1965)."""
-    terms, totals = rounded(fmt, values), []
-    total = lost = np.zeros(terms.shape[1:])
-    for term in terms:
-        corrected = rounded(fmt, term - lost)
+    return np.array(list(_compensated(fmt, rounded(fmt, values))))
+
+
+def _compensated(fmt: Format, values: Array) -> Iterator[Array]:
+    total = lost = np.zeros(values.shape[1:])
+    for value in values:
+        corrected = rounded(fmt, value - lost)
         grown = rounded(fmt, total + corrected)
         lost = rounded(fmt, rounded(fmt, grown - total) - corrected)
         total = grown
-        totals.append(total)
-    return np.array(totals)
+        yield total
 
 
 def flushed(fmt: FloatFormat, values: npt.ArrayLike) -> Array:
