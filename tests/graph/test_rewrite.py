@@ -157,7 +157,7 @@ def graphs(draw):
 
 
 @given(model=graphs(), rules=st.permutations(list(RULES)), seed=st.integers(0, 99))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, derandomize=True)
 def test_random_graphs_stay_the_same(model, rules, seed):
     rng = np.random.default_rng(seed)
     feeds = {name: rng.normal(size=(SIDE, SIDE)).astype(np.float32) for name in ("x0", "x1")}
