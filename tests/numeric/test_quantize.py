@@ -323,6 +323,31 @@ def test_what_is_no_finite_float32_is_refused(name, bad, place):
             FORMATS[name].quantize(values, **options)
 
 
+MOST = np.finfo(np.float32).max
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"block": 16}, {"scale": 1.9e38}, {"symmetric": False}, {"double_quantize": True}, {"scale_rounding": "ceil"}],
+    ids=str,
+)
+@pytest.mark.parametrize("most", [MOST, np.nextafter(MOST, np.float32(0)), np.float32(3.3e38), np.float32(2.0**127)])
+def test_the_largest_numbers_stay_finite_and_near(options, most):
+    """Code times scale, both right, may round to infinity: the code is then the next one towards 0."""
+    values = np.linspace(0 if "symmetric" in options else -1, 1, 64, dtype=np.float32) * most
+    values = np.full(64, most) if "scale" in options else values
+    for fmt in (fmt for fmt in FORMATS.values() if fmt.name not in ("FP64", "E8M0")):
+        is_block = hasattr(fmt, "block_size")
+        if (not is_block and "scale_rounding" in options) or (is_block and {*options} - {"scale_rounding"}):
+            continue
+        if "symmetric" in options and fmt.name not in ("INT8", "UINT8", "INT4", "UINT4"):
+            continue
+        positive = abs(values) if fmt.name.startswith("UINT") else values
+        got = fmt.quantize(positive, **options)
+        assert np.isfinite(got.values).all(), fmt.name
+        assert sqnr_db(positive.astype(float), got.values) > (2 if "scale" in options else 10), fmt.name
+
+
 @pytest.mark.parametrize(
     ("name", "values", "options", "message"),
     [

@@ -5,7 +5,6 @@ once more; with up to 25 significant bits that equals rounding the exact result 
 """
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -39,29 +38,20 @@ def running_sum(
     generator: np.random.Generator | None = None,
 ) -> Array:
     """The sum after each of `values`, added one by one along the first axis in `fmt`."""
-    return np.array(list(_naive(fmt, rounded(fmt, values), rounding, generator)))
-
-
-def _naive(fmt: Format, values: Array, rounding: Rounding, generator: np.random.Generator | None) -> Iterator[Array]:
-    total = np.zeros(values.shape[1:])
-    for value in values:
-        total = rounded(fmt, total + value, rounding, "ieee", generator)
-        yield total
+    sums = [np.zeros(np.shape(values)[1:])]
+    for value in rounded(fmt, values):
+        sums.append(rounded(fmt, sums[-1] + value, rounding, "ieee", generator))
+    return np.array(sums[1:])
 
 
 def kahan_sum(fmt: Format, values: npt.ArrayLike) -> Array:
     """The sum after each of `values`, with what every addition lost carried over to the next one (Kahan 1965)."""
-    return np.array(list(_compensated(fmt, rounded(fmt, values))))
-
-
-def _compensated(fmt: Format, values: Array) -> Iterator[Array]:
-    total = lost = np.zeros(values.shape[1:])
-    for value in values:
+    sums = [lost := np.zeros(np.shape(values)[1:])]
+    for value in rounded(fmt, values):
         corrected = rounded(fmt, value - lost)
-        grown = rounded(fmt, total + corrected)
-        lost = rounded(fmt, rounded(fmt, grown - total) - corrected)
-        total = grown
-        yield total
+        sums.append(rounded(fmt, sums[-1] + corrected))
+        lost = rounded(fmt, rounded(fmt, sums[-1] - sums[-2]) - corrected)
+    return np.array(sums[1:])
 
 
 def flushed(fmt: FloatFormat, values: npt.ArrayLike) -> Array:
@@ -79,9 +69,6 @@ def first_gap(fmt: FloatFormat) -> int:
         raise ValueError(
             f"{fmt} holds the first 2^{fmt.mantissa_bits + 1} integers: too many to count; use FP32 or less"
         )
-    for start in itertools.count(1, 4096):
-        whole = np.arange(start, start + 4096)
-        changed = rounded(fmt, whole, overflow="saturate") != whole
-        if changed.any():
-            return int(whole[changed.argmax()])
-    raise AssertionError(fmt)
+    chunks = (np.arange(start, start + 4096) for start in itertools.count(1, 4096))
+    changed = (whole[rounded(fmt, whole, overflow="saturate") != whole] for whole in chunks)
+    return int(next(filter(len, changed))[0])

@@ -74,7 +74,7 @@ def _power_lines(fmt: BlockFacts, rounding: ScaleRounding) -> list[str]:
     """
     significand, exponent = math.frexp(fmt.element_max)
     carry = (1 << 52) - 1 - int((2 * significand - 1) * 2**52) if rounding == "ceil" else 0
-    low, high = math.frexp(_least(fmt))[1] - 1, fmt.scale.max_exponent
+    low, high = math.frexp(fmt.scale.magnitude(int(fmt.scale.has_subnormals)))[1] - 1, fmt.scale.max_exponent
     return [
         f"power = J(L(D(amax).view(L) + L({carry:#x})) >> L(52)) - J({1023 + exponent - 1})",
         f"power = minimum(maximum(power, J({low})), J({high}))",
@@ -82,20 +82,18 @@ def _power_lines(fmt: BlockFacts, rounding: ScaleRounding) -> list[str]:
     ]
 
 
-def _least(fmt: BlockFacts) -> float:
-    return fmt.scale.min_subnormal or fmt.scale.min_normal
-
-
 def _quotient_lines(fmt: BlockFacts) -> list[str]:
-    """amax / (largest element * tensor scale), in the scale format, at least its least; 1 for an all-zero block."""
+    """amax / (largest element * tensor scale), in the scale format, at least its least; 1 for an all-zero block. A
+    float32 scale that rounding up took too far, so that the largest element would be infinite, is the one below."""
     divisor = f"F(F({fmt.element_max!r}) * tensor)" if fmt.tensor_scale else f"F({fmt.element_max!r})"
+    least = float(fmt.scale.magnitude(int(fmt.scale.has_subnormals)))
     x = [
         f"x = F(amax / {divisor})",
-        f"x = F(maximum(where(x == F(0.0), F(1.0), x), F({_least(fmt)!r})))",
+        f"x = F(maximum(where(x == F(0.0), F(1.0), x), F({least!r})))",
         "u = x.view(U)",
     ]
     if fmt.scale.bits == 32:
-        return [*x, "scale = x"]
+        return [*x, f"scale = where(F(x * {divisor}) < F(np.inf), x, U(u - U(1)).view(F))"]
     return [*x, *encode_lines(fmt.scale), "c = U(code)", *decode_lines(fmt.scale), "scale = U(value).view(F)"]
 
 

@@ -52,7 +52,6 @@ class BlockFormat(BlockFacts, Format):
     quantize = quantize.quantize_blocks  # type: ignore[assignment]  # size and scale are in the description
 
 
-_NO_INFINITY = {"has_infinity": False}
 _FNUZ = {"has_infinity": False, "has_negative_zero": False}
 _E8M0 = {"bias": 127, "is_signed": False, "has_infinity": False, "top_nans": 1, "has_subnormals": False}
 
@@ -74,9 +73,9 @@ FLOATS = (
     _float("FP8_E3M4", 3, 4),
     _float("FP8_E4M3_FNUZ", 4, 3, bias=8, **_FNUZ),
     _float("FP8_E5M2_FNUZ", 5, 2, bias=16, **_FNUZ),
-    _float("FP6_E3M2", 3, 2, **_NO_INFINITY),
-    _float("FP6_E2M3", 2, 3, **_NO_INFINITY),
-    _float("FP4_E2M1", 2, 1, **_NO_INFINITY),
+    _float("FP6_E3M2", 3, 2, has_infinity=False),
+    _float("FP6_E2M3", 2, 3, has_infinity=False),
+    _float("FP4_E2M1", 2, 1, has_infinity=False),
     _float("E8M0", 8, 0, **_E8M0),
 )
 INTEGERS = (

@@ -66,10 +66,8 @@ class _FloatLines:
         self.drop = self.mantissa - fmt.mantissa_bits
         self.lowest = (
             self.bias - fmt.bias + fmt.has_subnormals
-        )  # exponent field where the format's spacing ends to shrink
+        )  # the exponent where the format's spacing ends to shrink
         self.sign, self.infinity = 1 << (width - 1), (2 * self.bias + 1) << self.mantissa
-
-    # encode
 
     def encode(self, rounding: Rounding, overflow: Overflow) -> list[str]:
         if rounding == "nearest_even" and self._has_room_to_add():
@@ -190,8 +188,6 @@ class _FloatLines:
             return None if self.fmt.is_signed else f"{is_negative} & (code > U(0))"
         return is_zero if self.fmt.is_signed else f"{is_zero} | {is_negative}"
 
-    # decode
-
     def decode(self) -> list[str]:
         fmt, first = self.fmt, 1 << self.fmt.mantissa_bits
         is_cut_off = (
@@ -207,7 +203,7 @@ class _FloatLines:
             step = 2.0 ** (1 - fmt.bias - fmt.mantissa_bits)
             lines.append(f"value = where(a < U({first:#x}), F(F(I(a)) * F({step!r})).view(U), value)")
         if not fmt.has_subnormals and self.lowest == 0:  # the lowest binade is subnormal as a float
-            lines.append(f"value = where(a < U({first:#x}), U(U(a + U({first:#x})) << U({self.drop - 1})), value)")
+            lines.append(f"value = maximum(value, U(U(a + U({first:#x})) << U({self.drop - 1})))")
         not_a_number = f"U({self.infinity | 1 << (self.mantissa - 1):#x})"
         if fmt.has_infinity:
             lines.append(f"value = where(a == U({fmt.infinity_code:#x}), U({self.infinity:#x}), value)")

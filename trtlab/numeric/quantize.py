@@ -5,7 +5,7 @@ tests repeat it in fractions. `Groups` cuts arrays into the rows that `blocks` q
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -90,7 +90,7 @@ class Quantized:
 
     @cached_property
     def values(self) -> Array:
-        """What the codes stand for: float32 in the shape of the input; infinite where rounding left its range."""
+        """What the codes stand for: float32 in the shape of the input."""
         rule = _rule(self.format)
         codes = codec.decode(rule.element, self.codes)
         if self.zero_points is not None:
@@ -168,7 +168,9 @@ def quantize(
     scales, codes = groups.grid.array(scales), groups.array(codes)
     if double_quantize:
         scales, second = _quantized_scales(scales)
-    return Quantized(format=fmt, codes=codes, scales=scales, groups=groups, zero_points=zero_points, second=second)
+    return _saturated(
+        Quantized(format=fmt, codes=codes, scales=scales, groups=groups, zero_points=zero_points, second=second)
+    )
 
 
 def quantize_blocks(
@@ -198,7 +200,23 @@ def quantize_blocks(
     s_t = _tensor_scale(fmt, array, tensor_scale)
     scales, codes = blocks.encode_rows(fmt, groups.rows(array), s_t, scale_rounding, rounding, generator)
     scales, codes = groups.grid.array(scales), groups.array(codes)
-    return Quantized(format=fmt, codes=codes, scales=scales, groups=groups, tensor_scale=s_t)
+    return _saturated(Quantized(format=fmt, codes=codes, scales=scales, groups=groups, tensor_scale=s_t))
+
+
+def _saturated(made: Quantized) -> Quantized:
+    """Every value finite: near the largest float32 a code times its scale may round beyond it, although both are right;
+    such codes become the next ones towards 0."""
+    rule = _rule(made.format)
+    if float(blocks.step(rule, made.scales, made.tensor_scale).max(initial=0)) < 2.0**126 / rule.element_max:
+        return made
+    zeros = made.groups.spread(np.zeros_like(made.scales) if made.zero_points is None else made.zero_points)
+    while (beyond := np.isinf(made.values)).any():
+        codes, zero = made.codes.copy(), np.broadcast_to(zeros, beyond.shape)[beyond].astype(np.float32)
+        near = codec.decode(rule.element, codes[beyond])
+        nearer = near - np.sign(near - zero) if isinstance(rule.element, IntegerFacts) else np.nextafter(near, zero)
+        codes[beyond] = codec.encode(rule.element, nearer, "toward_zero")
+        made = replace(made, codes=codes)
+    return made
 
 
 def _rule(fmt: FormatFacts) -> BlockFacts:
