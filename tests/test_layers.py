@@ -48,7 +48,7 @@ BELOW_ENGINE = "trtlab.numeric trtlab.graph trtlab.plan numpy onnx onnx_ir"
 ROOMS = {
     "numeric": _room("numpy", "numba"),
     "graph": _room("trtlab.numeric numpy onnx onnx_ir google"),
-    "plan": _room("trtlab.numeric trtlab.graph numpy"),
+    "plan": _room("trtlab.numeric trtlab.graph numpy", "numba"),
     "engine": _room(BELOW_ENGINE, f"{RUNS} numba llvmlite"),
     "lab": _room(f"{BELOW_ENGINE} trtlab.engine", RUNS),
     "study": _room("cattrs numpy yaml fsrs", "trtlab.numeric trtlab.graph trtlab.plan trtlab.engine trtlab.lab"),

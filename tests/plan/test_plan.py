@@ -1,47 +1,114 @@
 """plan: placements against the overlap check and the lower bound, lifetimes by hand, the picker with a clock."""
 
-import random
-
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trtlab.plan.lifetimes import Task, lifetimes
-from trtlab.plan.memory import ALIGN, Buffer, find_overlap, lower_bound, place
+from trtlab.plan.memory import (
+    PLANNERS,
+    Buffer,
+    CapacityError,
+    Placement,
+    PlacementError,
+    check_placement,
+    lower_bound,
+    place,
+    steps,
+    whole,
+)
 from trtlab.plan.tactics import fastest
 
 
 def buffers_of(*rows):
-    return [Buffer(name=n, size_bytes=size, start=start, stop=stop) for n, size, start, stop in rows]
+    return [Buffer(str(name), *row) for name, *row in rows]
 
 
-def drawn(rng):
-    rows = []
-    for number in range(rng.randrange(1, 40)):
-        start = rng.randrange(30)
-        rows.append((str(number), rng.randrange(1, 5000), start, start + rng.randrange(1, 10)))
-    return buffers_of(*rows)
+@st.composite
+def problems(draw, most=12):
+    """Buffers, some of them parts of an earlier one."""
+    rows = draw(st.lists(st.tuples(*[st.integers(0, 9)] * 3, st.sampled_from([1, 2, 4]), st.booleans()), max_size=most))
+    return [
+        Buffer(str(n), size, start, start + 1 + length, alignment, "0" if n and part else None)
+        for n, (size, start, length, alignment, part) in enumerate(rows)
+    ]
 
 
-def test_no_placement_overlaps_and_none_is_smaller_than_what_lives_at_once():
-    rng = random.Random(0)
-    for _ in range(50):
-        buffers = drawn(rng)
-        placed = place(buffers)
-        assert find_overlap(buffers, placed.offsets) is None
-        assert max(placed.offsets[b.name] + b.size_bytes for b in buffers) == placed.peak_bytes
-        assert not any(offset % ALIGN for offset in placed.offsets.values())
-        busiest = max(sum(b.size_bytes for b in buffers if b.start <= t < b.stop) for t in range(40))
-        assert lower_bound(buffers) == busiest <= placed.peak_bytes
+@given(problems())
+def test_every_planner_makes_a_placement_without_fault(buffers):
+    for placed in (place(buffers, budget_s=0), place(buffers), *(dict(steps(name, buffers)) for name in PLANNERS)):
+        assert check_placement(buffers, placed) == []
+    busiest = max((sum(b.size_bytes for b in whole(buffers)[0] if b.start <= t < b.stop) for t in range(20)), default=0)
+    assert lower_bound(buffers) == busiest <= place(buffers).peak_bytes
 
 
 def test_memory_is_used_again_on_a_napkin():
     assert place(buffers_of(("a", 64, 0, 1), ("b", 64, 1, 2))).peak_bytes == 64  # half-open: they never meet
-    assert place(buffers_of(("a", 100, 0, 2), ("b", 64, 1, 3), ("c", 100, 2, 4))).peak_bytes == 128 + 64
-    assert (place([]).peak_bytes, lower_bound([])) == (0, 0)
+    placed = place(buffers_of(("a", 100, 0, 2, 64), ("b", 64, 1, 3, 64), ("c", 100, 2, 4, 64)))
+    assert placed.peak_bytes == 64 + 100
+    assert place([]) == Placement(offsets={}, peak_bytes=0, proved_optimal=True)
 
 
-@pytest.mark.parametrize(("offset", "found"), [(63, ("a", "b")), (64, None)])
-def test_one_shared_byte_is_an_overlap(offset, found):
-    assert find_overlap(buffers_of(("a", 64, 0, 2), ("b", 64, 1, 2)), {"a": 0, "b": offset}) == found
+def test_a_slice_of_a_concatenation_lies_in_it():
+    buffers = buffers_of(("whole", 100, 2, 4), ("left", 60, 0, 2, 4, "whole"), ("right", 40, 1, 2, 4, "whole", 60))
+    assert place(buffers).offsets == {"whole": 0, "left": 0, "right": 60}
+    assert lower_bound(buffers) == 100
+    assert [name for name, _ in steps("best fit", buffers)] == ["whole", "left", "right"]
+
+
+FAULTS = [
+    ({"a": 0, "b": 64}, None, []),
+    ({"a": 0, "b": 63}, None, ["overlap"]),
+    ({"a": 0}, None, ["missing"]),
+    ({"a": 8, "b": 80}, None, ["alignment"]),
+    ({"a": 0, "b": 64}, 64, ["capacity"]),
+    ({"a": -64, "b": 0}, None, ["capacity"]),
+    ({"a": 1}, 60, ["alignment", "capacity", "missing"]),
+    (Placement(offsets={"a": 0, "b": 64}, peak_bytes=64), None, ["capacity"]),
+]
+
+
+@pytest.mark.parametrize(("offsets", "capacity", "kinds"), FAULTS)
+def test_each_fault_has_its_verdict(offsets, capacity, kinds):
+    faults = check_placement(buffers_of(("a", 64, 0, 2, 64), ("b", 1, 1, 2)), offsets, capacity)
+    assert sorted(fault.kind for fault in faults) == kinds
+
+
+WRONG = [
+    ([("a", -1, 0, 1)], "size_bytes is -1"),
+    ([("a", 2**48, 0, 1)], "size_bytes is 281474976710656"),
+    ([("a", 1.5, 0, 1)], "size_bytes is 1.5"),
+    ([("a", True, 0, 1)], "size_bytes is True"),
+    ([("a", 1, 3, 2)], "stop is 2"),
+    ([("a", 1, 3, 3)], "lives from 3 to 3"),
+    ([("a", 1, 0, 1, 0)], "alignment is 0"),
+    ([("a", 1, 0, 1, 48)], "alignment 48: use a power of two"),
+    ([("a", 1, 0, 1, 1, None, 4)], "byte 4 of no other"),
+    ([("a", 1, 0, 1), ("a", 2, 0, 1)], "Two buffers are called 'a'"),
+    ([("a", 1, 0, 1, 1, "b")], "part of 'b', no buffer"),
+    ([("a", 1, 0, 1, 1, "a")], "part of 'a', a circle"),
+    ([("a", 1, 0, 1, 1, "b"), ("b", 1, 0, 1, 1, "a")], "a circle"),
+    ([("a", 9, 0, 1), ("b", 1, 0, 1, 4, "a", 2)], "byte 2 of 'a' is not aligned to 4"),
+    ([(n, 2**48 - 1, 0, 1) for n in range(2**14)], "more together"),
+]
+
+
+@pytest.mark.parametrize(("rows", "words"), WRONG)
+def test_what_makes_no_sense_is_refused(rows, words):
+    with pytest.raises(PlacementError, match=words):
+        place(buffers_of(*rows))
+
+
+def test_a_capacity_below_the_bound_and_a_budget_that_is_no_time_are_refused():
+    buffers = buffers_of(("a", 4, 0, 2), ("b", 4, 1, 3))
+    assert place(buffers, 8).peak_bytes == 8
+    with pytest.raises(CapacityError, match="No arena of 7 bytes holds 8"):
+        place(buffers, 7)
+    for budget in (-1, float("nan")):
+        with pytest.raises(PlacementError, match="budget_s"):
+            place(buffers, budget_s=budget)
+    with pytest.raises(PlacementError, match="no planner 'tetris': use one of no reuse"):
+        next(steps("tetris", buffers))
 
 
 def test_lifetimes_end_behind_the_last_reader():

@@ -211,7 +211,7 @@ class _Trial:
         parts = {name: home for name, (home, _) in self.inside.items() if home in self._places_itself}
         tasks = [Task(reads=s.inputs, writes=s.outputs, may_share=s.kernel == "operator") for s in self.steps]
         return [
-            memory.Buffer(name=name, size_bytes=self.specs[name].span_bytes, start=start, stop=stop)
+            memory.Buffer(name, self.specs[name].span_bytes, start, stop, memory.ALIGN)
             for name, (start, stop) in lifetimes(tasks, self._plan.outputs, parts).items()
             if name in self._places_itself and name not in parts
         ]
