@@ -1,0 +1,157 @@
+"""lab/streams: what several streams gain, predicted from operations timed alone, and measured.
+
+In: kernels and copies with their times alone. Out: the `Operation`s of each scenario, which plan/streams turns into a
+timeline; the recording `streams-h100`, made by tests/lab/stream_meter.py on a GPU: `Case`s with prediction and samples.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trtlab.engine import recordings
+from trtlab.engine.measure import Provenance
+from trtlab.plan.streams import COPY_IN, COPY_OUT, DEFAULT_STREAM, Operation, Timeline, limits, on_one_stream, run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alone:
+    """A kernel by itself: seconds, the part of the GPU that its blocks fill, and the pause before it in a chain."""
+
+    name: str
+    duration_s: float
+    share: float = 1.0
+    gap_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One scenario: what was issued, and how long it took from the first issue to the last end, each time."""
+
+    name: str
+    topic: str
+    streams: int
+    operations: tuple[Operation, ...]
+    samples_s: tuple[float, ...]
+
+    @property
+    def median_s(self) -> float:
+        return statistics.median(self.samples_s)
+
+    @property
+    def timeline(self) -> Timeline:
+        return run(self.operations)
+
+    @property
+    def error(self) -> float:
+        """Predicted over measured, less 1."""
+        return self.timeline.total_s / self.median_s - 1
+
+    @property
+    def limit(self) -> str:
+        """What keeps the prediction from being shorter: the largest of `limits`."""
+        found = limits(self.operations)
+        return max(found, key=lambda name: found[name])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """Requests to one engine of `batch` samples over so many contexts: samples a second, and the latency of each
+    request from issue to answer, in seconds. `memory_bytes` is what the contexts hold."""
+
+    batch: int
+    contexts: int
+    samples_per_s: float
+    latencies_s: tuple[float, ...]
+    memory_bytes: int
+
+    def percentile(self, part: float) -> float:
+        """The latency that so many of the requests (0 to 1) stay under."""
+        ordered = sorted(self.latencies_s)
+        return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamRuns:
+    """All of one run of the meter."""
+
+    network: str
+    cases: tuple[Case, ...]
+    servings: tuple[Serving, ...]
+    provenance: Provenance
+
+    def case(self, name: str) -> Case:
+        """KeyError says which there are."""
+        for case in self.cases:
+            if case.name == name:
+                return case
+        raise KeyError(f"no case {name!r}: there are {', '.join(case.name for case in self.cases)}")
+
+
+def load(gpu: str = "h100") -> StreamRuns:
+    """The recording of a GPU. RecordingMissing when there is none."""
+    return recordings.load(StreamRuns, f"streams-{gpu}")
+
+
+# --- scenarios --------------------------------------------------------------------------------------------------------
+
+
+def requests(kernels: Sequence[Alone], count: int, contexts: int, *, launch_s: float = 0.0) -> tuple[Operation, ...]:
+    """So many requests dealt out to contexts, each with a stream of its own; one launch of a CUDA graph issues all
+    kernels of a request."""
+    return tuple(
+        Operation(
+            name=f"request {r} {kernel.name} {k}", duration_s=kernel.duration_s, share=kernel.share,
+            stream=str(r % contexts), issue_s=0.0 if k else launch_s, delay_s=kernel.gap_s,
+        )
+        for r in range(count) for k, kernel in enumerate(kernels)
+    )  # fmt: skip
+
+
+def pipeline(
+    copy_in_s: float, kernel: Alone, copy_out_s: float, *, chunks: int, streams: int, issue_s: float = 0.0,
+    pageable: bool = False, waits: bool = False, default_stream: bool = False,
+) -> tuple[Operation, ...]:  # fmt: skip
+    """Copy in, compute, copy out, chunk by chunk over streams. Three mistakes: `pageable` memory has the host wait in
+    each copy; the host `waits` for each chunk; kernels are launched on the `default_stream`, between everybody's copies
+    (it and streams of cudaStreamCreate wait for each other; torch's streams do not)."""
+    found = list[Operation]()
+    for chunk in range(chunks):
+        name, stream = f"chunk {chunk}", str(chunk % streams)
+        found += [
+            Operation(
+                name=f"{name} in", duration_s=copy_in_s, stream=stream, engine=COPY_IN, issue_s=issue_s,
+                host_waits=pageable,
+            ),
+            Operation(
+                name=f"{name} {kernel.name}", duration_s=kernel.duration_s, share=kernel.share, issue_s=issue_s,
+                stream=DEFAULT_STREAM if default_stream else stream,
+            ),
+            Operation(
+                name=f"{name} out", duration_s=copy_out_s, stream=stream, engine=COPY_OUT, issue_s=issue_s,
+                host_waits=pageable or waits,
+            ),
+        ]  # fmt: skip
+    return tuple(found)
+
+
+def branches(kernel: Alone, *, count: int, length: int, issue_s: float = 0.0) -> tuple[Operation, ...]:
+    """A fork into so many chains of kernels, each on a stream, and the join: the kernel that follows waits for all."""
+    found = [Operation(name="fork", duration_s=kernel.duration_s, share=kernel.share, issue_s=issue_s)]
+    for branch in range(count):
+        found += [
+            Operation(
+                name=f"branch {branch} {kernel.name} {k}", duration_s=kernel.duration_s, share=kernel.share,
+                stream=str(branch), after=() if k else ("fork",), delay_s=kernel.gap_s, issue_s=issue_s,
+            )
+            for k in range(length)
+        ]  # fmt: skip
+    ends = tuple(f"branch {branch} {kernel.name} {length - 1}" for branch in range(count))
+    join = Operation(
+        name="join", duration_s=kernel.duration_s, share=kernel.share, after=ends, issue_s=issue_s, delay_s=kernel.gap_s
+    )
+    return (*found, join)
+
+
+def alone(operations: Sequence[Operation]) -> tuple[Operation, ...]:
+    """The same work on one stream."""
+    return on_one_stream(operations)

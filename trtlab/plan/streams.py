@@ -1,0 +1,281 @@
+"""plan/streams: when each operation runs, if several streams share a GPU: what overlaps, and what limits the rest.
+
+In: `Operation`s in the order in which the host issues them. Out: a `Timeline`. Checked by `find_timeline_faults`, which
+shares none of the code, and by `limits`, under none of which a timeline gets.
+
+The model: a stream is a queue. Each copy engine serves one copy at a time. A kernel occupies `share` of the GPU where
+it can; what an earlier kernel leaves free, a later one gets, and with less it takes longer in proportion. So kernels
+that fill the GPU alone gain nothing from streams. The host issues one operation after another, `issue_s` for each:
+where that is longer than the kernels, more streams do not help either, and a CUDA graph does.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+COPY_IN, COMPUTE, COPY_OUT = "copy in", "compute", "copy out"
+ENGINES = (COPY_IN, COMPUTE, COPY_OUT)
+DEFAULT_STREAM = "default"
+"""CUDA's legacy default stream: what is in it waits for all that was issued before; all that follows waits for it."""
+EPSILON, READY = 1e-9, -1
+
+
+class ScheduleError(ValueError):
+    """Operations that cannot be: the message names the operation, its value and what is expected."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """A kernel or a copy. `duration_s` is what it takes alone; `share` (0, 1] is how much of the GPU a kernel can fill.
+    `after` names operations issued earlier whose event it waits for; `delay_s` is the pause between the last end that
+    it waits for and its start, in which it holds nothing. The host takes `issue_s` to issue it; `host_waits`: it issues
+    nothing more until this is done, as in `synchronize()` or a copy from pageable memory."""
+
+    name: str
+    duration_s: float
+    stream: str = "0"
+    engine: str = COMPUTE
+    share: float = 1.0
+    after: tuple[str, ...] = ()
+    delay_s: float = 0.0
+    issue_s: float = 0.0
+    host_waits: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """When an operation ran. `pieces` are (start_s, stop_s, share of its engine) in order; `cause` is the operation
+    whose end let it start, or None where the host came to it only then."""
+
+    start_s: float
+    stop_s: float
+    pieces: tuple[tuple[float, float, float], ...]
+    cause: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """Spans by operation, in the order of issue."""
+
+    spans: Mapping[str, Span]
+
+    @property
+    def total_s(self) -> float:
+        """From the first issue to the last end."""
+        return max((span.stop_s for span in self.spans.values()), default=0.0)
+
+    def critical_path(self) -> tuple[str, ...]:
+        """Operations that made the total: each started when the one before it ended."""
+        name = max(self.spans, key=lambda n: self.spans[n].stop_s, default=None)
+        path = list[str]()
+        while name is not None:
+            path.append(name)
+            name = self.spans[name].cause
+        return tuple(reversed(path))
+
+
+def run(operations: Sequence[Operation]) -> Timeline:
+    """The timeline of those operations. O(n log n). ScheduleError for what cannot be."""
+    check_operations(operations)
+    return _Machine(operations).run()
+
+
+def on_one_stream(operations: Sequence[Operation]) -> tuple[Operation, ...]:
+    """The same operations one after another: what several streams are compared with."""
+    return tuple(replace(operation, stream="0") for operation in operations)
+
+
+def limits(operations: Sequence[Operation]) -> dict[str, float]:
+    """What no timeline gets under, in seconds, by what sets it: each engine's work, the longest chain of operations
+    that wait for each other, the host's issuing. The largest says why there is no more to gain."""
+    ends, loads = dict[str, float](), dict.fromkeys(ENGINES, 0.0)
+    for operation, before in zip(operations, _all_before(operations), strict=True):
+        ends[operation.name] = max((ends[name] for name in before), default=0.0)
+        ends[operation.name] += operation.delay_s + operation.duration_s
+        loads[operation.engine] += operation.duration_s * (operation.share if operation.engine == COMPUTE else 1)
+    return loads | {"longest chain": max(ends.values(), default=0.0), "host": sum(one.issue_s for one in operations)}
+
+
+def check_operations(operations: Sequence[Operation]) -> None:
+    """ScheduleError for the first operation that cannot be."""
+    seen = set[str]()
+    for one in operations:
+        if one.name in seen:
+            raise ScheduleError(f"two operations are called {one.name!r}: give each a name of its own")
+        if one.engine not in ENGINES:
+            raise ScheduleError(f"{one.name!r} runs on engine {one.engine!r}: expected one of {', '.join(ENGINES)}")
+        for what in ("duration_s", "delay_s", "issue_s"):
+            seconds = getattr(one, what)
+            if not 0 <= seconds < float("inf"):
+                raise ScheduleError(f"{one.name!r} has {what}={seconds}: expected seconds, 0 or more")
+        if not 0 < one.share <= 1:
+            raise ScheduleError(f"{one.name!r} has share={one.share}: expected a part of the GPU, above 0 and up to 1")
+        if unknown := [name for name in one.after if name not in seen]:
+            raise ScheduleError(
+                f"{one.name!r} waits for {unknown[0]!r}, which is not issued before it: expected an operation that"
+                " stands earlier in the list (an event is recorded before it is waited for, so there are no cycles)"
+            )
+        seen.add(one.name)
+
+
+def _all_before(operations: Sequence[Operation]) -> Iterator[set[str]]:
+    """For each operation those it waits for: its events, its stream's last, and what the default stream adds."""
+    last, barrier = dict[str, str](), dict[str, str]()
+    for one in operations:
+        before = set(one.after) | {last[s] for s in (one.stream,) if s in last} | set(barrier.values())
+        if one.stream == DEFAULT_STREAM:
+            before |= set(last.values())
+            barrier = {DEFAULT_STREAM: one.name}
+        last[one.stream] = one.name
+        yield before
+
+
+class _Machine:
+    """The GPU and its host at one moment. Every kernel but the last admitted has all it can fill, so its end is known;
+    that last one has what is left, and its end moves each time another ends."""
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self.operations = {one.name: one for one in operations}
+        self.order = {name: number for number, name in enumerate(self.operations)}
+        self.now = 0.0
+        self.waiting_for = {one.name: before for one, before in zip(operations, _all_before(operations), strict=True)}
+        self.then = {name: list[str]() for name in self.operations}
+        for name, before in self.waiting_for.items():
+            for other in before:
+                self.then[other].append(name)
+        self.to_issue, self.host_is_free, self.host_waits_for = deque(operations), 0.0, ""
+        self.issued, self.cause = set[str](), dict[str, str | None]()
+        self.queues = {engine: list[tuple[float, int, str]]() for engine in ENGINES}
+        self.free = dict.fromkeys(ENGINES, 1.0)
+        self.ends, self.version = list[tuple[float, int, str, int]](), dict[str, int]()
+        self.left, self.has, self.pieces = dict[str, float](), dict[str, float](), dict[str, list[list[float]]]()
+        self.squeezed: str | None = None
+        self.stops = dict[str, float]()
+
+    def run(self) -> Timeline:
+        while self.to_issue or self.ends:
+            moments = [self.ends[0][0]] if self.ends else []
+            if self.to_issue and not self.host_waits_for:
+                moments.append(self.host_is_free + self.to_issue[0].issue_s)
+            self.now = max(self.now, min(moments))
+            self._issue()
+            while self.ends and self.ends[0][0] <= self.now + 1e-15:
+                _, _, name, version = heapq.heappop(self.ends)
+                if version == READY:
+                    self._ready(name)
+                elif self.version[name] == version:
+                    self._end(name)
+        return Timeline(spans={name: self._span(name) for name in self.operations})
+
+    def _span(self, name: str) -> Span:
+        pieces = tuple((start, stop, share) for start, stop, share in self.pieces[name])
+        return Span(start_s=pieces[0][0], stop_s=self.stops[name], pieces=pieces, cause=self.cause[name])
+
+    def _issue(self) -> None:
+        """The host has issued what its time allows."""
+        while self.to_issue and not self.host_waits_for and self.host_is_free + self.to_issue[0].issue_s <= self.now:
+            one = self.to_issue.popleft()
+            self.host_is_free += one.issue_s
+            self.issued.add(one.name)
+            self.host_waits_for = one.name if one.host_waits else ""
+            if not self.waiting_for[one.name]:
+                self._wait(one.name, None)
+
+    def _wait(self, name: str, cause: str | None) -> None:
+        """Nothing holds it back any more, but for its own delay."""
+        self.cause[name] = cause
+        heapq.heappush(self.ends, (self.now + self.operations[name].delay_s, self.order[name], name, READY))
+
+    def _ready(self, name: str) -> None:
+        engine = self.operations[name].engine
+        heapq.heappush(self.queues[engine], (self.now, self.order[name], name))
+        self._admit(engine, None)
+
+    def _admit(self, engine: str, cause: str | None) -> None:
+        """Start what waits for the engine, as long as something of it is free; first what was squeezed before."""
+        if engine == COMPUTE and self.squeezed:
+            self._give(self.squeezed)
+        while self.queues[engine] and self.free[engine] > EPSILON:
+            _, _, name = heapq.heappop(self.queues[engine])
+            self.left[name], self.has[name], self.pieces[name] = self.operations[name].duration_s, 0.0, []
+            self.cause[name] = cause or self.cause[name]
+            self._give(name)
+
+    def _wanted(self, name: str) -> float:
+        one = self.operations[name]
+        return one.share if one.engine == COMPUTE else 1.0
+
+    def _give(self, name: str) -> None:
+        """What is free of its engine, up to what it can fill; from now on it ends at another moment."""
+        engine, wanted = self.operations[name].engine, self._wanted(name)
+        self._advance(name)
+        more = min(wanted - self.has[name], self.free[engine])
+        self.has[name] += more
+        self.free[engine] -= more
+        if self.free[engine] < EPSILON:
+            self.free[engine] = 0.0
+        full = self.has[name] >= wanted - EPSILON
+        if engine == COMPUTE and (not full or self.squeezed == name):
+            self.squeezed = None if full else name
+        self.pieces[name].append([self.now, self.now, self.has[name]])
+        self.version[name] = self.version.get(name, 0) + 1
+        end = self.now + self.left[name] * wanted / self.has[name]
+        heapq.heappush(self.ends, (end, self.order[name], name, self.version[name]))
+
+    def _advance(self, name: str) -> None:
+        """What is done of it up to now."""
+        if self.pieces[name]:
+            piece = self.pieces[name][-1]
+            piece[1] = self.now
+            self.left[name] = max(0.0, self.left[name] - (self.now - piece[0]) * piece[2] / self._wanted(name))
+
+    def _end(self, name: str) -> None:
+        engine = self.operations[name].engine
+        self.pieces[name][-1][1] = self.stops[name] = self.now
+        self.free[engine] = min(1.0, self.free[engine] + self.has[name])
+        self.squeezed = None if self.squeezed == name else self.squeezed
+        if self.host_waits_for == name:
+            self.host_waits_for, self.host_is_free = "", self.now
+        self._admit(engine, name)
+        for other in self.then[name]:
+            self.waiting_for[other].discard(name)
+            if not self.waiting_for[other] and other in self.issued:
+                self._wait(other, name)
+
+
+def find_timeline_faults(operations: Sequence[Operation], timeline: Timeline) -> list[str]:
+    """What a timeline breaks, one line each: every operation, pair of a stream and moment of an engine is looked at."""
+    spans, slack = timeline.spans, 1e-9 * max(1e-6, timeline.total_s) + 1e-12
+    if missing := {one.name for one in operations} ^ set(spans):
+        return [f"{name!r} is not in both" for name in sorted(missing)]
+    faults = list[str]()
+    held_until = 0.0
+    for number, one in enumerate(operations):
+        span, wanted = spans[one.name], one.share if one.engine == COMPUTE else 1.0
+        done = sum((stop - start) * share / wanted for start, stop, share in span.pieces)
+        if abs(done - one.duration_s) > slack + 1e-6 * one.duration_s:
+            faults.append(f"{one.name!r} does {done:g} s of {one.duration_s:g} s")
+        if any(share > wanted + 1e-6 for _, _, share in span.pieces):
+            faults.append(f"{one.name!r} has more of {one.engine} than it can fill")
+        if span.start_s < held_until + one.issue_s - slack:
+            faults.append(f"{one.name!r} starts before the host issues it")
+        held_until = max(held_until + one.issue_s, span.stop_s if one.host_waits else 0.0)
+        for earlier in operations[:number]:
+            ordered = earlier.stream == one.stream or earlier.name in one.after
+            ordered |= DEFAULT_STREAM in (earlier.stream, one.stream)
+            if ordered and spans[earlier.name].stop_s + one.delay_s > span.start_s + slack:
+                faults.append(f"{one.name!r} starts before {earlier.name!r} ends")
+    return faults + _overfull(operations, timeline, slack)
+
+
+def _overfull(operations: Sequence[Operation], timeline: Timeline, slack: float) -> list[str]:
+    """Moments at which an engine serves more than it can: only where something begins can that start."""
+    faults = list[str]()
+    for engine in ENGINES:
+        pieces = [p for one in operations if one.engine == engine for p in timeline.spans[one.name].pieces]
+        for moment, _, _ in pieces:
+            used = sum(share for start, stop, share in pieces if start <= moment + slack and stop > moment + 2 * slack)
+            if used > 1 + 1e-6:
+                faults.append(f"{engine} serves {used:.3g} times what it can at {moment:g} s")
+    return faults
