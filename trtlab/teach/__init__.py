@@ -24,6 +24,7 @@ _NAMES_IN = {
     "quizcard": "QuizCard quiz",
     "saycard": "say",
     "stepper": "RewriteStepper",
+    "streams": "StreamView draw_cases draw_serving draw_timeline",
     "tables": "draw_configuration draw_engine draw_error draw_layers draw_onnx draw_outputs draw_plan_file draw_rows"
     " draw_scans draw_stage draw_workflow",
 }

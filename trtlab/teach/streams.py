@@ -1,0 +1,231 @@
+"""teach/streams: timelines of streams, what was predicted beside what was measured, latency against throughput.
+
+In: `Operation`s, recorded `Case`s and `Serving`s. Out: drawings, and `StreamView`, whose sliders make operations that
+plan/streams runs. Every timeline is drawn in one way: a row for each stream, and below them how full the GPU is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import traitlets
+
+from trtlab.lab.streams import Alone, Case, Serving, StreamRuns
+from trtlab.lab.streams import pipeline as pipeline_of
+from trtlab.plan.streams import COMPUTE, COPY_IN, COPY_OUT, Operation, Timeline, limits, on_one_stream, run
+from trtlab.teach import svg
+from trtlab.teach.card import Cell, Drawing, SvgDrawing, block, bold, card, facts, push, stack, table
+from trtlab.teach.figure import axes, finish, line, new
+from trtlab.teach.units import bytes_text, seconds_text
+from trtlab.teach.widget import Widget, script, styles
+
+COLOURS = {COPY_IN: "#0072b2", COMPUTE: "#009e73", COPY_OUT: "#cc79a7"}
+WIDTH, LEFT, ROW, FULL = 1000, 96, 26, 48
+
+
+# --- one timeline -----------------------------------------------------------------------------------------------------
+
+
+def draw_timeline(what: Case | Sequence[Operation], title: str = "") -> SvgDrawing:
+    """When each operation ran, as predicted; for a recorded case also how long it took."""
+    operations = what.operations if isinstance(what, Case) else tuple(what)
+    shown, timeline = title or (what.name if isinstance(what, Case) else "Predicted"), run(operations)
+    picture, found = timeline_svg(operations, timeline, shown), summary(operations, timeline)
+    if isinstance(what, Case):
+        low, high = min(what.samples_s), max(what.samples_s)
+        spread = f"{len(what.samples_s)} runs, {seconds_text(low)} to {seconds_text(high)}"
+        found += [("measured", seconds_text(what.median_s), spread), ("prediction off by", f"{what.error:+.1%}", "")]
+    inside = stack([block(Cell(html=picture, text=""), "timeline"), facts(*found)])
+    whole = card(inside, head=[bold(shown), push("predicted by a model")])
+    return SvgDrawing(html=whole.html, text=whole.text, svg=picture)
+
+
+def summary(operations: Sequence[Operation], timeline: Timeline) -> list[tuple[str, str, str]]:
+    """Label, value and note: the total, the same work on one stream, the gain, and what keeps it from being more."""
+    serial, bounds = run(on_one_stream(operations)).total_s, limits(operations)
+    name = max(bounds, key=lambda key: bounds[key])
+    gain = serial / timeline.total_s if timeline.total_s else 1.0
+    return [
+        ("total", seconds_text(timeline.total_s), f"{len({one.stream for one in operations})} streams"),
+        ("on one stream", seconds_text(serial), f"{gain:.2f} times as long"),
+        ("the limit", name, f"nothing gets under {seconds_text(bounds[name])}"),
+    ]
+
+
+def timeline_svg(operations: Sequence[Operation], timeline: Timeline, about: str) -> str:
+    """The picture. Colours stand in attributes; what an operation is, in its tooltip."""
+    streams = [*dict.fromkeys(one.stream for one in operations)]
+    scale = (WIDTH - LEFT - 24) / max(timeline.total_s, 1e-12)
+    bottom, parts = 34 + ROW * len(streams), _legend()
+    for number, stream in enumerate(streams):
+        y = 34 + ROW * number
+        parts.append(svg.text("tl-ink", f"stream {stream}", (8, y + 17), 13, svg.INK))
+        parts.append(svg.tag("line", x1=LEFT, x2=WIDTH - 24, y1=y + ROW - 1, y2=y + ROW - 1, stroke="#d7dce1"))
+    for one in operations:
+        span, y = timeline.spans[one.name], 34 + ROW * streams.index(one.stream)
+        parts.append(_bar(one, LEFT + span.start_s * scale, (span.stop_s - span.start_s) * scale, y))
+    parts += _fullness(operations, timeline, scale, bottom + 8)
+    parts += _axis(timeline.total_s, scale, bottom + FULL + 12)
+    return svg.whole(f"Timeline: {about}", WIDTH, bottom + FULL + 36, *parts)
+
+
+def _legend() -> list[str]:
+    """The three engines, each a square and its name."""
+    parts = list[str]()
+    for number, (engine, colour) in enumerate(COLOURS.items()):
+        x = LEFT + 110 * number
+        parts.append(svg.tag("rect", x=x, y=10, width=12, height=12, rx=2, fill=colour))
+        parts.append(svg.text("tl-ink", engine, (x + 18, 20), 12, svg.INK))
+    return parts
+
+
+def _bar(one: Operation, x: float, width: float, y: float) -> str:
+    said = svg.title(f"{one.name}: {seconds_text(one.duration_s)} alone, fills {one.share:.0%}")
+    name = one.name.split(" ")
+    word = next((w for w in (one.name, " ".join(name[:2])) if svg.text_width(w, 11) < width - 6), "")
+    box = svg.tag("rect", said, x=x, y=y + 3, width=max(width, 0.8), height=ROW - 8, rx=2, fill=COLOURS[one.engine],
+                  stroke="#ffffff", stroke_width=min(1.0, width / 6))  # fmt: skip
+    return box + (svg.text("tl-on", word, (x + 4, y + 16), 11, "#ffffff", 600) if word else "")
+
+
+def _fullness(operations: Sequence[Operation], timeline: Timeline, scale: float, top: float) -> list[str]:
+    """How much of the GPU kernels fill, over time."""
+    pieces = [p for one in operations if one.engine == COMPUTE for p in timeline.spans[one.name].pieces]
+    changes = sorted([(start, share) for start, _, share in pieces] + [(stop, -share) for _, stop, share in pieces])
+    path, level = [f"M{LEFT} {top + FULL - 8}"], 0.0
+    for moment, change in changes:
+        x = LEFT + moment * scale
+        path.append(f"L{x:.2f} {top + (1 - level) * (FULL - 8):.2f}")
+        level += change
+        path.append(f"L{x:.2f} {top + (1 - level) * (FULL - 8):.2f}")
+    area = svg.tag("path", d=" ".join([*path, f"L{LEFT + timeline.total_s * scale:.2f} {top + FULL - 8}Z"]),
+                   fill=COLOURS[COMPUTE], opacity="0.45")  # fmt: skip
+    edge = svg.tag("line", x1=LEFT, x2=WIDTH - 24, y1=top, y2=top, stroke=svg.LINE, stroke_dasharray="3 3")
+    return [area, edge, svg.text("tl-ink", "GPU filled", (8, top + 24), 13, svg.INK)]
+
+
+def _axis(total_s: float, scale: float, y: float) -> list[str]:
+    marks = [total_s * part / 4 for part in range(5)]
+    places = ["start", *["middle"] * 3, "end"]
+    return [
+        svg.text("tl-dim", seconds_text(t) if t else "0", (LEFT + t * scale, y + 16), 12, svg.DIM, text_anchor=place)
+        for t, place in zip(marks, places, strict=True)
+    ]
+
+
+# --- what was recorded ------------------------------------------------------------------------------------------------
+
+
+def draw_cases(recorded: StreamRuns, topic: str = "") -> Drawing:
+    """Scenarios of a topic, or all: predicted, measured, the error, and what the limit was."""
+    cases = [case for case in recorded.cases if topic in ("", case.topic)]
+    rows = [
+        (case.name, seconds_text(case.timeline.total_s), seconds_text(case.median_s), f"{case.error:+.1%}", case.limit)
+        for case in cases
+    ]
+    header = ("scenario, on so many streams", "predicted", "measured", "error", "the limit")
+    return card(table(header, rows), head=[bold("Predicted from kernels and copies timed alone")],
+                made=[recorded.provenance])  # fmt: skip
+
+
+def draw_serving(recorded: StreamRuns) -> Any:
+    """Latency against throughput: larger batches in one context, and more contexts of one sample each."""
+    figure = new()
+    ways = {
+        "one context, batch 1 to 64": [s for s in recorded.servings if s.contexts == 1],
+        "batch 1, 1 to 8 contexts": [s for s in recorded.servings if s.batch == 1],
+        "batch 32, 1 to 8 contexts": [s for s in recorded.servings if s.batch == 32],
+    }
+    for number, (name, found) in enumerate(ways.items()):
+        figure.add_scatter(
+            x=[s.samples_per_s for s in found], y=[s.percentile(0.5) * 1e6 for s in found], name=name,
+            mode="lines+markers+text", line=line(number), textposition="top left",
+            text=[_what(s, name) for s in found], hovertext=[_hover(s) for s in found],
+        )  # fmt: skip
+    axes(figure, "samples a second", "latency of a request, µs (median)")
+    figure.update_yaxes(type="log")
+    figure.update_xaxes(rangemode="tozero")
+    title = f"{recorded.network}: batching against streams"
+    return finish(figure, title, [recorded.provenance], height=430, legend_px=40)
+
+
+def _what(serving: Serving, name: str) -> str:
+    return str(serving.batch) if name.startswith("one") else f"×{serving.contexts}"
+
+
+def _hover(serving: Serving) -> str:
+    p50, p99 = (seconds_text(serving.percentile(part)) for part in (0.5, 0.99))
+    held = bytes_text(serving.memory_bytes)
+    return f"batch {serving.batch}, {serving.contexts} contexts: half under {p50}, 99% under {p99}; they hold {held}"
+
+
+# --- the widget -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What the sliders say. Times in microseconds; `share` and `copies` in percent, of the GPU and of the kernel."""
+
+    requests: int = 6
+    streams: int = 1
+    kernel_us: int = 100
+    share: int = 100
+    copies: int = 60
+    launch_us: int = 5
+
+
+RANGES = {
+    "requests": ("requests", 1, 16), "streams": ("streams", 1, 8), "kernel_us": ("a kernel takes, µs", 5, 500),
+    "share": ("of the GPU it fills, %", 2, 100), "copies": ("a copy takes, % of a kernel", 0, 200),
+    "launch_us": ("the host issues one in, µs", 0, 50),
+}  # fmt: skip
+
+
+class StreamView(Widget):
+    """A timeline that follows sliders; `StreamView(streams=4, share=25)`. Each request copies in, computes, copies out.
+    `setting` has the values, `set` changes them. ValueError for what a slider cannot say, TypeError for unknown names.
+    """
+
+    _esm = script("streamview")
+    _css = styles("cards", "streamview")
+    face = traitlets.List().tag(sync=True)
+    shown = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, **setting: int) -> None:
+        super().__init__()
+        self.face = [[name, *row] for name, row in RANGES.items()]
+        self.setting = Setting()
+        self.set(**setting)
+        self.on_msg(self._on_message)
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """What is issued."""
+        s = self.setting
+        kernel = Alone(name="kernel", duration_s=s.kernel_us / 1e6, share=s.share / 100)
+        copy_s = kernel.duration_s * s.copies / 100
+        return pipeline_of(copy_s, kernel, copy_s, chunks=s.requests, streams=s.streams, issue_s=s.launch_us / 1e6)
+
+    def set(self, **setting: int) -> None:
+        """Move sliders; nothing changes when one cannot be moved so far."""
+        for name, value in setting.items():
+            if name in RANGES and not (type(value) is int and RANGES[name][1] <= value <= RANGES[name][2]):
+                _, least, most = RANGES[name]
+                raise ValueError(f"{name} is {value!r}: expected a whole number from {least} to {most}")
+        self.setting = replace(self.setting, **setting)
+        operations = self.operations
+        timeline = run(operations)
+        picture = timeline_svg(operations, timeline, "predicted")
+        now = {field.name: getattr(self.setting, field.name) for field in fields(Setting)}
+        self.shown = {"svg": picture, "facts": [list(f) for f in summary(operations, timeline)], "setting": now}
+
+    def static(self) -> Drawing:
+        return draw_timeline(self.operations, "Streams, as predicted")
+
+    def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        """A slider was moved; what it cannot say is left alone."""
+        if isinstance(content, dict) and set(content) <= set(RANGES):
+            try:
+                self.set(**content)
+            except ValueError:
+                self.shown = {**self.shown}
