@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from trtlab.engine import recordings
 from trtlab.engine.measure import Provenance
-from trtlab.plan.streams import COPY_IN, COPY_OUT, DEFAULT_STREAM, Operation, Timeline, limits, on_one_stream, run
+from trtlab.plan.streams import COPY_IN, COPY_OUT, DEFAULT_STREAM, Operation, Timeline, limits, run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,8 +150,3 @@ def branches(kernel: Alone, *, count: int, length: int, issue_s: float = 0.0) ->
         name="join", duration_s=kernel.duration_s, share=kernel.share, after=ends, issue_s=issue_s, delay_s=kernel.gap_s
     )
     return (*found, join)
-
-
-def alone(operations: Sequence[Operation]) -> tuple[Operation, ...]:
-    """The same work on one stream."""
-    return on_one_stream(operations)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SHOWN_TAGS = ("8.4.1", "8.5.1", "v8.6.1", "v10.0.0", "v10.6.0", "v10.7.0", "v11.1")
 SHOWN_NODES = 6
-PROOFS = ("formats", "fusion", "workflow")
+PROOFS = ("formats", "fusion", "workflow", "streams")
 KERNELS_HEADER = ("NVIDIA's kernel", "ONNX nodes in it", "stream")
 
 

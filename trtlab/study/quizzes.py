@@ -18,7 +18,7 @@ from trtlab.study.quiz import Choice, Option, Ordering, Quiz, QuizError, Several
 from trtlab.study.truths.builds import built
 
 KINDS: dict[str, type[Quiz]] = {kind.kind: kind for kind in (Choice, Several, Number, Ordering)}
-TRUTHS = ("formats", "fusion", "workflow", "builds")
+TRUTHS = ("formats", "fusion", "workflow", "builds", "streams")
 
 
 @dataclass(frozen=True, kw_only=True)

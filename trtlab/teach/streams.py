@@ -4,14 +4,13 @@ In: `Operation`s, recorded `Case`s and `Serving`s. Out: drawings, and `StreamVie
 plan/streams runs. Every timeline is drawn in one way: a row for each stream, and below them how full the GPU is.
 """
 
+import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import traitlets
 
-from trtlab.lab.streams import Alone, Case, Serving, StreamRuns
-from trtlab.lab.streams import pipeline as pipeline_of
+from trtlab.lab.streams import Alone, Case, Serving, StreamRuns, pipeline
 from trtlab.plan.streams import COMPUTE, COPY_IN, COPY_OUT, Operation, Timeline, limits, on_one_stream, run
 from trtlab.teach import svg
 from trtlab.teach.card import Cell, Drawing, SvgDrawing, block, bold, card, facts, push, stack, table
@@ -20,7 +19,7 @@ from trtlab.teach.units import bytes_text, seconds_text
 from trtlab.teach.widget import Widget, script, styles
 
 COLOURS = {COPY_IN: "#0072b2", COMPUTE: "#009e73", COPY_OUT: "#cc79a7"}
-WIDTH, LEFT, ROW, FULL = 1000, 96, 26, 48
+WIDTH, LEFT, ROW, FULL = 1000, 112, 26, 48
 
 
 # --- one timeline -----------------------------------------------------------------------------------------------------
@@ -162,23 +161,12 @@ def _hover(serving: Serving) -> str:
 # --- the widget -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What the sliders say. Times in microseconds; `share` and `copies` in percent, of the GPU and of the kernel."""
-
-    requests: int = 6
-    streams: int = 1
-    kernel_us: int = 100
-    share: int = 100
-    copies: int = 60
-    launch_us: int = 5
-
-
-RANGES = {
-    "requests": ("requests", 1, 16), "streams": ("streams", 1, 8), "kernel_us": ("a kernel takes, µs", 5, 500),
-    "share": ("of the GPU it fills, %", 2, 100), "copies": ("a copy takes, % of a kernel", 0, 200),
-    "launch_us": ("the host issues one in, µs", 0, 50),
+SLIDERS = {
+    "requests": ("requests", 1, 16, 6), "streams": ("streams", 1, 8, 1),
+    "kernel_us": ("a kernel takes, µs", 5, 500, 100), "share": ("of the GPU it fills, %", 2, 100, 100),
+    "copies": ("a copy takes, % of a kernel", 0, 200, 60), "launch_us": ("the host issues one in, µs", 0, 50, 5),
 }  # fmt: skip
+"""Name -> what it says, least, most, and where it stands at first. Copies and shares in percent."""
 
 
 class StreamView(Widget):
@@ -188,13 +176,13 @@ class StreamView(Widget):
 
     _esm = script("streamview")
     _css = styles("cards", "streamview")
-    face = traitlets.List().tag(sync=True)
+    face: Any = traitlets.List().tag(sync=True)
     shown = traitlets.Dict().tag(sync=True)
 
     def __init__(self, **setting: int) -> None:
         super().__init__()
-        self.face = [[name, *row] for name, row in RANGES.items()]
-        self.setting = Setting()
+        self.face = [[name, *row[:3]] for name, row in SLIDERS.items()]
+        self.setting = {name: row[3] for name, row in SLIDERS.items()}
         self.set(**setting)
         self.on_msg(self._on_message)
 
@@ -202,30 +190,29 @@ class StreamView(Widget):
     def operations(self) -> tuple[Operation, ...]:
         """What is issued."""
         s = self.setting
-        kernel = Alone(name="kernel", duration_s=s.kernel_us / 1e6, share=s.share / 100)
-        copy_s = kernel.duration_s * s.copies / 100
-        return pipeline_of(copy_s, kernel, copy_s, chunks=s.requests, streams=s.streams, issue_s=s.launch_us / 1e6)
+        kernel = Alone(name="kernel", duration_s=s["kernel_us"] / 1e6, share=s["share"] / 100)
+        copy_s, issue_s = kernel.duration_s * s["copies"] / 100, s["launch_us"] / 1e6
+        return pipeline(copy_s, kernel, copy_s, chunks=s["requests"], streams=s["streams"], issue_s=issue_s)
 
     def set(self, **setting: int) -> None:
         """Move sliders; nothing changes when one cannot be moved so far."""
         for name, value in setting.items():
-            if name in RANGES and not (type(value) is int and RANGES[name][1] <= value <= RANGES[name][2]):
-                _, least, most = RANGES[name]
+            if name not in SLIDERS:
+                raise TypeError(f"there is no slider {name!r}: expected {', '.join(SLIDERS)}")
+            _, least, most, _ = SLIDERS[name]
+            if type(value) is not int or not least <= value <= most:
                 raise ValueError(f"{name} is {value!r}: expected a whole number from {least} to {most}")
-        self.setting = replace(self.setting, **setting)
-        operations = self.operations
-        timeline = run(operations)
-        picture = timeline_svg(operations, timeline, "predicted")
-        now = {field.name: getattr(self.setting, field.name) for field in fields(Setting)}
-        self.shown = {"svg": picture, "facts": [list(f) for f in summary(operations, timeline)], "setting": now}
+        self.setting = self.setting | setting
+        timeline = run(self.operations)
+        found = [list(fact) for fact in summary(self.operations, timeline)]
+        self.shown = {
+            "svg": timeline_svg(self.operations, timeline, "predicted"), "facts": found, "setting": self.setting,
+        }  # fmt: skip
 
     def static(self) -> Drawing:
         return draw_timeline(self.operations, "Streams, as predicted")
 
     def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
         """A slider was moved; what it cannot say is left alone."""
-        if isinstance(content, dict) and set(content) <= set(RANGES):
-            try:
-                self.set(**content)
-            except ValueError:
-                self.shown = {**self.shown}
+        with contextlib.suppress(TypeError, ValueError):
+            self.set(**content)
