@@ -44,7 +44,7 @@ def test_sliders_predict_by_mouse_and_by_keys(view):
         view.page.keyboard.press("ArrowLeft")
     view.page.wait_for_function("() => document.querySelector('.tl').dataset.setting.startsWith('6 1 ')")
     assert group.locator("svg").inner_html() != before
-    assert group.get_by_text("1 streams").count() == 1
+    assert group.get_by_text("1 stream").count() == 1
     view.page.evaluate(RUN_LAST)
     assert view.cells()[-1]["outputs"][0]["text"].startswith("6 1 100 25 60 5 ")
     group.get_by_role("slider", name="requests").fill("16")

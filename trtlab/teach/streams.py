@@ -15,7 +15,7 @@ from trtlab.plan.streams import COMPUTE, COPY_IN, COPY_OUT, Operation, Timeline,
 from trtlab.teach import svg
 from trtlab.teach.card import Cell, Drawing, SvgDrawing, block, bold, card, facts, push, stack, table
 from trtlab.teach.figure import axes, finish, line, new
-from trtlab.teach.units import bytes_text, seconds_text
+from trtlab.teach.units import bytes_text, counted, seconds_text
 from trtlab.teach.widget import Widget, script, styles
 
 COLOURS = {COPY_IN: "#0072b2", COMPUTE: "#009e73", COPY_OUT: "#cc79a7"}
@@ -45,7 +45,7 @@ def summary(operations: Sequence[Operation], timeline: Timeline) -> list[tuple[s
     name = max(bounds, key=lambda key: bounds[key])
     gain = serial / timeline.total_s if timeline.total_s else 1.0
     return [
-        ("total", seconds_text(timeline.total_s), f"{len({one.stream for one in operations})} streams"),
+        ("total", seconds_text(timeline.total_s), counted(len({one.stream for one in operations}), "stream")),
         ("on one stream", seconds_text(serial), f"{gain:.2f} times as long"),
         ("the limit", name, f"nothing gets under {seconds_text(bounds[name])}"),
     ]
