@@ -263,7 +263,7 @@ def test_only_what_onednn_fuses_drops_nan(tactic, nans, last):
     context = build(proto, pick=lambda *_: (tactic, 1.0)).create_execution_context()
     x = np.array([[1, np.nan, 2], [3, np.inf, 4]], np.float32)
     y = context.run({"x": x})["y"]
-    assert (np.isnan(y).sum(), np.isinf(y).sum()) == (nans, 4)
+    assert (np.isnan(y).sum(), (y >= 3e38).sum()) == (nans, 4)  # a Clip ends at the largest number
 
 
 # what cannot be built
@@ -276,7 +276,7 @@ def test_only_what_onednn_fuses_drops_nan(tactic, nans, last):
         ("(float[4] x) => (float[4] y) { y = com.me.Magic (x) }", "Operator com.me.Magic is not one"),
         ("(uint16[4] x) => (uint16[4] y) { y = Add (x, x) }", "Tensor 'x' is UINT16: the glass box takes float32"),
         ("(string[4] x) => (string[4] y) { y = Identity (x) }", "Tensor 'x' is STRING"),
-        ("(bfloat16[4] x) => (bfloat16[4] y) { y = Relu (x) }", "Tensor 'x' is BFLOAT16: .*bfloat16 only inside"),
+        ("(bfloat16[4] x) => (bfloat16[4] y) { y = Relu (x) }", "is BFLOAT16: .* uint8, bool; pass float32 and build"),
         ("(float[4] x, float r, bool t) => (float[4] y) { y = Dropout (x, r, t) }", "Dropout may be in training mode"),
     ],
 )  # fmt: skip

@@ -39,12 +39,16 @@ def _pow(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _clip(x: Tensor, low: Any = None, high: Any = None, **bounds: float) -> Tensor:
-    """Bounds are inputs since opset 11 and attributes before. The upper one wins where they cross."""
+    """Bounds are inputs since opset 11 and attributes before. The upper one wins where they cross; NaN is no bound."""
     low, high = (bounds.get(name) if given is None else given for name, given in (("min", low), ("max", high)))
-    if low is None and high is None:
-        return x.clone()
-    pair = [b if b is None else torch.as_tensor(b, dtype=x.dtype, device=x.device) for b in (low, high)]
-    return torch.clamp(x, *pair)
+    ends = torch.finfo(x.dtype) if x.is_floating_point() else torch.iinfo(x.dtype)  # as ONNX says: infinity is outside
+    low, high = (
+        torch.as_tensor(end if bound is None else bound, dtype=x.dtype, device=x.device).nan_to_num(
+            far, math.inf, -math.inf
+        )
+        for bound, end, far in ((low, ends.min, -math.inf), (high, ends.max, math.inf))
+    )
+    return torch.clamp(x, low, high)
 
 
 def _fold(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
@@ -52,9 +56,10 @@ def _fold(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]
 
 
 def _normalize(x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, var: Tensor, *, epsilon: float = 1e-5) -> Tensor:
-    """Batch normalisation with known statistics; the channels are axis 1."""
-    scale, shift, mean, var = (v.reshape(-1, *[1] * (x.ndim - 2)) for v in (scale, shift, mean, var))
-    return ((x - mean) * (scale / torch.sqrt(var + epsilon)) + shift).to(x.dtype)
+    """Batch normalisation with known statistics, a factor and a summand for each channel; the channels are axis 1."""
+    factor = scale / torch.sqrt(var + epsilon)
+    factor, summand = (v.reshape(-1, *[1] * (x.ndim - 2)) for v in (factor, shift - mean * factor))
+    return (x * factor + summand).to(x.dtype)
 
 
 def _cast(x: Tensor, *, to: str) -> Tensor:
@@ -84,6 +89,7 @@ POINTWISE: dict[str, Operation] = {
     "Pow": Operation(torch=_pow),
     "Reciprocal": Operation(torch=torch.reciprocal, text="f(1) / {0}"),
     "Relu": Operation(torch=torch.relu, text="f(0) if f(0) > {0} else {0}"),  # so written, NaN stays NaN
+    "Sign": Operation(torch=lambda x: torch.where(x == x, torch.sign(x), x)),  # NaN stays NaN
     "Sigmoid": Operation(torch=torch.sigmoid, text="f(1) / (f(1) + exp(-{0}))"),
     "Sqrt": Operation(torch=torch.sqrt, text="sqrt({0})"),
     "Sub": Operation(torch=torch.sub, text="{0} - {1}"),

@@ -11,8 +11,8 @@ from typing import Any
 import onnx
 import onnx.inliner
 
-from trtlab.engine.glassbox.device import DEVICES, is_here
-from trtlab.engine.glassbox.errors import DeviceError, UnsupportedError
+from trtlab.engine.glassbox.device import is_here
+from trtlab.engine.glassbox.errors import UnsupportedError
 from trtlab.engine.glassbox.lower import CLAIMED, Lowered, claims, dtype_of, lower
 from trtlab.engine.glassbox.plan import DTYPES, Plan, TensorSpec, made_with
 from trtlab.engine.glassbox.runtime import Engine
@@ -23,6 +23,9 @@ from trtlab.graph.rewrite import Rules, rewrite
 from trtlab.graph.rule import FUSED
 from trtlab.plan import memory
 from trtlab.plan.tactics import Picker, fastest
+
+OUTSIDE = tuple(dtype for dtype in DTYPES if dtype != "bfloat16")
+"""Types of inputs and outputs: those that numpy has."""
 
 
 def build(
@@ -42,11 +45,10 @@ def build(
     is no valid model or shape, DeviceError for a device that nobody has, RunError for inputs that no
     memory holds.
     """
-    if device not in DEVICES:
-        raise DeviceError(f"There is no device {device!r}: expected one of {', '.join(DEVICES)}.")
+    here = is_here(device)
     rewritten, _ = rewrite(_fixed(model, shapes or {}), rules)
     plan = _untuned(lower(rewritten, precision), device, precision)
-    return Engine(tune(plan, pick=pick, place=place) if is_here(device) else plan)
+    return Engine(tune(plan, pick=pick, place=place) if here else plan)
 
 
 def _untuned(lowered: Lowered, device: str, precision: str) -> Plan:
@@ -77,11 +79,16 @@ def _fixed(model: OnnxModel, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelP
     if strange := sorted(set(shapes) - set(given)):
         raise ValueError(f"shapes has {strange[0]!r}: the model's inputs are {', '.join(given)}")
     _check_claimed(proto)
-    for name, value in given.items():
-        _fix_shape(value, shapes.get(name))
+    symbols: dict[str, int] = {}
+    for name, value in sorted(given.items(), key=lambda pair: pair[0] not in shapes):  # those that say what a symbol is
+        _fix_shape(value, shapes.get(name), symbols)
     del proto.graph.value_info[:]
-    for dim in (dim for value in proto.graph.output for dim in value.type.tensor_type.shape.dim):
-        dim.ClearField("dim_param")  # what it is now follows from the inputs
+    for value in proto.graph.output:  # what it is now follows from the inputs, whatever was declared
+        if value.name in given:
+            value.CopyFrom(given[value.name])
+        else:
+            for dim in value.type.tensor_type.shape.dim:
+                dim.Clear()
     return proto
 
 
@@ -90,18 +97,18 @@ def _check_claimed(proto: onnx.ModelProto) -> None:
     for node in proto.graph.node:
         if (node.domain in ("", "ai.onnx") and not claims(node.op_type)) or node.domain not in ("", "ai.onnx", FUSED):
             name = f"{node.domain}{'.' * bool(node.domain)}{node.op_type}"
-            raise UnsupportedError(f"Operator {name} is not one of the glass box's: {CLAIMED}.")
-    for value in (*proto.graph.input, *proto.graph.value_info, *proto.graph.output):
-        kind, border = value.type.tensor_type.elem_type, value not in proto.graph.value_info
-        word = (
-            onnx.TensorProto.DataType.Name(kind)
-            if value.type.HasField("tensor_type")
-            else value.type.WhichOneof("value")
-        )
-        if (kind and dtype_of(word) not in DTYPES) or (not kind and border) or (border and word == "BFLOAT16"):
             raise UnsupportedError(
-                f"Tensor {value.name!r} is {word}: the glass box takes {', '.join(DTYPES)}, and bfloat16 only inside."
+                f"Operator {name} is not one of the glass box's: {CLAIMED}. It makes {', '.join(node.output)!r}."
             )
+    for values, taken in ((proto.graph.value_info, DTYPES), ([*proto.graph.input, *proto.graph.output], OUTSIDE)):
+        for value in values:
+            kind, is_tensor = value.type.tensor_type.elem_type, value.type.HasField("tensor_type")
+            word = onnx.TensorProto.DataType.Name(kind) if is_tensor else value.type.WhichOneof("value")
+            if dtype_of(word or "nothing") not in taken and (kind or taken is OUTSIDE):
+                way_out = "pass float32 and build with precision='BF16'" if word == "BFLOAT16" else "cast it before"
+                raise UnsupportedError(
+                    f"Tensor {value.name!r} is {word}: the glass box takes {', '.join(taken)}; {way_out}."
+                )
 
 
 def _is_size(value: Any) -> bool:
@@ -109,7 +116,8 @@ def _is_size(value: Any) -> bool:
     return type(value) is not bool and isinstance(value, Integral) and 0 <= int(value) < 2**48
 
 
-def _fix_shape(value: onnx.ValueInfoProto, wanted: Sequence[int] | None) -> None:
+def _fix_shape(value: onnx.ValueInfoProto, wanted: Sequence[int] | None, symbols: dict[str, int]) -> None:
+    """A size for every axis: the one wanted, that of its symbol elsewhere, or 1."""
     tensor = value.type.tensor_type
     if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
         raise UnsupportedError(f"Input {value.name!r} is no tensor of known rank: the glass box takes nothing else.")
@@ -126,4 +134,7 @@ def _fix_shape(value: onnx.ValueInfoProto, wanted: Sequence[int] | None) -> None
         raise ValueError(f"shapes[{value.name!r}] is {got}: the model says {have}, sizes are whole numbers")
     for number, dim in enumerate(dims):
         if not dim.HasField("dim_value"):
-            dim.dim_value = 1 if wanted is None else int(wanted[number])
+            symbol = dim.dim_param
+            dim.dim_value = symbols.get(symbol, 1) if wanted is None else int(wanted[number])
+            if symbol and wanted is not None:
+                symbols.setdefault(symbol, dim.dim_value)

@@ -4,7 +4,6 @@ In: a `Call`. Out: kernels that end with its epilogue: through torch, as lines f
 words, or as one more generated kernel that works in place.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,7 +26,8 @@ _IN_PLACE: dict[str, Callable[..., Tensor]] = {
     "Sum": Tensor.add_,
     "Tanh": torch.tanh_,
 }
-"""Operators that torch does in place, on the number so far and at most one other."""
+"""Operators that torch does in place, on the number so far and one other where they join two."""
+JOINING = "Add", "Mul", "Sum"
 
 
 def finished(kernel: Kernel, call: Call, epilogue: Epilogue | None = None) -> Kernel:
@@ -52,7 +52,7 @@ def _through_torch(
 ) -> Callable[[Tensor, Sequence[Tensor]], Tensor]:
     """One operator of a chain as a function of the number so far and the others."""
     in_place, operation = _IN_PLACE.get(kind), pointwise.POINTWISE[kind].torch
-    if in_place is not None and len(reads) < 3 and list(reads).count(0) == 1:
+    if in_place is not None and len(reads) == (2 if kind in JOINING else 1) and list(reads).count(0) == 1:
         others = [r - 1 for r in reads if r]
         return lambda y, given: in_place(y, *[given[r] for r in others], **attributes)
 
@@ -145,6 +145,7 @@ class Words:
     algorithm: str = ""
 
 
+FLT_MAX = torch.finfo(torch.float32).max
 _WORDS = {
     "HardSwish": "hardswish", "LeakyRelu": "leaky_relu", "Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh",
 }  # fmt: skip
@@ -171,11 +172,11 @@ def _activation(
     if kind != "Clip":
         values = (attributes.get("alpha", 0.01),) if kind == "LeakyRelu" else ()
         return (_WORDS[kind], values, "") if kind in _WORDS else None
-    bounds = [attributes.get("min", -math.inf), attributes.get("max", math.inf)]
+    bounds = [attributes.get("min", -FLT_MAX), attributes.get("max", FLT_MAX)]
     for number, read in enumerate(reads[1:]):
         if read is not None:
             other = epilogue.others[read - 1]
-            if other is None:
+            if other is None or other.isnan():
                 return None
             bounds[number] = other.item()
     return "hardtanh", tuple(bounds), ""

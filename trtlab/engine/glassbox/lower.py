@@ -6,7 +6,7 @@ library lacks is an UnsupportedError that names it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -76,7 +76,8 @@ class _Lowering:
         self.done = Lowered()
         self._float, self._prefix = float_type, ""
         self._names: dict[ir.Value, str] = {}
-        graph = model.graph
+        graph, floats = model.graph, [v for v in model.graph.outputs if v.dtype == ir.DataType.FLOAT]
+        self._aside = {str(v.name) for v in floats if float_type != "float32"}  # names that their casts will have
         given = [v for v in graph.inputs if not v.is_initializer()]
         for value in given:
             self._known(value, str(value.name), own=True)
@@ -84,15 +85,16 @@ class _Lowering:
             self._weight(value)
         self.done.inputs = tuple(str(v.name) for v in given)
         self.done.outputs = tuple(str(v.name) for v in graph.outputs)
-        inner = self._cast_inputs(given)
+        self._cast_inputs(given)
         for node in topological_order(graph):  # rules put nodes anywhere
             self._node(node)
-        self._cast_outputs(graph.outputs, inner)
+        self._cast_outputs(graph.outputs)
 
     # names and values
 
     def _known(self, value: ir.Value, name: str, *, own: bool = False) -> str:
         """Remember a value under a name of the plan. `own`: its type is the model's, not the engine's."""
+        name = f"{name} as {self._float}" if name in self._aside and not own else name
         self._names[value] = name
         dtype = "" if value.dtype is None and not own else self._dtype(value.dtype, f"tensor {name!r}")
         self.done.dtypes[name] = dtype if own else self._inner(dtype)
@@ -127,42 +129,25 @@ class _Lowering:
         self.done.dtypes[name], self.done.shapes[name] = str(weight.dtype)[6:], tuple(weight.shape)
         return name
 
-    def _cast_inputs(self, values: Sequence[ir.Value]) -> bool:
+    def _cast_inputs(self, values: Sequence[ir.Value]) -> None:
         """In another precision, inputs are cast first, and outputs last."""
-        if self._float == "float32":
-            return False
         for value in values:
             name = str(value.name)
-            if self.done.dtypes[name] == "float32":
+            if self._inner(self.done.dtypes[name]) != self.done.dtypes[name]:
                 self._names[value] = self._cast(name, f"{name} as {self._float}", self._float)
-        return True
 
     def _cast(self, name: str, new: str, to: str) -> str:
         self.done.dtypes[new], self.done.shapes[new] = to, self.done.shapes[name]
         self._emit("pointwise", [name], [new], {"program": [["Cast", [0], {"to": to}]], "results": [1]})
         return new
 
-    def _cast_outputs(self, outputs: Sequence[ir.Value], inner: bool) -> None:
+    def _cast_outputs(self, outputs: Sequence[ir.Value]) -> None:
         """Outputs get the model's names and types."""
         for value in outputs:
             name, have = str(value.name), self._names[value]
             want = self._dtype(value.dtype, f"output {name!r}")
-            if not inner or (self.done.dtypes[have] == want and have == name):
-                continue
-            if have == name:  # the engine's own tensor steps aside
-                have = f"{name} as {self._float}"
-                self._rename(name, have)
-            self._cast(have, name, want)
-
-    def _rename(self, old: str, new: str) -> None:
-        def swap(names: tuple[str, ...]) -> tuple[str, ...]:
-            return tuple(new if n == old else n for n in names)
-
-        self.done.steps = [replace(s, inputs=swap(s.inputs), outputs=swap(s.outputs)) for s in self.done.steps]
-        tables: tuple[dict[str, Any], ...] = self.done.dtypes, self.done.shapes, self.done.weights
-        for table in tables:
-            if old in table:
-                table[new] = table.pop(old)
+            if have != name and name not in self.done.dtypes:  # once, though one tensor may be two outputs
+                self._cast(have, name, want)
 
     # nodes
 
@@ -181,8 +166,8 @@ class _Lowering:
         if what.heavy is not None:
             self._heavy(self._op(what.heavy), [self._op(n) for n in what.epilogue], nodes)
         elif what.epilogue:
-            outputs = {str(value.name) for value in node.outputs}
-            self._pointwise([self._op(n) for n in what.epilogue], outputs, nodes)
+            ops = [self._op(n) for n in what.epilogue]
+            self._pointwise(ops, {self._names[v] for v in node.outputs if v in self._names}, nodes)
         for behind in what.rest:
             self._operator(self._op(behind), nodes)
 
@@ -199,10 +184,10 @@ class _Lowering:
         tensor = ir.convenience.get_const_tensor(value)
         if tensor is None or tensor.dtype == ir.DataType.STRING:
             raise UnsupportedError(
-                f"Constant {node.name!r} holds no dense numbers: the glass box has no other constants."
+                f"Constant {value.name!r} holds no dense numbers: the glass box has no other constants."
             )
-        self._dtype(tensor.dtype, f"constant {node.name!r}")
-        name = self._names.setdefault(value, f"{self._prefix}{value.name}")
+        self._dtype(tensor.dtype, f"constant {value.name!r}")
+        name = self._names.get(value) or self._known(value, f"{self._prefix}{value.name}")
         self._add_weight(name, tensor.numpy())
 
     def _attributes(self, node: ir.Node) -> dict[str, Any]:
@@ -210,18 +195,17 @@ class _Lowering:
 
     def _plain(self, node: ir.Node, attribute: ir.Attr) -> Any:
         value = attribute.value
+        what = f"Attribute {attribute.name} of the {node.op_type} that makes {node.outputs[0].name!r}"
         if node.op_type == "Cast" and attribute.name == "to":
-            return self._inner(self._dtype(ir.DataType(value), f"Cast {node.name!r}"))
+            return self._inner(self._dtype(ir.DataType(value), what))
         if attribute.type == ir.AttributeType.TENSOR and value.size == 1:
-            dtype = self._inner(self._dtype(value.dtype, f"{attribute.name} of {node.name!r}"))
+            dtype = self._inner(self._dtype(value.dtype, what))
             return {"number": value.numpy().reshape(()).item(), "dtype": dtype}
         if attribute.type in (ir.AttributeType.INT, ir.AttributeType.FLOAT, ir.AttributeType.STRING):
             return value
         if attribute.type in (ir.AttributeType.INTS, ir.AttributeType.FLOATS):
             return list(value)
-        raise UnsupportedError(
-            f"Attribute {attribute.name} of {node.op_type} {node.name!r} is a {attribute.type}: use numbers."
-        )
+        raise UnsupportedError(f"{what} is a {attribute.type}: use numbers.")
 
     # steps
 
@@ -251,8 +235,6 @@ class _Lowering:
         return " ".join([words.get(kernel) or kernel, *named])
 
     def _operator(self, op: Op, nodes: tuple[str, ...]) -> None:
-        if op.kind not in OPERATORS:
-            raise UnsupportedError(f"Operator {op.kind} is not one of the glass box's.")
         training = op.inputs[2] if op.kind == "Dropout" and len(op.inputs) > 2 else ""
         if training and (training not in self.done.weights or self.done.weights[training].item()):
             raise UnsupportedError(
@@ -290,8 +272,6 @@ class _Lowering:
                 return "conv", [name for name in inputs if name], "", attributes
             bias = weights[inputs[2]].reshape(-1, *[1] * (rank - 2))
             return "conv", inputs[:2], self._derived(f"{inputs[2]} of rank {rank}", bias), attributes
-        if op.kind != "Gemm":
-            raise UnsupportedError(f"Operator {op.kind} is not one of the glass box's.")
         scaled = attributes.get("alpha", 1.0) != 1.0 or (inputs[2] and attributes.get("beta", 1.0) != 1.0)
         if scaled or attributes.get("transA") or (attributes.get("transB") and inputs[1] not in weights):
             return "operator", op.inputs, "", {"operator": "Gemm", **attributes}
@@ -334,8 +314,6 @@ class _Lowering:
 
     def _checked(self, op: Op) -> dict[str, Any]:
         attributes = {k: v for k, v in op.attributes.items() if k not in ("momentum", "axis", "broadcast")}
-        if op.kind not in POINTWISE:
-            raise UnsupportedError(f"Operator {op.kind} is not one of the glass box's.")
         if op.kind == "BatchNormalization":
             training = attributes.pop("training_mode", 0) or not attributes.pop("spatial", 1)
             if training or len([name for name in op.outputs if name]) > 1:

@@ -51,7 +51,7 @@ def unsqueeze(x: Tensor, axes: Ints) -> Tensor:
 
 
 def transpose(x: Tensor, *, perm: Sequence[int] | None = None) -> Tensor:
-    return x.permute(*(range(x.ndim - 1, -1, -1) if perm is None else perm))
+    return x.permute([*range(x.ndim)][::-1] if perm is None else [*perm])
 
 
 def concat(*parts: Tensor, axis: int = 1) -> Tensor:
@@ -73,6 +73,7 @@ def slice_(x: Tensor, starts: Ints, ends: Ints, axes: Ints | None = None, steps:
     for number, axis in enumerate(ints(axes) if axes is not None else range(len(ints(starts)))):
         start, end = ints(starts)[number], ints(ends)[number]
         step = ints(steps)[number] if steps is not None else 1
+        start = max(start, -x.shape[axis])  # ONNX starts inside, where Python's slice with a negative step is empty
         places = range(x.shape[axis])[slice(start, end if step > 0 or end >= -x.shape[axis] else None, step)]
         if step > 0:
             x = x[(slice(None),) * (axis % x.ndim) + (slice(places.start, max(places.start, places.stop), step),)]
@@ -86,7 +87,7 @@ def gather(x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
     axis, size = axis % x.ndim, x.shape[axis]
     flat = indices.reshape(-1).long()
     picked = x.index_select(axis, torch.where(flat < 0, flat + size, flat))
-    return picked.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return picked.reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
 
 def expand(x: Tensor, shape: Ints) -> Tensor:
@@ -142,6 +143,13 @@ def layer_norm(
     return y if shift is None else y + shift
 
 
+def instance_norm(x: Tensor, scale: Tensor, shift: Tensor, *, epsilon: float = 1e-5) -> Tensor:
+    """Every channel of every image by its own mean and variance."""
+    var, mean = torch.var_mean(x, list(range(2, x.ndim)), correction=0, keepdim=True)
+    scale, shift = (v.reshape(-1, *[1] * (x.ndim - 2)) for v in (scale, shift))
+    return (x - mean) / torch.sqrt(var + epsilon) * scale + shift
+
+
 def lrn(x: Tensor, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> Tensor:
     """x / (bias + alpha / size * sum of squares of the `size` channels around it) ** beta."""
     squares = F.pad(x.square(), [0, 0] * (x.ndim - 2) + [(size - 1) // 2, size // 2])
@@ -168,8 +176,11 @@ class Window:
 
     @property
     def padding(self) -> list[int] | None:
-        """One number for both ends of each axis, as torch wants it; None where that cannot be."""
-        return None if any(self.over) or any(a != b for a, b in self.pairs) else [a for a, _ in self.pairs]
+        """One number for both ends of each axis, as torch wants it; None where that cannot be, or where a window sees
+        nothing but zeros: oneDNN's convolutions read far outside of the image then, and kill the process."""
+        spans = [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True)]
+        odd = any(a != b or a >= span for (a, b), span in zip(self.pairs, spans, strict=True))
+        return None if odd or any(self.over) else [a for a, _ in self.pairs]
 
 
 def window(sizes: Sequence[int], kernel: Sequence[int], a: Mapping[str, Any]) -> Window:
@@ -269,6 +280,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Gemm": gemm,
     "GlobalAveragePool": global_average_pool,
     "Identity": identity,
+    "InstanceNormalization": instance_norm,
     "LRN": lrn,
     "LayerNormalization": layer_norm,
     "MatMul": torch.matmul,

@@ -140,7 +140,9 @@ class ExecutionContext:
     def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """The outputs by name, as arrays of their own. InputError where inputs do not fit. NaN and infinity are values
         like any other, with three exceptions: a Relu or Clip that oneDNN fuses (tactic `onednn`) makes a number of NaN,
-        its Gelu makes NaN of infinity, and `winograd` makes NaN of the 4x4 pixels that share a tile with either."""
+        its Gelu, which is torch's too, makes NaN of infinity, and `winograd` makes NaN of the 4x4 pixels that share a
+        tile with either. ONNX Runtime has others: its MaxPool forgets NaN and never goes below the lowest finite
+        number, its LRN makes NaN of channels that stand beside infinity, a pad times an infinite weight is NaN."""
         fetch = self._launch(_checked(self.engine.inputs, inputs))
         self.engine.device.synchronize()
         return fetch()
@@ -226,19 +228,8 @@ def _bound(step: Step, plan: Plan, weights: Mapping[str, Tensor], device: Device
         placed &= views or step.tactic != VIEW
         name = step.tactic if step.tactic in there else next(iter(there))
         if there[name].writes_out and not placed:
-            name = next((n for n in there if not there[n].writes_out), next(iter(there)))
-        run, writes = there[name].bind(call), there[name].writes_out
-        if writes and not placed:
-            run, writes = _with_memory(run, [plan.tensors[n] for n in step.outputs], device), False
-        return _Bound(run=run, tactic=name, writes_out=writes)
-
-
-def _with_memory(kernel: Kernel, specs: Sequence[TensorSpec], device: Device) -> Kernel:
-    """The kernel with new memory on every run, for results that have no place in the arena."""
-    if any(spec.shape is None for spec in specs):
-        raise ValueError("a kernel that writes where it is told has a result of unknown shape")
-    shapes = [(spec.shape or (), getattr(torch, spec.dtype)) for spec in specs]
-    return lambda *tensors: kernel(*tensors, *[torch.empty(s, dtype=d, device=device.name) for s, d in shapes])
+            name = next(iter(there))
+        return _Bound(run=there[name].bind(call), tactic=name, writes_out=there[name].writes_out)
 
 
 @contextlib.contextmanager
