@@ -31,6 +31,13 @@ class Widget(anywidget.AnyWidget):
         """The widget at rest, without a kernel: everything a reader needs, nothing to click."""
         raise NotImplementedError
 
+    def _handle_custom_msg(self, content: Any, buffers: Any) -> None:
+        """A message of the page. A ping behind it is answered once all before it is done: the page then knows."""
+        if isinstance(content, dict) and set(content) == {"ping"}:
+            self.send({"pong": content["ping"]})
+        else:
+            super()._handle_custom_msg(content, buffers)
+
     def _repr_mimebundle_(self, **what_ipython_asks: Any) -> Any:
         bundle = super()._repr_mimebundle_(**what_ipython_asks)
         if bundle is None:

@@ -382,4 +382,4 @@ function render({ model, el }) {
   return () => { watch.disconnect(); clearTimeout(slow); model.off("change:shown", receive); };
 }
 
-export default { render };
+export default { render: answered(render) };

@@ -36,3 +36,32 @@ function isPlainKey(event) {
   event.stopPropagation();
   return true;
 }
+
+const QUEUED_MS = 150;
+
+/** The same widget, never silent: each message to Python is followed by a ping. What is not answered soon waits behind
+ *  other work of the kernel, or there is nobody to answer: the notebook was opened again, or the kernel restarted. */
+const answered = (render) => ({ model, el, ...rest }) => {
+  const note = make("div", { class: "trt-waits", role: "status", hidden: true });
+  let asked = 0, timer = 0;
+  const say = (words) => { note.textContent = words; note.hidden = !words; };
+  const isBusy = () => model.widget_manager?.kernel?.status !== "idle";
+  const wait = () => {
+    say(isBusy() ? "queued: the kernel is busy" : "a saved picture: run this cell to make it live");
+    timer = setTimeout(wait, 1000);
+  };
+  const ping = () => {
+    clearTimeout(timer);
+    timer = setTimeout(wait, QUEUED_MS);
+    model.send({ ping: (asked += 1) });
+  };
+  const hear = (message) => { if (message?.pong === asked) { clearTimeout(timer); say(""); } };
+  const followed = (name) => (...given) => { model[name](...given); ping(); };
+  model.on("msg:custom", hear);
+  const place = make("div");
+  el.append(note, place);
+  const said = { ...model, send: followed("send"), save_changes: followed("save_changes") };
+  const end = render({ model: said, el: place, ...rest });
+  ping();
+  return () => { clearTimeout(timer); model.off("msg:custom", hear); end?.(); };
+};

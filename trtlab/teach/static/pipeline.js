@@ -90,4 +90,4 @@ function render({ model, el }) {
   el.append(root);
 }
 
-export default { render };
+export default { render: answered(render) };

@@ -81,4 +81,4 @@ function render({ model, el }) {
   return () => { clearTimeout(slow); model.off("change:shown", draw); };
 }
 
-export default { render };
+export default { render: answered(render) };

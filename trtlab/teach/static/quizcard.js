@@ -281,4 +281,4 @@ function render({ model, el }) {
   return () => { clearTimeout(waiting); model.off("change:feedback", update); };
 }
 
-export default { render };
+export default { render: answered(render) };

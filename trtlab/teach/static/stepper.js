@@ -183,4 +183,4 @@ function render({ model, el }) {
   return () => { watch.disconnect(); clearTimeout(slow); clearTimeout(timer); model.off("change:shown", draw); };
 }
 
-export default { render };
+export default { render: answered(render) };

@@ -41,4 +41,4 @@ function render({ model, el }) {
   return () => model.off("change:shown", draw);
 }
 
-export default { render };
+export default { render: answered(render) };
