@@ -174,7 +174,7 @@ class BitEditor(Widget):
         shown = describe(held, self._offered.items(), self._generator)
         with self.hold_sync():
             if self.face.get("name") != name:
-                layouts = {n: f.fields for n, f in self._offered.items()}
+                layouts = [(n, f.fields) for n, f in self._offered.items()]  # a saved page sorts what is no list
                 modes = {"roundings": get_args(Rounding), "overflows": get_args(Overflow)}
                 self.face = {"name": name, "layouts": layouts, **modes, **describe_format(held.fmt)}
             self.shown = shown | {"refusal": self._refusal, "answers": self._answers}

@@ -288,7 +288,7 @@ function render({ model, el }) {
   }
   function drawFace() {
     face = model.get("face");
-    format.replaceChildren(...Object.keys(face.layouts).map((name) => make("option", { value: name }, name)));
+    format.replaceChildren(...face.layouts.map(([name]) => make("option", { value: name }, name)));
     format.value = face.name;
     summary.textContent = face.summary;
     build();
@@ -344,7 +344,7 @@ function render({ model, el }) {
   });
   function buildTable() {
     lines.length = 0;
-    for (const [name, fields] of Object.entries(face.layouts)) {
+    for (const [name, fields] of face.layouts) {
       const mini = miniature(fields), cell = (kind) => make("td", { class: kind });
       const line = { mini, code: cell("be-mono"), number: cell("be-mono"), relative: cell("be-mono be-num"), verdict: make("span") };
       line.row = make("tr", { class: name === face.name && "be-current" },

@@ -37,17 +37,20 @@ function isPlainKey(event) {
   return true;
 }
 
-const QUEUED_MS = 150;
+const QUEUED_MS = 150, SAVED = "a saved picture: run this cell to make it live";
 
 /** The same widget, never silent: each message to Python is followed by a ping. What is not answered soon waits behind
  *  other work of the kernel, or there is nobody to answer: the notebook was opened again, or the kernel restarted. */
 const answered = (render) => ({ model, el, ...rest }) => {
   const note = make("div", { class: "trt-waits", role: "status", hidden: true });
   let asked = 0, timer = 0;
-  const say = (words) => { note.textContent = words; note.hidden = !words; };
+  const say = (words) => {
+    [note.textContent, note.hidden] = [words, !words];
+    note.classList.toggle("trt-saved", words === SAVED);
+  };
   const isBusy = () => model.widget_manager?.kernel?.status !== "idle";
   const wait = () => {
-    say(isBusy() ? "queued: the kernel is busy" : "a saved picture: run this cell to make it live");
+    say(isBusy() ? "queued: the kernel is busy" : SAVED);
     timer = setTimeout(wait, 1000);
   };
   const ping = () => {
