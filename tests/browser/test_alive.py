@@ -6,14 +6,11 @@ from .test_bits import write
 
 pytestmark = pytest.mark.browser
 
+IMPORT = "from trtlab.teach import BitEditor, PipelineView, QuantView, RewriteStepper, StreamView, quiz\n"
 SHOWS = (
-    "from trtlab.teach import BitEditor, GraphView, PipelineView, QuantView, RewriteStepper, StreamView, quiz\nBitEditor()",
-    "QuantView()",
-    "StreamView()",
-    "PipelineView('digits')",
-    "quiz('q1-order-by-range')",
+    f"{IMPORT}BitEditor()", "QuantView()", "StreamView()", "PipelineView('digits')", "quiz('q1-order-by-range')",
     "RewriteStepper()",
-)
+)  # fmt: skip
 BUSY = "import time; time.sleep(6)"
 NOTES = "() => [...document.querySelectorAll('.trt-waits')].map((note) => note.hidden ? '' : note.textContent)"
 SINCE = """async (press) => {
@@ -22,6 +19,7 @@ SINCE = """async (press) => {
     while (note.hidden && performance.now() - started < 5000) await new Promise((done) => setTimeout(done, 5));
     return [note.textContent, performance.now() - started];
 }"""
+SAID = "count => document.querySelectorAll('.trt-waits:not([hidden])').length === count"
 QUIET = "() => [...document.querySelectorAll('.trt-waits')].every((note) => note.hidden)"
 
 
