@@ -119,7 +119,7 @@ def test_run_cancel_and_run_again(lab, pipe):
     run_to_the_end(pipe)
     assert set(states(pipe).values()) <= FINAL
     assert pipe.locator('[data-stage="compare"]').get_attribute("aria-selected") == "true"
-    assert pipe.locator(".scans figure", has_text="✓").count() >= 15
+    assert pipe.locator(".scans text", has_text="✓").count() >= 15
     assert "agrees with the reference" in pipe.locator('.detail[aria-live="polite"]').inner_text()
     assert states(page.locator(".pipe").nth(1)) == states(pipe)  # two views of one state
     look(lab, "pipeline_done")

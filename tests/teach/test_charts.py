@@ -51,11 +51,6 @@ def records():
 
 
 @pytest.fixture(scope="module")
-def result():
-    return finished().artefact("compare")
-
-
-@pytest.fixture(scope="module")
 def sweeps():
     tiny = fusion.sweep(sizes=(64, 256, 1024), lengths=(2, 3, 4), budget_s=0.0, samples=2, sample_s=1e-6)
     return tiny, fusion.load("h100")
@@ -123,29 +118,6 @@ def test_the_waterfall_has_a_bar_for_each_timed_stage_laid_end_to_end(records):
     assert ("ONNX Runtime stood in" in words(figure)) is any(r.status is Status.STOOD_IN for r in records)
     assert "stood in" not in words(teach.draw_waterfall([replace(record, status=Status.DONE) for record in records]))
     assert list(teach.draw_waterfall([]).data[0].x) == []
-
-
-def test_the_scans_are_drawn_with_answer_and_provenance(result):
-    figure = teach.draw_predictions(result)
-    titles = [note.text for note in figure.layout.annotations][:-1]
-    for trace, image in zip(figure.data, result.inputs, strict=True):
-        assert np.array_equal(trace.z, image[0])
-    assert titles[0].startswith(str(result.predictions[0]))
-    assert sum("✓" in title for title in titles) == (result.predictions == result.labels).sum()
-    assert f"16 scans of the held-out test split; above each: the answer of {result.executor}" in words(figure)
-    check_chart(figure, [result.provenance])
-    wrong = replace(result, labels=(result.predictions + 1) % 10)
-    assert f"{result.predictions[0]} ✗ is {wrong.labels[0]}" in words(teach.draw_predictions(wrong))
-    unknown = words(teach.draw_predictions(replace(result, labels=None)))
-    assert ("✓" in unknown, "inputs without labels" in unknown) == (False, True)
-
-
-@pytest.mark.parametrize("count", [1, 8, 9])
-def test_rows_of_scans_are_filled_from_the_left(result, count):
-    parts = {name: getattr(result, name)[:count] for name in ("inputs", "outputs", "labels", "reference")}
-    figure = teach.draw_predictions(replace(result, **parts))
-    assert len(figure.data) == count
-    assert len(figure._grid_ref) == (2 if count > 8 else 1)
 
 
 # --- formats ----------------------------------------------------------------------------------------------------------

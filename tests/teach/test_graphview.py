@@ -9,7 +9,6 @@ from onnx import TensorProto, helper
 import trtlab
 from tests.teach.markup import EVIL, faults, read
 from trtlab.engine.digits import DIGITS_ONNX
-from trtlab.engine.nvidia.report import BuildReport
 from trtlab.graph.models import LIGHT_FOLDER
 from trtlab.teach import GraphView
 from trtlab.teach.graph.draw import short_name, shortened
@@ -146,41 +145,12 @@ def test_nodes_with_their_kernels(report):
     assert faults(view.static().html, view.static().text) == []
 
 
-def test_the_kernels_and_the_network_as_graphs(report):
-    view = GraphView.from_kernels(report)
-    assert [node.name for node in view.picture.operators] == [kernel.name for kernel in report.kernels]
-    assert [bool(node.apart) for node in view.picture.operators] == [not k.onnx_nodes for k in report.kernels]
-    reached = {edge.target for edge in view.picture.edges}
-    outside = {n for n, node in enumerate(view.picture.nodes) if node.op == "input"}
-    assert set(range(len(view.picture.nodes))) - reached == outside
-    again = BuildReport.from_json(report.without_plan().to_json())
-    assert GraphView.from_kernels(again).svg == view.svg
-    layers = [layer.name for layer in report.layers if not layer.is_constant]
-    network = GraphView.from_network(report)
-    assert [node.name for node in network.picture.operators] == layers
-    assert network.picture.constants == report.layer_counts[1]
-
-
-def test_streams_are_written_and_events_connect_them():
-    two_streams = trtlab.explain(LIGHT_FOLDER / "light_squeezenet.onnx", target="SM89")
-    view = GraphView.from_kernels(two_streams)
-    streams = {f"stream {kernel.stream}" for kernel in two_streams.kernels}
-    assert len(streams) > 1, "this build uses one stream: choose another model"
-    assert {text for _, text in view.legend} == {"input, output", *streams, "dashed: added by the compiler"}
-    nodes = view.picture.nodes
-    events = [(nodes[e.source].family, nodes[e.target].family) for e in view.picture.edges if e.is_event]
-    assert events
-    assert all(one != other for one, other in events)
-
-
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
-        (lambda report: GraphView(report), TypeError, "got a BuildReport. Use GraphView.from_network"),
+        (lambda report: GraphView(report), TypeError, "got a BuildReport. Use GraphView"),
         (lambda _: GraphView([1, 2]), TypeError, "got list"),
         (lambda _: GraphView(DIGITS_ONNX, report="report"), TypeError, "the BuildReport that trtlab.explain returns"),
-        (lambda _: GraphView.from_kernels(DIGITS_ONNX), TypeError, "expected the BuildReport"),
-        (lambda _: GraphView.from_network(None), TypeError, "got NoneType"),
         (lambda r: GraphView(LIGHT_FOLDER / "light_squeezenet.onnx", report=r), ValueError, "no node of the model"),
     ],
 )

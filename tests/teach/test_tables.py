@@ -3,9 +3,9 @@ hostile names stay text."""
 
 import dataclasses
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
-import onnx
 import pytest
 
 from trtlab import teach
@@ -131,11 +131,8 @@ def test_the_workflow_lists_every_stage_and_all_provenance(flow):
 # --- artefacts -------------------------------------------------------------------------------------------------------
 
 
-def test_the_graph_the_layers_and_the_configuration(flow):
-    model, report = flow.artefact("check"), flow.artefact("parse")
-    names = [node.name for node in model.graph.node]
-    counts = f"{len(names)} nodes, {len(model.graph.initializer)} initializers (weights)"
-    assert alike(teach.draw_onnx(model), counts, *names).count("tr") == len(names) + 1
+def test_the_layers_and_the_configuration(flow):
+    report = flow.artefact("parse")
     layers, constants = report.layer_counts
     facts = [f"{layers} layers, and {constants} constants", report.provenance.line(), "bn1/BatchNormalization"]
     assert alike(teach.draw_layers(report), *facts).count("tr") == layers + 1
@@ -179,19 +176,29 @@ def test_outputs_small_tables_and_errors():
     assert "Way out" not in page.words
 
 
-def test_scans_show_picture_answer_and_verdict_in_words(flow):
+@pytest.mark.parametrize("count", [1, 8, 16])
+def test_scans_show_picture_answer_and_verdict_in_words(flow, count):
     result = flow.artefact("compare")
+    parts = {name: getattr(result, name)[:count] for name in ("inputs", "outputs", "labels", "reference")}
+    result = replace(result, **parts)
     facts = ["agrees with the reference", f"{result.relative_error:.1e}", result.provenance.line(), result.executor]
-    page = alike(teach.draw_scans(result), *facts)
-    labels = [attributes["aria-label"] for tag, attributes in page.tags if tag == "svg"]
-    assert labels == [f"scan of a {label}" for label in result.labels]
-    assert page.words.count("✓") == (result.predictions == result.labels).sum()
-    wrong = replace(result, labels=(result.predictions + 1) % 10, outputs=result.outputs)
-    page = alike(teach.draw_scans(wrong), f"{result.predictions[0]} ✗ is {wrong.labels[0]}", "0 of 16")
+    drawn = teach.draw_predictions(result)
+    page, said = alike(drawn, *facts), ElementTree.fromstring(drawn.svg)
+    answers = [text.text for text in said.iter("{http://www.w3.org/2000/svg}text")]
+    assert [answer.split()[0] for answer in answers] == [str(answer) for answer in result.predictions]
+    assert page.words.count("✓") == 2 * sum("✓" in answer for answer in answers)  # in the picture and beside it
+    assert sum("✓" in answer for answer in answers) == (result.predictions == result.labels).sum()
+    pixels = [box for box in said.iter("{http://www.w3.org/2000/svg}rect") if box.get("fill", "").startswith("rgb")]
+    assert len(pixels) == (np.rint(255 * result.inputs) > 0).sum()
+    assert {box.get("fill") for box in pixels} == {
+        f"rgb({v},{v},{v})" for v in np.rint(255 * result.inputs).astype(int).ravel() if v
+    }
+    wrong = teach.draw_predictions(replace(result, labels=(result.predictions + 1) % 10))
+    page = alike(wrong, f"{result.predictions[0]} ✗ is {(result.predictions[0] + 1) % 10}", f"0 of {count}")
     assert "✓" not in page.words
-    page = alike(teach.draw_scans(replace(result, labels=None)), "agrees with the reference")
-    assert (page.count("figure"), "labels right" in page.words) == (0, False)
-    alike(teach.draw_scans(replace(result, outputs=-result.outputs)), "DISAGREES with the reference")
+    page = alike(teach.draw_predictions(replace(result, labels=None)), "agrees with the reference")
+    assert (page.count("svg"), "labels right" in page.words) == (0, False)
+    alike(teach.draw_predictions(replace(result, outputs=-result.outputs)), "DISAGREES with the reference")
 
 
 # --- hostile names ---------------------------------------------------------------------------------------------------
@@ -205,12 +212,6 @@ def evil(value, keep=()):
     if isinstance(value, tuple):
         return tuple(evil(part, keep) for part in value)
     return EVIL if isinstance(value, str) else value
-
-
-def evil_model():
-    node = onnx.helper.make_node(EVIL, [EVIL], [EVIL], name=EVIL)
-    value = onnx.helper.make_tensor_value_info(EVIL, onnx.TensorProto.FLOAT, [1])
-    return onnx.helper.make_model(onnx.helper.make_graph([node], EVIL, [value], [value]))
 
 
 def evil_record(name):
@@ -232,12 +233,11 @@ HOSTILE = {
     "support": evil_cells,
     "stage": lambda: evil_record("build"),
     "workflow": lambda: [evil_record("build"), evil_record("context")],
-    "onnx": evil_model,
     "layers": evil_report,
     "configuration": lambda: {"targets": (EVIL,), "flags": (EVIL,), "profiles": evil_report().profiles},
     "engine": evil_report,
     "outputs": lambda: {EVIL: np.zeros(2)},
-    "scans": lambda: evil(finished().artefact("compare")),
+    "predictions": lambda: evil(finished().artefact("compare")),
     "error": lambda: ParseError(EVIL, hint=EVIL),
 }
 

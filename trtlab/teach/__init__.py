@@ -9,7 +9,7 @@ from typing import Any
 
 _NAMES_IN = {
     "bits": "BitEditor",
-    "charts": "draw_fusion_bandwidth draw_fusion_chains draw_fusion_times draw_predictions draw_waterfall",
+    "charts": "draw_fusion_bandwidth draw_fusion_chains draw_fusion_times draw_waterfall",
     "claimcard": "ClaimFailed claim draw_claims",
     "diagrams": "draw_diagram",
     "formatcharts": "draw_curves draw_density draw_levels draw_number_line draw_precision draw_spread draw_staircase"
@@ -25,8 +25,8 @@ _NAMES_IN = {
     "saycard": "say",
     "stepper": "RewriteStepper",
     "streams": "StreamView draw_cases draw_serving draw_timeline",
-    "tables": "draw_configuration draw_engine draw_error draw_layers draw_onnx draw_outputs draw_plan_file draw_rows"
-    " draw_scans draw_stage draw_workflow",
+    "tables": "draw_configuration draw_engine draw_error draw_layers draw_outputs draw_plan_file"
+    " draw_predictions draw_rows draw_stage draw_workflow",
 }
 _HOME_OF = {name: f"trtlab.teach.{module}" for module, names in _NAMES_IN.items() for name in names.split()}
 

@@ -1,6 +1,6 @@
-"""teach/charts: where the time of a workflow goes, what the network answered, and fused against unfused.
+"""teach/charts: where the time of a workflow goes, and fused against unfused.
 
-In: frozen values of the lab: records, a comparison, sweeps live and recorded. Out: plotly figures. In those of sweeps
+In: frozen values of the lab: records, sweeps live and recorded. Out: plotly figures. In those of sweeps
 solid lines are one kernel, dashed ones a kernel per operator, dotted is the copy; a panel for each sweep.
 """
 
@@ -9,9 +9,8 @@ from typing import Any
 
 from trtlab.lab.fusion import Row, Sweep
 from trtlab.lab.ways import FUSED, Way
-from trtlab.lab.workflow import WORKFLOW, Comparison, StageRecord, Status
+from trtlab.lab.workflow import WORKFLOW, StageRecord, Status
 from trtlab.teach.figure import INK, finish, new
-from trtlab.teach.tables import answer_texts
 from trtlab.teach.units import seconds_text
 
 COLOURS = {Status.DONE: "#76b900", Status.STOOD_IN: "#d29922", Status.IMPOSSIBLE: "#8c959f"}
@@ -40,24 +39,6 @@ def draw_waterfall(records: Sequence[StageRecord]) -> Any:
     says = ["amber: ONNX Runtime stood in"] * stood_in
     made = [record.provenance for record in timed]
     return finish(figure, "Where the time goes", made, height=75 + 30 * len(timed), says=says)
-
-
-def draw_predictions(result: Comparison, *, columns: int = 8) -> Any:
-    """The scans themselves, each with its label and the network's answer."""
-    count = len(result.predictions)
-    rows = -(-count // columns)
-    titles = answer_texts(result)
-    spaces = {"horizontal_spacing": 0.015, "vertical_spacing": 0.16}
-    figure = new(columns, rows=rows, titles=titles, **spaces).update_annotations(font_size=16)
-    for number, image in enumerate(result.inputs):
-        place = {"row": number // columns + 1, "col": number % columns + 1}
-        figure.add_heatmap(z=image[0], colorscale="gray", showscale=False, hoverinfo="skip", **place)
-    figure.update_xaxes(visible=False, constrain="domain")
-    figure.update_yaxes(visible=False, autorange="reversed", scaleanchor="x", constrain="domain")
-    inputs = "inputs without labels" if result.labels is None else "scans of the held-out test split"
-    says = [f"{count} {inputs}; above each: the answer of {result.executor}"]
-    title = "What the network saw, and what it said"
-    return finish(figure, title, [result.provenance], height=80 + 108 * rows, says=says)
 
 
 # --- fused against unfused --------------------------------------------------------------------------------------------

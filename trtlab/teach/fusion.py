@@ -15,11 +15,9 @@ from trtlab.lab.compare import (
     Agreement,
     Match,
     OurGroup,
-    Outcome,
     Row,
     Verdict,
     compare_groups,
-    compare_optimizers,
     compare_teaching_models,
     is_slice,
 )
@@ -39,24 +37,14 @@ KINDS = {
 LAUNCHES = "kernels to launch: a fused node is one, a view or constant none; NVIDIA's are those of its engine"
 ORT_ALL = "ONNX Runtime's level ALL knows this processor: what it adds (ReorderOutput) differs between machines"
 FEWEST = "✓ fewest of the row: a count of launches, not a time"
-ERRORS = "results: largest difference from the model as written, relative to its largest number"
 
 
-# --- one model, many optimisers ---------------------------------------------------------------------------------------
+# --- many optimisers --------------------------------------------------------------------------------------------------
 
 
-def draw_optimizers(what: onnx.ModelProto | Row | Sequence[Row] | None = None) -> Drawing:
-    """A table of what each optimiser left: of one model in detail, of several models one line each; left out, of all
-    teaching models.
-
-    >>> draw_optimizers(TEACHING_MODELS["gelu"]())
-    """
-    if isinstance(what, onnx.ModelProto | Row):
-        return _one_model(compare_optimizers(what) if isinstance(what, onnx.ModelProto) else what)
-    return _many_models(compare_teaching_models() if what is None else what)
-
-
-def _many_models(rows: Sequence[Row]) -> Drawing:
+def draw_optimizers(rows: Sequence[Row] | None = None) -> Drawing:
+    """A table of what each optimiser left, a line for each model; left out, of all teaching models."""
+    rows = compare_teaching_models() if rows is None else rows
     if not rows:
         raise ValueError("no rows to draw: expected at least one from trtlab.lab.compare.compare_optimizers")
     titles = [outcome.optimizer.replace("ONNX Runtime DISABLE_ALL", "ORT off") for outcome in rows[0].outcomes]
@@ -87,25 +75,6 @@ def _agreed(rows: Sequence[Row]) -> list[str]:
         worst = max((o.error for row in rows for o in row.outcomes if o.error is not None), default=0.0)
         lines.append(f"every result that ran agrees with the model as written: largest relative difference {worst:.1e}")
     return lines
-
-
-def _one_model(row: Row) -> Drawing:
-    header = ("optimiser", "kernels", "nodes", "constants", "gone", "new", "results")
-    cells = [(ui.bold(o.optimizer), o.kernels, o.nodes, o.constants, *_changes(o), _result(o)) for o in row.outcomes]
-    title, foot = ui.join([ui.bold(row.model), "through every optimiser"], " "), [LAUNCHES, ERRORS, ORT_ALL]
-    return ui.card(ui.table(header, cells), head=[title], foot=foot, made=row.provenance)
-
-
-def _changes(outcome: Outcome) -> list[str]:
-    """Operator types that went, and those that came."""
-    both = (outcome.removed, outcome.added)
-    return [", ".join(f"{op} ×{count}" if count > 1 else op for op, count in types) for types in both]
-
-
-def _result(outcome: Outcome) -> str:
-    if outcome.error == 0:
-        return "same"
-    return (outcome.note if outcome.error is None else f"within {outcome.error:.1e}") or "the measure"
 
 
 # --- kernel by kernel -------------------------------------------------------------------------------------------------

@@ -274,7 +274,7 @@ def draw_artefact(record: StageRecord) -> Drawing:
         "serialise": tables.draw_plan_file,
         "deserialise": _draw_inspector,
         "enqueue": tables.draw_outputs,
-        "compare": tables.draw_scans,
+        "compare": tables.draw_predictions,
     }.get(record.name)
     stage = tables.draw_stage(record)
     return stage if draw is None or record.artefact is None else stack([stage, draw(record.artefact)])

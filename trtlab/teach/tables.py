@@ -7,11 +7,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trtlab.engine.nvidia.report import BuildReport, Kernel, TensorInfo
 from trtlab.engine.planfile import load_plan
 from trtlab.lab.workflow import STAGES, WORKFLOW, Comparison, StageRecord, Status
 from trtlab.teach import card as ui
-from trtlab.teach.card import Cell, Drawing
+from trtlab.teach import svg
+from trtlab.teach.card import Cell, Drawing, SvgDrawing
 from trtlab.teach.units import bytes_text, counted, seconds_text
 
 STATUS_KIND = {Status.DONE: "done", Status.STOOD_IN: "stood", Status.IMPOSSIBLE: "not"}
@@ -72,22 +75,6 @@ def draw_workflow(records: Iterable[StageRecord]) -> Drawing:
 
 
 # --- artefacts ------------------------------------------------------------------------------------------------------
-
-
-def draw_onnx(model: Any) -> Drawing:
-    """The nodes of an ONNX model: operator, name, inputs and outputs; initializers are counted apart."""
-    rows = [
-        (
-            ui.bold(node.op_type),
-            ui.code(node.name),
-            ui.code(", ".join(filter(None, node.input))),
-            ui.code(", ".join(node.output)),
-        )
-        for node in model.graph.node
-    ]
-    counts = f"{len(rows)} nodes, {len(model.graph.initializer)} initializers (weights)"
-    body = ui.table(("operator", "node", "inputs", "outputs"), rows, scroll=True)
-    return ui.card(body, head=[ui.bold("ONNX graph"), ui.dim(counts)])
 
 
 def draw_layers(report: BuildReport) -> Drawing:
@@ -191,7 +178,7 @@ def draw_outputs(outputs: dict[str, Any]) -> Drawing:
 # --- answers --------------------------------------------------------------------------------------------------------
 
 
-def draw_scans(result: Comparison) -> Drawing:
+def draw_predictions(result: Comparison) -> Drawing:
     """The verdict on an answer: error against the reference; where the input is images with labels, each scan too."""
     verdict = "agrees with the reference" if result.agrees else "DISAGREES with the reference"
     error = f"relative to the largest output; accepted: {result.tolerance:g}"
@@ -199,35 +186,28 @@ def draw_scans(result: Comparison) -> Drawing:
         ("verdict", verdict, "", "yes" if result.agrees else "no"),
         ("largest error", f"{result.relative_error:.1e}", error),
     ]
-    scans: list[Cell] = []
-    if result.labels is not None:
-        right = int((result.predictions == result.labels).sum())
-        facts.append(("labels right", f"{right} of {len(result.labels)}"))
-        shown = zip(result.inputs, result.labels, answer_texts(result), strict=True)
-        scans.append(ui.block([_scan(image[0], *said) for image, *said in shown], "scans"))
     made = ui.dim(f"answer of {result.executor}; {result.provenance.line()}")
-    return ui.stack([*scans, ui.facts(*facts), made])
-
-
-def answer_texts(result: Comparison) -> list[str]:
-    """`3 ✓`, or `3 ✗ is 8`, for each input; the answer alone where there are no labels."""
     if result.labels is None:
-        return [str(answer) for answer in result.predictions]
-    pairs = zip(result.predictions, result.labels, strict=True)
-    return [f"{answer} ✓" if answer == label else f"{answer} ✗ is {label}" for answer, label in pairs]
+        return ui.stack([ui.facts(*facts), made])
+    pairs = [*zip(result.predictions, result.labels, strict=True)]
+    right = sum(answer == label for answer, label in pairs)
+    facts.append(("labels right", f"{right} of {len(pairs)}", "scans of the held-out test split"))
+    answers = [f"{answer} ✓" if answer == label else f"{answer} ✗ is {label}" for answer, label in pairs]
+    picture, said = _scans(result.inputs[:, 0], answers), ui.details("Answers", ui.join(answers))
+    shown = ui.stack([ui.block(Cell(html=picture, text=""), "scans"), ui.facts(*facts), said, made])
+    return SvgDrawing(html=shown.html, text=shown.text, svg=picture)
 
 
-def _scan(pixels: Any, label: Any, answer: str) -> Cell:
-    rows, columns = pixels.shape
-    squares = "".join(
-        f'<rect x="{x}" y="{y}" width="1.02" height="1.02" fill="rgb({v},{v},{v})"/>'
-        for y in range(rows)
-        for x in range(columns)
-        if (v := round(255 * float(pixels[y, x])))
-    )
-    frame = (
-        f'viewBox="0 0 {columns} {rows}" width="64" height="64" role="img" aria-label="scan of a {ui.escape(label)}"'
-    )
-    svg = f'<svg {frame}><rect width="{columns}" height="{rows}" fill="#000"/>{squares}</svg>'
-    caption = ui.tag("figcaption", answer)
-    return Cell(html=f"<figure>{svg}{caption.html}</figure>", text=caption.text)
+def _scans(images: Any, answers: Sequence[str]) -> str:
+    """What the network saw, eight in a row, each under what it said. Pixels are from 0 to 1."""
+    words, pixels, side = [], [], 76 / len(images[0])
+    for number, (image, answer) in enumerate(zip(images, answers, strict=True)):
+        left, top = 8 + 92 * (number % 8), 26 + 110 * (number // 8)
+        words.append(svg.text("", answer, (left + 38, top - 7), 14, svg.INK, 600, text_anchor="middle"))
+        pixels.append(svg.tag("rect", x=left, y=top, width=76, height=76, fill="#000"))
+        for (y, x), value in np.ndenumerate(image):
+            if level := round(255 * float(value)):
+                place = {"x": left + x * side, "y": top + y * side, "width": side, "height": side}
+                pixels.append(svg.tag("rect", **place, fill=f"rgb({level},{level},{level})"))
+    drawn = svg.tag("g", *pixels, shape_rendering="crispEdges")
+    return svg.whole("what the network saw, and what it said", 744, 2 + 110 * -(-len(answers) // 8), *words, drawn)

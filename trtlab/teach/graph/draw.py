@@ -45,7 +45,7 @@ def draw_graph(picture: Picture, scene: Scene, groups: Sequence[Group]) -> str:
         *(svg.text("gv-size", *shape, 10, DIM, halo=PAPER) for shape in shapes),
     ]
     width = max([layout.width, *(x + text_width(text, 10) + 4 for text, (x, _) in shapes)])
-    about = f"{picture.title}: graph of {len(picture.operators)} {picture.word}s"
+    about = f"{picture.title}: graph of {len(picture.operators)} nodes"
     return svg.whole(about, round(width), round(layout.height), svg.tag("g", *parts, class_="gv-world"))
 
 
@@ -60,8 +60,8 @@ def still(drawn: str, legend: Iterable[Sequence[str]]) -> Cell:
 
 
 def colour_number(family: str) -> int:
-    """Which of COLOURS: one for each family of operators, or that of the stream's number."""
-    return _COLOUR_OF[family] if family in _COLOUR_OF else int(family.removeprefix("stream ")) % 8
+    """Which of COLOURS: one for each family of operators."""
+    return _COLOUR_OF[family]
 
 
 def legend(picture: Picture) -> list[list[str]]:
@@ -77,7 +77,7 @@ def legend(picture: Picture) -> list[list[str]]:
 def _folded(group: Group, picture: Picture) -> Node:
     """A folded group as a node, in the family that costs most of those inside."""
     family = min((picture.nodes[number].family for number in group.members), key=colour_number)
-    line = counted(len(group.members), picture.word)
+    line = counted(len(group.members), "node")
     return Node(key=group.key, op=f"+ {group.label}", name=f"folded group {group.label}", family=family, line=line)
 
 
@@ -184,10 +184,9 @@ def _draw_line(source: str, target: str, edges: Sequence[Edge], curve: Sequence[
     ux, uy = 3 * (tx - x) / length, 3 * (ty - y) / length
     arrow = f"M{tx:.1f},{ty:.1f}L{x - uy:.1f},{y + ux:.1f}L{x + uy:.1f},{y - ux:.1f}z"
     path = f"M{start[0]:g},{start[1]:g}C{' '.join(f'{x:g},{y:g}' for x, y in rest)}"
-    dashes = "5 4" if all(edge.is_event for edge in edges) else ""
     parts = (
         svg.title("; ".join(f"{edge.tensor.name} {edge.tensor.type_text}" for edge in edges)),
-        svg.tag("path", d=path, fill="none", stroke=LINE, stroke_width=1.3, stroke_dasharray=dashes),
+        svg.tag("path", d=path, fill="none", stroke=LINE, stroke_width=1.3),
         svg.tag("path", class_="gv-tip", d=arrow, fill=LINE),
     )
     return svg.tag("g", *parts, class_="gv-edge", data_from=source, data_to=target)

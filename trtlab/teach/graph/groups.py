@@ -1,19 +1,23 @@
 """teach/graph/groups: which nodes of a picture belong together, and what is left to draw when some groups are folded.
 
-In: a `Picture`, and the keys of the folded groups. Out: `Group`s, nested like modules, and a `Scene` of boxes and the
-edges between them. tests/teach/test_graph_picture.py: every edge of the picture survives or lies inside a box.
+In: a `Picture`, a BuildReport where there is one, and the keys of the folded groups. Out: `Group`s, nested like
+modules, or one for each kernel, and a `Scene` of boxes and the edges between them. tests/teach/test_graph_picture.py:
+every edge of the picture survives or lies inside a box.
 """
 
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from trtlab.teach.graph.picture import Edge, Picture, module_path
+from trtlab.engine.nvidia.report import BuildReport, Kernel
+from trtlab.teach.graph.picture import Edge, Node, Picture, module_path
 
 FEW = 12
 STRETCH = 40
 """Nodes to a box where a large graph has no names to group by."""
+WHY_NO_KERNEL = "No kernel names this node: it became a view of a buffer, was computed at build time, or was removed."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +46,7 @@ class Scene:
 def module_groups(picture: Picture, limit: int) -> tuple[Group, ...]:
     """Groups by the modules in the nodes' names. Where folding them leaves more than `limit` boxes, or fewer than FEW:
     by the parts between underscores as well, and at last by stretches of the graph."""
-    stretches = [(f"{picture.word}s from {n // STRETCH * STRETCH}",) for n in range(len(picture.nodes))]
+    stretches = [(f"nodes from {n // STRETCH * STRETCH}",) for n in range(len(picture.nodes))]
     for paths in (_paths(picture, "./"), _paths(picture, "./_"), stretches):
         groups = _nested_groups(picture, paths)
         if min(FEW, len(picture.nodes)) <= _boxes(picture, groups, fold_to_fit(picture, groups, limit)) <= limit:
@@ -85,6 +89,38 @@ def kernel_groups(picture: Picture) -> tuple[Group, ...]:
         if node.kernel:
             members[node.kernel].add(number)
     return tuple(Group(key=f"g{i}", label=k, members=frozenset(n)) for i, (k, n) in enumerate(members.items()))
+
+
+def with_kernels(picture: Picture, report: Any) -> Picture:
+    """The model's picture, each node with the kernel that it was merged into. TypeError for what is no report,
+    ValueError when it names no node of this model."""
+    if not isinstance(report, BuildReport):
+        raise TypeError(f"expected the BuildReport that trtlab.explain returns: got {type(report).__name__}.")
+    homes: dict[str, list[tuple[int, Kernel]]] = defaultdict(list)
+    for number, kernel in enumerate(report.kernels):
+        for name in kernel.onnx_nodes:
+            homes[name].append((number, kernel))
+    if not any(node.name in homes for node in picture.operators):
+        raise ValueError(
+            f"the report of {report.model_name!r} names no node of the model {picture.title!r}: "
+            "expected the report that trtlab.explain made from this model"
+        )
+    nodes = tuple(node if node.is_end else _merged(node, homes.get(node.name, [])) for node in picture.nodes)
+    return replace(picture, nodes=nodes, foot=report.provenance.line(), kernels=len(report.kernels))
+
+
+def _merged(node: Node, kernels: list[tuple[int, Kernel]]) -> Node:
+    if not kernels:
+        return replace(node, facts=(*node.facts, ("kernel", WHY_NO_KERNEL)), apart="in no kernel")
+    number, first = kernels[0]
+    facts = (("kernel", f"{number}: {kernel.name}") for number, kernel in kernels)
+    return replace(node, facts=(*node.facts, *facts), kernel=f"kernel {number} · {_short_name(first)}")
+
+
+def _short_name(kernel: Kernel) -> str:
+    """`__myl_CorrMulAddRelu_myl0_2` -> `CorrMulAddRelu`; a kernel named after one ONNX node -> its type."""
+    name = kernel.name.rsplit("_myl", 1)[0]
+    return name.removeprefix("__myl_") if name.startswith("__myl_") else kernel.type
 
 
 def fold_to_fit(picture: Picture, groups: Sequence[Group], limit: int) -> frozenset[str]:

@@ -1,6 +1,6 @@
 """teach/graph/picture: a graph reduced to what can be drawn: nodes, tensors between them, a count of the constants.
 
-In: an ONNX model, or nodes made elsewhere (teach/graph/report). Out: a frozen `Picture`. Shapes come from the file, and
+In: an ONNX model. Out: a frozen `Picture`. Shapes come from the file, and
 from onnx's shape inference where it has gaps; nothing is executed. Nothing here knows pixels or colours.
 tests/teach/test_graph_picture.py checks edges against a search by hand.
 """
@@ -18,24 +18,30 @@ import onnx_ir as ir
 from trtlab.graph.fused import origins
 from trtlab.graph.load import infer_shapes
 from trtlab.graph.onnxfile import OnnxModel, source_from_model
+from trtlab.graph.ops import OPERATORS, Kind
 from trtlab.graph.order import reads, subgraphs
 from trtlab.graph.rule import FUSED, is_data, is_in_place_concat, is_op
 
 ENDS, OTHER = "input, output", "other"
 FAMILIES = {
-    "convolution, matrix product": "conv|matmul|gemm|einsum|attention|lstm|gru|rnn|matrix",
-    "pointwise": "elu$|sigmoid|swish|mish|^(abs|add|and|ceil|clip|cos|div|dropout|equal|erf|exp|floor|greater.*|isnan|"
-    "less.*|log|max|mean|min|mod|mul|neg|not|or|pow|reciprocal|round|sign|sin|softplus|softsign|sqrt|sub|sum|tanh|"
-    "where|xor|activation|elementwise|unary|select)$",
-    "normalisation, softmax": "normaliz|softmax|lrn|^scale$",
-    "pooling, reduction": "pool|reduce|^arg|topk|cum",
-    "shape, data movement": "compress|concat|depth|expand|flatten|gather|identity|pad|shape|resize|scatter|shuffle|"
-    "slice|split|squeeze|tile|transpose|upsample",
-    "type, quantisation": "cast|quantize",
-    "control flow": "^if$|loop|scan|condition|trip_limit|recurrence|iterator",
+    "convolution, matrix product": "Attention CausalConvWithState ConvInteger DeformConv Einsum GRU LSTM "
+    "LinearAttention MatMulInteger QLinearConv QLinearMatMul RNN",
+    "pointwise": "Swish",
+    "normalisation, softmax": "Hardmax LpNormalization MeanVarianceNormalization RMSNormalization",
+    "pooling, reduction": "CumProd CumSum LpPool MaxRoiPool MaxUnpool RoiAlign TopK",
+    "shape, data movement": "CenterCropPad Compress ReverseSequence Scatter ScatterElements ScatterND Upsample",
+    "type, quantisation": "BitCast Cast CastLike DequantizeLinear DynamicQuantizeLinear QuantizeLinear",
+    "control flow": "If Loop Scan",
 }
-"""Operators by what they cost: arithmetic, memory traffic, or nothing. The first pattern that fits decides."""
-DTYPES = {"float": "float32", "half": "float16", "bf16": "bfloat16", "double": "float64", "undefined": ""}
+"""Operators by what they cost: arithmetic, memory traffic, or nothing. These names, and all of the kinds below."""
+_OF_KIND = {
+    Kind.PRODUCT: "convolution, matrix product", Kind.POINTWISE: "pointwise",
+    Kind.NORMALIZATION: "normalisation, softmax", Kind.POOLING: "pooling, reduction",
+    Kind.REDUCTION: "pooling, reduction",
+} | dict.fromkeys((Kind.MOVE, Kind.PICK, Kind.VIEW, Kind.QUERY), "shape, data movement")  # fmt: skip
+_FAMILY_OF = {op: _OF_KIND.get(known.kind, OTHER) for op, known in OPERATORS.items()}
+_FAMILY_OF |= {op: family for family, ops in FAMILIES.items() for op in ops.split()}
+DTYPES = {"float": "float32", "double": "float64", "undefined": ""}
 TEXT_LIMIT = 160
 
 
@@ -97,26 +103,23 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """From node number `source` to node number `target`. An event between streams is an edge without a shape."""
+    """From node number `source` to node number `target`."""
 
     source: int
     target: int
     tensor: Tensor
-    is_event: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
     """A graph to draw. `constants` counts initializers and constant nodes, which are data and not drawn; `undrawn` are
-    those nodes. `word` is what its operators are called: node, layer or kernel; `kernels` counts those of a report of
-    which its nodes know; `foot` says where the figures come from."""
+    those nodes. `kernels` counts those of a report of which its nodes know; `foot` says where the figures come from."""
 
     title: str
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
     constants: int = 0
     undrawn: tuple[Node, ...] = ()
-    word: str = "node"
     kernels: int = 0
     foot: str = ""
 
@@ -163,14 +166,9 @@ def module_path(name: str, separators: str = "./") -> tuple[str, ...]:
     return tuple(name[:end] for end in ends if end)
 
 
-def dtype_text(word: str) -> str:
-    """`float32` for ONNX's `FLOAT` and TensorRT's `Float`; likewise for the other types."""
-    return DTYPES.get(word.lower(), word.lower())
-
-
 def family_of(op: str) -> str:
-    """The family of an ONNX operator or of a TensorRT layer type, in words; `other` for one that is not known."""
-    return next((family for family, ops in FAMILIES.items() if re.search(ops, op, re.IGNORECASE)), OTHER)
+    """The family of an ONNX operator, in words; `other` for one that is not known."""
+    return _FAMILY_OF.get(op, OTHER)
 
 
 # --- ONNX -----------------------------------------------------------------------------------------------------------
@@ -244,9 +242,9 @@ def _tensors(values: Iterable[ir.Value]) -> tuple[Tensor, ...]:
 
 def _tensor(value: ir.Value | ir.TensorProtocol) -> Tensor:
     held = value.type if isinstance(value, ir.Value) else ir.TensorType(value.dtype)
-    dtype = dtype_text(held.dtype.name) if isinstance(held, ir.TensorType) else str(held or "").lower()
+    word = held.dtype.name.lower() if isinstance(held, ir.TensorType) else str(held or "").lower()
     shape = None if value.shape is None else tuple(s if isinstance(s, int) else s.value for s in value.shape)
-    return Tensor(name=value.name or "", shape=shape, dtype=dtype)
+    return Tensor(name=value.name or "", shape=shape, dtype=DTYPES.get(word, word))
 
 
 def attribute_text(attribute: ir.Attr) -> str:

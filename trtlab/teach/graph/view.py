@@ -1,7 +1,7 @@
 """teach/graph/view: a graph to look at and to walk through.
 
-In: an ONNX model, a BuildReport, or both. Out: a widget (zoom, search, fold, select; `view.selected` in Python) whose
-static form is the same SVG with a table of its nodes. graphview.js renders the state that is kept here.
+In: an ONNX model, and the BuildReport made of it where there is one. Out: a widget (zoom, search, fold, select;
+`view.selected` in Python) whose static form is the same SVG with a table of its nodes. graphview.js renders the state.
 """
 
 from collections import Counter
@@ -14,9 +14,8 @@ from trtlab.engine.nvidia.report import BuildReport
 from trtlab.graph.onnxfile import OnnxModel
 from trtlab.teach.card import Drawing, SvgDrawing, bold, card, details, table
 from trtlab.teach.graph.draw import draw_graph, legend, still
-from trtlab.teach.graph.groups import Group, Scene, fold_to_fit, kernel_groups, module_groups, scene
+from trtlab.teach.graph.groups import Group, Scene, fold_to_fit, kernel_groups, module_groups, scene, with_kernels
 from trtlab.teach.graph.picture import Node, Picture, Tensor, picture_from_onnx
-from trtlab.teach.graph.report import check_report, picture_from_kernels, picture_from_network, with_kernels
 from trtlab.teach.units import counted
 from trtlab.teach.widget import Widget, script, styles
 
@@ -27,7 +26,7 @@ ROWS = 40
 
 
 class GraphView(Widget):
-    """A clickable picture of a graph; `GraphView(model)`, `GraphView(model, report=report)` and the `from_` methods.
+    """A clickable picture of a graph; `GraphView(model)` or `GraphView(model, report=report)`.
 
     `selected` is the chosen Node or Group (or None), from a click as from Python; it may be set to a node's name.
     `fold` and `unfold` close and open all groups, `search` returns the nodes that it found. TypeError and ValueError
@@ -52,12 +51,9 @@ class GraphView(Widget):
 
     def __init__(self, model: OnnxModel | Picture, *, report: BuildReport | None = None) -> None:
         if isinstance(model, BuildReport):
-            raise TypeError(
-                "GraphView(model) draws an ONNX model: got a BuildReport. "
-                "Use GraphView.from_network(report), GraphView.from_kernels(report) or GraphView(model, report=report)."
-            )
+            raise TypeError("GraphView draws an ONNX model: got a BuildReport. Use GraphView(model, report=report).")
         picture = model if isinstance(model, Picture) else picture_from_onnx(model)
-        self.picture = picture if report is None else with_kernels(picture, check_report(report))
+        self.picture = picture if report is None else with_kernels(picture, report)
         kernels = {"kernel": kernel_groups(self.picture)} if self.picture.kernels else {}
         self._groups = kernels | {"module": module_groups(self.picture, BOX_LIMIT)}
         self._at, self._matches = -1, list[int]()
@@ -69,16 +65,6 @@ class GraphView(Widget):
             foot=self.picture.foot,
         )
         self.on_msg(self._on_message)
-
-    @classmethod
-    def from_network(cls, report: BuildReport) -> "GraphView":
-        """The layers of the network definition, as the parser made them."""
-        return cls(picture_from_network(check_report(report)))
-
-    @classmethod
-    def from_kernels(cls, report: BuildReport) -> "GraphView":
-        """The kernels and the tensors between them; colours are streams, dashed lines events between streams."""
-        return cls(picture_from_kernels(check_report(report)))
 
     # --- for Python -------------------------------------------------------------------------------------------------
 
@@ -135,7 +121,7 @@ class GraphView(Widget):
     def static(self) -> Drawing:
         """The picture without a kernel: its SVG, a legend, and a table of the nodes and their kernels."""
         header, rows = _listed(self.picture)
-        nodes = details(f"{self.picture.word}s in a table", table(header, rows, scroll=True))
+        nodes = details("nodes in a table", table(header, rows, scroll=True))
         parts = still(self.svg, self.legend), self.notice, nodes
         shown = card(*parts, head=[bold(self.title)], foot=[self.foot] if self.foot else [])
         return SvgDrawing(html=shown.html, text=shown.text, svg=self.svg)
@@ -204,7 +190,7 @@ class GraphView(Widget):
 
 def _summary(picture: Picture) -> str:
     """`digits: 17 nodes, 24 constants`; with a report also the kernels, and the nodes that went into none."""
-    words = [counted(len(picture.operators), picture.word), counted(picture.constants, "constant")]
+    words = [counted(len(picture.operators), "node"), counted(picture.constants, "constant")]
     if picture.kernels:
         words.append(f"in {len(kernel_groups(picture))} of {counted(picture.kernels, 'kernel')}")
     words += [f"{n} {why}" for why, n in Counter(node.apart for node in picture.nodes).items() if why]
@@ -221,7 +207,7 @@ def _notice(picture: Picture, shown: Scene, groups: Sequence[Group]) -> str:
 
 def _listed(picture: Picture) -> tuple[list[str], list[tuple[str, ...]]]:
     """Header and rows of the table of nodes; with a report, each with its kernel or why it has none."""
-    header = [picture.word, "name", "writes", *(["kernel"] if picture.kernels else [])]
+    header = ["node", "name", "writes", *(["kernel"] if picture.kernels else [])]
     rows = []
     for node in picture.operators:
         writes = ", ".join(tensor.type_text for tensor in node.outputs)
@@ -246,8 +232,8 @@ def _describe_nodes(picture: Picture, group: Group | None) -> dict[str, Any]:
     ops = [(op, str(number)) for op, number in Counter(node.op for node in nodes).most_common()]
     members = [(node.op, node.name) for node in nodes] if group else []
     title, kind = (group.label, "group of ") if group else (picture.title, "")
-    sections = _sections({f"{picture.word}s by type": ops, "members": members})
-    return {"title": title, "kind": kind + counted(len(nodes), picture.word), "sections": sections}
+    sections = _sections({"nodes by type": ops, "members": members})
+    return {"title": title, "kind": kind + counted(len(nodes), "node"), "sections": sections}
 
 
 def _sections(rows_of: dict[str, Iterable[tuple[str, str]]]) -> list[dict[str, Any]]:
