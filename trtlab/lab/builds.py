@@ -89,8 +89,8 @@ def report(name: str) -> BuildReport:
 
 
 def light_report(name: str) -> BuildReport:
-    """The same of one of the onnx package's `light_*` networks."""
-    return _built(light_path(name).read_bytes(), f"light-{name}")
+    """The same of one of the onnx package's `light_*` networks, with seeded weights."""
+    return _built(light_model(name).SerializeToString(), f"light-{name}")
 
 
 def _built(data: bytes, name: str) -> BuildReport:

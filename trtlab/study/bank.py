@@ -7,8 +7,10 @@ of the type that is asked for. A fault is a `BadEntry`: which file, entry and fi
 import difflib
 import enum
 import functools
+import importlib
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
@@ -101,6 +103,23 @@ def find(entries: Mapping[str, T], name: str, what: str) -> T:
     close = difflib.get_close_matches(str(name), entries, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(entries)}"
     raise UnknownEntry(f"there is no {what} {name!r}; {hint}")
+
+
+def call(written: Any, room: str) -> Callable[..., Any]:
+    """What words name: a function of study/`room`, alone or as `{name: arguments}`: a list is arguments by place, a
+    table of parameters arguments by name, any other table one argument. UnknownEntry names the close ones."""
+    name, values = next(iter(written.items())) if isinstance(written, Mapping) else (written, [])
+    function = find(_functions(room), name, f"function of study/{room}")
+    if isinstance(values, list):
+        return functools.partial(function, *values)
+    by_name = set(values) <= set(inspect.signature(function).parameters)
+    return functools.partial(function, **values) if by_name else functools.partial(function, values)
+
+
+def _functions(room: str) -> dict[str, Callable[..., Any]]:
+    files = sorted((Path(__file__).parent / room).glob("[!_]*.py"))
+    modules = [importlib.import_module(f"trtlab.study.{room}.{file.stem}") for file in files]
+    return {name: value for module in modules for name, value in vars(module).items() if callable(value)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,33 +1,20 @@
 """study/claims: sentences with a proof that runs. No answer in this workbook is left as prose.
 
 In: a claim's name. Out: a `Claim`, whose `prove()` gives a `Found`. Claims C01 to C91 are the interview sheet's, said
-in other words in words/claims, with what is true today, in two languages. A proof is a list of parts there: kinds of
-proof with their values, or `call`, a function of study/proofs. teach.claim draws it, and fails the notebook when it is
-refuted.
+in other words in words/claims, with what is true today, in two languages. A proof is written there by what stands
+behind its parts, each a function of study/proofs. teach.claim draws it, and fails the notebook when it is refuted.
 """
 
 import enum
 import functools
-import importlib
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
-
-from trtlab.study import bank, witnesses
+from trtlab.study import bank
 from trtlab.study.bank import Words
-from trtlab.study.found import Found, all_of, computed
-from trtlab.study.witnesses import fmt
-
-if TYPE_CHECKING:
-    from trtlab.engine.nvidia import BuildReport
-
-SHOWN_TAGS = ("8.4.1", "8.5.1", "v8.6.1", "v10.0.0", "v10.6.0", "v10.7.0", "v11.1")
-SHOWN_NODES = 6
-PROOFS = ("formats", "fusion", "workflow", "streams")
-KERNELS_HEADER = ("NVIDIA's kernel", "ONNX nodes in it", "stream")
+from trtlab.study.found import Found, all_of
 
 
 class Verdict(enum.Enum):
@@ -37,6 +24,23 @@ class Verdict(enum.Enum):
     IMPRECISE = "imprecise"
     OUTDATED = "outdated"
     WRONG = "wrong"
+
+
+class Behind(enum.Enum):
+    """What stands behind a tick, the strongest first; the tick claims no more. MEASURED on the device that is named;
+    COMPUTED, with a library that is not ours as referee; BUILT or parsed by NVIDIA's compiler; API: a name exists,
+    and nothing was called; DEFINITION: its owner calls it so; HISTORY: headers of releases, or a source to read."""
+
+    MEASURED = "measured"
+    COMPUTED = "computed"
+    BUILT = "built"
+    API = "api"
+    DEFINITION = "definition"
+    HISTORY = "history"
+
+
+CAN_FAIL = (Behind.MEASURED, Behind.COMPUTED, Behind.BUILT)
+"""What proves something about numbers or builds; the others say what is written where."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +55,13 @@ class Claim:
     today: Words
     source: str
     shown: Words | None = None
-    header: tuple[str, ...] = ()
-    proof: tuple[Mapping[str, Any], ...] = ()
+    header: tuple[Words, ...] = ()
+    proof: Mapping[Behind, tuple[Any, ...]] = field(default_factory=dict)
+
+    @property
+    def behind(self) -> tuple[Behind, ...]:
+        """What stands behind it, the strongest first."""
+        return tuple(kind for kind in Behind if kind in self.proof) or (Behind.HISTORY,)
 
     def prove(self) -> Found:
         """What the parts of the proof found; it holds when all of them do. ValueError for a claim of history."""
@@ -60,12 +69,11 @@ class Claim:
             raise ValueError(f"{self.name} is a date or an author: nothing here can prove it; read {self.source}")
         return all_of([part() for _, part in self.parts()])
 
-    def parts(self) -> Iterator[tuple[Callable[..., Any], Callable[[], Found]]]:
-        """Each part of the proof: the function whose source is shown, and the call that runs it."""
-        for part in self.proof:
-            for kind, values in part.items():
-                function = _called(values) if kind == "call" else KINDS[kind]
-                yield function, function if kind == "call" else functools.partial(_run, function, values)
+    def parts(self) -> Iterator[tuple[Behind, Callable[[], Found]]]:
+        """Each part of the proof: its kind, and the call that runs it; `func` is the function whose source is shown."""
+        for kind, written in self.proof.items():
+            for part in written:
+                yield kind, bank.call(part, "proofs")
 
 
 def find_claim(name: str) -> Claim:
@@ -79,121 +87,7 @@ def claims() -> dict[str, Claim]:
     return dict(sorted(bank.read("claims", Claim).items()))
 
 
-def _called(name: str) -> Callable[[], Found]:
-    """A function of study/proofs by its name. KeyError when there is none."""
-    for module in PROOFS:
-        found = getattr(importlib.import_module(f"trtlab.study.proofs.{module}"), name, None)
-        if found is not None:
-            return found  # type: ignore[no-any-return]
-    raise KeyError(f"no function {name!r} in study/proofs: expected one in {', '.join(PROOFS)}")
-
-
-def _run(kind: Callable[..., Found], values: Any) -> Found:
-    """`{model: qkv, nodes: [...]}` are arguments by name, `[FP64, 1, 11, 52]` by place; a table is one argument."""
-    if isinstance(values, list):
-        return kind(*values)
-    names = kind.__annotations__
-    return kind(**values) if set(values) <= set(names) else kind(values)
-
-
-# --- kinds of proof ---------------------------------------------------------------------------------------------------
-
-
-def fields(name: str, sign: int, exponent: int, mantissa: int) -> Found:
-    """The codes have so many (sign, exponent, mantissa) bits: seen at 1, -1 and the number after 1; NumPy agrees."""
-    from trtlab.study.proofs.formats import bits_of
-
-    known = fmt(name)
-    one, minus = int(known.encode(1.0)), int(known.encode(-1.0))
-    signs, step = (one ^ minus).bit_count(), float(known.decode(one + (1 << known.padding_bits))) - 1
-    found = [signs, known.bits - signs + math.log2(step), -math.log2(step)]
-    native: Any = {"FP64": np.float64, "FP32": np.float32, "FP16": np.float16}.get(name)
-    agrees = native is None or (np.finfo(native).nexp, np.finfo(native).nmant) == (exponent, mantissa)
-    return computed(found == [sign, exponent, mantissa] and agrees, one=bits_of(name, one))
-
-
-def reads(expected: Mapping[str, Mapping[str, str]]) -> Found:
-    """NVIDIA's parser and builder say of one product what is expected: {format: {target: "✓ what it reads"}}."""
-    asked = [(name, target, part) for name, targets in expected.items() for target, part in targets.items()]
-    rows = [(name, target, witnesses.support(name, target).cell(name, target).said) for name, target, _ in asked]
-    holds = all(part[0] == said[0] and part[2:] in said for (*_, part), (*_, said) in zip(asked, rows, strict=True))
-    return Found(
-        value=holds, rows=rows, header=("one product in", "built for", "what it reads, or why not"),
-        facts={"said": "; ".join(f"{name}: {said}" for name, _, said in rows)},
-        provenance=witnesses.support(*asked[0][:2]).provenance,
-    )  # fmt: skip
-
-
-def api(has: Mapping[str, str] | None = None, lacks: Mapping[str, str] | None = None) -> Found:
-    """The installed compiler has all of `has` and none of `lacks`, written {class: "name name"}."""
-    known = witnesses.api()
-    wanted = [(owner, name, True) for owner, names in (has or {}).items() for name in names.split()]
-    wanted += [(owner, name, False) for owner, names in (lacks or {}).items() for name in names.split()]
-    rows = [(f"{owner}.{name}", "there" if known.has(owner, name) else "not there") for owner, name, _ in wanted]
-    holds = all(owner in known.names and known.has(owner, name) is expected for owner, name, expected in wanted)
-    return Found(
-        value=holds, rows=rows, header=(f"{known.compiler} {known.version}", ""), provenance=known.provenance,
-        facts={"compiler": known.compiler, "version": known.version},
-    )  # fmt: skip
-
-
-def history(states: Mapping[str, Mapping[str, str]], tags: Sequence[str] = SHOWN_TAGS) -> Found:
-    """NVIDIA's headers had each name in the expected state at each release; the table shows the names at all `tags`."""
-    known = witnesses.history()
-    holds = all(known.state(name, tag).value == state for name, at in states.items() for tag, state in at.items())
-    rows = [(name, *(known.state(name, tag).value for tag in tags)) for name in states]
-    return Found(value=holds, rows=rows, header=("name", *tags), provenance=known.provenance)
-
-
-def headers(last: Mapping[str, str], tags: Sequence[str]) -> Found:
-    """Each header file was there up to its last release among `tags`, and not after it."""
-    known = witnesses.history()
-    rows = [(file, *("there" if file in known.headers[tag] else "not there" for tag in tags)) for file in last]
-    until = {file: tags.index(tag) + 1 for file, tag in last.items()}
-    expected = [(file, *["there"] * n, *["not there"] * (len(tags) - n)) for file, n in until.items()]
-    return Found(value=rows == expected, rows=rows, header=("header", *tags), provenance=known.provenance)
-
-
-def fused(model: str, nodes: Sequence[str]) -> Found:
-    """One kernel of NVIDIA's build holds all of these nodes, and no other kernel any."""
-    report = witnesses.report_on(model)
-    header, rows = kernel_rows(report)
-    return Found(value=witnesses.is_fused(report, *nodes), rows=rows, header=header, provenance=report.provenance)
-
-
-def log(model: str, says: str) -> Found:
-    """The builder's log of a model has a line with these words."""
-    report = witnesses.report_on(model)
-    logged = witnesses.says(report, says)
-    return Found(value=bool(logged), facts={"logged": logged}, provenance=report.provenance)
-
-
-def layers(model: str, types: Sequence[str]) -> Found:
-    """NVIDIA's parser makes layers of just these types of a model."""
-    report = witnesses.report_on(model)
-    found = witnesses.layer_types(report)
-    return Found(value=found == [*types], facts={"layers": " and ".join(found)}, provenance=report.provenance)
-
-
-def rule(model: str, rule: str, steps: int) -> Found:
-    """Our rule of that name, alone, takes so many steps on a model."""
-    *_, report = witnesses.rewritten(model, rule)
-    did = witnesses.did(report, rule)
-    return computed(len(did) == steps, steps="; ".join(did))
-
-
-KINDS: dict[str, Callable[..., Found]] = {
-    kind.__name__: kind for kind in (fields, reads, api, history, headers, fused, log, layers, rule)
-}
-
-
-def kernel_rows(report: "BuildReport") -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    """Header and rows: what NVIDIA's builder launches, and which ONNX nodes are inside, in the model's order."""
-    order = [node for layer in report.layers for node in layer.onnx_nodes]
-
-    def named(nodes: Sequence[str]) -> str:
-        if len(nodes) > SHOWN_NODES:
-            return f"{nodes[0]}, {nodes[1]}, … {nodes[-1]}: {len(nodes)} nodes"
-        return ", ".join(nodes) or "none: it changes the layout"
-
-    return KERNELS_HEADER, [(k.name, named(sorted(k.onnx_nodes, key=order.index)), k.stream) for k in report.kernels]
+def counted(names: Iterable[str]) -> dict[Behind, int]:
+    """How many of these claims have which kind behind them; one with two kinds counts for both."""
+    count = Counter(kind for name in names for kind in find_claim(name).behind)
+    return {kind: count[kind] for kind in Behind if count[kind]}

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from trtlab.study.bank import Words
+
 if TYPE_CHECKING:
     from trtlab.engine.measure import Provenance
 
@@ -20,12 +22,14 @@ class Found:
     value: Any
     provenance: "Provenance"
     facts: Mapping[str, Any] = field(default_factory=dict)
-    header: Sequence[str] = ()
+    header: Sequence[str | Words] = ()
     rows: Sequence[Sequence[Any]] = ()
     evidence: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rows", tuple(tuple(map(str, row)) for row in self.rows))
+        object.__setattr__(
+            self, "rows", tuple(tuple(c if isinstance(c, Words) else str(c) for c in row) for row in self.rows)
+        )
         object.__setattr__(self, "header", tuple(self.header))
 
     @property
@@ -34,11 +38,16 @@ class Found:
         return self.value is True
 
 
-def computed(value: Any, rows: Iterable[Sequence[Any]] = (), evidence: str = "", **facts: Any) -> Found:
-    """Found by NumPy and this package, on this machine, now."""
+def computed(
+    value: Any,
+    rows: Iterable[Sequence[Any]] = (),
+    referees: Sequence[str] = ("numpy",),
+    **facts: Any,
+) -> Found:
+    """Found by this package and by others, its referees, on this machine, now."""
     from trtlab.engine.measure import live
 
-    return Found(value=value, rows=tuple(map(tuple, rows)), evidence=evidence, facts=facts, provenance=live(["numpy"]))
+    return Found(value=value, rows=tuple(map(tuple, rows)), facts=facts, provenance=live(referees))
 
 
 def all_of(parts: Sequence[Found]) -> Found:
@@ -48,3 +57,12 @@ def all_of(parts: Sequence[Found]) -> Found:
     facts = {name: value for part in parts for name, value in part.facts.items()}
     evidence = " ".join(part.evidence for part in parts if part.evidence)
     return replace(shown, value=all(part.holds for part in parts), facts=facts, evidence=evidence)
+
+
+def read_back(values: Mapping[str, Any]) -> Found:
+    """A finding as a recording keeps it, with the command that made it."""
+    import cattrs
+
+    from trtlab.engine.measure import Provenance
+
+    return Found(**{**values, "provenance": cattrs.structure(values["provenance"], Provenance)})

@@ -5,7 +5,6 @@ recorded, and never typed in: the words name a function of study/truths, whose f
 """
 
 import functools
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
@@ -18,7 +17,6 @@ from trtlab.study.quiz import Choice, Option, Ordering, Quiz, QuizError, Several
 from trtlab.study.truths.builds import built
 
 KINDS: dict[str, type[Quiz]] = {kind.kind: kind for kind in (Choice, Several, Number, Ordering)}
-TRUTHS = ("formats", "fusion", "workflow", "builds", "streams")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +40,7 @@ class Entry:
     @property
     def find(self) -> Callable[[], Found]:
         """What finds the truth, with its arguments; `func` is the function whose source is shown."""
-        name, values = next(iter(self.truth.items())) if isinstance(self.truth, Mapping) else (self.truth, ())
-        return functools.partial(_truth(name), *values) if isinstance(values, list | tuple) else _named(name, values)
+        return bank.call(self.truth, "truths")
 
     def asked(self, found: Found) -> Quiz:
         """The quiz around what was found."""
@@ -53,18 +50,6 @@ class Entry:
         facts = {**found.facts, "value": found.value, "evidence": found.evidence}
         names = {field.name for field in fields(kind)} - {"truth"}
         return kind(truth=found, **{name: _filled(getattr(self, name), facts) for name in names})
-
-
-def _named(name: str, values: Mapping[str, Any]) -> Callable[[], Found]:
-    return functools.partial(_truth(name), **values)
-
-
-def _truth(name: str) -> Callable[..., Found]:
-    modules = [importlib.import_module(f"trtlab.study.truths.{module}") for module in TRUTHS]
-    known: dict[str, Callable[..., Found]] = {
-        key: value for module in modules for key, value in vars(module).items() if callable(value)
-    }
-    return bank.find(known, name, "truth")
 
 
 def _filled(value: Any, facts: Mapping[str, Any]) -> Any:

@@ -8,6 +8,10 @@ import functools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from trtlab.study.found import Found, read_back
+
 if TYPE_CHECKING:
     from trtlab.engine.nvidia import Api, BuildReport, Kernel
     from trtlab.graph.cost import Cost
@@ -36,6 +40,15 @@ def fmt(name: str) -> Any:
     from trtlab.numeric import FORMATS
 
     return FORMATS[name]
+
+
+def referee(name: str) -> Any:
+    """The dtype in which NumPy, or ml_dtypes, has that format. KeyError when neither does."""
+    import ml_dtypes
+
+    native = {"FP64": np.float64, "FP32": np.float32, "FP16": np.float16, "BF16": ml_dtypes.bfloat16}
+    small = {"FP8_E4M3": "float8_e4m3fn", "FP8_E4M3_IEEE": "float8_e4m3", "FP8_E5M2": "float8_e5m2"}
+    return native.get(name) or (small | {"FP4_E2M1": "float4_e2m1fn"})[name]
 
 
 @functools.cache
@@ -85,18 +98,11 @@ def transfers() -> Any:
     return transfers.load()
 
 
-def light_report(name: str) -> "BuildReport":
-    """What NVIDIA's builder made of one of onnx's `light_*` networks."""
-    from trtlab.lab import builds
+def tf32() -> Found:
+    """What TF32 products of a GPU read and keep, as it was measured."""
+    from trtlab.engine import recordings
 
-    return builds.light_report(name)
-
-
-def light_nodes(name: str) -> int:
-    """How many nodes of that network compute."""
-    from trtlab.lab import builds
-
-    return builds.light_nodes(name)
+    return read_back(recordings.load(dict, "tf32-h100"))
 
 
 # --- what is read off them --------------------------------------------------------------------------------------------

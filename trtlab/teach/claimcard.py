@@ -1,16 +1,16 @@
 """teach/claimcard: `claim("C74")` shows a sentence, proves it on the spot, and fails the notebook when it is false.
 
 In: the name of a claim in study/claims, or a sentence and a function of your own. Out: a `Drawing`: what the sheet
-says, the verdict, what is true today, the evidence, how it is checked, where it came from; in English and Chinese.
+says, the verdict, what is true today, the evidence, how it is checked, where it came from; in English and Chinese. A
+tick says what stands behind it, and is named "proved" only where a proof could fail.
 """
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from trtlab.engine.measure import live
-from trtlab.study.bank import Words
-from trtlab.study.claims import Claim, Verdict, find_claim
-from trtlab.study.found import Found
+from trtlab.engine.measure import live, merged
+from trtlab.study.bank import Words, said
+from trtlab.study.claims import CAN_FAIL, Behind, Claim, Verdict, counted, find_claim
+from trtlab.study.found import Found, all_of
 from trtlab.teach.bilingual import bilingual, both, switch
 from trtlab.teach.card import (
     Cell,
@@ -29,24 +29,9 @@ from trtlab.teach.card import (
     table,
     tag,
 )
+from trtlab.teach.source import call_and_code
 
-VERDICTS = {
-    Verdict.RIGHT: (Words(en="the sheet is right", zh="原题说得对"), "done"),
-    Verdict.IMPRECISE: (Words(en="the sheet is imprecise", zh="原题不够准确"), "stood"),
-    Verdict.OUTDATED: (Words(en="the sheet is outdated", zh="原题过时了"), "stood"),
-    Verdict.WRONG: (Words(en="the sheet is wrong", zh="原题说错了"), "bad"),
-}
-HISTORY = Words(
-    en="A date or an author: nothing here can run to prove it; read the source.",
-    zh="这是日期或作者：没有什么可以运行来证明，请看出处。",
-)
-CHECKED = Words(en="How it is checked", zh="怎么验证的")
-SAYS, SOURCE = Words(en="The sheet:", zh="原题："), Words(en="source", zh="出处")
-COLUMNS = (
-    "", Words(en="verdict", zh="判断"), Words(en="the sheet, in other words", zh="原题的意思"),
-    Words(en="today, proved", zh="如今，可运行的证明"),
-)  # fmt: skip
-TICK = tag("span", "✓", "tick", role="img", aria_label="proved")
+LOOKS = {Verdict.RIGHT: "done", Verdict.IMPRECISE: "stood", Verdict.OUTDATED: "stood", Verdict.WRONG: "bad"}
 
 
 class ClaimFailed(AssertionError):
@@ -59,48 +44,64 @@ def claim(name: str, prove: Callable[[], bool | Found] | None = None) -> Drawing
     >>> claim("C74")                                                  # one of the sheet's
     >>> claim("FP16 halves the weights", lambda: half < 0.6 * full)   # your own
     """
-    if prove is not None:
-        found = prove()
-        if isinstance(found, bool):
-            found = Found(value=found, provenance=live())
-        _check(name, name, found)
-        foot = [found.provenance.line()]
-        return card(
-            *_evidence(found), head=[TICK, tag("b", name, "claim"), origin_badge(found.provenance.origin)], foot=foot
-        )
-    known = find_claim(name)
-    return bilingual(_card(known, switch()))
+    if prove is None:
+        return bilingual(_card(find_claim(name), switch()))
+    found = prove()
+    if isinstance(found, bool):
+        found = Found(value=found, provenance=live())
+    _check(name, name, found)
+    head = [_tick(said("holds_here")), tag("b", name, "claim"), origin_badge(found.provenance.origin)]
+    return card(*_evidence(found), head=head, foot=[found.provenance.line()])
 
 
 def draw_claims(names: Sequence[str]) -> Drawing:
-    """Several claims of the sheet as one table, each proved now; the evidence opens on demand."""
+    """Several claims of the sheet as one table, each proved now; the evidence opens on demand. The head counts what
+    stands behind them."""
     rows = []
     for name in names:
         known = find_claim(name)
-        words, kind = VERDICTS[known.verdict]
-        today = join(["✓" if known.proof else "·", both(known.today)], " ")
-        rows.append((name, badge(both(words), kind), both(known.said), details(today, _card(known))))
-    header = [both(column) for column in COLUMNS]
-    return bilingual(card(table(header, rows), head=["Claims", switch()]))
+        today = join([_tick(_kinds(known.behind), known.behind) if known.proof else "·", both(known.today)], " ")
+        rows.append((name, both(known.said), _verdict(known), details(today, _card(known))))
+    header = [both(said(f"column_{column}")) for column in ("claim", "sheet", "verdict", "today")]
+    counts = [join([number, both(_kinds([kind]))], " ") for kind, number in counted(names).items()]
+    return bilingual(card(table(header, rows), head=[both(said("claims")), *counts, switch()]))
 
 
 def _card(known: Claim, *head: Cell) -> Drawing:
     """What the sheet says, the verdict, the answer, the evidence, how it is checked."""
-    words, kind = VERDICTS[known.verdict]
-    said = block(both(SAYS.then(known.said)), "said dim")
-    today = block(join([badge(both(words), kind), tag("b", both(known.today), "claim")], apart(": ")))
-    source = join([known.name, link(both(SOURCE), known.source)])
+    sheet = block(both(said("sheet_says").then(known.said)), "said dim")
+    today = block(join([_verdict(known), tag("b", both(known.today), "claim")], apart(": ")))
+    source = join([known.name, link(both(said("source")), known.source)])
+    kinds = badge(both(_kinds(known.behind)), "not")
     if not known.proof:
-        foot = [join([source, both(HISTORY)])]
-        return card(said, today, head=[known.name, badge("history", "not"), *head], foot=foot)
-    found = known.prove()
+        return card(sheet, today, head=[known.name, kinds, *head], foot=[join([source, both(said("no_proof"))])])
+    parts = [call() for _, call in known.parts()]
+    found, made = all_of(parts), [part.provenance for part in parts]
     _check(known.name, known.today.en, found)
-    command = [join(["made by", code(found.provenance.command)], " ")] if found.provenance.command else []
+    commands = [join([both(said("made_by")), code(one.command)], ": ") for one in merged(made) if one.command]
     return card(
-        said, today, *_evidence(found, known), _how(known),
-        head=[TICK, known.name, origin_badge(found.provenance.origin), *head],
-        foot=[join([source, found.provenance.line(), *command])],
+        sheet, today, *_evidence(found, known), _how(known),
+        head=[join([_tick(_kinds(known.behind), known.behind), known.name], " "), kinds, *head],
+        foot=[join([source, *commands])], made=made,
     )  # fmt: skip
+
+
+def _verdict(known: Claim) -> Cell:
+    return badge(both(said(f"verdict_{known.verdict.value}")), LOOKS[known.verdict])
+
+
+def _kinds(behind: Iterable[Behind]) -> Words:
+    """What stands behind a tick, a phrase for each kind."""
+    phrases = [said(f"behind_{kind.value}") for kind in behind]
+    return Words(en=", ".join(phrase.en for phrase in phrases), zh="、".join(phrase.zh for phrase in phrases))
+
+
+def _tick(means: Words, behind: Sequence[Behind] = ()) -> Cell:
+    """Green, and named proved, where what is behind it could fail; else it is named after what is."""
+    proved = bool(behind) and set(behind) <= set(CAN_FAIL)
+    label = said("proved") if proved else means
+    look = "tick" if proved or not behind else "tick not"
+    return tag("span", "✓", look, role="img", aria_label=f"{label.en} / {label.zh}")
 
 
 def _check(name: str, sentence: str, found: Found) -> None:
@@ -115,13 +116,19 @@ def _evidence(found: Found, known: Claim | None = None) -> list[Cell]:
     parts = [both(known.shown, "p", found.facts)] if known and known.shown else []
     parts += [block(found.evidence)] if found.evidence and not known else []
     header = found.header or (known.header if known else ())
-    return [*parts, *([table(header, found.rows)] if found.rows else [])]
+    rows = [[both(cell) for cell in row] for row in found.rows]
+    return [*parts, *([table([both(cell) for cell in header], rows)] if rows else [])]
 
 
 def _how(known: Claim) -> Cell:
-    """The source of the proof, which opens on demand."""
-    functions = dict.fromkeys(function for function, _ in known.parts())
-    return details(both(CHECKED), stack([pre(inspect.getsource(function).rstrip()) for function in functions]))
+    """The calls of the proof with their arguments, each with the source of its function, once; opens on demand."""
+    shown: dict[str, list[str]] = {}
+    for _, call in known.parts():
+        asked, source = call_and_code(call)
+        shown.setdefault(source.rstrip(), []).append(asked)
+    return details(
+        both(said("how_checked")), stack([pre("\n".join([*calls, source])) for source, calls in shown.items()])
+    )
 
 
 __all__ = ["ClaimFailed", "claim", "draw_claims"]

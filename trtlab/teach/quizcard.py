@@ -5,26 +5,22 @@ are graded here and sent back in both languages; static/quizcard.js only shows t
 closed <details>.
 """
 
-import functools
-import inspect
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import traitlets
 
-import trtlab
 from trtlab.study import quizzes
 from trtlab.study.bank import Words, said
 from trtlab.study.number_quiz import Number
 from trtlab.study.quiz import Choice, Mark, NotAnAnswer, Ordering, Quiz, Result, Verdict
 from trtlab.teach import card as ui
+from trtlab.teach import source
 from trtlab.teach.bilingual import bilingual, both, switch
 from trtlab.teach.card import Cell, Drawing, bold, join, tag
 from trtlab.teach.widget import Widget, script, styles
 
-_HOME = Path(trtlab.__file__).parent.parent
 SIGNS = {Verdict.RIGHT: "✓", Verdict.WRONG: "✗"}
 PHRASES = ("quiz", "check", "show_answer", "start_over", "typical_slips", "how_computed", "move_up", "move_down",
            "no_answer")  # fmt: skip
@@ -121,7 +117,7 @@ class QuizCard(Widget):
 
     def _answer(self) -> dict[str, Any]:
         asked, made = self.quiz, self.quiz.truth.provenance
-        where, code = _code(self._truth)
+        where, code = source.call_and_code(self._truth)
         return {
             "text": asdict(asked.answer) if isinstance(asked, Number) else None,
             "order": list(asked.truth.value) if isinstance(asked, Ordering) else [],
@@ -146,7 +142,7 @@ class QuizCard(Widget):
 
     def _static_answer(self) -> list[Cell]:
         asked, made = self.quiz, self.quiz.truth.provenance
-        where, code = _code(self._truth)
+        where, code = source.call_and_code(self._truth)
         right, slips = [], []
         if isinstance(asked, Number):
             right = [tag("p", join(["✓", bold(both(asked.answer))], " "))]
@@ -179,18 +175,6 @@ def _face(asked: Quiz) -> dict[str, Any]:
 
 def _mark(mark: Mark) -> dict[str, Any]:
     return {"text": asdict(mark.text), "verdict": mark.verdict.value, "why": asdict(mark.why) if mark.why else None}
-
-
-def _code(truth: Any) -> tuple[str, str]:
-    """(file and call, source) of what found a truth; empty where there is none to show."""
-    function = truth.func if isinstance(truth, functools.partial) else truth
-    try:
-        path, code = Path(inspect.getsourcefile(function) or ""), inspect.getsource(function)
-    except (TypeError, OSError):
-        return "", ""
-    where = path.relative_to(_HOME).as_posix() if path.is_relative_to(_HOME) else path.name
-    by_name = (f"{name}={value!r}" for name, value in getattr(truth, "keywords", {}).items())
-    return f"{where}, {function.__name__}({', '.join([*map(repr, getattr(truth, 'args', ())), *by_name])})", code
 
 
 __all__ = ["QuizCard", "quiz"]

@@ -3,6 +3,7 @@
 In: a function or class of the package. Out: a `Drawing` with its source, file and lines.
 """
 
+import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,19 @@ def show(thing: Callable[..., Any]) -> Drawing:
     where = path.relative_to(_ROOT).as_posix() if path.is_relative_to(_ROOT) else path.name
     code = python("".join(lines))
     return card(code, head=[bold(getattr(thing, "__qualname__", thing)), dim(f"{where}:{first}")])
+
+
+def call_and_code(call: Any) -> tuple[str, str]:
+    """(file and call with its arguments, source of the function) of a function, alone or partial; empty where there is
+    no source."""
+    function = call.func if isinstance(call, functools.partial) else call
+    try:
+        path, code = Path(inspect.getsourcefile(function) or ""), inspect.getsource(function)
+    except (TypeError, OSError):
+        return "", ""
+    where = path.relative_to(_ROOT).as_posix() if path.is_relative_to(_ROOT) else path.name
+    by_name = (f"{name}={value!r}" for name, value in getattr(call, "keywords", {}).items())
+    return f"{where}, {function.__name__}({', '.join([*map(repr, getattr(call, 'args', ())), *by_name])})", code
 
 
 def python(text: str) -> Cell:

@@ -1,9 +1,11 @@
-"""study/proofs/formats: C01 to C23: what the codes of the formats are, by outside referees where there are any.
+"""study/proofs/formats: C01 to C23: what the codes of the formats are, by outside referees, and what a GPU read.
 
-In: trtlab.numeric, NumPy, what NVIDIA's builder said. Out: `Found`s; the words are in words/claims.
+In: the referees' own codes and limits, what NVIDIA's builder said, a GPU's record. Out: `Found`s, which hold only
+where trtlab.numeric agrees with the referee; the words are in words/claims.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -11,171 +13,194 @@ import numpy as np
 
 from trtlab.study import witnesses
 from trtlab.study.found import Found, computed
-from trtlab.study.witnesses import fmt
+from trtlab.study.witnesses import fmt, referee
 
 TYPES = set("FLOAT HALF INT8 INT32 BOOL UINT8 FP8 BF16 INT64 INT4 FP4 E8M0".split())
+BOTH = ("numpy", "ml_dtypes")
 
 
 def no_other_type() -> Found:
-    api, double = witnesses.api(), witnesses.support("FP64", "SM89").cell("FP64", "SM89")
-    stray = set(api.names.get("DataType", ("none",))) - TYPES
-    return Found(
-        value=not stray and double.stored == "Float", provenance=api.provenance,
-        facts={"compiler": api.compiler, "version": api.version, "double": double.stored or double.said},
-    )  # fmt: skip
-
-
-def types_of_the_api() -> Found:
     api = witnesses.api()
     types = api.names.get("DataType", ())
     facts = {"compiler": api.compiler, "version": api.version, "types": witnesses.listed(types)}
-    return Found(value=bool(types), facts=facts, provenance=api.provenance)
+    return Found(value=bool(types) and set(types) <= TYPES, provenance=api.provenance, facts=facts)
 
 
-def bits_of(name: str, code: int) -> str:
-    """`0 01111 0000000000`: the bits of a code, field by field."""
-    known = fmt(name)
-    bits = f"{code >> known.padding_bits:0{known.bits}b}"
-    return f"{bits[0]} {bits[1 : 1 + known.exponent_bits]} {bits[1 + known.exponent_bits :]}"
+def all_codes(name: str, bits: int) -> Any:
+    """The values of all codes, as the referee reads them; NaN where our codec reads something else."""
+    theirs = np.arange(1 << bits, dtype=np.uint8).view(referee(name)).astype(np.float64)
+    return theirs if np.array_equal(theirs, fmt(name).decode(np.arange(1 << bits)), equal_nan=True) else theirs * np.nan
 
 
-def _finite_float32() -> Any:
-    """Thirty thousand random bit patterns, the finite ones among them."""
-    values = np.random.default_rng(0).integers(0, 1 << 32, 30_000, dtype=np.uint32).view(np.float32)
-    return values[np.isfinite(values)]
+def fields(name: str, sign: int, exponent: int, mantissa: int) -> Found:
+    """The codes have so many (sign, exponent, mantissa) bits in NumPy or ml_dtypes, whose codes of 1, of -1 and of the
+    number after 1 are ours, too."""
+    info, kind = _limits(referee(name)), np.dtype(referee(name))
+    values = np.array([1, -1, 1 + float(info.eps)], kind)
+    one, minus, after = (int(code) for code in values.view(f"u{kind.itemsize}"))
+    ours = [int(fmt(name).encode(float(value))) for value in values]
+    found = ((one ^ minus).bit_count(), int(info.nexp), int(info.nmant), int(info.bits))
+    holds = found == (sign, exponent, mantissa, sign + exponent + mantissa) and ours == [one, minus, after]
+    bits = f"{one:0{info.bits}b}"
+    return computed(holds, referees=BOTH, one=f"{bits[:1]} {bits[1 : 1 + info.nexp]} {bits[1 + info.nexp :]}")
+
+
+def _limits(dtype: Any) -> Any:
+    from ml_dtypes import finfo
+
+    return finfo(dtype)  # type: ignore[no-untyped-call]
 
 
 def fp16_ends_at_65504() -> Found:
-    known, numbers = fmt("FP16"), (1.0, 65504.0, 70000.0)
-    codes = [int(known.encode(number, overflow="ieee")) for number in numbers]
-    values = [float(known.decode(code)) for code in codes]
+    numbers = (1.0, 65504.0, 70000.0)
     with np.errstate(over="ignore"):
-        same = values == [float(np.float16(number)) for number in numbers] == [1.0, known.max, math.inf]
-    rows = zip((f"{number:g}" for number in numbers), (bits_of("FP16", code) for code in codes), values, strict=True)
-    return computed(same, rows)
+        halves = np.array(numbers).astype(np.float16)
+    codes = [int(code) for code in halves.view(np.uint16)]
+    same = codes == [int(fmt("FP16").encode(number, overflow="ieee")) for number in numbers]
+    rows = [(f"{n:g}", f"{code:016b}", float(half)) for n, code, half in zip(numbers, codes, halves, strict=True)]
+    return computed(same and halves.tolist() == [1.0, 65504.0, math.inf], rows)
 
 
-def _counts(name: str) -> tuple[int, int, int]:
-    """(finite, infinite, NaN) among the values of all codes."""
-    values = fmt(name).decode(np.arange(256))
-    return int(np.isfinite(values).sum()), int(np.isinf(values).sum()), int(np.isnan(values).sum())
-
-
-def e4m3_without_infinity() -> Found:
-    names = ("FP8_E4M3", "FP8_E4M3_IEEE")
-    rows = [(name, *_counts(name), f"{fmt(name).max:g}") for name in names]
-    return computed(rows == [(names[0], 254, 0, 2, "448"), (names[1], 240, 2, 14, "240")], rows)
-
-
-def e5m2_counts() -> Found:
-    finite, infinite, nan = _counts("FP8_E5M2")
-    largest = fmt("FP8_E5M2").max
-    holds = (finite, infinite, nan, largest) == (248, 2, 6, 57344)
-    return computed(holds, finite=finite, infinite=infinite, nan=nan, largest=largest)
+def counts(expected: Mapping[str, Sequence[float]]) -> Found:
+    """{format: [finite, infinite, NaN, largest]} of all 256 codes."""
+    rows = []
+    for name in expected:
+        values = all_codes(name, 8)
+        kinds = [int(of(values).sum()) for of in (np.isfinite, np.isinf, np.isnan)]
+        rows.append((name, *kinds, float(np.max(values, initial=0, where=np.isfinite(values)))))
+    shown = [(name, *kinds, f"{largest:g}") for name, *kinds, largest in rows]
+    return computed(rows == [(name, *numbers) for name, numbers in expected.items()], shown, referees=BOTH)
 
 
 def int8_weights() -> Found:
-    weights = fmt("INT8").decode(1 << np.arange(8)).astype(int).tolist()
-    return computed(weights == [1, 2, 4, 8, 16, 32, 64, -128], weights=weights)
+    codes = (1 << np.arange(8)).astype(np.uint8)
+    weights = codes.view(np.int8).tolist()
+    same = weights == fmt("INT8").decode(codes).astype(int).tolist()
+    return computed(same and weights == [1, 2, 4, 8, 16, 32, 64, -128], weights=weights)
 
 
 def int4_packed() -> Found:
+    import ml_dtypes
+    import onnx
+
     from trtlab.numeric.quantize import pack
 
-    values = fmt("INT4").decode(np.arange(16)).astype(int).tolist()
-    narrow, wide = (witnesses.support(name, "SM89").cell(name, "SM89").weights_bytes or 0 for name in ("INT4", "FP16"))
-    holds = sorted(values) == [*range(-8, 8)] and pack([1, 2]).tolist() == [0x21] and wide > 3.5 * narrow > 0
-    return computed(holds, narrow=narrow, wide=wide)
+    info: Any = ml_dtypes.iinfo("int4")  # type: ignore[no-untyped-call]
+    ours = fmt("INT4").decode(np.arange(16))
+    packed = onnx.numpy_helper.from_array(np.array([1, 2], "int4")).raw_data
+    holds = packed == b"\x21" == pack([1, 2]).tobytes() and sorted(ours) == [*range(info.min, info.max + 1)]
+    return computed(holds and (info.min, info.max) == (-8, 7), referees=(*BOTH, "onnx"))
+
+
+def int4_bytes() -> Found:
+    cells = [witnesses.support(name, "SM89") for name in ("INT4", "FP16")]
+    narrow, wide = (found.cells[0].weights_bytes or 0 for found in cells)
+    facts = {"narrow": narrow, "wide": wide}
+    return Found(value=wide > 3.5 * narrow > 0, facts=facts, provenance=cells[0].provenance)
 
 
 def fp4_values() -> Found:
-    values = fmt("FP4_E2M1").decode(np.arange(16))
-    holds = len(set(values.tolist())) == 15 and values[:8].tolist() == [0, 0.5, 1, 1.5, 2, 3, 4, 6]
-    both = bool((values[8:] == -values[:8]).all())
-    return computed(holds and both, values=", ".join(f"{value:g}" for value in values[:8]))
-
-
-def nf4_has_no_sign_bit() -> Found:
-    def negates(name: str) -> list[bool]:
-        values = fmt(name).decode(np.arange(16))
-        return [bool((fmt(name).decode(np.arange(16) ^ bit) == -values).all()) for bit in (8, 4, 2, 1)]
-
-    found = {name: negates(name) for name in ("NF4", "FP4_E2M1")}
-    values = fmt("NF4").decode(np.arange(16))
-    rows = [(name, *("yes" if each else "no" for each in flips)) for name, flips in found.items()]
-    holds = found == {"NF4": [False] * 4, "FP4_E2M1": [True, False, False, False]} and bool((np.diff(values) > 0).all())
-    return computed(holds, rows, values=", ".join(f"{value:.3f}" for value in values))
+    values = all_codes("FP4_E2M1", 4)
+    holds = len({*values.tolist()}) == 15 and values[:8].tolist() == [0, 0.5, 1, 1.5, 2, 3, 4, 6]
+    shown = ", ".join(f"{value:g}" for value in values[:8])
+    return computed(holds and bool((values[8:] == -values[:8]).all()), referees=BOTH, values=shown)
 
 
 def bf16_is_the_upper_half() -> Found:
-    values = _finite_float32()
-    same = fmt("BF16").encode(values, rounding="toward_zero") == values.view(np.uint32) >> 16
-    holds = bool(same.all()) and fmt("BF16").bits == fmt("FP16").bits == 16
-    return computed(holds, count=len(values), same=int(same.sum()))
+    values = np.random.default_rng(0).integers(0, 1 << 32, 30_000, dtype=np.uint32).view(np.float32)
+    values = values[np.isfinite(values)]
+    upper = (values.view(np.uint32) >> 16).astype(np.uint16)
+    below, above = (abs(codes.view(referee("BF16")).astype(float)) for codes in (upper, upper + np.uint16(1)))
+    same = (below <= abs(values)) & (abs(values) < above)
+    ours = bool((fmt("BF16").encode(values, rounding="toward_zero") == upper).all())
+    return computed(ours and bool(same.all()), referees=BOTH, count=len(values), same=int(same.sum()))
 
 
 def bf16_range() -> Found:
     names = ("FP32", "BF16", "FP16")
-    wide, brain, half = map(fmt, names)
-    share = brain.max / wide.max
-    holds = 0.996 < share < 1 and brain.min_normal == wide.min_normal and half.max < 1e-30 * wide.max
-    return computed(
-        holds, [(name, f"{fmt(name).max:.4g}", f"{fmt(name).min_normal:.4g}") for name in names], share=share
-    )
+    infos = [_limits(referee(name)) for name in names]
+    ends = [(float(info.max), float(info.smallest_normal)) for info in infos]
+    (wide, least), (brain, same), (half, _) = ends
+    holds = 0.996 < brain / wide < 1 and same == least and half < 1e-30 * wide
+    agrees = ends == [(fmt(name).max, fmt(name).min_normal) for name in names]
+    rows = [(name, *(f"{end:.4g}" for end in pair)) for name, pair in zip(names, ends, strict=True)]
+    return computed(holds and agrees, rows, referees=BOTH, share=brain / wide)
 
 
 def bf16_errors() -> Found:
     from trtlab.numeric.arithmetic import rounded
 
     values = np.random.default_rng(0).normal(size=20_000)
-    errors = {name: np.abs(rounded(fmt(name), values) / values - 1) for name in ("FP16", "BF16")}
-    steps = fmt("BF16").epsilon / fmt("FP16").epsilon
-    median = float(np.median(errors["BF16"]) / np.median(errors["FP16"]))
-    rows = [(name, f"2^{math.log2(fmt(name).epsilon):g}", f"{np.median(found):.1e}") for name, found in errors.items()]
-    return computed(steps == 8 and 7 < median < 9, rows, median=median)
+    theirs = {name: values.astype(np.float32).astype(referee(name)).astype(float) for name in ("FP16", "BF16")}
+    agrees = all((rounded(fmt(name), values.astype(np.float32)) == made).all() for name, made in theirs.items())
+    errors = {name: float(np.median(np.abs(made / values - 1))) for name, made in theirs.items()}
+    median = errors["BF16"] / errors["FP16"]
+    rows = [(name, f"2^{math.log2(fmt(name).epsilon):g}", f"{error:.1e}") for name, error in errors.items()]
+    return computed(agrees and 7 < median < 9, rows, referees=BOTH, median=median)
 
 
-def tf32_in_memory() -> Found:
-    values = np.ones(1000, np.float32)
-    rows = [(name, fmt(name).bits, fmt(name).encode(values).nbytes) for name in ("FP32", "TF32", "FP16")]
-    return computed([row[1:] for row in rows] == [(32, 4000), (19, 4000), (16, 2000)], rows)
+# --- TF32: no library has a type of it, so a GPU was asked ------------------------------------------------------------
 
 
-def tf32_range_and_step() -> Found:
-    from trtlab.numeric.arithmetic import rounded
-
-    numbers = {"1 + 2^-11": 1 + 2**-11, "1 + 2^-10": 1 + 2**-10, "1e38": 1e38}
-    found = {text: [float(rounded(fmt(name), x)) for name in ("TF32", "FP16")] for text, x in numbers.items()}
-    survives = [abs(tf32 / numbers[text] - 1) < 2**-12 for text, (tf32, _) in found.items()]
-    rows = [(text, *(f"{value:.10g}" for value in pair)) for text, pair in found.items()]
-    return computed(survives == [False, True, True] and found["1e38"][1] == math.inf, rows)
-
-
-def tf32_has_19_bits() -> Found:
-    codes = fmt("TF32").encode(_finite_float32())
-    ever, always = int(np.bitwise_or.reduce(codes)), int(np.bitwise_and.reduce(codes))
-    return computed((ever, always) == (((1 << 19) - 1) << 13, 0), count=len(codes), ever=ever, always=always)
-
-
-def tf32_is_a_flag() -> Found:
-    tf32, flags = fmt("TF32"), default_flags()
-    between = tf32.max_exponent == fmt("FP32").max_exponent and tf32.epsilon == fmt("FP16").epsilon
-    with_flag, without = (witnesses.support(name, "SM89").cell(name, "SM89").kernels for name in ("TF32", "FP32"))
-    return computed(between and with_flag == without and flags == ("TF32",), flags=witnesses.listed(flags))
+def tf32_reads(mantissa: int, exponents: int) -> Found:
+    """A TF32 product leaves so many mantissa bits and powers of two as they were, rounds the rest to the nearest, ties
+    to even, and makes a tensor of FP32."""
+    found = witnesses.tf32()
+    seen, known = found.facts, fmt("TF32")
+    one, step = 1.0, 2.0**-10
+    rounded = [one + step, one, one + step, one + 2 * step, -(one + step)]
+    numbers = seen["numbers"]
+    holds = (seen["mantissa"], seen["exponents"], seen["minus"]) == (mantissa, exponents, -1.0)
+    holds = holds and [tf32 for _, tf32, _ in numbers.values()][:5] == rounded
+    holds = holds and (seen["dtype"], seen["bytes"]) == ("float32", 4) and numbers["1e38"][2] == "inf"
+    agrees = (known.mantissa_bits, (1 << known.exponent_bits) - 2) == (mantissa, exponents)
+    rows = [(name, *(f"{float(value):.11g}" for value in made)) for name, made in numbers.items()]
+    return Found(value=holds and agrees, rows=rows, facts=seen, provenance=found.provenance)
 
 
-def default_flags() -> tuple[str, ...]:
+def tf32_errors() -> Found:
+    found = witnesses.tf32()
+    errors = found.facts["errors"]
+    holds = errors["TF32"] > 20 * errors["FP32"] and errors["TF32"] < 2**-10 and found.facts["sum"] == 2.0**-20
+    rows = [(name, f"{error:.1e}") for name, error in errors.items()]
+    return Found(value=holds, rows=rows, provenance=found.provenance)
+
+
+def default_flags(expected: Sequence[str]) -> Found:
     """The builder's flags of an FP32 build for which none was asked."""
-    return witnesses.flow().report.flags
+    report = witnesses.flow().report
+    holds, facts = report.flags == (*expected,), {"flags": witnesses.listed(report.flags)}
+    return Found(value=holds, facts=facts, provenance=report.provenance)
+
+
+# --- NF4: its table from Python's own quantiles -----------------------------------------------------------------------
+
+
+def nf4_table() -> Any:
+    """QLoRA's construction: eight quantiles of N(0, 1) on one side, nine on the other, scaled to [-1, 1]."""
+    offset = ((1 - 1 / 30) + (1 - 1 / 32)) / 2
+    sides = [[NormalDist().inv_cdf(p) for p in np.linspace(offset, 0.5, count)[:-1]] for count in (8, 9)]
+    return np.sort([*np.negative(sides[0]), 0, *sides[1]]) / max(sides[1])
+
+
+def nf4_has_no_sign_bit() -> Found:
+    def negates(values: Any) -> list[bool]:
+        return [bool((values[np.arange(16) ^ bit] == -values).all()) for bit in (8, 4, 2, 1)]
+
+    table, ours = nf4_table(), fmt("NF4").decode(np.arange(16))
+    found = {"NF4": negates(table), "FP4_E2M1": negates(all_codes("FP4_E2M1", 4))}
+    holds = found == {"NF4": [False] * 4, "FP4_E2M1": [True, False, False, False]} and np.allclose(
+        table, ours, atol=1e-6
+    )
+    rows = [(name, *("✓" if each else "✗" for each in flips)) for name, flips in found.items()]
+    same = np.allclose(table, ours, atol=1e-6)
+    return computed(holds and same, rows, referees=BOTH, values=", ".join(f"{value:.3f}" for value in table))
 
 
 def nf4_quantiles() -> Found:
     from trtlab.numeric.quantize import sqnr_db
 
-    offset = ((1 - 1 / 30) + (1 - 1 / 32)) / 2
-    sides = [[NormalDist().inv_cdf(p) for p in np.linspace(offset, 0.5, count)[:-1]] for count in (8, 9)]
-    quantiles = np.sort([*np.negative(sides[0]), 0, *sides[1]]) / max(sides[1])
-    entries = np.array(fmt("NF4").entries)
+    quantiles, entries = nf4_table(), np.array(fmt("NF4").entries)
     values = np.random.default_rng(0).normal(size=64 * 512).astype(np.float32)
     nf4, int4 = (sqnr_db(values, fmt(name).quantize(values, block=64).values) for name in ("NF4", "INT4"))
     holds = np.abs(quantiles - entries).max() < 1e-6 and (entries < 0).sum() == 7 and (entries > 0).sum() == 8

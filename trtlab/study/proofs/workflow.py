@@ -3,23 +3,22 @@
 In: the workflow as it ran here, recordings. Out: `Found`s; the words are in words/claims.
 """
 
-import re
-import tempfile
-from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 from trtlab.study import witnesses
+from trtlab.study.bank import said
 from trtlab.study.found import Found
 from trtlab.study.witnesses import listed
 
 
-def export_checked_and_parsed() -> Found:
+def nodes_become_layers() -> Found:
     flow = witnesses.flow()
-    record, parsed = flow.records["export"], flow.records["parse"]
-    nodes = len(flow.artefact("check").graph.node)
-    holds = nodes > 0 and flow.records["check"].came_out == "valid" and parsed.artefact.layer_counts[0] > 0
-    facts = {"module": record.went_in, "onnx": record.came_out, "layers": parsed.came_out}
-    return Found(value=holds, facts=facts, provenance=record.provenance)
+    record, report = flow.records["export"], flow.artefact("parse")
+    nodes, (layers, constants) = len(flow.artefact("check").graph.node), report.layer_counts
+    rows = [(layer.type, " + ".join(layer.onnx_nodes)) for layer in report.layers if not layer.is_constant][:6]
+    holds = flow.records["check"].came_out == "valid" and layers >= report.onnx_nodes > 0 and nodes > 0
+    facts = {"module": record.went_in, "onnx": record.came_out, "nodes": report.onnx_nodes, "layers": layers}
+    return Found(value=holds, facts=facts | {"constants": constants}, rows=rows, provenance=report.provenance)
 
 
 def name_of_onnx() -> Found:
@@ -32,38 +31,18 @@ def name_of_onnx() -> Found:
     return Found(value=holds, facts={"summary": summary}, provenance=live(["onnx"]))
 
 
-def nodes_become_layers() -> Found:
-    report = witnesses.flow().artefact("parse")
-    layers, constants = report.layer_counts
-    rows = [(layer.type, " + ".join(layer.onnx_nodes)) for layer in report.layers if not layer.is_constant][:6]
-    facts = {"nodes": report.onnx_nodes, "layers": layers, "constants": constants}
-    return Found(value=layers >= report.onnx_nodes > 0, facts=facts, rows=rows, provenance=report.provenance)
-
-
-def network_and_config_become_a_plan() -> Found:
-    report = witnesses.flow().report
-    facts = {"layers": sum(report.layer_counts), "flags": listed(report.flags), "plan": report.plan_size_bytes}
-    holds = report.layer_counts[0] > 0 and report.plan_size_bytes > 0
-    return Found(value=holds, facts=facts, provenance=report.provenance)
-
-
 def workspace_limits() -> Found:
     from trtlab.study.truths import builds as truths
 
     limits = truths.built(truths.workspace_limits)
-    small, medium, default = limits.value.values()
-    planned = int(re.sub(r"\D", "", default) or 0) if default.startswith("built") else 0
-    holds = "no tactics" in small and "OutOfMemory" in medium and planned > 2**23
-    return Found(value=holds, rows=tuple(limits.value.items()), provenance=limits.provenance)
-
-
-def precision_flags() -> Found:
-    api, flags = witnesses.api(), witnesses.flow().report.flags
-    gone = [name for name in ("FP16", "INT8", "BF16", "FP8") if not api.has("BuilderFlag", name)]
-    installed = (api.compiler == "tensorrt" and api.version.startswith("10.")) or len(gone) == 4
-    holds = installed and api.has("BuilderFlag", "TF32") and flags == ("TF32",)
-    facts = {"gone": listed(gone), "flags": listed(flags), "compiler": api.compiler, "version": api.version}
-    return Found(value=holds, facts=facts, provenance=api.provenance)
+    limited = dict(limits.value)
+    planned = limited.pop("default") or 0
+    holds = all((size is None) is (int(mib) * 2**20 < planned) for mib, size in limited.items())
+    rows: list[tuple[Any, Any]] = [
+        (f"{mib} MiB", said("was_built", size=size) if size else limits.facts.get(mib)) for mib, size in limited.items()
+    ]
+    rows.append((said("no_limit"), said("was_built", size=planned)))
+    return Found(value=holds and {*limited.values()} == {None, planned}, rows=rows, provenance=limits.provenance)
 
 
 def build_phases() -> Found:
@@ -71,48 +50,30 @@ def build_phases() -> Found:
     inner = [(phase.name, phase.parent) for phase in report.phases if phase.parent is not None]
     names, activations = {name for name, _ in inner}, report.activation_bytes or 0
     holds = names >= {"Optimizing graph", "Timing tactics"} and not any("alibrat" in name for name in names)
-    facts = {"activations": activations}
-    return Found(value=holds and activations > 0, facts=facts, rows=inner[:9], provenance=report.provenance)
+    facts = {"activations": activations, "logged": witnesses.says(report, "CPU-only mode")}
+    holds = holds and activations > 0 and bool(facts["logged"])
+    return Found(value=holds, facts=facts, rows=inner[:9], provenance=report.provenance)
 
 
 def plan_survives_the_disk() -> Found:
     from trtlab.engine import planfile
 
     path, report = witnesses.flow().artefact("serialise"), witnesses.flow().report
-    facts = {"size": report.plan_size_bytes, "sha256": report.plan_sha256[:12]}
-    if path is None:  # a recording keeps size and hash alone
-        holds = report.plan_size_bytes > 0 and len(report.plan_sha256) == 64
-        return Found(value=holds, facts=facts, provenance=report.provenance)
-    plan, _ = planfile.load_plan(path)
-    return Found(value=plan == report.plan, facts=facts, provenance=report.provenance)
-
-
-def another_version_is_refused() -> Found:
-    from trtlab.engine import planfile
-    from trtlab.engine.nvidia import PlanFileError
-
-    report, api, refusal = witnesses.flow().report, witnesses.api(), ""
-    if not report.plan:  # a recording: what is refused is the manifest, whatever the bytes
-        report = replace(report, plan=b"no plan", recorded_plan_sha256=None)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "digits.plan"
-        planfile.save_plan(report, path)
-        accepted = planfile.load_plan(path, compiler_version=report.compiler_version)[0] == report.plan
-        try:
-            planfile.load_plan(path, compiler_version="0.0.0")
-        except PlanFileError as error:
-            refusal = error.what
-    own = [name for name in ("get_engine_validity", "engine_header_size") if api.has("Runtime", name)]
-    holds = accepted and bool(refusal) and (api.compiler != "tensorrt_rtx" or len(own) == 2)
-    facts = {"refusal": refusal, "own": listed(own), "compiler": api.compiler, "version": api.version}
+    facts = {"size": report.plan_size_bytes, "sha256": report.plan_sha256[:12], "compiler": report.compiler}
+    facts |= {"layers": sum(report.layer_counts), "flags": listed(report.flags), "version": report.compiler_version}
+    # a recording keeps size and hash alone
+    same = len(report.plan_sha256) == 64 if path is None else planfile.load_plan(path)[0] == report.plan
+    holds = same and report.plan_size_bytes > 0 < report.layer_counts[0]
     return Found(value=holds, facts=facts, provenance=report.provenance)
 
 
-def runtime_in_every_release() -> Found:
-    history = witnesses.history()
-    states = [history.state("createInferRuntime", tag).value for tag in history.tags]
-    facts = {"declared": states.count("declared"), "releases": len(states)}
-    return Found(value=set(states) == {"declared"}, facts=facts, provenance=history.provenance)
+def plans_of_two_targets() -> Found:
+    from trtlab.study.truths import builds as truths
+
+    found = truths.built(truths.two_targets)
+    return Found(
+        value=found.value == "kernels" and found.facts["apart"] > 0, facts=found.facts, provenance=found.provenance
+    )
 
 
 def contexts_and_memory() -> Found:
@@ -138,10 +99,10 @@ def pinned_copies() -> Found:
 def read_after_synchronising() -> Found:
     found = witnesses.transfers()
     rows = (
-        ("read before synchronising: old data seen", f"{found.stale_reads} of {found.trials}"),
-        ("read after synchronising: new data seen", f"{found.fresh_reads} of {found.trials}"),
-        ("an asynchronous matrix product returns after", f"{found.call_s * 1e6:.0f} µs"),
-        ("its work is done after", f"{found.total_s * 1e6:,.0f} µs"),
+        (said("stale_reads"), f"{found.stale_reads} / {found.trials}"),
+        (said("fresh_reads"), f"{found.fresh_reads} / {found.trials}"),
+        (said("product_returns"), f"{found.call_s * 1e6:.0f} µs"),
+        (said("product_done"), f"{found.total_s * 1e6:,.0f} µs"),
     )
     holds = found.stale_reads > 0 and found.fresh_reads == found.trials and found.call_s < found.total_s / 10
     return Found(value=holds, rows=rows, provenance=found.provenance)
@@ -150,17 +111,19 @@ def read_after_synchronising() -> Found:
 def one_parser() -> Found:
     api = witnesses.api()
     parsers = tuple(name for name in api.names if name.endswith("Parser"))
-    facts, rows = {"compiler": api.compiler, "version": api.version}, [(name, "a parser class") for name in parsers]
+    facts, rows = {"compiler": api.compiler, "version": api.version}, [(name, said("there")) for name in parsers]
     return Found(value=parsers == ("OnnxParser",), facts=facts, rows=rows, provenance=api.provenance)
 
 
 def layer_counts_today() -> Found:
+    from trtlab.lab import builds
+
     networks = ("vgg19", "inception_v1", "resnet50")
-    reports = {name: witnesses.light_report(name) for name in networks}
+    reports = {name: builds.recorded(f"light-{name}-SM89") for name in networks}
     rows, holds = [], True
     for name, report in reports.items():
-        nodes, named = witnesses.light_nodes(name), [layer for layer in report.layers if layer.onnx_nodes]
-        layers = sum(not layer.is_constant for layer in named)
+        nodes = report.onnx_nodes
+        layers = sum(not layer.is_constant for layer in report.layers if layer.onnx_nodes)
         steps, kernels = len(report.steps), len(report.kernels)
         holds = holds and 0 < kernels < nodes <= layers
         rows.append((name, nodes, layers, steps, steps - kernels, kernels))

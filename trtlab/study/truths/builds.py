@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from trtlab.study.found import Found
+from trtlab.study.found import Found, read_back
 
 if TYPE_CHECKING:
     from trtlab.engine.measure import Provenance
@@ -71,18 +71,21 @@ def _bytes_apart(one: bytes, other: bytes) -> int:
 
 
 def workspace_limits() -> Found:
-    """What tensorrt_rtx says to the digits model with little workspace and with the default: {limit: its words}."""
+    """What tensorrt_rtx plans for the digits model within so many MiB of workspace, or None where it refuses, with its
+    words as facts; `default` is without a limit."""
     from trtlab.engine.digits import DIGITS_ONNX
     from trtlab.engine.nvidia import BuildError, explain
 
+    planned: dict[str, int | None] = {}
     said = {}
-    for words, limit in (("1 MiB", 2**20), ("8 MiB", 2**23), ("the default", None)):
+    for mib in ("1", "8", "10", "default"):
+        limit = None if mib == "default" else int(mib) * 2**20
         try:
             report = explain(DIGITS_ONNX, "SM89", profiles=DYNAMIC, workspace_bytes=limit, compiler="tensorrt_rtx")
-            said[words] = f"built, with {report.activation_bytes:,} bytes of activations"
+            planned[mib] = report.activation_bytes
         except BuildError as error:
-            said[words] = "refused: " + re.sub(r"^\[[^]]*\] |; \[.*$", "", error.log[0])
-    return Found(value=said, provenance=_compiled("tensorrt_rtx"))
+            planned[mib], said[mib] = None, re.sub(r"^\[[^]]*\] |; \[.*$", "", error.log[0])
+    return Found(value=planned, facts=said, provenance=_compiled("tensorrt_rtx"))
 
 
 def _compiled(compiler: str) -> "Provenance":
@@ -103,11 +106,7 @@ def built(find: Callable[[], Found]) -> Found:
 
 
 def recorded(name: str) -> Found:
-    """A truth read back from its recording, with the command that made it."""
-    import cattrs
-
+    """A truth read back from its recording."""
     from trtlab.engine import recordings
-    from trtlab.engine.measure import Provenance
 
-    values = recordings.load(dict, RECORDED)[name]
-    return Found(**values | {"provenance": cattrs.structure(values["provenance"], Provenance)})
+    return read_back(recordings.load(dict, RECORDED)[name])

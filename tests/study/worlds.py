@@ -1,0 +1,432 @@
+"""Worlds that refute the claims: for each function of a proof, ours with one fact changed.
+
+A world is a function that changes a witness through pytest's monkeypatch.
+"""
+
+import copy
+import importlib.metadata
+from dataclasses import replace
+
+import numpy as np
+
+from trtlab.engine.nvidia import Kernel, Phase
+from trtlab.engine.nvidia import api as nvidia_api
+from trtlab.graph.rewrite import Report
+from trtlab.lab import builds, compare, history, streams, support
+from trtlab.lab import fusion as race
+from trtlab.lab.history import Declared
+from trtlab.lab.support import Support
+from trtlab.numeric import FORMATS, CodeBook, FloatFormat, IntegerFormat, quantize
+from trtlab.study import witnesses
+from trtlab.study.proofs import formats, fusion
+from trtlab.study.truths import builds as truths
+
+
+def of_api(change):
+    api = nvidia_api.recorded_api()
+    changed = replace(api, names=change(api.names))
+    return lambda world: world.setattr(witnesses, "api", lambda: changed)
+
+
+def of_history(**changes):
+    changed = replace(history.load(), **changes)
+    return lambda world: world.setattr(witnesses, "history", lambda: changed)
+
+
+def of_format(name, changed):
+    def change(world):
+        known = FORMATS | {name: changed}
+        for module in (formats, witnesses):
+            world.setattr(module, "fmt", known.__getitem__)
+
+    return change
+
+
+def of_referee(name, other):
+    """Another library's codes for the format: an error of the referee, or of ours, must be seen."""
+    known = witnesses.referee
+    return lambda world: world.setattr(formats, "referee", lambda asked: known(other if asked == name else asked))
+
+
+def of_cell(fmt, target, **values):
+    recorded = support.recorded()
+    changed = replace(recorded.cell(fmt, target), **values)
+
+    def asked(name, where):
+        cell = changed if (name, where) == (fmt, target) else recorded.cell(name, where)
+        return Support(cells=(cell,), provenance=recorded.provenance)
+
+    return lambda world: world.setattr(witnesses, "support", asked)
+
+
+def of_report(name, change):
+    known, changed = builds.recorded, change(builds.recorded(f"fusion-{name}-SM89"))
+    return lambda world: world.setattr(
+        witnesses, "report_on", lambda asked: changed if asked == name else known(f"fusion-{asked}-SM89")
+    )
+
+
+def unfused(report):
+    """Every node a kernel of its own, launched twice, on one stream; nothing was dropped or logged."""
+    steps = [
+        Kernel(
+            name="k", type="kgen", tactic="", stream=0, onnx_nodes=(node,), inputs=layer.inputs, outputs=layer.outputs
+        )
+        for layer in report.layers
+        for node in layer.onnx_nodes
+    ]
+    return replace(report, steps=(*steps, *steps), log=(), memory=replace(report.memory, activation_bytes=1))
+
+
+def memory(**figures):
+    return lambda report: replace(report, memory=replace(report.memory, **figures))
+
+
+def steps(**values):
+    return lambda report: replace(report, steps=tuple(replace(step, **values) for step in report.steps))
+
+
+def silent(report):
+    return replace(report, log=())
+
+
+def renamed(report):
+    log = tuple(replace(line, text=line.text.replace("tensor merging", "tensor fusion")) for line in report.log)
+    return replace(report, log=log)
+
+
+def packed(report):
+    tensors = [tuple(replace(t, strides=(1, 1, 1, 64)) for t in step.outputs) for step in report.steps]
+    return replace(
+        report, steps=tuple(replace(step, outputs=outputs) for step, outputs in zip(report.steps, tensors, strict=True))
+    )
+
+
+def of_truth(find, **changes):
+    changed = replace(truths.recorded(find), **changes)
+    return lambda world: world.setattr(truths, find, lambda: changed)
+
+
+def limits(**changes):
+    return of_truth("workspace_limits", value=truths.recorded("workspace_limits").value | changes)
+
+
+def of_flow(make):
+    def change(world):
+        flow = make()
+        world.setattr(witnesses, "flow", lambda: flow)
+
+    return change
+
+
+def with_records(**changes):
+    """The workflow as it ran here, with other values in some stages' records."""
+    flow = copy.copy(witnesses.flow())
+    flow.records = flow.records | {name: replace(flow.records[name], **values) for name, values in changes.items()}
+    return flow
+
+
+def stage(name, **values):
+    return of_flow(lambda: with_records(**{name: {"artefact": replace(witnesses.flow().artefact(name), **values)}}))
+
+
+def no_nodes():
+    graph = copy.deepcopy(witnesses.flow().artefact("check"))
+    del graph.graph.node[:]
+    return with_records(check={"artefact": graph})
+
+
+def fewer_layers(world):
+    parsed = witnesses.flow().artefact("parse")
+    flow = with_records(parse={"artefact": replace(parsed, layers=parsed.layers[:3])})
+    world.setattr(witnesses, "flow", lambda: flow)
+
+
+def without_phase(name):
+    return of_flow(lambda: with_records(build={"artefact": replace(
+        witnesses.flow().report, phases=tuple(p for p in witnesses.flow().report.phases if p.name != name)
+    )}))  # fmt: skip
+
+
+def calibrating():
+    phase = Phase(name="Calibrating INT8", parent="build", start_s=0.0, seconds=1.0)
+    report = witnesses.flow().report
+    return with_records(build={"artefact": replace(report, phases=(*report.phases, phase))})
+
+
+def without_figure(name):
+    return of_flow(lambda: with_records(build={"artefact": memory(**{name: None})(witnesses.flow().report)}))
+
+
+def recording(**values):
+    """As on a machine without a compiler: a report without plan, and no file."""
+    report = replace(witnesses.flow().report.without_plan(), **values)
+    return with_records(build={"artefact": report}, serialise={"artefact": None})
+
+
+def of_arrays(change):
+    known = fusion.arrays
+    return lambda world: world.setattr(fusion, "arrays", lambda name: change(known(name)))
+
+
+def of_tf32(**changes):
+    known = witnesses.tf32()
+    return lambda world: world.setattr(witnesses, "tf32", lambda: replace(known, facts=known.facts | changes))
+
+
+def of_transfers(**changes):
+    changed = replace(witnesses.transfers(), **changes)
+    return lambda world: world.setattr(witnesses, "transfers", lambda: changed)
+
+
+def pageable_as_fast(one):
+    known = witnesses.transfers()
+    slow = known.bandwidth("host_to_device", pinned=False, size_bytes=one.size_bytes)
+    return of_transfers(copies=tuple(replace(c, bytes_per_s=slow) if c == one else c for c in known.copies))
+
+
+def of_load(module, change):
+    changed = change(module.load())
+    return lambda world: world.setattr(module, "load", lambda *_: changed)
+
+
+def all_as_long(sweep):
+    return replace(sweep, rows=tuple(replace(row, time=sweep.rows[0].time) for row in sweep.rows))
+
+
+def idle(world):
+    rewritten = witnesses.rewritten
+    nothing = Report(steps=(), refusals=(), counts=())
+    world.setattr(witnesses, "rewritten", lambda *asked: (*rewritten(*asked)[:2], nothing))
+
+
+def patched(owner, name, value):
+    return lambda world: world.setattr(owner, name, value)
+
+
+def light(network, change):
+    known, name = builds.recorded, f"light-{network}-SM89"
+    changed = replace(known(name), steps=change(known(name).steps))
+    return patched(builds, "recorded", lambda asked: changed if asked == name else known(asked))
+
+
+# --- worlds of each function of a proof ------------------------------------------------------------------------------
+
+
+def other(name, **facts):
+    return of_format(name, replace(FORMATS[name], **facts))
+
+
+def worlds_of_fields(name, *bits):
+    wrong = {"FP64": "FP32", "FP32": "FP16", "FP16": "BF16", "BF16": "FP16"}
+    swap = {"FP8_E4M3": "FP8_E5M2", "FP8_E5M2": "FP8_E4M3", "FP4_E2M1": "FP8_E4M3"}
+    return [other(name, mantissa_bits=bits[-1] - 1 or 2), of_referee(name, (wrong | swap)[name])]
+
+
+def worlds_of_counts(expected):
+    names = [*expected]
+    return [
+        *(of_referee(name, "FP8_E4M3" if name == "FP8_E5M2" else "FP8_E5M2") for name in names),
+        *(other(name, bias=FORMATS[name].bias + 1) for name in names),
+    ]
+
+
+def worlds_of_reads(expected):
+    """The product refused or taken, or of other types, where that is asked about."""
+    found = []
+    for fmt, targets in expected.items():
+        for target, part in targets.items():
+            refused = {"refusal": "not today", "by": "builder"}
+            found.append(of_cell(fmt, target, **refused))
+            if part != "✓":
+                found.append(of_cell(fmt, target, stored="Odd", reads=("Odd", "Odd"), refusal=""))
+    return found
+
+
+def worlds_of_api(has=None, lacks=None):
+    """Each name that is asked for lost or gained, and an API without classes."""
+    pairs = [(owner, name) for table in (has or {}, lacks or {}) for owner in table for name in table[owner].split()]
+
+    def flipped(owner, name):
+        return of_api(lambda known: known | {owner: tuple({*known[owner]} ^ {name})})
+
+    return [of_api(lambda _: {}), *(flipped(*pair) for pair in pairs)]
+
+
+def worlds_of_history(states, **_tags):
+    """Each name as it never was: in one state at all releases, unless that is what is said."""
+    known = history.load()
+    return [
+        of_history(names=known.names | {name: dict.fromkeys(known.tags, state)})
+        for name, at in states.items() for state in Declared if set(at.values()) != {state.value}
+    ]  # fmt: skip
+
+
+def worlds_of_headers(tags, **_last):
+    known = history.load()
+    return [of_history(headers=dict.fromkeys(known.headers, known.headers[tag])) for tag in (tags[0], tags[-1])]
+
+
+def worlds_of_build(model, logged="", layers=(), weights=None, **_nodes):
+    asked = {
+        unfused: True, silent: logged, memory(weights_bytes=8): weights,
+        (lambda report: replace(report, layers=(*report.layers, report.layers[0]))): layers,
+    }  # fmt: skip
+    return [of_report(model, change) for change, is_asked in asked.items() if is_asked]
+
+
+def unfused_each(*names):
+    return [of_report(name, unfused) for name in names]
+
+
+def doubled(known):
+    return {name: tuple([array.astype(float) for array in side] for side in sides) for name, sides in known.items()}
+
+
+def longer(known):
+    (a, b), made = known["multiply"]
+    return known | {"multiply": ([np.append(a, a), b], made)}
+
+
+def one_bit_more(known):
+    read, (made,) = known["relu"]
+    return known | {"relu": (read, [np.nextafter(made, np.float32(9))])}
+
+
+def nothing_to_round(_known):
+    ones, two = np.ones((16, 16), np.float32), np.full((16, 16), 2, np.float32)
+    return {"multiply": ([ones, ones], [ones]), "add": ([ones, ones], [two]), "relu": ([two], [two])}
+
+
+UNIFORM = CodeBook(name="NF4", entries=[k / 8 for k in range(-8, 8)])
+CHAIN, NF4_TABLE, PACK, TF32 = fusion.CHAIN, formats.nf4_table(), quantize.pack, witnesses.tf32().facts
+PINNED = [copy for copy in witnesses.transfers().copies if copy.direction == "host_to_device" and copy.pinned]
+API = nvidia_api.recorded_api()
+
+WORLDS = {
+    "fields": worlds_of_fields, "counts": worlds_of_counts, "reads": worlds_of_reads, "api": worlds_of_api,
+    "history": worlds_of_history, "headers": worlds_of_headers, "build": worlds_of_build,
+    "no_other_type": lambda: [of_api(lambda known: known | {"DataType": (*known["DataType"], "FP64")}),
+                              of_api(lambda _: {})],
+    "fp16_ends_at_65504": lambda: [of_format("FP16", FORMATS["BF16"])],
+    "int8_weights": lambda: [of_format("INT8", IntegerFormat(bits=8, is_signed=False))],
+    "int4_packed": lambda: [
+        of_format("INT4", IntegerFormat(bits=4, is_signed=False)),
+        patched(quantize, "pack", lambda codes: PACK(codes[::-1])),
+    ],
+    "int4_bytes": lambda: [of_cell("INT4", "SM89", weights_bytes=2**20), of_cell("FP16", "SM89", weights_bytes=None)],
+    "fp4_values": lambda: [
+        other("FP4_E2M1", bias=2), of_format("FP4_E2M1", FloatFormat(exponent_bits=2, mantissa_bits=1)),
+        of_referee("FP4_E2M1", "FP8_E5M2"),
+    ],
+    "bf16_is_the_upper_half": lambda: [of_format("BF16", FORMATS["FP16"]), of_referee("BF16", "FP16")],
+    "bf16_range": lambda: [of_format("BF16", FORMATS["FP16"]), of_referee("BF16", "FP16"), of_referee("FP16", "BF16")],
+    "bf16_errors": lambda: [of_format("BF16", FORMATS["FP16"]), of_referee("BF16", "FP16"), of_referee("FP16", "BF16")],
+    "tf32_reads": lambda mantissa, _exponents: [
+        other("TF32", mantissa_bits=mantissa - 1), of_tf32(dtype="float16"), of_tf32(minus=1.0),
+        of_tf32(mantissa=mantissa + 1), of_tf32(exponents=40),
+        *(of_tf32(numbers={**TF32["numbers"], name: [2.0, 2.0, "2.0"]}) for name in TF32["numbers"]),
+    ],
+    "tf32_errors": lambda: [
+        *(of_tf32(errors={"FP32": 1e-6, "TF32": error}) for error in (1e-6, 0.1)), of_tf32(sum=0.0),
+    ],
+    "default_flags": lambda expected: [stage("build", flags=()), stage("build", flags=("FP16", *expected))],
+    "nf4_has_no_sign_bit": lambda: [
+        of_format("NF4", UNIFORM), of_referee("FP4_E2M1", "FP8_E4M3"),
+        patched(formats, "nf4_table", lambda: FORMATS["FP4_E2M1"].decode(np.arange(16))),
+    ],
+    "nf4_quantiles": lambda: [
+        of_format("NF4", UNIFORM), of_format("INT4", FORMATS["NF4"]), patched(formats, "nf4_table", lambda: -NF4_TABLE),
+    ],
+    "five_techniques": lambda: [
+        *(of_report("wide_inception", change) for change in (
+            unfused, memory(activation_bytes=0), steps(stream=0), steps(tactic="a kernel that was timed"))),
+        of_cell("INT8", "SM89", refusal="not today"), of_cell("INT8", "SM89", reads=("Half", "Half")),
+        *(patched(nvidia_api, "recorded_api", lambda owner=owner: replace(API, names=API.names | {owner: ()}))
+          for owner in ("DataType", "INetworkDefinition", "IRuntimeConfig")),
+    ],
+    "launches_and_bytes_saved": lambda names: [
+        *unfused_each(*names), of_arrays(lambda known: dict.fromkeys(known, ([], []))),
+    ],
+    "planned_memory": lambda: [
+        *unfused_each("matmul_relu", "matmul_two_readers"),
+        of_report("matmul_relu", memory(activation_bytes=8_454_144)),
+        of_report("matmul_two_readers", memory(activation_bytes=8_192_000)),
+    ],
+    "a_third_of_the_kernels": lambda: unfused_each("conv_add_relu", "conv_relu"),
+    "three_streams": lambda: [of_report("wide_inception", change) for change in (unfused, steps(stream=0))],
+    "name_of_pointwise_fusion": lambda: [of_report(CHAIN, change) for change in (unfused, silent, renamed)],
+    "results_that_change": lambda: [
+        patched(fusion, "changed", lambda _model, given, _result, counts=counts: counts[given])
+        for counts in ({"a": 256, "x": 8}, {"a": 1, "x": 1})
+    ],
+    "eight_n": lambda: [of_arrays(longer), of_arrays(lambda known: {n: known[n] for n in ("multiply", "relu")})],
+    "launches_take_time": lambda: [of_load(race, all_as_long)],
+    "half_of_the_traffic": lambda: [of_arrays(doubled), of_report(CHAIN, unfused)],
+    "one_loop": lambda: [of_arrays(one_bit_more), of_arrays(nothing_to_round)],
+    "nothing_in_the_middle": lambda: [
+        of_report("chain_128", change) for change in (unfused, memory(activation_bytes=16_384))
+    ],
+    "one_launch": lambda: unfused_each(CHAIN, "chain_16", "chain_128"),
+    "dropout_is_a_no_op": lambda: [
+        *unfused_each("dropout"), of_truth("training_dropout", value="built"),
+        of_truth("training_dropout", evidence="Plugin not found."),
+    ],
+    "other_folders": lambda: [
+        patched(compare, "OPTIMIZERS", dict(compare.OPTIMIZERS) | {title: lambda model: model})
+        for title in ("onnxslim", "ONNX Runtime BASIC", "trtlab")
+    ],
+    "concat_in_place": lambda: [
+        *unfused_each("wide_inception", "raw_concat", "matmul_concat"), of_report("wide_inception", packed), idle,
+    ],
+    "without_the_concat": lambda: [*unfused_each("raw_concat", "inception"), of_arrays(doubled)],
+    "nodes_become_layers": lambda: [
+        of_flow(lambda: with_records(check={"came_out": "invalid"})), of_flow(no_nodes), stage("parse", layers=()),
+        fewer_layers,
+        stage("parse", onnx_nodes=0),
+    ],
+    "name_of_onnx": lambda: [patched(importlib.metadata, "metadata", lambda _: {"Summary": "Open Neural Exchange"})],
+    "plan_survives_the_disk": lambda: [
+        stage("build", plan=b"another"), stage("build", layers=()), of_flow(lambda: recording(plan_size_bytes=0)),
+        of_flow(lambda: recording(recorded_plan_sha256="?")),
+    ],
+    "workspace_limits": lambda: [
+        limits(**{"1": 9_764_864}), limits(**{"8": 9_764_864}), limits(**{"10": None}), limits(default=None),
+        limits(default=8_000_000),
+    ],
+    "build_phases": lambda: [
+        of_flow(calibrating), without_phase("Optimizing graph"), without_phase("Timing tactics"),
+        without_figure("activation_bytes"), stage("build", log=()),
+    ],
+    "plans_of_two_targets": lambda: [
+        of_truth("two_targets", value="both"), of_truth("two_targets", value="neither"),
+        of_truth("two_targets", facts=truths.recorded("two_targets").facts | {"apart": 0}),
+    ],
+    "contexts_and_memory": lambda: [without_figure("weights_bytes"), without_figure("activation_bytes")],
+    "pinned_copies": lambda: [pageable_as_fast(one) for one in PINNED],
+    "read_after_synchronising": lambda: [
+        of_transfers(stale_reads=0), of_transfers(fresh_reads=20), of_transfers(call_s=1.0), of_transfers(total_s=1e-9),
+    ],
+    "one_parser": lambda: [
+        of_api(lambda known: known | {"CaffeParser": ()}), of_api(lambda _: {}),
+    ],
+    "layer_counts_today": lambda: [
+        light(network, change) for network in ("vgg19", "inception_v1", "resnet50")
+        for change in (lambda steps: steps * 7, lambda _: ())
+    ],
+    "dynamic_batch_needs_a_profile": lambda: [
+        of_truth("build_without_profile", value="batch 1"),
+        of_truth("build_without_profile", evidence="The digits model, built: “The profile does not fit.”"),
+    ],
+    "contexts_overlap": lambda: [of_load(streams, lambda known: replace(
+        known, cases=tuple(replace(case, samples_s=known.cases[0].samples_s) for case in known.cases)))],
+    "streams_help_small_batches": lambda: [of_load(streams, lambda known: replace(
+        known, servings=tuple(replace(serving, samples_per_s=1.0) for serving in known.servings)))],
+}  # fmt: skip
+"""Function of a proof -> worlds in which it must not hold, given the arguments of the claim."""
+
+
+def worlds_of(call):
+    """The worlds of one part of a proof; none of a function that is not known here."""
+    make = WORLDS.get(call.func.__name__, lambda *_, **__: [])
+    return make(*call.args, **call.keywords)
