@@ -11,6 +11,7 @@ import pytest
 
 from trtlab.engine import machine
 from trtlab.engine.machine import Driver, Gpu, LibraryState, Machine
+from trtlab.engine.nvidia.worker import POOL
 
 HAS_DRIVER = machine.cuda_driver().why_not is None
 GPUS = [("NVIDIA RTX 4090", (8, 9), 24 << 30, 128), ("NVIDIA RTX 5090", (12, 0), 32 << 30, 170)]
@@ -196,17 +197,19 @@ def probe(tmp_path, monkeypatch):
         (tmp_path / f"{name}.py").write_text(textwrap.dedent(source))
         monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
         monkeypatch.setattr(machine, "is_installed", lambda _name: True)
+        POOL.close()
         return machine._library_state(name, driver)
 
-    return state
+    yield state
+    POOL.close()
 
 
 @pytest.mark.parametrize(
     ("source", "why_not"),
     [
         ("raise ImportError('libnvinfer.so.10: cannot open')", "ImportError: libnvinfer.so.10: cannot open"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "its import ended with status -11"),
-        ("__version__ = '11.4'", "it has a runtime but no Builder"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "its process ended at once"),
+        ("__version__ = '11.4'\nclass ILogger: pass", "it has a runtime but no Builder"),
         ("import os; os._exit(0)", ""),
         ("class Builder: pass", "__version__"),
     ],
@@ -223,6 +226,7 @@ def test_prints_of_a_compiler_do_not_confuse_the_probe(probe):
     source = """
         print("hello")
         __version__ = "1.7"
+        class ILogger: pass
         class Builder: pass
         class ComputeCapability: __members__ = {"NONE": 0, "SM89": 1}
     """
@@ -231,7 +235,8 @@ def test_prints_of_a_compiler_do_not_confuse_the_probe(probe):
 
 
 def test_tensorrt_is_never_imported_without_a_driver(probe, tmp_path):
-    source = f"open({str(tmp_path / 'imported')!r}, 'w').close(); __version__ = '10'; Builder = 1"
+    source = f"open({str(tmp_path / 'imported')!r}, 'w').close(); __version__ = '10'\nclass ILogger: pass"
+    source += "\nclass Builder: pass"
     state = probe("tensorrt", source)
     assert not (tmp_path / "imported").exists()
     assert (state.usable, state.why_not) == (False, NO_DRIVER.why_not)

@@ -73,15 +73,43 @@ def test_a_damaged_plan(saved, damage):
         saved.unlink()
     else:
         saved.write_bytes(content)
-    with pytest.raises(PlanFileError, match=f"{said}.*Build .*it again"):
+    with pytest.raises(PlanFileError, match=f"{said}.*{AGAIN}"):
         planfile.load_plan(saved)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b"3", b"{}", b"\xff\xfe", b'{"targets": 3}'])
+GARBAGE = [b"", b"{", b"null", b"[]", b"3", b"{}", b"\xff\xfe", b'{"targets": 3}', b"[" * 50_000, b'{"a":' * 9_000]
+
+
+@pytest.mark.parametrize("content", GARBAGE, ids=lambda content: repr(content[:12]))
 def test_a_manifest_of_garbage(saved, content):
     planfile.manifest_path(saved).write_bytes(content)
-    with pytest.raises(PlanFileError, match=f"manifest digits.plan.json cannot be read: .*{AGAIN}"):
+    with pytest.raises(PlanFileError, match=f"manifest 'digits.plan.json' cannot be read: .*{AGAIN}"):
         planfile.load_plan(saved)
+
+
+@pytest.mark.parametrize("part", ["digits.plan", "digits.plan.json"])
+def test_what_may_have_no_end_is_not_read(saved, part):
+    path = saved.parent / part
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(PlanFileError, match="it is no regular file"):
+        planfile.load_plan(saved)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(PlanFileError, match="it is no regular file"):
+        planfile.load_plan(saved)
+
+
+def test_a_manifest_is_small_and_an_odd_name_is_no_riddle(report, saved):
+    planfile.manifest_path(saved).write_bytes(b" " * 10**6)
+    with pytest.raises(PlanFileError, match=r"it has 1,000,000 bytes, more than 65,536"):
+        planfile.load_plan(saved)
+    odd = saved.with_name("pl\udcffn")
+    planfile.save_plan(report, odd)
+    assert planfile.load_plan(odd)[0] == PLAN
+    odd.write_bytes(b"")
+    with pytest.raises(PlanFileError, match=r"'pl\\udcffn' has 0 bytes"):
+        planfile.load_plan(odd)
 
 
 FIELDS = [field.name for field in dataclasses.fields(planfile.Manifest)]
@@ -100,7 +128,7 @@ def test_a_changed_manifest(saved, change, said):
     with pytest.raises(PlanFileError, match=said):
         planfile.load_plan(saved)
     manifest.unlink()
-    with pytest.raises(PlanFileError, match=r"no manifest digits\.plan\.json"):
+    with pytest.raises(PlanFileError, match=r"manifest 'digits\.plan\.json' cannot be read: No such file"):
         planfile.load_plan(saved)
 
 

@@ -77,7 +77,7 @@ def test_what_is_missing_names_what_there_is_and_the_command_for_its_like():
 @pytest.mark.usefixtures("folder")
 def test_a_file_of_another_type_is_refused():
     save(THING, "thing", "c")
-    with pytest.raises(Exception, match="structuring Provenance"):
+    with pytest.raises(ValueError, match=r"this is not a Provenance in JSON: .*origin"):
         load(Provenance, "thing")
 
 

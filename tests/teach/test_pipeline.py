@@ -17,7 +17,7 @@ import traitlets
 from trtlab.engine.networks import MODELS
 from trtlab.engine.nvidia import BuildCancelled, UnsupportedTarget
 from trtlab.engine.nvidia.execute import Execution
-from trtlab.engine.trtexec import MAJORS
+from trtlab.lab.trtexec import MAJORS
 from trtlab.lab.workflow import STAGES, WORKFLOW, Workflow
 from trtlab.teach import PipelineView, draw_artefact, pipeline
 from trtlab.teach.card import Drawing

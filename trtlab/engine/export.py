@@ -129,20 +129,17 @@ def _export_quietly(module: "nn.Module", inputs: "tuple[Tensor, ...]", options: 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """No chatter while torch exports: it logs what it does without and calls its own deprecated functions."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
-    levels = [logger.level for logger in loggers]
+    before = logging.root.manager.disable
     with warnings.catch_warnings():
         for kind in (FutureWarning, DeprecationWarning):
             warnings.simplefilter("ignore", kind)
         # Two inputs that share the open axis: torch takes the name from the first and says so.
         warnings.filterwarnings("ignore", "# The axis name: ", UserWarning)
+        logging.disable(logging.WARNING)
         try:
-            for logger in loggers:
-                logger.setLevel(logging.ERROR)
             yield
         finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+            logging.disable(before)
 
 
 def _tidy(model: "ir.Model") -> None:

@@ -1,7 +1,7 @@
 """engine/machine: what this machine can do, found without importing torch or any compiler into this process.
 
-In: the operating system, the CUDA driver (through ctypes), and a short child process that imports each compiler. Out:
-a frozen `Machine`: processor, memory, GPUs, libraries, and what follows: can it build, for which targets, can it
+In: the operating system, the CUDA driver (through ctypes), and a worker process that imports each compiler. Out: a
+frozen `Machine`: processor, memory, GPUs, libraries, and what follows: can it build, for which targets, can it
 execute, and if not, why. `trtlab doctor` prints it; notebook 00 draws it.
 """
 
@@ -9,10 +9,8 @@ import ctypes
 import dataclasses
 import functools
 import importlib.util
-import json
 import os
 import platform
-import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -209,14 +207,6 @@ def is_installed(name: str) -> bool:
 
 # --- libraries ------------------------------------------------------------------------------------------------------
 
-_PROBE = """
-import json, sys
-import {name} as trt
-capability = getattr(trt, "ComputeCapability", None)
-names = [n for n in capability.__members__ if n.startswith("SM")] if capability else []
-print(json.dumps({{"version": trt.__version__, "builder": hasattr(trt, "Builder"), "targets": names}}))
-"""
-
 
 def _library_state(name: str, driver: Driver) -> LibraryState:
     state = LibraryState(name=name, version=installed_version(DISTRIBUTIONS[name]), usable=False)
@@ -226,24 +216,16 @@ def _library_state(name: str, driver: Driver) -> LibraryState:
         return replace(state, usable=True)
     if name == "tensorrt" and driver.why_not:
         return replace(state, why_not=driver.why_not)  # its lean runtime segfaults then, so it is not even tried
-    facts = _probed(name)
-    if isinstance(facts, str):
-        return replace(state, why_not=facts)
-    targets = tuple(facts["targets"]) or tuple(dict.fromkeys(gpu.target for gpu in driver.gpus))
-    return replace(state, version=facts["version"], usable=True, targets=targets)
+    from trtlab.engine.nvidia.errors import CompilerError
+    from trtlab.engine.nvidia.worker import POOL
 
-
-def _probed(name: str) -> dict[str, Any] | str:
-    """What a compiler says of itself in a child process that imports it, or why it cannot be used."""
-    command = [sys.executable, "-c", _PROBE.format(name=name)]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
-        )
-    except subprocess.TimeoutExpired:
-        return "its import did not end within 60 s"
-    answer = done.stdout.strip().splitlines()
-    if done.returncode != 0 or not answer:
-        return (done.stderr.strip().splitlines() or [f"its import ended with status {done.returncode}"])[-1]
-    facts: dict[str, Any] = json.loads(answer[-1])
-    return facts if facts["builder"] else "it has a runtime but no Builder"
+        with POOL.worker(name) as worker:
+            names, version = worker.ask("api", timeout_s=60.0)[0], worker.version
+    except CompilerError as error:
+        return replace(state, why_not=error.what)
+    if "Builder" not in names:
+        return replace(state, why_not="it has a runtime but no Builder")
+    targets = tuple(target for target in names.get("ComputeCapability", ()) if target.startswith("SM"))
+    targets = targets or tuple(dict.fromkeys(gpu.target for gpu in driver.gpus))
+    return replace(state, version=version, usable=True, targets=targets)

@@ -5,8 +5,10 @@ are any. Importing this file does not load torch; using it does. Checked by test
 inputs each time, outputs worth comparing.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 INPUTS_SEED = 1
+DESCRIPTIONS = Path(__file__).parents[1] / "data" / "networks.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,39 +78,9 @@ def teaching_model(name: str) -> TeachingModel:
     return MODELS[name]
 
 
-_ALL = (
-    TeachingModel(
-        name="digits",
-        title="Digits CNN",
-        what="A convolutional network of 38,122 parameters with one residual block. It reads real 8x8 scans "
-        "of handwritten digits (scikit-learn's bundled set); trained, at least 97 of 100 unseen scans right.",
-        trained=True,
-        sample_shape=(1, 8, 8),
-        batch=16,
-        input_name="image",
-        output_name="logits",
-    ),
-    TeachingModel(
-        name="resnet18",
-        title="ResNet-18",
-        what="The 18-layer residual network of He et al. 2015, 11,689,512 parameters. Random weights: "
-        "its structure and cost are real, its answers mean nothing.",
-        trained=False,
-        sample_shape=(3, 224, 224),
-        batch=1,
-        input_name="image",
-        output_name="logits",
-    ),
-    TeachingModel(
-        name="transformer",
-        title="Transformer encoder block",
-        what="One pre-LN encoder block as in ViT: 128 tokens of 256 channels, 4 heads, a GELU MLP. "
-        "Random weights: its structure and cost are real, its answers mean nothing.",
-        trained=False,
-        sample_shape=(128, 256),
-        batch=1,
-        input_name="tokens",
-        output_name="features",
-    ),
-)
-MODELS: Mapping[str, TeachingModel] = MappingProxyType({model.name: model for model in _ALL})
+def _described() -> dict[str, TeachingModel]:
+    values = json.loads(DESCRIPTIONS.read_text("utf-8"))
+    return {one["name"]: TeachingModel(**one | {"sample_shape": tuple(one["sample_shape"])}) for one in values}
+
+
+MODELS: Mapping[str, TeachingModel] = MappingProxyType(_described())

@@ -102,16 +102,8 @@ def _native(value: npt.ArrayLike) -> npt.NDArray:
 
 @contextlib.contextmanager
 def _as(kind: type[OrtError], what: str, way_out: str) -> Iterator[None]:
-    """Any error of ONNX Runtime as one of ours."""
+    """Any error of ONNX Runtime as one of ours; its classes share no base but Exception."""
     try:
         yield
-    except _native_errors() as error:
+    except Exception as error:
         raise kind(f"{what}: {str(error).strip()}; {way_out}") from error
-
-
-def _native_errors() -> tuple[type[Exception], ...]:
-    """ONNX Runtime's own exception classes, which share no base but Exception, and those of its Python part."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as native
-
-    classes = [value for value in vars(native).values() if isinstance(value, type)]
-    return (RuntimeError, ValueError, *(value for value in classes if issubclass(value, Exception)))

@@ -12,11 +12,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from trtlab.engine.files import write_atomically
+from trtlab.engine.files import read_regular, write_atomically
 from trtlab.engine.nvidia.errors import PlanFileError
 from trtlab.engine.nvidia.report import BuildReport
+from trtlab.engine.recordings import read
 
 FORMAT = "trtlab-plan-1"
+MANIFEST_BYTES = 2**16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,56 +71,29 @@ def load_plan(
 
     Raises PlanFileError: missing or unreadable manifest, truncated or altered plan, other compiler or version.
     """
-    target = Path(path)
-    manifest = _read_manifest(manifest_path(target))
+    target, again = Path(path), "Build and save the plan again."
+    beside = manifest_path(target)
     try:
-        plan = target.read_bytes()
+        manifest = read(Manifest, read_regular(beside, MANIFEST_BYTES))
+        if manifest.format != FORMAT:
+            raise ValueError(f"it is not of format {FORMAT} ({manifest.format!r})")
+    except (OSError, ValueError) as error:
+        reason = str(getattr(error, "strerror", error)).rstrip(".")
+        raise PlanFileError(f"The manifest {beside.name!r} cannot be read: {reason}.", hint=again) from None
+    try:
+        plan = read_regular(target, 2**40)
     except OSError as error:
-        raise PlanFileError(
-            f"The plan {target.name} cannot be read: {error.strerror}.", hint="Build and save it again."
-        ) from None
+        raise PlanFileError(f"The plan {target.name!r} cannot be read: {error.strerror}.", hint=again) from None
     if len(plan) != manifest.size_bytes:
-        raise PlanFileError(
-            f"The plan {target.name} has {len(plan)} bytes, its manifest says {manifest.size_bytes}.",
-            hint="Build it again.",
-        )
+        what = f"The plan {target.name!r} has {len(plan)} bytes, its manifest says {manifest.size_bytes}."
+        raise PlanFileError(what, hint=again)
     if hashlib.sha256(plan).hexdigest() != manifest.sha256:
+        what = f"The plan {target.name!r} was altered: its SHA-256 is not the manifest's."
+        raise PlanFileError(what, hint=again)
+    if compiler not in (None, manifest.compiler) or compiler_version not in (None, manifest.compiler_version):
+        wanted = " ".join(filter(None, (compiler, compiler_version)))
         raise PlanFileError(
-            f"The plan {target.name} was altered: its SHA-256 is not the manifest's.", hint="Build it again."
-        )
-    _check_version(manifest, compiler, compiler_version)
-    return plan, manifest
-
-
-def _check_version(manifest: Manifest, compiler: str | None, version: str | None) -> None:
-    made_by = f"{manifest.compiler} {manifest.compiler_version}"
-    if compiler not in (None, manifest.compiler) or version not in (None, manifest.compiler_version):
-        wanted = " ".join(filter(None, (compiler, version)))
-        raise PlanFileError(
-            f"The plan was built by {made_by}, this is {wanted}.",
+            f"The plan was built by {manifest.compiler} {manifest.compiler_version}, this is {wanted}.",
             hint="A plan runs on the version that built it: build it again.",
         )
-
-
-def _read_manifest(path: Path) -> Manifest:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        manifest = Manifest(**(values | {"targets": tuple(values["targets"])}))
-    except FileNotFoundError:
-        raise PlanFileError(
-            f"There is no manifest {path.name} beside the plan.",
-            hint="A plan is loaded only with the manifest save_plan wrote.",
-        ) from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise PlanFileError(
-            f"The manifest {path.name} cannot be read: {error}.", hint="Build and save the plan again."
-        ) from None
-    types = {"targets": tuple, "size_bytes": int}
-    facts = dataclasses.asdict(manifest).items()
-    wrong = [name for name, value in facts if not isinstance(value, types.get(name, str))]
-    if wrong or manifest.format != FORMAT:
-        raise PlanFileError(
-            f"The manifest {path.name} is not of format {FORMAT} ({', '.join(wrong) or manifest.format!r}).",
-            hint="Save the plan again.",
-        )
-    return manifest
+    return plan, manifest

@@ -69,9 +69,7 @@ def count_nodes(model: onnx.ModelProto | bytes) -> NodeCounts:
     """Node counts of a model, subgraphs and local functions included, constants apart. ValueError for bytes that are
     no model."""
     proto = model if isinstance(model, onnx.ModelProto) else source_from_model(model).proto()
-    graphs = [proto.graph, *_inner_graphs(proto.graph)]
-    for function in proto.functions:
-        graphs += [function, *_inner_graphs(function)]
+    graphs = list(every_graph(proto))
     nodes = [node for graph in graphs for node in graph.node]
     constant_nodes = sum(node.op_type == "Constant" for node in nodes)
     stored = (graph for graph in graphs if isinstance(graph, onnx.GraphProto))
@@ -79,8 +77,10 @@ def count_nodes(model: onnx.ModelProto | bytes) -> NodeCounts:
     return NodeCounts(nodes=len(nodes) - constant_nodes, constants=constant_nodes + initializers)
 
 
-def _inner_graphs(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.GraphProto]:
-    for attribute in (attribute for node in graph.node for attribute in node.attribute):
-        for inner in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
-            yield inner
-            yield from _inner_graphs(inner)
+def every_graph(model: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
+    """The graph of a model, its local functions, and the subgraphs of both."""
+    found: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
+    for graph in found:  # which grows on the way
+        yield graph
+        for attribute in (attribute for node in graph.node for attribute in node.attribute):
+            found += [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]

@@ -87,7 +87,9 @@ def test_a_parse_error_with_an_odd_name_is_readable(name, node):
 @needs_rtx
 def test_an_input_type_without_a_counterpart_blames_the_model():
     model = models.single("StringNormalizer", inputs="string[8] x", output="string[8] y")
-    with pytest.raises(ParseError, match=r"refused the model: .*data type\. Change the model"):
+    with pytest.raises(
+        ParseError, match=r"refused the model: .*'x' is STRING; the parser takes FLOAT, .*Cast to a type"
+    ):
         build(model)
 
 
@@ -234,6 +236,8 @@ HINTS = {  # a message of NVIDIA's or onnx.checker's, and a word of the hint tha
     "Cannot compile for target(s) sm86, because the model contains HW-specific datatypes: fp8_e4m3": "newer target",
     "no tactics to implement the operation within workspace limit": "workspace_bytes",
     "TensorRT does not support the Dropout operator in training mode": "model.eval()",
+    "Quantized constant (w) is only allowed before DQ or PLUGIN_V2": "only go into DequantizeLinear",
+    "node_of_y: input has type UInt8 but must have type Float, Half, BFloat16": "Cast to a type",
     "Data of TensorProto ( tensor name: w) should be stored in /m/w.bin, but it is not regular file": "second file",
 }
 

@@ -4,19 +4,19 @@ import contextlib
 import ctypes
 import types
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
 
 from trtlab.engine.machine import cuda_driver
 from trtlab.engine.nvidia import ExecutionImpossible, minimal
-from trtlab.engine.nvidia.execute import execute, run_plan
+from trtlab.engine.nvidia.execute import _array, _tensor, execute, run_plan
 from trtlab.engine.nvidia.report import LogLine
 
 from . import onnx_models as models
 from .rtx import build, needs_rtx
 
-FEEDS = {"x": np.arange(8, dtype=np.float32).reshape(1, 8)}
 no_driver = pytest.mark.skipif(cuda_driver().why_not is None, reason="this machine has a CUDA driver")
 
 
@@ -25,7 +25,7 @@ no_driver = pytest.mark.skipif(cuda_driver().why_not is None, reason="this machi
 def test_without_a_driver_the_refusal_says_so():
     plan = build(models.single("Relu")).plan
     with pytest.raises(ExecutionImpossible, match=r"refuses the plan here: .*cudaError 35.*runs on ONNX Runtime"):
-        execute(plan, FEEDS, compiler="tensorrt_rtx")
+        execute(plan, {}, compiler="tensorrt_rtx")
 
 
 @needs_rtx
@@ -33,11 +33,22 @@ def test_without_a_driver_the_refusal_says_so():
 @pytest.mark.parametrize("plan", [b"", b"hello", bytes(5000)], ids=["empty", "text", "zeros"])
 def test_a_broken_plan_is_refused_and_the_worker_lives(plan):
     with pytest.raises(ExecutionImpossible, match="NVIDIA's runtime refuses the plan here: "):
-        execute(plan, FEEDS, compiler="tensorrt_rtx")
+        execute(plan, {}, compiler="tensorrt_rtx")
     assert build(models.single("Relu")).kernels
 
 
-# --- fakes: an engine that computes relu(x), and torch.cuda on the CPU -----------------------------------------------
+# --- fakes: an engine with several outputs of several types, and torch.cuda on the CPU -------------------------------
+
+TYPES = {  # what the engine takes and gives: TensorRT's word, NumPy's type, and what is computed from the ids
+    "ids": ("INT64", np.dtype("int64"), None),
+    "scale": ("FLOAT", np.dtype("float32"), None),
+    "logits": ("FLOAT", np.dtype("float32"), lambda ids, scale: ids * scale),
+    "best": ("INT32", np.dtype("int32"), lambda ids, **_: ids.max(keepdims=True)),
+    "is_even": ("BOOL", np.dtype("bool"), lambda ids, **_: ids % 2 == 0),
+    "half": ("BF16", np.dtype(ml_dtypes.bfloat16), lambda ids, **_: ids / 2),
+}
+FEEDS = {"ids": np.arange(-3, 5, dtype=np.int64).reshape(2, 4), "scale": np.float32(1.5)}
+ANSWERS = {name: np.asarray(compute(**FEEDS)).astype(dtype) for name, (_, dtype, compute) in TYPES.items() if compute}
 
 
 class FakeLogger:
@@ -48,7 +59,7 @@ class FakeLogger:
 
 
 class FakeContext:
-    """Knows tensors by address, as the real one does; every call is noted."""
+    """Knows tensors by address and type, as the real one does; every call is noted."""
 
     def __init__(self, calls):
         self.calls, self.shapes, self.addresses = calls, {}, {}
@@ -58,7 +69,7 @@ class FakeContext:
         self.shapes[name] = tuple(shape)
 
     def get_tensor_shape(self, name):
-        return self.shapes["x"] if name == "y" else self.shapes[name]
+        return self.shapes[name] if name in self.shapes else ANSWERS[name].shape
 
     def set_tensor_address(self, name, address):
         self.calls.append("set_tensor_address")
@@ -67,17 +78,23 @@ class FakeContext:
     def execute_async_v3(self, stream):
         assert stream == 77
         self.calls.append("execute_async_v3")
-        self._relu(self.addresses["x"], self.addresses["y"])
+        self._compute(self.addresses)
 
     def execute_v2(self, bindings):
         self.calls.append("execute_v2")
-        self._relu(*bindings)
+        self._compute(dict(zip(TYPES, bindings, strict=True)))
 
-    def _relu(self, source, sink):
-        count = int(np.prod(self.shapes["x"]))
-        kind = np.ctypeslib.as_array
-        floats = ctypes.POINTER(ctypes.c_float)
-        kind(ctypes.cast(sink, floats), (count,))[:] = np.maximum(kind(ctypes.cast(source, floats), (count,)), 0)
+    def _compute(self, addresses):
+        """Whatever memory it was told of, it reads and writes in its own types."""
+        memory = {}
+        for name, (_, dtype, _) in TYPES.items():
+            shape = self.get_tensor_shape(name)
+            raw = (ctypes.c_uint8 * (int(np.prod(shape)) * dtype.itemsize)).from_address(addresses[name])
+            memory[name] = np.frombuffer(raw, dtype).reshape(shape)
+        for name in ANSWERS:
+            memory[name][...] = np.asarray(TYPES[name][2](ids=memory["ids"], scale=memory["scale"])).astype(
+                TYPES[name][1]
+            )
 
 
 @pytest.fixture
@@ -90,10 +107,10 @@ def trt(calls):
     """What runtime.execute needs of tensorrt 10, 11 or tensorrt_rtx."""
     modes = types.SimpleNamespace(INPUT="in", OUTPUT="out")
     engine = types.SimpleNamespace(
-        num_io_tensors=2,
-        get_tensor_name=["x", "y"].__getitem__,
-        get_tensor_mode={"x": "in", "y": "out"}.get,
-        get_tensor_dtype=lambda _name: "FLOAT",
+        num_io_tensors=len(TYPES),
+        get_tensor_name=[*TYPES].__getitem__,
+        get_tensor_mode=lambda name: "out" if name in ANSWERS else "in",
+        get_tensor_dtype=lambda name: types.SimpleNamespace(name=TYPES[name][0]),
         create_execution_context=lambda: FakeContext(calls),
         create_engine_inspector=lambda: types.SimpleNamespace(get_engine_information='{{"Layers": "as {}"}}'.format),
     )
@@ -103,22 +120,34 @@ def trt(calls):
         Runtime=lambda _logger: types.SimpleNamespace(deserialize_cuda_engine=engines.get),
         TensorIOMode=modes,
         LayerInformationFormat=types.SimpleNamespace(JSON="JSON"),
-        nptype={"FLOAT": np.float32}.get,
     )
 
 
 @pytest.fixture
 def _torch_on_cpu(monkeypatch, calls):
-    """torch.cuda with one stream, number 77, whose device memory is host memory."""
+    """torch.cuda with one stream, number 77, whose device memory is host memory; copies are noted, and so is memory
+    without a type of its own."""
     stream = types.SimpleNamespace(cuda_stream=77, synchronize=lambda: calls.append("synchronize"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU of paper")
     monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda _stream: contextlib.nullcontext())
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
-    empty, to = torch.empty, torch.Tensor.to
-    monkeypatch.setattr(torch.Tensor, "to", lambda self, where, **_options: to(self, where.replace("cuda", "cpu")))
+    empty = torch.empty
+
+    def to(self, where, **_options):
+        calls.append(f"to {where}")
+        return self.clone()
+
+    monkeypatch.setattr(torch.Tensor, "to", to)
     monkeypatch.setattr(torch, "empty", lambda *args, **options: empty(*args, dtype=options["dtype"]))
+
+
+def assert_answers(outputs):
+    assert list(outputs) == list(ANSWERS)
+    for name, answer in ANSWERS.items():
+        assert outputs[name].dtype == answer.dtype
+        np.testing.assert_array_equal(outputs[name].astype(np.float64), answer.astype(np.float64))
 
 
 def session_of(trt, *said):
@@ -127,10 +156,9 @@ def session_of(trt, *said):
 
 @pytest.mark.usefixtures("_torch_on_cpu")
 def test_both_ways_of_running_give_the_answer(trt, calls):
-    ran, block = run_plan(session_of(trt), b"plan", {"x": FEEDS["x"] - 4}, 3)
-    expected = np.maximum(FEEDS["x"] - 4, 0)
-    np.testing.assert_array_equal(ran.outputs["y"], expected)
-    np.testing.assert_array_equal(ran.sync_outputs["y"], expected)
+    ran, block = run_plan(session_of(trt), b"plan", FEEDS, 3)
+    assert_answers(ran.outputs)
+    assert_answers(ran.sync_outputs)
     stages = {"deserialise", "context", "host_to_device", "enqueue", "enqueue_call", "device_to_host", "execute_v2"}
     assert set(ran.seconds) == stages
     assert all(seconds >= 0 for seconds in ran.seconds.values())
@@ -146,10 +174,25 @@ def test_both_ways_of_running_give_the_answer(trt, calls):
 
 @pytest.mark.usefixtures("_torch_on_cpu")
 def test_the_whiteboard_gives_the_same_answer(trt, calls):
-    outputs = minimal.infer(trt, torch, b"plan", {"x": torch.from_numpy(FEEDS["x"] - 4)})
-    np.testing.assert_array_equal(outputs["y"], np.maximum(FEEDS["x"] - 4, 0))
-    assert list(outputs) == ["y"]
-    assert calls[-2:] == ["execute_async_v3", "synchronize"]
+    pinned = {name: torch.from_numpy(np.asarray(array)) for name, array in FEEDS.items()}
+    outputs = minimal.infer(trt, torch, b"plan", pinned)
+    assert {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in outputs.items()} == {
+        name: answer.dtype.name for name, answer in ANSWERS.items()
+    }
+    assert_answers({name: _array(torch, tensor) for name, tensor in outputs.items()})
+    ran = calls.index("execute_async_v3")
+    assert calls[:2] == ["to cuda"] * len(FEEDS)
+    assert calls[ran + 1 :] == ["to cpu"] * len(ANSWERS) + [
+        "synchronize"
+    ]  # every output is copied out, then waited for
+
+
+def test_a_type_of_ml_dtypes_goes_over_as_bits_and_a_scalar_stays_one():
+    for dtype in (ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, np.float32, np.bool_):
+        for array in (np.array([[0.5, 1.0]]).astype(dtype), np.array(1.0).astype(dtype)):
+            tensor = _tensor(torch, array)
+            assert (str(tensor.dtype), tuple(tensor.shape)) == (f"torch.{array.dtype.name}", array.shape)
+            np.testing.assert_array_equal(_array(torch, tensor), array)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from trtlab.engine.measure import Origin
-from trtlab.engine.nvidia import ModelError, ProfileError, UnsupportedTarget
+from trtlab.engine.nvidia import ModelError, ParseError, ProfileError, UnsupportedTarget
 from trtlab.engine.nvidia.request import normalise_profiles, normalise_targets
 
 from . import onnx_models as models
@@ -298,25 +298,74 @@ ODD = {
 }
 
 
-READ = ("commas", "unicode", "quotes")
+SAFE = ("unicode", "quotes", "empty")  # what the build says as it is
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_odd_node_names_never_break_the_reader(kind, convs):
+def test_odd_node_names_are_read_like_any_other_and_forge_nothing(kind, convs):
     report = build(models.conv_bn_relu((ODD[kind], "bn1", "relu1", "conv2")))
-    assert len(report.steps) == len(convs.steps) or report.unread_lines
-    if kind in READ:
-        assert (ODD[kind], "bn1", "relu1") in merged(report)
-        assert report.unread_lines == ()
+    assert report.unread_lines == ()
+    assert [step.type for step in report.steps] == [step.type for step in convs.steps]
+    assert (ODD[kind] or "node_of_c", "bn1", "relu1") in merged(report)
+    assert [layer.onnx_nodes[:1] for layer in report.layers] == [
+        (ODD[kind] or "node_of_c",),
+        ("bn1",),
+        ("relu1",),
+        ("conv2",),
+    ]
+    assert (report.plan == build(models.conv_bn_relu((f"{kind}!", "bn1", "relu1", "conv2"))).plan) is False
+    if kind not in SAFE:
+        assert not [line for line in report.log if "Layers:" in line.text and ODD[kind] in line.text.splitlines()]
 
 
-def test_names_that_are_not_utf8_are_said_to_hide_the_kernels():
+FORGED = (
+    "a\nName: FORGED, LayerType: kgen, Inputs: [], Constants: [], Outputs: [], TacticName: t, StreamId: 7, Metadata: "
+)
+
+
+def test_odd_names_of_tensors_weights_inputs_and_subgraphs_are_put_back():
+    """Everywhere at once; names inside an If that shadow nothing must still mean the same."""
+    model = models.if_else()
+    text = model.SerializeToString()
+    names = {b"then_relu": "n", b"else_neg": "e", b"choose": "c"}
+    for number, (old, _) in enumerate(names.items()):
+        text = text.replace(old, (f"\n{number}" * 9)[: len(old)].encode())
+    forged = onnx.load_model_from_string(text)
+    for holder in (forged.graph, *(a.g for a in forged.graph.node[0].attribute)):
+        for node in holder.node:
+            for names_of in (node.input, node.output):
+                names_of[:] = [FORGED + name if name == "x" else name for name in names_of]
+    forged.graph.input[1].name = FORGED + "x"
+    report, plain = build(forged), build(model)
+    assert report.unread_lines == ()
+    assert [(step.type, step.stream, step.tactic) for step in report.steps] == [
+        (step.type, step.stream, step.tactic) for step in plain.steps
+    ]
+    assert [tensor.name for tensor in report.inputs] == ["cond", FORGED + "x"]
+    assert FORGED + "x" in {tensor.name for layer in report.layers for tensor in layer.inputs}
+    assert not [step for step in report.steps if step.name == "FORGED"]
+
+
+def test_a_profile_and_an_error_speak_of_odd_names():
+    model = models.dynamic_conv()
+    model.graph.input[0].name = model.graph.node[0].input[0] = "im: age"
+    assert build(model, profiles={"im: age": IMAGES["image"]}).kernels
+    with pytest.raises(ProfileError, match=r"Pass profiles=\{'im: age': \(\(1, 3, 8, 8\)"):
+        build(model)
+    unknown = models.unknown_op()
+    unknown.graph.node[0].name = "two\nlines, in training mode"
+    with pytest.raises(ParseError, match=r"'two\\nlines, in training mode' .*no operator of this name") as caught:
+        build(unknown)
+    assert caught.value.details["node"] == "two\nlines, in training mode"
+
+
+def test_names_that_are_not_utf8_are_read():
     data = models.single("Relu").SerializeToString()
     assert data.count(b"node1") == 1
     report = build(data.replace(b"node1", b"n\xff\xfee1"))
-    assert report.layers[0].name == "n\\xff\\xfee1"
-    assert report.plan_size_bytes > 0
-    assert report.steps or report.unread_lines
+    assert merged(report) == [("n\\xff\\xfee1",)]
+    assert report.layers[0].onnx_nodes == ("n\\xff\\xfee1",)
+    assert report.unread_lines == ()
 
 
 # --- progress --------------------------------------------------------------------------------------------------------

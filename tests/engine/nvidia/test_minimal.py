@@ -11,7 +11,9 @@ from .rtx import build, needs_rtx
 
 def run_minimal(model, folder):
     (folder / "model.onnx").write_bytes(model.SerializeToString())
-    command = [sys.executable, "-m", "trtlab.engine.nvidia.minimal", folder / "model.onnx", folder / "model.plan"]
+    code = "import sys, pathlib, tensorrt_rtx; from trtlab.engine.nvidia.minimal import build; source, plan = map("
+    code += "pathlib.Path, sys.argv[1:]); plan.write_bytes(build(tensorrt_rtx, source.read_bytes()))"
+    command = [sys.executable, "-c", code, folder / "model.onnx", folder / "model.plan"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

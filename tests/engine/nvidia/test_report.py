@@ -64,7 +64,8 @@ DAMAGE = {
     "a field too many": (lambda text: changed(text, surprise=1), "surprise"),
     "a wrong type": (lambda text: changed(text, onnx_nodes="many"), "onnx_nodes"),
     "wrong steps": (lambda text: changed(text, steps=[{"name": "k"}]), "steps"),
-    "a plan that is not base64": (lambda text: changed(text, plan="%%%"), "plan"),
+    "a plan that is not base85": (lambda text: changed(text, plan="a plan"), "plan"),
+    "nested too deep": (lambda _text: "[" * 100_000, "RecursionError"),
     "an unknown origin": (lambda text: text.replace('"RECORDED"', '"DREAMT"'), "provenance"),
 }
 
@@ -72,9 +73,7 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_json_says_what_is_wrong(text, damage):
     spoil, said = DAMAGE[damage]
-    with pytest.raises(
-        ValueError, match=f"this is not a BuildReport in JSON.*{said}|{said}.*Expected what BuildReport"
-    ):
+    with pytest.raises(ValueError, match=f"this is not a BuildReport in JSON.*{said}|{said}.*Expected what was saved"):
         BuildReport.from_json(spoil(text))
 
 

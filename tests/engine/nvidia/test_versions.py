@@ -45,7 +45,7 @@ CLASSES = {
     "native": "IOptimizationProfile", "profile": "IOptimizationProfile", "engine": "ICudaEngine",
     "context": "IExecutionContext", "runtime": "Runtime",
 }  # fmt: skip
-FUNCTIONS = {"__name__", "__version__", "nptype"}
+FUNCTIONS = {"__name__", "__version__"}
 
 
 def calls(module):
@@ -104,7 +104,7 @@ def test_a_builder_that_gives_no_plan(reasons, kind, said):
 
 def test_a_parser_that_refuses_without_an_error():
     line = session.LogLine(severity="ERROR", text="Plugin not found")
-    error = compiler._parse_error(SimpleNamespace(num_errors=0), [line])
+    error = compiler._parse_error(SimpleNamespace(num_errors=0), [line], b"")
     assert type(error) is ParseError
     assert "Plugin not found. TensorRT has no operator" in str(error)
 
@@ -153,6 +153,6 @@ def test_a_bare_layer_no_layers_and_names_only():
 
 def test_a_plan_of_another_gpu_has_no_steps_and_that_is_said():
     refusing = SimpleNamespace(Runtime=lambda _logger: SimpleNamespace(deserialize_cuda_engine=lambda _plan: None))
-    asked = SimpleNamespace(trt=refusing, logger=None)
-    assert compiler._steps(asked, (), memoryview(b"plan")) == ((), (compiler.NO_LIST,))
-    assert compiler._steps(asked, (), memoryview(b"")) == ((), ())
+    asked = SimpleNamespace(trt=refusing, logger=None, lines=[])
+    assert compiler._steps(asked, memoryview(b"plan")) == ((), ("The log brought no kernel list.",))
+    assert compiler._steps(asked, memoryview(b"")) == ((), ())

@@ -107,18 +107,31 @@ def kill_children_on(name):
 
 def test_a_child_killed_from_outside_is_a_crash():
     POOL.close()
-    with pytest.raises(BuildCrashed, match=r"crashed \(SIGKILL\)") as caught:
+    with pytest.raises(BuildCrashed, match=r"was killed from outside \(SIGKILL\) during .*Often memory") as caught:
         build(DENSENET, on_progress=kill_children_on("Optimizing graph"))
     assert caught.value.details["signal"] == "SIGKILL"
 
 
-def test_an_idle_child_that_died_is_replaced():
+@pytest.mark.parametrize("waits", [True, False], ids=["long ago", "just now"])
+def test_an_idle_child_that_was_killed_is_replaced_and_nobody_hears_of_it(waits):
     build(models.pointwise())
     children = compiler_children()
     for pid in children:
         os.kill(pid, signal.SIGKILL)
-    assert eventually(lambda: not any(map(is_running, children)))
+    if waits:
+        assert eventually(lambda: not any(map(is_running, children)))
     assert build(models.pointwise()).kernels
+
+
+def test_a_child_that_dies_between_two_tasks_is_replaced_by_the_worker_itself(pool):
+    """The pool saw it alive; it is gone when the task comes. A second death at once is reported."""
+    with pool.worker("tensorrt_rtx") as worker:
+        os.kill(worker._process.pid, signal.SIGSTOP)
+        threading.Timer(0.3, os.kill, (worker._process.pid, signal.SIGKILL)).start()
+        request = BuildRequest(targets=("SM89",))
+        data = models.pointwise().SerializeToString()
+        assert worker.ask("build", request, block=data, timeout_s=60)[0].steps
+        assert worker.ask("build", request, block=data, timeout_s=60)[0].steps
 
 
 # --- patience --------------------------------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
+from trtlab.engine.files import put_block, take_block
 from trtlab.engine.nvidia import api, compiler, execute
-from trtlab.engine.nvidia.block import put_block, take_block
 from trtlab.engine.nvidia.errors import BuildError, CompilerError
 from trtlab.engine.nvidia.session import Session, make_logger
 
@@ -64,7 +64,8 @@ def main() -> None:
     while True:
         task, arguments = channel.tasks.get()
         try:
-            session = Session(trt, logger, lambda progress: channel.send("progress", progress))
+            channel.send("start", None)
+            session = Session(trt, logger, channel.send)
             answer, block = TASKS[task](session, take_block(BLOCK), *arguments)
             put_block(BLOCK, block)
             channel.send("answer", answer)

@@ -5,16 +5,15 @@ libraries differ in `has_targets`, `network_flags` and where the kernels are lis
 tensorrt_rtx 1.7; the paths for tensorrt 10 and 11 by their documentation and by fakes.
 """
 
-import hashlib
-import mmap
-import os
-import re
+import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from trtlab.engine import machine
+from trtlab.engine.files import read_regular
 from trtlab.engine.measure import live
 from trtlab.engine.nvidia import log as logs
 from trtlab.engine.nvidia.describe import describe_network, flag_names, inspect_plan, text_of
@@ -27,16 +26,14 @@ from trtlab.engine.nvidia.errors import (
     UnsupportedTarget,
     hint_for,
 )
+from trtlab.engine.nvidia.names import Names, incomplete, not_taken, where_is
 from trtlab.engine.nvidia.report import BuildReport, Kernel, LogLine, Profile
 from trtlab.engine.nvidia.request import PORTABLE, BuildRequest
 from trtlab.engine.nvidia.session import Session, make_monitor
-from trtlab.graph.onnxfile import NodeCounts, count_nodes, source_from_model
+from trtlab.graph.onnxfile import count_nodes, sha256_of
 
-Model = bytes | mmap.mmap
-_BESIDE = ThreadPoolExecutor(1)  # hashes the model and counts its nodes while it is built
-NO_LIST = "The log brought no kernel list; a name in the model that is not UTF-8 keeps the message from Python."
-
-# --- feature detection ----------------------------------------------------------------------------------------------
+LARGEST_BYTES = 2**31 - 1  # of one ONNX message
+_BESIDE = ThreadPoolExecutor(1)  # hashes the model while it is built
 
 
 def has_targets(trt: ModuleType) -> bool:
@@ -53,30 +50,31 @@ def network_flags(trt: ModuleType) -> int:
     return 1 << int(members["STRONGLY_TYPED"])
 
 
-# --- the stages -----------------------------------------------------------------------------------------------------
-
-
-def check_onnx(model: Model, path: str | None) -> None:
-    """Refuse what `onnx.checker` refuses, before NVIDIA's code sees it. Raises ModelError."""
+def check_onnx(model: bytes, path: str | None) -> Any:
+    """The ModelProto. What `onnx.checker` refuses is refused before NVIDIA's code sees it. Raises ModelError."""
     import onnx
+    from google.protobuf.message import DecodeError
 
-    what = path or "The model"
+    what, proto = path or "The model", onnx.ModelProto()
     if not model:
         raise ModelError(f"{what} is empty: 0 bytes.", hint="Expected the bytes of an .onnx file.")
     try:
-        onnx.checker.check_model(path or bytes(model))
-    except (onnx.checker.ValidationError, ValueError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:600] or type(error).__name__
+        proto.ParseFromString(model)
+        onnx.checker.check_model(path or model)
+    except (onnx.checker.ValidationError, DecodeError, ValueError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:600].rstrip(".") or type(error).__name__
+        reason += f": {lacking}" if (lacking := incomplete(proto.graph)) else ""
         hint = hint_for(reason) or "Export the model again, or open it in a viewer such as Netron to see what is wrong."
-        raise ModelError(f"{what} is not valid ONNX; onnx.checker says: {reason.rstrip('.')}.", hint=hint) from None
+        raise ModelError(f"{what} is not valid ONNX; onnx.checker says: {reason}.", hint=hint) from None
+    return proto
 
 
-def parse_onnx(trt: ModuleType, builder: Any, logger: Any, model: Model, path: str | None) -> tuple[Any, Any]:
+def parse_onnx(trt: ModuleType, builder: Any, logger: Any, model: bytes, path: str | None) -> tuple[Any, Any]:
     """(network, parser) for a model. The parser is returned because it must outlive the network. Raises ParseError."""
     network = builder.create_network(network_flags(trt))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model, path):
-        raise _parse_error(parser, logger.lines)
+        raise _parse_error(parser, logger.lines, model)
     if network.num_outputs == 0:
         raise ModelError(
             "The model computes nothing: the parser found no output.", hint="Expected at least one node and one output."
@@ -84,22 +82,24 @@ def parse_onnx(trt: ModuleType, builder: Any, logger: Any, model: Model, path: s
     return network, parser
 
 
-def _parse_error(parser: Any, lines: list[LogLine]) -> ParseError:
+def _parse_error(parser: Any, lines: list[LogLine], model: bytes) -> ParseError:
+    logged = "; ".join(logs.failures(lines))
     if parser.num_errors == 0:
-        reason = "; ".join(logs.failures(lines)) or "no reason given"
+        reason = logged or "no reason given"
         return ParseError(f"NVIDIA's parser refused the model: {reason}.", hint=hint_for(reason))
     error = parser.get_error(0)
     node, op = text_of(error.node_name), text_of(error.node_operator)
     code = getattr(error.code(), "name", str(error.code()))
     description = logs.readable(text_of(error.desc))
-    logged = "; ".join(logs.failures(lines))
     reason = description if len(description) > len("false") else "this form of the operator is not supported"
     if "Failed to import initializer" in description and logged:
         reason = logs.failures(lines)[0]  # names the weight file and what is wrong with it
-    where = f"node {logs.shortened(node)!r} (operator {op})" if op else "the model"
-    hint = hint_for(description) or hint_for(logged) or f"Change {where} or replace it before export."
+    where = where_is(model, node, op, error.node()) if op else "the model"
+    types = not_taken(model) if not op or "type" in reason else ""
+    hint = hint_for(description) or hint_for(logged)
+    hint = hint or (hint_for("must have type") if types else f"Change {where} or replace it before export.")
     return ParseError(
-        f"NVIDIA's parser refused {where}: {reason.rstrip('.!')}.",
+        f"NVIDIA's parser refused {where}: {reason.rstrip('.!')}{types and f' ({types})'}.",
         hint=hint, log=logs.failures(lines), node=node, op=op, index=error.node(), code=code, description=description,
     )  # fmt: skip
 
@@ -159,14 +159,15 @@ def _flag(trt: ModuleType, name: str) -> Any:
 
 def _add_profile(builder: Any, config: Any, network: Any, profile: Profile) -> None:
     """Sizes are the builder's to check: it says which one does not fit."""
-    inputs = [network.get_input(index).name for index in range(network.num_inputs)]
+    inputs = {tensor.name: tensor for tensor in map(network.get_input, range(network.num_inputs))}
     native = builder.create_optimization_profile()
     for name, *shapes in profile.shapes:
         if name not in inputs:
             hint = f"The inputs are {', '.join(inputs)}."
             raise ProfileError(f"The profile names {name!r}, which is no input.", hint=hint)
         try:
-            native.set_shape(name, *shapes)
+            set_it = native.set_shape_input if inputs[name].is_shape_tensor else native.set_shape
+            set_it(name, *shapes)
         except (RuntimeError, ValueError) as error:
             what = f"The profile of {name!r}, {' / '.join(map(str, shapes))}, is refused: {error}"
             raise ProfileError(what, hint=hint_for("kMIN")) from None
@@ -189,30 +190,58 @@ def _build_error(reasons: tuple[str, ...], network: Any) -> CompilerError:
         shapes = _suggested_shapes(network)
         hint = f"Pass profiles={shapes}: minimum, optimum and maximum shapes."
         return ProfileError(what, hint=hint, log=reasons, shapes=shapes)
-    kinds = (
-        (r"profile", ProfileError),
-        (r"HW-specific datatypes|Cannot compile operation", UnsupportedTarget),
-    )
-    kind = next((kind for pattern, kind in kinds if re.search(pattern, text)), BuildError)
-    return kind(what, hint=hint_for(text), log=reasons)
+    hint = hint_for(text)
+    kinds = {hint_for("kMIN"): ProfileError, hint_for("Cannot compile operation"): UnsupportedTarget}
+    return kinds.get(hint, BuildError)(what, hint=hint or "Parts of the model may be built apart.", log=reasons)
 
 
 def _suggested_shapes(network: Any) -> dict[str, tuple[tuple[int, ...], ...]]:
-    inputs = (network.get_input(i) for i in range(network.num_inputs))
-    dynamic = {tensor.name: tuple(tensor.shape) for tensor in inputs if -1 in tuple(tensor.shape)}
-    return {
-        name: tuple(tuple(n if s == -1 else s for s in shape) for n in (1, 8, 32)) for name, shape in dynamic.items()
-    }
+    """Minimum, optimum and maximum for each dynamic input: of its sizes, or of its values where they are a shape."""
+    found = dict[str, tuple[tuple[int, ...], ...]]()
+    for tensor in (network.get_input(i) for i in range(network.num_inputs)):
+        shape, is_shape = tuple(tensor.shape), tensor.is_shape_tensor
+        sizes = [shape if not is_shape else (-1,) * math.prod(shape)] * 3
+        if -1 in sizes[0]:
+            three = zip((1, 8, 32), sizes, strict=True)
+            found[tensor.name] = tuple(tuple(n if size == -1 else size for size in shape) for n, shape in three)
+    return found
 
 
 def build(session: Session, data: bytes, request: BuildRequest) -> tuple[BuildReport, Any]:
     """(report without its plan, plan) after all stages; no plan when `stop_after` is `parse`. Raises the types of
     nvidia.errors."""
-    trt, logger = session.trt, session.logger
     model = data if request.path is None else _read(request.path)
     with session.phase("check"):
-        check_onnx(model, request.path)
-    identity = _BESIDE.submit(_identity, model, request.path)
+        proto = check_onnx(model, request.path)
+        sha256, counts, names = _BESIDE.submit(sha256_of, model), count_nodes(proto), Names(proto)
+    safe = replace(request, profiles=names.safe_profiles(request.profiles))
+    try:
+        facts, block = _compiled(session, proto.SerializeToString() if names.own else model, safe)
+    except CompilerError as error:
+        raise names.told(error) from None
+    report = BuildReport(
+        **names.put_back(facts),
+        model_name=request.name,
+        model_sha256=sha256.result(),
+        onnx_nodes=counts.nodes,
+        onnx_constants=counts.constants,
+        compiler=session.trt.__name__,
+        compiler_version=session.trt.__version__,
+        targets=request.targets,
+        profiles=request.profiles,
+        memory=logs.memory_from_log(session.lines),
+        phases=tuple(sorted(session.phases, key=lambda phase: phase.start_s)),
+        log=names.put_back(tuple(session.lines), shown=True),
+        plan_size_bytes=block.nbytes,
+        plan=b"",
+        provenance=live([machine.DISTRIBUTIONS[session.trt.__name__], "onnx"]),
+    )
+    return report, block
+
+
+def _compiled(session: Session, model: bytes, request: BuildRequest) -> tuple[dict[str, Any], memoryview]:
+    """What the compiler says of network and engine, in the names of the build, and the plan."""
+    trt, logger, plan = session.trt, session.logger, None
     with session.phase("parse"):
         builder = trt.Builder(logger)
         network, parser = parse_onnx(trt, builder, logger, model, request.path)
@@ -220,57 +249,26 @@ def build(session: Session, data: bytes, request: BuildRequest) -> tuple[BuildRe
     with session.phase("configure"):
         config = configure(trt, builder, network, request, make_monitor(session))
     facts["flags"] = flag_names(trt, config)
-    plan = None
     if request.stop_after != "parse":
         with session.phase("build"):
             plan = build_plan(builder, network, config, session)
     del config, parser, network, builder
-    block, lines, (sha256, counts) = memoryview(plan or b""), tuple(session.lines), identity.result()
-    steps, unread = _steps(session, lines, block)
-    report = BuildReport(
-        **facts,
-        model_name=request.name,
-        model_sha256=sha256,
-        onnx_nodes=counts.nodes,
-        onnx_constants=counts.constants,
-        compiler=trt.__name__,
-        compiler_version=trt.__version__,
-        targets=request.targets,
-        profiles=request.profiles,
-        steps=steps,
-        memory=logs.memory_from_log(lines),
-        phases=tuple(sorted(session.phases, key=lambda phase: phase.start_s)),
-        log=lines,
-        unread_lines=unread,
-        plan_size_bytes=block.nbytes,
-        plan=b"",
-        provenance=live([machine.DISTRIBUTIONS[trt.__name__], "onnx"]),
-    )
-    return report, block
+    block = memoryview(plan or b"")
+    facts["steps"], facts["unread_lines"] = _steps(session, block)
+    return facts, block
 
 
-def _identity(model: Model, path: str | None) -> tuple[str, NodeCounts]:
-    proto = source_from_model(path or bytes(model)).proto()
-    return hashlib.sha256(model).hexdigest(), count_nodes(proto)
-
-
-def _read(path: str) -> Model:
-    """The file as memory, which costs nothing until it is read."""
+def _read(path: str) -> bytes:
     try:
-        with Path(path).open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
+        return read_regular(Path(path), LARGEST_BYTES)
     except OSError as error:
-        what = f"The model file cannot be read: {path}: {error.strerror}."
-        raise ModelError(what, hint="Expected an .onnx file.") from None
+        hint = "Expected an .onnx file; weights of more than 2 GiB stand in a second file."
+        raise ModelError(f"The model file cannot be read: {path}: {error.strerror}.", hint=hint) from None
 
 
-def _steps(
-    session: Session, lines: tuple[LogLine, ...], plan: memoryview
-) -> tuple[tuple[Kernel, ...], tuple[str, ...]]:
+def _steps(session: Session, plan: memoryview) -> tuple[tuple[Kernel, ...], tuple[str, ...]]:
     """(engine steps, what could not be read of them): from the log, or from the inspector where the log has none."""
-    steps, unread = logs.steps_from_log(lines)
+    steps, unread = logs.steps_from_log(session.lines)
     if plan and not steps and not has_targets(session.trt):
         steps = inspect_plan(session.trt, session.logger, plan)
-    if plan and not steps and not unread:
-        unread = (NO_LIST,)
-    return steps, unread
+    return steps, unread if steps or unread or not plan else ("The log brought no kernel list.",)

@@ -5,7 +5,9 @@ border between worker and parent by pickle, so every detail is a plain value in 
 """
 
 import functools
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 
@@ -49,7 +51,7 @@ class BuildError(CompilerError):
 
 
 class BuildCrashed(CompilerError):
-    """The worker died inside the builder. Details: `signal`, `phase`. The next build uses a fresh worker."""
+    """The worker died during the build: inside the builder, or killed from outside. Details: `signal`, `phase`."""
 
 
 class BuildCancelled(CompilerError):
@@ -64,28 +66,18 @@ class PlanFileError(CompilerError, ValueError):
     """A plan file is damaged, incomplete, or belongs to another version; no runtime has seen it."""
 
 
+class BuildWarning(UserWarning):
+    """Something about a build that its caller should know, but that stops nothing."""
+
+
 class ExecutionImpossible(CompilerError):
     """The plan cannot be executed on this machine; the message says why."""
 
 
-# Hints keyed by a pattern of what NVIDIA's messages contain. First match wins.
-_HINTS = {
-    r"Plugin not found": "TensorRT has no operator of this name and no plugin for it is registered. Replace it by"
-    " standard ONNX operators before export, or write a plugin (IPluginV3).",
-    r"must have same input types|have the same (input )?type": "Networks are strongly typed: nothing is cast for you."
-    " Insert a Cast so that both inputs have one type, or export the whole model in one precision.",
-    r"[Nn]on-zero zero[ -]?point": "TensorRT's INT8 is symmetric: quantise again with every zero point 0"
-    " (ActivationSymmetric and WeightSymmetric in ONNX Runtime's quantiser).",
-    r"INT32.*(Dequantize|DQ)|bias.*Int32": "Quantise with QuantizeBias=False: TensorRT keeps biases in floating point.",
-    r"profile|kMIN|kOPT|kMAX": "Give each dynamic input minimum <= optimum <= maximum, equal to the"
-    " model's static dimensions elsewhere.",
-    r"HW-specific datatypes|not supported.*SM\d+|Cannot compile operation": "Choose a newer target or another"
-    " precision: BF16 needs SM80, FP8 SM89, FP4 SM120; SM75 has no FP32 GEMM.",
-    r"workspace": "Raise workspace_bytes, or leave it out: the default is all the device has.",
-    r"training_mode|train": "Export the model in evaluation mode (model.eval()).",
-    r"Failed to open|should be stored in|external": "The weights lie in a second file. Pass the path of the .onnx"
-    " file with its weight file beside it, or export with external_data=False.",
-}
+_HINTS: dict[str, str] = json.loads(Path(__file__).with_name("hints.json").read_text("utf-8"))
+"""Ways out, keyed by a pattern of what NVIDIA's messages contain. The first match wins."""
+MEANT = re.compile("|".join(_HINTS))
+"""In a name of the user, these are no words of NVIDIA's."""
 
 
 def hint_for(text: str) -> str:

@@ -69,7 +69,7 @@ def run_plan(
         engine = _deserialised(session, plan)
     torch = _torch_with_cuda()
     stream = torch.cuda.Stream()
-    pinned = {name: torch.from_numpy(np.ascontiguousarray(array)).pin_memory() for name, array in feeds.items()}
+    pinned = {name: _tensor(torch, array).pin_memory() for name, array in feeds.items()}
     on_gpu, seconds["host_to_device"] = _copied(torch, pinned, stream, "cuda")
     with _timed(seconds, "context"):
         context = engine.create_execution_context()
@@ -82,8 +82,8 @@ def run_plan(
     again, _ = _copied(torch, outputs, stream, "cpu")
     execution = Execution(
         seconds=seconds,
-        outputs={name: tensor.numpy() for name, tensor in host.items()},
-        sync_outputs={name: tensor.numpy() for name, tensor in again.items()},
+        outputs={name: _array(torch, tensor) for name, tensor in host.items()},
+        sync_outputs={name: _array(torch, tensor) for name, tensor in again.items()},
         device=torch.cuda.get_device_name(),
         repeats=repeats,
         inspector=inspector_json(trt, engine),
@@ -97,6 +97,21 @@ def _deserialised(session: Session, plan: bytes) -> Any:
         what = f"NVIDIA's runtime refuses the plan here: {_reason(session)}."
         raise ExecutionImpossible(what, hint="The same network runs on ONNX Runtime.")
     return engine
+
+
+def _tensor(torch: Any, array: npt.ArrayLike) -> Any:
+    """The array as torch sees it, bit for bit: NumPy has BF16 and FP8 through ml_dtypes, which torch does not know."""
+    array = np.asarray(array, order="C")
+    return torch.from_numpy(array.view(f"u{array.itemsize}")).view(getattr(torch, array.dtype.name))
+
+
+def _array(torch: Any, tensor: Any) -> npt.NDArray[Any]:
+    """The inverse of `_tensor`."""
+    import ml_dtypes  # noqa: F401 (gives NumPy the names of its types)
+
+    return (
+        tensor.view(getattr(torch, f"uint{8 * tensor.itemsize}")).numpy().view(str(tensor.dtype).removeprefix("torch."))
+    )
 
 
 @contextlib.contextmanager

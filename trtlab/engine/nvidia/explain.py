@@ -4,12 +4,13 @@ In: a path, bytes, an ONNX proto, or a torch module with example inputs. Out: a 
 warm worker process.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from trtlab.engine import machine
-from trtlab.engine.nvidia.errors import CompilerMissing, ModelError
+from trtlab.engine.nvidia.errors import BuildWarning, CompilerMissing, ModelError
 from trtlab.engine.nvidia.report import BuildReport, Progress
 from trtlab.engine.nvidia.request import BuildRequest, ProfileShapes, normalise_profiles, normalise_targets
 from trtlab.engine.nvidia.worker import POOL, CancelFlag
@@ -67,6 +68,9 @@ def explain(
             on_progress=on_progress,
         )
         made: BuildReport = replace(report, plan=plan, log=report.log + worker.new_lines())
+    if made.unread_lines:
+        what = f"{len(made.unread_lines)} steps of the engine could not be read, the first: {made.unread_lines[0]}"
+        warnings.warn(f"{what}. They are in report.unread_lines; please report them.", BuildWarning, stacklevel=2)
     return made
 
 

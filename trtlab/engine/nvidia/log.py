@@ -7,7 +7,9 @@ messages that say why a build failed. With ProfilingVerbosity.DETAILED each engi
     [...], Datatype: Float, Format: (Linear) ... }], Constants: [...], Outputs: [...], TacticName: ..., StreamId: 0,
     Metadata: [ONNX Layer: conv1]\x1f[ONNX Layer: relu1]
 
-A line that does not read like this is kept and reported, never guessed at.
+Copies of shapes between host and GPU, and stops that wait for one, leave some fields out and have others. A line that
+does not read like this, or whose tensors do not, is kept and reported, never guessed at. `names` sees to it that no
+name in a model reads like part of it.
 """
 
 import re
@@ -15,17 +17,19 @@ from collections.abc import Iterable, Sequence
 
 from trtlab.engine.nvidia.report import Kernel, LogLine, MemoryFigures, TensorInfo
 
-_STEP = re.compile(
-    r"^Name: (?P<name>.*?), LayerType: (?P<type>\w+), Inputs: \[(?P<inputs>.*)\], Constants: \[(?P<constants>.*)\], "
-    r"Outputs: \[(?P<outputs>.*)\], TacticName: (?P<tactic>.*?), StreamId: (?P<stream>\d+)"
-    r"(?:, EventId: (?P<event>\d+))?(?:, JumpTarget\w*: [^,]*)*, Metadata: ?(?P<metadata>.*)$",
-    re.DOTALL,
+_TENSOR = (
+    r"\{ Name: (?P<name>[^{}]*?)(?:, Location: \w+)?, Dimensions: \[(?P<shape>[-\d,]*)\]"
+    r"(?:, Strides: \[(?P<strides>[-\d,]*)\], StrideOrder: \[[-\d,]*\])?"
+    r", Datatype: (?P<dtype>[^,{}]+), Format: (?P<format>[^{}]*?) ?\}"
 )
-_TENSOR = re.compile(
-    r"\{ Name: (?P<name>.*?), Dimensions: \[(?P<shape>[-\d,]*)\], Strides: \[(?P<strides>[-\d,]*)\], "
-    r"StrideOrder: \[[-\d,]*\], Datatype: (?P<dtype>[^,]+), Format: (?P<format>[^{}]*?) ?\}",
-    re.DOTALL,
-)
+_TENSORS = rf"\[(?:,? ?{re.sub('P<[a-z]+>', ':', _TENSOR)})* ?\]"
+_FIELDS = {  # what follows each of these words
+    "LayerType": r"\w+", "Inputs": _TENSORS, "Constants": _TENSORS, "Outputs": _TENSORS, "ParameterType": r"\w+",
+    r"shapeValues\d+": r"\[[-\d, ]*\]", "TacticName": r"[^\[\]{}]*", "TacticValue": r"0x[\da-f]+", "StreamId": r"\d+",
+    "EventId": r"\d+", r"JumpTarget\w*": r"[^\[\]{}]*", "Metadata": r".*",
+}  # fmt: skip
+_NEEDED = {"LayerType", "Inputs", "Outputs", "StreamId", "Metadata"}
+_WORD = re.compile(rf", ({'|'.join(_FIELDS)}): ?")
 _ONNX_NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=$|[\x1e\x1f\[])", re.DOTALL)
 _MEMORY = {
     "activation_bytes": re.compile(r"^Total Activation Memory: (\d+) bytes"),
@@ -34,9 +38,11 @@ _MEMORY = {
     "host_persistent_bytes": re.compile(r"^Total Host Persistent Memory: (\d+) bytes"),
     "device_persistent_bytes": re.compile(r"^Total Device Persistent Memory: (\d+) bytes"),
 }
-_SPURIOUS = re.compile(
+_SPURIOUS = re.compile(  # this machine has no CUDA driver, or a logger exists already
     r"catchCudaError|cudaError.*\b35\b|CUDA driver version is insufficient|differs from one already registered"
 )
+_PLACES = re.compile(r"\s*\bIn \S+ at \S+:\d+|\s+at \S+:\d+|^\[[\w.]+:[^\]]*\] |^\w+\.cpp:\d+: ")
+_DUMP = re.compile(r"operation:\s+\d+: (\w+): .*? \| (\S+?)\[\][^/]*// ([^,]+), ")
 _FAILURES = ("INTERNAL_ERROR", "ERROR")
 
 
@@ -50,32 +56,32 @@ def steps_from_log(lines: Iterable[LogLine]) -> tuple[tuple[Kernel, ...], tuple[
     steps: list[Kernel] = []
     unread: list[str] = []
     for message in (line.text for line in lines if line.text.startswith("Layers:\n")):
-        listing = re.split(r"\n+I/O Tensors:\n(?!.*\nI/O Tensors:\n)", message, flags=re.DOTALL)[0].removeprefix(
-            "Layers:\n"
-        )
-        for text in re.split(r"\n(?=Name: )", listing.strip("\n")):
+        listing = message.removeprefix("Layers:\n").partition("\nI/O Tensors:\n")[0]
+        for text in filter(None, listing.split("\n")):
             step = _step_from_text(text)
             if step is None:
                 unread.append(text)
             else:
                 steps.append(step)
-    return tuple(steps), tuple(filter(None, unread))
+    return tuple(steps), tuple(unread)
 
 
 def _step_from_text(text: str) -> Kernel | None:
-    match = _STEP.match(text)
-    if match is None:
+    start, *rest = _WORD.split(text)
+    forms = (form for word in rest[::2] for key, form in _FIELDS.items() if re.fullmatch(key, word))
+    found, is_read = dict(zip(rest[::2], rest[1::2], strict=True)), all(map(re.fullmatch, forms, rest[1::2]))
+    if not (is_read and start.startswith("Name: ") and found.keys() >= _NEEDED and 2 * len(found) == len(rest)):
         return None
     return Kernel(
-        name=match["name"],
-        type=match["type"],
-        tactic=match["tactic"],
-        stream=int(match["stream"]),
-        event=int(match["event"]) if match["event"] else None,
-        onnx_nodes=onnx_nodes_from_metadata(match["metadata"]),
-        inputs=_tensors_from_text(match["inputs"]),
-        constants=_tensors_from_text(match["constants"]),
-        outputs=_tensors_from_text(match["outputs"]),
+        name=start.removeprefix("Name: "),
+        type=found["LayerType"],
+        tactic=found.get("TacticName", ""),
+        stream=int(found["StreamId"]),
+        event=int(found["EventId"]) if "EventId" in found else None,
+        onnx_nodes=onnx_nodes_from_metadata(found["Metadata"]),
+        inputs=_tensors_from_text(found["Inputs"]),
+        constants=_tensors_from_text(found.get("Constants", "")),
+        outputs=_tensors_from_text(found["Outputs"]),
     )
 
 
@@ -84,11 +90,11 @@ def _tensors_from_text(text: str) -> tuple[TensorInfo, ...]:
         TensorInfo(
             name=match["name"],
             shape=_integers(match["shape"]),
-            strides=_integers(match["strides"]),
+            strides=None if match["strides"] is None else _integers(match["strides"]),
             dtype=match["dtype"],
             format=match["format"].strip(),
         )
-        for match in _TENSOR.finditer(text)
+        for match in re.finditer(_TENSOR, text)
     )
 
 
@@ -106,20 +112,10 @@ def memory_from_log(lines: Iterable[LogLine]) -> MemoryFigures:
     return MemoryFigures(**found)
 
 
-def is_spurious(text: str) -> bool:
-    """Whether a message only says that this machine has no CUDA driver, or that a logger exists already."""
-    return _SPURIOUS.search(text) is not None
-
-
 def failures(lines: Sequence[LogLine]) -> tuple[str, ...]:
     """The error messages of a log in order, each once and readable, without the spurious ones."""
-    texts = (line.text for line in lines if line.severity in _FAILURES and not is_spurious(line.text))
+    texts = (line.text for line in lines if line.severity in _FAILURES and not _SPURIOUS.search(line.text))
     return tuple(dict.fromkeys(readable(text) for text in texts))
-
-
-def shortened(name: str, limit: int = 120) -> str:
-    """A name that fits into a sentence."""
-    return name if len(name) <= limit else f"{name[:limit]}…"
 
 
 def readable(text: str) -> str:
@@ -127,9 +123,9 @@ def readable(text: str) -> str:
     lines = [
         line
         for line in text.splitlines()
-        if line.strip() and not is_spurious(line) and not line.startswith("Invalid Node")
+        if line.strip() and not _SPURIOUS.search(line) and not line.startswith("Invalid Node")
     ]
-    plain = re.sub(r"\s*\bIn \w+ at \S+:\d+|\s+at \S+:\d+", "", " ".join(lines))
+    plain = _DUMP.sub(r"\1 (node \3, which reads \2): ", _PLACES.sub("", " ".join(lines)))
     quoted = re.fullmatch(r'.+ && "(.*)"', plain.strip())
     if quoted:
         return quoted[1].rstrip("?.")

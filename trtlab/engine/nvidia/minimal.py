@@ -1,16 +1,13 @@
 """engine/nvidia/minimal: the whole workflow in NVIDIA's own calls and nothing else: what fits on a whiteboard.
 
 In: the module (`tensorrt` or `tensorrt_rtx`), a model, arrays. Out: a plan; outputs. No checks, no worker, no report:
-notebook 08 shows this code, execute.py runs plans with it, and a test builds with it what `explain` builds. In a
-terminal: `python -m trtlab.engine.nvidia.minimal MODEL.onnx PLAN`.
+notebook 08 shows this code, execute.py runs plans with it, and a test builds with it what `explain` builds.
 """
 
-import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
+TORCH_WORDS = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "FP8": "float8_e4m3fn"}  # else the same word
 
 
 def build(trt: ModuleType, model: bytes, shapes: dict[str, Any] | None = None) -> bytes:
@@ -43,7 +40,8 @@ def bind(trt: ModuleType, torch: Any, engine: Any, context: Any, inputs: dict[st
     tensors = {}
     for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
         if engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT:
-            dtype = getattr(torch, np.dtype(trt.nptype(engine.get_tensor_dtype(name))).name)
+            word = engine.get_tensor_dtype(name).name
+            dtype = getattr(torch, TORCH_WORDS.get(word, word.lower()))
             tensors[name] = torch.empty(tuple(context.get_tensor_shape(name)), dtype=dtype, device="cuda")
         else:
             tensors[name] = inputs[name]
@@ -52,7 +50,7 @@ def bind(trt: ModuleType, torch: Any, engine: Any, context: Any, inputs: dict[st
 
 
 def infer(trt: ModuleType, torch: Any, plan: bytes, inputs: dict[str, Any]) -> dict[str, Any]:
-    """From a plan and torch tensors in pinned memory to the outputs, on a GPU the plan was built for."""
+    """From a plan and torch tensors in pinned memory to outputs on the host, by way of a GPU the plan was built for."""
     runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
     engine = runtime.deserialize_cuda_engine(plan)
     context = engine.create_execution_context()  # one for each thread and stream
@@ -61,16 +59,7 @@ def infer(trt: ModuleType, torch: Any, plan: bytes, inputs: dict[str, Any]) -> d
         on_gpu = {name: tensor.to("cuda", non_blocking=True) for name, tensor in inputs.items()}
         tensors = bind(trt, torch, engine, context, on_gpu)
         context.execute_async_v3(stream.cuda_stream)
+        results = {name: tensor for name, tensor in tensors.items() if name not in inputs}
+        outputs = {name: tensor.to("cpu", non_blocking=True) for name, tensor in results.items()}
     stream.synchronize()  # before anything reads the outputs
-    return {name: tensor for name, tensor in tensors.items() if name not in inputs}
-
-
-def main() -> None:
-    """Build the model of the first argument into the plan of the second."""
-    import tensorrt_rtx
-
-    Path(sys.argv[2]).write_bytes(build(tensorrt_rtx, Path(sys.argv[1]).read_bytes()))
-
-
-if __name__ == "__main__":
-    main()
+    return outputs

@@ -4,20 +4,20 @@ In: figures collected by the worker. Out: `BuildReport`, which notebooks, the co
 round-trips through JSON. Who checks it: tests compare it with the raw log and with ONNX Runtime's graph.
 """
 
-import base64
 import dataclasses
 import functools
 import hashlib
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any
 
 from trtlab.engine.measure import Provenance
+from trtlab.engine.recordings import converter, read
 
-NOT_KERNELS = frozenset({"signal", "wait", "shape_call", "jmp", "cjmp"})
+_HOST_STEPS = {"ShapeHostToDevice", "DeviceToShapeHost", "TrainStation"}
+NOT_KERNELS = frozenset({"signal", "wait", "shape_call", "jmp", "cjmp", *_HOST_STEPS})
 """Engine steps that launch nothing on the GPU: two halves of an event between streams, shape arithmetic on the host,
-the jumps of If and Loop."""
+the jumps of If and Loop, copies of shapes from and to the host, and stops where it waits for one."""
 
 
 _SUBGRAPH = re.compile(r"_myl(\d+)_\d+$")
@@ -213,9 +213,9 @@ class BuildReport:
         return dataclasses.replace(self, plan=b"", recorded_plan_sha256=self.plan_sha256)
 
     def to_json(self, indent: int | None = None) -> str:
-        """The whole report as JSON text; the plan in base64. For readers, `kernels`, `activation_bytes` and
+        """The whole report as JSON text; the plan in base85. For readers, `kernels`, `activation_bytes` and
         `weights_bytes` are written besides the facts that they follow from."""
-        values = _converter().unstructure(self)
+        values = converter().unstructure(self)
         values["kernels"] = [{name: getattr(kernel, name) for name in _KERNEL_TABLE} for kernel in self.kernels]
         values |= {"activation_bytes": self.activation_bytes, "weights_bytes": self.weights_bytes}
         return json.dumps(values, indent=indent, ensure_ascii=False)
@@ -223,32 +223,4 @@ class BuildReport:
     @classmethod
     def from_json(cls, text: str) -> "BuildReport":
         """The report that `to_json` wrote. ValueError names what is wrong when the text is something else."""
-        from cattrs.errors import BaseValidationError
-
-        try:
-            values = json.loads(text)
-            facts = {name: value for name, value in values.items() if name not in _DERIVED}
-            return _converter().structure(facts, cls)
-        except (json.JSONDecodeError, BaseValidationError, ValueError, TypeError, AttributeError) as error:
-            reason = "; ".join(_reasons(error))
-            raise ValueError(
-                f"this is not a BuildReport in JSON: {reason}. Expected what BuildReport.to_json writes."
-            ) from error
-
-
-def _reasons(error: Exception) -> list[str]:
-    from cattrs import transform_error
-
-    if isinstance(error, ExceptionGroup):
-        return transform_error(error)[:3]
-    return [f"{type(error).__name__}: {error}"]
-
-
-@functools.cache
-def _converter() -> Any:
-    from cattrs.preconf.json import make_converter
-
-    converter = make_converter(forbid_extra_keys=True)
-    converter.register_unstructure_hook(bytes, lambda data: base64.b64encode(data).decode("ascii"))
-    converter.register_structure_hook(bytes, lambda text, _: base64.b64decode(text, validate=True))
-    return converter
+        return read(cls, text, without=_DERIVED)

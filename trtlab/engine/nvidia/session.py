@@ -17,10 +17,11 @@ STEP_INTERVAL_S = 0.03
 
 
 class Session:
-    """What the steps of one request read and write. `emit` gets each `Progress`, a few dozen times a second."""
+    """What the steps of one request read and write. `emit` gets ("progress", Progress), a few dozen times a second, and
+    ("warning", text)."""
 
-    def __init__(self, trt: ModuleType, logger: Any, emit: Callable[[Progress], None]) -> None:
-        self.trt, self.logger, self._emit = trt, logger, emit
+    def __init__(self, trt: ModuleType, logger: Any, emit: Callable[[str, Any], None]) -> None:
+        self.trt, self.logger, self.emit = trt, logger, emit
         self.lines: list[LogLine] = []
         self.phases: list[Phase] = []
         self._open, self._started, self._told_at = dict[str, Progress](), time.perf_counter(), 0.0
@@ -28,7 +29,7 @@ class Session:
 
     def _tell(self, progress: Progress) -> None:
         self._told_at = progress.seconds
-        self._emit(progress)
+        self.emit("progress", progress)
 
     def start(self, name: str, parent: str | None = None, steps: int = 0) -> None:
         now = time.perf_counter() - self._started

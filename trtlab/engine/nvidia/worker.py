@@ -15,16 +15,23 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from trtlab.engine.files import open_block, put_block, take_block
 from trtlab.engine.nvidia import errors
-from trtlab.engine.nvidia.block import open_block, put_block, take_block
 from trtlab.engine.nvidia.report import LogLine, Progress
 
 STARTUP_S = 60.0
 POLL_S = 0.05
 IDLE_KEPT = 2
+IDLE = "idle"
+NOTHING: tuple[str, Any] = ("", None)
+_KILLED = "Often memory has run out: close other programs, or build a smaller model or for fewer targets"
+_DEFECT = (
+    "Some valid models do this. Try another precision, simplify the model (onnxslim), or cut it in two to find where"
+)
 
 # Large blocks (weights, plans) in huge pages: building ResNet-18 takes 0.6 of the time it takes without.
 _ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
@@ -40,12 +47,16 @@ class Worker:
     """One child process. Not shared between threads: the pool hands it to one request at a time."""
 
     def __init__(self, compiler: str) -> None:
-        self.compiler, self.version, self._phase = compiler, "", "start"
+        self.compiler, self._known = compiler, ""
+        self._start()
+
+    def _start(self) -> None:
+        self.version, self._phase = "", IDLE
         self._printed, self._printed_read = tempfile.TemporaryFile(buffering=0), 0  # noqa: SIM115 (`kill` closes it)
         self._block = open_block()
         self._connection, theirs = multiprocessing.Pipe()
         with theirs:
-            command = [sys.executable, "-u", "-m", "trtlab.engine.nvidia.child", compiler, str(theirs.fileno())]
+            command = [sys.executable, "-u", "-m", "trtlab.engine.nvidia.child", self.compiler, str(theirs.fileno())]
             self._process = subprocess.Popen(
                 command, stdin=self._block, stdout=self._printed, stderr=self._printed,
                 env=os.environ | _ENVIRONMENT, start_new_session=True, **_handing_over(theirs.fileno()),
@@ -89,14 +100,20 @@ class Worker:
         """
         if not timeout_s > 0:
             raise errors.BuildError(f"timeout_s is {timeout_s!r}.", hint="Expected a number of seconds above 0.")
-        try:
-            put_block(self._block, block)
-            with contextlib.suppress(OSError):  # a dead child is reported when it does not answer
-                self._connection.send((task, arguments))
-            kind, value = self._outcome(timeout_s, cancel, on_progress)
-        except BaseException:  # also an interrupt, or an error in on_progress: the child may still be building
-            self.kill()
-            raise
+        for is_first in (True, False):
+            self._phase, self._known = IDLE, ""
+            try:
+                put_block(self._block, block)
+                with contextlib.suppress(OSError):  # a dead child is noticed when it does not answer
+                    self._connection.send((task, arguments))
+                kind, value = self._outcome(timeout_s, cancel, on_progress)
+                break
+            except BaseException as error:  # also an interrupt, or an error in on_progress: the child may still build
+                self.kill()
+                if not (is_first and isinstance(error, errors.BuildCrashed) and self._phase == IDLE):
+                    raise
+            self._start()  # it had died before it was asked, which is no failure of this task
+            self.wait_until_ready()
         if kind == "error":
             value.details["phase"] = self._phase
             raise value
@@ -105,44 +122,43 @@ class Worker:
     def _outcome(
         self, timeout_s: float, cancel: CancelFlag | None, on_progress: Callable[[Progress], None] | None
     ) -> tuple[str, Any]:
-        """The child's last message about a task; its progress is passed on as it comes."""
-        self._phase = "start"
-        for kind, value in self._messages(timeout_s, cancel):
-            if kind != "progress":
-                return kind, value
-            self._phase = value.name if not value.done else value.parent or value.name
-            if on_progress is not None:
-                on_progress(value)
-        raise errors.BuildTimeout(
-            f"The build took longer than timeout_s={timeout_s:g} (in phase {self._phase!r}).",
-            hint="Give it more time, or a smaller model.",
-        )
-
-    def _messages(self, timeout_s: float, cancel: CancelFlag | None) -> Iterator[tuple[str, Any]]:
-        """What the child says until time is up. Raises when it is gone, and when a cancel is wished."""
+        """The child's last message about a task; its warnings and progress are passed on as they come. Raises when it
+        is gone, when time is up, and when a cancel is wished."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if cancel is not None and cancel.is_set():
-                raise errors.BuildCancelled(
-                    f"The build was cancelled during {self._phase!r}.",
-                    hint="Its worker was ended; the next build starts a new one.",
-                )
+                what = f"The build was cancelled during {self._phase!r}."
+                raise errors.BuildCancelled(what, hint="Its worker was ended; the next build starts a new one.")
             try:
-                message = self._connection.recv() if self._connection.poll(POLL_S) else None
+                kind, value = self._connection.recv() if self._connection.poll(POLL_S) else NOTHING
             except (EOFError, OSError):
                 raise self._crash() from None
-            if message is not None:
-                yield message
+            if kind in ("answer", "error"):
+                return kind, value
+            if kind == "warning":
+                self._known += f" {value}"
+                warnings.warn(value, errors.BuildWarning, stacklevel=4)
+            elif kind == "progress":
+                self._phase = value.name if not value.done else value.parent or value.name
+                if on_progress is not None:
+                    on_progress(value)
+            elif kind:
+                self._phase = kind
+        raise errors.BuildTimeout(
+            f"The build took longer than timeout_s={timeout_s:g} (in phase {self._phase!r}).{self._known}",
+            hint="Give it more time, or a smaller model.",
+        )
 
     def _crash(self) -> errors.BuildCrashed:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=5)
         status = self._process.poll()
         name = signal.Signals(-status).name if status is not None and status < 0 else f"exit status {status}"
+        is_killed = name in ("SIGKILL", "SIGTERM")
+        what = f"The build was killed from outside ({name})" if is_killed else f"NVIDIA's builder crashed ({name})"
         return errors.BuildCrashed(
-            f"NVIDIA's builder crashed ({name}) during {self._phase!r}; your session is unharmed.",
-            hint="Some valid models do this. Try another precision, simplify the model (onnxslim), or cut it in two to"
-            " find the node; the next build uses a fresh worker.",
+            f"{what} during {self._phase!r}; your session is unharmed.{self._known}",
+            hint=f"{_KILLED if is_killed else _DEFECT}; the next build uses a fresh worker.",
             log=tuple(self._printed_since(0)[-4000:].splitlines()), signal=name, phase=self._phase,
         )  # fmt: skip
 

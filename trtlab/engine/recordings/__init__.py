@@ -10,6 +10,7 @@ import functools
 import gzip
 import json
 import re
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,9 +39,9 @@ def save(value: Any, name: str, command: str) -> Path:
         stamped.append(made)
         return asdict(made) | {"origin": Origin.RECORDED.value, "command": command}
 
-    converter = _converter()
-    converter.register_unstructure_hook(Provenance, stamp)
-    text = json.dumps(converter.unstructure(value), ensure_ascii=False, indent=1) + "\n"
+    stamping = converter().copy()
+    stamping.register_unstructure_hook(Provenance, stamp)
+    text = json.dumps(stamping.unstructure(value), ensure_ascii=False, indent=1) + "\n"
     if not stamped:
         raise ValueError(f"{name!r} has no Provenance in it: expected one beside the numbers, as of measure.live()")
     return _write(name, text.encode("utf-8"))
@@ -66,7 +67,23 @@ def load(kind: type[T], name: str) -> T:
 
 @functools.cache
 def _load(kind: Any, name: str, folder: Path) -> Any:
-    return _converter().structure(json.loads(_text(name, folder)), kind)
+    return read(kind, _text(name, folder))
+
+
+def read(kind: type[T], text: str | bytes, *, without: Collection[str] = ()) -> T:
+    """The `kind` that JSON holds, but for the names in `without`. ValueError says what is wrong with any other text."""
+    from cattrs import transform_error
+
+    try:
+        values = json.loads(text)
+        return converter().structure({name: value for name, value in values.items() if name not in without}, kind)
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError, ExceptionGroup) as error:
+        reasons = (
+            transform_error(error)[:3] if isinstance(error, ExceptionGroup) else [f"{type(error).__name__}: {error}"]
+        )
+        raise ValueError(
+            f"this is not a {kind.__name__} in JSON: {'; '.join(reasons)}. Expected what was saved."
+        ) from error
 
 
 def _text(name: str, folder: Path) -> str:
@@ -89,7 +106,18 @@ def _why_missing(name: str, folder: Path) -> str:
     )
 
 
-def _converter() -> Any:
+@functools.cache
+def converter() -> Any:
+    """Frozen values to plain ones for JSON and back: bytes as text in base85; a surplus key is an error."""
     from cattrs.preconf.json import make_converter
 
-    return make_converter(forbid_extra_keys=True)
+    made = make_converter(forbid_extra_keys=True)
+    for kind in (str, int, bool):  # which cattrs would make of anything
+        made.register_structure_hook(kind, _exactly)
+    return made
+
+
+def _exactly(value: T, kind: type[T]) -> T:
+    if type(value) is not kind:
+        raise TypeError(f"{value!r:.80} is no {kind.__name__}")
+    return value

@@ -1,4 +1,4 @@
-"""engine/trtexec: the command line that builds the same plan with NVIDIA's own tool.
+"""lab/trtexec: the command line that builds the same plan with NVIDIA's own tool.
 
 In: what a workflow was asked for, and a TensorRT major. Out: one command. Precision is where the majors differ: a flag
 for 8, strong typing for 10, nothing at all for 11, where every network is typed. It builds for the GPU it runs on.

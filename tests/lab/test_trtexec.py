@@ -1,8 +1,8 @@
-"""engine/trtexec: the command for each TensorRT major; precision is where they differ."""
+"""lab/trtexec: the command for each TensorRT major; precision is where they differ."""
 
 import pytest
 
-from trtlab.engine.trtexec import trtexec_command
+from trtlab.lab.trtexec import trtexec_command
 
 IMAGES = {"image": ((1, 1, 8, 8), (16, 1, 8, 8), (64, 1, 8, 8))}
 TWO = {"a": ((1, 2), (4, 2), (8, 2)), "b": ((1,), (4,), (8,))}
