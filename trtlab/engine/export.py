@@ -5,13 +5,12 @@ and onnx are imported when a function is called. Checked by tests/engine/test_ne
 against torch.
 """
 
-import contextlib
 import copy
 import logging
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from trtlab.engine.networks import TeachingModel, teaching_model
@@ -112,10 +111,16 @@ def _open_batch(inputs: "tuple[Tensor, ...]") -> tuple["tuple[Tensor, ...]", tup
 
 
 def _export_quietly(module: "nn.Module", inputs: "tuple[Tensor, ...]", options: dict[str, Any]) -> Any:
+    """torch logs what it does without, calls its own deprecated functions, and where two inputs share the open axis, it
+    takes the name from the first and says so: nothing of that is heard."""
     import torch
 
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        with _quiet():
+        with warnings.catch_warnings():
+            for kind, start in ((FutureWarning, ""), (DeprecationWarning, ""), (UserWarning, "# The axis name: ")):
+                warnings.filterwarnings("ignore", start, kind)
             return torch.onnx.export(module, inputs, dynamo=True, external_data=False, verbose=False, **options)
     except torch.onnx.OnnxExporterError as error:
         cause = error.__cause__ or error
@@ -124,22 +129,8 @@ def _export_quietly(module: "nn.Module", inputs: "tuple[Tensor, ...]", options: 
             f"torch could not export {type(module).__name__}: {type(cause).__name__}: {reason}; try the same "
             "call in eager mode, then dynamic_batch=False, then torch operations for data-dependent Python"
         ) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No chatter while torch exports: it logs what it does without and calls its own deprecated functions."""
-    before = logging.root.manager.disable
-    with warnings.catch_warnings():
-        for kind in (FutureWarning, DeprecationWarning):
-            warnings.simplefilter("ignore", kind)
-        # Two inputs that share the open axis: torch takes the name from the first and says so.
-        warnings.filterwarnings("ignore", "# The axis name: ", UserWarning)
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(before)
+    finally:
+        logging.disable(before)
 
 
 def _tidy(model: "ir.Model") -> None:

@@ -76,9 +76,8 @@ def parse_onnx(trt: ModuleType, builder: Any, logger: Any, model: bytes, path: s
     if not parser.parse(model, path):
         raise _parse_error(parser, logger.lines, model)
     if network.num_outputs == 0:
-        raise ModelError(
-            "The model computes nothing: the parser found no output.", hint="Expected at least one node and one output."
-        )
+        hint = "Expected at least one node and one output."
+        raise ModelError("The model computes nothing: the parser found no output.", hint=hint)
     return network, parser
 
 
@@ -124,23 +123,17 @@ def configure(trt: ModuleType, builder: Any, network: Any, request: BuildRequest
 
 
 def _set_targets(trt: ModuleType, config: Any, targets: tuple[str, ...]) -> None:
-    if not has_targets(trt):
-        if targets:
-            raise UnsupportedTarget(
-                f"{trt.__name__} builds for the GPU it runs on and takes no target: got {', '.join(targets)}.",
-                hint="Leave target out, or pass compiler='tensorrt_rtx'.", target=targets[0],
-            )  # fmt: skip
-        return
+    if not has_targets(trt) and targets:
+        what = f"{trt.__name__} builds for the GPU it runs on and takes no target: got {', '.join(targets)}."
+        hint = "Leave target out, or pass compiler='tensorrt_rtx'."
+        raise UnsupportedTarget(what, hint=hint, target=targets[0])
     if targets == (PORTABLE,) or not targets:
         return
-    known = trt.ComputeCapability.__members__
-    for name in targets:
-        if name not in known or not name.startswith("SM"):
-            choices = ", ".join(n for n in known if n.startswith("SM"))
-            raise UnsupportedTarget(
-                f"{trt.__name__} {trt.__version__} cannot build for {name!r}.",
-                hint=f"Expected one of {choices}, or 'portable'.", target=name,
-            )  # fmt: skip
+    known = {name: number for name, number in trt.ComputeCapability.__members__.items() if name.startswith("SM")}
+    if unknown := [name for name in targets if name not in known]:
+        what = f"{trt.__name__} {trt.__version__} cannot build for {unknown[0]!r}."
+        hint = f"Expected one of {', '.join(known)}, or 'portable'."
+        raise UnsupportedTarget(what, hint=hint, target=unknown[0])
     config.num_compute_capabilities = len(targets)
     for index, name in enumerate(targets):
         config.set_compute_capability(known[name], index)
@@ -149,11 +142,8 @@ def _set_targets(trt: ModuleType, config: Any, targets: tuple[str, ...]) -> None
 def _flag(trt: ModuleType, name: str) -> Any:
     members = trt.BuilderFlag.__members__
     if name not in members:
-        raise BuildError(
-            f"{trt.__name__} {trt.__version__} has no builder flag {name!r}.",
-            hint=f"It has {', '.join(members)}. Precision flags such as FP16 and INT8 ended with TensorRT 11:"
-            " type the model instead.",
-        )
+        hint = f"It has {', '.join(members)}. Precision flags ended with TensorRT 11: type the model instead."
+        raise BuildError(f"{trt.__name__} {trt.__version__} has no builder flag {name!r}.", hint=hint)
     return members[name]
 
 

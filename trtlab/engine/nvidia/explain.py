@@ -84,17 +84,12 @@ def choose_compiler(compiler: str | None = None) -> str:
         raise CompilerMissing(f"There is no compiler {compiler!r}.", hint=f"Expected one of {', '.join(names)}.")
     reasons = {name: _why_not_usable(name) for name in names}
     usable = [name for name in names if reasons[name] is None]
-    for name in usable:
-        if compiler in (None, name):
-            return name
+    if chosen := next((name for name in usable if compiler in (None, name)), None):
+        return chosen
     why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if compiler in (None, name))
-    install = (
-        "On Linux or Windows x86-64: pip install tensorrt-rtx (needs no GPU). Elsewhere the notebooks show recordings."
-    )
-    raise CompilerMissing(
-        f"No TensorRT compiler can be used here ({why}).",
-        hint=f"Leave compiler out: {usable[0]} can be used here." if usable else install,
-    )
+    hint = "On Linux or Windows x86-64: pip install tensorrt-rtx (needs no GPU). Elsewhere notebooks show recordings."
+    hint = f"Leave compiler out: {usable[0]} can be used here." if usable else hint
+    raise CompilerMissing(f"No TensorRT compiler can be used here ({why}).", hint=hint)
 
 
 def _why_not_usable(name: str) -> str | None:
@@ -113,10 +108,8 @@ def _source(model: Any, example_inputs: tuple[Any, ...] | None, name: str | None
         from trtlab.engine.export import ExportError, export_onnx
 
         if example_inputs is None:
-            raise ModelError(
-                f"{type(model).__name__} is a torch module without example inputs.",
-                hint="Pass example_inputs=(tensor, ...).",
-            )
+            what = f"{type(model).__name__} is a torch module without example inputs."
+            raise ModelError(what, hint="Pass example_inputs=(tensor, ...).")
         try:
             proto = export_onnx(model, example_inputs)
         except ExportError as error:

@@ -7,7 +7,7 @@ of the same things. Which tensor has a type that the parser does not take, `not_
 
 import dataclasses
 import re
-from typing import Any, TypeVar
+from typing import Any
 
 import onnx
 
@@ -15,7 +15,6 @@ from trtlab.engine.nvidia.errors import MEANT, CompilerError
 from trtlab.engine.nvidia.report import Kernel, Profile
 from trtlab.graph.onnxfile import every_graph
 
-T = TypeVar("T")
 LONGEST = 200
 TAKEN = "FLOAT DOUBLE FLOAT16 BFLOAT16 FLOAT8E4M3FN FLOAT4E2M1 INT64 INT32 INT8 INT4 UINT8 BOOL".split()
 """ONNX's element types that the parser of tensorrt_rtx 1.7 takes: every one was tried."""
@@ -59,24 +58,21 @@ class Names:
         """The profiles in the names of the build."""
         return tuple(Profile(shapes=tuple((self.safe(s[0]), *s[1:]) for s in p.shapes)) for p in profiles)
 
-    def put_back(self, value: T, *, shown: bool = False) -> T:
+    def put_back(self, value: Any, *, shown: bool = False) -> Any:
         """`value`, of texts, tuples, mappings and dataclasses, with the model's own names; `shown`: in sentences and
         logs, where control characters are spelled out and long names cut."""
-        return self._put_back(value, shown) if self.own else value
-
-    def _put_back(self, value: Any, shown: bool) -> Any:
         if isinstance(value, str):
             return _SAFE.sub(lambda found: (shown_name if shown else str)(self.own.get(found[0], found[0])), value)
         if isinstance(value, tuple):
-            return tuple(self._put_back(part, shown) for part in value)
+            return tuple(self.put_back(part, shown=shown) for part in value)
         if isinstance(value, dict):
-            return {self._put_back(key, shown): self._put_back(part, shown) for key, part in value.items()}
-        if not dataclasses.is_dataclass(value) or isinstance(value, type):
+            return {self.put_back(key): self.put_back(part) for key, part in value.items()}
+        if not self.own or not dataclasses.is_dataclass(value) or isinstance(value, type):
             return value
         parts = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         if isinstance(value, Kernel):
             del parts["name"]  # the compiler's own, which may have a part of a node's in it
-        return dataclasses.replace(value, **{name: self._put_back(part, shown) for name, part in parts.items()})
+        return dataclasses.replace(value, **{name: self.put_back(part, shown=shown) for name, part in parts.items()})
 
     def told(self, error: CompilerError) -> CompilerError:
         """The error in the model's own names."""

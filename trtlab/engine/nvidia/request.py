@@ -41,9 +41,8 @@ class BuildRequest:
         for name in ("workspace_bytes", "max_aux_streams"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 0):
-                raise BuildError(
-                    f"{name} is {value!r}.", hint="Expected a whole number, 0 or more, or None for the default."
-                )
+                hint = "Expected a whole number, 0 or more, or None for the default."
+                raise BuildError(f"{name} is {value!r}.", hint=hint)
 
 
 def normalise_targets(target: str | Iterable[str] | None, compiler: str) -> tuple[str, ...]:
@@ -55,9 +54,8 @@ def normalise_targets(target: str | Iterable[str] | None, compiler: str) -> tupl
         target = str(target)
     names = re.split(r"[,\s]+", target.strip()) if isinstance(target, str) else list(target)
     if not names:
-        raise UnsupportedTarget(
-            "The list of targets is empty.", hint="Name one, such as SM89, or pass None.", target=""
-        )
+        hint = "Name one, such as SM89, or pass None."
+        raise UnsupportedTarget("The list of targets is empty.", hint=hint, target="")
     return tuple(dict.fromkeys(_normalise_target(str(name)) for name in names))
 
 
@@ -75,9 +73,8 @@ def normalise_profiles(profiles: ProfileShapes | Sequence[ProfileShapes] | None)
     """Frozen profiles from one mapping or several. ProfileError when an entry is not three shapes of integers."""
     mappings = [profiles] if isinstance(profiles, Mapping) else list(profiles or ())
     if not all(isinstance(mapping, Mapping) for mapping in mappings):
-        raise ProfileError(
-            f"profiles is {profiles!r}.", hint="Expected {input: (minimum, optimum, maximum)}, or a list of those."
-        )
+        hint = "Expected {input: (minimum, optimum, maximum)}, or a list of those."
+        raise ProfileError(f"profiles is {profiles!r}.", hint=hint)
     return tuple(
         Profile(shapes=tuple(_profile_entry(name, shapes) for name, shapes in mapping.items()))
         for mapping in mappings
@@ -89,8 +86,6 @@ def _profile_entry(name: str, shapes: Any) -> tuple[str, tuple[int, ...], tuple[
     try:
         smallest, optimal, largest = (tuple(int(size) for size in shape) for shape in shapes)
     except (TypeError, ValueError):
-        raise ProfileError(
-            f"The profile of {name!r} is {shapes!r}.",
-            hint="Expected three shapes: ((1, 3, 8, 8), (8, 3, 8, 8), (32, 3, 8, 8)).",
-        ) from None
+        hint = "Expected three shapes: ((1, 3, 8, 8), (8, 3, 8, 8), (32, 3, 8, 8))."
+        raise ProfileError(f"The profile of {name!r} is {shapes!r}.", hint=hint) from None
     return name, smallest, optimal, largest

@@ -100,24 +100,30 @@ class Worker:
         """
         if not timeout_s > 0:
             raise errors.BuildError(f"timeout_s is {timeout_s!r}.", hint="Expected a number of seconds above 0.")
-        for is_first in (True, False):
-            self._phase, self._known = IDLE, ""
-            try:
-                put_block(self._block, block)
-                with contextlib.suppress(OSError):  # a dead child is noticed when it does not answer
-                    self._connection.send((task, arguments))
-                kind, value = self._outcome(timeout_s, cancel, on_progress)
-                break
-            except BaseException as error:  # also an interrupt, or an error in on_progress: the child may still build
-                self.kill()
-                if not (is_first and isinstance(error, errors.BuildCrashed) and self._phase == IDLE):
-                    raise
+        how = (task, arguments, block, timeout_s, cancel, on_progress)
+        try:
+            kind, value = self._answer(*how)
+        except errors.BuildCrashed:
+            if self._phase != IDLE:
+                raise
             self._start()  # it had died before it was asked, which is no failure of this task
             self.wait_until_ready()
+            kind, value = self._answer(*how)
         if kind == "error":
             value.details["phase"] = self._phase
             raise value
         return value, take_block(self._block)
+
+    def _answer(self, task: str, arguments: tuple[Any, ...], block: bytes, *how: Any) -> tuple[str, Any]:
+        self._phase, self._known = IDLE, ""
+        try:
+            put_block(self._block, block)
+            with contextlib.suppress(OSError):  # a dead child is noticed when it does not answer
+                self._connection.send((task, arguments))
+            return self._outcome(*how)
+        except BaseException:  # also an interrupt, or an error in on_progress: the child may still be building
+            self.kill()
+            raise
 
     def _outcome(
         self, timeout_s: float, cancel: CancelFlag | None, on_progress: Callable[[Progress], None] | None

@@ -95,15 +95,12 @@ def _text(name: str, folder: Path) -> str:
 
 
 def _why_missing(name: str, folder: Path) -> str:
-    known = names()
-    if not known:
+    near = difflib.get_close_matches(name, names(), n=1, cutoff=0)
+    if not near:
         return f"no recording {name!r}, and no other in {folder}: expected those of the package; install it again"
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0) or known[:1]
     found = re.search(r'"command": "(.*?)"', _text(near[0], folder))
-    return (
-        f"no recording {name!r}; recorded are {', '.join(known)}. The nearest, {near[0]!r}, was made by"
-        f" `{found[1] if found else 'hand'}`: run that where it can run"
-    )
+    made = f"The nearest, {near[0]!r}, was made by `{found[1] if found else 'hand'}`: run that where it can run"
+    return f"no recording {name!r}; recorded are {', '.join(names())}. {made}"
 
 
 @functools.cache
