@@ -5,6 +5,7 @@ a referee has other codes, the builder took or fused what it does not, the API l
 else. There it must not hold. A part without a world fails.
 """
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -93,6 +94,19 @@ def test_an_unknown_claim_names_the_close_ones():
 def test_history_cannot_be_proved():
     with pytest.raises(ValueError, match="C18 is a date or an author"):
         find_claim("C18").prove()
+
+
+RETIRED = {"优化配置": "optimization profile", "缩放因子": "scale", "码本": "码表", r"(?a:\bflags?\b)": "标志"}
+
+
+@pytest.mark.parametrize(
+    "file", sorted(bank.WORDS.glob("*/*.yaml")), ids=lambda file: f"{file.parent.name}/{file.stem}"
+)
+def test_one_thing_has_one_name_in_chinese(file):
+    """In claims, quizzes and questions alike; what stands in backticks is code."""
+    chinese = [line for line in file.read_text("utf-8").splitlines() if re.search("zh:|^ *[\u4e00-\u9fff]", line)]
+    said = [re.sub(r"`[^`]*`|\{[^{}]*\}", "", line.partition("zh:")[2] or line) for line in chinese]
+    assert [(line, RETIRED[term]) for line in said for term in RETIRED if re.search(term, line)] == []
 
 
 # --- what stands behind a tick ---------------------------------------------------------------------------------------
