@@ -44,10 +44,8 @@ def manifest_path(path: Path) -> Path:
 def save_plan(report: BuildReport, path: str | os.PathLike[str]) -> Manifest:
     """Write the plan and its manifest; a crash in between leaves the old pair or a pair that `load_plan` refuses."""
     if not report.plan:
-        raise PlanFileError(
-            "This report carries no plan (recordings keep only its size and hash).",
-            hint="Build the model to get one.",
-        )
+        what = "This report carries no plan (recordings keep only its size and hash)."
+        raise PlanFileError(what, hint="Build the model to get one.")
     target = Path(path)
     manifest = Manifest(
         model_name=report.model_name,

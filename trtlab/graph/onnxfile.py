@@ -6,7 +6,6 @@ constants apart. Reading never validates: the compiler's worker runs onnx.checke
 
 import hashlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +68,7 @@ def count_nodes(model: onnx.ModelProto | bytes) -> NodeCounts:
     """Node counts of a model, subgraphs and local functions included, constants apart. ValueError for bytes that are
     no model."""
     proto = model if isinstance(model, onnx.ModelProto) else source_from_model(model).proto()
-    graphs = list(every_graph(proto))
+    graphs = every_graph(proto)
     nodes = [node for graph in graphs for node in graph.node]
     constant_nodes = sum(node.op_type == "Constant" for node in nodes)
     stored = (graph for graph in graphs if isinstance(graph, onnx.GraphProto))
@@ -77,10 +76,10 @@ def count_nodes(model: onnx.ModelProto | bytes) -> NodeCounts:
     return NodeCounts(nodes=len(nodes) - constant_nodes, constants=constant_nodes + initializers)
 
 
-def every_graph(model: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
-    """The graph of a model, its local functions, and the subgraphs of both."""
-    found: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
-    for graph in found:  # which grows on the way
-        yield graph
+def every_graph(model: onnx.ModelProto) -> list[onnx.GraphProto | onnx.FunctionProto]:
+    """The main graph, the model's functions, and all graphs inside their nodes."""
+    graphs: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
+    for graph in graphs:  # grows while we walk
         for attribute in (attribute for node in graph.node for attribute in node.attribute):
-            found += [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
+            graphs += [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
+    return graphs

@@ -78,10 +78,10 @@ def draw_levels(levels: Mapping[str, npt.ArrayLike], *, title: str) -> Any:
 
 
 def draw_density(names: Sequence[str | Format], *, most: float = 8.0) -> Any:
-    """How many values lie in each unit interval between -most and most, and in each octave. Logarithmic upwards."""
+    """How many values lie in each unit [n, n + 1) from -most up to most, and in each octave. Logarithmic upwards."""
     values = {name_of(fmt): _values(fmt) for fmt in map(find_format, names)}
     edges = np.arange(-most, most + 1)
-    counts = {name: np.histogram(x, edges)[0] for name, x in values.items()}
+    counts = {name: np.histogram(x[x < most], edges)[0] for name, x in values.items()}
     figure = new(2, horizontal_spacing=0.12)
     units = {name: (edges[:-1], np.where(found, found, np.nan)) for name, found in counts.items()}
     octaves = {name: np.unique(np.frexp(x[x > 0])[1] - 1, return_counts=True) for name, x in values.items()}

@@ -7,12 +7,14 @@ import pickle
 import re
 
 import numpy as np
+import onnx
 import pytest
 
 from trtlab.engine.nvidia import (
     BuildError,
     CompilerError,
     CompilerMissing,
+    ModelError,
     ParseError,
     ProfileError,
     UnsupportedTarget,
@@ -84,12 +86,133 @@ def test_a_parse_error_with_an_odd_name_is_readable(name, node):
     assert len(str(caught.value)) < 1000
 
 
+def tensor_of(kind, name="weight", shape=(4,)):
+    number = onnx.TensorProto.DataType.Value(kind)
+    values = [b"a" if kind == "STRING" else 1] * int(np.prod(shape))
+    return onnx.helper.make_tensor(name, number, shape, values)
+
+
+def refused_types():
+    """(model, name, type): types that the parser does not take, wherever ONNX lets a tensor stand."""
+    for kind in ("UINT16", "UINT32", "UINT64", "INT16", "STRING", "COMPLEX64", "FLOAT8E5M2", "FLOAT8E4M3FNUZ", "UINT4"):
+        number = onnx.TensorProto.DataType.Value(kind)
+        model = models.make("g (float[4] pixels) => (float[4] y) { h = Identity(pixels) y = Identity(h) }")
+        for value in (model.graph.input[0], model.graph.output[0]):
+            value.type.tensor_type.elem_type = number
+        yield model, "pixels", kind
+        model = models.make("g (int64[2] i) => (float[2] y) { y = Gather(weight, i) }", weight=tensor_of(kind))
+        model.graph.output[0].type.tensor_type.elem_type = number
+        yield model, "weight", kind
+        if kind not in ("FLOAT8E4M3FNUZ", "UINT4", "COMPLEX64"):
+            node = onnx.helper.make_node("Constant", [], ["filled"], value=tensor_of(kind))
+            model = models.make("g (float[4] x) => (float[4] y) { c = Cast<to = 1>(filled) y = Add(x, c) }")
+            model.graph.node.insert(0, node)
+            yield model, "filled", kind
+    inner = models.if_else()
+    inner.graph.node[0].attribute[0].g.node[0].CopyFrom(onnx.helper.make_node("Cast", ["x"], ["deep"], to=4))
+    inner.graph.node[0].attribute[0].g.node.append(onnx.helper.make_node("Cast", ["deep"], ["a"], to=1))
+    yield inner, "deep", "UINT16"
+
+
+REFUSED_TYPES = list(refused_types())
+
+
 @needs_rtx
-def test_an_input_type_without_a_counterpart_blames_the_model():
-    model = models.single("StringNormalizer", inputs="string[8] x", output="string[8] y")
+@pytest.mark.parametrize(
+    ("model", "name", "kind"), REFUSED_TYPES, ids=[f"{kind} {name}" for _, name, kind in REFUSED_TYPES]
+)
+def test_a_type_that_the_parser_lacks_is_named_with_its_tensor_and_what_is_taken(model, name, kind):
     with pytest.raises(
-        ParseError, match=r"refused the model: .*'x' is STRING; the parser takes FLOAT, .*Cast to a type"
+        ParseError, match=rf"'{name}' is {kind}; the parser takes FLOAT, .*Cast to a type that is taken"
     ):
+        build(model, stop_after="parse")
+
+
+UNNAMED = {  # the operator, what refuses it, and the way out
+    "Unique": (
+        models.make("g (float[4] x) => (float[K] result) { h = Relu(x) result = Unique(h) }"),
+        "Change the node",
+    ),
+    "Mod": (
+        models.make("g (float[4] x) => (float[4] result) { h = Relu(x) result = Mod(h, x) }"),
+        "Cast to a type that is taken",
+    ),
+    "NonZero": (
+        models.make("g (float[4] x) => (int64[1, K] result) { result = NonZero(x) }"),
+        "no operator of this name",
+    ),
+    "Relu": (
+        models.make("g (uint8[4] x) => (uint8[4] result) { result = Relu(x) }", opset=14),
+        "Cast to a type",
+    ),
+    "CumSum": (
+        models.make("g (float[4] x) => (int8[4] result) { h = Cast<to = 3>(x) result = CumSum(h, n) }", n=np.int64(0)),
+        "Cast to a type",
+    ),
+}
+
+
+@needs_rtx
+@pytest.mark.parametrize("op", UNNAMED)
+def test_a_node_without_a_name_is_known_by_what_it_writes(op):
+    model, way_out = UNNAMED[op]
+    with pytest.raises(CompilerError, match=rf"the node that writes 'result' \(operator {op}\): ") as caught:
+        build(model)
+    assert "''" not in str(caught.value)
+    assert way_out in str(caught.value)
+
+
+@needs_rtx
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (
+            models.make("g (int8[4, 4] x) => (int8[4, 4] y) { [s] y = Sigmoid(x) }"),
+            r"sigmoid \(node s, which reads x-\(i8",
+        ),
+        (
+            models.make("g (float16[4] x) => (int8[4] y) { h = Cast<to = 3>(x) y = Add(h, w) }", w=np.ones(4, np.int8)),
+            r"Quantized constant \(w\).*only go into DequantizeLinear",
+        ),
+    ],
+    ids=["a dump", "a quantised constant"],
+)
+def test_what_the_builder_refuses_is_a_sentence_with_a_way_out(model, said):
+    with pytest.raises(BuildError, match=said) as caught:
+        build(model)
+    assert not re.search(r"mem_prop|\.cpp|\[\w+::", str(caught.value))
+    assert caught.value.hint
+
+
+INCOMPLETE = {
+    "'result' lacks its shape": lambda model: model.graph.output[0].type.tensor_type.ClearField("shape"),
+    "'x' lacks its type": lambda model: model.graph.input[0].ClearField("type"),
+    "'' lacks its name": lambda model: model.graph.output[0].ClearField("name"),
+    "'w' lacks its type": lambda model: model.graph.initializer[0].ClearField("data_type"),
+}
+
+
+@needs_rtx
+@pytest.mark.parametrize("said", INCOMPLETE)
+def test_what_onnx_checker_leaves_open_is_named(said):
+    model = models.make("g (float[4] x) => (float[4] result) { result = Add(x, w) }", w=(4,))
+    INCOMPLETE[said](model)
+    with pytest.raises(ModelError, match=f"onnx.checker says: .*: {said}"):
+        build(model)
+
+
+@needs_rtx
+def test_names_and_paths_of_the_user_are_no_words_of_nvidia(tmp_path):
+    """A folder called train, nodes and weights called like messages: the hint is about what happened."""
+    folder = tmp_path / "workspace limit, in training mode"
+    folder.mkdir()
+    model, _ = models.external_weights()
+    (folder / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(CompilerError, match="The weights lie in a second file"):
+        build(folder / "m.onnx")
+    model = models.mixed_types()
+    model.graph.node[0].name = "Plugin not found"
+    with pytest.raises(ParseError, match=r"'Plugin not found'.*Insert a Cast"):
         build(model)
 
 

@@ -1,6 +1,9 @@
 """engine/nvidia/explain on the real tensorrt_rtx: what its compiler does, and that the report says so."""
 
+import contextlib
+import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +12,9 @@ import pytest
 import torch
 
 from trtlab.engine.measure import Origin
-from trtlab.engine.nvidia import ModelError, ParseError, ProfileError, UnsupportedTarget
+from trtlab.engine.nvidia import BuildTimeout, BuildWarning, ModelError, ParseError, ProfileError, UnsupportedTarget
 from trtlab.engine.nvidia.request import normalise_profiles, normalise_targets
+from trtlab.engine.nvidia.worker import POOL
 
 from . import onnx_models as models
 from .rtx import build, merged, needs_rtx
@@ -168,6 +172,60 @@ def test_memory_figures_come_from_the_log():
     assert memory.device_persistent_bytes is not None
 
 
+CORPUS = models.corpus()
+HOST = {"ShapeHostToDevice", "DeviceToShapeHost", "TrainStation"}
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_every_line_of_every_kind_is_read(name):
+    """A warning of an unread line would fail this test and any other that builds."""
+    model, profiles = CORPUS[name]
+    report = build(model, profiles=profiles)
+    (listing,) = [line.text for line in report.log if line.text.startswith("Layers:\n")]
+    steps = listing.split("\nI/O Tensors:")[0].strip().split("\n")[1:]
+    assert len(steps) == len(report.steps) > 0
+    tensors = [tensor for step in report.steps for tensor in (*step.inputs, *step.constants, *step.outputs)]
+    assert len(tensors) == sum(step.count("{ Name: ") for step in steps)
+    assert types_of(report).isdisjoint(HOST)
+
+
+def test_the_corpus_has_every_kind_of_step_on_the_host():
+    wanted = ("shape as output", "branches of other sizes")
+    found = {step.type for name in wanted for step in build(CORPUS[name][0], profiles=CORPUS[name][1]).steps}
+    assert found > HOST
+
+
+def test_an_unread_line_is_said_at_once(monkeypatch, convs):
+    class Silent:
+        def ask(self, *_arguments, **_options):
+            return replace(convs, unread_lines=("Name: ?, LayerType: new",)), b""
+
+        def new_lines(self):
+            return ()
+
+    monkeypatch.setattr(POOL, "worker", lambda _name: contextlib.nullcontext(Silent()))
+    with pytest.warns(BuildWarning, match=r"1 steps .* the first: Name: \?, LayerType: new\. .*report\.unread_lines"):
+        build(models.pointwise())
+
+
+def long_chain(count):
+    body = "\n".join(f"t{i + 1} = Relu(t{i})" for i in range(count))
+    return models.make(f"g (float[4] t0) => (float[4] t{count}) {{ {body} }}")
+
+
+def test_a_large_model_is_said_before_the_build_and_in_its_failures():
+    with pytest.warns(BuildWarning, match=r"2,001 nodes, 0 constants and 1 graphs.* took 45 s"):
+        assert build(long_chain(2001), stop_after="parse").onnx_nodes == 2001
+    constants = models.make("g (float[4] x) => (float[4] y) { y = Relu(x) }", **{f"w{i}": (1,) for i in range(1001)})
+    with pytest.warns(BuildWarning, match="1,001 constants"):
+        build(constants, stop_after="parse")
+    with (
+        pytest.warns(BuildWarning, match="2,500 nodes"),
+        pytest.raises(BuildTimeout, match=r"longer than timeout_s=0\.7 .*The model has 2,500 nodes"),
+    ):
+        build(long_chain(2500), timeout_s=0.7)
+
+
 # --- targets ---------------------------------------------------------------------------------------------------------
 
 
@@ -254,6 +312,26 @@ def test_a_torch_module_needs_example_inputs():
 def test_what_is_no_model(model, said):
     with pytest.raises(ModelError, match=said):
         build(model)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "link to a device"])
+def test_what_may_have_no_end_is_no_model(kind, tmp_path):
+    path = tmp_path / "m.onnx"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path = Path("/dev/zero")
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(ModelError, match=r"cannot be read: .*it is no regular file"):
+        build(path)
+
+
+def test_a_name_that_is_no_text_is_said(tmp_path):
+    path = tmp_path / "m\udcff.onnx"
+    path.write_bytes(models.pointwise().SerializeToString())
+    with pytest.raises(ModelError, match=r"m\\udcff\.onnx.* is no text in UTF-8\. Rename it"):
+        build(path)
 
 
 def test_an_empty_file_and_an_empty_graph_are_named(tmp_path):

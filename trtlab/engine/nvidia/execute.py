@@ -157,8 +157,6 @@ def _torch_with_cuda() -> Any:
     import torch
 
     if not torch.cuda.is_available():
-        raise ExecutionImpossible(
-            "The plan was deserialised, but torch here is a CPU build and has no device memory.",
-            hint="Install torch with CUDA.",
-        )
+        what = "The plan was deserialised, but torch here is a CPU build and has no device memory."
+        raise ExecutionImpossible(what, hint="Install torch with CUDA.")
     return torch

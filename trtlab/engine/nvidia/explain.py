@@ -60,12 +60,7 @@ def explain(
     )
     with POOL.worker(chosen) as worker:
         report, plan = worker.ask(
-            "build",
-            request,
-            block=source.data or b"",
-            timeout_s=timeout_s,
-            cancel=cancel,
-            on_progress=on_progress,
+            "build", request, block=source.data or b"", timeout_s=timeout_s, cancel=cancel, on_progress=on_progress
         )
         made: BuildReport = replace(report, plan=plan, log=report.log + worker.new_lines())
     if made.unread_lines:
@@ -116,6 +111,10 @@ def _source(model: Any, example_inputs: tuple[Any, ...] | None, name: str | None
             raise ModelError(f"{type(model).__name__} cannot be exported: {error}") from None
         return source_from_model(proto, name or type(model).__name__)
     try:
-        return source_from_model(model, name)
+        source = source_from_model(model, name)
+        str(source.path).encode()
+    except UnicodeEncodeError:
+        raise ModelError(f"The name of {str(model)!r} is no text in UTF-8.", hint="Rename it.") from None
     except (OSError, TypeError) as error:
         raise ModelError(str(error)) from None
+    return source

@@ -41,7 +41,7 @@ _MEMORY = {
 _SPURIOUS = re.compile(  # this machine has no CUDA driver, or a logger exists already
     r"catchCudaError|cudaError.*\b35\b|CUDA driver version is insufficient|differs from one already registered"
 )
-_PLACES = re.compile(r"\s*\bIn \S+ at \S+:\d+|\s+at \S+:\d+|^\[[\w.]+:[^\]]*\] |^\w+\.cpp:\d+: ")
+_PLACES = re.compile(r"\s*\bIn \S+ at \S+:\d+|\s+at \S+:\d+|\[\w+\.cpp[^\]]*\] |^\w+\.cpp:\d+: ")
 _DUMP = re.compile(r"operation:\s+\d+: (\w+): .*? \| (\S+?)\[\][^/]*// ([^,]+), ")
 _FAILURES = ("INTERNAL_ERROR", "ERROR")
 

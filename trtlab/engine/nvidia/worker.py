@@ -80,9 +80,8 @@ class Worker:
             self.version = said
             return
         self.kill()
-        raise errors.CompilerMissing(
-            f"{self.compiler} cannot be imported: {said}.", hint=f"Reinstall it: pip install {self.compiler}."
-        )
+        hint = f"Reinstall it: pip install {self.compiler}."
+        raise errors.CompilerMissing(f"{self.compiler} cannot be imported: {said}.", hint=hint)
 
     def ask(
         self,

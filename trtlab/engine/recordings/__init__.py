@@ -10,6 +10,7 @@ import functools
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
@@ -88,7 +89,10 @@ def read(kind: type[T], text: str | bytes, *, without: Collection[str] = ()) -> 
 
 def _text(name: str, folder: Path) -> str:
     if (path := folder / f"{name}.json.gz").exists():
-        return gzip.decompress(path.read_bytes()).decode("utf-8")
+        try:
+            return gzip.decompress(path.read_bytes()).decode("utf-8")
+        except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
+            raise ValueError(f"the recording {path.name} is damaged: {error}; install the package again") from None
     if (path := folder / f"{name}.json").exists():
         return path.read_text("utf-8")
     raise RecordingMissing(_why_missing(name, folder))
