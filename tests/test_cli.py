@@ -1,22 +1,28 @@
-"""cli: what a person in a terminal sees. Exit 0 fine, 2 bad input in one paragraph, 130 after Ctrl-C; no traceback.
+"""cli: what a person in a terminal sees. Exit 0 fine, 2 bad input in one paragraph or, asked for, as JSON; 130 after
+Ctrl-C; no traceback.
 
 Most tests call `main` in this process; a real process starts only where pipes, signals or `-m` are the matter.
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import os
+import random
 import re
 import signal
 import subprocess
 import sys
+import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import onnx
 import pytest
 
 import trtlab
+from trtlab import cli
 from trtlab.cli import main
 from trtlab.engine.digits import DIGITS_ONNX
 from trtlab.engine.machine import inspect_machine
@@ -35,8 +41,10 @@ unix = pytest.mark.skipif(os.name != "posix", reason="pipes, signals and termina
 
 
 @pytest.fixture
-def tool(capsys):
-    """`tool("doctor", "--json")` -> (exit status, standard output, standard error)."""
+def tool(capsys, monkeypatch):
+    """`tool("doctor", "--json")` -> (exit status, standard output, standard error), in a wide terminal."""
+    if "COLUMNS" not in os.environ:
+        monkeypatch.setenv("COLUMNS", "250")
 
     def call(*words):
         try:
@@ -74,6 +82,15 @@ def assert_refused(answer, *words):
     assert all(len(line) <= 100 or " " not in line for line in err.splitlines())
     paragraph = " ".join(err.split())
     assert [word for word in words if word not in paragraph] == []
+
+
+def assert_refused_as_json(answer, kind, *words):
+    """Exit 2, nothing on standard error, an object on standard output whose texts hold `words`."""
+    status, out, err = answer
+    assert (status, err) == (2, "")
+    error = json.loads(out)["error"]
+    assert (list(error), error["type"]) == (["type", "message", "hint"], kind)
+    assert [word for word in words if word not in f"{error['message']} {error['hint']}"] == []
 
 
 # --- doctor ----------------------------------------------------------------------------------------------------------
@@ -142,6 +159,102 @@ def test_log_prints_what_the_builder_said(tool, small):
     assert {"VERBOSE", "INFO"} <= set(log)
 
 
+@needs_rtx
+def test_a_model_is_read_from_standard_input(small):
+    done = run(*EXPLAIN, "-", "--json", input=small.read_bytes(), text=False)
+    report = BuildReport.from_json(done.stdout)
+    assert (done.returncode, report.model_name, len(report.kernels)) == (0, "stdin", 1)
+    assert report.model_sha256 == hashlib.sha256(small.read_bytes()).hexdigest()
+    for given, words in ((b"no model", "is not valid ONNX"), (b"", "is empty: 0 bytes.")):
+        done = run(*EXPLAIN, "-", "--json", input=given, text=False)
+        assert_refused_as_json((done.returncode, done.stdout, done.stderr.decode()), "ModelError", words)
+
+
+def test_nobody_waits_for_a_model_that_is_not_piped(tool, monkeypatch):
+    keyboard = io.TextIOWrapper(io.BytesIO())
+    keyboard.isatty = lambda: True
+    for nothing in (keyboard, None):
+        monkeypatch.setattr("sys.stdin", nothing)
+        assert_refused(tool("explain", "-"), "nothing is piped into it", "trtlab explain - < MODEL.onnx")
+
+
+@unix
+@needs_rtx
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
+def test_a_plan_is_as_open_as_the_umask_lets_it_be_and_one_replaced_stays_as_it_was(tool, small, tmp_path, mask):
+    path = tmp_path / "small.plan"
+    before = os.umask(mask)
+    try:
+        for mode in (0o666 & ~mask, 0o604):
+            assert tool(*EXPLAIN, small, "--plan", path)[0] == 0
+            assert [oct(one.stat().st_mode & 0o777) for one in (path, manifest_path(path))] == [oct(mode)] * 2
+            for one in (path, manifest_path(path)):
+                one.chmod(0o604)
+    finally:
+        os.umask(before)
+
+
+# --- width and colour ------------------------------------------------------------------------------------------------
+
+
+def columns_of(line):
+    return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in line)
+
+
+@needs_rtx
+@pytest.mark.parametrize("columns", [40, 66, 80, 133])
+def test_everything_fits_the_terminal_and_no_kernel_is_lost(tool, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    (_, out, _), (_, text, _) = tool(*EXPLAIN, DIGITS_ONNX, "--profile", PROFILE), tool("doctor")
+    assert max(map(columns_of, (out + text).splitlines())) <= columns
+    report = BuildReport.from_json(tool(*EXPLAIN, DIGITS_ONNX, "--profile", PROFILE, "--json")[1])
+    rows = re.findall(r"^(\d+) ", out, re.MULTILINE)
+    assert rows == [str(number) for number in range(len(report.kernels))]
+    gone = re.search(r"left out: ([\w, ]+);", " ".join(out.split()))
+    assert (gone[1].split(", ") if gone else []) == ["stream", "type", "dtype", "output"][: GONE[columns]]
+
+
+GONE = {40: 4, 66: 3, 80: 2, 133: 0}
+
+
+def test_tables_of_any_words_fit_and_keep_every_letter(capsys, monkeypatch):
+    """Random cells in Latin and Chinese, random widths; what was in a column is in it, spaces aside."""
+    draw = random.Random(5)
+    for _ in range(200):
+        header = tuple("abcd"[: draw.randint(1, 4)])
+        rows = [["".join(draw.choices("xy_./乘é ", k=draw.choice((0, 3, 40, 300)))) for _ in header] for _ in range(5)]
+        columns = draw.randint(30, 140)
+        monkeypatch.setenv("COLUMNS", str(columns))
+        cli._print_table(rows, header, ("b", "c"))
+        printed = capsys.readouterr().out
+        table, _, gone = printed.partition("(left out: ")
+        assert max(map(columns_of, printed.splitlines())) <= columns
+        kept = [name not in gone.split(";")[0] for name in header]
+        shown = "".join(cell for row in rows for cell, stays in zip(row, kept, strict=True) if stays)
+        letters = "".join(table.split("\n", 2)[2].split())
+        assert Counter(letters) == Counter("".join(shown.split()))
+
+
+@unix
+def test_colour_is_for_terminals_and_for_those_who_want_it():
+    import pty
+
+    def seen(**environment):
+        ours, theirs = pty.openpty()
+        done = run("doctor", capture_output=False, stdout=theirs, env={**os.environ, "TERM": "xterm", **environment})
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the terminal's other end is closed: end of file, as Linux says it
+            while part := os.read(ours, 10000):
+                shown += part
+        os.close(ours)
+        assert done.returncode == 0
+        return shown
+
+    assert b"\x1b[32myes" in seen(NO_COLOR="")
+    assert b"\x1b" not in seen(NO_COLOR="1") + seen(TERM="dumb") + run("doctor").stdout.encode()
+
+
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 
@@ -171,10 +284,38 @@ def test_an_option_that_does_not_fit_the_model_or_the_compiler(tool, small, opti
     ids=["text", "truncated", "empty"],
 )
 @pytest.mark.parametrize("form", [(), ("--json",)], ids=["table", "json"])
-def test_a_broken_file_is_answered_in_one_paragraph(tool, tmp_path, content, words, form):
+def test_a_broken_file_is_answered_in_one_paragraph_or_as_json(tool, tmp_path, content, words, form):
     path = tmp_path / "broken.onnx"
     path.write_bytes(content)
-    assert_refused(tool(*EXPLAIN, path, *form), "broken.onnx", words)
+    answer = tool(*EXPLAIN, path, *form)
+    if form:
+        assert_refused_as_json(answer, "ModelError", "broken.onnx", words)
+    else:
+        assert_refused(answer, "broken.onnx", words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "words"),
+    [
+        (["explain", "no.onnx", "--json"], "ModelError", ["no.onnx does not exist"]),
+        (["explain", "no.onnx", "--js", "--plan", "."], "PlanFileError", ["--plan . is a folder."]),
+        (["explain", "--json"], "UsageError", ["required: MODEL.onnx", "usage: trtlab explain"]),
+        (["explain", "no.onnx", "--json", "--profile", "x"], "UsageError", ["'x' is not NAME=MIN:OPT:MAX"]),
+        (["bench", "nothing", "--json"], "UsageError", ["invalid choice: 'nothing'", "codec"]),
+        (["dance", "--json"], "UsageError", ["invalid choice: 'dance'", "doctor"]),
+    ],
+)
+def test_a_mistake_under_json_is_json(tool, arguments, kind, words):
+    assert_refused_as_json(tool(*arguments), kind, *words)
+
+
+def test_a_file_that_cannot_be_written_is_said_in_both_forms(tool, monkeypatch):
+    def fails(*_words):
+        raise PermissionError(13, "Permission denied", "x.plan")
+
+    monkeypatch.setattr("trtlab.engine.machine.inspect_machine", fails)
+    assert_refused(tool("doctor"), "x.plan: Permission denied.")
+    assert_refused_as_json(tool("doctor", "--json"), "OSError", "x.plan: Permission denied.")
 
 
 def test_a_path_that_is_no_file(tool, tmp_path):
@@ -195,14 +336,21 @@ def test_a_plan_that_cannot_be_written_is_refused_before_the_build(tool, small, 
 def test_a_malformed_profile_shows_what_is_expected(tool, text):
     status, out, err = tool("explain", "model.onnx", "--profile", text)
     assert (status, out) == (2, "")
-    assert f"{text!r} is not NAME=MIN:OPT:MAX, such as image=1x3x8x8:8x3x8x8:32x3x8x8" in err
+    assert f"{text!r} is not NAME=MIN:OPT:MAX, such as image=1x3x8x8:8x3x8x8:32x3x8x8" in " ".join(err.split())
 
 
 def test_words_that_are_not_understood(tool):
-    for words in ((), ("explain",), ("compile",), ("explain", "x.onnx", "--compiler", "gcc"), ("bench", "nothing")):
+    for words in (("explain",), ("compile",), ("explain", "x.onnx", "--compiler", "gcc"), ("bench", "nothing")):
         status, out, err = tool(*words)
         assert (status, out) == (2, "")
         assert err.startswith("usage: trtlab")
+        assert "\ntrtlab: " in err
+
+
+def test_alone_it_prints_its_help(tool):
+    status, out, err = tool()
+    assert (status, out) == (2, "")
+    assert [word for word in ("doctor", "explain", "bench", "--version") if f"  {word}" not in err] == []
 
 
 @needs_rtx

@@ -1,19 +1,23 @@
 """cli: the door of the terminal. `trtlab doctor`, `trtlab explain MODEL`, `trtlab bench`; each with --json.
 
-In: command-line words. Out: plain tables or JSON on standard output. Exit 0 fine, 2 bad input with one readable
-paragraph on standard error, never a traceback; 130 after Ctrl-C.
+In: command-line words. Out: tables as wide as the terminal (or COLUMNS), coloured where one is, or JSON on standard
+output. Exit 0 fine; 2 bad input, with one readable paragraph on standard error, or with --json
+`{"error": {"type", "message", "hint"}}` on standard output; never a traceback; 130 after Ctrl-C.
 """
 
 import argparse
 import io
+import itertools
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import trtlab
 from trtlab.lab.bench import BENCHES, run_benches
@@ -21,28 +25,58 @@ from trtlab.lab.bench import BENCHES, run_benches
 Rows = Sequence[Sequence[Any]]
 BAD_INPUT = 2
 INTERRUPTED = 130
+NARROW = 24  # a column that must be narrower than this makes another one go
+BOLD, GREEN, RED = "1", "32", "31"
+WIDE = "\0"  # stands behind a wide character while columns are counted
+COLOURS = {"yes": GREEN, "met": GREEN, "no": RED, "MISSED": RED}
+
+
+class _Misunderstood(Exception):
+    """Words that are no command: (what is wrong, how it goes)."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise _Misunderstood(message, self.format_usage())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    options = _parser().parse_args(arguments)
-    from trtlab.engine.nvidia.errors import CompilerError
-
+    words = [*(sys.argv[1:] if arguments is None else arguments)]
+    as_json = any(len(word) > 2 and "--json".startswith(word) for word in words)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that this terminal cannot write is no reason to fail
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        options.command(options)
+        status = _run(words, as_json)
         if sys.stdout is not None:  # None after `>&-`
             sys.stdout.flush()
-    except CompilerError as error:
-        return _complain(f"{error.what} {_hint(error)}")
     except BrokenPipeError:  # `trtlab explain ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        return _complain(f"{error.filename or 'A file'}: {error.strerror}.")
+    except OSError as error:  # without a name it is standard output that fails
+        as_json = as_json and bool(error.filename)
+        return _complain("OSError", f"{error.filename or 'A file'}: {error.strerror}.", as_json=as_json)
     except KeyboardInterrupt:
         return INTERRUPTED
+    return status
+
+
+def _run(words: Sequence[str], as_json: bool) -> int:
+    from trtlab.engine.nvidia.errors import CompilerError
+
+    if not words:
+        _parser().print_help(sys.stderr)
+        return BAD_INPUT
+    try:
+        options = _parser().parse_args(words)
+        options.command(options)
+    except _Misunderstood as error:
+        what, usage = error.args
+        if not as_json and sys.stderr is not None:
+            sys.stderr.write(usage)
+        return _complain("UsageError", f"{what}.", usage if as_json else "", as_json)
+    except CompilerError as error:
+        return _complain(type(error).__name__, error.what, _hint(error), as_json)
     return 0
 
 
@@ -56,12 +90,24 @@ def _hint(error: Any) -> str:
     return f"Pass {texts}: minimum, optimum and maximum shapes."
 
 
-def _complain(text: str) -> int:
-    width = min(shutil.get_terminal_size().columns, 100)
-    paragraph = textwrap.fill(f"trtlab: {_plain(' '.join(text.split()))}", width, break_long_words=False)
-    if sys.stderr is not None:
-        print(paragraph, file=sys.stderr)
+def _complain(kind: str, text: str, hint: str = "", as_json: bool = False) -> int:
+    """Tell what is wrong and the way out, to people on standard error or to programs on standard output."""
+    if as_json:
+        _print_json({"error": {"type": kind, "message": text, "hint": " ".join(hint.split())}})
+    elif sys.stderr is not None:
+        width = min(shutil.get_terminal_size().columns, 100)
+        text = _plain(" ".join(f"trtlab: {text} {hint}".split()))
+        paragraph = textwrap.fill(text, width, break_long_words=False)
+        print(_painted("trtlab:", RED, sys.stderr) + paragraph.removeprefix("trtlab:"), file=sys.stderr)
     return BAD_INPUT
+
+
+def _painted(text: str, colour: str | None, stream: Any = None) -> str:
+    """The text in colour where the stream (standard output) is a terminal with colours, and NO_COLOR is not set."""
+    ours, shell = stream or sys.stdout, os.environ
+    knows = (os.name == "posix" and shell.get("TERM") != "dumb") or "WT_SESSION" in shell
+    is_shown = colour and knows and not shell.get("NO_COLOR") and ours is not None and ours.isatty()
+    return f"\x1b[{colour}m{text}\x1b[0m" if is_shown else text
 
 
 def _plain(text: str) -> str:
@@ -70,14 +116,12 @@ def _plain(text: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="trtlab", description="A workbook for TensorRT interviews: look, build, measure."
-    )
+    parser = _Parser(prog="trtlab", description="A workbook for TensorRT interviews: look, build, measure.")
     parser.add_argument("--version", action="version", version=f"trtlab {trtlab.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add(commands, "doctor", _doctor, "what this machine can do: build, execute, and if not, why")
     explain = _add(commands, "explain", _explain, "build any ONNX model with NVIDIA's compiler and list its kernels")
-    explain.add_argument("model", metavar="MODEL.onnx")
+    explain.add_argument("model", metavar="MODEL.onnx", help="- reads standard input")
     explain.add_argument("--target", help="SM89 (default), several as SM86,SM120, or portable; none for tensorrt")
     explain.add_argument(
         "--profile", action="append", default=[], type=_profile, metavar="NAME=MIN:OPT:MAX",
@@ -104,14 +148,48 @@ def _print_json(values: Any) -> None:
     print(json.dumps(values, indent=2))  # ASCII, so that it stays JSON in every encoding
 
 
-def _print_table(rows: Rows, header: Sequence[str]) -> None:
-    """Columns as wide as their widest cell; the last one runs on."""
-    cells = [[_plain(str(cell)) for cell in row] for row in [header, *rows]]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header) - 1)]
-    for number, row in enumerate(cells):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)) + "  " + row[-1])
+def _print_table(rows: Rows, header: Sequence[str], drop: Sequence[str] = ()) -> None:
+    """Columns side by side in the width there is: those of `drop` go first, in that order, then what is long wraps."""
+    table, gone = [[_spaced(_plain(str(cell))) for cell in row] for row in [header, *rows]], 0
+    while True:
+        columns = [column for column in zip(*table, strict=True) if column[0] not in drop[:gone]]
+        widths = [max(map(len, column)) for column in columns]
+        cap = _cap(widths)
+        if cap >= min(max(widths), NARROW) or gone == len(drop):
+            break
+        gone += 1
+    for number, row in enumerate(zip(*columns, strict=True)):
+        colours = [BOLD if number == 0 else COLOURS.get(cell) for cell in row]
+        for line in itertools.zip_longest(*(_wrapped(cell, cap) for cell in row), fillvalue=""):
+            padded = [cell.ljust(min(width, cap)) for cell, width in zip(line, widths, strict=True)]
+            print("  ".join(map(_painted, padded, colours)).replace(WIDE, "").rstrip())
         if number == 0:
-            print("  ".join("-" * width for width in widths) + "  " + "-" * len(row[-1]))
+            print("  ".join("-" * min(width, cap) for width in widths))
+    if gone:
+        _say(f"(left out: {', '.join(drop[:gone])}; a wider terminal, or COLUMNS, shows more, --json everything)")
+
+
+def _cap(widths: Sequence[int]) -> int:
+    """How wide a column may be so that all of them stand side by side."""
+    room = shutil.get_terminal_size().columns - 2 * (len(widths) - 1)
+    return next((cap for cap in range(max(widths), 4, -1) if sum(min(w, cap) for w in widths) <= room), 4)
+
+
+def _spaced(text: str) -> str:
+    """As many characters as a terminal needs columns: a Chinese character takes two."""
+    return "".join(c + WIDE * (unicodedata.east_asian_width(c) in "WF") for c in unicodedata.normalize("NFC", text))
+
+
+def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    """Lines of at most `width`, broken at spaces and behind _ . / of a name, at last anywhere; never none."""
+    wrapper = textwrap.TextWrapper(width, subsequent_indent=indent, break_on_hyphens=False)
+    wrapper.wordsep_simple_re = re.compile(r"(\s+)|(?<=[_./])(?=[^\W\d])")
+    return wrapper.wrap(text) or [""]
+
+
+def _say(text: str) -> None:
+    """One line, continued below itself where the terminal ends."""
+    print("\n".join(_wrapped(_spaced(_plain(text)), shutil.get_terminal_size().columns, "    ")).replace(WIDE, ""))
 
 
 # --- doctor ---------------------------------------------------------------------------------------------------------
@@ -125,20 +203,20 @@ def _doctor(options: argparse.Namespace) -> None:
         _print_json(machine.to_dict())
         return
     memory = "unknown" if machine.memory_bytes is None else f"{machine.memory_bytes / 2**30:.1f} GiB"
-    print(f"{machine.system}, {machine.processor}, {machine.cores} cores, {memory}, Python {machine.python}")
-    print(f"instruction sets: {' '.join(machine.isa) or 'unknown'}")
-    print(f"CUDA driver:      {machine.driver.version or machine.driver.why_not}")
+    _say(f"{machine.system}, {machine.processor}, {machine.cores} cores, {memory}, Python {machine.python}")
+    _say(f"instruction sets: {' '.join(machine.isa) or 'unknown'}")
+    _say(f"CUDA driver:      {machine.driver.version or machine.driver.why_not}")
     for gpu in machine.driver.gpus:
         size = f"{gpu.memory_bytes / 2**30:.0f} GiB, {gpu.multiprocessors} multiprocessors"
-        print(f"GPU:              {gpu.name}, {gpu.target}, {size}")
+        _say(f"GPU:              {gpu.name}, {gpu.target}, {size}")
     print()
     libraries = machine.libraries
     rows = [(lib.name, lib.version or "-", "yes" if lib.usable else "no", lib.why_not or "") for lib in libraries]
     _print_table(rows, ("library", "version", "usable", "why not"))
     print()
     builds = f"yes, with {machine.compiler} for {', '.join(machine.targets)}"
-    print(f"build:   {builds if machine.can_build else 'no'}")
-    print(f"execute: {'yes' if machine.can_execute else f'no ({machine.why_not_execute}); ONNX Runtime stands in'}")
+    _say(f"build:   {builds if machine.can_build else 'no'}")
+    _say(f"execute: {'yes' if machine.can_execute else f'no ({machine.why_not_execute}); ONNX Runtime stands in'}")
 
 
 # --- explain --------------------------------------------------------------------------------------------------------
@@ -149,9 +227,11 @@ def _explain(options: argparse.Namespace) -> None:
 
     if options.plan:
         _check_plan_path(Path(options.plan))
+    piped = options.model == "-"
     report = trtlab.explain(
-        options.model,
+        _standard_input() if piped else options.model,
         options.target,
+        name="stdin" if piped else None,
         profiles=dict(options.profile),
         compiler=options.compiler,
         timeout_s=options.timeout,
@@ -167,6 +247,16 @@ def _explain(options: argparse.Namespace) -> None:
         print()
         for line in report.log:
             print(f"[{line.severity}]", "\n".join(map(_plain, line.text.split("\n"))))
+
+
+def _standard_input() -> bytes:
+    """The model that is piped in. ModelError where a person sits there instead."""
+    from trtlab.engine.nvidia.errors import ModelError
+
+    if sys.stdin is None or sys.stdin.isatty():
+        hint = "Say: trtlab explain - < MODEL.onnx, or give the path of an .onnx file."
+        raise ModelError("The model is to come from standard input (-), and nothing is piped into it.", hint=hint)
+    return sys.stdin.buffer.read()
 
 
 def _check_plan_path(path: Path) -> None:
@@ -201,23 +291,24 @@ def _ticker() -> Callable[[Any], None]:
 def _print_report(report: Any) -> None:
     layers, constants = report.layer_counts
     streams = len({kernel.stream for kernel in report.kernels})
-    print(f"{_plain(report.model_name)}: {report.onnx_nodes} ONNX nodes (+ {report.onnx_constants} constants)")
-    print(f"  -> {layers} network layers (+ {constants} constants)")
+    _say(f"{report.model_name}: {report.onnx_nodes} ONNX nodes (+ {report.onnx_constants} constants)")
+    _say(f"  -> {layers} network layers (+ {constants} constants)")
     where = ", ".join(report.targets) or "this GPU"
-    print(f"  -> {len(report.kernels)} kernels on {streams} stream{'s' * (streams != 1)} for {where}")
+    _say(f"  -> {len(report.kernels)} kernels on {streams} stream{'s' * (streams != 1)} for {where}")
     sizes = {"plan": report.plan_size_bytes, "activations": report.activation_bytes, "weights": report.weights_bytes}
-    print("  " + ", ".join(f"{name} {'unknown' if size is None else f'{size:,} B'}" for name, size in sizes.items()))
-    print("  " + ", ".join(f"{p.name} {p.seconds:.3f} s" for p in report.phases if p.parent is None))
+    _say("  " + ", ".join(f"{name} {'unknown' if size is None else f'{size:,} B'}" for name, size in sizes.items()))
+    _say("  " + ", ".join(f"{p.name} {p.seconds:.3f} s" for p in report.phases if p.parent is None))
     print()
     rows = [
         (i, k.type, k.dtype, k.stream, _shape(k), k.name, " + ".join(k.onnx_nodes) or "-")
         for i, k in enumerate(report.kernels)
     ]
-    _print_table(rows, ("#", "type", "dtype", "stream", "output", "kernel", "ONNX nodes merged into it"))
+    header = ("#", "type", "dtype", "stream", "output", "kernel", "ONNX nodes merged into it")
+    _print_table(rows, header, ("stream", "type", "dtype", "output"))
     print()
-    print(report.provenance.line())
+    _say(report.provenance.line())
     if report.unread_lines:
-        print(f"{len(report.unread_lines)} lines of the builder's list could not be read; see unread_lines in --json.")
+        _say(f"{len(report.unread_lines)} lines of the builder's list could not be read; see unread_lines in --json.")
 
 
 def _shape(kernel: Any) -> str:
@@ -236,7 +327,7 @@ def _bench(options: argparse.Namespace) -> None:
     _print_table(rows, ("bench", "what", "value", "target", "", "peer, same run"))
     print()
     for line in dict.fromkeys(result.provenance.line() for result in results):
-        print(line)
+        _say(line)
 
 
 if __name__ == "__main__":
