@@ -64,7 +64,7 @@ CEILINGS = {
     "numeric": 1_989,
     "graph": 1_996,
     "plan": 683,
-    "engine": 6_842,
+    "engine": 6_847,
     "lab": 2_736,
     "study": 2_454,
     "teach": 5_871,
