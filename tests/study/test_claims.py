@@ -167,6 +167,45 @@ def test_a_part_of_a_proof_fails_in_each_of_its_worlds(kind, call, world):
             assert not call().holds, f"{call.func.__name__} holds in its world {number}, too"
 
 
+def leaves(written, *path):
+    """(path, value) of all that is written in a part of a proof."""
+    if isinstance(written, dict | list):
+        for key, value in written.items() if isinstance(written, dict) else enumerate(written):
+            yield from leaves(value, *path, key)
+    else:
+        yield path, written
+
+
+def put(written, path, value):
+    if not path:
+        return value
+    inner = put(written[path[0]], path[1:], value)
+    return written | {path[0]: inner} if isinstance(written, dict) else [
+        inner if at == path[0] else each for at, each in enumerate(written)
+    ]  # fmt: skip
+
+
+OTHER = {"declared": "absent", "deprecated": "declared", "absent": "declared"}
+WRITTEN = [
+    (name, part) for name in PROVED for parts in ALL[name].proof.values() for part in parts if type(part) is dict
+]
+
+
+@pytest.mark.parametrize(("name", "part"), WRITTEN, ids=[f"{name}-{next(iter(part))}" for name, part in WRITTEN])
+@pytest.mark.usefixtures("world")
+def test_every_word_of_a_proof_matters(name, part):
+    """But for the releases that are shown, and names that are said to be missing."""
+    for path, value in leaves(part):
+        if {"tags", "model", "lacks"} & set(path):
+            continue
+        other = value + 1 if isinstance(value, int | float) else OTHER.get(value, f"{value}x")
+        try:
+            found = bank.call(put(part, path, other), "proofs")()
+        except (LookupError, ValueError, CompilerMissing):
+            continue
+        assert not found.holds, f"{name}: {value} may as well be {other}"
+
+
 def test_every_world_is_of_a_function_that_a_claim_calls():
     assert set(WORLDS) == {call.func.__name__ for *_, call in PARTS}
 

@@ -235,11 +235,10 @@ def worlds_of_reads(expected):
     """The product refused or taken, or of other types, where that is asked about."""
     found = []
     for fmt, targets in expected.items():
-        for target, part in targets.items():
+        for target in targets:
             refused = {"refusal": "not today", "by": "builder"}
             found.append(of_cell(fmt, target, **refused))
-            if part != "✓":
-                found.append(of_cell(fmt, target, stored="Odd", reads=("Odd", "Odd"), refusal=""))
+            found.append(of_cell(fmt, target, stored="Odd", reads=("Odd", "Odd"), refusal=""))
     return found
 
 

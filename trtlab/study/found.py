@@ -27,9 +27,8 @@ class Found:
     evidence: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "rows", tuple(tuple(c if isinstance(c, Words) else str(c) for c in row) for row in self.rows)
-        )
+        rows = (tuple(cell if isinstance(cell, Words) else str(cell) for cell in row) for row in self.rows)
+        object.__setattr__(self, "rows", tuple(rows))
         object.__setattr__(self, "header", tuple(self.header))
 
     @property

@@ -76,7 +76,8 @@ def build(
     written = [tensor for kernel in witnesses.homes(report, *fused) for tensor in kernel.outputs]
     wide = [size for tensor in written for size in tensor.shape[-1:]]
     facts: dict[str, Any] = {"logged": witnesses.says(report, logged), "layers": " + ".join(types)}
-    holds = not fused or witnesses.is_fused(report, *fused)
+    parsed = {node for layer in report.layers for node in layer.onnx_nodes}
+    holds = parsed >= {*gone} and (not fused or witnesses.is_fused(report, *fused))
     holds = holds and not witnesses.homes(report, *gone) and bool(facts["logged"] or not logged)
     holds = holds and weights in (None, report.weights_bytes)
     holds = holds and all([*asked] in ([], seen) for asked, seen in ((columns, wide), (layers, types)))
