@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.engine.glassbox.test_planfile import changed, mutate
+from tests.engine.glassbox.test_referee import check, parsed
 from trtlab.engine import glassbox
 from trtlab.engine.export import export_onnx
 from trtlab.engine.glassbox import builder, trial
@@ -91,3 +92,23 @@ def test_a_tactic_that_disagrees_is_discarded(ahead, monkeypatch):
     assert asked
     assert not any("wrong" in names for names in asked)
     assert dataclasses.replace(tuned, steps=()).inputs == plan.inputs
+
+
+def test_calls_that_are_alike_are_timed_once():
+    """Four convolutions: the first reads its image another way than those that read one of their own kind."""
+    pytest.importorskip("numba")
+    eye, asked = np.zeros((8, 8, 3, 3), np.float32), []
+    eye[range(8), range(8), 1, 1] = 1
+    weights = {"a": eye, "b": eye, "c": eye, "d": eye * 0.5}
+    nodes = "p = Conv <pads=[1,1,1,1]> (x, a) q = Conv <pads=[1,1,1,1]> (p, b) r = Conv <pads=[1,1,1,1]> (q, c) "
+    proto = parsed(
+        f"(float[1,8,9,9] x) => (float[1,8,9,9] y) {{ {nodes} y = Conv <pads=[1,1,1,1]> (r, d) }}", **weights
+    )
+
+    def pick(works, _):
+        asked.append(list(works))
+        return "winograd", 1.0
+
+    engine = check(proto, {"x": np.random.default_rng(0).normal(size=(1, 8, 9, 9)).astype(np.float32)}, pick=pick)
+    assert len(asked) == 2
+    assert [k.tactic for k in engine.inspect()] == ["winograd"] * 4

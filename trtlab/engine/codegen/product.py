@@ -112,10 +112,14 @@ def ending(finish: Sequence[str], index: str, *, adds: bool) -> str:
     return "\n".join(" " * 24 + line for line in [*lines, *finish])
 
 
+@functools.cache
+def _version() -> str:
+    return hashlib.sha256(inspect.getsource(tile_of).encode()).hexdigest()
+
+
 def kernel(finish: Sequence[str], width: int, *, adds: bool) -> Callable[..., None]:
     """That source, compiled; again where the tile has changed, which numba does not look at."""
-    version = hashlib.sha256(inspect.getsource(tile_of).encode()).hexdigest()
-    head = f"from {__name__} import tile_of  # {_registers()} {version}\ntile = tile_of({width})\n"
+    head = f"from {__name__} import tile_of  # {_registers()} {_version()}\ntile = tile_of({width})\n"
     return compiled(source(finish, width, adds=adds), head)
 
 

@@ -79,16 +79,15 @@ def _fixed(model: OnnxModel, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelP
     if strange := sorted(set(shapes) - set(given)):
         raise ValueError(f"shapes has {strange[0]!r}: the model's inputs are {', '.join(given)}")
     _check_claimed(proto)
-    symbols: dict[str, int] = {}
+    symbols = {"": 1}
     for name, value in sorted(given.items(), key=lambda pair: pair[0] not in shapes):  # those that say what a symbol is
         _fix_shape(value, shapes.get(name), symbols)
     del proto.graph.value_info[:]
     for value in proto.graph.output:  # what it is now follows from the inputs, whatever was declared
+        for dim in value.type.tensor_type.shape.dim:
+            dim.Clear()
         if value.name in given:
             value.CopyFrom(given[value.name])
-        else:
-            for dim in value.type.tensor_type.shape.dim:
-                dim.Clear()
     return proto
 
 
@@ -96,9 +95,9 @@ def _check_claimed(proto: onnx.ModelProto) -> None:
     """UnsupportedError for an operator or a type of tensor that the glass box does not have."""
     for node in proto.graph.node:
         if (node.domain in ("", "ai.onnx") and not claims(node.op_type)) or node.domain not in ("", "ai.onnx", FUSED):
-            name = f"{node.domain}{'.' * bool(node.domain)}{node.op_type}"
+            op = f"{node.domain}{'.' * bool(node.domain)}{node.op_type}"
             raise UnsupportedError(
-                f"Operator {name} is not one of the glass box's: {CLAIMED}. It makes {', '.join(node.output)!r}."
+                f"Operator {op} is not one of the glass box's: {CLAIMED}. It makes {node.output[0]!r}."
             )
     for values, taken in ((proto.graph.value_info, DTYPES), ([*proto.graph.input, *proto.graph.output], OUTSIDE)):
         for value in values:
@@ -136,5 +135,4 @@ def _fix_shape(value: onnx.ValueInfoProto, wanted: Sequence[int] | None, symbols
         if not dim.HasField("dim_value"):
             symbol = dim.dim_param
             dim.dim_value = symbols.get(symbol, 1) if wanted is None else int(wanted[number])
-            if symbol and wanted is not None:
-                symbols.setdefault(symbol, dim.dim_value)
+            symbols.setdefault(symbol, dim.dim_value)

@@ -41,9 +41,8 @@ def _pointwise_generated(call: Call) -> Kernel:
 
 
 def _fits_generated(call: Call) -> bool:
-    program = call.attributes["program"]
     here = generates(call) or call.device.has_triton
-    return here and call.dtype in FLOATS and pointwise.is_generated(program)
+    return here and call.dtype in FLOATS and pointwise.is_generated(call.attributes["program"])
 
 
 def _max_pool_window(call: Call) -> Window:

@@ -124,10 +124,7 @@ class _Lowering:
             if array.dtype.name != "bfloat16"
             else torch.from_numpy(array.astype(np.float32)).bfloat16()
         )
-        weight = own.to(getattr(torch, self._inner(str(own.dtype)[6:])))
-        self.done.weights[name] = weight
-        self.done.dtypes[name], self.done.shapes[name] = str(weight.dtype)[6:], tuple(weight.shape)
-        return name
+        return self._derived(name, own.to(getattr(torch, self._inner(str(own.dtype)[6:]))))
 
     def _cast_inputs(self, values: Sequence[ir.Value]) -> None:
         """In another precision, inputs are cast first, and outputs last."""
@@ -279,7 +276,7 @@ class _Lowering:
         return "matmul", [inputs[0], turned or inputs[1]], inputs[2], {}
 
     def _derived(self, name: str, weight: torch.Tensor) -> str:
-        """A weight made from others, once."""
+        """A weight, perhaps made from others, once."""
         if name not in self.done.weights:
             self.done.weights[name] = weight.contiguous()
             self.done.dtypes[name], self.done.shapes[name] = str(weight.dtype)[6:], tuple(weight.shape)

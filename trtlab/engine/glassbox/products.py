@@ -40,13 +40,6 @@ def _finishes_on_gpu(call: Call) -> bool:
     return call.device.name == "cuda" and fits_epilogue(call)
 
 
-def _said(ends: Words | None) -> Words:
-    """The words that `fits` has seen."""
-    if ends is None:
-        raise ValueError("oneDNN has no words for this epilogue")
-    return ends
-
-
 # --- convolutions -----------------------------------------------------------------------------------------------------
 
 
@@ -81,7 +74,8 @@ def _conv_with_torch(call: Call) -> Kernel:
 
 def _conv_with_onednn(call: Call) -> Kernel:
     """oneDNN with packed weights; bias, other branch and activation while the numbers are in registers."""
-    w, (at, group), ends = weights_of(call), _conv_window(call), _said(words(call, _conv_channels(call)))
+    w, (at, group) = weights_of(call), _conv_window(call)
+    ends = words(call, _conv_channels(call)) or Words(bias=None, adds=False)
     padding, strides, dilations, b = at.padding, at.strides, at.dilations, ends.bias
     pack = torch.ops.aten.mkldnn_reorder_conv2d_weight
     packed = pack(w.to_mkldnn(), padding, strides, dilations, group, call.shapes[0])
@@ -231,7 +225,8 @@ def _addmm(call: Call) -> Kernel:
 
 
 def _with_onednn(call: Call) -> Kernel:
-    w, shape, ends = weights_of(call), call.shapes[0] or (1,), _said(words(call, _columns(call)))
+    w, shape = weights_of(call), call.shapes[0] or (1,)
+    ends = words(call, _columns(call)) or Words(bias=None, adds=False)
     packed = torch.ops.mkldnn._reorder_linear_weight(w.t().contiguous(), max(1, math.prod(shape[:-1])))
     b = ends.bias
     if ends.adds:

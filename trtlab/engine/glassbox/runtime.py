@@ -214,7 +214,8 @@ def _all_bound(plan: Plan, weights: Mapping[str, Tensor], device: Device) -> tup
     """Every step's function. A view is one only of what truly lies in the arena."""
     steps, there = list[_Bound](), set[str]()
     for step in plan.steps:
-        steps.append(_bound(step, plan, weights, device, views=there.issuperset(set(step.inputs) & set(plan.tensors))))
+        views = all(name in there for name in step.inputs if name in plan.tensors)
+        steps.append(_bound(step, plan, weights, device, views=views))
         there |= set(step.outputs) if steps[-1].writes_out else set()
     return tuple(steps)
 
@@ -224,8 +225,7 @@ def _bound(step: Step, plan: Plan, weights: Mapping[str, Tensor], device: Device
     with _making_sense(f"Kernel {step.name!r}"):
         call = call_of(step, plan.tensors, weights, device)
         there = tactics(step.kernel, call)
-        placed = all(name and plan.tensors[name].offset is not None for name in step.outputs)
-        placed &= views or step.tactic != VIEW
+        placed = all(n and plan.tensors[n].offset is not None for n in step.outputs) and (views or step.tactic != VIEW)
         name = step.tactic if step.tactic in there else next(iter(there))
         if there[name].writes_out and not placed:
             name = next(iter(there))
@@ -291,7 +291,7 @@ def schedule_source(plan: Plan, writes_out: Sequence[bool]) -> str:
     variable = _variables(plan)
     last = {name: number for number, step in enumerate(plan.steps) for name in step.inputs}
     placed = {name for step, writes in zip(plan.steps, writes_out, strict=True) if writes for name in step.outputs}
-    constant = {name for name in plan.outputs if name in plan.weights}
+    kept = {*placed, *plan.outputs}
     lines = [f"def run({', '.join(variable[name] for name in plan.inputs)}):"]
     for number, (step, writes) in enumerate(zip(plan.steps, writes_out, strict=True)):
         reads = [variable[name] for name in step.inputs if name and name not in plan.weights]
@@ -299,9 +299,7 @@ def schedule_source(plan: Plan, writes_out: Sequence[bool]) -> str:
         call = f"k{number}({', '.join(reads + results if writes else reads)})"
         lines.append(f"    {call}" if writes else f"    {', '.join(results)} = {call}")
         dead = [n for n in dict.fromkeys((*step.inputs, *step.outputs)) if n in variable and n not in plan.weights]
-        dead = [
-            variable[n] for n in dead if last.get(n, number) == number and n not in {*placed, *plan.outputs, *constant}
-        ]
+        dead = [variable[n] for n in dead if last.get(n, number) == number and n not in kept]
         lines += [f"    del {', '.join(dead)}"] if dead else []
     outputs = "".join(f"{variable[name]}, " for name in plan.outputs)
     return "\n".join([*lines, f"    return ({outputs})"]) + "\n"

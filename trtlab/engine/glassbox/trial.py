@@ -52,6 +52,7 @@ class _Trial:
         self.steps: list[Step] = []
         self._places_itself: set[str] = set()
         self.inside: dict[str, tuple[str, int]] = {}  # tensor -> whose memory it is a part of, bytes from the start
+        self._known: dict[str, tuple[str, float]] = {}  # signature -> tactic, microseconds
         self._turned = _turned(plan)
         self._parts, self._wholes = _parts(plan) if device.name == "cpu" else {}, dict[str, Tensor]()
         for number, name in enumerate(plan.inputs):
@@ -83,41 +84,59 @@ class _Trial:
         )
 
     def _step(self, step: Step) -> Step:
-        call = call_of(step, {**self._plan.tensors, **self.specs}, self._weights, self._device)
+        specs = {n: self.specs.get(n) or t for n in (*step.inputs, *step.outputs) if (t := self._plan.tensors.get(n))}
+        call = call_of(step, specs, self._weights, self._device)
         there = tactics(step.kernel, call)
         view = there.pop(VIEW, None)
         reads = [n for n in step.inputs if n and n not in self._weights]
         if any(n not in self._values for n in reads) or self._asks_values(step):
             return self._unseen(step, there)
-        tensors = [self._values[n] for n in reads]
-        first = next(iter(there))
+        tensors, first = [self._values[n] for n in reads], there[next(iter(there))].bind(call)
         try:
-            reference = self._results(step, there[first].bind(call)(*tensors))
+            reference = self._results(step, first(*tensors))
             call = replace(call, result_shape=tuple(reference[0].shape))  # seen, where ONNX's inference only says so
         except (RuntimeError, IndexError, ValueError):  # made-up numbers divided by zero, or pointed nowhere
             return self._unseen(step, there)
-        works = {first: self._runner(there[first], call, tensors, step, reference)}
-        for name, tactic in there.items():
-            if name != first and self._can_place(step, reference, tactic):
-                works |= self._candidate(name, tactic, call, tensors, step, reference)
-        if not self._can_place(step, reference, there[first]) and len(works) > 1:
-            del works[first]
-        if any(self.inside.get(n, ("",))[0] in step.outputs for n in reads):  # parts are there already
-            works = {name: work for name, work in works.items() if there[name].writes_out} or works
-        name, time_us = self._pick(works, self._device.timer)
-        for output, value in zip(step.outputs, self._results(step, works[name]()), strict=True):  # with its own strides
+        name, time_us, work = self._fastest(step, call, tensors, there, lambda: first(*tensors), reference)
+        for output, value in zip(step.outputs, self._results(step, work()), strict=True):  # with its own strides
             if output:
                 self._check(step, output, value)
                 self._values[output] = value
                 self._describe(output, value)
         if there[name].writes_out:
             self._places_itself |= set(step.outputs)
-            self._share(step.outputs, [n for n in map(self._whole_of, step.outputs) if n in self._wholes])
+            self._share(step.outputs, [w for n in step.outputs if (w := self._parts.get(n, ("",))[0]) in self._wholes])
         elif view and self._can_place(step, [self._values[n] for n in step.outputs if n], view):
             homes = [n for n in reads if n in self._places_itself or n in self.inside]
             if self._share(step.outputs, homes):
                 return replace(step, tactic=VIEW)
         return replace(step, tactic=name, time_us=time_us)
+
+    def _fastest(
+        self, step: Step, call: Call, tensors: Sequence[Tensor], there: Mapping[str, Tactic], first: Kernel,
+        reference: Sequence[Tensor],
+    ) -> tuple[str, float, Kernel]:  # fmt: skip
+        """The name of the fastest tactic, its time in microseconds, and the tactic at work."""
+        inside = any(self.inside.get(n, ("",))[0] in step.outputs for n in step.inputs)  # parts are there already
+        key, (initial, *others) = self._signature(step, call, tensors, inside), there
+        known, time_us = self._known.get(key, ("", 0.0))
+        works = {initial: first}
+        for name in (n for n in others if known in ("", n)):
+            if self._can_place(step, reference, there[name]):
+                works |= self._candidate(name, there[name], call, tensors, step, reference)
+        if inside:
+            works = {name: work for name, work in works.items() if there[name].writes_out} or works
+        if known not in works:
+            known, time_us = self._pick(works, self._device.timer)
+            self._known.setdefault(key, (known, time_us))
+        return known, time_us, works[known]
+
+    def _signature(self, step: Step, call: Call, tensors: Sequence[Tensor], inside: bool) -> str:
+        """What decides which tactic is fastest: calls that are alike in it are timed once."""
+        weights = [w is None or (w.shape, w.stride(), w.dtype) for w in (*call.operands, *call.epilogue.others)]
+        given = [(t.shape, t.stride(), t.dtype) for t in tensors]
+        results = [(self._plan.tensors[n].shape, n in self._parts, self._turned.get(n)) for n in step.outputs if n]
+        return repr((step.kernel, step.attributes, call.present, weights, given, call.result_shape, results, inside))
 
     def _share(self, names: Sequence[str], homes: Sequence[str]) -> bool:
         """Note which of the results are parts of the homes' memory; whether all are."""
@@ -127,9 +146,6 @@ class _Trial:
                 root, at = self.inside.get(home, (home, 0))
                 self.inside[name] = root, at + int(value.storage_offset() - whole.storage_offset()) * value.itemsize
         return all(name in self.inside for name in names)
-
-    def _whole_of(self, name: str) -> str:
-        return self._parts.get(name, ("", 0))[0]
 
     def _memory(self, name: str, like: Tensor) -> Tensor:
         """Memory for a result: its part of the concatenation that it goes into, where channels lie side by side; dense
@@ -183,24 +199,17 @@ class _Trial:
         )
         return static or not tactic.writes_out
 
-    def _runner(
-        self, tactic: Tactic, call: Call, tensors: Sequence[Tensor], step: Step, like: Sequence[Tensor]
-    ) -> Kernel:
-        kernel = tactic.bind(call)
-        places = zip(step.outputs, like, strict=True) if tactic.writes_out else ()
-        outs = [self._memory(name, value) for name, value in places]
-        return lambda: kernel(*tensors, *outs)
-
     def _candidate(
         self, name: str, tactic: Tactic, call: Call, tensors: Sequence[Tensor], step: Step, reference: Sequence[Tensor]
     ) -> dict[str, Kernel]:
         """The tactic if it runs and agrees with the first one."""
         try:
-            work = self._runner(tactic, call, tensors, step, reference)
-            results = self._results(step, work())
+            kernel, places = tactic.bind(call), zip(step.outputs, reference, strict=True) if tactic.writes_out else ()
+            outs = [self._memory(n, v) for n, v in places]
+            results = self._results(step, kernel(*tensors, *outs))
         except (RuntimeError, ValueError, IndexError, TypeError):
             return {}
-        return {name: work} if all(map(_agree, results, reference)) else {}
+        return {name: lambda: kernel(*tensors, *outs)} if all(map(_agree, results, reference)) else {}
 
     def buffers(self) -> list[memory.Buffer]:
         """What lies in the arena. A result of torch may be a view of its inputs; results of our own kernels and of
