@@ -32,6 +32,7 @@ from . import onnx_models as models
 from .rtx import build, merged, needs_rtx
 
 DENSENET = Path(onnx.__file__).parent / "backend/test/data/light/light_densenet121.onnx"
+INCEPTION = DENSENET.with_name("light_inception_v1.onnx")  # where no time has to pass
 SETTLE_S = 10
 linux = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
 
@@ -108,7 +109,7 @@ def kill_children_on(name):
 def test_a_child_killed_from_outside_is_a_crash():
     POOL.close()
     with pytest.raises(BuildCrashed, match=r"was killed from outside \(SIGKILL\) during .*Often memory") as caught:
-        build(DENSENET, on_progress=kill_children_on("Optimizing graph"))
+        build(INCEPTION, on_progress=kill_children_on("Optimizing graph"))
     assert caught.value.details["signal"] == "SIGKILL"
 
 
@@ -153,7 +154,7 @@ def test_cancel_within_a_second(phase):
             cancel.set()
 
     with pytest.raises(BuildCancelled, match="The build was cancelled"):
-        build(DENSENET, cancel=cancel, on_progress=listen)
+        build(INCEPTION, cancel=cancel, on_progress=listen)
     assert time.monotonic() - cancelled_at[0] < 1.0
 
 
@@ -175,7 +176,7 @@ def test_cancelled_before_it_began():
     cancel = threading.Event()
     cancel.set()
     with pytest.raises(BuildCancelled):
-        build(DENSENET, cancel=cancel)
+        build(INCEPTION, cancel=cancel)
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit, ZeroDivisionError])
@@ -189,7 +190,7 @@ def test_an_interrupt_or_an_error_in_a_listener_passes_through_and_ends_the_buil
             raise interrupt("mine")
 
     with pytest.raises(interrupt, match="mine"):
-        build(DENSENET, on_progress=listen)
+        build(INCEPTION, on_progress=listen)
     assert len(building) == 1
     assert eventually(lambda: not is_running(building[0]))
 
@@ -322,7 +323,7 @@ def test_no_child_outlives_its_parent(ending):
 def test_no_child_outlives_a_parent_killed_in_the_middle_of_a_build():
     script = f"""
         from trtlab.engine.nvidia import explain
-        explain({str(DENSENET)!r}, compiler="tensorrt_rtx", on_progress=lambda event: print(event.name, flush=True))
+        explain({str(INCEPTION)!r}, compiler="tensorrt_rtx", on_progress=lambda event: print(event.name, flush=True))
     """
     process = run_python(script)
     while "Optimizing graph" not in process.stdout.readline():

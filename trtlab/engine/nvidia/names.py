@@ -18,7 +18,7 @@ from trtlab.graph.onnxfile import every_graph
 LONGEST = 200
 TAKEN = "FLOAT DOUBLE FLOAT16 BFLOAT16 FLOAT8E4M3FN FLOAT4E2M1 INT64 INT32 INT8 INT4 UINT8 BOOL".split()
 """ONNX's element types that the parser of tensorrt_rtx 1.7 takes: every one was tried."""
-_UNSAFE = re.compile(rf": |[{{}}]|\]\[|trtlab\d+_|{MEANT.pattern}")
+_UNSAFE = re.compile(rf": |[{{}}\"]|\]\[|trtlab\d+_|{MEANT.pattern}")
 _SAFE = re.compile(r"trtlab\d+_")
 
 
