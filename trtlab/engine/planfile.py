@@ -86,12 +86,13 @@ def load_plan(
         what = f"The plan {target.name!r} has {len(plan)} bytes, its manifest says {manifest.size_bytes}."
         raise PlanFileError(what, hint=again)
     if hashlib.sha256(plan).hexdigest() != manifest.sha256:
-        what = f"The plan {target.name!r} was altered: its SHA-256 is not the manifest's."
-        raise PlanFileError(what, hint=again)
-    if compiler not in (None, manifest.compiler) or compiler_version not in (None, manifest.compiler_version):
-        wanted = " ".join(filter(None, (compiler, compiler_version)))
-        raise PlanFileError(
-            f"The plan was built by {manifest.compiler} {manifest.compiler_version}, this is {wanted}.",
-            hint="A plan runs on the version that built it: build it again.",
-        )
+        raise PlanFileError(f"The plan {target.name!r} was altered: its SHA-256 is not the manifest's.", hint=again)
+    _check_version(manifest, compiler, compiler_version)
     return plan, manifest
+
+
+def _check_version(manifest: Manifest, compiler: str | None, version: str | None) -> None:
+    if compiler not in (None, manifest.compiler) or version not in (None, manifest.compiler_version):
+        wanted = " ".join(filter(None, (compiler, version)))
+        what = f"The plan was built by {manifest.compiler} {manifest.compiler_version}, this is {wanted}."
+        raise PlanFileError(what, hint="A plan runs on the version that built it: build it again.")

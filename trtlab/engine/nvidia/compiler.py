@@ -191,12 +191,10 @@ def _build_error(reasons: tuple[str, ...], network: Any) -> CompilerError:
 def _suggested_shapes(network: Any) -> dict[str, tuple[tuple[int, ...], ...]]:
     """Minimum, optimum and maximum for each dynamic input: of its sizes, or of its values where they are a shape."""
     found = dict[str, tuple[tuple[int, ...], ...]]()
-    for tensor in (network.get_input(i) for i in range(network.num_inputs)):
-        shape, is_shape = tuple(tensor.shape), tensor.is_shape_tensor
-        sizes = [shape if not is_shape else (-1,) * math.prod(shape)] * 3
-        if -1 in sizes[0]:
-            three = zip((1, 8, 32), sizes, strict=True)
-            found[tensor.name] = tuple(tuple(n if size == -1 else size for size in shape) for n, shape in three)
+    for tensor in map(network.get_input, range(network.num_inputs)):
+        sizes = (-1,) * math.prod(tensor.shape) if tensor.is_shape_tensor else tuple(tensor.shape)
+        if -1 in sizes:
+            found[tensor.name] = tuple(tuple(n if size == -1 else size for size in sizes) for n in (1, 8, 32))
     return found
 
 
@@ -210,6 +208,9 @@ def build(session: Session, data: bytes, request: BuildRequest) -> tuple[BuildRe
         sizes = (counts.nodes, counts.constants, len(every_graph(proto)))
         if any(size > many for size, many in zip(sizes, MANY, strict=True)):
             session.emit("warning", SLOW.format(*sizes).replace("\n", " "))
+    for end in (value.name for value in (*proto.graph.input, *proto.graph.output) if value.name in names.own):
+        what = f"The plan calls {names.own[end]!r} {end!r}, because its name could be read as part of NVIDIA's log."
+        session.emit("warning", what)
     safe = replace(request, profiles=names.safe_profiles(request.profiles))
     try:
         facts, block = _compiled(session, proto.SerializeToString() if names.own else model, safe)

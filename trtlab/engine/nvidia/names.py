@@ -98,16 +98,14 @@ def where_is(model: bytes, node: str, op: str, index: int) -> str:
 
 def not_taken(model: bytes) -> str:
     """Which tensor has a type that the parser does not take, and which it takes; empty where all are taken."""
-    found, last, word = list[tuple[str, int]](), list[tuple[str, int]](), onnx.TensorProto.DataType.Name
-    for graph in every_graph(onnx.load_model_from_string(model)):
-        if isinstance(graph, onnx.GraphProto):
-            found += ((value.name, value.type.tensor_type.elem_type) for value in graph.input)
-            found += ((tensor.name, tensor.data_type) for tensor in graph.initializer)
-            last += ((value.name, value.type.tensor_type.elem_type) for value in graph.output)
-        for node, attribute in ((one, a) for one in graph.node for a in one.attribute):
-            if attribute.HasField("t") or attribute.name == "to":
-                found.append((node.output[0], attribute.i or attribute.t.data_type))
-    refused = (f"{name!r} is {word(number)}" for name, number in found + last if number and word(number) not in TAKEN)
+    graphs, word = every_graph(onnx.load_model_from_string(model)), onnx.TensorProto.DataType.Name
+    stored = [graph for graph in graphs if isinstance(graph, onnx.GraphProto)]
+    found = [(value.name, value.type.tensor_type.elem_type) for graph in stored for value in graph.input]
+    found += [(tensor.name, tensor.data_type) for graph in stored for tensor in graph.initializer]
+    attributes = ((node, attribute) for graph in graphs for node in graph.node for attribute in node.attribute)
+    found += [(n.output[0], a.i or a.t.data_type) for n, a in attributes if a.HasField("t") or a.name == "to"]
+    found += [(value.name, value.type.tensor_type.elem_type) for graph in stored for value in graph.output]
+    refused = (f"{name!r} is {word(number)}" for name, number in found if number and word(number) not in TAKEN)
     return next((f"{what}; the parser takes {', '.join(TAKEN)}" for what in refused), "")
 
 
