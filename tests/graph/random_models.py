@@ -208,6 +208,8 @@ class Maker:
         names = [x, other] if self.maybe(0.8) or op in {"PRelu", "Pow", "Sub", "Div"} else [other, x]
         if self.arrays[x].dtype.kind == "i" and op in {"Div", "Pow"}:
             return None  # a division by zero of whole numbers ends the process
+        if op == "PRelu" and self.arrays[other].ndim > self.arrays[x].ndim:
+            return None  # ONNX Runtime broadcasts the wrong way too
         return self.node(op, names)
 
     def product(self):

@@ -6,7 +6,7 @@ import onnx_ir as ir
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtlab.graph.order import is_convex, predecessors, topological_order
+from trtlab.graph.order import Region, is_convex, numbered, predecessors, topological_order
 
 
 @st.composite
@@ -53,3 +53,16 @@ def test_convex_is_no_path_out_and_back(graph, data):
     comes_back = any(a in reached and b in chosen for a, b in pairs)
     nodes = nodes_of(*graph)
     assert is_convex([nodes[number] for number in chosen]) == (not comes_back)
+
+
+@given(edges(), st.data())
+def test_a_region_that_grows_takes_what_keeps_it_convex(graph, data):
+    nodes = nodes_of(*graph)
+    nodes[0].graph.meta["places"] = numbered(nodes[0].graph)
+    region = [nodes[data.draw(st.integers(0, len(nodes) - 1))]]
+    grown = Region(region[0])
+    for node in data.draw(st.permutations([node for node in nodes if node is not region[0]])):
+        assert grown.can_take(node) == is_convex([*region, node])
+        if is_convex([*region, node]):
+            grown.add(node)
+            region.append(node)

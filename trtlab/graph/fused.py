@@ -64,9 +64,11 @@ def parts(node: ir.Node) -> Parts:
 
 def fuse(nodes: Nodes, title: str = "") -> ir.Node:
     """One node instead of `nodes`, which stand in topological order. What is read outside becomes its outputs."""
-    inside = {value for node in nodes for value in node.outputs}
+    members, inside = set(nodes), {value for node in nodes for value in node.outputs}
     inputs = dict.fromkeys(v for node in nodes for v in node.inputs if v is not None and v not in inside)
-    outputs = [v for n in nodes for v in n.outputs if v.is_graph_output() or any(u.node not in nodes for u in v.uses())]
+    outputs = [
+        v for n in nodes for v in n.outputs if v.is_graph_output() or any(u.node not in members for u in v.uses())
+    ]
     outputs = outputs or list(nodes[-1].outputs)  # nobody reads a dead region; it still is one
     call = _call(nodes, list(inputs), outputs, title)
     replace(nodes, [call], dict(zip(outputs, call.outputs, strict=True)))
@@ -87,7 +89,8 @@ def _call(nodes: Nodes, inputs: list[ir.Value], outputs: list[ir.Value], title: 
     title = title or "_".join(_short([node.op_type for node in copies if not is_data(node)], "{}more"))
     function = ir.Function(FUSED, _function_name(graph, title, inner), graph=inner, attributes=[])
     call = ir.Node(FUSED, function.name, inputs, num_outputs=len(outputs), metadata_props=standing_for(nodes))
-    call.name = fresh_name(graph, " + ".join(_short(origins(call), "{} more")))
+    graph.meta.setdefault("nodes", set()).difference_update(node.name for node in nodes)  # they go
+    call.name = fresh_name(graph, " + ".join(_short(origins(call), "{} more")), "nodes")
     call.meta["body"] = function
     for new, old in zip(call.outputs, outputs, strict=True):
         new.name, new.shape, new.type = None, old.shape, old.type

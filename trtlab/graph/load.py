@@ -9,12 +9,11 @@ from typing import TypeVar
 
 import onnx
 import onnx_ir as ir
-from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
 from trtlab.graph.fused import body, with_shapes
-from trtlab.graph.onnxfile import OnnxModel, source_from_model
+from trtlab.graph.onnxfile import OnnxModel, every_graph, load_outside, outside, source_from_model
 from trtlab.graph.order import topological_order
-from trtlab.graph.rule import FUSED, STANDARD
+from trtlab.graph.rule import FUSED, STANDARD, fresh_name, is_in_place_concat, take_places
 
 T = TypeVar("T")
 IR_VERSION = 10
@@ -23,6 +22,9 @@ LARGE_BYTES = 4096
 """Weights above it are left out of what onnx looks at."""
 LIMIT_BYTES = 2**31 - 1
 """What one protobuf message can hold."""
+POOLS = "trtlab.pools"
+"""The domain of pools that round up, while shapes are inferred."""
+_NEWEST_POOL = onnx.helper.make_opsetid("", 22)
 
 
 def load(model: OnnxModel) -> ir.Model:
@@ -30,23 +32,40 @@ def load(model: OnnxModel) -> ir.Model:
     proto = read(model)
     _check_readable(proto)
     loaded = _checked(ir.from_proto, proto)
-    topological_order(loaded.graph)  # names a cycle, which the checker does not
+    graph = loaded.graph
+    topological_order(graph)  # names a cycle, which the checker does not
     for tensor in proto.graph.initializer:
         _checked(onnx.checker.check_tensor, tensor)
+    if _rename_inner(loaded):
+        proto = ir.to_proto(loaded)
     check(proto)
+    graph.meta["declared"] = list(proto.graph.output)
     infer_shapes(loaded, proto)
-    _name_nodes(loaded.graph)
-    everywhere = ir.traversal.RecursiveGraphIterator(loaded.graph)
-    names = {value.name for node in everywhere for value in (*node.inputs, *node.outputs) if value is not None}
-    names |= {*loaded.graph.initializers, *(function.name for function in loaded.functions.values())}
-    loaded.graph.meta["names"] = names
+    _name_nodes(graph)
     if proto.ir_version < 4:  # each initializer had to be listed as an input too; since then that makes it a default
-        loaded.graph.inputs[:] = [value for value in loaded.graph.inputs if not value.is_initializer()]
-    for node in loaded.graph:
+        graph.inputs[:] = [value for value in graph.inputs if not value.is_initializer()]
+    for node in graph:
         function = loaded.functions.get(node.op_identifier())
         if node.domain == FUSED and function is not None and not function.attributes:
             node.meta["body"] = with_shapes(function, node)
+        if is_in_place_concat(node):
+            take_places(node)
     return loaded
+
+
+def _rename_inner(model: ir.Model) -> bool:
+    """One value a name, whether or not that changes anything: a rule may hand the name of an outer value to what the
+    graph inside a node reads from outside, and the inner graph must not own it."""
+    main, inner = model.graph, list(model.graph.subgraphs())
+    seen, again = set[str | None](), list[ir.Value]()
+    for graph in (main, *inner):
+        owned = [*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs)]
+        again += [value for value in dict.fromkeys(owned) if value.name and value.name in seen]
+        seen |= {value.name for value in owned}
+    main.meta["names"] = seen | {function.name for function in model.functions.values()}
+    for value in again:
+        value.name = fresh_name(main, str(value.name))
+    return bool(again)
 
 
 def export(model: ir.Model) -> onnx.ModelProto:
@@ -66,20 +85,36 @@ def export(model: ir.Model) -> onnx.ModelProto:
             graph.opset_imports[FUSED] = 1
     model.ir_version = max(model.ir_version, IR_VERSION)
     proto = ir.to_proto(model)
+    declared = {value.name: value for value in graph.meta.get("declared", ())}
+    for value, end in zip(graph.outputs, proto.graph.output, strict=True):
+        if value.shape is None and end.name in declared:  # nothing better is known
+            end.CopyFrom(declared[end.name])
     check(proto)
     return proto
 
 
 def check(proto: onnx.ModelProto) -> None:
-    """ValueError if onnx's checker, shape inference included, finds a fault. Large weights are not looked at."""
-    _checked(lambda: onnx.checker.check_model(_skeleton(proto), full_check=True))
+    """ValueError if onnx's checker, or its inference of types and shapes from the inputs, finds a fault. Large weights
+    are not looked at."""
+    bones = _skeleton(proto)
+    facts = _without_hints(bones)
+    for value in (*bones.graph.input, *bones.graph.output):  # the checker wants a type and shape, ONNX Runtime does not
+        if value.type.WhichOneof("value") in {None, "tensor_type"}:
+            tensor = value.type.tensor_type
+            tensor.elem_type = tensor.elem_type or onnx.TensorProto.FLOAT
+            tensor.shape.SetInParent()
+    _checked(onnx.checker.check_model, bones)
+    _checked(lambda: onnx.shape_inference.infer_shapes(facts, check_type=True, strict_mode=True))
 
 
 def _checked(check_it: Callable[..., T], *arguments: object) -> T:
     try:
         return check_it(*arguments)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
-        why = str(error.__cause__ or error).strip().rstrip(".")
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        why = " ".join(str(cause).split()).rstrip(".")[:300]
         raise ValueError(f"not a valid ONNX model: {why}. Export it again, or mend the node.") from error
 
 
@@ -95,10 +130,36 @@ def _skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
         output=graph.output,
         value_info=graph.value_info,
         initializer=[tensor for tensor in graph.initializer if tensor.name not in large],
-        sparse_initializer=graph.sparse_initializer,
     )
+    for number, node in enumerate(bones.node):
+        node.name = node.name or f"{node.op_type}_{number}"
     imports, functions = proto.opset_import, proto.functions
     return onnx.ModelProto(ir_version=proto.ir_version, opset_import=imports, functions=functions, graph=bones)
+
+
+def _without_hints(bones: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy for inference. Sizes that the file declares behind its inputs may be stale, so they are left out; pools
+    that round up are those of opset 22: before it, onnx counts windows that nobody computes."""
+    result = onnx.ModelProto()
+    result.CopyFrom(bones)
+    main = result.graph
+    for graph in (graph for graph in every_graph(result) if isinstance(graph, onnx.GraphProto)):
+        stored = {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input}
+        kept = [value for value in graph.value_info if value.name not in stored]
+        del graph.value_info[:]
+        graph.value_info.extend(kept)
+        for value in (*graph.value_info, *graph.output, *(() if graph is main else graph.input)):
+            value.type.tensor_type.ClearField("shape") if value.type.HasField("tensor_type") else None
+    pools = [n for n in main.node if any(a.name == "ceil_mode" and a.i for a in n.attribute) and n.domain in STANDARD]
+    for number, node in enumerate(pools):
+        inner, name = onnx.NodeProto(), f"p{number}"
+        inner.CopyFrom(node)
+        inputs, outputs = (["x"], [f"y{n}" for n in range(len(node.output))])
+        inner.input[:], inner.output[:] = inputs, outputs
+        result.functions.append(onnx.helper.make_function(POOLS, name, inputs, outputs, [inner], [_NEWEST_POOL]))
+        node.CopyFrom(onnx.helper.make_node(name, node.input, node.output, node.name, domain=POOLS))
+    result.opset_import.extend([onnx.helper.make_opsetid(POOLS, 1)] if pools else [])
+    return result
 
 
 def read(model: OnnxModel) -> onnx.ModelProto:
@@ -108,14 +169,16 @@ def read(model: OnnxModel) -> onnx.ModelProto:
     else:
         source = source_from_model(model)
         proto, path = source.proto(), source.path
-    outside = [tensor for tensor in proto.graph.initializer if uses_external_data(tensor)]
-    if outside and path is None:
-        raise ValueError(f"{outside[0].name!r} and perhaps other weights stand in another file: pass the model's path.")
-    size = proto.ByteSize() + sum(int(e.value) for t in outside for e in t.external_data if e.key == "length")
+    elsewhere = outside(proto)
+    if elsewhere and path is None:
+        raise ValueError(
+            f"{elsewhere[0].name!r} and perhaps other weights stand in another file: pass the model's path."
+        )
+    size = proto.ByteSize() + sum(int(e.value) for t in elsewhere for e in t.external_data if e.key == "length")
     if size > LIMIT_BYTES:
         raise ValueError(f"the model has {size:,} bytes with its weights; one ONNX message holds {LIMIT_BYTES:,}")
     if path is not None:
-        load_external_data_for_model(proto, str(path.parent))
+        load_outside(proto, path)
     return proto
 
 
@@ -127,8 +190,13 @@ def _check_readable(proto: onnx.ModelProto) -> None:
         raise ValueError(
             f"the model asks for opset {version}; onnx {onnx.__version__} knows up to {newest}: update onnx"
         )
+    attributes = ((n, a) for inside in every_graph(proto) for n in inside.node for a in n.attribute)
+    sparse = [tensor.values.name for tensor in graph.sparse_initializer]
+    sparse += [n.output[0] for n, a in attributes if a.type == onnx.AttributeProto.SPARSE_TENSOR]
+    if sparse:
+        raise ValueError(f"tensor {sparse[0]!r} is sparse: expected a dense one. Store it with its zeros.")
     made = {"", *(name for node in graph.node for name in node.output)}
-    made |= {value.name for value in (*graph.input, *graph.initializer, *(s.values for s in graph.sparse_initializer))}
+    made |= {value.name for value in (*graph.input, *graph.initializer)}
     for node in graph.node:
         if missing := [name for name in node.input if name not in made]:
             name = node.name or node.op_type
@@ -137,18 +205,20 @@ def _check_readable(proto: onnx.ModelProto) -> None:
 
 def infer_shapes(model: ir.Model, proto: onnx.ModelProto) -> None:
     """Shapes and types of all values of the main graph that onnx can infer. `model` was made from `proto`."""
-    inferred = ir.from_proto(onnx.shape_inference.infer_shapes(_skeleton(proto), data_prop=True))
+    inferred = ir.from_proto(onnx.shape_inference.infer_shapes(_without_hints(_skeleton(proto)), data_prop=True))
     for node, same in zip(model.graph, inferred.graph, strict=True):
         for value, known in zip(node.outputs, same.outputs, strict=True):
             value.shape, value.type = known.shape, known.type
 
 
 def _name_nodes(graph: ir.Graph) -> None:
-    """ONNX allows nodes without a name, or with one name. A report needs to tell them apart."""
+    """ONNX allows nodes without a name, or with one name. A report needs to tell them apart, one name a line."""
     names: set[str] = set()
     for number, node in enumerate(graph):
-        name = wish = node.name or f"{node.op_type}_{number}"
+        name = wish = " ".join((node.name or f"{node.op_type}_{number}").splitlines())
         while name in names:
             name = f"{wish}_{number}" if name == wish else f"{name}_"
         node.name = name
         names.add(name)
+    graph.meta["nodes"] = names
+    graph.meta["nodes"] = names

@@ -6,7 +6,7 @@ Checked by tests/graph/test_order.py on random graphs against definitions by han
 
 import heapq
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import onnx_ir as ir
 
@@ -68,6 +68,60 @@ def _cycle(waits_for: dict[ir.Node, set[ir.Node]]) -> list[str]:
     while (node := next(maker for maker in predecessors(path[-1]) if maker in waits_for)) not in path:
         path.append(node)
     return [str(node.name) for node in [*path[path.index(node) :], node]]
+
+
+def numbered(graph: ir.Graph) -> dict[ir.Node, float]:
+    """The nodes in topological order with a place: no path leads to a node from one with a higher place."""
+    return {node: float(number) for number, node in enumerate(topological_order(graph))}
+
+
+def renumber(node: ir.Node) -> None:
+    """A place for a new node between those that it reads and its readers; all are numbered anew if there is none."""
+    graph = node.graph
+    if not isinstance(graph, ir.Graph):
+        return
+    places: dict[ir.Node, float] = graph.meta["places"]
+    first = max((places[maker] for maker in predecessors(node)), default=-1.0)
+    last = min((places.get(use.node, first) for value in node.outputs for use in value.uses()), default=first + 1)
+    places[node] = (first + last) / 2
+    if not first < places[node] < last:
+        graph.meta["places"] = numbered(graph)
+
+
+class Region:
+    """A convex region that grows from a node of a numbered graph: `is_convex` without asking anew for every member."""
+
+    def __init__(self, first: ir.Node) -> None:
+        self.places: Mapping[ir.Node, float] = first.graph.meta["places"] if first.graph is not None else {}
+        self.members, self._lowest = {first}, self.places[first]
+        self._sources = predecessors(first)
+
+    def add(self, node: ir.Node) -> None:
+        """Takes the node in."""
+        self.members.add(node)
+        self._sources |= predecessors(node)
+        self._lowest = min(self._lowest, self.places[node])
+
+    def can_take(self, node: ir.Node) -> bool:
+        """Whether the region with the node is convex: no path between them runs over other nodes."""
+        if self._meets(predecessors(node), self.members, self._lowest):
+            return False
+        if all(use.node in self.members for value in node.outputs for use in value.uses()):
+            return True
+        return not self._meets(self._sources, {node}, self.places[node])
+
+    def _meets(self, starts: Iterable[ir.Node], goal: Collection[ir.Node], lowest: float) -> bool:
+        """Whether a walk back from the starts outside the region, over places behind `lowest`, meets the goal."""
+        stack = [s for s in starts if s not in self.members and s not in goal and self.places[s] > lowest]
+        seen = set(stack)
+        while stack:
+            for maker in predecessors(stack.pop()):
+                if maker in goal:
+                    return True
+                if maker not in seen and self.places[maker] > lowest:
+                    seen.add(maker)
+                    stack.append(maker)
+        return False
 
 
 def is_convex(region: Collection[ir.Node]) -> bool:

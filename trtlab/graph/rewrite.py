@@ -4,8 +4,9 @@ In: an ONNX model and rules. Out: a valid model that does the same with fewer ke
 and refusals. A stepper goes through `Report.steps`. Checked by graph/oracle, which shares none of this code.
 """
 
+import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import onnx
@@ -13,9 +14,9 @@ import onnx_ir as ir
 
 from trtlab.graph.cost import node_cost
 from trtlab.graph.fused import origins
-from trtlab.graph.load import export, load
+from trtlab.graph.load import export, infer_shapes, load
 from trtlab.graph.onnxfile import OnnxModel
-from trtlab.graph.order import topological_order
+from trtlab.graph.order import numbered
 from trtlab.graph.rule import Nodes, Rule, is_data, opset
 from trtlab.graph.rules import RULES
 
@@ -109,20 +110,28 @@ class _Run:
 
     def __iter__(self) -> Iterator[Step]:
         """Each rule until it finds nothing more, all rules in turn until none does."""
-        done, before = 0, None
+        done, before, folded = 0, -1, False
         while before != done:
             before = done
             self.refusals.clear()
             for rule in self.rules:
                 for step in self._exhaust(rule):
                     yield replace(step, number=done)
-                    done += 1
+                    done, folded = done + 1, folded or rule.name == "constant_folding"
+            if before == done and folded:  # constants may tell more shapes, and these more constants
+                infer_shapes(self.model, export(self.model))
+                for node in self.model.graph:
+                    node.meta.pop("counts", None)
+                self.counts = self._counted()
+                before, folded = -1, False
 
     def _exhaust(self, rule: Rule) -> Iterator[Step]:
         found = True
         while found:
             found = False
-            for node in topological_order(self.model.graph):
+            places = numbered(self.model.graph)
+            self.model.graph.meta.update(places=places, work={})  # what patterns know of the whole graph
+            for node in list(places):
                 nodes = rule.pattern(node) if node.graph is not None else ()
                 if nodes and self._allowed(rule, nodes):
                     found = True
@@ -137,14 +146,19 @@ class _Run:
         return not reason
 
     def _apply(self, rule: Rule, nodes: Nodes) -> Step:
-        where, before = _names(nodes), self.counts
+        where, before, changes = _names(nodes), self.counts, list[tuple[Nodes, Nodes]]()
+        self.model.graph.meta["changes"] = changes
         what = rule.rewrite(nodes)
-        self.counts = after = self._counted()
+        self.counts = after = self._counted(changes)
         return Step(rule=rule.name, what=what, where=where, before=before, after=after, _replay=self._film.model_at)
 
-    def _counted(self) -> Counts:
-        found = [_counts(node) for node in self.model.graph]
-        nodes, kernels, moved = (sum(column) for column in zip((0, 0, 0), *found, strict=True))
+    def _counted(self, changes: Sequence[tuple[Nodes, Nodes]] = ()) -> Counts:
+        """All nodes, or, where `replace` wrote down what changed, the old counts and the difference."""
+        graph, start = self.model.graph, dataclasses.astuple(self.counts) if changes else (0, 0, 0)
+        gone = {node: None for old, _ in changes for node in old if "counts" in node.meta}
+        came = {node: None for _, new in changes for node in new if node.graph is graph} if changes else graph
+        found = [*map(_counts, came), *(tuple(-number for number in _counts(node)) for node in gone)]
+        nodes, kernels, moved = (sum(column) for column in zip(start, *found, strict=True))
         return Counts(nodes=nodes, kernels=kernels, bytes_moved=moved)
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from trtlab.graph.ops import OPERATORS, Kind, Operator
+from trtlab.graph.order import subgraphs
 
 Nodes = Sequence[ir.Node]
 Array = npt.NDArray[Any]
@@ -101,11 +102,12 @@ def graph_of(node: ir.Node) -> ir.Graph:
 
 def one_reader(value: ir.Value) -> str:
     """Why `value` cannot vanish into its reader; empty if exactly one node of this graph reads it."""
-    readers = {use.node for use in value.uses()}
+    uses = tuple(value.uses())
+    readers = {use.node for use in uses[:100]}
     if value.is_graph_output():
         return f"{value.name} is an output of the graph, so it must be written"
     if len(readers) != 1:
-        return f"{len(readers)} nodes read {value.name}"
+        return f"{len(readers)}{' or more' * (len(uses) > 100)} nodes read {value.name}"
     producer = value.producer()
     if producer is not None and readers.pop().graph is not producer.graph:
         return f"{value.name} is read inside a branch or a loop"
@@ -127,17 +129,27 @@ def is_in_place_concat(node: ir.Node) -> bool:
     return node.domain == FUSED and node.op_type.startswith(IN_PLACE)
 
 
+def take_places(concat: ir.Node) -> None:
+    """From now on its inputs are slices of its output."""
+    for value in (value for value in concat.inputs if value is not None):
+        value.meta["place"] = concat
+
+
 def has_place(value: ir.Value) -> str:
     """Why nothing else can stand for `value`; empty if it is no slice of a concatenation's buffer."""
-    concat = next((use.node for use in value.uses() if is_in_place_concat(use.node)), None)
-    return f"{value.name} has its place in the buffer of {concat.name}" if concat is not None else ""
+    concat = value.meta.get("place")
+    return f"{value.name} has its place in the buffer of {concat.name}" if concat is not None and concat.graph else ""
 
 
-def fresh_name(graph: ir.Graph, wish: str) -> str:
-    """`wish`, or with a number where something in the graph or inside its nodes has that name."""
-    taken: set[str | None] = graph.meta.setdefault("names", set())
-    name = next(name for n in itertools.count(1) if (name := wish if n == 1 else f"{wish}_{n}") not in taken)
+def fresh_name(graph: ir.Graph, wish: str, among: str = "names") -> str:
+    """`wish`, or with a number where something in the graph or inside its nodes has that name; `among` "nodes", where
+    another node has it. Numbers go on from the last one of this wish."""
+    taken: set[str | None] = graph.meta.setdefault(among, set())
+    numbers: dict[tuple[str, str], int] = graph.meta.setdefault("numbers", {})
+    count = itertools.count(numbers.get((among, wish), 1))
+    number, name = next((n, name) for n in count if (name := wish if n == 1 else f"{wish}_{n}") not in taken)
     taken.add(name)
+    numbers[among, wish] = number
     return name
 
 
@@ -155,6 +167,7 @@ def replace(old: Nodes, new: Nodes, values: Mapping[ir.Value, ir.Value]) -> None
     """Put `new` where `old` was. Each value of `values` leaves its readers to its successor, and its name too if
     that is new or the graph's outputs need the name. Constants that nobody reads any more go."""
     graph = graph_of(old[-1])
+    graph.meta.setdefault("changes", []).append((old, new))
     for before, after in values.items():
         if after.producer() in new or before.is_graph_output():
             after.name, before.name = before.name, None
@@ -162,9 +175,13 @@ def replace(old: Nodes, new: Nodes, values: Mapping[ir.Value, ir.Value]) -> None
             after.shape, after.type = before.shape, before.type
     graph.insert_after(old[-1], new)
     for before, after in values.items():
+        after.meta.update({"place": before.meta.pop("place")} if "place" in before.meta else {})
         before.replace_all_uses_with(after, replace_graph_outputs=True)
     inputs = {value: None for node in old for value in node.inputs if value is not None}
     graph.remove(old, safe=True)
+    for inside in (inside for node in old for inside in subgraphs(node)):
+        for inner in inside.all_nodes():
+            inner.resize_inputs(0)  # it reads nothing from outside any more
     for value in inputs:
         drop_if_unused(value, graph)
 

@@ -6,44 +6,45 @@ Algebra: f(x) = f(x) for a deterministic f. Values are the same if they are one 
 (0.0 and -0.0 differ: 1/x tells them apart).
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import onnx_ir as ir
 
-from trtlab.graph.rule import Rule, constant, has_place, is_data, replace
+from trtlab.graph.rule import Rule, constant, graph_of, has_place, is_data, replace
 from trtlab.graph.rules.constant_folding import LIMIT_BYTES, is_deterministic
 
 
-def same_value(a: ir.Value | None, b: ir.Value | None) -> bool:
-    """Whether two inputs always hold the same bits."""
-    if a is b or a is None or b is None:
-        return a is b
-    x, y = constant(a), constant(b)
-    if x is None or y is None or x.dtype != y.dtype or x.shape != y.shape or x.nbytes > LIMIT_BYTES:
-        return False
-    return x.tobytes() == y.tobytes()
+def bits(value: ir.Value | None) -> Hashable:
+    """What is equal for two inputs only if they always hold the same bits."""
+    array = constant(value)
+    if array is None or array.dtype.hasobject or array.nbytes > LIMIT_BYTES:
+        return value
+    return array.dtype.str, array.shape, array.tobytes()
 
 
-def same_kind(a: ir.Node, b: ir.Node) -> bool:
-    """Whether both are one operator with the same attributes."""
-    return (a.domain, a.op_type, a.overload) == (b.domain, b.op_type, b.overload) and a.attributes == b.attributes
+def kind(node: ir.Node) -> Hashable:
+    """What is equal for two nodes only if they are one operator with the same attributes, bit by bit."""
+    attributes = sorted(
+        (name, ir.to_proto(a).SerializeToString(deterministic=True)) for name, a in node.attributes.items()
+    )
+    return node.domain, node.op_type, node.overload, tuple(attributes)
 
 
-def same_work(a: ir.Node, b: ir.Node) -> bool:
-    """Whether both always compute the same: one kind, the same inputs, the same outputs written."""
-    written = [[value.name != "" for value in node.outputs] for node in (a, b)]
-    if not same_kind(a, b) or len(a.inputs) != len(b.inputs) or written[0] != written[1]:
-        return False
-    return all(same_value(x, y) for x, y in zip(a.inputs, b.inputs, strict=True))
+def work(node: ir.Node) -> Hashable:
+    """What is equal for two nodes only if they always compute the same: one kind, the same inputs, and outputs."""
+    return kind(node), tuple(map(bits, node.inputs)), tuple(value.name != "" for value in node.outputs)
 
 
 def pattern(node: ir.Node) -> Sequence[ir.Node]:
-    """The node and another one on the same first input that does the same."""
-    if not node.inputs or node.inputs[0] is None or is_data(node) or not is_deterministic(node):
+    """The node and the one before it that does the same."""
+    if not node.inputs or is_data(node) or not is_deterministic(node):
         return []
-    others = (use.node for use in node.inputs[0].uses() if use.idx == 0 and use.node.graph is node.graph)
-    twin = next((other for other in others if other is not node and same_work(node, other)), None)
-    return [] if twin is None else [node, twin]
+    seen: dict[Hashable, ir.Node] = graph_of(node).meta.setdefault("work", {})
+    done = work(node)
+    first = seen.setdefault(done, node)
+    if first.graph is not node.graph:  # taken out meanwhile
+        seen[done] = first = node
+    return [] if first is node else [first, node]
 
 
 def check(nodes: Sequence[ir.Node]) -> str:

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from trtlab.graph.fused import fuse
 from trtlab.graph.ops import Kind
 from trtlab.graph.order import subgraphs
-from trtlab.graph.rule import FUSED, IN_PLACE, STANDARD, Rule, has_place, is_data, is_kind, is_op
+from trtlab.graph.rule import FUSED, IN_PLACE, STANDARD, Rule, has_place, is_data, is_kind, is_op, take_places
 
 
 def pattern(node: ir.Node) -> Sequence[ir.Node]:
@@ -48,7 +48,7 @@ def rewrite(nodes: Sequence[ir.Node]) -> str:
     """The Concat becomes a statement about memory."""
     parts = ", ".join(str(value.name) for value in nodes[0].inputs if value is not None)
     result = nodes[0].outputs[0].name
-    fuse(nodes, IN_PLACE)
+    take_places(fuse(nodes, IN_PLACE))
     return f"{parts} are written into {result}"
 
 

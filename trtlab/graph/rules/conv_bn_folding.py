@@ -65,16 +65,25 @@ def check(nodes: Sequence[ir.Node]) -> str:
     unknown = [str(v.name) for v in (*conv.inputs[1:], *batch_norm.inputs[1:]) if v is not None and constant(v) is None]
     if unknown:
         return f"not constant: {', '.join(unknown)}"
-    return "" if all(np.isfinite(array).all() for array in folded(conv, batch_norm)) else "the new weights overflow"
+    for exact in folded(conv, batch_norm, np.longdouble):
+        with np.errstate(all="ignore"):
+            array, limit = exact.astype(weight(conv, 1).dtype), np.finfo(weight(conv, 1).dtype).eps * np.abs(exact)
+            lost = np.abs(array - exact) > limit
+        if not np.isfinite(array).all():
+            return "the new weights overflow"
+        if lost.any():
+            return f"the new weights underflow: {exact[lost].flat[0]:.3g} would be {array[lost].flat[0]:.3g}"
+    return ""
 
 
-def folded(conv: ir.Node, batch_norm: ir.Node) -> tuple[Array, Array]:
-    """The new weights and bias of the convolution."""
+def folded(conv: ir.Node, batch_norm: ir.Node, dtype: type | None = None) -> tuple[Array, Array]:
+    """The new weights and bias of the convolution, in its own type or another."""
     has_bias = len(conv.inputs) > 2 and conv.inputs[2] is not None
     bias = weight(conv, 2) if has_bias else np.zeros(1)
     with np.errstate(all="ignore"):
-        epsilon = batch_norm.attributes.get_float("epsilon", EPSILON)
-        return fold(weight(conv, 1), bias, [weight(batch_norm, number) for number in (1, 2, 3, 4)], epsilon)
+        epsilon, kernel = batch_norm.attributes.get_float("epsilon", EPSILON), weight(conv, 1)
+        four = [weight(batch_norm, number) for number in (1, 2, 3, 4)]
+        return fold(kernel.astype(dtype or kernel.dtype), bias, four, epsilon)
 
 
 def rewrite(nodes: Sequence[ir.Node]) -> str:

@@ -24,15 +24,16 @@ def is_dead(node: ir.Node) -> bool:
 
 def dead_branch(last: ir.Node) -> list[ir.Node]:
     """A dead node and every node that works only for it, last node first."""
-    branch = [last]
+    branch, members = [last], {last}
     for node in branch:  # grows while we walk
         for value in node.inputs:
             maker = value.producer() if value is not None else None
-            if maker is None or maker in branch or maker.graph is not last.graph or is_data(maker):
+            if maker is None or maker in members or maker.graph is not last.graph or is_data(maker):
                 continue
             results = maker.outputs
-            if not any(v.is_graph_output() or any(use.node not in branch for use in v.uses()) for v in results):
+            if not any(v.is_graph_output() or any(use.node not in members for use in v.uses()) for v in results):
                 branch.append(maker)
+                members.add(maker)
     return branch
 
 

@@ -14,8 +14,21 @@ import onnx_ir as ir
 
 from trtlab.graph.fused import body, copied, flat, fuse, standing_for
 from trtlab.graph.rule import Rule, constant, graph_of, is_op, new_weight, opset, replace, source, weight
-from trtlab.graph.rules.common_subexpressions import same_kind
+from trtlab.graph.rules.common_subexpressions import kind
 from trtlab.graph.rules.vertical_fusion import produces
+
+CONVOLUTIONS = "Conv", "ConvTranspose"
+
+
+def has_input(node: ir.Node, number: int) -> bool:
+    """Whether an optional input is there: it may be missing, or empty."""
+    return len(node.inputs) > number and node.inputs[number] is not None
+
+
+def one_role(node: ir.Node) -> bool:
+    """Whether every input is read once, inside a fused node too: beside itself, no tensor can lie in two ways."""
+    inside, given = body(node), [value for value in node.inputs if value is not None]
+    return len(set(given)) == len(given) and (inside is None or all(len(p.uses()) < 2 for p in inside.inputs))
 
 
 def first_op(node: ir.Node) -> ir.Node:
@@ -26,8 +39,9 @@ def first_op(node: ir.Node) -> ir.Node:
 def widening_axis(node: ir.Node, number: int) -> int:
     """The axis of constant input `number` along which the channels of the result lie, counted from the end."""
     first, rank = first_op(node), len(source(node).shape or ())
-    if is_op(first, "Conv"):  # weights (channels, ...), bias (channels,), whatever follows (channels, 1, 1)
-        return -rank if number == 1 else -1 if number == 2 and len(first.inputs) > 2 else 1 - rank
+    if is_op(first, *CONVOLUTIONS):  # bias (channels,), whatever follows (channels, 1, 1)
+        along = -rank if is_op(first, "Conv") else 1 - rank  # weights (channels, ...), or (inputs, channels, ...)
+        return along if number == 1 else -1 if number == 2 and has_input(first, 2) else 1 - rank
     return -2 if number == 1 and first.attributes.get_int("transB", 0) == 1 else -1
 
 
@@ -47,10 +61,10 @@ def rest(node: ir.Node, number: int) -> tuple[int, ...] | None:
 
 def why_apart(a: ir.Node, b: ir.Node) -> str:
     """Why one node cannot compute both; empty if it can."""
-    if not same_kind(a, b) or [v is None for v in a.inputs] != [v is None for v in b.inputs]:
+    if kind(a) != kind(b) or [v is None for v in a.inputs] != [v is None for v in b.inputs]:
         return f"{a.name} and {b.name} differ in operator or attributes"
-    if (inside := body(a)) is not None and len(inside.inputs[0].uses()) > 1:
-        return f"{a.name} adds its own input, which cannot lie beside itself"
+    if not (one_role(a) and one_role(b)):
+        return f"{a.name} or {b.name} reads one tensor twice, which cannot lie beside itself in two ways"
     if variable := [str(v.name) for v in (*a.inputs[1:], *b.inputs[1:]) if v is not None and constant(v) is None]:
         return f"{variable[0]} is not constant, so it cannot lie beside another"
     if odd := [n for n, v in enumerate(a.inputs) if n and v and (rest(a, n) is None or rest(a, n) != rest(b, n))]:
@@ -78,11 +92,11 @@ def rewrite(nodes: Sequence[ir.Node]) -> str:
     """The weights side by side, one wide node, and a split, fused: a kernel with several results."""
     first, graph = nodes[0], graph_of(nodes[0])
     wide = {source(first): source(first)}
-    for number in range(1, len(first.inputs)):
+    for number in (number for number in range(1, len(first.inputs)) if has_input(first, number)):
         arrays = np.concatenate([weight(node, number) for node in nodes], widening_axis(first, number))
         wide[source(first, number)] = new_weight(graph, f"{source(first, number).name}_wide", arrays)
     sizes = [channels(node) for node in nodes]
-    axis = 1 if is_op(first_op(first), "Conv") else len(first.outputs[0].shape or ()) - 1
+    axis = 1 if is_op(first_op(first), *CONVOLUTIONS) else len(first.outputs[0].shape or ()) - 1
     work = list(copied([first], wide))
     for value in (value for node in work for value in node.outputs):
         value.shape = ir.Shape([sum(sizes) if i == axis else size for i, size in enumerate(value.shape or ())])

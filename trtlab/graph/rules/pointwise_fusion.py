@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from trtlab.graph.fused import flat, fuse
 from trtlab.graph.ops import Kind
-from trtlab.graph.order import is_convex, predecessors, topological_order
+from trtlab.graph.order import Region, predecessors, renumber
 from trtlab.graph.rule import Rule, is_kind, is_op, same_shape
 from trtlab.graph.rules.conv_bn_folding import is_training
 
@@ -21,10 +21,12 @@ from trtlab.graph.rules.conv_bn_folding import is_training
 def is_pointwise(node: ir.Node) -> bool:
     """Whether number i of its result needs number i of its inputs alone. So it is with BatchNormalization in inference:
     a Mul and an Add for each channel."""
-    return all(
-        is_kind(inner, Kind.POINTWISE) or (is_op(inner, "BatchNormalization") and not is_training(inner))
-        for inner in flat([node])
-    )
+    if "pointwise" not in node.meta:
+        node.meta["pointwise"] = all(
+            is_kind(inner, Kind.POINTWISE) or (is_op(inner, "BatchNormalization") and not is_training(inner))
+            for inner in flat([node])
+        )
+    return bool(node.meta["pointwise"])
 
 
 def neighbours(node: ir.Node) -> list[ir.Node]:
@@ -33,36 +35,39 @@ def neighbours(node: ir.Node) -> list[ir.Node]:
     return [other for other in dict.fromkeys([*predecessors(node), *readers]) if is_pointwise(other)]
 
 
-def why_apart(region: Sequence[ir.Node], node: ir.Node) -> str:
-    """Why the node cannot join the region; empty if it can."""
-    ours, its = region[0].outputs[0], node.outputs[0]
+def why_apart(region: Region, first: ir.Node, node: ir.Node) -> str:
+    """Why the node cannot join the region of the first; empty if it can."""
+    ours, its = first.outputs[0], node.outputs[0]
     if not same_shape(ours, its):
         return f"{ours.name} {ours.shape} and {its.name} {its.shape} do not fit one loop"
-    return "" if is_convex([*region, node]) else f"a path between {ours.name} and {its.name} runs outside"
+    return "" if region.can_take(node) else f"a path between {ours.name} and {its.name} runs outside"
 
 
 def pattern(node: ir.Node) -> Sequence[ir.Node]:
     """The largest region that grows from the node; with a neighbour that cannot join where it grows to nothing."""
     if not is_pointwise(node):
         return []
-    region = [node]
-    for member in region:  # grows while we walk
-        for other in neighbours(member):
-            if other not in region and not why_apart(region, other):
-                region.append(other)
-    if len(region) == 1:
-        region += neighbours(node)[:1]
-    return topological_order(region) if len(region) > 1 else []
+    region, near = Region(node), neighbours(node)
+    members = [node]
+    for member in members:  # grows while we walk
+        for other in near if member is node else neighbours(member):
+            if other not in region.members and not why_apart(region, node, other):
+                region.add(other)
+                members.append(other)
+    if len(members) == 1:
+        members += near[:1]
+    return [] if len(members) == 1 else sorted(members, key=lambda member: region.places[member])
 
 
 def check(nodes: Sequence[ir.Node]) -> str:
     """A region of one has no one to fuse with; the pattern has found a convex one otherwise."""
-    return why_apart(nodes[:1], nodes[1]) if len(nodes) == 2 else ""
+    return why_apart(Region(nodes[0]), nodes[0], nodes[1]) if len(nodes) == 2 else ""
 
 
 def rewrite(nodes: Sequence[ir.Node]) -> str:
     """One node for the region; a value that is read outside as well is one more output."""
     call = fuse(nodes)
+    renumber(call)
     return f"{len(nodes)} nodes, one loop, {len(call.outputs)} written"
 
 

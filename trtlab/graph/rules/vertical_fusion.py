@@ -16,6 +16,9 @@ from trtlab.graph.fused import flat, fuse
 from trtlab.graph.ops import Kind
 from trtlab.graph.rule import Rule, is_kind, one_reader, operator, same_shape
 
+LONGEST = 32
+"""Operators behind a product in its kernel: each needs registers."""
+
 
 def finishes(node: ir.Node) -> bool:
     """Whether the operator can end another's kernel."""
@@ -44,6 +47,8 @@ def check(nodes: Sequence[ir.Node]) -> str:
     (middle,) = producer.outputs
     if shared := one_reader(middle):
         return shared
+    if len(list(flat([producer]))) > LONGEST:
+        return f"{LONGEST} operators wait for {middle.name} in one kernel already"
     if len(middle.uses()) > 1:
         return f"{reader.name} reads {middle.name} twice"
     return (
