@@ -21,16 +21,25 @@ from trtlab.study import witnesses
 from trtlab.study.proofs import formats, fusion
 from trtlab.study.truths import builds as truths
 
+API = nvidia_api.recorded_api()
+
+
+def patched(owner, name, value):
+    return lambda world: world.setattr(owner, name, value)
+
+
+def with_values(**values):
+    return lambda known: replace(known, **values)
+
 
 def of_api(change):
-    api = nvidia_api.recorded_api()
-    changed = replace(api, names=change(api.names))
-    return lambda world: world.setattr(witnesses, "api", lambda: changed)
+    changed = replace(API, names=change(API.names))
+    return patched(witnesses, "api", lambda: changed)
 
 
 def of_history(**changes):
     changed = replace(history.load(), **changes)
-    return lambda world: world.setattr(witnesses, "history", lambda: changed)
+    return patched(witnesses, "history", lambda: changed)
 
 
 def of_format(name, changed):
@@ -45,7 +54,7 @@ def of_format(name, changed):
 def of_referee(name, other):
     """Another library's codes for the format: an error of the referee, or of ours, must be seen."""
     known = witnesses.referee
-    return lambda world: world.setattr(formats, "referee", lambda asked: known(other if asked == name else asked))
+    return patched(formats, "referee", lambda asked: known(other if asked == name else asked))
 
 
 def of_cell(fmt, target, **values):
@@ -56,14 +65,16 @@ def of_cell(fmt, target, **values):
         cell = changed if (name, where) == (fmt, target) else recorded.cell(name, where)
         return Support(cells=(cell,), provenance=recorded.provenance)
 
-    return lambda world: world.setattr(witnesses, "support", asked)
+    return patched(witnesses, "support", asked)
+
+
+def of_recorded(name, change):
+    known, changed = builds.recorded, change(builds.recorded(name))
+    return patched(builds, "recorded", lambda asked: changed if asked == name else known(asked))
 
 
 def of_report(name, change):
-    known, changed = builds.recorded, change(builds.recorded(f"fusion-{name}-SM89"))
-    return lambda world: world.setattr(
-        witnesses, "report_on", lambda asked: changed if asked == name else known(f"fusion-{asked}-SM89")
-    )
+    return of_recorded(f"fusion-{name}-SM89", change)
 
 
 def unfused(report):
@@ -86,8 +97,7 @@ def steps(**values):
     return lambda report: replace(report, steps=tuple(replace(step, **values) for step in report.steps))
 
 
-def silent(report):
-    return replace(report, log=())
+silent = with_values(log=())
 
 
 def renamed(report):
@@ -96,15 +106,23 @@ def renamed(report):
 
 
 def packed(report):
-    tensors = [tuple(replace(t, strides=(1, 1, 1, 64)) for t in step.outputs) for step in report.steps]
-    return replace(
-        report, steps=tuple(replace(step, outputs=outputs) for step, outputs in zip(report.steps, tensors, strict=True))
-    )
+    outputs = [tuple(replace(t, strides=(1, 1, 1, 64)) for t in step.outputs) for step in report.steps]
+    return replace(report, steps=tuple(map(lambda step, made: replace(step, outputs=made), report.steps, outputs)))
+
+
+def phases(*, gone="", new=()):
+    return lambda report: replace(report, phases=(*(p for p in report.phases if p.name != gone), *new))
+
+
+def no_nodes(model):
+    empty = copy.deepcopy(model)
+    del empty.graph.node[:]
+    return empty
 
 
 def of_truth(find, **changes):
     changed = replace(truths.recorded(find), **changes)
-    return lambda world: world.setattr(truths, find, lambda: changed)
+    return patched(truths, find, lambda: changed)
 
 
 def limits(**changes):
@@ -126,36 +144,9 @@ def with_records(**changes):
     return flow
 
 
-def stage(name, **values):
-    return of_flow(lambda: with_records(**{name: {"artefact": replace(witnesses.flow().artefact(name), **values)}}))
-
-
-def no_nodes():
-    graph = copy.deepcopy(witnesses.flow().artefact("check"))
-    del graph.graph.node[:]
-    return with_records(check={"artefact": graph})
-
-
-def fewer_layers(world):
-    parsed = witnesses.flow().artefact("parse")
-    flow = with_records(parse={"artefact": replace(parsed, layers=parsed.layers[:3])})
-    world.setattr(witnesses, "flow", lambda: flow)
-
-
-def without_phase(name):
-    return of_flow(lambda: with_records(build={"artefact": replace(
-        witnesses.flow().report, phases=tuple(p for p in witnesses.flow().report.phases if p.name != name)
-    )}))  # fmt: skip
-
-
-def calibrating():
-    phase = Phase(name="Calibrating INT8", parent="build", start_s=0.0, seconds=1.0)
-    report = witnesses.flow().report
-    return with_records(build={"artefact": replace(report, phases=(*report.phases, phase))})
-
-
-def without_figure(name):
-    return of_flow(lambda: with_records(build={"artefact": memory(**{name: None})(witnesses.flow().report)}))
+def stage(name, change):
+    """Another outcome of one stage."""
+    return of_flow(lambda: with_records(**{name: {"artefact": change(witnesses.flow().artefact(name))}}))
 
 
 def recording(**values):
@@ -166,17 +157,17 @@ def recording(**values):
 
 def of_arrays(change):
     known = fusion.arrays
-    return lambda world: world.setattr(fusion, "arrays", lambda name: change(known(name)))
+    return patched(fusion, "arrays", lambda name: change(known(name)))
 
 
 def of_tf32(**changes):
     known = witnesses.tf32()
-    return lambda world: world.setattr(witnesses, "tf32", lambda: replace(known, facts=known.facts | changes))
+    return patched(witnesses, "tf32", lambda: replace(known, facts=known.facts | changes))
 
 
 def of_transfers(**changes):
     changed = replace(witnesses.transfers(), **changes)
-    return lambda world: world.setattr(witnesses, "transfers", lambda: changed)
+    return patched(witnesses, "transfers", lambda: changed)
 
 
 def pageable_as_fast(one):
@@ -187,7 +178,7 @@ def pageable_as_fast(one):
 
 def of_load(module, change):
     changed = change(module.load())
-    return lambda world: world.setattr(module, "load", lambda *_: changed)
+    return patched(module, "load", lambda *_: changed)
 
 
 def all_as_long(sweep):
@@ -198,16 +189,6 @@ def idle(world):
     rewritten = witnesses.rewritten
     nothing = Report(steps=(), refusals=(), counts=())
     world.setattr(witnesses, "rewritten", lambda *asked: (*rewritten(*asked)[:2], nothing))
-
-
-def patched(owner, name, value):
-    return lambda world: world.setattr(owner, name, value)
-
-
-def light(network, change):
-    known, name = builds.recorded, f"light-{network}-SM89"
-    changed = replace(known(name), steps=change(known(name).steps))
-    return patched(builds, "recorded", lambda asked: changed if asked == name else known(asked))
 
 
 # --- worlds of each function of a proof ------------------------------------------------------------------------------
@@ -300,8 +281,6 @@ def nothing_to_round(_known):
 UNIFORM = CodeBook(name="NF4", entries=[k / 8 for k in range(-8, 8)])
 CHAIN, NF4_TABLE, PACK, TF32 = fusion.CHAIN, formats.nf4_table(), quantize.pack, witnesses.tf32().facts
 PINNED = [copy for copy in witnesses.transfers().copies if copy.direction == "host_to_device" and copy.pinned]
-API = nvidia_api.recorded_api()
-
 WORLDS = {
     "fields": worlds_of_fields, "counts": worlds_of_counts, "reads": worlds_of_reads, "api": worlds_of_api,
     "history": worlds_of_history, "headers": worlds_of_headers, "build": worlds_of_build,
@@ -329,7 +308,7 @@ WORLDS = {
     "tf32_errors": lambda: [
         *(of_tf32(errors={"FP32": 1e-6, "TF32": error}) for error in (1e-6, 0.1)), of_tf32(sum=0.0),
     ],
-    "default_flags": lambda expected: [stage("build", flags=()), stage("build", flags=("FP16", *expected))],
+    "default_flags": lambda expected: [stage("build", with_values(flags=flags)) for flags in ((), ("FP16", *expected))],
     "nf4_has_no_sign_bit": lambda: [
         of_format("NF4", UNIFORM), of_referee("FP4_E2M1", "FP8_E4M3"),
         patched(formats, "nf4_table", lambda: FORMATS["FP4_E2M1"].decode(np.arange(16))),
@@ -380,28 +359,29 @@ WORLDS = {
     ],
     "without_the_concat": lambda: [*unfused_each("raw_concat", "inception"), of_arrays(doubled)],
     "nodes_become_layers": lambda: [
-        of_flow(lambda: with_records(check={"came_out": "invalid"})), of_flow(no_nodes), stage("parse", layers=()),
-        fewer_layers,
-        stage("parse", onnx_nodes=0),
+        of_flow(lambda: with_records(check={"came_out": "invalid"})), stage("check", no_nodes),
+        stage("parse", with_values(layers=())), stage("parse", with_values(onnx_nodes=0)),
+        stage("parse", lambda parsed: replace(parsed, layers=parsed.layers[:3])),
     ],
     "name_of_onnx": lambda: [patched(importlib.metadata, "metadata", lambda _: {"Summary": "Open Neural Exchange"})],
     "plan_survives_the_disk": lambda: [
-        stage("build", plan=b"another"), stage("build", layers=()), of_flow(lambda: recording(plan_size_bytes=0)),
-        of_flow(lambda: recording(recorded_plan_sha256="?")),
+        stage("build", with_values(plan=b"another")), stage("build", with_values(layers=())),
+        of_flow(lambda: recording(plan_size_bytes=0)), of_flow(lambda: recording(recorded_plan_sha256="?")),
     ],
     "workspace_limits": lambda: [
         limits(**{"1": 9_764_864}), limits(**{"8": 9_764_864}), limits(**{"10": None}), limits(default=None),
         limits(default=8_000_000),
     ],
-    "build_phases": lambda: [
-        of_flow(calibrating), without_phase("Optimizing graph"), without_phase("Timing tactics"),
-        without_figure("activation_bytes"), stage("build", log=()),
-    ],
+    "build_phases": lambda: [stage("build", change) for change in (
+        phases(new=[Phase(name="Calibrating INT8", parent="build", start_s=0.0, seconds=1.0)]), silent,
+        phases(gone="Optimizing graph"), phases(gone="Timing tactics"), memory(activation_bytes=None))],
     "plans_of_two_targets": lambda: [
         of_truth("two_targets", value="both"), of_truth("two_targets", value="neither"),
         of_truth("two_targets", facts=truths.recorded("two_targets").facts | {"apart": 0}),
     ],
-    "contexts_and_memory": lambda: [without_figure("weights_bytes"), without_figure("activation_bytes")],
+    "contexts_and_memory": lambda: [
+        stage("build", memory(**{figure: None})) for figure in ("weights_bytes", "activation_bytes")
+    ],
     "pinned_copies": lambda: [pageable_as_fast(one) for one in PINNED],
     "read_after_synchronising": lambda: [
         of_transfers(stale_reads=0), of_transfers(fresh_reads=20), of_transfers(call_s=1.0), of_transfers(total_s=1e-9),
@@ -410,8 +390,8 @@ WORLDS = {
         of_api(lambda known: known | {"CaffeParser": ()}), of_api(lambda _: {}),
     ],
     "layer_counts_today": lambda: [
-        light(network, change) for network in ("vgg19", "inception_v1", "resnet50")
-        for change in (lambda steps: steps * 7, lambda _: ())
+        of_recorded(f"light-{network}-SM89", change) for network in ("vgg19", "inception_v1", "resnet50")
+        for change in (lambda report: replace(report, steps=report.steps * 7), with_values(steps=()))
     ],
     "dynamic_batch_needs_a_profile": lambda: [
         of_truth("build_without_profile", value="batch 1"),

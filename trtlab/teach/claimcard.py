@@ -50,7 +50,7 @@ def claim(name: str, prove: Callable[[], bool | Found] | None = None) -> Drawing
     if isinstance(found, bool):
         found = Found(value=found, provenance=live())
     _check(name, name, found)
-    head = [_tick(said("holds_here")), tag("b", name, "claim"), origin_badge(found.provenance.origin)]
+    head = [_tick(), tag("b", name, "claim"), origin_badge(found.provenance.origin)]
     return card(*_evidence(found), head=head, foot=[found.provenance.line()])
 
 
@@ -60,8 +60,9 @@ def draw_claims(names: Sequence[str]) -> Drawing:
     rows = []
     for name in names:
         known = find_claim(name)
-        today = join([_tick(_kinds(known.behind), known.behind) if known.proof else "·", both(known.today)], " ")
-        rows.append((name, both(known.said), _verdict(known), details(today, _card(known))))
+        today = join([_tick(known), both(known.today)], " ") if known.proof else both(known.today)
+        opened = details(join([today, badge(both(_kinds(known.behind)), "not")], apart()), _card(known))
+        rows.append((name, both(known.said), _verdict(known), opened))
     header = [both(said(f"column_{column}")) for column in ("claim", "sheet", "verdict", "today")]
     counts = [join([number, both(_kinds([kind]))], " ") for kind, number in counted(names).items()]
     return bilingual(card(table(header, rows), head=[both(said("claims")), *counts, switch()]))
@@ -81,7 +82,7 @@ def _card(known: Claim, *head: Cell) -> Drawing:
     commands = [join([both(said("made_by")), code(one.command)], ": ") for one in merged(made) if one.command]
     return card(
         sheet, today, *_evidence(found, known), _how(known),
-        head=[join([_tick(_kinds(known.behind), known.behind), known.name], " "), kinds, *head],
+        head=[join([_tick(known), known.name], " "), kinds, *head],
         foot=[join([source, *commands])], made=made,
     )  # fmt: skip
 
@@ -96,12 +97,12 @@ def _kinds(behind: Iterable[Behind]) -> Words:
     return Words(en=", ".join(phrase.en for phrase in phrases), zh="、".join(phrase.zh for phrase in phrases))
 
 
-def _tick(means: Words, behind: Sequence[Behind] = ()) -> Cell:
-    """Green, and named proved, where what is behind it could fail; else it is named after what is."""
-    proved = bool(behind) and set(behind) <= set(CAN_FAIL)
-    label = said("proved") if proved else means
-    look = "tick" if proved or not behind else "tick not"
-    return tag("span", "✓", look, role="img", aria_label=f"{label.en} / {label.zh}")
+def _tick(known: Claim | None = None) -> Cell:
+    """Green, and named proved, where what is behind it could fail; else it is named after what is. Green on a claim of
+    one's own, too, which held here."""
+    proved = known is None or set(known.behind) <= set(CAN_FAIL)
+    label = said("holds_here") if known is None else said("proved") if proved else _kinds(known.behind)
+    return tag("span", "✓", "tick" if proved else "tick not", role="img", aria_label=f"{label.en} / {label.zh}")
 
 
 def _check(name: str, sentence: str, found: Found) -> None:
