@@ -1,4 +1,4 @@
-"""One JupyterLab and one Chromium for all browser tests; a fresh page for each."""
+"""One JupyterLab and one Chromium for all browser tests, and for those of widgets one page with one kernel as well."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from .labpage import CHROMIUM_FLAGS, LabPage, lab_server
+from .labpage import CHROMIUM_FLAGS, SCREEN, LabPage, lab_server, notebook_page
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
@@ -29,6 +29,22 @@ def chromium(browser_path):
         browser = playwright.chromium.launch(executable_path=browser_path, args=list(CHROMIUM_FLAGS))
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="package")
+def _one_page(chromium, lab_url, lab_folder):
+    with notebook_page(chromium, lab_url, lab_folder, "widgets.ipynb", [""] * 8) as page:
+        yield page
+
+
+@pytest.fixture
+def lab(_one_page):
+    """The page on which tests `show` widgets, with the kernel that those before have used; nothing goes wrong on it."""
+    if not _one_page.is_ready():  # a test of the whole server may have ended every kernel
+        _one_page.open("widgets.ipynb")
+    _one_page.page.set_viewport_size(SCREEN)
+    yield _one_page
+    _one_page.assert_clean()
 
 
 @pytest.fixture

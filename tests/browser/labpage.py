@@ -21,6 +21,7 @@ CHROMIUM_FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+SCREEN = {"width": 1366, "height": 768}
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "", None}  # no host: data: and blob:
 
 _PANEL = "window.jupyterapp?.shell.currentWidget"
@@ -32,6 +33,16 @@ _RUN_ALL = """() => {
 # The kernel's status may read idle while a cell is still [*], so only the prompts count.
 _ALL_RAN = f"""() => window.allRan && {_PANEL}.content.widgets.every(
     cell => !cell.node.querySelector('.jp-InputPrompt')?.textContent.includes('*'))"""
+_RUN_ONE = f"""async ([number, source]) => {{
+    const {{ content }} = {_PANEL};
+    content.activeCellIndex = number < 0 ? content.widgets.length + number : number;
+    if (source !== null) content.activeCell.model.sharedModel.setSource(source);
+    await window.jupyterapp.commands.execute('notebook:run-cell');
+}}"""
+_END = f"""() => {{
+    const session = {_PANEL}?.sessionContext?.session;
+    return session && window.jupyterapp.serviceManager.sessions.shutdown(session.id);
+}}"""
 _CELLS = f"() => {_PANEL}.content.model.sharedModel.toJSON().cells"
 _CONTENT_HEIGHT = f"""() => {{
     document.querySelector('.jp-NotebookPanel .jp-WindowedPanel-outer').scrollTop = 0;
@@ -74,13 +85,18 @@ def serving(module, flags, scratch: Path, status: str, wait_s: float):
             server.wait()
 
 
-@contextlib.contextmanager
-def notebook_page(chromium, url, folder: Path, name: str, sources):
-    """A page on a new notebook of these cells, for all tests of a module: one kernel."""
+def write_notebook(path: Path, sources):
+    """A notebook of these code cells."""
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / name)
-    context = chromium.new_context(viewport={"width": 1366, "height": 768})
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
+
+
+@contextlib.contextmanager
+def notebook_page(chromium, url, folder: Path, name: str, sources):
+    """A page on a new notebook of these cells, with a kernel of its own."""
+    write_notebook(folder / name, sources)
+    context = chromium.new_context(viewport=SCREEN)
     page = LabPage(context, url)
     page.open(name)
     yield page
@@ -106,6 +122,8 @@ class LabPage:
     `console_errors` and `external_requests` fill up by themselves; a request to another host is refused,
     as if the machine were offline.
     """
+
+    kind = "lab"
 
     def __init__(self, context, url):
         self.url = url
@@ -141,6 +159,10 @@ class LabPage:
         self.page.goto(f"{self.url}/lab/tree/{notebook}?reset")
         self.page.wait_for_function(_READY, timeout=timeout_s * 1000)
 
+    def is_ready(self):
+        """Whether its kernel is there."""
+        return self.page.evaluate(_READY)
+
     def run_all(self, timeout_s=300):
         """Run every cell and wait until no prompt shows [*]; returns the cells as saved in a file."""
         self.page.evaluate(_RUN_ALL)
@@ -148,8 +170,25 @@ class LabPage:
         return self.cells()
 
     def close(self):
-        """End every kernel, so that the next test starts from nothing."""
-        self.page.evaluate("() => window.jupyterapp?.serviceManager.sessions.shutdownAll()")
+        """End its kernel."""
+        self.page.evaluate(_END)
+
+    def show(self, *sources):
+        """Run these in the first cells, in the kernel that is there; all others are emptied first."""
+        used = [number for number, cell in enumerate(self.cells()) if cell["source"]]
+        for number in reversed(used):
+            self.page.evaluate(_RUN_ONE, [number, ""])
+        for number, source in enumerate(sources):
+            self.page.evaluate(_RUN_ONE, [number, source])
+
+    def run(self, number):
+        """Run a cell again as it stands; -1 is the last."""
+        self.page.evaluate(_RUN_ONE, [number, None])
+
+    def ask(self, question):
+        """What the last cell prints: what Python holds."""
+        self.page.evaluate(_RUN_ONE, [-1, f"print({question})"])
+        return self.cells()[-1]["outputs"][0]["text"].strip()
 
     def cells(self):
         return self.page.evaluate(_CELLS)

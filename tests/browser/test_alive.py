@@ -2,7 +2,7 @@
 
 import pytest
 
-from .test_bits import write
+from .labpage import write_notebook
 
 pytestmark = pytest.mark.browser
 
@@ -24,7 +24,7 @@ QUIET = "() => [...document.querySelectorAll('.trt-waits')].every((note) => note
 
 
 def test_a_busy_kernel_is_said_and_a_notebook_opened_again_shows_its_widgets(lab_page, lab_folder):
-    write(lab_folder, *SHOWS, BUSY)
+    write_notebook(lab_folder / "bits.ipynb", [*SHOWS, BUSY])
     lab_page.open("bits.ipynb")
     page = lab_page.page
     page.set_viewport_size({"width": 1366, "height": 6000})
@@ -41,7 +41,7 @@ def test_a_busy_kernel_is_said_and_a_notebook_opened_again_shows_its_widgets(lab
     page.wait_for_function(QUIET)
 
     page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
-    lab_page.close()
+    page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")
     lab_page.open("bits.ipynb")
     page.wait_for_selector(".trt-waits:not([hidden])")
     page.wait_for_function(

@@ -2,20 +2,13 @@
 
 import statistics
 
-import nbformat
 import pytest
 
-from .labpage import LabPage
+from .labpage import SCREEN, notebook_page
 from .voilapage import VoilaPage, voila_server
 
 pytestmark = pytest.mark.browser
 
-KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-RUN_LAST = """async () => {
-    const { content } = window.jupyterapp.shell.currentWidget;
-    content.activeCellIndex = content.widgets.length - 1;
-    await window.jupyterapp.commands.execute('notebook:run-cell');
-}"""
 FLIP_MANY = """async (count) => {
     const root = document.querySelector('.be'), bits = [...root.querySelectorAll('.be-bit:enabled')], times = [];
     for (let i = 0; i < count; i++) {
@@ -62,43 +55,34 @@ CUT_OFF = """() => [...document.querySelectorAll('.be, .be-card, .be-table, .be-
     .filter((node) => node.scrollWidth > node.clientWidth + 1).map((node) => node.className)"""
 
 
+@pytest.fixture
+def show(request):
+    """show("FP16", "1.5") -> a page of JupyterLab or Voila with that editor; afterwards no error was seen."""
+    page = request.getfixturevalue(getattr(request, "param", "lab"))
+
+    def open_editor(*arguments, **options):
+        text = ", ".join([*map(repr, arguments), *(f"{k}={v!r}" for k, v in options.items())])
+        page.show(f"from trtlab.teach import BitEditor\neditor = BitEditor({text})\neditor")
+        page.page.locator(".be").wait_for()
+        page.page.locator(".be-strip").scroll_into_view_if_needed()
+        page.page.locator(".be-strip").element_handle().wait_for_element_state("stable")  # the notebook has stopped scrolling
+        return page
+
+    return open_editor
+
+
 @pytest.fixture(scope="module")
 def voila_url(lab_folder, tmp_path_factory):
     with voila_server(lab_folder, tmp_path_factory.mktemp("voila")) as url:
         yield url
 
 
-def write(folder, *sources):
-    """A notebook of these cells, as bits.ipynb."""
-    cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), folder / "bits.ipynb")
-
-
 @pytest.fixture
-def show(request, chromium, lab_folder):
-    """show("FP16", "1.5") -> a page of JupyterLab or Voila with that editor; afterwards no error was seen."""
-    kind = getattr(request, "param", "lab")
-    url = request.getfixturevalue(f"{kind}_url")
-    context = chromium.new_context(viewport={"width": 1366, "height": 768})
-    page = {"lab": LabPage, "voila": VoilaPage}[kind](context, url)
-    page.kind = kind
-
-    def open_editor(*arguments, **options):
-        text = ", ".join([*map(repr, arguments), *(f"{k}={v!r}" for k, v in options.items())])
-        source = f"from trtlab.teach import BitEditor\neditor = BitEditor({text})\neditor"
-        write(lab_folder, source, "hex(editor.code)")
-        page.open("bits.ipynb")
-        page.run_all()
-        page.page.locator(".be").wait_for()
-        page.page.locator(".be").scroll_into_view_if_needed()
-        return page
-
-    yield open_editor
-    assert page.error_outputs() == []
-    if page.kind == "voila":
-        page.forget_voilas_own()
-    assert page.console_errors == []
-    assert page.external_requests == []
+def voila(chromium, lab_folder, voila_url):
+    context = chromium.new_context(viewport=SCREEN)
+    page = VoilaPage(context, voila_url, lab_folder)
+    yield page
+    page.assert_clean()
     page.close()
     context.close()
 
@@ -121,10 +105,7 @@ def value(page):
 
 def python_says(page):
     """What Python holds, in JupyterLab; in Voila no cell can be run, and the page's own word is taken."""
-    if page.kind == "voila":
-        return page.page.locator(".be").get_attribute("data-code")
-    page.page.evaluate(RUN_LAST)
-    return page.cells()[-1]["outputs"][0]["data"]["text/plain"].strip("'")
+    return page.ask("hex(editor.code)") if page.kind == "lab" else page.page.locator(".be").get_attribute("data-code")
 
 
 @BOTH
@@ -282,41 +263,36 @@ def test_a_drag_over_many_bits_ends_where_the_hand_ends(show):
     assert python_says(page) == "0xffffffff"
 
 
-def test_python_changes_the_page_and_two_views_agree(lab_page, lab_folder):
-    write(lab_folder, "from trtlab.teach import BitEditor\ne = BitEditor('FP4_E2M1', '5')\ne", "e", "e.value = 3")
-    lab_page.open("bits.ipynb")
-    lab_page.run_all()
-    assert lab_page.page.locator(".be[data-code='0x5']").count() == 2
-    lab_page.page.locator(".be").nth(1).locator("[data-bit='3']").click()
-    lab_page.page.wait_for_function("() => document.querySelectorAll('.be[data-code=\"0xd\"]').length === 2")
-    assert lab_page.page.locator(".be").nth(0).locator("[data-bit='3']").get_attribute("aria-checked") == "true"
-    assert lab_page.console_errors == []
+def test_python_changes_the_page_and_two_views_agree(lab):
+    lab.show("from trtlab.teach import BitEditor\ne = BitEditor('FP4_E2M1', '5')\ne", "e", "e.value = 3")
+    lab.page.wait_for_function("() => document.querySelectorAll('.be[data-code=\"0x5\"]').length === 2")
+    lab.page.locator(".be").nth(1).locator("[data-bit='3']").click()
+    lab.page.wait_for_function("() => document.querySelectorAll('.be[data-code=\"0xd\"]').length === 2")
+    assert lab.page.locator(".be").nth(0).locator("[data-bit='3']").get_attribute("aria-checked") == "true"
 
 
 LOOKS = [("FP64", "0.1"), ("FP8_E4M3", "1/3"), ("FP4_E2M1", "5"), ("INT8", "-37.4"), ("NF4", "0.3"), ("FP32", "-1e-40")]
 
 
-def test_it_fits_the_page_in_both_themes(lab_page, lab_folder):
+def test_it_fits_the_page_in_both_themes(lab):
     """1366 x 768 with the file browser open: nothing is cut off, no text stands in another."""
-    lab_page.page.set_viewport_size({"width": 1366, "height": 768})
-    write(lab_folder, "from trtlab.teach import BitEditor", *(f"BitEditor{look!r}" for look in LOOKS))
-    lab_page.open("bits.ipynb")
-    lab_page.run_all()
+    lab.show("from trtlab.teach import BitEditor", *(f"BitEditor{look!r}" for look in LOOKS))
     for number in range(len(LOOKS)):
-        lab_page.page.locator(".be").nth(number).scroll_into_view_if_needed()
-    assert lab_page.page.evaluate(CUT_OFF) == []
+        lab.page.locator(".be").nth(number).scroll_into_view_if_needed()
+    assert lab.page.evaluate(CUT_OFF) == []
     for theme in ("dark", "light"):
-        lab_page.set_theme(theme)
-        lab_page.screenshot(f"bits_{theme}", whole=True)
-    assert lab_page.console_errors == []
+        lab.set_theme(theme)
+        lab.screenshot(f"bits_{theme}", whole=True)
 
 
-def test_without_a_kernel_the_page_says_that_its_value_is_old(show):
-    page = show("FP8_E4M3", "1.5")
-    lost = page.page.locator(".be-lost-kernel")
-    assert lost.inner_text() == ""
-    page.page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")
-    bit(page, 0).click()
-    lost.get_by_text("run this cell again").wait_for()
-    assert bit(page, 0).get_attribute("aria-checked") == "true"
-    page.console_errors.clear()  # JupyterLab and anywidget say there that the kernel is gone
+def test_without_a_kernel_the_page_says_that_its_value_is_old(chromium, lab_url, lab_folder):
+    source = "from trtlab.teach import BitEditor\nBitEditor('FP8_E4M3', '1.5')"
+    with notebook_page(chromium, lab_url, lab_folder, "lost.ipynb", [source]) as page:
+        page.run_all()
+        lost = page.page.locator(".be-lost-kernel")
+        lost.wait_for(state="attached")
+        assert lost.inner_text() == ""
+        page.close()
+        bit(page, 0).click()
+        lost.get_by_text("run this cell again").wait_for()
+        assert bit(page, 0).get_attribute("aria-checked") == "true"

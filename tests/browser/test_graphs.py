@@ -1,11 +1,8 @@
 """Drawn graphs in a real JupyterLab: GraphView and RewriteStepper by mouse and keyboard, and the answer in Python."""
 
-import nbformat
 import pytest
 
 from trtlab.graph.models import TEACHING_MODELS
-
-from .labpage import LabPage
 
 pytestmark = pytest.mark.browser
 
@@ -15,15 +12,8 @@ from trtlab.teach import GraphView
 view = GraphView(DIGITS_ONNX)
 view"""
 STEPPER = 'from trtlab.teach import RewriteStepper\nstepper = RewriteStepper("inception")\nstepper'
-SELECTED = "print(getattr(view.selected, 'name', None) or getattr(view.selected, 'label', None), view.folded)"
-STORY = "print(stepper.run['model'], stepper.position, len(stepper.report.steps))"
-KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-RUN = """async ([number, source]) => {
-    const { content } = window.jupyterapp.shell.currentWidget;
-    content.activeCellIndex = number;
-    content.activeCell.model.sharedModel.setSource(source);
-    await window.jupyterapp.commands.execute('notebook:run-cell');
-}"""
+SELECTED = "getattr(view.selected, 'name', None) or getattr(view.selected, 'label', None), view.folded"
+STORY = "stepper.run['model'], stepper.position, len(stepper.report.steps)"
 FOCUS = "() => [document.activeElement.value ?? '', document.activeElement.getAttribute('aria-label') ?? ''].join(' ')"
 TRANSFORM = "() => document.querySelector('.gv .gv-world').getAttribute('transform')"
 TOO_WIDE = "root => [...root.querySelectorAll('*')].filter(e => e.getBoundingClientRect().right > \
@@ -33,34 +23,15 @@ BOXES = "number => document.querySelectorAll('.gv-box').length === number"
 VERTICAL = "Vertical fusion"
 
 
-@pytest.fixture(scope="module")
-def lab(chromium, lab_url, lab_folder):
-    """One page and one kernel for all tests: a cell for the widget and a cell to ask Python."""
-    cells = [nbformat.v4.new_code_cell() for _ in range(2)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), lab_folder / "graphs.ipynb")
-    context = chromium.new_context(viewport={"width": 1366, "height": 900})
-    page = LabPage(context, lab_url)
-    page.open("graphs.ipynb")
-    yield page
-    page.close()
-    context.close()
-
-
 @pytest.fixture(autouse=True)
-def nothing_goes_wrong(lab):
-    yield
-    assert (lab.error_outputs(), lab.console_errors, lab.external_requests) == ([], [], [])
+def tall(lab):
+    lab.page.set_viewport_size({"width": 1366, "height": 900})
 
 
 def show(lab, source, selector):
-    lab.page.evaluate(RUN, [0, source])
+    lab.show(source)
     lab.page.locator(selector).first.wait_for(state="attached")
     lab.page.locator(".gv").first.scroll_into_view_if_needed()
-
-
-def python_says(lab, question):
-    lab.page.evaluate(RUN, [1, question])
-    return lab.cells()[1]["outputs"][0]["text"].strip()
 
 
 @pytest.fixture
@@ -88,7 +59,7 @@ def test_a_click_selects_and_keys_alone_walk_fold_and_open(lab, graph):
     assert "float32 32×1×3×3" in panel(graph).inner_text()
     assert box(graph, "Conv, conv1/Conv,").get_attribute("aria-pressed") == "true"
     assert graph.locator(".gv-edge.gv-out").count() == 1
-    assert python_says(lab, SELECTED) == "conv1/Conv ()"
+    assert lab.ask(SELECTED) == "conv1/Conv ()"
     box(graph, "Conv, conv1/Conv,").focus()
     graph.keyboard.press("Escape")
     press = graph.keyboard.press
@@ -106,13 +77,13 @@ def test_a_click_selects_and_keys_alone_walk_fold_and_open(lab, graph):
     press("f")
     wait_for(graph, "block")
     assert graph.locator(".gv-notice").inner_text().startswith("1 group folded")
-    assert python_says(lab, SELECTED) == "block ('block',)"
+    assert lab.ask(SELECTED) == "block ('block',)"
     box(graph, "folded group block").focus()
     press("Enter")
     graph.wait_for_function(BOXES, arg=19)
     press("Escape")
     wait_for(graph, "digits")
-    assert python_says(lab, SELECTED) == "None ()"
+    assert lab.ask(SELECTED) == "None ()"
 
 
 def test_search_counts_jumps_and_cycles(lab, graph):
@@ -124,7 +95,7 @@ def test_search_counts_jumps_and_cycles(lab, graph):
         search.press("Enter")
         graph.wait_for_function(COUNT, arg=expected)
     wait_for(graph, "Relu")
-    assert python_says(lab, SELECTED).startswith("relu/Relu ")
+    assert lab.ask(SELECTED).startswith("relu/Relu ")
     search.fill("nothing of the kind")
     graph.wait_for_function(COUNT, arg="no hits")
     search.press("Escape")
@@ -134,7 +105,7 @@ def test_search_counts_jumps_and_cycles(lab, graph):
 def test_folding_by_mouse_and_by_the_menu(lab, graph):
     box(graph, "open group block").dblclick()
     graph.wait_for_function(BOXES, arg=13)
-    assert python_says(lab, SELECTED) == "block ('block',)"
+    assert lab.ask(SELECTED) == "block ('block',)"
     panel(graph).get_by_role("button", name="Open this group").click()
     graph.wait_for_function(BOXES, arg=19)
     box(graph, "Fold all").click()
@@ -168,7 +139,7 @@ def test_zoom_pan_and_fit_move_the_view_and_not_the_selection(lab, graph):
     moved()
     graph.keyboard.press("0")
     moved()
-    assert python_says(lab, SELECTED) == "None ()"
+    assert lab.ask(SELECTED) == "None ()"
 
 
 # --- the stepper ------------------------------------------------------------------------------------------------------
@@ -206,7 +177,7 @@ def test_step_forward_and_back_by_mouse(lab, stepper):
     wait_for(stepper, "Step 5 of 5: Concat elimination")
     assert stepper.get_by_role("button", name="Step forward").is_disabled()
     assert stepper.locator(".st-counts b").all_inner_texts() == ["2 → 2", "2 → 1", "20.84 KiB → 8.84 KiB"]
-    assert python_says(lab, STORY) == "inception 5 5"
+    assert lab.ask(STORY) == "inception 5 5"
     stepper.get_by_text("Source: pattern, check, rewrite").click()
     stepper.get_by_text("def why_copied").or_(stepper.get_by_text("rules/concat_elimination.py").first).first.wait_for()
 
@@ -242,7 +213,7 @@ def test_by_keyboard_alone(lab, stepper):
     for key in ("d", "d", "b", "m"):
         keyboard.press(key)
     assert len(lab.cells()) == before, "a key reached the notebook's shortcuts"
-    assert python_says(lab, STORY) == "inception 0 4"
+    assert lab.ask(STORY) == "inception 0 4"
 
 
 def test_rules_and_models(lab, stepper):
@@ -257,7 +228,7 @@ def test_rules_and_models(lab, stepper):
     stepper.get_by_role("checkbox", name="Dead-layer elimination").uncheck()
     stepper.locator(".st-what", has_text="None of the chosen rules finds anything").wait_for()
     assert stepper.get_by_role("button", name="Play").is_disabled()
-    assert python_says(lab, STORY) == "dead_branch 0 0"
+    assert lab.ask(STORY) == "dead_branch 0 0"
 
 
 def test_a_file_of_ones_own_and_a_bad_one(lab, stepper):
@@ -268,7 +239,7 @@ def test_a_file_of_ones_own_and_a_bad_one(lab, stepper):
     upload("bad.onnx", b"hello")
     alert = stepper.get_by_role("alert")
     alert.get_by_text("'bad.onnx' is no ONNX model").wait_for()
-    assert python_says(lab, STORY) == "inception 0 5"
+    assert lab.ask(STORY) == "inception 0 5"
     model = TEACHING_MODELS["residual"]()
     weight = model.graph.initializer.add()  # more than one piece
     weight.name, weight.data_type, weight.raw_data = "ballast", 1, bytes(5 << 20)
@@ -277,7 +248,7 @@ def test_a_file_of_ones_own_and_a_bad_one(lab, stepper):
     stepper.locator(".st-what", has_text="3 steps in all").wait_for()
     assert alert.is_hidden()
     assert stepper.get_by_role("combobox", name="Model").input_value() == "net.onnx (yours)"
-    assert python_says(lab, STORY) == "net.onnx (yours) 0 3"
+    assert lab.ask(STORY) == "net.onnx (yours) 0 3"
 
 
 def test_play_walks_to_the_end_and_can_be_stopped(stepper):

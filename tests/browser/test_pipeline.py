@@ -2,19 +2,14 @@
 
 import contextlib
 
-import nbformat
 import pytest
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from trtlab.lab.workflow import STAGES
 
-from .labpage import LabPage
-
 pytestmark = pytest.mark.browser
 
-NOTEBOOK = "pipeline.ipynb"
 SOURCES = ["from trtlab.teach import PipelineView\nview = PipelineView()\nview", "view"]
-KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
 FINAL = {"done", "stood", "not"}
 PATIENCE_MS = 90_000
 STATES = "list => [...list.querySelectorAll('[data-stage]')].map(stage => stage.dataset.state)"
@@ -30,27 +25,13 @@ ACTIVE = "() => document.activeElement.dataset.stage ?? document.activeElement.c
 WIDER = "node => [...node.querySelectorAll('.bar, .panes, .command')].some(n => n.scrollWidth > n.clientWidth + 1)"
 
 
-@pytest.fixture(scope="module")
-def lab(chromium, lab_url, lab_folder):
-    """One page and one kernel for all tests: the same pipeline in two places."""
-    cells = [nbformat.v4.new_code_cell(source) for source in SOURCES]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), lab_folder / NOTEBOOK)
-    context = chromium.new_context(viewport={"width": 1366, "height": 768})
-    page = LabPage(context, lab_url)
-    page.open(NOTEBOOK)
-    yield page
-    page.close()
-    context.close()
-
-
 @pytest.fixture
 def pipe(lab):
-    """A new pipeline, at rest."""
-    lab.page.set_viewport_size({"width": 1366, "height": 768})
-    lab.run_all()
+    """A new pipeline, at rest, in two places."""
+    lab.show(*SOURCES)
     lab.page.locator(".pipe").nth(1).wait_for()
-    yield lab.page.locator(".pipe").first
-    assert (lab.error_outputs(), lab.console_errors, lab.external_requests) == ([], [], [])
+    lab.cells_before = len(lab.cells())
+    return lab.page.locator(".pipe").first
 
 
 def states(pipe):
@@ -102,7 +83,7 @@ def look(lab, name):
 
 def in_command_mode(lab):
     """Whether no key fell through to the notebook: nothing is being edited, no cell was added or deleted."""
-    return lab.page.locator(".jp-mod-editMode").count() == 0 and len(lab.cells()) == len(SOURCES)
+    return lab.page.locator(".jp-mod-editMode").count() == 0 and len(lab.cells()) == lab.cells_before
 
 
 def test_run_cancel_and_run_again(lab, pipe):

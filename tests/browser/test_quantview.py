@@ -2,8 +2,6 @@
 
 import pytest
 
-from .test_bits import RUN_LAST, write
-
 pytestmark = pytest.mark.browser
 
 SHOW = """\
@@ -12,21 +10,15 @@ view = QuantView("gaussian", "INT8", formats=["INT8", "UINT8", "NF4", "NVFP4"])
 view"""
 OTHER = "other = QuantView('after ReLU', 'INT4', 64)\nother"
 FITS = "() => { const e = document.querySelector('.qv'); return e.scrollWidth <= e.clientWidth; }"
-ASK = "print(view.tensor, view.format, view.granularity, other.format, other.granularity, sep='|')"
+ASK = "view.tensor, view.format, view.granularity, other.format, other.granularity, sep='|'"
 
 
 @pytest.fixture
-def views(lab_page, lab_folder):
-    """A page with two views, looked at at 1366 x 768."""
-    lab_page.page.set_viewport_size({"width": 1366, "height": 768})
-    write(lab_folder, SHOW, OTHER, ASK)
-    lab_page.open("bits.ipynb")
-    lab_page.run_all()
-    assert lab_page.error_outputs() == []
-    lab_page.page.locator(".qv").first.scroll_into_view_if_needed()
-    yield lab_page
-    assert lab_page.console_errors == []
-    assert lab_page.external_requests == []
+def views(lab):
+    """A page with two views."""
+    lab.show(SHOW, OTHER)
+    lab.page.locator(".qv").first.scroll_into_view_if_needed()
+    return lab
 
 
 def first(lab_page):
@@ -35,11 +27,6 @@ def first(lab_page):
 
 def wait_for(lab_page, title):
     lab_page.page.locator(f".qv[data-title='{title}']").first.wait_for()
-
-
-def ask(lab_page):
-    lab_page.page.evaluate(RUN_LAST)
-    return lab_page.cells()[-1]["outputs"][0]["text"].strip()
 
 
 def fact(lab_page, label):
@@ -56,7 +43,7 @@ def test_a_choice_travels_to_python_and_back(views):
     assert fact(views, "inliers").endswith("dB")
     first(views).get_by_text("16", exact=True).first.click()
     wait_for(views, "gaussian with outliers in NF4, blocks of 16, FP32 scales")
-    assert ask(views) == "gaussian with outliers|NF4|16|INT4|64"
+    assert views.ask(ASK) == "gaussian with outliers|NF4|16|INT4|64"
     assert first(views).locator(".qv-tried tbody tr").count() == 4
 
 
@@ -73,7 +60,7 @@ def test_keys_alone_choose_and_the_other_view_keeps_its_choice(views):
     before = first(views).locator("svg").inner_html()
     press("Space")
     views.page.wait_for_function("before => document.querySelector('.qv svg').innerHTML !== before", arg=before)
-    assert ask(views) == "gaussian|INT8 + zero point|channel|INT4|64"
+    assert views.ask(ASK) == "gaussian|INT8 + zero point|channel|INT4|64"
     other = views.page.get_by_role("group", name="Quantisation view").last
     assert other.get_by_role("radio", name="64").is_checked()
     assert first(views).get_by_role("radio", name="row").is_checked()

@@ -2,8 +2,6 @@
 
 import pytest
 
-from .labpage import notebook_page
-
 pytestmark = pytest.mark.browser
 
 CELLS = (
@@ -14,28 +12,15 @@ CELLS = (
     'ordering = quiz("q3-inference-order")\nordering',
 )
 ORDER = ("Deserialise", "Create an", "Copy the inputs", "Enqueue", "Copy the outputs", "Compare")
-RUN_LAST = """async () => {
-    const app = window.jupyterapp, notebook = app.shell.currentWidget.content;
-    notebook.activeCellIndex = notebook.widgets.length - 1;
-    await app.commands.execute('notebook:run-cell');
-}"""
-
-
-@pytest.fixture(scope="module")
-def lab(chromium, lab_url, lab_folder):
-    python_says = "print([[r.correct for r in c.attempts] for c in (choice, several, number, ordering)], number.reply)"
-    with notebook_page(chromium, lab_url, lab_folder, "quizzes.ipynb", (*CELLS, python_says)) as page:
-        yield page
 
 
 @pytest.fixture
 def page(lab):
     """Four new quizzes; no language has been chosen."""
     lab.page.evaluate("() => localStorage.clear()")
-    lab.run_all()
+    lab.show(*CELLS)
     lab.page.locator(".qz").nth(3).wait_for()
-    yield lab
-    lab.assert_clean()
+    return lab
 
 
 def test_quizzes_are_answered_by_keyboard_alone(page):
@@ -50,7 +35,8 @@ def test_quizzes_are_answered_by_keyboard_alone(page):
     for theme in ("dark", "light"):
         page.set_theme(theme)
         page.screenshot(f"quiz_answered_{theme}", whole=True)
-    assert python_says(page) == "[[False, True], [False, True], [False, True], [False, True]] 73.5\n"
+    replies = page.ask("[[r.correct for r in c.attempts] for c in (choice, several, number, ordering)], number.reply")
+    assert replies == "[[False, True], [False, True], [False, True], [False, True]] 73.5"
 
 
 def answer_choice(card, keyboard):
@@ -121,11 +107,6 @@ def digit_of(card, text):
     return rows.locator(".qz-digit").inner_text()
 
 
-def python_says(page):
-    page.page.evaluate(RUN_LAST)
-    return page.cells()[-1]["outputs"][0]["text"]
-
-
 def test_an_order_is_made_with_the_mouse_too(page):
     card = page.page.locator(".qz").last
     first = card.locator("li").first
@@ -175,7 +156,7 @@ def test_the_language_changes_live_in_every_quiz_with_what_was_ticked_and_told(p
     ordering.locator("li").first.focus()
     assert ordering.get_by_role("button", name="下移").first.is_visible()
     page.screenshot("quiz_chinese_light", whole=True)
-    page.run_all()  # drawn anew, in the language that was chosen
+    page.show(*CELLS)  # drawn anew, in the language that was chosen
     page.page.locator(".qz").first.get_by_text("老教程里的四个调用").wait_for()
 
 

@@ -2,27 +2,18 @@
 
 import pytest
 
-from .labpage import notebook_page
-
 pytestmark = pytest.mark.browser
 
 SOURCES = ["from trtlab.teach import claim, say", "say('Q3-01')", "say('Q3-05', language='zh')", "claim('C74')"]
 STEPS = ("answer", "follow_ups", "mistakes", "changes", "sources")
 
 
-@pytest.fixture(scope="module")
-def lab(chromium, lab_url, lab_folder):
-    with notebook_page(chromium, lab_url, lab_folder, "say_it.ipynb", SOURCES) as page:
-        yield page
-
-
 @pytest.fixture
 def cards(lab):
     """Two cards, closed, and a claim below; no language has been chosen."""
     lab.page.evaluate("() => localStorage.clear()")
-    lab.run_all()
-    yield lab
-    lab.assert_clean()
+    lab.show(*SOURCES)
+    return lab
 
 
 def _card(lab, name):
@@ -83,7 +74,7 @@ def test_one_switch_turns_every_card_into_the_other_language_and_is_remembered(c
     proof.scroll_into_view_if_needed()
     proof.get_by_text("原题：").wait_for()
     assert "The sheet:" not in proof.inner_text()
-    cards.run_all()  # drawn anew
+    cards.show(*SOURCES)  # drawn anew
     first.get_by_text(chinese).wait_for()
     second.get_by_role("switch").focus()
     cards.page.keyboard.press("Space")

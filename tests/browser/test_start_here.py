@@ -1,7 +1,8 @@
 """The first page a learner opens, in a real JupyterLab."""
 
-import nbformat
 import pytest
+
+from .labpage import write_notebook
 
 pytestmark = pytest.mark.browser
 
@@ -28,10 +29,7 @@ def test_widgets_are_answered_on_the_main_thread(lab_page):
 
 def test_the_page_notices_what_goes_wrong(lab_page, lab_folder):
     """The instrument itself: an error, a console error and a request to another host are all seen."""
-    sources = ["1 / 0", "print('not reached')"]
-    cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), lab_folder / "broken.ipynb")
+    write_notebook(lab_folder / "broken.ipynb", ["1 / 0", "print('not reached')"])
     lab_page.open("broken.ipynb")
     lab_page.run_all()
     assert lab_page.error_outputs() == ["ZeroDivisionError: division by zero"]

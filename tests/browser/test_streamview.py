@@ -4,12 +4,10 @@ import statistics
 
 import pytest
 
-from .test_bits import RUN_LAST, write
-
 pytestmark = pytest.mark.browser
 
 SHOW = "from trtlab.teach import StreamView\nview = StreamView(streams=4, share=25)\nview"
-ASK = "print(*view.setting.values(), view.shown['facts'][0][1])"
+ASK = "*view.setting.values(), view.shown['facts'][0][1]"
 FLIP = """async (values) => {
     const root = document.querySelector('.tl'), slider = root.querySelector('input[aria-label="streams"]'), taken = [];
     for (const value of values) {
@@ -24,15 +22,9 @@ FLIP = """async (values) => {
 
 
 @pytest.fixture
-def view(lab_page, lab_folder):
-    lab_page.page.set_viewport_size({"width": 1366, "height": 768})
-    write(lab_folder, SHOW, ASK)
-    lab_page.open("bits.ipynb")
-    lab_page.run_all()
-    assert lab_page.error_outputs() == []
-    yield lab_page
-    assert lab_page.console_errors == []
-    assert lab_page.external_requests == []
+def view(lab):
+    lab.show(SHOW)
+    return lab
 
 
 def test_sliders_predict_by_mouse_and_by_keys(view):
@@ -45,8 +37,7 @@ def test_sliders_predict_by_mouse_and_by_keys(view):
     view.page.wait_for_function("() => document.querySelector('.tl').dataset.setting.startsWith('6 1 ')")
     assert group.locator("svg").inner_html() != before
     assert group.get_by_text("1 stream").count() == 1
-    view.page.evaluate(RUN_LAST)
-    assert view.cells()[-1]["outputs"][0]["text"].startswith("6 1 100 25 60 5 ")
+    assert view.ask(ASK).startswith("6 1 100 25 60 5 ")
     group.get_by_role("slider", name="requests").fill("16")
     view.page.wait_for_function("() => document.querySelector('.tl').dataset.setting.startsWith('16 1 ')")
 
