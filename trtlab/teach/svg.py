@@ -1,10 +1,9 @@
 """teach/svg: the one writer of SVG: elements, text, and a whole picture that needs no style sheet.
 
-In: names, numbers, and text that may hold anything. Out: markup, in which all text is escaped, and a PNG of it for
-pages that take SVG away. tests/teach/test_graphview.py draws names that mean harm.
+In: names, numbers, and text that may hold anything. Out: markup, in which all text is escaped.
+tests/teach/test_graphview.py draws names that mean harm.
 """
 
-import base64
 import html
 import re
 import unicodedata
@@ -72,18 +71,3 @@ _EMS |= dict.fromkeys("mwMW@%…", 0.95)
 def escaped(words: str) -> str:
     """Characters that XML forbids even when escaped become spaces."""
     return html.escape(re.sub("[\x00-\x1f\ud800-\udfff\ufffe\uffff]", " ", words))
-
-
-def png_from_svg(svg: str, scale: float = 2.0) -> bytes:
-    """The same picture as PNG, drawn by the browser that plotly's kaleido drives; for publishing, where both are there.
-
-    Raises what kaleido raises where there is no browser.
-    """
-    import plotly.graph_objects as go
-
-    (width, height), data = size_of(svg), base64.b64encode(svg.encode()).decode()
-    place = {"xref": "paper", "yref": "paper", "x": 0, "y": 1, "sizex": 1, "sizey": 1, "layer": "above"}
-    figure = go.Figure(layout_images=[{"source": f"data:image/svg+xml;base64,{data}", **place}])
-    figure.update_layout(width=width, height=height, margin=dict.fromkeys("lrtb", 0), paper_bgcolor=PAPER)
-    figure.update_xaxes(visible=False).update_yaxes(visible=False)
-    return bytes(figure.to_image("png", scale=scale))

@@ -1,6 +1,6 @@
-"""teach/publish: notebooks in, the same notebooks out, each with the outputs of one clean run.
+"""tools/publish: notebooks in, the same notebooks out, each with the outputs of one clean run.
 
-    python -m trtlab.teach.publish notebooks/*.ipynb
+    python -m tools.publish notebooks/*.ipynb
 
 What is saved is what a reader on GitHub sees: plots and drawings as PNG beside what a browser draws, cards with their
 text, no widget state, no times and no trace of this machine. A notebook with a failing cell keeps its old file.
@@ -24,7 +24,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-from trtlab.teach.svg import png_from_svg
+from trtlab.teach.svg import PAPER, size_of
 
 SIZE_LIMIT_BYTES = 1_000_000
 HEAVY_FIGURE = 12_000
@@ -102,9 +102,24 @@ def _small_png(picture: str, colours: int = 128) -> str:
     return base64.b64encode(written.getvalue()).decode()
 
 
+def png_from_svg(svg: str, scale: float = 2.0) -> bytes:
+    """The same picture as PNG, drawn by the browser that plotly's kaleido drives; for publishing, where both are there.
+
+    Raises what kaleido raises where there is no browser.
+    """
+    import plotly.graph_objects as go
+
+    (width, height), data = size_of(svg), base64.b64encode(svg.encode()).decode()
+    place = {"xref": "paper", "yref": "paper", "x": 0, "y": 1, "sizex": 1, "sizey": 1, "layer": "above"}
+    figure = go.Figure(layout_images=[{"source": f"data:image/svg+xml;base64,{data}", **place}])
+    figure.update_layout(width=width, height=height, margin=dict.fromkeys("lrtb", 0), paper_bgcolor=PAPER)
+    figure.update_xaxes(visible=False).update_yaxes(visible=False)
+    return bytes(figure.to_image("png", scale=scale))
+
+
 def machine_paths() -> list[str]:
     """The folders whose names would tell where a notebook was run."""
-    tree = Path(__file__).resolve().parents[2]
+    tree = Path(__file__).resolve().parents[1]
     folders = {Path.home(), Path.cwd(), tree, *map(Path, (tempfile.gettempdir(), sys.prefix, sys.base_prefix))}
     return sorted(str(folder) for folder in folders if len(folder.parts) > 1 and str(folder) != "/usr")
 
@@ -146,7 +161,7 @@ def publish(path: Path, timeout_s: int = 600) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; exit code 1 when any notebook could not be published, and why on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m trtlab.teach.publish", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.publish", description=main.__doc__)
     parser.add_argument("notebooks", nargs="+", type=Path)
     parser.add_argument("--timeout", type=int, default=600, metavar="SECONDS", help="for one cell (default: 600)")
     options = parser.parse_args(arguments)
