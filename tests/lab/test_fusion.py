@@ -189,13 +189,10 @@ def test_the_shipped_recordings(name, device):
 
 
 def test_the_recordings_bear_out_every_lesson():
-    assert [f.question for name in ("h100", "cpu") for f in findings(load(name)) if not f.holds] == []
+    assert [f.name for name in ("h100", "cpu") for f in findings(load(name)) if not f.holds] == []
     found = findings(load("h100"))
-    assert [f.question for f in found] == [
-        "Why are three kernels in one 2x as fast, and not 3x?", "Where do launches rule?",
-        "What does a CUDA graph change?", "Where does fusion save least?", "What does one more operation cost?",
-    ]  # fmt: skip
-    assert found[-1].lesson == "While memory is waited for, arithmetic is free."
+    assert [f.name for f in found] == ["two_not_three", "launches", "graph", "cache", "length"]
+    assert found[-1].lesson == "lesson"
 
 
 def test_the_h100_reaches_its_copy_bandwidth():
@@ -211,24 +208,24 @@ def with_times(found: Sweep, seconds) -> Sweep:
 
 
 def holds(found: Sweep) -> dict[str, bool]:
-    return {f.question.rstrip("?").split()[-1]: f.holds for f in findings(found)}
+    return {f.name: f.holds for f in findings(found)}
 
 
 def test_a_machine_where_only_launches_count_teaches_no_2x():
     shown = holds(with_times(load("h100"), lambda row: 1e-6 * row.kernels))
-    assert (shown["3x"], shown["rule"], shown["least"]) == (False, False, False)
+    assert (shown["two_not_three"], shown["launches"], shown["cache"]) == (False, False, False)
 
 
 def test_a_machine_where_only_bytes_count_has_no_launches_and_no_cache():
     slow = with_times(load("h100"), lambda row: 1e-12 * row.bytes_moved)
-    assert holds(slow) == {"3x": True, "rule": False, "change": False, "least": False, "cost": True}
-    assert "2.00 times as fast: 4,295 us instead of 8,590 us" in findings(slow)[0].measured
+    assert holds(slow) == {"two_not_three": True, "launches": False, "graph": False, "cache": False, "length": True}
+    facts = findings(slow)[0].facts
+    assert (facts["gain"], facts["one"], facts["three"]) == (pytest.approx(2), "4,295 us", "8,590 us")
 
 
 def test_a_machine_that_pays_for_arithmetic():
     slow = with_times(load("h100"), lambda row: 1e-12 * row.operations * row.elements)
-    assert not holds(slow)["cost"]
-    assert "busier than memory" in findings(slow)[-1].lesson
+    assert (holds(slow)["length"], findings(slow)[-1].lesson) == (False, "busy")
 
 
 def test_too_small_a_sweep_teaches_nothing():

@@ -95,8 +95,9 @@ def test_in_a_large_model_groups_that_agree_are_folded(inception):
 def test_findings_are_shown_with_their_numbers_and_their_origin():
     recorded = load("h100")
     words = ["What does a CUDA graph change?", "3 times fewer launches, 2 times fewer bytes", "half of the bytes stay"]
+    words += ["CUDA graph 改变了什么？", "访存量还剩一半"]
     page = alike(draw_fusion_findings(recorded), *words, recorded.provenance.line())
-    assert page.words.count("RECORDED") == 6
+    assert page.words.count("RECORDED") == 7
     assert "not seen in this run" not in page.words
 
 

@@ -6,7 +6,7 @@ torch, triton and cattrs suffice) with `python -m trtlab.lab.fusion --device cud
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -163,12 +163,13 @@ def load(name: str = "h100") -> Sweep:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """`measured` says what was measured; `lesson` what follows, if it `holds`: a busy machine may not show it."""
+    """What a sweep shows, in the words of study/words/said/findings with these `facts`; `lesson` names the one that
+    follows if it `holds`: a busy machine may not show it."""
 
-    question: str
-    measured: str
-    lesson: str
+    name: str
+    facts: Mapping[str, Any]
     holds: bool
+    lesson: str = "lesson"
 
 
 def findings(found: Sweep) -> tuple[Finding, ...]:
@@ -207,82 +208,59 @@ def _ps(value: float) -> str:
 def _two_not_three(found: Sweep) -> Finding:
     size = found.sizes()[-1]
     three, one = (found.find(way, size) for way in _pair(found))
-    gain, fewer = found.ratio(three.way, one.way, size), three.bytes_moved / one.bytes_moved
-    array = size * ITEM_BYTES
-    return Finding(
-        question="Why are three kernels in one 2x as fast, and not 3x?",
-        measured=f"On {power(size)} elements three kernels read and write {three.bytes_moved // array} arrays, one"
-        f" {one.bytes_moved // array}: {three.kernels} times fewer launches, {fewer:.3g} times fewer bytes. It is"
-        f" {gain:.2f} times as fast: {_us(one)} instead of {_us(three)}.",
-        lesson="Time follows the bytes, and half of the bytes stay.",
-        holds=abs(gain - fewer) < abs(gain - three.kernels),
-    )
+    gain, fewer, array = found.ratio(three.way, one.way, size), three.bytes_moved / one.bytes_moved, size * ITEM_BYTES
+    facts = {
+        "size": power(size), "arrays": three.bytes_moved // array, "arrays_of_one": one.bytes_moved // array,
+        "launches": three.kernels, "fewer": fewer, "gain": gain, "one": _us(one), "three": _us(three),
+    }  # fmt: skip
+    return Finding(name="two_not_three", facts=facts, holds=abs(gain - fewer) < abs(gain - three.kernels))
 
 
 def _launches(found: Sweep) -> Finding:
     rows = found.of(Way.TORCH_OUT)
     least = min(row.seconds for row in rows)
     flat = [row for row in rows if row.seconds < 1.5 * least]
-    more = rows[-1].elements // flat[-1].elements
-    return Finding(
-        question="Where do launches rule?",
-        measured=f"Up to {power(flat[-1].elements)} elements three calls of torch take {_us(rows[0])} to"
-        f" {_us(flat[-1])}, about {least / 3 * 1e6:.2g} us a call whatever the size. From there {more:,} times as many"
-        f" elements take {rows[-1].seconds / flat[-1].seconds:,.0f} times as long.",
-        lesson="In small tensors each call pays for itself and not for its data: fewer calls is all that helps.",
-        holds=flat == list(rows[: len(flat)]) and 1 < len(flat) < len(rows),
-    )
+    facts = {
+        "flat": power(flat[-1].elements), "least": _us(rows[0]), "most": _us(flat[-1]), "call_us": least / 3 * 1e6,
+        "more": rows[-1].elements // flat[-1].elements, "longer": rows[-1].seconds / flat[-1].seconds,
+    }  # fmt: skip
+    return Finding(name="launches", facts=facts, holds=flat == list(rows[: len(flat)]) and 1 < len(flat) < len(rows))
 
 
 def _graph(found: Sweep) -> Finding:
     small, large = found.sizes()[0], found.sizes()[-1]
     called, graph, long = (found.find(w, small) for w in (Way.TORCH_OUT, Way.GRAPH_UNFUSED, Way.LONG_GRAPH_UNFUSED))
-    fused, gain = found.find(Way.GRAPH_FUSED, small), found.ratio(*_pair(found), small)
-    same = found.ratio(Way.TORCH_OUT, Way.LONG_GRAPH_UNFUSED, large)
-    return Finding(
-        question="What does a CUDA graph change?",
-        measured=f"On {power(small)} elements three kernels take {_us(called)} when the host launches each,"
-        f" {_us(graph)} as a graph of their own, {_us(long)} inside a long graph. One kernel as a graph takes"
-        f" {_us(fused)}. In the long graph one is {gain:.2f} times as fast as three. On {power(large)} elements the"
-        f" graph gains {same - 1:.1%}.",
-        lesson="A graph takes the launches from the host: a long one leaves what a kernel costs the GPU, a short"
-        " one mostly its own start. It moves the same bytes, and it does not replace fusion.",
-        holds=called.seconds > 1.5 * graph.seconds > 1.5 * long.seconds and gain > 2.5 and abs(same - 1) < 0.05,
-    )
+    gain, same = found.ratio(*_pair(found), small), found.ratio(Way.TORCH_OUT, Way.LONG_GRAPH_UNFUSED, large) - 1
+    facts = {
+        "small": power(small), "large": power(large), "called": _us(called), "graph": _us(graph), "long": _us(long),
+        "fused": _us(found.find(Way.GRAPH_FUSED, small)), "gain": gain, "same": same,
+    }  # fmt: skip
+    helps = called.seconds > 1.5 * graph.seconds > 1.5 * long.seconds
+    return Finding(name="graph", facts=facts, holds=helps and gain > 2.5 and abs(same) < 0.05)
 
 
 def _cache(found: Sweep) -> Finding:
-    unfused, fused = _pair(found)
-    sizes = found.sizes()
+    (unfused, fused), sizes = _pair(found), found.sizes()
     saved = {n: (found.find(unfused, n).seconds - found.find(fused, n).seconds) / n * 1e12 for n in sizes}
     size = min(saved, key=lambda n: saved[n])
-    here, memory = found.find(unfused, size), found.find(unfused, sizes[-1])
-    return Finding(
-        question="Where does fusion save least?",
-        measured=f"On {power(size)} elements, {size * ITEM_BYTES / 2**20:.3g} MiB an array:"
-        f" it saves {_ps(saved[size])} an element, against {_ps(saved[sizes[-1]])} on {power(sizes[-1])}. By the"
-        f" traffic model three kernels reach {here.bytes_per_s / 1e9:,.0f} GB/s there, and"
-        f" {memory.bytes_per_s / 1e9:,.0f} on the large ones. The gain is {found.ratio(unfused, fused, size):.2f}x.",
-        lesson="The next kernel finds X and Y in the cache: the traffic that fusion saves is the cheap kind.",
-        holds=sizes[0] < size < sizes[-1] and here.bytes_per_s > memory.bytes_per_s,
-    )
+    here, memory = found.find(unfused, size).bytes_per_s, found.find(unfused, sizes[-1]).bytes_per_s
+    facts = {
+        "size": power(size), "mib": size * ITEM_BYTES / 2**20, "saved": _ps(saved[size]), "large": power(sizes[-1]),
+        "saved_large": _ps(saved[sizes[-1]]), "here": here / 1e9, "memory": memory / 1e9,
+        "gain": found.ratio(unfused, fused, size),
+    }  # fmt: skip
+    return Finding(name="cache", facts=facts, holds=sizes[0] < size < sizes[-1] and here > memory)
 
 
 def _length(found: Sweep) -> Finding:
     (first, *_, last), (first_one, *_, last_one) = (found.chains(way) for way in _pair(found))
     grew, grew_one = last.seconds / first.seconds, last_one.seconds / first_one.seconds
-    if grew_one < 1.1:
-        lesson = "While memory is waited for, arithmetic is free."
-    else:
-        lesson = "So long a chain keeps the processor busier than memory: fusion saves the traffic, not the arithmetic."
-    return Finding(
-        question="What does one more operation cost?",
-        measured=f"{last.operations} operations instead of {first.operations} on {power(last.elements)} elements take"
-        f" {grew:.2f} times as long as kernels of their own, {grew_one:.2f} times as long in one kernel:"
-        f" {_us(last_one)} instead of {_us(first_one)}, for the same bytes.",
-        lesson=lesson,
-        holds=grew_one < grew / 3,
-    )
+    facts = {
+        "first": first.operations, "last": last.operations, "size": power(last.elements), "grew": grew,
+        "grew_one": grew_one, "long": _us(last_one), "short": _us(first_one),
+    }  # fmt: skip
+    lesson = "lesson" if grew_one < 1.1 else "busy"
+    return Finding(name="length", facts=facts, holds=grew_one < grew / 3, lesson=lesson)
 
 
 # --- the recording ---------------------------------------------------------------------------------------------------

@@ -22,7 +22,9 @@ from trtlab.lab.compare import (
     is_slice,
 )
 from trtlab.lab.fusion import Sweep, findings
+from trtlab.study.bank import said
 from trtlab.teach import card as ui
+from trtlab.teach.bilingual import bilingual, both, switch
 from trtlab.teach.card import Cell, Drawing
 from trtlab.teach.tables import merged_nodes
 
@@ -134,12 +136,15 @@ def draw_fusion_findings(*sweeps: Sweep) -> Drawing:
     rows = [
         (
             ui.origin_badge(sweep.provenance.origin),
-            found.question,
-            found.measured,
-            found.lesson if found.holds else ui.badge("not seen in this run", "stood"),
+            both(said(f"finding_{found.name}")),
+            both(said(f"finding_{found.name}_measured", **found.facts)),
+            both(said(f"finding_{found.name}_{found.lesson}"))
+            if found.holds
+            else ui.badge(both(said("finding_not_seen")), "stood"),
         )
         for sweep in sweeps
         for found in findings(sweep)
     ]
-    header = ("", "question", "measured", "what follows")
-    return ui.card(ui.table(header, rows), made=[sweep.provenance for sweep in sweeps])
+    header = ("", *(both(said(f"finding_column_{column}")) for column in ("question", "measured", "lesson")))
+    head = [ui.bold(both(said("findings"))), switch()]
+    return bilingual(ui.card(ui.table(header, rows), head=head, made=[sweep.provenance for sweep in sweeps]))
