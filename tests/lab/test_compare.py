@@ -213,7 +213,7 @@ def test_nodes_without_names_get_the_same_ones_on_both_sides(monkeypatch):
     for node in model.graph.node:
         node.name = ""
     report = builds.recorded("fusion-multiply_add_relu-SM89")
-    monkeypatch.setattr(compare, "nvidia_report", lambda *_: report)
+    monkeypatch.setattr(compare, "_report", lambda *_: report)
     (ours, added) = compare_groups(model).matches
     assert ours.ours[0].nodes == ("ab", "sum", "y")
     assert added.verdict is Verdict.ADDED
@@ -228,7 +228,7 @@ def agreement(monkeypatch, *kernels):
     plain = _kernel(_tensor((2, 4), (4, 1)), _tensor((2, 4), (4, 1)))
     steps = tuple(replace(plain, name="+".join(nodes), onnx_nodes=nodes) for nodes in kernels)
     report = replace(builds.recorded("fusion-gelu-SM89"), steps=steps)
-    monkeypatch.setattr(compare, "nvidia_report", lambda *_: report)
+    monkeypatch.setattr(compare, "_report", lambda *_: report)
     return compare_groups(onnx.parser.parse_model(text)).matches
 
 

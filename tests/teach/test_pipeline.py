@@ -150,7 +150,7 @@ def test_a_real_run_reaches_the_end(view):
     assert view.workflow.report.profiles
     assert (view.running, view.message, view.selected) == (False, "", "compare")
     for stage, record in zip(view.stages, records, strict=True):
-        assert (stage["state"], stage["note"]) == (pipeline.STATES[record.status], record.executor)
+        assert (stage["state"], stage["note"]) == (pipeline.tables.STATES[record.status], record.executor)
         assert (stage["seconds"], stage["fraction"]) == (record.seconds or 0.0, None)
         assert bool(stage["time"]) is (record.seconds is not None)
     assert "agrees with the reference" in words_of(view)

@@ -15,6 +15,7 @@ from trtlab.engine.nvidia.errors import CompilerMissing
 from trtlab.engine.nvidia.report import BuildReport
 from trtlab.graph import optimize
 from trtlab.graph.models import LIGHT_FOLDER, OPSET, TEACHING_MODELS, randomized
+from trtlab.graph.onnxfile import sha256_of
 
 TARGET = "SM89"
 PROBES = tuple(
@@ -85,21 +86,28 @@ def recorded_names() -> tuple[str, ...]:
 
 def report(name: str) -> BuildReport:
     """What tensorrt_rtx makes of the model: LIVE, or RECORDED without a compiler."""
-    return _built(model(name).SerializeToString(), f"fusion-{name}")
+    return built(model(name).SerializeToString(), f"fusion-{name}")
 
 
 def light_report(name: str) -> BuildReport:
     """The same of one of the onnx package's `light_*` networks, with seeded weights."""
-    return _built(light_model(name).SerializeToString(), f"light-{name}")
+    return built(light_model(name).SerializeToString(), f"light-{name}")
 
 
-def _built(data: bytes, name: str) -> BuildReport:
+def built(data: bytes, name: str, target: str = TARGET) -> BuildReport:
+    """What tensorrt_rtx makes of an ONNX file, LIVE; without a compiler the recording of these very bytes under this
+    name. CompilerMissing where there is none."""
     from trtlab.engine.nvidia import explain
 
     try:
-        return explain(data, TARGET, name=name, compiler="tensorrt_rtx")
+        return explain(data, target, name=name, compiler="tensorrt_rtx")
     except CompilerMissing as missing:
-        return recorded(f"{name}-{TARGET}", missing)
+        found = recorded(f"{name}-{target}", missing)
+        if found.model_sha256 != sha256_of(data):
+            raise CompilerMissing(
+                f"The recording '{name}-{target}' is of another model.", hint=missing.hint
+            ) from missing
+        return found
 
 
 def recorded(name: str, missing: CompilerMissing | None = None) -> BuildReport:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import onnx
 
 from trtlab.engine.measure import Provenance, live
-from trtlab.engine.nvidia.errors import CompilerError, CompilerMissing
+from trtlab.engine.nvidia.errors import CompilerError
 from trtlab.engine.nvidia.report import BuildReport, Kernel, TensorInfo
 from trtlab.engine.ort import OptimizationLevel, OrtError, OrtSession
 from trtlab.graph import optimize
@@ -24,13 +24,11 @@ from trtlab.graph.cost import model_cost, node_cost
 from trtlab.graph.fused import origins
 from trtlab.graph.load import load
 from trtlab.graph.models import TEACHING_MODELS
-from trtlab.graph.onnxfile import sha256_of
 from trtlab.graph.oracle import Arrays, Mismatch, check_same, sample_inputs
 from trtlab.graph.rewrite import Report
 from trtlab.graph.rule import is_data, is_in_place_concat
-from trtlab.lab.builds import recorded
+from trtlab.lab.builds import TARGET, built
 
-TARGET = "SM89"
 CONSTANTS = "Constant", "ConstantOfShape"
 NVIDIA = "TensorRT"
 Optimizer = Callable[[onnx.ModelProto], onnx.ModelProto]
@@ -118,30 +116,19 @@ def _error(before: onnx.ModelProto, after: onnx.ModelProto, inputs: Arrays, answ
     return max((one.error / one.size for one in found if one.size), default=0.0)
 
 
+def _report(model: onnx.ModelProto, target: str = TARGET) -> BuildReport:
+    return built(model.SerializeToString(), f"fusion-{model.graph.name}", target)
+
+
 def _built(model: onnx.ModelProto) -> tuple[Outcome, tuple[Provenance, ...]]:
     try:
-        report = nvidia_report(model)
+        report = _report(model)
     except CompilerError as error:
         return Outcome(optimizer=NVIDIA, note=error.what), ()
     return Outcome(optimizer=NVIDIA, kernels=len(report.kernels)), (report.provenance,)
 
 
 # --- our kernels beside NVIDIA's --------------------------------------------------------------------------------
-
-
-def nvidia_report(model: onnx.ModelProto, target: str = TARGET) -> BuildReport:
-    """What NVIDIA's builder makes of the model; without a compiler the recording of the very same bytes, if there is
-    one. CompilerMissing otherwise."""
-    from trtlab.engine.nvidia import explain
-
-    try:
-        return explain(model, target, compiler="tensorrt_rtx")
-    except CompilerMissing as missing:
-        key = f"fusion-{model.graph.name}-{target}"
-        report = recorded(key, missing)
-        if report.model_sha256 != sha256_of(model.SerializeToString()):
-            raise CompilerMissing(f"The recording {key!r} is of another model.", hint=missing.hint) from missing
-        return report
 
 
 class Verdict(enum.Enum):
@@ -199,7 +186,7 @@ def compare_groups(model: onnx.ModelProto, target: str = TARGET) -> Agreement:
     """
     named = _named(model)
     optimized, steps = optimize(named)
-    report, groups = nvidia_report(named, target), tuple(_our_groups(optimized))
+    report, groups = _report(named, target), tuple(_our_groups(optimized))
     left = {name for group in groups for name in group.nodes}
     left |= {name for kernel in report.kernels for name in kernel.onnx_nodes}
     return Agreement(

@@ -9,7 +9,6 @@ CUDA):
 
 import argparse
 import functools
-import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -42,16 +41,6 @@ class KernelTime:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     time_us: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Built:
-    """What `build_all` keeps beside a plan."""
-
-    network: str
-    device: str
-    precision: str
-    time: Measurement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,30 +84,30 @@ def load(name: str = "h100") -> dict[str, Life]:
 def build_all(
     networks: Sequence[str], folder: Path, device: str = "cpu", precision: str = "FP32", processes: int = 1
 ) -> None:
-    """Each network in processes of its own; NETWORK.json keeps what was built, and how long that took."""
+    """Each network in processes of its own; NETWORK.json keeps how long that took."""
     from cattrs.preconf.json import make_converter
 
     for network in networks:
         rows = [fresh("build", network, folder, device, precision) for _ in range(processes)]
         taken = _measured(Phase.BUILD, [row[Phase.BUILD] for row in rows], live(("torch", "onnx")))
-        built = Built(network=network, device=device, precision=precision, time=taken)
-        (folder / f"{network}.json").write_text(json.dumps(make_converter().unstructure(built)), encoding="utf-8")
+        (folder / f"{network}.json").write_text(make_converter().dumps(taken), encoding="utf-8")
 
 
 def measure_life(plan: Path, *, processes: int = 1, samples: int = 9) -> Life:
     """The life of the engine in a file that `build_all` wrote, on the device that it is for."""
     from cattrs.preconf.json import make_converter
 
-    built = make_converter().structure(json.loads(plan.with_suffix(".json").read_text("utf-8")), Built)
+    built = make_converter().loads(plan.with_suffix(".json").read_text("utf-8"), Measurement)
     feeds, expected = (read_arrays(plan.with_suffix(".npz"), prefix) for prefix in (FED, ANSWERED))
     with tempfile.TemporaryDirectory() as name, one_thread():
         tuned, answered = Path(name) / "tuned.plan", Path(name) / "answers.npz"
         engine, starts = _starts(plan, tuned, answered, processes)
         kernels, made = profile(engine.create_execution_context(), feeds, samples)
-        times = [built.time, *(_measured(phase, taken, made) for phase, taken in starts.items())]
-        times += _steady(engine, built.network, feeds, samples, made)
+        times = [built, *(_measured(phase, taken, made) for phase, taken in starts.items())]
+        times += _steady(engine, plan.stem, feeds, samples, made)
         return Life(
-            network=built.network, device=built.device, precision=built.precision, plan_bytes=tuned.stat().st_size,
+            network=plan.stem, device=engine.plan.device, precision=engine.plan.precision,
+            plan_bytes=tuned.stat().st_size,
             error=largest_error(read_arrays(answered, ANSWERED), expected),
             times={Phase(taken.name): taken for taken in times}, kernels=kernels,
         )  # fmt: skip

@@ -18,14 +18,13 @@ from trtlab.engine.nvidia import BuildCancelled, CompilerError, CompilerMissing,
 from trtlab.engine.nvidia.execute import Execution
 from trtlab.engine.nvidia.request import DEFAULT_TARGET, PORTABLE, normalise_targets
 from trtlab.lab.trtexec import MAJORS, trtexec_command
-from trtlab.lab.workflow import STAGES, TOLERANCES, WORKFLOW, Precision, StageRecord, Status, Workflow
+from trtlab.lab.workflow import STAGES, TOLERANCES, WORKFLOW, Precision, StageRecord, Workflow
 from trtlab.teach import tables
 from trtlab.teach.card import Cell, Drawing, bold, callout, card, code, details, dim, join, pre, stack
 from trtlab.teach.graph.view import GraphView
 from trtlab.teach.units import seconds_text
 from trtlab.teach.widget import Widget, script, styles
 
-STATES = {Status.DONE: "done", Status.STOOD_IN: "stood", Status.IMPOSSIBLE: "not"}
 WAITING = {"state": "waiting", "note": "", "time": "", "seconds": 0.0, "fraction": None}
 
 
@@ -160,7 +159,7 @@ class PipelineView(Widget):
             "time": seconds_text(record.seconds) if record.seconds is not None else "",
             "seconds": record.seconds or 0,
         }
-        self._set_stage(record.name, state=STATES[record.status], note=record.executor, fraction=None, **took)
+        self._set_stage(record.name, state=tables.STATES[record.status], note=record.executor, fraction=None, **took)
         self.selected = record.name if follows else self.selected
 
     def _fail(self, name: str, error: Exception) -> None:
@@ -208,7 +207,9 @@ class PipelineView(Widget):
         """Draw the selected stage, unless it is drawn already."""
         with self._lock:
             state = self._stage(self.selected)["state"]
-            record = self.workflow.records.get(self.selected) if self.workflow and state in STATES.values() else None
+            record = (
+                self.workflow.records.get(self.selected) if self.workflow and state in tables.STATES.values() else None
+            )
             if (self.selected, state, record) != self._shown:
                 self.detail = (draw_artefact(record) if record else _explained(self.selected, state)).html
                 self._shown = (self.selected, state, record)

@@ -21,15 +21,19 @@ _ROOT = Path(trtlab.__file__).parent.parent
 
 def show(thing: Callable[..., Any]) -> Drawing:
     """The source of a function or class, as it runs now. TypeError when it has none (a builtin, say)."""
+    where, first, code = located(thing)
+    return card(python(code), head=[bold(getattr(thing, "__qualname__", thing)), dim(f"{where}:{first}")])
+
+
+def located(thing: Callable[..., Any]) -> tuple[str, int, str]:
+    """File, first line and source of a function or class. TypeError when it has none."""
     try:
         inner = inspect.unwrap(thing)  # a cached function has no source, the function inside has
         lines, first = inspect.getsourcelines(inner)
         path = Path(inspect.getsourcefile(inner) or "")
     except (TypeError, OSError):
         raise TypeError(f"{thing!r} has no Python source. Expected a function or class of the package.") from None
-    where = path.relative_to(_ROOT).as_posix() if path.is_relative_to(_ROOT) else path.name
-    code = python("".join(lines))
-    return card(code, head=[bold(getattr(thing, "__qualname__", thing)), dim(f"{where}:{first}")])
+    return path.relative_to(_ROOT).as_posix() if path.is_relative_to(_ROOT) else path.name, first, "".join(lines)
 
 
 def call_and_code(call: Any) -> tuple[str, str]:
@@ -37,10 +41,9 @@ def call_and_code(call: Any) -> tuple[str, str]:
     no source."""
     function = call.func if isinstance(call, functools.partial) else call
     try:
-        path, code = Path(inspect.getsourcefile(function) or ""), inspect.getsource(function)
-    except (TypeError, OSError):
+        where, _, code = located(function)
+    except TypeError:
         return "", ""
-    where = path.relative_to(_ROOT).as_posix() if path.is_relative_to(_ROOT) else path.name
     by_name = (f"{name}={value!r}" for name, value in getattr(call, "keywords", {}).items())
     return f"{where}, {function.__name__}({', '.join([*map(repr, getattr(call, 'args', ())), *by_name])})", code
 

@@ -17,7 +17,7 @@ from trtlab.teach import svg
 from trtlab.teach.card import Cell, Drawing, SvgDrawing
 from trtlab.teach.units import bytes_text, counted, seconds_text
 
-STATUS_KIND = {Status.DONE: "done", Status.STOOD_IN: "stood", Status.IMPOSSIBLE: "not"}
+STATES = {Status.DONE: "done", Status.STOOD_IN: "stood", Status.IMPOSSIBLE: "not"}
 
 
 def draw_rows(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> Drawing:
@@ -36,7 +36,7 @@ def draw_error(error: BaseException) -> Drawing:
 
 
 def _status(record: StageRecord) -> Cell:
-    return ui.badge(record.status.value, STATUS_KIND[record.status])
+    return ui.badge(record.status.value, STATES[record.status])
 
 
 def _number(record: StageRecord) -> int:

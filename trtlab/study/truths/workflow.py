@@ -33,26 +33,22 @@ def build_needs() -> Found:
     return Found(value=measured.needs | guarded, facts=facts, provenance=measured.provenance)
 
 
-_CALLED_ON = {
-    "deserialise": ("Runtime", "deserialize_cuda_engine"),
-    "context": ("ICudaEngine", "create_execution_context"),
-    "enqueue": ("IExecutionContext", "execute_async_v3"),
-}
-_MAKES = {"ICudaEngine": "deserialise", "IExecutionContext": "context"}
-
-
 def runtime_needs() -> Found:
     """For each stage from deserialise to compare the earlier ones that it needs: the object whose method it calls, and
     the data that it reads. Copying in needs neither engine nor context. NoTruth when a call is not where it was."""
+    from trtlab.lab.workflow import WORKFLOW
+
     api = witnesses.api()
-    for owner, call in _CALLED_ON.values():
+    called = {stage: WORKFLOW[stage].call.split(".") for stage in ("deserialise", "context", "enqueue")}
+    maker = {stage.makes: name for name, stage in WORKFLOW.items()}
+    for owner, call in called.values():
         if not api.has(owner, call):
             raise NoTruth(f"{api.compiler} {api.version} has no {owner}.{call}; expected the stages' own calls")
     data = {"enqueue": ("host_to_device",), "device_to_host": ("enqueue",), "compare": ("device_to_host",)}
     stages = ("deserialise", "context", "host_to_device", *data)
-    objects = {stage: (_MAKES[owner],) for stage, (owner, _) in _CALLED_ON.items() if owner in _MAKES}
+    objects = {stage: (maker[owner],) for stage, (owner, _) in called.items() if owner in maker}
     needs = {stage: objects.get(stage, ()) + data.get(stage, ()) for stage in stages}
-    calls = ", ".join(".".join(pair) for pair in _CALLED_ON.values())
+    calls = ", ".join(WORKFLOW[stage].call for stage in called)
     return Found(value=needs, provenance=api.provenance, facts=_version() | {"calls": calls})
 
 
