@@ -132,11 +132,6 @@ def light_path(name: str) -> Path:
     return LIGHT_FOLDER / f"light_{name}.onnx"
 
 
-def light_nodes(name: str) -> int:
-    """Nodes of a `light_*` network that compute; its weights, which are nodes there, are not among them."""
-    return sum(node.op_type not in ("Constant", "ConstantOfShape") for node in onnx.load(light_path(name)).graph.node)
-
-
 def light_model(name: str, seed: int = 0) -> onnx.ModelProto:
     """One of onnx's `light_*` networks, such as `squeezenet`, with seeded random weights."""
     return randomized(onnx.load(light_path(name)), seed)
