@@ -44,6 +44,12 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU with a working driver"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_data_folder(tmp_path_factory):
+    """What tests answer is not what the user answered; kernels and servers that a test starts inherit this too."""
+    os.environ["TRTLAB_DATA"] = str(tmp_path_factory.mktemp("data"))
+
+
 @pytest.fixture(scope="session")
 def browser_path():
     """Chromium or Chrome on this machine; without one the test is skipped, and on CI it fails."""

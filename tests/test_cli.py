@@ -175,7 +175,9 @@ def test_nobody_waits_for_a_model_that_is_not_piped(tool, monkeypatch):
     keyboard.isatty = lambda: True
     for nothing in (keyboard, None):
         monkeypatch.setattr("sys.stdin", nothing)
-        assert_refused(tool("explain", "-"), "nothing is piped into it", "trtlab explain - < MODEL.onnx")
+        assert_refused_as_json(
+            tool("explain", "-", "--json"), "UsageError", "nothing is piped", "trtlab explain - < MODEL.onnx"
+        )
 
 
 @unix

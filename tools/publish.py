@@ -56,7 +56,7 @@ def execute(notebook: NotebookNode, folder: Path, timeout_s: int) -> None:
     plots = {"PLOTLY_RENDERER": "plotly_mimetype+png", "PYTHONHASHSEED": "0"}
     with tempfile.TemporaryDirectory() as no_profile:
         try:
-            client.execute(env={**os.environ, **plots, "IPYTHONDIR": no_profile})
+            client.execute(env={**os.environ, **plots, "IPYTHONDIR": no_profile, "TRTLAB_DATA": no_profile})
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             raise PublishError(ANSI_COLOUR.sub("", str(error))) from error
 

@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add(commands, "doctor", _doctor, "what this machine can do: build, execute, and if not, why")
     explain = _add(commands, "explain", _explain, "build any ONNX model with NVIDIA's compiler and list its kernels")
-    explain.add_argument("model", metavar="MODEL.onnx", help="- reads standard input")
+    explain.add_argument("model", metavar="MODEL.onnx", type=_model, help="- reads standard input")
     explain.add_argument("--target", help="SM89 (default), several as SM86,SM120, or portable; none for tensorrt")
     explain.add_argument(
         "--profile", action="append", default=[], type=_profile, metavar="NAME=MIN:OPT:MAX",
@@ -150,14 +150,13 @@ def _print_json(values: Any) -> None:
 
 def _print_table(rows: Rows, header: Sequence[str], drop: Sequence[str] = ()) -> None:
     """Columns side by side in the width there is: those of `drop` go first, in that order, then what is long wraps."""
-    table, gone = [[_spaced(_plain(str(cell))) for cell in row] for row in [header, *rows]], 0
-    while True:
+    table = [[_spaced(_plain(str(cell))) for cell in row] for row in [header, *rows]]
+    for gone in range(len(drop) + 1):
         columns = [column for column in zip(*table, strict=True) if column[0] not in drop[:gone]]
         widths = [max(map(len, column)) for column in columns]
         cap = _cap(widths)
-        if cap >= min(max(widths), NARROW) or gone == len(drop):
+        if cap >= min(max(widths), NARROW):
             break
-        gone += 1
     for number, row in enumerate(zip(*columns, strict=True)):
         colours = [BOLD if number == 0 else COLOURS.get(cell) for cell in row]
         for line in itertools.zip_longest(*(_wrapped(cell, cap) for cell in row), fillvalue=""):
@@ -227,11 +226,10 @@ def _explain(options: argparse.Namespace) -> None:
 
     if options.plan:
         _check_plan_path(Path(options.plan))
-    piped = options.model == "-"
     report = trtlab.explain(
-        _standard_input() if piped else options.model,
+        options.model,
         options.target,
-        name="stdin" if piped else None,
+        name="stdin" if isinstance(options.model, bytes) else None,
         profiles=dict(options.profile),
         compiler=options.compiler,
         timeout_s=options.timeout,
@@ -249,16 +247,6 @@ def _explain(options: argparse.Namespace) -> None:
             print(f"[{line.severity}]", "\n".join(map(_plain, line.text.split("\n"))))
 
 
-def _standard_input() -> bytes:
-    """The model that is piped in. ModelError where a person sits there instead."""
-    from trtlab.engine.nvidia.errors import ModelError
-
-    if sys.stdin is None or sys.stdin.isatty():
-        hint = "Say: trtlab explain - < MODEL.onnx, or give the path of an .onnx file."
-        raise ModelError("The model is to come from standard input (-), and nothing is piped into it.", hint=hint)
-    return sys.stdin.buffer.read()
-
-
 def _check_plan_path(path: Path) -> None:
     """Before the build, which may take minutes. PlanFileError when no file can be written there."""
     from trtlab.engine.nvidia.errors import PlanFileError
@@ -267,6 +255,14 @@ def _check_plan_path(path: Path) -> None:
         raise PlanFileError(f"--plan {path} is a folder.", hint="Expected the name of a file to write.")
     if not path.parent.is_dir():
         raise PlanFileError(f"--plan {path}: there is no folder {path.parent}.", hint="Make it first.")
+
+
+def _model(text: str) -> str | bytes:
+    if text != "-":
+        return text
+    if sys.stdin is None or sys.stdin.isatty():
+        raise argparse.ArgumentTypeError("nothing is piped into standard input; say: trtlab explain - < MODEL.onnx")
+    return sys.stdin.buffer.read()
 
 
 def _profile(text: str) -> tuple[str, tuple[tuple[int, ...], ...]]:

@@ -131,12 +131,13 @@ def test_broken_lines_are_joined_without_gaps_in_chinese_and_blank_lines_part_pa
     ("change", "parts"),
     [
         (lambda e: e.update(level="expert"), ["level", "'expert'", "junior, mid, senior"]),
-        (lambda e: e.pop("mistakes"), ["mistakes", "missing"]),
+        (lambda e: e.pop("answer"), ["answer", "missing"]),
         (lambda e: e.update(mistake=[]), ["'mistake'", "'mistakes'"]),
         (lambda e: e.update(zzz=1), ["'zzz'", "topic, level"]),
         (lambda e: e.update(topic=8), ["topic", "8", "text"]),
         (lambda e: e.update(question=["a"]), ["question", "a list", "en and zh"]),
-        (lambda e: e["question"].pop("zh"), ["question", "en and zh"]),
+        (lambda e: e["question"].update(de="Warum?"), ["question", "de", "en and zh"]),
+        (lambda e: e.update(question={}), ["question", "nothing", "en and zh"]),
         (lambda e: e.update(follow_ups=[]), ["follow_ups", "nothing", "at least one"]),
         (lambda e: e["follow_ups"][0]["answer"].update(zh=" "), ["follow_ups[0].answer", "nothing in zh"]),
         (lambda e: e["changes"][0].pop("now"), ["changes[0]", "now", "missing"]),
@@ -152,6 +153,24 @@ def test_a_fault_names_file_entry_field_what_was_found_and_what_is_expected(chan
     said = str(caught.value)
     assert said.startswith("test.yaml, Q9-01")
     assert [part for part in parts if part not in said] == [], said
+
+
+@pytest.mark.parametrize(("left_out", "there"), [("zh", "en"), ("en", "zh")])
+def test_an_entry_needs_no_second_language_and_what_is_missing_is_shown_as_missing(left_out, there):
+    def change(entry):
+        for part in (entry["question"], entry["answer"], entry["mistakes"][0]["said"]):
+            del part[left_out]
+
+    for words in [read(change).question, read(change).answer, read(change).mistakes[0].said]:
+        assert words[left_out] == bank.MISSING[left_out] + words[there]
+        assert bank.MISSING[there] not in words[there]
+    assert read(change).mistakes[0].why == read().mistakes[0].why
+
+
+@WRITTEN
+def test_the_bank_of_the_package_has_both_languages(entry):
+    for text in texts(entry):
+        assert [language for language, mark in bank.MISSING.items() if mark in text[language]] == []
 
 
 def test_a_name_has_its_form():

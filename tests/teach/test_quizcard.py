@@ -1,12 +1,20 @@
 """The quiz card: what Python tells the page, and what is left of it where no kernel runs."""
 
+import json
+import subprocess
+import sys
+from collections import Counter
+from datetime import datetime
+
+import nbformat
 import pytest
 
+from trtlab import teach
 from trtlab.engine.measure import live
-from trtlab.study import quizzes
-from trtlab.study.bank import UnknownEntry, Words
-from trtlab.study.found import Found
-from trtlab.study.quiz import Choice, NotAnAnswer, Option
+from trtlab.study import progress, quizzes
+from trtlab.study.bank import BadEntry, UnknownEntry, Words
+from trtlab.study.found import Found, computed
+from trtlab.study.quiz import Choice, NotAnAnswer, Option, QuizError
 from trtlab.teach import QuizCard, quiz
 
 from .markup import EVIL, alike, read, shown
@@ -113,6 +121,86 @@ def test_the_static_form_asks_openly_and_answers_inside_details(name):
 
 def plain(text):
     return text.replace("`", "")
+
+
+OWN = """
+my-largest:
+  kind: choice
+  truth: largest
+  question: {en: Which is larger?}
+  evidence: {en: "{name} reaches {value_of}."}
+  explanation: {zh: 指数位多的那个。}
+  options:
+    - {key: FP16, text: FP16, why: {en: Five exponent bits.}}
+    - {key: BF16, text: BF16, why: {en: Eight of them.}}
+"""
+
+
+def largest():
+    return computed("BF16", name="BF16", value_of="3.4e38")
+
+
+def test_a_quiz_is_written_in_a_cell_as_it_would_be_in_the_bank():
+    card = quiz(OWN, largest)
+    alike(
+        card.static(),
+        "Which is larger?",
+        "（暂无中文）Which is larger?",
+        "BF16 reaches 3.4e38.",
+        "(no English yet) 指数",
+    )
+    send(card, what="check", reply="BF16")
+    assert (card.quiz.name, card.feedback["verdict"]) == ("my-largest", "right")
+    assert card.feedback["answer"]["code"].startswith("def largest(")
+    with pytest.raises(BadEntry, match=r"your text, my-largest: unknown field 'explanations'; expected 'explanation'"):
+        quiz(OWN.replace("explanation:", "explanations:"), largest)
+    with pytest.raises(QuizError, match="'Float' is not among its options"):
+        quiz(OWN, lambda: computed("Float", name="", value_of=""))
+
+
+def test_replies_on_the_page_are_kept_and_scored_per_lesson(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRTLAB_DATA", str(tmp_path / "new" / "folder"))
+    cell = """teach.quiz("q3-sync-call")\nteach.quiz('q3-workspace')\nteach.quiz("q3-two-targets")"""
+    for name, cells in (("08_workflow", [nbformat.v4.new_code_cell(cell)]), ("00_start_here", [])):
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / f"{name}.ipynb")
+    assert [*progress.scores(tmp_path)] == [("08_workflow", 3, 0, 0, 0)]
+    for name, replies in (("q3-sync-call", [WRONG, "", RIGHT, WRONG]), ("q3-two-targets", ["kernels"])):
+        for reply in replies:
+            send(quiz(name), what="check", reply=reply)
+    quiz("q3-workspace").check(quiz("q3-workspace").quiz.shown[0].key)  # by Python: a test, or a cell that is run again
+    assert [*progress.scores(tmp_path)] == [("08_workflow", 3, 2, 2, 1)]
+    alike(teach.draw_progress(tmp_path), "08_workflow", "right at the first try", "一次答对")
+    lines = [json.loads(line) for line in progress.where().read_text("utf-8").split("\n") if line]
+    assert [(line["quiz"], line["right"]) for line in lines][:3] == [
+        ("q3-sync-call", False), ("q3-sync-call", True), ("q3-sync-call", False),
+    ]  # fmt: skip
+    assert datetime.fromisoformat(lines[0]["when"]).tzinfo is not None
+
+
+def test_no_state_of_the_file_disturbs_a_quiz_or_loses_a_reply(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRTLAB_DATA", str(tmp_path))
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell('teach.quiz("q3-sync-call")')])
+    nbformat.write(notebook, tmp_path / "08_workflow.ipynb")
+    torn = b'{"quiz": "q3-sync-call", "right": tr'
+    progress.where().write_bytes(b"\xff\x00 [1]\n[]\n3\n{}\nnull\n" + torn)
+    send(quiz("q3-sync-call"), what="check", reply=RIGHT)
+    assert progress.where().read_bytes().startswith(b"\xff\x00 [1]")
+    assert [*progress.scores(tmp_path)] == [("08_workflow", 1, 1, 1, 1)]
+    progress.where().unlink()
+    progress.where().mkdir()  # nothing can be written or read there
+    card = quiz("q3-sync-call")
+    send(card, what="check", reply=RIGHT)
+    assert card.feedback["verdict"] == "right"
+    assert [*progress.scores(tmp_path)] == [("08_workflow", 1, 0, 0, 0)]
+
+
+def test_two_notebooks_that_answer_at_once_lose_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRTLAB_DATA", str(tmp_path))
+    code = "from trtlab.study import progress\nfor n in range(300): progress.keep(f'q{n}', True)"
+    kernels = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
+    assert [kernel.wait(60) for kernel in kernels] == [0, 0, 0]
+    lines = [json.loads(line)["quiz"] for line in progress.where().read_text("utf-8").split("\n") if line]
+    assert Counter(lines) == {f"q{n}": 3 for n in range(300)}
 
 
 def test_names_from_models_cannot_inject_markup():

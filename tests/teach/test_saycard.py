@@ -5,8 +5,9 @@ import re
 
 import pytest
 
-from trtlab.study.bank import UnknownEntry, Words
-from trtlab.study.questions import question, questions
+from trtlab.study import bank
+from trtlab.study.bank import BadEntry, UnknownEntry, Words
+from trtlab.study.questions import Question, question, questions
 from trtlab.teach import say, saycard
 
 from .markup import EVIL, alike, read, shown
@@ -69,6 +70,27 @@ def test_nothing_of_the_bank_is_markup(monkeypatch):
     monkeypatch.setattr(saycard, "question", lambda _: asked)
     assert read(say("Q3-01")).count("img") == 0
     assert "<code>&lt;b&gt;</code>" in markup()
+
+
+OWN = """
+Q9-01:
+  topic: my own
+  level: mid
+  question: {en: Why is a plan tied to one GPU?}
+  answer: {en: "%s"}
+  mistakes:
+    - {said: {en: It is not.}, why: {zh: 它是。}}
+""" % ("I say it. " * 40)
+
+
+def test_ones_own_question_is_shown_without_what_is_not_written_yet():
+    for own in (OWN, next(iter(bank.entries_in(OWN, "x", Question).values()))):
+        page = alike(say(own), "Why is a plan tied to one GPU?", "（暂无中文）It is not.", "(no English yet) 它是。")
+        assert sum(name == "details" for name, _ in page.tags) == 1 + 2  # the clock, the answer and the mistakes
+    with pytest.raises(BadEntry, match=r"your text, Q9-01, level: .*junior, mid, senior"):
+        say(OWN.replace("mid", "expert"))
+    with pytest.raises(BadEntry, match=r"answer\.en: 9 words; expected 100 to 160, about 60 seconds aloud"):
+        say(OWN.replace("I say it. " * 37, ""))
 
 
 def test_an_unknown_question_names_close_ones():

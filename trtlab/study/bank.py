@@ -20,6 +20,7 @@ import yaml
 
 WORDS = Path(__file__).parent / "words"
 LANGUAGES = ("en", "zh")
+MISSING = {"en": "(no English yet) ", "zh": "（暂无中文）"}
 ANCHORS = "sources"
 _WIDE, _STOP = r"[\u3000-\u9fff\uff00-\uffef]", r"[\u3001\u3002\uff00-\uffef]"
 _GAP = re.compile(rf"(?<={_WIDE}) (?={_WIDE})|(?<={_STOP}) | (?={_STOP})")
@@ -50,10 +51,16 @@ class _NoDuplicates(_LOADER):  # type: ignore[misc]
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """The same words in both languages; `backticks` mark code. A plain string in YAML is the same in both."""
+    """The same words in both languages; `backticks` mark code. A plain string in YAML is the same in both; what is
+    written in one alone is shown in the other with a word that it is missing."""
 
-    en: str
-    zh: str
+    en: str = ""
+    zh: str = ""
+
+    def __post_init__(self) -> None:
+        for language, other in (LANGUAGES, LANGUAGES[::-1]):
+            if self[other] and not self[language]:
+                object.__setattr__(self, language, MISSING[language] + self[other])
 
     def filled(self, facts: Mapping[str, Any]) -> "Words":
         """The words with each `{place}` filled by the fact of that name, which may be `Words` too. KeyError names a
@@ -185,11 +192,11 @@ def _text(value: Any, _: Any) -> str:
 
 def _words(value: Any) -> Words:
     both = dict.fromkeys(LANGUAGES, value) if isinstance(value, str) else value
-    if not isinstance(both, dict) or set(both) != set(LANGUAGES):
-        raise TypeError(f"found {_kind_of(value)}; expected text, or en and zh")
+    if not isinstance(both, dict) or not both or set(both) - set(LANGUAGES):
+        raise TypeError(f"found {_kind_of(value)}; expected text, or en and zh, or one of them")
     texts = {language: _text(text, str) for language, text in both.items()}
     if empty := [language for language, text in texts.items() if not text]:
-        raise ValueError(f"nothing in {' and '.join(empty)}; expected text in both languages")
+        raise ValueError(f"nothing in {' and '.join(empty)}; expected text, or to leave a language out")
     return Words(**texts)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trtlab.study import bank
-from trtlab.study.bank import Words
+from trtlab.study.bank import MISSING, Words
 
 SPOKEN = {"en": (range(100, 161), "words"), "zh": (range(160, 341), "characters")}
 """What takes about 60 seconds aloud; of Chinese, a Latin word or number counts as two characters."""
@@ -56,25 +56,25 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """One question with everything a learner says about it. `proofs` are names of claims."""
+    """One question with everything a learner says about it; all but the answer may wait. `proofs` name claims."""
 
     name: str
     topic: str
     level: Level
     question: Words
     answer: Words
-    follow_ups: tuple[FollowUp, ...]
-    mistakes: tuple[Mistake, ...]
-    changes: tuple[Change, ...]
-    sources: tuple[str, ...]
-    proofs: tuple[str, ...]
+    follow_ups: tuple[FollowUp, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
+    changes: tuple[Change, ...] = ()
+    sources: tuple[str, ...] = ()
+    proofs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_form([self.name], NAME, "a name such as Q3-01")
         _check_form(self.proofs, PROOF, "names of claims such as C74")
         for language, (allowed, unit) in SPOKEN.items():
             size = spoken_size(self.answer[language], language)
-            if size not in allowed:
+            if size not in allowed and MISSING[language] not in self.answer[language]:
                 expected = f"{allowed.start} to {allowed.stop - 1}, about 60 seconds aloud"
                 raise ValueError(f"answer.{language}: {size} {unit}; expected {expected}")
 
@@ -86,7 +86,12 @@ def questions() -> dict[str, Question]:
 
 
 def question(name: str) -> Question:
-    """The question of that name, such as "Q3-01". UnknownEntry names the close ones."""
+    """The question of that name, such as "Q3-01", or of one's own: a text of several lines as in words/questions.
+
+    UnknownEntry names the close ones, BadEntry what a text lacks.
+    """
+    if "\n" in name:
+        return next(iter(bank.entries_in(name, "your text", Question).values()))
     return bank.find(questions(), str(name).upper(), "question")
 
 

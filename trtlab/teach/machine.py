@@ -6,6 +6,7 @@ model to be refused. Out: `Drawing`s.
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from trtlab.engine.machine import Machine
@@ -14,8 +15,9 @@ from trtlab.engine.nvidia import Api, CompilerError, explain, installed_api
 from trtlab.lab import support
 from trtlab.lab.history import ApiHistory, Declared
 from trtlab.lab.history import load as load_history
-from trtlab.study.bank import Words
+from trtlab.study.bank import Words, said
 from trtlab.study.calls import CALLS, Call
+from trtlab.study.progress import scores
 from trtlab.teach import card as ui
 from trtlab.teach.bilingual import bilingual, both, switch
 from trtlab.teach.card import Cell, Drawing
@@ -24,21 +26,6 @@ from trtlab.teach.units import bytes_text, counted
 
 SHOWN_TAGS = ("v8.6.1", "v10.0.0", "v10.12.0", "v11.1")
 _KIND = {Declared.YES: "done", Declared.DEPRECATED: "stood", Declared.NO: "not"}
-_BADGES = {
-    Origin.LIVE: "Made on this machine when the cell ran. Run the cell again and it is made again.",
-    Origin.RECORDED: "Read from a file in the package, made earlier on the named device by the command the file keeps.",
-    Origin.SIMULATED: "Computed from a description of a device. Good for reasoning, no measurement.",
-}
-_MAP_TITLE, _CALLS_TITLE = Words(en="Notebooks", zh="笔记本"), Words(en="Calls", zh="调用")
-_MAP = (
-    Words(en="notebook", zh="笔记本"), Words(en="question", zh="问题"),
-    Words(en="afterwards you can", zh="学完能"), Words(en="minutes", zh="分钟"),
-)  # fmt: skip
-_CALLS = (
-    Words(en="said then", zh="过去的说法"),
-    Words(en="installed", zh="这里装的"),
-    Words(en="say now", zh="现在的说法"),
-)
 TAKEN = "Taken means: the builder made a plan for that target. No GPU ran it."
 _STORED = "Half is FP16, Float FP32. ← names how weights are stored where the product reads another type."
 
@@ -62,15 +49,26 @@ def draw_machine(machine: Machine) -> Drawing:
 
 def draw_badges() -> Drawing:
     """What LIVE, RECORDED and SIMULATED promise."""
-    return ui.card(
-        ui.table(("badge", "what it promises"), [(ui.origin_badge(o), promise) for o, promise in _BADGES.items()])
-    )
+    return _titled("badges", "badge promise", [(ui.origin_badge(o), both(said(o.value.lower()))) for o in Origin])
 
 
 def draw_map(rows: Iterable[tuple[str, Words, Words, str]]) -> Drawing:
     """The notebooks: (file, question, what you will be able to do, minutes); a link for each that is here."""
     linked = [(ui.link(file, f"{file}.ipynb"), both(asks), both(can), minutes) for file, asks, can, minutes in rows]
-    return bilingual(ui.card(ui.table(list(map(both, _MAP)), linked), head=[both(_MAP_TITLE), switch()]))
+    return _titled("notebooks", "notebook question afterwards minutes", linked)
+
+
+def draw_progress(folder: Path) -> Drawing:
+    """The quizzes that were answered on this machine, for each notebook in `folder` that asks some, and how well."""
+    rows = [(ui.link(name, f"{name}.ipynb"), *numbers) for name, *numbers in scores(folder)]
+    foot = [both(said("progress_kept"))]
+    return _titled("progress", "notebook quizzes answered right_at_last right_at_first", rows, foot=foot)
+
+
+def _titled(title: str, columns: str, rows: Iterable[Any], **options: Any) -> Drawing:
+    """A table under a title and heads in both languages."""
+    table = ui.table([both(said(f"column_{column}")) for column in columns.split()], rows)
+    return bilingual(ui.card(table, head=[both(said(title)), switch()], **options))
 
 
 # --- NVIDIA's API -----------------------------------------------------------------------------------------------------
@@ -88,10 +86,10 @@ def draw_calls(calls: Iterable[Call] = CALLS) -> Drawing:
         )
         for call in calls
     ]
-    then, installed, now = map(both, _CALLS)
+    then, installed, now = (both(said(f"column_{name}")) for name in ("then", "installed", "say_now"))
     header = (then, *(name.removeprefix("v") for name in SHOWN_TAGS), installed, now)
     made = [history.provenance, api.provenance]
-    return bilingual(ui.card(ui.table(header, rows), head=[both(_CALLS_TITLE), switch()], made=made))
+    return bilingual(ui.card(ui.table(header, rows), head=[both(said("calls")), switch()], made=made))
 
 
 def _declared(history: ApiHistory, call: Call, release: str) -> Cell:

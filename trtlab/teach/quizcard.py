@@ -11,8 +11,8 @@ from typing import Any
 
 import traitlets
 
-from trtlab.study import quizzes
-from trtlab.study.bank import Words, said
+from trtlab.study import progress, quizzes
+from trtlab.study.bank import Words, entries_in, said
 from trtlab.study.number_quiz import Number
 from trtlab.study.quiz import Choice, Mark, NotAnAnswer, Ordering, Quiz, Result, Verdict
 from trtlab.teach import card as ui
@@ -26,10 +26,14 @@ PHRASES = ("quiz", "check", "show_answer", "start_over", "typical_slips", "how_c
            "no_answer")  # fmt: skip
 
 
-def quiz(which: str | Quiz) -> "QuizCard":
-    """The card of the quiz named `which`, or of a quiz made here. An unknown name raises, naming the close ones."""
+def quiz(which: str | Quiz, truth: Callable[[], Any] | None = None) -> "QuizCard":
+    """The card of the quiz named `which`, or of a quiz made here: a `Quiz`, or a text as in words/quizzes with the
+    function that finds its `truth`. An unknown name raises, naming the close ones; a faulty text says which field."""
     if isinstance(which, Quiz):
-        return QuizCard(which)
+        return QuizCard(which, truth=truth)
+    if truth is not None:
+        written = next(iter(entries_in(which, "your text", quizzes.Entry).values()))
+        return QuizCard(written.asked(truth()), truth=truth)
     return QuizCard(quizzes.load(which), truth=quizzes.find(which).find)
 
 
@@ -83,7 +87,7 @@ class QuizCard(Widget):
         what = message.get("what") if isinstance(message, dict) else None
         if what == "check":
             try:
-                self.check(message.get("reply"))
+                progress.keep(self.quiz.name, self.check(message.get("reply")).correct)
             except NotAnAnswer as unread:
                 self.feedback = self._numbered({**self.feedback, "verdict": "unread", "says": asdict(unread.words)})
         elif what == "answer" and self._tries:

@@ -13,17 +13,20 @@ from trtlab.teach.bilingual import bilingual, both, stack_of, switch
 from trtlab.teach.card import Cell, Drawing, apart, block, bold, join, tag
 
 
-def say(name: str, *, language: str = "en") -> Drawing:
-    """The card of a question, such as `say("Q3-01")`; `language`, "en" or "zh", is what it shows first.
+def say(which: str | Question, *, language: str = "en") -> Drawing:
+    """The card of a question, such as `say("Q3-01")`, or of one's own: a `Question`, or a text of several lines as in
+    words/questions. `language`, "en" or "zh", is what it shows first.
 
-    UnknownEntry names the questions that are close; ValueError for another language.
+    UnknownEntry names the questions that are close; BadEntry says what a text lacks; ValueError for another language.
     """
     if language not in LANGUAGES:
         raise ValueError(f"the cards speak {' and '.join(LANGUAGES)}: got language={language!r}")
-    asked = question(name)
+    asked = which if isinstance(which, Question) else question(which)
     head = [bold(asked.name), ui.badge(asked.level.value), ui.dim(asked.topic), switch(language)]
     asks = tag("div", both(asked.question, "div"), "ask", role="heading", aria_level="3")
-    steps = [_step(number, name, asked) for number, name in enumerate(_STEPS, 1)]
+    steps = [
+        _step(number, name, asked) for number, name in enumerate(filter(lambda step: getattr(asked, step), _STEPS), 1)
+    ]
     inside = stack_of([block(join(head, apart()), "head"), asks, _clock(), *steps])
     style = f"<style>{ui.stylesheet('saycard')}</style>"
     section = f'<section class="card say" aria-label="{ui.escape(asked.name)}">{inside.html}</section>'
@@ -93,7 +96,8 @@ def _changes(asked: Question) -> Cell:
 def _sources(asked: Question) -> Cell:
     listed = ui.listed(map(_source, asked.sources))
     proofs = ui.chips([f'claim("{name}")' for name in asked.proofs], mark=", ")
-    return ui.stack([both(said("read_more")), listed, join([both(said("proved_by")), proofs], ": ")])
+    proved = [join([both(said("proved_by")), proofs], ": ")] if asked.proofs else []
+    return ui.stack([both(said("read_more")), listed, *proved])
 
 
 def _source(source: str) -> Cell:
