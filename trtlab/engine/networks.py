@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 INPUTS_SEED = 1
-DESCRIPTIONS = Path(__file__).parents[1] / "data" / "networks.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +78,7 @@ def teaching_model(name: str) -> TeachingModel:
 
 
 def _described() -> dict[str, TeachingModel]:
-    values = json.loads(DESCRIPTIONS.read_text("utf-8"))
+    values = json.loads((Path(__file__).parents[1] / "data" / "networks.json").read_text("utf-8"))
     return {one["name"]: TeachingModel(**one | {"sample_shape": tuple(one["sample_shape"])}) for one in values}
 
 

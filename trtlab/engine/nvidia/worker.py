@@ -142,7 +142,7 @@ class Worker:
                 return kind, value
             if kind == "warning":
                 self._known += f" {value}"
-                warnings.warn(value, errors.BuildWarning, stacklevel=4)
+                warnings.warn(value, errors.BuildWarning, stacklevel=5)
             elif kind == "progress":
                 self._phase = value.name if not value.done else value.parent or value.name
                 if on_progress is not None:
