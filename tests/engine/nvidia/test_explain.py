@@ -284,6 +284,22 @@ def test_a_model_with_external_weights_is_loaded_by_its_path(tmp_path):
     assert report.weights_bytes == whole.weights_bytes
 
 
+def test_the_cache_of_hugging_face_is_links(tmp_path):
+    """snapshots/1/model.onnx and its weights are links to blobs under other names."""
+    model, data = models.external_weights()
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "1"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    for blob, name, content in (("1f", "model.onnx", model.SerializeToString()), ("2e", "weights.bin", data)):
+        (blobs / blob).write_bytes(content)
+        (snapshot / name).symlink_to(f"../../blobs/{blob}")
+    report = build(snapshot / "model.onnx")
+    assert (report.model_name, report.steps) == ("model", build(models.conv_bn_relu()).steps)
+    (blobs / "2e").unlink()
+    with pytest.raises(ModelError, match=r"'w' stand in .*weights\.bin, which does not exist.*weight files beside it"):
+        build(snapshot / "model.onnx")
+
+
 def test_a_torch_module_is_exported_first():
     module = torch.nn.Sequential(torch.nn.Linear(16, 8), torch.nn.ReLU())
     report = build(module, example_inputs=(torch.zeros(4, 16),))
@@ -323,7 +339,7 @@ def test_what_may_have_no_end_is_no_model(kind, tmp_path):
         path = Path("/dev/zero")
     else:
         path.symlink_to("/dev/zero")
-    with pytest.raises(ModelError, match=r"cannot be read: .*it is no regular file"):
+    with pytest.raises(ModelError, match=r"is no plain file|it is no regular file"):
         build(path)
 
 

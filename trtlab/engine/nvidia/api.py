@@ -40,8 +40,7 @@ def installed_api(compiler: str | None = None) -> Api:
         return recorded_api()
     with POOL.worker(chosen) as worker:
         (names, _), version = worker.ask("api", timeout_s=60.0), worker.version
-    made = live([machine.DISTRIBUTIONS[chosen]])
-    return Api(compiler=chosen, version=version, names=names, provenance=made)
+    return Api(compiler=chosen, version=version, names=names, provenance=live([machine.DISTRIBUTIONS[chosen]]))
 
 
 def recorded_api() -> Api:

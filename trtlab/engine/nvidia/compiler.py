@@ -30,7 +30,7 @@ from trtlab.engine.nvidia.names import Names, incomplete, not_taken, where_is
 from trtlab.engine.nvidia.report import BuildReport, Kernel, LogLine, Profile
 from trtlab.engine.nvidia.request import PORTABLE, BuildRequest
 from trtlab.engine.nvidia.session import Session, make_monitor
-from trtlab.graph.onnxfile import count_nodes, every_graph, sha256_of
+from trtlab.graph.onnxfile import count_nodes, every_graph, load_outside, outside, sha256_of, source_from_model
 
 LARGEST_BYTES = 2**31 - 1  # of one ONNX message
 MANY = (2_000, 1_000, 200)
@@ -201,9 +201,9 @@ def _suggested_shapes(network: Any) -> dict[str, tuple[tuple[int, ...], ...]]:
 def build(session: Session, data: bytes, request: BuildRequest) -> tuple[BuildReport, Any]:
     """(report without its plan, plan) after all stages; no plan when `stop_after` is `parse`. Raises the types of
     nvidia.errors."""
-    model = data if request.path is None else _read(request.path)
     with session.phase("check"):
-        proto = check_onnx(model, request.path)
+        model, path = (data, None) if request.path is None else _read(request.path)
+        proto = check_onnx(model, path)
         sha256, counts, names = _BESIDE.submit(sha256_of, model), count_nodes(proto), Names(proto)
         sizes = (counts.nodes, counts.constants, len(every_graph(proto)))
         if any(size > many for size, many in zip(sizes, MANY, strict=True)):
@@ -211,7 +211,7 @@ def build(session: Session, data: bytes, request: BuildRequest) -> tuple[BuildRe
     for end in (value.name for value in (*proto.graph.input, *proto.graph.output) if value.name in names.own):
         what = f"The plan calls {names.own[end]!r} {end!r}, because its name could be read as part of NVIDIA's log."
         session.emit("warning", what)
-    safe = replace(request, profiles=names.safe_profiles(request.profiles))
+    safe = replace(request, path=path, profiles=names.safe_profiles(request.profiles))
     try:
         facts, block = _compiled(session, proto.SerializeToString() if names.own else model, safe)
     except CompilerError as error:
@@ -255,12 +255,20 @@ def _compiled(session: Session, model: bytes, request: BuildRequest) -> tuple[di
     return facts, block
 
 
-def _read(path: str) -> bytes:
+def _read(path: str) -> tuple[bytes, str | None]:
+    """A model, and its path as long as weights stand in other files: what one message holds is read into it, since
+    links may lead there, as in the cache of Hugging Face. Raises ModelError."""
     try:
-        return read_regular(Path(path), LARGEST_BYTES)
-    except OSError as error:
-        hint = "Expected an .onnx file; weights of more than 2 GiB stand in a second file."
-        raise ModelError(f"The model file cannot be read: {path}: {error.strerror}.", hint=hint) from None
+        model = read_regular(Path(path), LARGEST_BYTES)
+        proto = source_from_model(model).proto()
+        lengths = (int(e.value) for tensor in outside(proto) for e in tensor.external_data if e.key == "length")
+        if not outside(proto) or len(model) + sum(lengths) > LARGEST_BYTES:
+            return model, path
+        load_outside(proto, Path(path))
+    except (OSError, ValueError) as error:
+        what = f"The model file cannot be read: {path}: {getattr(error, 'strerror', None) or error}".rstrip(".")
+        raise ModelError(f"{what}.", hint="Expected an .onnx file up to 2 GiB, its weight files beside it.") from None
+    return proto.SerializeToString(), None
 
 
 def _steps(session: Session, plan: memoryview) -> tuple[tuple[Kernel, ...], tuple[str, ...]]:

@@ -54,10 +54,8 @@ def execute(
 ) -> Execution:
     """Deserialise `plan`, create a context, copy `feeds` in, enqueue, copy out. Errors as in nvidia.errors."""
     with POOL.worker(choose_compiler(compiler)) as worker:
-        execution: Execution = worker.ask(
-            "execute", dict(feeds), repeats, block=plan, timeout_s=timeout_s, cancel=cancel
-        )[0]
-    return execution
+        asked = worker.ask("execute", dict(feeds), repeats, block=plan, timeout_s=timeout_s, cancel=cancel)
+    return asked[0]
 
 
 def run_plan(

@@ -104,12 +104,9 @@ def _integers(text: str) -> tuple[int, ...]:
 
 def memory_from_log(lines: Iterable[LogLine]) -> MemoryFigures:
     """The largest value of each memory figure in the log; None where the log has none."""
-    found: dict[str, int] = {}
-    for line in lines:
-        for name, pattern in _MEMORY.items():
-            if match := pattern.match(line.text):
-                found[name] = max(found.get(name, 0), int(match[1]))
-    return MemoryFigures(**found)
+    texts = [line.text for line in lines]
+    found = {name: [int(m[1]) for text in texts if (m := form.match(text))] for name, form in _MEMORY.items()}
+    return MemoryFigures(**{name: max(sizes) for name, sizes in found.items() if sizes})
 
 
 def failures(lines: Sequence[LogLine]) -> tuple[str, ...]:

@@ -62,8 +62,7 @@ def load(kind: type[T], name: str) -> T:
     >>> load(Sweep, "sweep-h100").provenance.origin
     <Origin.RECORDED: 'RECORDED'>
     """
-    found: T = _load(kind, name, FOLDER)  # type: ignore[arg-type]
-    return found
+    return _load(kind, name, FOLDER)  # type: ignore[arg-type]
 
 
 @functools.cache
