@@ -27,7 +27,6 @@ _IN_PLACE: dict[str, Callable[..., Tensor]] = {
     "Tanh": torch.tanh_,
 }
 """Operators that torch does in place, on the number so far and one other where they join two."""
-JOINING = "Add", "Mul", "Sum"
 
 
 def finished(kernel: Kernel, call: Call, epilogue: Epilogue | None = None) -> Kernel:
@@ -52,7 +51,7 @@ def _through_torch(
 ) -> Callable[[Tensor, Sequence[Tensor]], Tensor]:
     """One operator of a chain as a function of the number so far and the others."""
     in_place, operation = _IN_PLACE.get(kind), pointwise.POINTWISE[kind].torch
-    if in_place is not None and len(reads) == (2 if kind in JOINING else 1) and list(reads).count(0) == 1:
+    if in_place is not None and len(reads) == (2 if kind in ("Add", "Mul", "Sum") else 1) and list(reads).count(0) == 1:
         others = [r - 1 for r in reads if r]
         return lambda y, given: in_place(y, *[given[r] for r in others], **attributes)
 

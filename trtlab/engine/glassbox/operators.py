@@ -107,7 +107,7 @@ def softmax(x: Tensor, *, axis: int | None = None, opset: int = 13) -> Tensor:
     if opset >= 13:
         return torch.softmax(x, -1 if axis is None else axis)
     axis = 1 if axis is None else axis % x.ndim
-    return torch.softmax(x.reshape(math.prod(x.shape[:axis]), -1), 1).reshape(x.shape)
+    return torch.softmax(flatten(x, axis=axis), 1).reshape(x.shape)
 
 
 def _reduction(function: Callable[[Tensor, list[int], bool], Tensor]) -> Callable[..., Tensor]:
@@ -166,13 +166,14 @@ WINDOW = frozenset("kernel_shape strides pads dilations auto_pad ceil_mode".spli
 @dataclass(frozen=True, kw_only=True)
 class Window:
     """A window on its way over an image, for every spatial axis. `pairs` are the zeros before and after; `over` is how
-    far the last window may hang over in ceil mode."""
+    far the last window may hang over in ceil mode; `counts` are sizes of the result."""
 
     kernel: list[int]
     strides: list[int]
     dilations: list[int]
     pairs: list[tuple[int, int]]
     over: list[int]
+    counts: list[int]
 
     @property
     def padding(self) -> list[int] | None:
@@ -188,7 +189,7 @@ def window(sizes: Sequence[int], kernel: Sequence[int], a: Mapping[str, Any]) ->
     rank, modes = len(sizes), {"SAME_UPPER", "SAME_LOWER"}
     strides, dilations, pads = (a.get(n) or d for n, d in _defaults(rank).items())
     check_naturals(kernel, strides, dilations, least=1)
-    pairs, over, same = [], [], a.get("auto_pad", "NOTSET")
+    pairs, over, counts, same = [], [], [], a.get("auto_pad", "NOTSET")
     for d, size in enumerate(sizes):
         span = (kernel[d] - 1) * dilations[d] + 1
         before, after = (pads[d], pads[d + rank]) if same in ("NOTSET", "") else (0, 0)
@@ -197,11 +198,12 @@ def window(sizes: Sequence[int], kernel: Sequence[int], a: Mapping[str, Any]) ->
             before = total // 2 if same == "SAME_UPPER" else total - total // 2
             after = total - before
         room = size + before + after - span
-        count = (-(-room // strides[d]) if a.get("ceil_mode") else room // strides[d]) + 1
+        count = (-(-room // strides[d]) if a.get("ceil_mode") else int(room / strides[d])) + 1  # as C divides
         count -= bool(a.get("ceil_mode") and (count - 1) * strides[d] >= size + before)  # a window must start inside
         pairs.append((before, after))
         over.append(max(0, (count - 1) * strides[d] - room))
-    return Window(kernel=list(kernel), strides=list(strides), dilations=list(dilations), pairs=pairs, over=over)
+        counts.append(max(0, count))
+    return Window(kernel=[*kernel], strides=[*strides], dilations=[*dilations], pairs=pairs, over=over, counts=counts)
 
 
 def _defaults(rank: int) -> dict[str, list[int]]:
@@ -226,6 +228,8 @@ CONVOLUTIONS: tuple[Any, ...] = F.conv1d, F.conv2d, F.conv3d
 def max_pool(x: Tensor, *, kernel_shape: Sequence[int], **rest: Any) -> Tensor:
     w = window(x.shape[2:], kernel_shape, rest)
     pool = _MAX_POOLS[len(w.kernel) - 1]
+    if 0 in w.counts:
+        return x.new_empty([*x.shape[:2], *w.counts])
     if x.is_cuda and x.dtype in (torch.int8, torch.uint8):  # torch has no such kernel there; a float16 holds them all
         return max_pool(x.half(), kernel_shape=kernel_shape, **rest).to(x.dtype)
     if w.padding and all(2 * p <= k for p, k in zip(w.padding, w.kernel, strict=True)):
@@ -237,6 +241,8 @@ def max_pool(x: Tensor, *, kernel_shape: Sequence[int], **rest: Any) -> Tensor:
 def average_pool(x: Tensor, *, kernel_shape: Sequence[int], count_include_pad: int = 0, **rest: Any) -> Tensor:
     """Sum of each window over how many numbers it holds: two convolutions with ones, where torch has no better."""
     w = window(x.shape[2:], kernel_shape, rest)
+    if 0 in w.counts:
+        return x.new_empty([*x.shape[:2], *w.counts])
     plain = len(w.kernel) == 2 and {*w.dilations} == {1}
     if plain and w.padding and all(2 * p <= k for p, k in zip(w.padding, w.kernel, strict=True)):
         return F.avg_pool2d(x, w.kernel, w.strides, w.padding, count_include_pad=bool(count_include_pad))
