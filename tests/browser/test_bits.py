@@ -65,9 +65,7 @@ def show(request):
         page.show(f"from trtlab.teach import BitEditor\neditor = BitEditor({text})\neditor")
         page.page.locator(".be").wait_for()
         page.page.locator(".be-strip").scroll_into_view_if_needed()
-        page.page.locator(".be-strip").element_handle().wait_for_element_state(
-            "stable"
-        )  # the notebook has stopped scrolling
+        page.page.locator(".be-strip").element_handle().wait_for_element_state("stable")  # no more scrolling
         return page
 
     return open_editor

@@ -11,6 +11,7 @@ import pytest
 
 from tests.engine.nvidia.rtx import needs_rtx
 from tests.lab.leave_one_out import BUILD_HALF, COMMAND
+from tests.teach.flows import finished
 from trtlab.engine import planfile
 from trtlab.engine.machine import cuda_driver
 from trtlab.engine.measure import Origin
@@ -23,30 +24,14 @@ BUILT = ("export", "check", "parse", "configure", "build", "serialise")
 VARIANTS = [("FP32", False), ("FP32", True), ("FP16", False), ("FP16", True)]
 
 
-@pytest.fixture(scope="module")
-def flows(tmp_path_factory):
-    """A function: the finished workflow of a variant, run once for all tests."""
-    done = {}
-
-    def flow(precision, dynamic_batch):
-        key = precision, dynamic_batch
-        if key not in done:
-            options = {"dynamic_batch": dynamic_batch, "directory": tmp_path_factory.mktemp("plans")}
-            done[key] = Workflow("digits", precision=precision, compiler="tensorrt_rtx", **options)
-            assert [record.name for record in done[key].run()] == list(STAGES)
-        return done[key]
-
-    return flow
-
-
 @pytest.fixture(params=VARIANTS, ids=lambda p: f"{p[0]}-{p[1]}")
-def flow(request, flows):
-    return flows(*request.param)
+def flow(request):
+    return finished(request.param[0], dynamic_batch=request.param[1])
 
 
 @pytest.fixture
-def plain(flows):
-    return flows("FP32", False)
+def plain():
+    return finished()
 
 
 # --- the description --------------------------------------------------------------------------------------------------

@@ -128,12 +128,3 @@ def alike(drawing, *facts):
     for fact in facts:
         assert " ".join(str(fact).split()) in said, f"{fact!r} is not in {said[:400]}"
     return read(drawing)
-
-
-def said_by_both(drawing, *facts):
-    """Assert that HTML and plain text both carry every fact; returns the page."""
-    page, text = read(drawing), " ".join(drawing.text.split())
-    for fact in facts:
-        assert " ".join(str(fact).split()) in page.words, f"{fact!r} is not in the HTML"
-        assert " ".join(str(fact).split()) in text, f"{fact!r} is not in the text"
-    return page

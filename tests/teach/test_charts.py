@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.teach.flows import finished
 from trtlab import teach
 from trtlab.engine.measure import Measurement, Origin, Provenance, live
 from trtlab.lab import fusion
@@ -15,7 +16,6 @@ from trtlab.lab.workflow import WORKFLOW, Status
 from trtlab.numeric import FORMATS, FloatFormat
 from trtlab.teach.charts import COLOURS, WAYS
 
-from .flows import finished
 from .markup import EVIL, alike
 
 CPU = Provenance(origin=Origin.LIVE, device="a processor", when="2026-11-22T00:00:00", samples=3)

@@ -14,6 +14,7 @@ from dataclasses import replace
 import pytest
 import traitlets
 
+from tests.teach.flows import finished
 from trtlab.engine.networks import MODELS
 from trtlab.engine.nvidia import BuildCancelled, UnsupportedTarget
 from trtlab.engine.nvidia.execute import Execution
@@ -23,8 +24,7 @@ from trtlab.teach import PipelineView, draw_artefact, pipeline
 from trtlab.teach.card import Drawing
 from trtlab.teach.widget import STATIC
 
-from .flows import finished
-from .markup import EVIL, faults, read, said_by_both
+from .markup import EVIL, alike, faults, read
 
 FINAL = {"done", "stood", "not"}
 PATIENCE_S = 60
@@ -122,11 +122,11 @@ def test_the_page_knows_the_state_and_may_only_render_markup_that_python_escaped
 
 def test_a_notebook_gets_widget_and_static_form_before_and_after_a_run(view, monkeypatch):
     titles = [stage.title for stage in WORKFLOW.values()]
-    said_by_both(view.static(), "Pipeline", *titles)
+    alike(view.static(), "Pipeline", *titles)
     finish(monkeypatch)
     view.run()
     compare = finished().records["compare"]
-    page = said_by_both(view.static(), *titles, compare.came_out, compare.provenance.line().split(",")[0])
+    page = alike(view.static(), *titles, compare.came_out, compare.provenance.line().split(",")[0])
     assert page.count("tr") == len(STAGES) + 1
     bundle = view._repr_mimebundle_()
     data = bundle[0] if isinstance(bundle, tuple) else bundle
@@ -177,7 +177,7 @@ def test_an_engine_is_inspected_and_a_stand_in_says_why_not():
     record = finished().records["deserialise"]
     ran = Execution(outputs={}, sync_outputs={}, seconds={}, device="", repeats=1, inspector='{"Layers": 1}')
     for artefact, words in ((ran, ran.inspector), ("a session", "needs a deserialised engine")):
-        said_by_both(draw_artefact(replace(record, artefact=artefact)), "Deserialise", record.came_out, words)
+        alike(draw_artefact(replace(record, artefact=artefact)), "Deserialise", record.came_out, words)
 
 
 def test_progress_of_the_builder_is_shown_on_the_running_stage(view, monkeypatch):

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from tests.teach.flows import finished
 from trtlab import teach
 from trtlab.engine import planfile
 from trtlab.engine.machine import Driver, Gpu, LibraryState, Machine, inspect_machine
@@ -22,7 +23,6 @@ from trtlab.teach import machine as machine_cards
 from trtlab.teach import tables
 from trtlab.teach.units import bytes_text, seconds_text
 
-from .flows import finished
 from .markup import EVIL, alike
 
 STATIC, DYNAMIC = (builds.recorded(f"digits-{name}") for name in ("FP32-SM89-static", "FP16-SM89-dynamic"))
