@@ -10,6 +10,7 @@ from onnx import helper, numpy_helper
 from trtlab.graph import load as load_module
 from trtlab.graph import optimize
 
+from . import random_models
 from .written import onnxruntime_runs, ops, proved, written
 
 GOOD = "(float[3] x) => (float[3] y) { a = Identity(x) y = Relu(a) }"
@@ -120,3 +121,158 @@ def test_metadata_survives():
     model.metadata_props.append(onnx.StringStringEntryProto(key="k", value="v"))
     result, _ = optimize(model)
     assert (result.producer_name, result.doc_string, result.metadata_props[0].value) == ("somebody", "a model", "v")
+
+
+# --- what a file declares is a hint -----------------------------------------------------------------------------------
+
+SHAPE_OF = "(float[N,3] x) => (float[1,3] y, float[2] z) { y = Relu(x) s = Shape(y) z = Cast<to = 1>(s) }"
+HINTS = {
+    "an output too small": (SHAPE_OF, {"x": np.ones((2, 3), np.float32)}),
+    "an output of another rank": ("(float[3] x) => (float[3,1] y) { a = Exp(x) y = Relu(a) }", {"x": np.ones(3, np.float32)}),
+    "a stale size inside": ("(float[3] x) => (float[3] y) <float[4] a> { a = Exp(x) y = Relu(a) }", {"x": np.ones(3, np.float32)}),
+    "a stale size in a branch": ("""(float[3] x, bool c) => (float[?] y) { a = If(c) <
+        then_branch = t () => (float[7] p) { p = Neg(x) }, else_branch = e () => (float[7] q) { q = Abs(x) }>
+        s = Shape(a) y = Cast<to = 1>(s) }""", {"x": np.ones(3, np.float32), "c": np.array(True)}),
+}  # fmt: skip
+POOL = "(float[1,2,N,N] x) => (float[4] y) {{ p = {}<kernel_shape = [2,2], strides = [3,3], ceil_mode = 1{}>(x) s = Shape(p) y = Cast<to = 1>(s) }}"
+HINTS |= {
+    f"{op} that rounds up,{pads} {size}": (POOL.replace("N", str(size)).format(op, pads), {"x": np.ones((1, 2, size, size), np.float32)})
+    for op in ("MaxPool", "AveragePool") for pads in ("", ", pads = [0,0,1,1]", ", pads = [1,1,1,1]") for size in (4, 5, 6, 7)
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "feeds"), HINTS.values(), ids=HINTS)
+@pytest.mark.parametrize("opset", [11, 17, 22])
+def test_declared_sizes_are_hints(text, feeds, opset):
+    model = written(text, opset=opset, ir=8)
+    names = [value.name for value in model.graph.output]
+    want = random_models.run(model, feeds)
+    got = random_models.run(optimize(model)[0], feeds)
+    assert [np.array_equal(want[name], got[name]) for name in names] == [True] * len(names)
+
+
+@pytest.mark.parametrize("what", ["shape", "type"])
+def test_an_output_without_a_shape_or_type_and_dead_nodes(what):
+    model = written("(float[3] x) => (float[3] result) { a = Exp(x) result = Relu(a) d = Neg(x) }")
+    (value,) = model.graph.output
+    value.ClearField("type") if what == "type" else value.type.tensor_type.ClearField("shape")
+    result, _ = proved(model, run=onnxruntime_runs, inputs=[{"x": np.ones(3, np.float32)}])
+    assert ops(result) == ["Exp_Relu"]
+    all_dead = written("(float[3] x) => (float[3] x) { a = Exp(x) b = Relu(a) }")
+    result, report = optimize(all_dead)
+    assert (ops(result), len(report.steps)) == ([], 1)
+
+
+def test_a_sparse_tensor_is_refused_by_name():
+    values = helper.make_tensor("v", onnx.TensorProto.FLOAT, [1], [1.5])
+    sparse = helper.make_sparse_tensor(values, helper.make_tensor("i", onnx.TensorProto.INT64, [1], [1]), [3])
+    for where in ("initializer", "attribute"):
+        model = written("(float[3] x) => (float[3] y) { y = Relu(x) }")
+        if where == "initializer":
+            model.graph.sparse_initializer.append(sparse)
+        else:
+            model.graph.node.insert(0, onnx.NodeProto(op_type="Constant", output=["v"]))
+            model.graph.node[0].attribute.append(helper.make_attribute("sparse_value", sparse))
+        with pytest.raises(ValueError, match="tensor 'v' is sparse: expected a dense one"):
+            optimize(model)
+
+
+# --- weights in other files -------------------------------------------------------------------------------------------
+
+
+def outside(tensor, folder, name="w.bin", **more):
+    """The tensor with its numbers in a file of the folder, behind eight other bytes."""
+    (folder / name).write_bytes(b"\0" * 8 + tensor.raw_data)
+    size = len(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in ({"location": name, "offset": 8, "length": size} | more).items():
+        tensor.external_data.add(key=key, value=str(value))
+
+
+def test_weights_may_stand_outside_wherever_there_is_a_tensor(tmp_path):
+    text = """(float[3] x, bool c) => (float[3] y) { k = Constant<value = float[3] {1,2,3}>() y = If(c) <
+        then_branch = t () => (float[3] p) { j = Constant<value = float[3] {4,5,6}>() p = Add(x, j) },
+        else_branch = e () => (float[3] q) <float[3] w = {7,8,9}> { r = Add(x, w) q = Mul(k, r) }> }"""
+    model, moved = written(text), onnx.ModelProto()
+    moved.CopyFrom(model)
+    graph = moved.graph
+    yes, no = sorted((a.g for a in graph.node[1].attribute), key=lambda g: len(g.initializer))
+    for number, tensor in enumerate([graph.node[0].attribute[0].t, yes.node[0].attribute[0].t, no.initializer[0]]):
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+        outside(tensor, tmp_path, f"{number}.bin")
+    onnx.save(moved, tmp_path / "m.onnx")
+    for flag in (True, False):
+        feeds = {"x": np.ones(3, np.float32), "c": np.array(flag)}
+        want = random_models.run(model, feeds)["y"]
+        assert random_models.run(optimize(tmp_path / "m.onnx")[0], feeds)["y"].tolist() == want.tolist()
+
+
+@pytest.mark.parametrize("way", ["links to blobs", "a link to the model alone"])
+def test_a_model_behind_a_link(tmp_path, way):
+    folder, blobs = tmp_path / "snapshot" / "onnx", tmp_path / "blobs"
+    for made in (folder, blobs):
+        made.mkdir(parents=True)
+    path = external(blobs)
+    if way == "links to blobs":
+        (blobs / "weights.bin").rename(blobs / "2e")
+        (folder / "weights.bin").symlink_to("../../blobs/2e")
+    (folder / "model.onnx").symlink_to(path)
+    result, _ = optimize(folder / "model.onnx")
+    assert numpy_helper.to_array(result.graph.initializer[0]).tolist() == np.ones((3, 4)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "said"),
+    [
+        (
+            {"location": "gone.bin"},
+            FileNotFoundError,
+            "weights of 'w' stand in .*gone.bin, which does not exist: put it",
+        ),
+        ({"location": "../w.bin"}, ValueError, r"weights of 'w' stand in '\.\./w.bin': expected a file beside m.onnx"),
+        ({"location": "/etc/passwd"}, ValueError, "weights of 'w' stand in '/etc/passwd': expected a file beside"),
+        ({"location": ""}, ValueError, "weights of 'w' stand in '': expected a file beside"),
+        ({"length": 99}, ValueError, "weights of 'w' are 99 bytes in .*w.bin, which ends after 48: fetch it again"),
+    ],
+)
+def test_weights_that_are_not_there(tmp_path, more, error, said):
+    model = written("(float[2,3] x) => (float[2,4] y) { y = MatMul(x, w) }", w=np.ones((3, 4), np.float32))
+    outside(model.graph.initializer[0], tmp_path, **more)
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(error, match=said):
+        optimize(tmp_path / "m.onnx")
+
+
+# --- one value a name -------------------------------------------------------------------------------------------------
+
+SHADOWS = {
+    "the state of a loop": """(float[2] x, float[2] z, int64 n) => (float[2] y) { c = OP(x) d = OP(x) e = Add(c, d)
+        l = Loop(n, "", z) <body = b (int64 i, bool k, float[2] x) => (bool k2, float[2] o) {
+            o = Add(x, c) k2 = Identity(k) }> y = Add(l, e) }""",
+    "the row of a scan": """(float[2] x, float[2,2] z, int64 n) => (float[2,2] y) { c = OP(x) d = OP(x)
+        l = Scan<num_scan_inputs = 1, body = b (float[2] x) => (float[2] o) { p = Add(x, c) o = Mul(p, d) }>(z)
+        y = Add(l, c) }""",
+    "weights of a branch, of another type": """(float[2] x, float[2] z, int64 n, bool t) => (float[2] y) {
+        c = OP(x) d = OP(x) e = Add(d, z) l = If(t) <
+            then_branch = a () => (float[2] p) <int64[2] x = {50, 60}> { q = Cast<to = 1>(x) p = Add(c, q) },
+            else_branch = b () => (float[2] r) <float[2] d = {7, 8}> { r = Sub(c, d) }> y = Mul(l, e) }""",
+    "a branch in a branch": """(float[2] x, float[2] z, int64 n, bool t) => (float[2] y) { c = OP(x) d = OP(x)
+        y = If(t) <then_branch = a () => (float[2] p) <float[2] x = {5, 6}> { v = Add(c, x) p = If(t) <
+            then_branch = f () => (float[2] h) <float[2] x = {9, 9}> { w = Mul(x, c) h = Add(w, v) },
+            else_branch = g () => (float[2] j) { j = Neg(d) }> }, else_branch = b () => (float[2] r) { r = Sub(z, d) }> }""",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SHADOWS.values(), ids=SHADOWS)
+@pytest.mark.parametrize("op", ["Identity", "Relu", "Transpose<perm = [0]>", "Cast<to = 1>", "Dropout"])
+def test_an_inner_graph_may_own_the_name_of_an_outer_value(text, op):
+    model = written(text.replace("OP", op))
+    for node in (node for node in model.graph.node if node.op_type == "Loop"):
+        node.input[1] = ""
+    for flag in (True, False):
+        feeds = {"x": np.array([1, -2], np.float32), "n": np.array(3), "t": np.array(flag)}
+        feeds["z"] = np.array([[10, 20], [30, 40]], np.float32)[slice(None) if "Scan" in text else 0]
+        feeds = {value.name: feeds[value.name] for value in model.graph.input}
+        want = random_models.run(model, feeds)["y"]
+        assert random_models.run(optimize(model)[0], feeds)["y"].tolist() == want.tolist()
