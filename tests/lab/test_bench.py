@@ -152,3 +152,13 @@ def test_every_target_of_fusion_is_measured(monkeypatch):
     assert all(r.value > 0 and r.provenance.origin is Origin.LIVE for r in live)
     assert (recorded.what, recorded.peer, recorded.target) == ("Triton kernel's bandwidth, 2^26", COPY, ">= 0.97x")
     assert (recorded.met, recorded.provenance.origin) == (True, Origin.RECORDED)
+
+
+def test_the_rewriter_is_timed_at_two_sizes():
+    ratios = bench.bench_rewrite(sizes=(20, 60), rounds=1)
+    assert [(r.what, r.unit) for r in ratios[:2]] == [
+        ("a chain, 60 nodes", "s"),
+        ("a chain, 60 nodes, time a node", ""),
+    ]
+    assert len(ratios) == 2 * len(bench.GROWING)
+    assert all(r.value > 0 for r in ratios)

@@ -93,20 +93,23 @@ class Region:
 
     def __init__(self, first: ir.Node) -> None:
         self.places: Mapping[ir.Node, float] = first.graph.meta["places"] if first.graph is not None else {}
-        self.members, self._lowest = {first}, self.places[first]
-        self._sources = predecessors(first)
+        self.members, self._lowest = set[ir.Node](), self.places[first]
+        self._sources, self._latest = dict[ir.Node, None](), -1.0
+        self.add(first)
 
     def add(self, node: ir.Node) -> None:
         """Takes the node in."""
         self.members.add(node)
-        self._sources |= predecessors(node)
+        self._sources |= (makers := predecessors(node))
+        self._latest = max([self._latest, *(self.places[maker] for maker in makers)])
         self._lowest = min(self._lowest, self.places[node])
 
     def can_take(self, node: ir.Node) -> bool:
         """Whether the region with the node is convex: no path between them runs over other nodes."""
         if self._meets(predecessors(node), self.members, self._lowest):
             return False
-        if all(use.node in self.members for value in node.outputs for use in value.uses()):
+        readers = (use.node for value in node.outputs for use in value.uses())
+        if self._latest < self.places[node] or all(reader in self.members for reader in readers):
             return True
         return not self._meets(self._sources, {node}, self.places[node])
 

@@ -4,6 +4,7 @@ In: a benchmark's name. Out: frozen `Ratio`s with value, target, peer and proven
 an aim was set for them, and are never asserted by a test.
 """
 
+import functools
 import statistics
 import subprocess
 import sys
@@ -298,6 +299,52 @@ def _fusion_on_gpu(elements: int = 2**26) -> Ratio:
     )  # fmt: skip
 
 
+# --- rewriting --------------------------------------------------------------------------------------------------------
+
+GROWING = {
+    "a chain": lambda i: (("Relu", "Neg")[i % 2], [f"t{i}"]),
+    "transposes": lambda i: ("Transpose", [f"t{i}"]),
+    "equal nodes": lambda _: ("Exp", ["t0"]),
+    "products of one input": lambda i: ("MatMul", ["t0", f"w{i}"]),
+    "a wide Concat": lambda i: ("Softmax", [f"w{i}"] if i else ["t0"]),
+}
+"""Graphs of any size: operator and inputs of node i, which writes t(i + 1). A Concat reads what nobody else reads."""
+
+
+def bench_rewrite(sizes: Sequence[int] = (1_000, 10_000), rounds: int = 3) -> list[Ratio]:
+    """Seconds of `graph.optimize` for the larger graph of each form, and its time per node against the smaller's."""
+    from trtlab.graph import optimize
+
+    ratios = []
+    for form in GROWING:
+        models = {str(size): _grown(form, size) for size in sizes}
+        works = {size: functools.partial(optimize, model) for size, model in models.items()}
+        small, large = _in_turns(works, rounds, "onnx", "onnx-ir").values()
+        what, peer, made = f"{form}, {sizes[1]:,} nodes", f"{sizes[0]:,} nodes", large.provenance
+        value = large.median_s / sizes[1] / (small.median_s / sizes[0])
+        ratios += [
+            Ratio(name="rewrite", what=what, value=large.median_s, bound=10.0, unit="s", peer="", provenance=made),
+            Ratio(name="rewrite", what=f"{what}, time a node", value=value, bound=2.0, peer=peer, provenance=made),
+        ]
+    return ratios
+
+
+def _grown(form: str, size: int) -> Any:
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes = [helper.make_node(*GROWING[form](number), [f"t{number + 1}"]) for number in range(size)]
+    read, written = {name for node in nodes for name in node.input}, [node.output[0] for node in nodes]
+    nodes.append(helper.make_node("Concat", [name for name in written if name not in read], ["y"], axis=0))
+    rng = np.random.default_rng(0)
+    weights = [numpy_helper.from_array(rng.random((4, 4), np.float32), name) for name in read if name.startswith("w")]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("t0", [4, 4]), ("y", None))
+    ]
+    graph = helper.make_graph(nodes, form, ends[:1], ends[1:], weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
 BENCHES: dict[str, Callable[[], list[Ratio]]] = {
     "import": bench_import,
     "wrapper": bench_wrapper,
@@ -305,4 +352,5 @@ BENCHES: dict[str, Callable[[], list[Ratio]]] = {
     "blocks": bench_blocks,
     "glassbox": bench_glassbox,
     "fusion": bench_fusion,
+    "rewrite": bench_rewrite,
 }
