@@ -116,7 +116,7 @@ def test_memory_figures_are_the_largest():
         "Max Scratch Memory: 0 bytes",
         "Total Host Persistent Memory: 1 bytes of 2",
     )
-    figures = log.memory_from_log(LogLine(severity="VERBOSE", text=text) for text in texts)
+    figures = log.memory_from_log([LogLine(severity="VERBOSE", text=text) for text in texts])
     assert (figures.activation_bytes, figures.weights_bytes, figures.scratch_bytes) == (30, 7, 0)
     assert figures.host_persistent_bytes == 1
     assert figures.device_persistent_bytes is None

@@ -266,7 +266,8 @@ def _read(path: str) -> tuple[bytes, str | None]:
             return model, path
         load_outside(proto, Path(path))
     except (OSError, ValueError) as error:
-        what = f"The model file cannot be read: {path}: {getattr(error, 'strerror', None) or error}".rstrip(".")
+        fault = "cannot be read" if isinstance(error, OSError) else "is not valid ONNX"
+        what = f"The model file {fault}: {path}: {getattr(error, 'strerror', None) or error}".rstrip(".")
         raise ModelError(f"{what}.", hint="Expected an .onnx file up to 2 GiB, its weight files beside it.") from None
     return proto.SerializeToString(), None
 

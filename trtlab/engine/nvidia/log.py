@@ -102,10 +102,9 @@ def _integers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(",") if part)
 
 
-def memory_from_log(lines: Iterable[LogLine]) -> MemoryFigures:
+def memory_from_log(lines: Sequence[LogLine]) -> MemoryFigures:
     """The largest value of each memory figure in the log; None where the log has none."""
-    texts = [line.text for line in lines]
-    found = {name: [int(m[1]) for text in texts if (m := form.match(text))] for name, form in _MEMORY.items()}
+    found = {name: [int(m[1]) for line in lines if (m := form.match(line.text))] for name, form in _MEMORY.items()}
     return MemoryFigures(**{name: max(sizes) for name, sizes in found.items() if sizes})
 
 
