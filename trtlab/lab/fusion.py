@@ -6,6 +6,7 @@ torch, triton and cattrs suffice) with `python -m trtlab.lab.fusion --device cud
 """
 
 import argparse
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,7 +33,7 @@ from trtlab.lab.ways import (
 
 COMMAND = "python -m trtlab.lab.fusion"
 LENGTHS = (2, 3, 4, 8, 16, 32)
-LIVE_SIZES = tuple(2**k for k in range(10, 23, 2))
+LIVE_SIZES = tuple(2**k for k in range(10, 25, 2))
 FULL_SIZES = {"cpu": tuple(2**k for k in range(10, 27, 2)), "cuda": tuple(2**k for k in range(10, 29, 2))}
 CHAIN_ELEMENTS = {"cpu": 2**20, "cuda": 2**26}
 PACKAGES = {"cpu": ("numpy", "numba", "torch"), "cuda": ("torch", "triton")}
@@ -221,7 +222,8 @@ def _launches(found: Sweep) -> Finding:
     least = min(row.seconds for row in rows)
     flat = [row for row in rows if row.seconds < 1.5 * least]
     facts = {
-        "flat": power(flat[-1].elements), "least": _us(rows[0]), "most": _us(flat[-1]), "call_us": least / 3 * 1e6,
+        "flat": power(flat[-1].elements), "call_us": statistics.median(row.seconds for row in flat) / 3 * 1e6,
+        "least": _us(min(flat, key=lambda row: row.seconds)), "most": _us(max(flat, key=lambda row: row.seconds)),
         "more": rows[-1].elements // flat[-1].elements, "longer": rows[-1].seconds / flat[-1].seconds,
     }  # fmt: skip
     return Finding(name="launches", facts=facts, holds=flat == list(rows[: len(flat)]) and 1 < len(flat) < len(rows))
