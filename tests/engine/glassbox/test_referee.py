@@ -85,11 +85,21 @@ EDGES = [
     "(float[2,3,1] x) => (float[2,3,0] y) { y = MaxPool <kernel_shape=[2]> (x) }",
     "(float[2,3,1] x) => (float[2,3,?] y) { y = AveragePool <kernel_shape=[2], ceil_mode=1> (x) }",
     "(float[3,3] x) => (float[3,3] a, float[3,3] b) { a = Gemm <transB=1> (x, w, w) b = Gemm <transB=1> (x, w, w) }",
+    "(float[2,0] x) => (float[2] y) { y = ReduceMean <keepdims=0> (x, back) }",
+    "(float[1,2] x) => (float[2] y) { a = ConstantOfShape <value=int64[1] {0}> (three) y = Squeeze (x, a) }",
+    (
+        "(float[3] x) => (float[?,?] y) { s = ConstantOfShape <value=int64[1] {3}> (two) b = ConstantOfShape (s) "
+        "a = Add (x, b) y = BatchNormalization (a, v, v, v, square) }"
+    ),
     '(float[1,3,4] x) => (float[1,3,4] a, float[1,3,4] b) { a = Conv (x, u, "") b = Conv (x, u, "") }',
 ]
-WEIGHTS = {name: np.array([n]) for name, n in (("start", -9), ("end", -99), ("zero", 0), ("back", -1))} | {
+WEIGHTS = {
+    name: np.array([n])
+    for name, n in (("start", -9), ("end", -99), ("zero", 0), ("back", -1), ("three", 3), ("two", 2))
+} | {
     "w": np.arange(9, dtype=np.float32).reshape(3, 3),
     "v": np.array([1, -2, 3], np.float32),
+    "square": np.array([1, 4, 9], np.float32),
     "u": np.ones((3, 3, 1), np.float32),
 }
 

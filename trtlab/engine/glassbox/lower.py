@@ -296,15 +296,15 @@ class _Lowering:
 
     def _instructions(self, op: Op) -> list[tuple[str, Sequence[str], dict[str, Any]]]:
         """The operator; a batch normalisation of constants is a factor and a sum for each channel."""
-        if op.kind != "BatchNormalization" or any(n not in self.done.weights for n in op.inputs[1:]):
+        shape = self.done.shapes.get(op.inputs[0])
+        if op.kind != "BatchNormalization" or shape is None or any(n not in self.done.weights for n in op.inputs[1:]):
             return [(op.kind, op.inputs, self._checked(op))]
         self._checked(op)
         scale, shift, mean, var = (self.done.weights[n].double() for n in op.inputs[1:])
         factor = scale / torch.sqrt(var + op.attributes.get("epsilon", 1e-5))
-        rank = len(self.done.shapes[op.inputs[0]] or op.inputs[:3]) - 2
         to = getattr(torch, self.done.dtypes[op.inputs[0]])
-        column = lambda v: v.to(to).reshape(-1, *[1] * rank)  # noqa: E731
-        key = " ".join(op.inputs[1:])
+        column = lambda v: v.to(to).reshape(-1, *[1] * (len(shape) - 2))  # noqa: E731
+        key = f"{' '.join(op.inputs[1:])} of rank {len(shape)}"
         a = self._derived(f"factor of {key}", column(factor))
         b = self._derived(f"summand of {key}", column(shift - mean * factor))
         return [("Mul", (op.inputs[0], a), {}), ("Add", (op.outputs[0], b), {})]

@@ -40,7 +40,7 @@ def flatten(x: Tensor, *, axis: int = 1) -> Tensor:
 
 
 def squeeze(x: Tensor, axes: Ints | None = None) -> Tensor:
-    return x.squeeze() if axes is None else x.squeeze(tuple(ints(axes)))
+    return x.squeeze() if axes is None else x.squeeze(tuple({a % x.ndim for a in ints(axes)}))
 
 
 def unsqueeze(x: Tensor, axes: Ints) -> Tensor:
@@ -125,7 +125,8 @@ def _sum(x: Tensor, axes: list[int], keep: bool) -> Tensor:
 
 
 def _mean(x: Tensor, axes: list[int], keep: bool) -> Tensor:
-    return x.mean(axes, keepdim=keep) if x.is_floating_point() else x.double().mean(axes, keepdim=keep).to(x.dtype)
+    y = x if x.is_floating_point() else x.double()  # of nothing it is 0
+    return (y.mean(axes, keepdim=keep) if y.numel() else y.sum(axes, keepdim=keep)).to(x.dtype)
 
 
 def lowest(dtype: torch.dtype) -> Any:
@@ -155,8 +156,7 @@ def lrn(x: Tensor, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: 
     squares = F.pad(x.square(), [0, 0] * (x.ndim - 2) + [(size - 1) // 2, size // 2])
     sums = sum((squares.narrow(1, i, x.shape[1]) for i in range(1, size)), squares.narrow(1, 0, x.shape[1]))
     scale = torch.add(bias, sums, alpha=alpha / size) if not isinstance(sums, Tensor) else sums * (alpha / size) + bias
-    power = torch.rsqrt(scale * torch.sqrt(scale)) if beta == 0.75 else scale.pow(-beta)
-    return x * power
+    return x * (torch.rsqrt(scale * torch.sqrt(scale)) if beta == 0.75 else scale.pow(-beta))
 
 
 WINDOW = frozenset("kernel_shape strides pads dilations auto_pad ceil_mode".split())
