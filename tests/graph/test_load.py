@@ -274,5 +274,6 @@ def test_an_inner_graph_may_own_the_name_of_an_outer_value(text, op):
         feeds = {"x": np.array([1, -2], np.float32), "n": np.array(3), "t": np.array(flag)}
         feeds["z"] = np.array([[10, 20], [30, 40]], np.float32)[slice(None) if "Scan" in text else 0]
         feeds = {value.name: feeds[value.name] for value in model.graph.input}
-        want = random_models.run(model, feeds)["y"]
+        want, untouched = random_models.run(model, feeds)["y"], model.SerializeToString()
         assert random_models.run(optimize(model)[0], feeds)["y"].tolist() == want.tolist()
+        assert model.SerializeToString() == untouched

@@ -31,6 +31,8 @@ def load(model: OnnxModel) -> ir.Model:
     """The model for rewriting: checked, shapes inferred, nodes named uniquely. The original is not changed."""
     proto = read(model)
     _check_readable(proto)
+    if len(every_graph(proto)) > 1 + len(proto.functions):  # onnx_ir would write new names into the caller's tensors
+        proto = onnx.ModelProto.FromString(proto.SerializeToString())
     loaded = _checked(ir.from_proto, proto)
     graph = loaded.graph
     topological_order(graph)  # names a cycle, which the checker does not

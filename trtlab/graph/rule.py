@@ -178,6 +178,8 @@ def replace(old: Nodes, new: Nodes, values: Mapping[ir.Value, ir.Value]) -> None
         after.meta.update({"place": before.meta.pop("place")} if "place" in before.meta else {})
         before.replace_all_uses_with(after, replace_graph_outputs=True)
     inputs = {value: None for node in old for value in node.inputs if value is not None}
+    for node in old:
+        node.resize_inputs(0)  # at once: one by one takes the square of their number
     graph.remove(old, safe=True)
     for inside in (inside for node in old for inside in subgraphs(node)):
         for inner in inside.all_nodes():
