@@ -108,6 +108,9 @@ def refused_types():
             model = models.make("g (float[4] x) => (float[4] y) { c = Cast<to = 1>(filled) y = Add(x, c) }")
             model.graph.node.insert(0, node)
             yield model, "filled", kind
+    sequence = models.make("g (float[4] x) => (float[4] y) { y = Relu(x) }")
+    sequence.graph.input.add(name="many").type.sequence_type.elem_type.tensor_type.elem_type = 1
+    yield sequence, "many", "SEQUENCE"
     inner = models.if_else()
     inner.graph.node[0].attribute[0].g.node[0].CopyFrom(onnx.helper.make_node("Cast", ["x"], ["deep"], to=4))
     inner.graph.node[0].attribute[0].g.node.append(onnx.helper.make_node("Cast", ["deep"], ["a"], to=1))

@@ -19,6 +19,7 @@ LONGEST = 200
 TAKEN = "FLOAT DOUBLE FLOAT16 BFLOAT16 FLOAT8E4M3FN FLOAT4E2M1 INT64 INT32 INT8 INT4 UINT8 BOOL".split()
 """ONNX's element types that the parser of tensorrt_rtx 1.7 takes: every one was tried."""
 _UNSAFE = re.compile(rf": |[{{}}\"]|\]\[|trtlab\d+_|{MEANT.pattern}")
+_WORDS = {number: word for word, number in onnx.TensorProto.DataType.items()}
 _SAFE = re.compile(r"trtlab\d+_")
 
 
@@ -98,14 +99,15 @@ def where_is(model: bytes, node: str, op: str, index: int) -> str:
 
 def not_taken(model: bytes) -> str:
     """Which tensor has a type that the parser does not take, and which it takes; empty where all are taken."""
-    graphs, word = every_graph(onnx.load_model_from_string(model)), onnx.TensorProto.DataType.Name
+    graphs = every_graph(onnx.load_model_from_string(model))
     stored = [graph for graph in graphs if isinstance(graph, onnx.GraphProto)]
-    found = [(value.name, value.type.tensor_type.elem_type) for graph in stored for value in graph.input]
-    found += [(tensor.name, tensor.data_type) for graph in stored for tensor in graph.initializer]
+    ends = [(v.name, v.type) for side in ("input", "output") for graph in stored for v in getattr(graph, side)]
+    found = [(tensor.name, tensor.data_type) for graph in stored for tensor in graph.initializer]
     attributes = ((node, attribute) for graph in graphs for node in graph.node for attribute in node.attribute)
     found += [(n.output[0], a.i or a.t.data_type) for n, a in attributes if a.HasField("t") or a.name == "to"]
-    found += [(value.name, value.type.tensor_type.elem_type) for graph in stored for value in graph.output]
-    refused = (f"{name!r} is {word(number)}" for name, number in found if number and word(number) not in TAKEN)
+    found += [(name, kind.tensor_type.elem_type or kind.WhichOneof("value")) for name, kind in ends]
+    said = ((name, _WORDS.get(kind, str(kind)).removesuffix("_type").upper()) for name, kind in found if kind)
+    refused = (f"{shown_name(name)!r} is {word}" for name, word in said if word not in TAKEN)
     return next((f"{what}; the parser takes {', '.join(TAKEN)}" for what in refused), "")
 
 

@@ -78,11 +78,9 @@ def read(kind: type[T], text: str | bytes, *, without: Collection[str] = ()) -> 
         values = json.loads(text)
         return converter().structure({name: value for name, value in values.items() if name not in without}, kind)
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError, ExceptionGroup) as error:
-        reasons = (
-            transform_error(error)[:3] if isinstance(error, ExceptionGroup) else [f"{type(error).__name__}: {error}"]
-        )
+        said = transform_error(error)[:3] if isinstance(error, ExceptionGroup) else [f"{type(error).__name__}: {error}"]
         raise ValueError(
-            f"this is not a {kind.__name__} in JSON: {'; '.join(reasons)}. Expected what was saved."
+            f"this is not a {kind.__name__} in JSON: {'; '.join(said)}. Expected what was saved."
         ) from error
 
 
