@@ -384,10 +384,11 @@ class Maker:
         flag = self.input(np.array(self.maybe())) if self.maybe(0.7) else self.weight(np.array(self.maybe()))
         taken, sides = self.name(), []
         for side, op in (("then", "Add"), ("else", self.any(["Mul", "Sub"]))):
-            own = self.any([f"w{taken}{side}", *list(self.arrays)])  # may shadow
-            weights = [] if own == a else [numpy_helper.from_array(self.draw(FLOATS[0], []), own)]
-            inputs = [a, self.any([b, own]) if weights else b]
-            sides.append((self.body(op, inputs, [f"b{taken}{side}"], [], weights), inputs, own if weights else ""))
+            # may shadow; but what the other branch captures comes before a branch's own in ONNX Runtime
+            own = self.any([name for name in [f"w{taken}{side}", *self.arrays] if name not in {a, b}])
+            weights = [numpy_helper.from_array(self.draw(FLOATS[0], []), own)]
+            inputs = [a, self.any([b, own])]
+            sides.append((self.body(op, inputs, [f"b{taken}{side}"], [], weights), inputs, own))
         read = {flag} | {n for _, names, own in sides for n in names if n != own}
         node = helper.make_node("If", [flag], [taken], then_branch=sides[0][0], else_branch=sides[1][0])
         return self.add(node, read) if self.takes("If") else None
