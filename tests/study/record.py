@@ -3,10 +3,17 @@
 from dataclasses import asdict
 
 from trtlab.engine import recordings
-from trtlab.study.truths import builds
+from trtlab.study.truths import builds, memory
 
 COMMAND = "python -m tests.study.record"
-FINDS = (builds.build_without_profile, builds.two_targets, builds.workspace_limits, builds.training_dropout)
+FINDS = (
+    builds.build_without_profile,
+    builds.two_targets,
+    builds.workspace_limits,
+    builds.training_dropout,
+    memory.memory_of_chains,
+    memory.memory_with_auxiliary_streams,
+)
 
 if __name__ == "__main__":
     found = {find.__name__: find() for find in FINDS}
