@@ -19,7 +19,9 @@ from trtlab.lab.support import Support
 from trtlab.numeric import FORMATS, CodeBook, FloatFormat, IntegerFormat, quantize
 from trtlab.study import witnesses
 from trtlab.study.proofs import formats, fusion
+from trtlab.study.proofs import memory as memory_proofs
 from trtlab.study.truths import builds as truths
+from trtlab.study.truths import memory as memory_truths
 
 API = nvidia_api.recorded_api()
 
@@ -123,6 +125,12 @@ def no_nodes(model):
 def of_truth(find, **changes):
     changed = replace(truths.recorded(find), **changes)
     return patched(truths, find, lambda: changed)
+
+
+def planned(find, sizes):
+    """Sizes that NVIDIA's builder did not plan."""
+    changed = replace(truths.recorded(find), value=sizes)
+    return lambda world: world.setattr(memory_truths, find, lambda: changed)
 
 
 def limits(**changes):
@@ -397,6 +405,14 @@ WORLDS = {
         of_truth("build_without_profile", value="batch 1"),
         of_truth("build_without_profile", evidence="The digits model, built: “The profile does not fit.”"),
     ],
+    "softmax_chain": lambda: [
+        planned("memory_of_chains", {"2": 2**25, "12": 12 * 2**24}),
+        planned("memory_of_chains", {"2": 2**24, "12": 2**24}),
+    ],
+    "auxiliary_streams_cost_memory": lambda: [
+        planned("memory_with_auxiliary_streams", {"0": [8, 1], "1": [8, 2], "3": [8, 3]}),
+    ],
+    "new_memory_is_touched_first": lambda: [patched(memory_proofs, "page_faults", lambda _work: 0)],
     "contexts_overlap": lambda: [of_load(streams, lambda known: replace(
         known, cases=tuple(replace(case, samples_s=known.cases[0].samples_s) for case in known.cases)))],
     "streams_help_small_batches": lambda: [of_load(streams, lambda known: replace(

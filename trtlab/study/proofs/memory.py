@@ -6,11 +6,11 @@ In: builds, and arrays of this machine. Out: `Found`s; the words are in words/cl
 from collections.abc import Callable
 from typing import Any
 
-from trtlab.study.found import Found, computed
+from trtlab.study.found import Found
 from trtlab.study.truths import memory as truths
 from trtlab.study.truths.builds import built
 
-TENSOR_BYTES = 64 * 256 * 256 * 4
+TENSOR_BYTES, RUNS = 64 * 256 * 256 * 4, 5
 
 
 def softmax_chain() -> Found:
@@ -31,14 +31,17 @@ def auxiliary_streams_cost_memory() -> Found:
 def new_memory_is_touched_first() -> Found:
     import numpy as np
 
+    from trtlab.engine.measure import live
+
     a = np.ones(2**24, np.float32)
     kept = np.empty_like(a)
     fresh_faults, kept_faults = page_faults(lambda: np.add(a, a)), page_faults(lambda: np.add(a, a, out=kept))
     holds = fresh_faults > 8 * max(kept_faults, 1)
-    return computed(holds, size=a.nbytes, fresh=fresh_faults, kept=kept_faults)
+    facts = {"size": a.nbytes, "fresh": fresh_faults, "kept": kept_faults}
+    return Found(value=holds, facts=facts, provenance=live(["numpy"], samples=RUNS))
 
 
-def page_faults(work: Callable[[], Any], runs: int = 5) -> int:
+def page_faults(work: Callable[[], Any], runs: int = RUNS) -> int:
     """Page faults of one run, the least of several, after one that does not count."""
     import resource
 
