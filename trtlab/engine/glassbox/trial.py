@@ -21,7 +21,6 @@ from trtlab.engine.glassbox.library import VIEW, tactics
 from trtlab.engine.glassbox.operators import is_host
 from trtlab.engine.glassbox.plan import Plan, Step, TensorSpec
 from trtlab.plan import memory
-from trtlab.plan.lifetimes import Task, lifetimes
 from trtlab.plan.tactics import Picker, fastest
 
 AGREE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
@@ -34,9 +33,7 @@ def tune(plan: Plan, *, pick: Picker = fastest, place: memory.Placer = memory.pl
     with device.mode():
         trial = _Trial(plan, device, pick)
     placed = place(trial.buffers())
-    offsets = dict(placed.offsets)
-    offsets |= {name: offsets[home] + at for name, (home, at) in trial.inside.items() if home in offsets}
-    tensors = {name: replace(spec, offset=offsets.get(name)) for name, spec in trial.specs.items()}
+    tensors = {name: replace(spec, offset=placed.offsets.get(name)) for name, spec in trial.specs.items()}
     made_with = {**plan.made_with, **device.description()}
     return replace(plan, tensors=tensors, steps=tuple(trial.steps), arena_bytes=placed.peak_bytes, made_with=made_with)
 
@@ -207,14 +204,15 @@ class _Trial:
         return {name: lambda: kernel(*tensors, *outs)} if all(map(_agree, results, reference)) else {}
 
     def buffers(self) -> list[memory.Buffer]:
-        """What lies in the arena. A result of torch may be a view of its inputs; results of our own kernels and of
-        oneDNN are their own."""
-        parts = {name: home for name, (home, _) in self.inside.items() if home in self._places_itself}
-        tasks = [Task(reads=s.inputs, writes=s.outputs, may_share=s.kernel == "operator") for s in self.steps]
+        """What lies in the arena, and parts of it: views, and slices of concatenations. A result of torch may be a
+        view of its inputs; results of our own kernels and of oneDNN are their own."""
+        tasks = [(step.inputs, step.outputs, step.kernel == "operator") for step in self.steps]
+        lives, own = memory.lifetimes(tasks, self._plan.outputs), self._places_itself - self.inside.keys()
+        parts = {name: (root, at) for name, (root, at) in self.inside.items() if root in own}
+        sizes = {name: self.specs[name].span_bytes for name in (*lives,) if name in own or name in parts}
         return [
-            memory.Buffer(name, self.specs[name].span_bytes, start, stop, memory.ALIGN)
-            for name, (start, stop) in lifetimes(tasks, self._plan.outputs, parts).items()
-            if name in self._places_itself and name not in parts
+            memory.Buffer(n, size, *lives[n], 1 if n in parts else memory.ALIGN, *parts.get(n, (None, 0)))
+            for n, size in sizes.items()
         ]
 
 
