@@ -94,6 +94,14 @@ def test_conda_holds_the_seven_packages(conda):
     assert {"jupyterlab", "ipywidgets", "tensorrt", "pytorch", "onnx", "numpy", "plotly"} <= held
 
 
+def test_binder_gets_the_tested_versions_without_cuda():
+    lines = [line for line in (ROOT / ".binder/requirements.txt").read_text("utf-8").splitlines() if line[:1] != "#"]
+    assert lines == ["--extra-index-url https://download.pytorch.org/whl/cpu", "-c ../constraints.txt", "-e ."]
+    assert (ROOT / ".binder" / lines[1].split()[1]).resolve() == ROOT / "constraints.txt"
+    python = (ROOT / ".binder/runtime.txt").read_text("utf-8").strip().removeprefix("python-")
+    assert SpecifierSet(PROJECT["requires-python"]).contains(python)
+
+
 def test_a_malformed_conda_line_is_refused():
     with pytest.raises(InvalidMatchSpecError):
         rattler.MatchSpec("numpy >>2", strict=True)

@@ -161,7 +161,10 @@ def test_a_quiz_is_written_in_a_cell_as_it_would_be_in_the_bank():
 def test_replies_on_the_page_are_kept_and_scored_per_lesson(tmp_path, monkeypatch):
     monkeypatch.setenv("TRTLAB_DATA", str(tmp_path / "new" / "folder"))
     cell = """teach.quiz("q3-sync-call")\nteach.quiz('q3-workspace')\nteach.quiz("q3-two-targets")"""
-    for name, cells in (("08_workflow", [nbformat.v4.new_code_cell(cell)]), ("00_start_here", [])):
+    for name, cells in (
+        ("08_workflow", [nbformat.v4.new_code_cell(cell)]),
+        ("00_start_here", [nbformat.v4.new_markdown_cell('`quiz("x")`')]),
+    ):
         nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / f"{name}.ipynb")
     assert [*progress.scores(tmp_path)] == [("08_workflow", 3, 0, 0, 0)]
     for name, replies in (("q3-sync-call", [WRONG, "", RIGHT, WRONG]), ("q3-two-targets", ["kernels"])):
@@ -169,7 +172,7 @@ def test_replies_on_the_page_are_kept_and_scored_per_lesson(tmp_path, monkeypatc
             send(quiz(name), what="check", reply=reply)
     quiz("q3-workspace").check(quiz("q3-workspace").quiz.shown[0].key)  # by Python: a test, or a cell that is run again
     assert [*progress.scores(tmp_path)] == [("08_workflow", 3, 2, 2, 1)]
-    alike(teach.draw_progress(tmp_path), "08_workflow", "right at the first try", "一次答对")
+    alike(teach.draw_progress(tmp_path), "08_workflow", "at once", "一次答对")
     lines = [json.loads(line) for line in progress.where().read_text("utf-8").split("\n") if line]
     assert [(line["quiz"], line["right"]) for line in lines][:3] == [
         ("q3-sync-call", False), ("q3-sync-call", True), ("q3-sync-call", False),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from trtlab.study.curriculum import lessons_in
 
-ASKED = re.compile(r"""\bquiz\((?:'|\\")([\w-]+)""")  # as a cell stands in the file of a notebook
+ASKED = re.compile(r"""\bquiz\(["']([\w-]+)""")
 
 
 def where() -> Path:
@@ -42,6 +42,8 @@ def scores(folder: Path) -> Iterator[tuple[str, int, int, int, int]]:
                 reply = json.loads(line)
                 known.setdefault(str(reply["quiz"]), []).append(reply["right"] is True)
     for lesson in lessons_in(folder):
-        if asked := set(ASKED.findall((folder / f"{lesson.name}.ipynb").read_text("utf-8"))):
+        cells = json.loads((folder / f"{lesson.name}.ipynb").read_text("utf-8"))["cells"]
+        code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+        if asked := set(ASKED.findall(code)):
             tried = [known[name] for name in asked if name in known]
             yield lesson.name, len(asked), len(tried), sum(map(any, tried)), sum(replies[0] for replies in tried)
