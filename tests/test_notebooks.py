@@ -67,6 +67,43 @@ def test_saved_outputs_read_without_style(book):
     assert [n for n, data in shown if "image/svg+xml" in data and "image/png" not in data] == []
 
 
+WORDS_A_MINUTE, MINUTES_A_CELL, LONGEST_CORE = 180, 0.5, 45
+HEADING = re.compile(r"(?m)^(?=#{1,3} )")
+PRACTICE = ("Say it", "Check yourself", "On one page", "TensorRT against")
+
+
+def minutes(book):
+    """Honest minutes of the core and of the rest: English words of cells and outputs, cards included, and some time for
+    each cell. A part runs from one heading to the next, and says of itself what it is."""
+    taken, kind = {"core": 0.0, "deeper": 0.0, "practice": 0.0}, "core"
+    for cell in json.loads(book.read_text("utf-8"))["cells"]:
+        texts = [
+            HEADING.split("".join(cell["source"])) if cell["cell_type"] == "markdown" else ["".join(cell["source"])]
+        ]
+        texts += [["".join(o.get("data", {}).get("text/plain", o.get("text", "")))] for o in cell.get("outputs", [])]
+        for number, text in enumerate(part for parts in texts for part in parts if part):
+            if cell["cell_type"] == "markdown" and (title := re.match(r"#+ (.*)", text)):
+                tag = re.search(r" · (core|deeper)$", title[1])
+                kind = tag[1] if tag else "practice" if title[1].startswith(PRACTICE) else kind
+            latin = re.findall(r"[A-Za-z0-9_'.-]+", text)
+            taken[kind] += len(latin) / WORDS_A_MINUTE + (MINUTES_A_CELL if number == 0 else 0)
+    return taken
+
+
+@pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
+def test_the_core_of_a_lesson_is_read_in_45_minutes_and_the_map_says_how_long(book):
+    taken = minutes(book)
+    print(book.stem, {kind: round(value) for kind, value in taken.items()})
+    (lesson,) = (one for one in LESSONS if one.name == book.stem)
+    assert taken["core"] <= LONGEST_CORE
+    assert abs(lesson.minutes - taken["core"]) <= 5
+    assert f"{lesson.minutes} minutes" in cells(book, "markdown")[0]
+    parts = [line for cell in cells(book, "markdown")[1:] for line in cell.splitlines() if line.startswith("## ")]
+    assert [
+        line for line in parts if not line.endswith((" · core", " · deeper")) and not line[3:].startswith(PRACTICE)
+    ] == []
+
+
 def used(pattern, books=BOOKS):
     """What these notebooks' cells use, by a pattern with one group."""
     source = "\n".join(cell for book in books for cell in cells(book, "code"))
