@@ -125,7 +125,7 @@ def attempt(peak: int, order: Ints, columns: Ints) -> Iterator[tuple[int, Ints]]
         yield verdict, at[-1][np.argsort(order)]
 
 
-def improve(columns: Ints, peak: int, low: int, budget_s: float) -> Iterator[tuple[list[int], int, int]]:
+def improve(columns: Ints, peak: int, low: int, enough: int, budget_s: float) -> Iterator[tuple[list[int], int, int]]:
     """Smaller and smaller arenas, (offsets, peak, low), without offsets where `low` rises, under which none is. Rows of
     `columns`: sizes above 0, starts, stops, alignments, most bytes that live then. Orders take turns."""
     long, times, turn = columns[2] - columns[1], np.unique(columns[1:3]), 0
@@ -135,10 +135,10 @@ def improve(columns: Ints, peak: int, low: int, budget_s: float) -> Iterator[tup
     runs: dict[int, list[Iterator[tuple[int, Ints]]]] = {}
     next(attempt(low, np.lexsort(keys[0]), columns))  # compiles, which is not counted
     deadline = time.monotonic() + budget_s
-    while low < peak and time.monotonic() < deadline:
+    while max(low, enough) < peak and time.monotonic() < deadline:
         turn += 1
-        target = low if turn % 4 else (low + peak) // 2  # sometimes halfway, so that there is something better
-        runs = {goal: run for goal, run in runs.items() if goal in (low, target)}
+        target = ((low + peak) // 2, max(low, enough), low, max(low, enough))[turn % 4]
+        runs = {goal: run for goal, run in runs.items() if goal in (low, enough, target)}
         for run in runs.setdefault(target, [attempt(target, np.lexsort(key), columns) for key in keys]):
             verdict, found = next(run)
             if verdict or time.monotonic() >= deadline:

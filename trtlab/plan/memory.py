@@ -148,19 +148,19 @@ def place(buffers: Sequence[Buffer], capacity_bytes: int | None = None, budget_s
         raise PlacementError(f"budget_s is {budget_s!r}: use seconds, 0 or more.")
     roots, deadline = whole(buffers), time.monotonic() + budget_s
     bound = low = lower_bound(roots)
-    if capacity_bytes is not None and (low := capacity_bytes) < bound:
-        raise PlacementError(f"No arena of {low:,} bytes holds these buffers: {bound:,} live at once.")
+    if (enough := bound if capacity_bytes is None else capacity_bytes) < bound:
+        raise PlacementError(f"No arena of {enough:,} bytes holds these buffers: {bound:,} live at once.")
     found = (dict(steps(n, roots, max(budget_s, 0.1))) for n in PLANNERS[1 if len(roots) < 5000 else 3 : 4])
     best, peak = min(((offsets, _peak(roots, offsets)) for offsets in found), key=lambda pair: pair[1])
     there, left = [b for b in roots if b.size_bytes], deadline - time.monotonic()
-    if low < peak and left > 0 and len(there) <= 1500:
+    if enough < peak and left > 0 and len(there) <= 1500:
         table = [(b.size_bytes, b.start, b.stop, b.alignment, c) for b, c in zip(there, crowds(there), strict=True)]
-        for offsets, top, least in exact.improve(np.array(table).T, peak, low, left):
+        for offsets, top, least in exact.improve(np.array(table).T, peak, low, enough, left):
             best, peak, low = best | dict(zip((b.name for b in there), offsets, strict=False)), top, least
     if capacity_bytes is not None and low > capacity_bytes:
         raise PlacementError(f"No arena of {capacity_bytes:,} bytes holds these buffers: the least is {low:,} or more.")
     placed = {b.name: best[b.alias or b.name] + b.at_bytes for b in buffers}
-    return Placement(placed, peak, peak == bound or (capacity_bytes is None and peak <= low))
+    return Placement(placed, peak, peak <= low)
 
 
 PLANNERS = ("no reuse", "greedy by size", "greedy by breadth", "best fit", "portfolio", "exact")
