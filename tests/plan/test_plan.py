@@ -1,5 +1,7 @@
 """plan: placements against the overlap check and the lower bound, lifetimes by hand, the picker with a clock."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -138,3 +140,23 @@ def test_the_picker_takes_the_smallest_time_of_a_round_that_counts():
     works = {name: (lambda name=name: name) for name in seconds}
     assert fastest(works, timer, budget_s=1, rounds=3) == ("fast", 2e6)
     assert asked == [*seconds] * 3  # in turns; two rounds after the first are the least
+
+
+def smallest(buffers):
+    """By trying every order: each buffer at the lowest offset above all that it meets and that came before."""
+    least = None
+    for order in itertools.permutations(buffers):
+        tops = {}
+        for b in order:
+            floor = max((top for o, top in tops.items() if o.start < b.stop and b.start < o.stop), default=0)
+            tops[b] = -(-floor // b.alignment) * b.alignment + b.size_bytes
+        least = min(filter(lambda v: v is not None, (least, max(tops.values(), default=0))))
+    return least
+
+
+@settings(deadline=None, max_examples=60)
+@given(problems(most=6))
+def test_what_is_proved_the_smallest_is_that_of_all_orders(buffers):
+    placed = place(buffers, budget_s=60)
+    assert placed.proved_optimal
+    assert placed.peak_bytes == smallest([b for b in whole(buffers) if b.size_bytes])
