@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trtlab.engine.measure import Measurement, Ratio, measure_in_turns, one_thread
+from trtlab.engine.measure import Measurement, Ratio, live, measure_in_turns, one_thread
 
 COPY = "a copy of as many bytes"
 
@@ -345,6 +345,30 @@ def _grown(form: str, size: int) -> Any:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
+def bench_memory(networks: Sequence[str] = ()) -> list[Ratio]:
+    """Our engine's arenas of onnx's nine `light_*` networks, or of these, against the bytes that live at once."""
+    from trtlab.engine import glassbox
+    from trtlab.lab import builds
+    from trtlab.plan.memory import Buffer, Placement, lower_bound, place
+
+    names, ratios = (
+        networks or sorted(path.stem for path in builds.light_path("").parent.glob("light_*.onnx")),
+        list[Ratio](),
+    )
+
+    def measured(buffers: Sequence[Buffer]) -> Placement:
+        placed, bound = place(buffers), lower_bound(buffers)
+        ratios.append(
+            Ratio(name="memory", what=name, value=placed.peak_bytes / bound, bound=1.0, peer="bytes that live at once",
+                  provenance=live(("numpy", "numba")))
+        )  # fmt: skip
+        return placed
+
+    for name in names:
+        glassbox.build(builds.network(name), place=measured)
+    return ratios
+
+
 BENCHES: dict[str, Callable[[], list[Ratio]]] = {
     "import": bench_import,
     "wrapper": bench_wrapper,
@@ -353,4 +377,5 @@ BENCHES: dict[str, Callable[[], list[Ratio]]] = {
     "glassbox": bench_glassbox,
     "fusion": bench_fusion,
     "rewrite": bench_rewrite,
+    "memory": bench_memory,
 }
