@@ -43,8 +43,7 @@ unix = pytest.mark.skipif(os.name != "posix", reason="pipes, signals and termina
 @pytest.fixture
 def tool(capsys, monkeypatch):
     """`tool("doctor", "--json")` -> (exit status, standard output, standard error), in a wide terminal."""
-    if "COLUMNS" not in os.environ:
-        monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setenv("COLUMNS", "250")
 
     def call(*words):
         try:

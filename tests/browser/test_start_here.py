@@ -21,6 +21,23 @@ def test_start_here_runs_clean_in_both_themes(lab_page):
     assert lab_page.external_requests == []
 
 
+def test_a_quiz_answered_on_the_page_is_counted_when_the_card_of_quizzes_is_drawn_again(lab_page, lab_folder):
+    quiz = "from pathlib import Path\nfrom trtlab import teach\nteach.quiz('q3-sync-call')"
+    write_notebook(lab_folder / "answers.ipynb", [quiz, "teach.draw_progress(Path.cwd())"])
+    lab_page.open("answers.ipynb")
+    lab_page.page.set_viewport_size({"width": 1000, "height": 2000})
+    lab_page.run_all()
+    row = lab_page.page.locator(".jp-OutputArea tr").filter(has_text="08_workflow")
+    asked, *answered = map(int, row.inner_text().split()[1:])
+    card = lab_page.page.locator(".qz")
+    card.get_by_role("radio", name="execute_v2").check()
+    card.get_by_role("button", name="Check").click()
+    card.get_by_role("status").filter(has_text="Right.").wait_for()
+    lab_page.run_all()
+    assert list(map(int, row.inner_text().split()[1:])) == [asked, *(n + 1 for n in answered)]
+    assert row.evaluate("row => row.scrollWidth <= row.closest('.card').clientWidth")
+
+
 def test_widgets_are_answered_on_the_main_thread(lab_page):
     """The setting shipped with the package reaches a running JupyterLab."""
     lab_page.open(START)
