@@ -183,6 +183,7 @@ def test_a_name_has_its_form():
     [
         ("", "nothing; expected a table"),
         ("- a", "a list; expected a table"),
+        ("sources: {a: b}", "the fields sources; expected a table"),
         ("a: [", r"no readable YAML .*line \d"),
         ("Q9-01: just words", "Q9-01: found 'just words'; expected the fields topic, level"),
         ("a: {}\nb: {}\na: {}", "'a' stands there twice"),

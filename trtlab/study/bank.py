@@ -98,7 +98,7 @@ def entries_in(text: str, file: str, kind: type[T]) -> dict[str, T]:
         entries = yaml.load(text, _NoDuplicates)
     except yaml.YAMLError as error:
         raise BadEntry(f"{file}: no readable YAML ({error})") from error
-    if not isinstance(entries, dict) or not entries:
+    if not isinstance(entries, dict) or not set(entries) - {ANCHORS}:
         raise BadEntry(f"{file}: found {_kind_of(entries)}; expected a table of entries by name")
     return {name: _entry(entry, name, file, kind) for name, entry in entries.items() if name != ANCHORS}
 
