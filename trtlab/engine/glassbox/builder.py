@@ -16,7 +16,7 @@ from trtlab.engine.glassbox.errors import UnsupportedError
 from trtlab.engine.glassbox.lower import CLAIMED, Lowered, claims, dtype_of, lower
 from trtlab.engine.glassbox.plan import DTYPES, Plan, TensorSpec, made_with
 from trtlab.engine.glassbox.runtime import Engine
-from trtlab.engine.glassbox.trial import tune
+from trtlab.engine.glassbox.trial import QUICK, tune
 from trtlab.graph.load import read
 from trtlab.graph.onnxfile import OnnxModel
 from trtlab.graph.rewrite import Rules, rewrite
@@ -36,7 +36,7 @@ def build(
     rules: Rules = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     pick: Picker = fastest,
-    place: memory.Placer = memory.place,
+    place: memory.Placer = QUICK,
 ) -> Engine:
     """An engine for one shape of each input; a symbolic size is 1 unless `shapes` says otherwise.
 

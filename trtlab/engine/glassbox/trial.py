@@ -5,6 +5,7 @@ made-up inputs: that shows every shape and layout, times the tactics, and discar
 Needs torch alone, so that a plan made anywhere is tuned where it is loaded, as TensorRT for RTX compiles there.
 """
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,9 +26,10 @@ from trtlab.plan.tactics import Picker, fastest
 
 AGREE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 """How far a tactic may be from the first one, of the largest number."""
+QUICK: memory.Placer = functools.partial(memory.place, budget_s=0.5)
 
 
-def tune(plan: Plan, *, pick: Picker = fastest, place: memory.Placer = memory.place) -> Plan:
+def tune(plan: Plan, *, pick: Picker = fastest, place: memory.Placer = QUICK) -> Plan:
     """The plan with tactics, strides and offsets for the device that it names. DeviceError where that is missing."""
     device = Device(plan.device)
     with device.mode():

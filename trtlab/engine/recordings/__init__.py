@@ -76,7 +76,9 @@ def read(kind: type[T], text: str | bytes, *, without: Collection[str] = ()) -> 
 
     try:
         values = json.loads(text)
-        return converter().structure({name: value for name, value in values.items() if name not in without}, kind)
+        for name in without:
+            values.pop(name, None)
+        return converter().structure(values, kind)
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError, ExceptionGroup) as error:
         said = transform_error(error)[:3] if isinstance(error, ExceptionGroup) else [f"{type(error).__name__}: {error}"]
         raise ValueError(

@@ -58,7 +58,6 @@ function render({ model, el }) {
   function draw() {
     const { svg, facts: found, faults: wrong, planner: who, count } = model.get("shown");
     const focused = canvas.contains(document.activeElement) ? document.activeElement.dataset.buffer : null;
-    busy = false;
     canvas.replaceChildren(drawn(svg));
     if (focused) buffer(focused)?.focus({ preventScroll: true });
     facts.replaceChildren(...found.map(([label, value, note]) =>
@@ -67,12 +66,16 @@ function render({ model, el }) {
     faults.textContent = wrong.join("; ");
     said.textContent = who === "by hand" ? "by hand" : `${who}: ${count} of ${names.length}`;
     root.dataset.score = found[2][1];
+  }
+  function answer() { // also of a wish that changes nothing
+    busy = false;
     if (later) { const wish = later; later = null; ask(wish); }
   }
   el.append(root);
   draw();
   model.on("change:shown", draw);
-  return () => { stop(); model.off("change:shown", draw); };
+  model.on("msg:custom", answer);
+  return () => { stop(); model.off("change:shown", draw); model.off("msg:custom", answer); };
 }
 
 export default { render: answered(render) };

@@ -27,18 +27,22 @@ function render({ model, el }) {
 
   function draw() {
     const { svg, facts: found, setting } = model.get("shown");
-    busy = false;
-    if (asked) return send(); // what was moved meanwhile; its answer is drawn
+    if (asked) return; // a slider was moved meanwhile; its answer is drawn
     for (const [name, value] of Object.entries(setting)) [sliders[name].value, values[name].textContent] = [value, value];
     canvas.replaceChildren(drawn(svg));
     facts.replaceChildren(...found.map(([label, value, note]) =>
       make("div", { class: "box fact" }, make("small", {}, label), make("b", {}, value), make("span", { class: "dim" }, note))));
     root.dataset.setting = Object.values(setting).join(" ");
   }
+  function answer() { // also to what changes nothing
+    busy = false;
+    if (asked) send();
+  }
   el.append(root);
   draw();
   model.on("change:shown", draw);
-  return () => model.off("change:shown", draw);
+  model.on("msg:custom", answer);
+  return () => { model.off("change:shown", draw); model.off("msg:custom", answer); };
 }
 
 export default { render: answered(render) };
