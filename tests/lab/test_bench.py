@@ -10,6 +10,7 @@ import torch
 from trtlab.engine.measure import HOST_CLOCK, Measurement, Origin, Provenance, Ratio
 from trtlab.lab import bench
 from trtlab.lab.bench import COPY, run_benches
+from trtlab.plan.memory import lower_bound
 
 MADE = Provenance(origin=Origin.LIVE, device="a desk", when="2026-11-22T10:00:00+00:00", samples=3)
 NAN = float("nan")
@@ -162,3 +163,14 @@ def test_the_rewriter_is_timed_at_two_sizes():
     ]
     assert len(ratios) == 2 * len(bench.GROWING)
     assert all(r.value > 0 for r in ratios)
+
+
+def test_hard_buffers_fill_a_rectangle_and_arenas_are_measured_against_the_bound():
+    buffers = bench.hard_buffers(3)
+    assert 150 <= len(buffers) <= 450
+    assert sum(b.size_bytes * (b.stop - b.start) for b in buffers) == 2**20 * 1024
+    assert lower_bound(buffers) == 2**20
+    found = bench.bench_memory(seeds=1, networks=("light_squeezenet",), budget_s=0.1)
+    assert [ratio.value for ratio in found[:2]] == [1.0, 1.0]
+    assert all(1.0 <= ratio.value < 1.6 for ratio in found[2:])
+    assert len(found) == 4

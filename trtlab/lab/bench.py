@@ -5,6 +5,8 @@ an aim was set for them, and are never asserted by a test.
 """
 
 import functools
+import math
+import random
 import statistics
 import subprocess
 import sys
@@ -345,28 +347,53 @@ def _grown(form: str, size: int) -> Any:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
-def bench_memory(networks: Sequence[str] = ()) -> list[Ratio]:
-    """Our engine's arenas of onnx's nine `light_*` networks, or of these, against the bytes that live at once."""
+def bench_memory(seeds: int = 20, networks: Sequence[str] = (), budget_s: float = 10.0) -> list[Ratio]:
+    """Arenas against the bytes that live at once: of onnx's nine `light_*` networks or of these, with parts in place
+    and without; and of `hard_buffers`, where 3 % of the capacity is to spare, and where nothing is."""
     from trtlab.engine import glassbox
     from trtlab.lab import builds
-    from trtlab.plan.memory import Buffer, Placement, lower_bound, place
+    from trtlab.plan.memory import Buffer, check_placement, lower_bound, place
 
-    names, ratios = (
-        networks or sorted(path.stem for path in builds.light_path("").parent.glob("light_*.onnx")),
-        list[Ratio](),
-    )
+    def ratio(what: str, buffers: Sequence[Any], bound: float, capacity: int | None = None) -> Ratio:
+        placed = place(buffers, capacity, budget_s)
+        value = math.inf if check_placement(buffers, placed) else placed.peak_bytes / lower_bound(buffers)
+        return Ratio(
+            name="memory", what=what, value=value, bound=bound, peer="bytes that live at once", provenance=made
+        )
 
-    def measured(buffers: Sequence[Buffer]) -> Placement:
-        placed, bound = place(buffers), lower_bound(buffers)
-        ratios.append(
-            Ratio(name="memory", what=name, value=placed.peak_bytes / bound, bound=1.0, peer="bytes that live at once",
-                  provenance=live(("numpy", "numba")))
-        )  # fmt: skip
-        return placed
+    made, found, rows = live(("numba", "numpy")), list[Any](), dict[str, list[Any]]()
+    for name in networks or sorted(path.stem for path in builds.light_path("").parent.glob("light_*.onnx")):
+        glassbox.build(builds.network(name), place=lambda buffers: found.append(buffers) or place(buffers))  # type: ignore[func-returns-value]
+        apart = [Buffer(b.name, b.size_bytes, b.start, b.stop, b.alignment) for b in found[-1]]
+        rows |= {name: found[-1], f"{name}, no part in place": apart}
+    ratios = [ratio(name, buffers, 1.0) for name, buffers in rows.items()]
+    cut = {f"a rectangle in {len(b)}, seed {n}": b for n in range(seeds) for b in [hard_buffers(n)]}
+    ratios += [ratio(f"{what}, 3 % to spare", b, 1.03, lower_bound(b) * 103 // 100) for what, b in cut.items()]
+    return ratios + [ratio(f"{what}, nothing to spare", b, 1.1) for what, b in cut.items()]
 
-    for name in names:
-        glassbox.build(builds.network(name), place=measured)
-    return ratios
+
+def hard_buffers(seed: int, capacity_bytes: int = 2**20) -> list[Any]:
+    """150 to 450 buffers that fill an arena of that capacity to the last byte: a rectangle of time and memory, cut
+    through, or into a pinwheel of five, which no cut through can make; in any order."""
+    from trtlab.plan.memory import Buffer
+
+    rng = random.Random(seed)
+    count, pieces = rng.randrange(150, 451), [(0, 1024, 0, 1024)]
+    while len(pieces) < count:
+        piece = max(rng.sample(pieces, min(4, len(pieces))), key=lambda p: (p[1] - p[0]) * (p[3] - p[2]))
+        pieces.remove(piece)
+        a, b, c, d = piece
+        if min(b - a, d - c) > 2 and rng.random() < 0.3:
+            (x, y), (u, v) = sorted(rng.sample(range(a + 1, b), 2)), sorted(rng.sample(range(c + 1, d), 2))
+            pieces += [(a, y, c, u), (y, b, c, v), (x, b, v, d), (a, x, u, d), (x, y, u, v)]
+        elif b - a > 1 and (d - c < 2 or rng.random() < 0.5):
+            x = rng.randrange(a + 1, b)
+            pieces += [(a, x, c, d), (x, b, c, d)]
+        else:
+            u = rng.randrange(c + 1, max(d, c + 2))
+            pieces += [(a, b, c, u), (a, b, u, d)]
+    rng.shuffle(pieces)
+    return [Buffer(str(n), (d - c) * capacity_bytes // 1024, a, b) for n, (a, b, c, d) in enumerate(pieces) if c < d]
 
 
 BENCHES: dict[str, Callable[[], list[Ratio]]] = {
