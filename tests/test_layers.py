@@ -50,7 +50,7 @@ ROOMS = {
     "graph": _room("trtlab.numeric numpy onnx onnx_ir google"),
     "plan": _room("trtlab.numeric trtlab.graph numpy", "numba"),
     "engine": _room(BELOW_ENGINE, f"{RUNS} numba llvmlite"),
-    "lab": 2_761room(f"{BELOW_ENGINE} trtlab.engine", RUNS),
+    "lab": _room(f"{BELOW_ENGINE} trtlab.engine", RUNS),
     "study": _room(
         "cattrs numpy yaml fsrs", "ml_dtypes onnx trtlab.numeric trtlab.graph trtlab.plan trtlab.engine trtlab.lab"
     ),
