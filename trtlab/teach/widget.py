@@ -20,8 +20,8 @@ def script(*names: str) -> str:
 
 
 def styles(*names: str) -> str:
-    """Several style sheets as one."""
-    return "".join(map(stylesheet, names))
+    """Several style sheets as one, with that of what all widgets say (waits.css)."""
+    return "".join(map(stylesheet, (*names, "waits")))
 
 
 class Widget(anywidget.AnyWidget):
