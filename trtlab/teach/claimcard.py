@@ -61,27 +61,27 @@ def draw_claims(names: Sequence[str]) -> Drawing:
     for name in names:
         known = find_claim(name)
         today = join([_tick(known), both(known.today)], " ") if known.proof else both(known.today)
-        opened = details(join([today, badge(both(_kinds(known.behind)), "not")], apart()), _card(known))
+        opened = details(join([today, badge(both(_kinds(known.behind)), "not")], apart()), _card(known, alone=False))
         rows.append((name, both(known.said), _verdict(known), opened))
     header = [both(said(f"column_{column}")) for column in ("claim", "sheet", "verdict", "today")]
     counts = [join([number, both(_kinds([kind]))], " ") for kind, number in counted(names).items()]
     return bilingual(card(table(header, rows), head=[both(said("claims")), *counts, switch()]))
 
 
-def _card(known: Claim, *head: Cell) -> Drawing:
-    """What the sheet says, the verdict, the answer, the evidence, how it is checked."""
+def _card(known: Claim, *head: Cell, alone: bool = True) -> Drawing:
+    """What the sheet says, the verdict, the answer, unless they stand beside it; the evidence, how it is checked."""
     sheet = block(both(said("sheet_says").then(known.said)), "said dim")
     today = block(join([_verdict(known), tag("b", both(known.today), "claim")], apart(": ")))
     source = join([known.name, link(both(said("source")), known.source)])
-    kinds = badge(both(_kinds(known.behind)), "not")
+    kinds, first = badge(both(_kinds(known.behind)), "not"), [sheet, today] if alone else []
     if not known.proof:
-        return card(sheet, today, head=[known.name, kinds, *head], foot=[join([source, both(said("no_proof"))])])
+        return card(*first, head=[known.name, kinds, *head], foot=[join([source, both(said("no_proof"))])])
     parts = [call() for _, call in known.parts()]
     found, made = all_of(parts), [part.provenance for part in parts]
     _check(known.name, known.today.en, found)
     commands = [join([both(said("made_by")), code(one.command)], ": ") for one in merged(made) if one.command]
     return card(
-        sheet, today, *_evidence(found, known), _how(known),
+        *first, *_evidence(found, known), _how(known),
         head=[join([_tick(known), known.name], " "), kinds, *head],
         foot=[join([source, *commands])], made=made,
     )  # fmt: skip
