@@ -66,8 +66,8 @@ CEILINGS = {
     "plan": 683,
     "engine": 6_849,
     "lab": 2_761,
-    "study": 2_664,
-    "teach": 5_571,
+    "study": 2_677,
+    "teach": 5_584,
     "root": 368,
 }
 SCRIPT_AND_STYLE_CEILING, FILES_CEILING = 1_881, 159

@@ -17,7 +17,7 @@ from trtlab.engine.nvidia import ParseError, installed_api
 from trtlab.engine.nvidia.report import MemoryFigures
 from trtlab.lab import builds, support
 from trtlab.lab.workflow import STAGES, WORKFLOW, Status
-from trtlab.study.bank import Words
+from trtlab.study.bank import UnknownEntry, Words
 from trtlab.study.calls import CALLS
 from trtlab.teach import machine as machine_cards
 from trtlab.teach import tables
@@ -251,3 +251,12 @@ def test_a_hostile_name_is_shown_and_does_nothing(what):
 def test_every_card_is_tried_with_hostile_names():
     drawn = {name.removeprefix("draw_") for part in (tables, machine_cards) for name in vars(part) if "draw_" in name}
     assert drawn - {"badges", "progress", "plan_file", "rows", "calls", "refusal"} == set(HOSTILE)
+
+
+def test_words_of_the_field_are_said_in_both_languages():
+    drawn = teach.draw_terms("tactic", "kgen")
+    alike(drawn, "One way to compute a kernel", "核函数由 Myelin 生成的步骤")
+    assert "execution context" not in drawn.text
+    assert "execution context" in teach.draw_terms().text
+    with pytest.raises(UnknownEntry, match="tactic"):
+        teach.draw_terms("tactics")

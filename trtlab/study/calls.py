@@ -22,3 +22,16 @@ class Call:
 
 
 CALLS = tuple(bank.read("calls", Call).values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """A word of the field, and what it means here."""
+
+    name: str
+    means: Words
+
+
+def terms() -> dict[str, Term]:
+    """The glossary, by word."""
+    return bank.read("terms", Term)

@@ -18,7 +18,7 @@ _NAMES_IN = {
     "fusion": "draw_agreement draw_fusion_findings draw_optimizers",
     "graph.view": "GraphView",
     "life": "draw_engine_life draw_enqueue draw_kernels draw_lives",
-    "machine": "draw_badges draw_calls draw_machine draw_map draw_progress draw_refusal draw_support",
+    "machine": "draw_badges draw_calls draw_machine draw_map draw_progress draw_refusal draw_support draw_terms",
     "memory": "ArenaView draw_arena draw_planners",
     "pipeline": "PipelineView draw_artefact",
     "quantview": "QuantView",

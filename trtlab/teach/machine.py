@@ -15,8 +15,9 @@ from trtlab.engine.nvidia import Api, CompilerError, explain, installed_api
 from trtlab.lab import support
 from trtlab.lab.history import ApiHistory, Declared
 from trtlab.lab.history import load as load_history
+from trtlab.study import bank
 from trtlab.study.bank import Words, said
-from trtlab.study.calls import CALLS, Call
+from trtlab.study.calls import CALLS, Call, terms
 from trtlab.study.progress import scores
 from trtlab.teach import card as ui
 from trtlab.teach.bilingual import bilingual, both, switch
@@ -90,6 +91,18 @@ def draw_calls(calls: Iterable[Call] = CALLS) -> Drawing:
     header = (then, *(name.removeprefix("v") for name in SHOWN_TAGS), installed, now)
     made = [history.provenance, api.provenance]
     return bilingual(ui.card(ui.table(header, rows), head=[both(said("calls")), switch()], made=made))
+
+
+def draw_terms(*names: str) -> Drawing:
+    """Words of the field and what they mean; all of the glossary without names. UnknownEntry names close ones."""
+    known = terms()
+    found = [bank.find(known, name, "term") for name in names or known]
+    header = [both(said(f"column_{column}")) for column in ("word", "means")]
+    return bilingual(
+        ui.card(
+            ui.table(header, [(ui.bold(t.name), both(t.means)) for t in found]), head=[both(said("words")), switch()]
+        )
+    )
 
 
 def _declared(history: ApiHistory, call: Call, release: str) -> Cell:
