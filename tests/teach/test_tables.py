@@ -98,10 +98,14 @@ def test_the_matrix_says_what_is_read_or_why_not_and_every_refusal_word_for_word
     words += ["✗ parser refuses", "✗ no ONNX type", "✗ FP32 GEMM", machine_cards.TAKEN, found.provenance.line()]
     alike(teach.draw_support(few), *words)
     page = alike(
-        teach.draw_support(found), "Found unsupported input type of UINT8", "target(s) smNN", "FP8_E5M2, UINT4"
+        teach.draw_support(found),
+        "Found unsupported input type of UINT8",
+        "target(s) smNN",
+        "'w' is FLOAT8E5M2",
+        "'w' is UINT4",
     )
     assert page.words.count("Non-zero zero point is not supported") == 1
-    assert page.words.count("cannot be imported into TensorRT") == 1
+    assert page.words.count("cannot be imported into TensorRT") == 2
 
 
 # --- stages ----------------------------------------------------------------------------------------------------------
@@ -250,7 +254,7 @@ def test_a_hostile_name_is_shown_and_does_nothing(what):
 
 def test_every_card_is_tried_with_hostile_names():
     drawn = {name.removeprefix("draw_") for part in (tables, machine_cards) for name in vars(part) if "draw_" in name}
-    assert drawn - {"badges", "progress", "plan_file", "rows", "calls", "refusal"} == set(HOSTILE)
+    assert drawn - {"badges", "progress", "plan_file", "rows", "calls", "refusal", "terms"} == set(HOSTILE)
 
 
 def test_words_of_the_field_are_said_in_both_languages():
