@@ -12,6 +12,10 @@ from trtlab.lab.support import TARGETS, matrix, network, report
 from trtlab.numeric import FORMATS
 
 TOO_OLD = "Cannot compile for target(s) {}, because the model contains HW-specific datatypes: {}"
+UNKNOWN_TYPE = (
+    "ONNX initializer w cannot be imported into TensorRT ('w' is FLOAT8E5M2; the parser takes FLOAT, DOUBLE, FLOAT16,"
+    " BFLOAT16, FLOAT8E4M3FN, FLOAT4E2M1, INT64, INT32, INT8, INT4, UINT8, BOOL)"
+)
 ASYMMETRIC = (
     "Assertion failed: shiftIsAllZeros(zeroPoint): Non-zero zero point is not supported. Please set "
     "kENABLE_UINT8_AND_ASYMMETRIC_QUANTIZATION_DLA to enable asymmetric quantization if it is on DLA"
@@ -34,13 +38,7 @@ SAID = [
     ("NVFP4", "SM120", "FP4E2M1", ("FP4E2M1", "FP4E2M1")),
     ("FP32", "SM75", "builder", "Cannot compile operation 'product' for Turing (SM75): FP32 GEMM is not supported"),
     ("FP8_E4M3", "SM86", "builder", TOO_OLD.format("sm86", "fp8_e4m3")),
-    (
-        "FP8_E5M2",
-        "SM120",
-        "parser",
-        "ONNX initializer w cannot be imported into TensorRT ('w' is FLOAT8E5M2; the parser takes "
-        "FLOAT, DOUBLE, FLOAT16, BFLOAT16, FLOAT8E4M3FN, FLOAT4E2M1, INT64, INT32, INT8, INT4, UINT8, BOOL)",
-    ),
+    ("FP8_E5M2", "SM120", "parser", UNKNOWN_TYPE),
     ("INT8 with a zero point", "SM89", "parser", ASYMMETRIC),
     ("UINT8", "SM120", "parser", "Assertion failed: status.is_success(): Found unsupported input type of UINT8"),
     ("NF4", "SM120", "ONNX", f"ONNX {onnx.__version__} has no tensor type NF4"),
