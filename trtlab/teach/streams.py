@@ -4,19 +4,16 @@ In: `Operation`s, recorded `Case`s and `Serving`s. Out: drawings, and `StreamVie
 plan/streams runs. Every timeline is drawn in one way: a row for each stream, and below them how full the GPU is.
 """
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any
-
-import traitlets
 
 from trtlab.lab.streams import Alone, Case, Serving, StreamRuns, pipeline
 from trtlab.plan.streams import COMPUTE, COPY_IN, COPY_OUT, Operation, Timeline, limits, on_one_stream, run
 from trtlab.teach import svg
-from trtlab.teach.card import Cell, Drawing, SvgDrawing, block, bold, card, facts, push, stack, table
+from trtlab.teach.card import Drawing, SvgDrawing, bold, card, table
 from trtlab.teach.figure import axes, finish, line, new
+from trtlab.teach.sliders import SliderView, pictured
 from trtlab.teach.units import bytes_text, counted, seconds_text
-from trtlab.teach.widget import Widget, script, styles
 
 COLOURS = {COPY_IN: "#0072b2", COMPUTE: "#009e73", COPY_OUT: "#cc79a7"}
 WIDTH, LEFT, ROW, FULL = 1000, 112, 26, 48
@@ -34,9 +31,7 @@ def draw_timeline(what: Case | Sequence[Operation], title: str = "") -> SvgDrawi
         low, high = min(what.samples_s), max(what.samples_s)
         spread = f"{len(what.samples_s)} runs, {seconds_text(low)} to {seconds_text(high)}"
         found += [("measured", seconds_text(what.median_s), spread), ("prediction off by", f"{what.error:+.1%}", "")]
-    inside = stack([block(Cell(html=picture, text=""), "timeline"), facts(*found)])
-    whole = card(inside, head=[bold(shown), push("predicted by a model")])
-    return SvgDrawing(html=whole.html, text=whole.text, svg=picture)
+    return pictured(picture, shown, found, says="predicted by a model")
 
 
 def summary(operations: Sequence[Operation], timeline: Timeline) -> list[tuple[str, str, str]]:
@@ -169,22 +164,15 @@ SLIDERS = {
 """Name -> what it says, least, most, and where it stands at first. Copies and shares in percent."""
 
 
-class StreamView(Widget):
+class StreamView(SliderView):
     """A timeline that follows sliders; `StreamView(streams=4, share=25)`. Each request copies in, computes, copies out.
     `setting` has the values, `set` changes them. ValueError for what a slider cannot say, TypeError for unknown names.
     """
 
-    _esm = script("streamview")
-    _css = styles("cards", "streamview")
-    face: Any = traitlets.List().tag(sync=True)
-    shown = traitlets.Dict().tag(sync=True)
+    ABOUT = "Streams"
 
     def __init__(self, **setting: int) -> None:
-        super().__init__()
-        self.face = [[name, *row[:3]] for name, row in SLIDERS.items()]
-        self.setting = {name: row[3] for name, row in SLIDERS.items()}
-        self.set(**setting)
-        self.on_msg(self._on_message)
+        super().__init__(SLIDERS, setting)
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -194,25 +182,11 @@ class StreamView(Widget):
         copy_s, issue_s = kernel.duration_s * s["copies"] / 100, s["launch_us"] / 1e6
         return pipeline(copy_s, kernel, copy_s, chunks=s["requests"], streams=s["streams"], issue_s=issue_s)
 
-    def set(self, **setting: int) -> None:
-        """Move sliders; nothing changes when one cannot be moved so far."""
-        for name, value in setting.items():
-            if name not in SLIDERS:
-                raise TypeError(f"there is no slider {name!r}: expected {', '.join(SLIDERS)}")
-            _, least, most, _ = SLIDERS[name]
-            if type(value) is not int or not least <= value <= most:
-                raise ValueError(f"{name} is {value!r}: expected a whole number from {least} to {most}")
-        self.setting = self.setting | setting
-        timeline = run(self.operations)
-        found = [list(fact) for fact in summary(self.operations, timeline)]
-        self.shown = {
-            "svg": timeline_svg(self.operations, timeline, "predicted"), "facts": found, "setting": self.setting,
-        }  # fmt: skip
+    def picture(self) -> str:
+        return timeline_svg(self.operations, run(self.operations), "predicted")
 
-    def static(self) -> Drawing:
+    def facts(self) -> list[tuple[str, str, str]]:
+        return summary(self.operations, run(self.operations))
+
+    def static(self) -> SvgDrawing:
         return draw_timeline(self.operations, "Streams, as predicted")
-
-    def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        """A slider was moved; what it cannot say is left alone."""
-        with contextlib.suppress(TypeError, ValueError):
-            self.set(**content)

@@ -1,0 +1,71 @@
+// static/sliders.js: sliders and buttons above a picture. Python (teach/sliders.py) computes and draws; this only shows it.
+// In: model.get("face") {about, css, sliders: [name, label, least, most], buttons: names, hand: null or {name, from, to}},
+// model.get("shown") {svg, facts, setting}. Out: messages {name: value} or {press: name}, one at a time: the next is sent
+// when the answer to the last is here. `hand`: dragging in the picture from x `from` to x `to` moves that slider.
+
+function render({ model, el }) {
+  const { about, css, sliders: rows, buttons, hand } = model.get("face"), sliders = {}, values = {};
+  let asked = null, busy = false;
+  const ask = (wish) => {
+    asked = { ...asked, ...wish };
+    if (!busy) send();
+  };
+  const send = () => {
+    busy = true;
+    model.send(asked);
+    asked = null;
+  };
+  const move = (name, value) => {
+    [sliders[name].value, values[name].textContent] = [value, value];
+    ask({ [name]: Number(sliders[name].value) });
+  };
+  const labels = rows.map(([name, label, least, most]) => {
+    values[name] = make("output", {});
+    sliders[name] = make("input", { type: "range", min: least, max: most, "aria-label": label,
+      oninput: () => move(name, sliders[name].value) });
+    return make("label", { class: "tl-slider" }, make("span", {}, label), sliders[name], values[name]);
+  });
+  const presses = buttons.map((name) => button(name, name, () => ask({ press: name }), { "data-press": name }));
+  const canvas = make("div", { class: css }), facts = make("div", { class: "grid", "aria-live": "polite" });
+  const bar = presses.length ? make("div", { class: "tl-buttons" }, ...presses) : null;
+  const root = make("div", { class: "trt tl", role: "group", "aria-label": about, "data-lm-suppress-shortcuts": "true" },
+    make("div", { class: "card" }, make("div", { class: "tl-sliders" }, ...labels), bar, canvas,
+      make("div", { class: "body" }, facts)));
+  root.addEventListener("keydown", isPlainKey);
+
+  function follow(event) { // the pointer's place in the picture, as a value of the slider `hand`
+    const svg = canvas.querySelector("svg"), box = svg.getBoundingClientRect(), slider = sliders[hand.name];
+    const x = (event.clientX - box.left) * svg.viewBox.baseVal.width / box.width;
+    const part = Math.min(1, Math.max(0, (x - hand.from) / (hand.to - hand.from)));
+    move(hand.name, Math.round(Number(slider.min) + part * (slider.max - slider.min)));
+  }
+  if (hand) {
+    canvas.classList.add("tl-hand");
+    canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); follow(event); });
+    canvas.addEventListener("pointermove", (event) => { if (canvas.hasPointerCapture(event.pointerId)) follow(event); });
+  }
+
+  function draw() {
+    const { svg, facts: found, setting } = model.get("shown");
+    if (asked) return; // a slider was moved meanwhile; its answer is drawn
+    for (const [name, value] of Object.entries(setting)) {
+      if (sliders[name]) [sliders[name].value, values[name].textContent] = [value, value];
+    }
+    for (const each of presses) each.setAttribute("aria-pressed", String(each.dataset.press === setting.pressed));
+    canvas.replaceChildren(drawn(svg));
+    facts.replaceChildren(...found.map(([label, value, note]) =>
+      make("div", { class: "box fact" }, make("small", {}, label), make("b", {}, value), make("span", { class: "dim" }, note))));
+    root.dataset.setting = rows.map(([name]) => setting[name]).join(" ");
+  }
+  function answer() { // also to what changes nothing
+    busy = false;
+    if (asked) send();
+  }
+  el.append(root);
+  draw();
+  model.on("change:shown", draw);
+  model.on("msg:custom", answer);
+  return () => { model.off("change:shown", draw); model.off("msg:custom", answer); };
+}
+
+export default { render: answered(render) };
