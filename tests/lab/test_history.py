@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from tests.lab.headers import NAMES, REPOSITORY, TAGS, declared
+from tools.headers import NAMES, REPOSITORY, TAGS, declared
 from trtlab.engine.measure import Origin
 from trtlab.lab.history import Declared, load
 
@@ -43,7 +43,7 @@ def test_the_recording_is_complete_and_says_what_it_is():
     assert (made.origin, made.samples, made.command) == (
         Origin.RECORDED,
         len(TAGS),
-        "python -m tests.lab.headers CLONE",
+        "python -m tools.headers CLONE",
     )
     assert REPOSITORY in made.line()
     assert load() is history

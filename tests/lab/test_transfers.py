@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.lab import transfer_meter
+from tools import transfer_meter
 from trtlab.engine import recordings
 from trtlab.engine.measure import Origin
 from trtlab.lab.transfers import SIZES_BYTES, load

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.engine.nvidia.rtx import needs_rtx
-from tests.lab.leave_one_out import BUILD_HALF, COMMAND
 from tests.teach.flows import finished
+from tools.leave_one_out import BUILD_HALF, COMMAND
 from trtlab.engine import planfile
 from trtlab.engine.machine import cuda_driver
 from trtlab.engine.measure import Origin
@@ -62,7 +62,7 @@ def test_the_recorded_needs_have_every_pair_of_stages():
 @needs_rtx
 @pytest.mark.slow
 def test_the_compiler_here_refuses_what_was_recorded():
-    code = "import json; from tests.lab.leave_one_out import find_out; print(json.dumps(find_out().needs))"
+    code = "import json; from tools.leave_one_out import find_out; print(json.dumps(find_out().needs))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert {stage: tuple(needed) for stage, needed in json.loads(done.stdout).items()} == recorded_needs().needs
 

@@ -1,6 +1,6 @@
 """lab/history: which names NVIDIA's public headers declared, release by release.
 
-In: the recording `api-history`, made once from a clone of github.com/NVIDIA/TensorRT by tests/lab/headers.py. Out: a
+In: the recording `api-history`, made once from a clone of github.com/NVIDIA/TensorRT by tools/headers.py. Out: a
 frozen `ApiHistory`, read by claims that say "gone since 10.0". tests/lab/test_history.py knows release notes.
 """
 

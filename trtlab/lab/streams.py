@@ -1,7 +1,7 @@
 """lab/streams: what several streams gain, predicted from operations timed alone, and measured.
 
 In: kernels and copies with their times alone. Out: the `Operation`s of each scenario, which plan/streams turns into a
-timeline; the recording `streams-h100`, made by tests/lab/stream_meter.py on a GPU: `Case`s with prediction and samples.
+timeline; the recording `streams-h100`, made by tools/stream_meter.py on a GPU: `Case`s with prediction and samples.
 """
 
 import statistics

@@ -1,6 +1,6 @@
 """lab/transfers: what copies and streams cost on a GPU, as recorded once; claims about copying read it.
 
-In: the recording `transfers-h100`, made by tests/lab/transfer_meter.py on a GPU. Out: frozen `Transfers`.
+In: the recording `transfers-h100`, made by tools/transfer_meter.py on a GPU. Out: frozen `Transfers`.
 """
 
 from dataclasses import dataclass

@@ -417,7 +417,7 @@ class StageNeeds:
 
 
 def recorded_needs() -> StageNeeds:
-    """What the stages of the build need, as tests/lab/leave_one_out.py found."""
+    """What the stages of the build need, as tools/leave_one_out.py found."""
     return recordings.load(StageNeeds, "stage-needs")
 
 

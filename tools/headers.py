@@ -1,9 +1,9 @@
-"""tests/lab: read which names NVIDIA's public headers declared, release by release, and record it.
+"""tools/headers: read which names NVIDIA's public headers declared, release by release, and record it.
 
 In: a clone of github.com/NVIDIA/TensorRT. Out: the recording `api-history`. A name counts as declared when it stands in
 a header outside comments, `*Impl.h` files left out; as deprecated when each of its declarations carries TRT_DEPRECATED.
 `BuilderFlag::kINT8` counts inside that enumeration only, because DataType has a kINT8 too. Needed once for a release:
-`python -m tests.lab.headers CLONE`.
+`python -m tools.headers CLONE`.
 """
 
 import re
@@ -29,7 +29,9 @@ NAMES = tuple(
     DataType::kFLOAT DataType::kHALF DataType::kINT8 DataType::kINT32 DataType::kBOOL DataType::kUINT8 DataType::kFP8
     DataType::kBF16 DataType::kINT64 DataType::kINT4 DataType::kFP4 DataType::kE8M0
     MemoryPoolType::kWORKSPACE kSTRONGLY_TYPED kEXPLICIT_BATCH
-    IInt8EntropyCalibrator2 setDynamicRange setPrecision IAlgorithmSelector
+    IInt8EntropyCalibrator2 IInt8MinMaxCalibrator IInt8LegacyCalibrator setDynamicRange setPrecision
+    BuilderFlag::kBF16 BuilderFlag::kFP8 IQuantizeLayer IDynamicQuantizeLayer
+    IAlgorithmSelector ITimingCache setBuilderOptimizationLevel kEDITABLE_TIMING_CACHE setTilingOptimizationLevel
     IPluginV2DynamicExt IPluginV3 IStreamReader IStreamReaderV2 IProgressMonitor
     """.split()
 )
@@ -75,7 +77,7 @@ def record(clone: Path) -> None:
         headers={tag: tuple(sorted(files)) for tag, files in headers.items()},
         provenance=made,
     )
-    recordings.save(history, "api-history", "python -m tests.lab.headers CLONE")
+    recordings.save(history, "api-history", "python -m tools.headers CLONE")
 
 
 if __name__ == "__main__":

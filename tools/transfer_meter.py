@@ -1,5 +1,5 @@
 """Meters what copies and streams cost on a GPU: bandwidth from pinned and pageable memory, what a read before
-synchronising sees, how early an asynchronous call returns. On a GPU: `python -m tests.lab.transfer_meter`."""
+synchronising sees, how early an asynchronous call returns. On a GPU: `python -m tools.transfer_meter`."""
 
 import functools
 import statistics
@@ -12,7 +12,7 @@ from trtlab.engine import recordings
 from trtlab.engine.measure import device_name, live
 from trtlab.lab.transfers import SIZES_BYTES, Copy, Transfers
 
-COMMAND = "python -m tests.lab.transfer_meter"
+COMMAND = "python -m tools.transfer_meter"
 SAMPLES = 21
 
 

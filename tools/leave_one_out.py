@@ -1,7 +1,7 @@
-"""tests/lab: find out which earlier stage each stage of the build cannot do without, by leaving one out, and record it.
+"""tools/leave_one_out: find out what each stage of the build cannot do without, and record it.
 
 In: tensorrt_rtx and the digits model. Out: the recording `stage-needs`. Needed once for a compiler:
-`python -m tests.lab.leave_one_out`.
+`python -m tools.leave_one_out`.
 """
 
 import tempfile
@@ -13,7 +13,7 @@ from trtlab.engine import recordings
 from trtlab.engine.measure import live
 from trtlab.lab.workflow import STAGES, StageNeeds
 
-COMMAND = "python -m tests.lab.leave_one_out"
+COMMAND = "python -m tools.leave_one_out"
 BUILD_HALF = STAGES[: STAGES.index("deserialise") + 1]
 Made = dict[str, Any]
 

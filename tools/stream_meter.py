@@ -1,5 +1,5 @@
 """Meters what streams gain on a GPU, beside what plan/streams predicts from the same operations timed alone. On a GPU:
-`python -m tests.lab.stream_meter`."""
+`python -m tools.stream_meter`."""
 
 import ctypes
 import functools
@@ -22,7 +22,7 @@ from trtlab.lab import streams
 from trtlab.lab.streams import Alone, Case, Serving, StreamRuns
 from trtlab.plan.streams import on_one_stream
 
-COMMAND = "python -m tests.lab.stream_meter"
+COMMAND = "python -m tools.stream_meter"
 SAMPLES, CHUNKS, CHUNK_BYTES, REQUESTS = 21, 8, 2**24, 16
 SIZES = (256, 512, 1024, 2048, 4096)
 NETWORK = "resnet18"
