@@ -1,5 +1,5 @@
 """engine/networks, modules, export, digits: the same weights each time, outputs worth comparing, an export that agrees,
-and a trained file that scores what it says."""
+and trained files that score what they say."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from trtlab.engine.digits import DIGITS_ONNX, load_digits_split
+from trtlab.engine.digits import DIGITS_ONNX, TRAINED, load_digits_split
 from trtlab.engine.export import ExportError, export_onnx
 from trtlab.engine.networks import MODELS, TeachingModel, teaching_model
 from trtlab.engine.ort import OrtSession
@@ -120,24 +120,39 @@ def test_split_is_the_whole_data_set_in_two_disjoint_parts():
         split.test_images[0] = 0
 
 
-def test_the_file_is_valid_small_and_self_contained():
-    assert DIGITS_ONNX.stat().st_size < 400_000
-    proto = onnx.load(DIGITS_ONNX, load_external_data=False)
+@pytest.mark.parametrize("network", TRAINED.values(), ids=TRAINED)
+def test_a_trained_file_is_valid_small_and_scores_what_its_metadata_says(network):
+    assert network.path.stat().st_size < 170_000
+    proto = onnx.load(network.path, load_external_data=False)
     onnx.checker.check_model(proto, full_check=True)
     assert not any(tensor.external_data for tensor in proto.graph.initializer)
     assert [value.name for value in (*proto.graph.input, *proto.graph.output)] == ["image", "logits"]
     assert proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
-
-
-def test_the_file_scores_what_its_metadata_says_and_its_twin_in_torch_agrees():
-    facts = {entry.key: entry.value for entry in onnx.load(DIGITS_ONNX).metadata_props}
+    facts = {entry.key: entry.value for entry in proto.metadata_props}
     assert {"dataset", "seed", "epochs", "torch_version"} < facts.keys()
     split = load_digits_split()
-    logits = OrtSession(DIGITS_ONNX).run({"image": split.test_images})["logits"]
+    logits = OrtSession(proto).run({"image": split.test_images})["logits"]
     score = (logits.argmax(axis=1) == split.test_labels).mean()
     assert score >= 0.97
     assert float(facts["test_accuracy"]) == pytest.approx(score, abs=0.0023)  # one scan of 450
-    twin = answers_of_torch(MODELS["digits"].make(), torch.tensor(split.test_images))
+
+
+def test_the_networks_are_as_hard_for_int8_as_is_said():
+    """Largest over median magnitude: of the depthwise weights by channel, of LayerNorm scales."""
+    weights = [
+        {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(TRAINED[name].path).graph.initializer}
+        for name in ("depthwise", "transformer")
+    ]
+    spread = [np.abs(w).max((1, 2, 3)) for name, w in weights[0].items() if name.endswith(".0.weight")][1:]
+    spread += [np.abs(w) for name, w in weights[1].items() if "norm" in name and "blocks" in name and "weight" in name]
+    assert len(spread) == 8
+    assert all(each.max() / np.median(each) > 50 for each in spread)
+
+
+def test_the_digits_twin_in_torch_agrees():
+    images = load_digits_split().test_images
+    logits = OrtSession(DIGITS_ONNX).run({"image": images})["logits"]
+    twin = answers_of_torch(MODELS["digits"].make(), torch.tensor(images))
     np.testing.assert_allclose(twin, logits, rtol=1e-4, atol=1e-4)
 
 

@@ -1,13 +1,15 @@
-"""engine/digits: the data and the file of a small network that was trained on real scans.
+"""engine/digits: the data and the files of three small networks that were trained on real scans.
 
 In: scikit-learn's bundled digits, 1,797 scans of 8x8 pixels. Out: `DIGITS_ONNX`, the trained network that lessons start
-from, and the split whose test part it has never seen. scikit-learn loads when the split is asked for. Checked by
-tests/engine/test_networks.py, which scores the file and compares with what its metadata says.
+from, `TRAINED`, all three, and the split whose test part none has seen. scikit-learn loads when the split is asked for.
+Checked by tests/engine/test_networks.py, which scores the files and compares with what their metadata says.
 """
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +18,36 @@ DIGITS_ONNX = Path(__file__).parents[1] / "data" / "digits.onnx"
 """Input "image" ["batch", 1, 8, 8], output "logits" ["batch", 10]. BatchNorm nodes are kept, weights have torch's
 names, and `metadata_props` tell the data set, seed, epochs, test accuracy and torch version of the training."""
 
+CALIBRATION_IMAGES = 512
+
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedNetwork:
+    """A file with input "image" ["batch", 1, 8, 8] and output "logits" ["batch", 10]; its `metadata_props` tell how it
+    was trained. `hard`: what INT8 meets there."""
+
+    name: str
+    title: str
+    hard: str
+    path: Path
+
+
+TRAINED: Mapping[str, TrainedNetwork] = MappingProxyType(
+    {
+        name: TrainedNetwork(name=name, title=title, hard=hard, path=DIGITS_ONNX.with_name(file))
+        for name, title, hard, file in (
+            ("digits", "CNN", "nothing: its weights and activations are all of one size", "digits.onnx"),
+            ("depthwise", "depthwise-separable CNN", "weights of some channels, a hundred times as large as of others",
+             "digits_depthwise.onnx"),
+            ("transformer", "transformer", "two channels of activations, a hundred times as large as the others",
+             "digits_transformer.onnx"),
+        )
+    }
+)  # fmt: skip
+"""The networks of the quantisation lessons; tools/train_digits makes the last two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +58,11 @@ class DigitsSplit:
     train_labels: Labels
     test_images: Images
     test_labels: Labels
+
+    @property
+    def calibration_images(self) -> Images:
+        """512 scans of the training part, in random order: calibration needs no labels and no test scans."""
+        return self.train_images[:CALIBRATION_IMAGES]
 
 
 @functools.cache
