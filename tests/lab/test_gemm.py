@@ -1,0 +1,56 @@
+"""lab/gemm: the roofline against sums by hand, and what follows from it; the meter's form is what is read."""
+
+import pytest
+
+from trtlab.engine.recordings import names
+from trtlab.lab import gemm
+from trtlab.lab.gemm import GPUS, gemm_time, gemm_times
+
+
+def test_sums_by_hand():
+    one = gemm_time(1, 4096, 4096, "FP16", "H100")
+    assert one.memory_s == pytest.approx((4096 * 4096 * 2 + 2 * 4096 * 2) / 3.35e12)
+    assert one.compute_s == pytest.approx(2 * 4096 * 4096 / 989.4e12)
+    assert (one.limit, one.seconds) == ("memory", one.memory_s)
+    many = gemm_time(4096, 4096, 4096, "FP16", "H100")
+    assert (many.limit, many.seconds) == ("compute", pytest.approx(2 * 4096**3 / 989.4e12))
+    assert many.intensity == pytest.approx(2 * 4096**3 / (3 * 4096 * 4096 * 2))
+    nvfp4 = gemm_time(1, 4096, 4096, "NVFP4", "B200")
+    assert nvfp4.memory_s == pytest.approx((4096 * 4096 * 4.5 / 8 + 4096 * 4.5 / 8 + 4096 * 2) / 8e12)
+
+
+@pytest.mark.parametrize("gpu", GPUS)
+def test_weight_only_wins_where_memory_limits_and_nothing_where_compute_does(gpu):
+    single, batch = ({t.format: t for t in gemm_times(m) if t.gpu == gpu} for m in (1, 4096))
+    assert min(single.values(), key=lambda t: t.seconds).format in ("W4A16", "NVFP4")
+    assert single["FP16"].seconds / single["W4A16"].seconds == pytest.approx(2 / (0.5 + 2 / 128), rel=0.01)
+    assert batch["W4A16"].seconds == batch["FP16"].seconds
+    assert batch["FP16"].seconds / batch["INT8"].seconds == pytest.approx(2, rel=0.01)
+    assert {t.limit for t in single.values()} == {"memory"}
+    assert {t.limit for t in batch.values()} == {"compute"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((1, 8, 8, "FP8", "A100"), "A100.*no tensor cores for FP8.*TF32, FP16, BF16, INT8"),
+        ((0, 8, 8, "FP16", "A100"), "m=0"),
+        ((1, 8, 8, "FP7", "A100"), "'FP7'.*W4A16"),
+        ((1, 8, 8, "FP16", "H20"), "'H20'.*A100, H100, B200"),
+    ],
+)
+def test_what_cannot_be_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        gemm_time(*arguments)
+
+
+@pytest.mark.skipif("gemm-h100" not in names(), reason="not recorded yet")
+def test_no_run_beats_the_roofline_and_large_products_come_near():
+    found = gemm.load()
+    for run in found.runs:
+        if run.format in gemm.FORMATS:
+            assert run.median_s > 0.9 * gemm_time(run.m, run.n, run.k, run.format, "H100").seconds, run
+    for kind in ("FP16", "BF16", "FP8", "INT8"):
+        assert found.run(kind, 4096).median_s < 2.5 * gemm_time(4096, 4096, 4096, kind, "H100").seconds
+    with pytest.raises(KeyError, match="measured are"):
+        found.run("FP16", 5)

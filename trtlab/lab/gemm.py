@@ -1,0 +1,173 @@
+"""lab/gemm: what a number format buys for one matrix product: the roofline of three GPUs, beside a run on one.
+
+In: y [m, n] = x [m, k] times w [k, n], a format, a GPU. Out: a frozen `GemmTime` that names what limits; the recording
+`gemm-h100`, made by tools/gemm_meter.py. Computed is the least time there can be: every byte moved once, every
+multiply-add at the data sheet's rate. Checked by tests/lab/test_gemm.py against sums by hand and the recording.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from trtlab.engine import recordings
+from trtlab.engine.measure import Provenance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """Dense peaks of a data sheet: `rates` in operations per second by format (a multiply-add is two), `bandwidth` in
+    bytes per second. A format without a rate is one that its tensor cores do not multiply."""
+
+    name: str
+    rates: Mapping[str, float]
+    bandwidth: float
+    source: str
+
+
+def _gpu(name: str, bandwidth_tb: float, source: str, **tera: float) -> Gpu:
+    return Gpu(name=name, rates={k: v * 1e12 for k, v in tera.items()}, bandwidth=bandwidth_tb * 1e12, source=source)
+
+
+GPUS: Mapping[str, Gpu] = {
+    "A100": _gpu("A100 SXM, 80 GB", 2.039, "NVIDIA A100 data sheet", TF32=156, FP16=312, BF16=312, INT8=624),
+    "H100": _gpu(
+        "H100 SXM", 3.35, "NVIDIA H100 data sheet: half of what it gives with sparsity",
+        TF32=494.7, FP16=989.4, BF16=989.4, INT8=1978.9, FP8=1978.9,
+    ),
+    "B200": _gpu(
+        "B200 of an HGX, 1,000 W", 8.0, "NVIDIA Blackwell technical brief: half of what it gives with sparsity",
+        TF32=1100, FP16=2250, BF16=2250, INT8=4500, FP8=4500, NVFP4=9000,
+    ),
+}  # fmt: skip
+"""All three lists also stand side by side at glennklockwood.com/garden/processors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GemmFormat:
+    """Bytes of one weight and of one activation, scales of blocks included, and in which format they are multiplied."""
+
+    weight_bytes: float
+    activation_bytes: float
+    multiplied_as: str
+    result_bytes: float = 2
+
+
+FORMATS: Mapping[str, GemmFormat] = {
+    "TF32": GemmFormat(weight_bytes=4, activation_bytes=4, multiplied_as="TF32", result_bytes=4),
+    "FP16": GemmFormat(weight_bytes=2, activation_bytes=2, multiplied_as="FP16"),
+    "BF16": GemmFormat(weight_bytes=2, activation_bytes=2, multiplied_as="BF16"),
+    "INT8": GemmFormat(weight_bytes=1, activation_bytes=1, multiplied_as="INT8"),
+    "FP8": GemmFormat(weight_bytes=1, activation_bytes=1, multiplied_as="FP8"),
+    "W4A16": GemmFormat(weight_bytes=0.5 + 2 / 128, activation_bytes=2, multiplied_as="FP16"),
+    "NVFP4": GemmFormat(weight_bytes=0.5 + 1 / 16, activation_bytes=0.5 + 1 / 16, multiplied_as="NVFP4"),
+}
+"""W4A16: INT4 weights with an FP16 scale for each 128, decoded to FP16 on the way. NVFP4: an FP8 scale for each 16."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GemmTime:
+    """The least time of one product. `intensity` is operations per byte moved; where it is below the GPU's rate over
+    its bandwidth, memory limits."""
+
+    format: str
+    gpu: str
+    memory_s: float
+    compute_s: float
+    intensity: float
+
+    @property
+    def seconds(self) -> float:
+        """Both happen at once: the longer one counts."""
+        return max(self.memory_s, self.compute_s)
+
+    @property
+    def limit(self) -> str:
+        """`memory` or `compute`."""
+        return "memory" if self.memory_s >= self.compute_s else "compute"
+
+
+def gemm_time(m: int, n: int, k: int, format: str, device: str) -> GemmTime:  # noqa: A002
+    """The roofline of y [m, n] = x [m, k] w [k, n]; ValueError for a format that the GPU does not multiply.
+
+    compute = 2 m n k / rate; memory = (n k weights + m k activations + m n results, in bytes) / bandwidth. At m = 1,
+    4096 x 4096 in FP16 on an H100: 33.6 MB / 3.35 TB/s = 10 us, and 0.03 us to compute.
+    """
+    if min(m, n, k) < 1:
+        raise ValueError(f"a product has at least one row, column and term: got m={m}, n={n}, k={k}")
+    if device not in GPUS or format not in FORMATS:
+        raise ValueError(f"got {format!r} on {device!r}: expected one of {', '.join(FORMATS)} on {', '.join(GPUS)}")
+    gpu, how = GPUS[device], FORMATS[format]
+    if how.multiplied_as not in gpu.rates:
+        raise ValueError(
+            f"{gpu.name} has no tensor cores for {how.multiplied_as}: it multiplies {', '.join(gpu.rates)}; "
+            "decode such weights to one of those"
+        )
+    moved, operations = (
+        n * k * how.weight_bytes + m * k * how.activation_bytes + m * n * how.result_bytes,
+        2 * m * n * k,
+    )
+    return GemmTime(
+        format=format,
+        gpu=device,
+        memory_s=moved / gpu.bandwidth,
+        compute_s=operations / gpu.rates[how.multiplied_as],
+        intensity=operations / moved,
+    )
+
+
+def gemm_times(m: int, n: int = 4096, k: int = 4096) -> tuple[GemmTime, ...]:
+    """All formats on all GPUs that multiply them."""
+    pairs = [(name, gpu) for gpu in GPUS for name, how in FORMATS.items() if how.multiplied_as in GPUS[gpu].rates]
+    return tuple(gemm_time(m, n, k, name, gpu) for name, gpu in pairs)
+
+
+# --- a run ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class GemmRun:
+    """Median and quartiles in seconds, and the kernel that ran. `format` is one of FORMATS or FP32, or `quantise`
+    (activations [m, k], FP16 to INT8) and `dequantise` (sums [m, n], INT32 to FP16): kernels of their own."""
+
+    format: str
+    m: int
+    n: int
+    k: int
+    median_s: float
+    low_s: float
+    high_s: float
+    kernel: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """What torch's kernel said of shapes that it does not take."""
+
+    format: str
+    m: int
+    n: int
+    k: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GemmRuns:
+    """What a GPU did. Weights come from memory: products in a row read others, more than its caches hold."""
+
+    runs: tuple[GemmRun, ...]
+    refused: tuple[Refusal, ...]
+    copy_bytes_per_s: float
+    provenance: Provenance
+
+    def run(self, format: str, m: int, k: int = 4096) -> GemmRun:  # noqa: A002
+        """The run with so many rows and terms; KeyError says what was measured, or why it was not."""
+        for one in self.runs:
+            if (one.format, one.m, one.k) == (format, m, k):
+                return one
+        said = [one.reason for one in self.refused if (one.format, one.m, one.k) == (format, m, k)]
+        measured = ", ".join(f"{one.format} m={one.m} k={one.k}" for one in self.runs)
+        raise KeyError(f"no {format} m={m} k={k}: {said[0] if said else f'measured are {measured}'}")
+
+
+def load(gpu: str = "h100") -> GemmRuns:
+    """The recording of a GPU. RecordingMissing when there is none."""
+    return recordings.load(GemmRuns, f"gemm-{gpu}")
