@@ -41,7 +41,7 @@ def _room(top: str, lazy: str = "") -> Room:
 
 COMPILERS = "onnxruntime tensorrt tensorrt_rtx"
 RUNS = f"trtlab torch torchao {COMPILERS} triton onnxscript onnxslim sklearn cattrs google ml_dtypes"
-DRAWS = "ipywidgets anywidget plotly traitlets pygments trtlab.study trtlab.teach"
+DRAWS = "IPython ipywidgets anywidget plotly traitlets pygments trtlab.study trtlab.teach"
 BELOW_ENGINE = "trtlab.numeric trtlab.graph trtlab.plan numpy onnx onnx_ir"
 
 # The diagram. A room may always import itself and the standard library.

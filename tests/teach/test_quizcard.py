@@ -15,7 +15,7 @@ from trtlab.study import progress, quizzes
 from trtlab.study.bank import BadEntry, UnknownEntry, Words
 from trtlab.study.found import Found, computed
 from trtlab.study.quiz import Choice, NotAnAnswer, Option, QuizError
-from trtlab.teach import QuizCard, quiz
+from trtlab.teach import QuizCard, guess, quiz
 
 from .markup import EVIL, alike, read, shown
 
@@ -25,6 +25,13 @@ RIGHT, WRONG = "execute_v2", "execute_async_v2"
 @pytest.fixture
 def card():
     return quiz("q3-sync-call")
+
+
+def test_the_bar_of_a_guess_says_the_same_in_both_forms_and_the_measured_value_once_it_is_known():
+    asked = guess("kernels")
+    assert "Measured" not in alike(asked.bar(), "kernels", "Show what follows", "显示下文").words
+    alike(asked.bar(7), "kernels", "Measured", 7)
+    alike(guess().bar(EVIL), EVIL)
 
 
 def send(card, **message):

@@ -11,6 +11,7 @@ _NAMES_IN = {
     "bits": "BitEditor",
     "charts": "draw_fusion_bandwidth draw_fusion_chains draw_fusion_times draw_waterfall",
     "claimcard": "ClaimFailed claim draw_claims",
+    "cover": "guess",
     "diagrams": "draw_diagram",
     "formatcharts": "draw_curves draw_density draw_levels draw_number_line draw_precision draw_spread draw_staircase"
     " draw_sums draw_tradeoff",

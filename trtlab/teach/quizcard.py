@@ -19,11 +19,12 @@ from trtlab.teach import card as ui
 from trtlab.teach import source
 from trtlab.teach.bilingual import bilingual, both, switch
 from trtlab.teach.card import Cell, Drawing, bold, join, tag
+from trtlab.teach.cover import covering
 from trtlab.teach.widget import Widget, script, styles
 
 SIGNS = {Verdict.RIGHT: "✓", Verdict.WRONG: "✗"}
 PHRASES = ("quiz", "check", "show_answer", "start_over", "typical_slips", "how_computed", "move_up", "move_down",
-           "no_answer")  # fmt: skip
+           "no_answer", "show_what_follows")  # fmt: skip
 
 
 def quiz(which: str | Quiz, truth: Callable[[], Any] | None = None) -> "QuizCard":
@@ -44,7 +45,7 @@ class QuizCard(Widget):
     """
 
     _esm = script("tongue", "quizcard")
-    _css = styles("cards", "quizcard")
+    _css = styles("cards", "quizcard", "cover")
     face = traitlets.Dict().tag(sync=True)
     feedback = traitlets.Dict().tag(sync=True)
     result = traitlets.Instance(Result, allow_none=True)
@@ -135,7 +136,10 @@ class QuizCard(Widget):
         asked = self.quiz
         head = [bold(both(said("quiz"))), ui.dim(both(said(f"asks_{asked.kind}"))), ui.dim(asked.name), switch()]
         answer = ui.details(both(said("answer_and_explanations")), *self._static_answer())
-        return bilingual(ui.card(tag("p", bold(both(asked.question))), self._static_options(), answer, head=head))
+        whole = ui.card(tag("p", bold(both(asked.question))), self._static_options(), answer, head=head)
+        return covering(
+            bilingual(ui.block(whole, "trt-asked"))
+        )  # what follows stays covered until the answer is opened
 
     def _static_options(self) -> Cell:
         asked = self.quiz

@@ -232,6 +232,7 @@ function render({ model, el }) {
   const checkButton = does(face.words.check, check, "qz-main");
   const showButton = does(face.words.show_answer, () => send({ what: "answer" }));
   const againButton = does(face.words.start_over, () => send({ what: "again" }));
+  const uncovers = make("input", { type: "checkbox", class: "trt-show" });
 
   /** `echoed`: a row of the card shows the explanation already, so it is only spoken here. */
   function tell(verdict, headline, says, echoed = false) {
@@ -254,6 +255,7 @@ function render({ model, el }) {
     checkButton.hidden = Boolean(found);
     showButton.hidden = Boolean(found) || !attempts;
     againButton.hidden = !found;
+    if (found || (!attempts && !fresh)) uncovers.checked = Boolean(found);
     how.hidden = Boolean(found);
     state.replaceChildren(...(attempts ? both(tries) : [face.name]));
     if (hadFocus && found) told.focus({ preventScroll: true });
@@ -265,7 +267,7 @@ function render({ model, el }) {
       state, tongueSwitch()),
     make("div", { class: "body" }, make("p", { class: "qz-question", id: `${id}-question` }, ...both(face.question)),
       kind.node, make("div", { class: "qz-actions" }, checkButton, showButton, againButton,
-        how), told, answer, heard));
+        make("label", { class: "trt-uncovers" }, uncovers, make("span", {}, ...both(face.words.show_what_follows))), how), told, answer, heard));
   card.addEventListener("keydown", (event) => {
     event.stopPropagation(); // the notebook has shortcuts on plain letters and digits
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("summary, pre")) return;

@@ -1,0 +1,51 @@
+"""Below a guess and behind a quiz answers stay covered, in this cell and two more, until they are asked for."""
+
+import pytest
+
+from .labpage import write_notebook
+
+pytestmark = pytest.mark.browser
+
+GUESS = """from trtlab.teach import guess, quiz
+asked = guess("kernels")
+print("seven of them")
+asked.measured(7)"""
+HIDDEN = "node => getComputedStyle(node).visibility === 'hidden'"
+
+
+def hidden(page, words):
+    return page.get_by_text(words, exact=True).last.evaluate(HIDDEN)
+
+
+def test_what_follows_a_guess_or_a_quiz_is_covered_until_it_is_answered(lab_page, lab_folder):
+    cells = [GUESS, "print('behind it')", "print('third')", "quiz('q3-sync-call')", "print('after the quiz')"]
+    write_notebook(lab_folder / "covered.ipynb", [*cells, "guess()\nprint('last')"])
+    lab_page.open("covered.ipynb")
+    page = lab_page.page
+    page.set_viewport_size({"width": 1000, "height": 2000})
+    saved = [out.get("text") for cell in lab_page.run_all() for out in cell["outputs"]]
+    assert {"seven of them\n", "behind it\n", "last\n"} <= set(saved)  # computed all the same
+    everything = ("seven of them", "behind it", "third", "after the quiz", "last")
+    assert [hidden(page, words) for words in everything] == [True] * 5
+    bar = page.locator(".trt-guess").first
+    assert bar.get_by_text("Measured").is_hidden()
+    lab_page.screenshot("covered")
+
+    bar.get_by_role("textbox").click()
+    page.keyboard.type("12")
+    page.keyboard.press("Enter")
+    bar.get_by_text("Measured").wait_for()
+    assert [hidden(page, words) for words in everything] == [False, False, False, True, True]
+    assert "7" in bar.inner_text()
+    card = page.locator(".qz")
+    card.get_by_role("radio", name="execute_v2").check()
+    assert hidden(page, "after the quiz")
+    card.get_by_role("button", name="Check").click()
+    card.get_by_role("status").filter(has_text="Right.").wait_for()
+    assert [hidden(page, words) for words in everything] == [False] * 4 + [True]
+    card.get_by_role("button", name="Start over").click()
+    page.wait_for_function("() => !document.querySelector('.qz .trt-show').checked")
+    page.locator(".trt-guess").last.get_by_role("button").click()  # all of the page
+    assert [hidden(page, words) for words in everything] == [False] * 5
+    lab_page.assert_clean()
+    lab_page.screenshot("uncovered")

@@ -1,0 +1,65 @@
+"""teach/cover: a guess comes first. What a cell shows below the bar of `guess()` stays covered until a guess is entered
+or Show is pressed; so does what follows a quiz card, until it is answered.
+
+In: what is guessed, and what was measured. Out: a bar in front of what the cell shows. Covering is done by the style
+sheet (static/cover.css) for the cell and the two behind it; pages that drop styles show everything, in its order.
+"""
+
+from typing import Any
+
+from IPython.display import DisplayHandle, display
+
+from trtlab.study.bank import said
+from trtlab.teach import card as ui
+from trtlab.teach.bilingual import bilingual, both, switch
+from trtlab.teach.card import Cell, Drawing, apart, block, join, labelled, tag
+
+_ENTRY = '<input type="text" class="trt-entry" autocomplete="off" spellcheck="false">'
+_BOX = '<input type="checkbox" class="trt-show">'
+
+
+def guess(unit: str = "") -> "Guess":
+    """Ask for a guess, in `unit`, before anything else that the cell shows.
+
+    >>> asked = guess("kernels")
+    >>> asked.measured(len(report.kernels))  # shown beside the guess, once it is made
+    """
+    return Guess(unit)
+
+
+class Guess:
+    """A bar on the page. Outside a notebook it is a printed line."""
+
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+        self._shown: DisplayHandle | None = display(self.bar(), display_id=True)
+
+    def _ipython_display_(self) -> None:
+        """It is on the page already."""
+
+    def measured(self, value: Any) -> None:
+        """Show the true value beside the guess; it stays covered as long as the rest."""
+        if self._shown:
+            self._shown.update(self.bar(value))
+
+    def bar(self, value: Any = None) -> Drawing:
+        """The entry, what was measured once it is known, and what uncovers both."""
+        asks = join(
+            [both(said("your_guess")), Cell(html=f"{_ENTRY} {ui.escape(self.unit)}", text=self.unit or " ")], ": "
+        )
+        found = tag("span", labelled(both(said("measured")), ui.bold(value)), "trt-found") if value is not None else ""
+        line = join([tag("label", asks), found, shows(), switch()], apart())
+        return covering(bilingual(block(block(line), "card trt-guess")))
+
+
+def covering(drawing: Cell) -> Drawing:
+    """The drawing with the style sheet that covers what follows it."""
+    style = f"<style>{ui.stylesheet('cover')}</style>"
+    return Drawing(html=f"<div>{style}{drawing.html}</div>", text=drawing.text)
+
+
+def shows() -> Cell:
+    """What uncovers all that follows, and what uncovers all of this page."""
+    words = both(said("show_what_follows"))
+    one = tag("label", Cell(html=_BOX + words.html, text=words.text), "trt-uncovers")
+    return join([one, tag("button", both(said("show_all")), "trt-all", type="button")], apart())
