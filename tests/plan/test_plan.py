@@ -18,7 +18,6 @@ from trtlab.plan.memory import (
     steps,
     whole,
 )
-from trtlab.plan.tactics import fastest
 
 
 def buffers_of(*rows):
@@ -126,20 +125,6 @@ def test_what_may_be_seen_otherwise_lives_as_long_as_the_view():
         (["x"], ["b"], False), (["v", "b"], ["y"], False),
     ]  # fmt: skip
     assert lifetimes(tasks, ["y"])["a"] == (0, 4)
-
-
-def test_the_picker_takes_the_smallest_time_of_a_round_that_counts():
-    seconds = {"slow": [1, 3, 3, 3], "fast": [9, 4, 2, 4], "lucky once": [0.5, 5, 5, 5]}  # the first is for nothing
-    rows = {name: iter(row) for name, row in seconds.items()}
-    asked = []
-
-    def timer(work):
-        name = work()
-        return lambda: asked.append(name) or next(rows[name])
-
-    works = {name: (lambda name=name: name) for name in seconds}
-    assert fastest(works, timer, budget_s=1, rounds=3) == ("fast", 2e6)
-    assert asked == [*seconds] * 3  # in turns; two rounds after the first are the least
 
 
 def smallest(buffers):

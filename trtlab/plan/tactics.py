@@ -1,31 +1,175 @@
-"""plan/tactics: which way is fastest? The simplest answer: run each in turns, take the smallest time.
+"""plan/tactics: which way is fastest? Every one runs in turns; who wins by more than the spread is taken.
 
-In: name -> function, and how to time one. Out: the name and its time in microseconds. The clock is the caller's. A
-better picker, with a cache, can take its place.
+In: name -> function in the order of preference, and how to time one. Out: a `Race`: the winner, and every candidate
+with its samples and what became of it. The clock is the caller's; tests/plan/test_tactics.py turns it by hand.
 """
 
-from collections.abc import Callable, Mapping
+import functools
+import math
+import random
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 Work = Callable[[], Any]
-Timer = Callable[[Work], Callable[[], float]]
+Clock = Callable[[], float]
+Timer = Callable[[Work], Clock]
 """Makes of a work a function that runs it and returns the seconds it took."""
-Picker = Callable[[Mapping[str, Work], Timer], tuple[str, float]]
+Check = Callable[[Any], tuple[float, float]]
+"""The error of a work's result, and the bound it has to keep."""
+WINNER, SLOWER, WITHIN, UNTIMED = "winner", "slower", "within the spread", "not timed"
+DISCARD, LEAST_ROUNDS, LEAST_AHEAD = 1.5, 3, 0.01
+"""A candidate is discarded whose best is so many times the leader's median; rounds that are run in any case, before
+that and before the budget ends a race; a lead below one in a hundred is none."""
 
 
-def fastest(works: Mapping[str, Work], timer: Timer, *, budget_s: float = 0.1, rounds: int = 10) -> tuple[str, float]:
-    """The work with the smallest time of several rounds, in turns: what disturbs a run only ever adds to it. The first
-    round is for nothing; two more are the least, further ones as long as less than the budget was spent, and among
-    those that are at most twice as slow as the best."""
-    timers = {name: timer(work) for name, work in works.items()}
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for done in range(rounds + 1):
-        least = {name: min(row[1:], default=0) for name, row in times.items()}
-        running = [name for name in works if done < 3 or least[name] <= 2 * min(least.values())]
-        if done > 2 and (len(running) == 1 or sum(map(sum, times.values())) > budget_s):
-            break
-        for name in running:
-            times[name].append(timers[name]())
-    least = {name: min(row[1:]) for name, row in times.items()}
-    best = min(least, key=lambda name: least[name])
-    return best, least[best] * 1e6
+@dataclass(frozen=True)
+class Budget:
+    """How much is searched: candidates timed, in the order of preference; rounds; seconds of timing for a race."""
+
+    candidates: int
+    rounds: int
+    seconds: float
+
+
+LEVELS = (Budget(0, 0, 0.0), Budget(2, 6, 0.02), Budget(3, 10, 0.05), Budget(99, 16, 0.1), Budget(99, 24, 0.4),
+          Budget(99, 48, 2.0))  # fmt: skip
+"""As TensorRT's builder optimization levels: 0 takes the first tactic that runs, 3 is the default, 5 spares nothing."""
+
+
+class NoTacticError(RuntimeError):
+    """Every candidate raised or was wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One way of several. `state` is one of the words above, "discarded after n rounds", "raised: why" or "wrong: error
+    e > bound b". `preference` counts from 0; `error` is that of its result, where it was checked."""
+
+    name: str
+    preference: int
+    state: str = UNTIMED
+    samples_s: tuple[float, ...] = ()
+    error: float | None = None
+
+    @property
+    def median_s(self) -> float:
+        """The middle of the samples; 0 without any."""
+        return statistics.median(self.samples_s or (0.0,))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Race:
+    """The candidates in the order of preference."""
+
+    winner: str
+    candidates: tuple[Candidate, ...]
+
+    def __getitem__(self, name: str) -> Candidate:
+        return next(c for c in self.candidates if c.name == name)
+
+    @property
+    def time_us(self) -> float:
+        """The winner's median in microseconds; 0 where nothing was timed."""
+        return self[self.winner].median_s * 1e6
+
+
+Picker = Callable[[Mapping[str, Work], Timer, Check], Race]
+
+
+def pick(
+    works: Mapping[str, Work], timer: Timer, check: Check = lambda _: (0.0, 0.0), *, level: int | Budget = 3
+) -> Race:
+    """Race the works, given in the order of preference, as hard as LEVELS[level] says, or a budget of your own.
+
+    Each runs once for its result, which `check` looks at, and to be warm; then all in turns, in an order drawn anew for
+    each round. The first in preference wins unless another `is_ahead`, so that builds repeat. NoTacticError if none is
+    left, ValueError for a level that is not there.
+    """
+    budget = level if isinstance(level, Budget) else LEVELS[checked_level(level)]
+    entered, clocks = dict[str, Candidate](), dict[str, Clock]()
+    for number, (name, work) in enumerate(works.items()):
+        entered[name] = Candidate(name=name, preference=number)
+        if len(clocks) < max(1, budget.candidates):
+            entered[name], clock = _entered(entered[name], work, timer, check, timed=budget.candidates > 0)
+            clocks |= {name: clock} if clock else {}
+    _run(entered, clocks, budget)
+    return _judged(entered)
+
+
+def checked_level(level: int) -> int:
+    """The level. ValueError for one that is not there."""
+    if level not in range(len(LEVELS)):
+        raise ValueError(f"level={level!r}: expected 0 (no timing) to {len(LEVELS) - 1}, as TensorRT's builder has")
+    return level
+
+
+def prefer(*names: str) -> Picker:
+    """A picker without a clock: the first of these names that runs, else the first that does."""
+
+    def picker(works: Mapping[str, Work], timer: Timer, check: Check) -> Race:
+        order = dict.fromkeys((*(name for name in names if name in works), *works))
+        return pick({name: works[name] for name in order}, timer, check, level=0)
+
+    return picker
+
+
+def is_ahead(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Whether a is faster than b by more than the spread: the median of b - a, round by round, is larger than the
+    distance of its quartiles, and than one in a hundred. Only the half of the rounds counts in which both together took
+    least: what disturbs a machine for a while only ever adds to its times. The same rounds for both keep drift out."""
+    rounds = sorted(zip(a, b, strict=False), key=sum)
+    quiet = rounds[: max(LEAST_ROUNDS, len(rounds) // 2)]
+    if len(quiet) < 2:
+        return False
+    low, middle, high = statistics.quantiles([late - early for early, late in quiet], method="inclusive")
+    return middle > max(high - low, LEAST_AHEAD * statistics.median(early for early, _ in quiet))
+
+
+def _entered(one: Candidate, work: Work, timer: Timer, check: Check, *, timed: bool) -> tuple[Candidate, Clock | None]:
+    """The candidate with its error, and its clock; no clock for one that raises, or is wrong."""
+    try:
+        error, bound = check(work())
+        if not error <= bound:
+            wrong = f"wrong: error {error:.2g} > bound {bound:.2g}"
+            return replace(one, state=wrong, error=error if math.isfinite(error) else None), None
+        return replace(one, error=error), timer(work) if timed else lambda: 0.0
+    except Exception as raised:  # noqa: BLE001 - whatever it is, the others go on
+        return _raised(one, raised), None
+
+
+def _raised(one: Candidate, error: Exception) -> Candidate:
+    return replace(one, state=f"raised: {type(error).__name__}: {error}"[:200])
+
+
+def _run(entered: dict[str, Candidate], clocks: dict[str, Clock], budget: Budget) -> None:
+    """Rounds until they, the time or the rivals are used up; `entered` then has the samples."""
+    order = random.Random(0)
+    for done in range(budget.rounds):
+        if done >= LEAST_ROUNDS and clocks:
+            best = min(entered[name].median_s for name in clocks)
+            for name in [n for n in clocks if min(entered[n].samples_s) > DISCARD * best]:
+                entered[name] = replace(entered[name], state=f"discarded after {done} rounds")
+                del clocks[name]
+            if len(clocks) < 2 or sum(sum(c.samples_s) for c in entered.values()) > budget.seconds:
+                return
+        for name in order.sample(list(clocks), len(clocks)):
+            try:
+                entered[name] = replace(entered[name], samples_s=(*entered[name].samples_s, clocks[name]()))
+            except Exception as error:  # noqa: BLE001 - as above
+                entered[name] = _raised(entered[name], error)
+                del clocks[name]
+
+
+def _judged(entered: Mapping[str, Candidate]) -> Race:
+    """The race with everybody's state. `best` holds until another is ahead of it. One discarded is better than none."""
+    good = [c for c in entered.values() if c.error is not None and not c.state.startswith(("raised", "wrong"))]
+    running = [c for c in good if c.state == UNTIMED] or sorted(good, key=lambda c: c.median_s)[:1]
+    if not running:
+        raise NoTacticError(f"no tactic is left: {'; '.join(f'{c.name} {c.state}' for c in entered.values())}")
+    best = functools.reduce(lambda a, b: b if is_ahead(b.samples_s, a.samples_s) else a, running)
+    states = {c.name: SLOWER if is_ahead(best.samples_s, c.samples_s) else WITHIN for c in running if c.samples_s}
+    states[best.name] = WINNER
+    judged = tuple(replace(c, state=states.get(c.name, c.state)) for c in entered.values())
+    return Race(winner=best.name, candidates=judged)

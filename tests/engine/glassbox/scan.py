@@ -18,6 +18,7 @@ from trtlab.engine import glassbox
 from trtlab.engine.glassbox import epilogues
 from trtlab.engine.glassbox.errors import UnsupportedError
 from trtlab.engine.glassbox.lower import CLAIMED
+from trtlab.plan.tactics import prefer
 
 RTOL = 1e-4
 """Of the largest number, or of 1 where all are smaller: inputs are, and differences of sums may cancel."""
@@ -26,11 +27,16 @@ RTOL = 1e-4
 def fault_of(model, feeds, rng, **how):
     """(what is wrong or "", the tactics that were offered): types, shapes and numbers of every output, of two runs."""
     offered = []
+
+    def by_lot(works, *rest):
+        offered.extend(works)
+        return prefer(*rng.sample(list(works), len(works)))(works, *rest)
+
     try:
         want = run(model, feeds)
     except Exception:  # noqa: BLE001 - of no base of their own; what it refuses is no model
         return "", []
-    engine = glassbox.build(model, pick=lambda works, _: (offered.extend(works) or rng.choice(list(works)), 1.0), **how)
+    engine = glassbox.build(model, pick=by_lot, **how)
     context = engine.create_execution_context()
     for _ in range(2):
         got = context.run({name: feeds[name] for name in engine.inputs})

@@ -20,6 +20,7 @@ from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.errors import DeviceError, InputError, RunError, UnsupportedError
 from trtlab.graph.models import LIGHT_FOLDER, TEACHING_MODELS, randomized
 from trtlab.graph.oracle import check_same, sample_inputs
+from trtlab.plan.tactics import prefer
 
 RTOL = 1e-5
 """Of the largest number of an output: float32 sums in another order."""
@@ -249,7 +250,7 @@ def test_too_little_memory_is_told_and_the_engine_goes_on(device):
 @pytest.mark.parametrize("tactic", ["torch", "generated"])
 def test_nan_and_infinity_pass_through_pointwise_kernels(tactic):
     proto = model("(float[4] x, float[4] z) => (float[4] y) { a = Add (x, z) y = Relu (a) }")
-    context = build(proto, pick=lambda *_: (tactic, 1.0)).create_execution_context()
+    context = build(proto, pick=prefer(tactic)).create_execution_context()
     x = np.array([np.nan, np.inf, -np.inf, -1], np.float32)
     np.testing.assert_array_equal(context.run({"x": x, "z": np.zeros(4, np.float32)})["y"], [np.nan, np.inf, 0, 0])
 
@@ -260,7 +261,7 @@ def test_nan_and_infinity_pass_through_pointwise_kernels(tactic):
 def test_only_what_onednn_fuses_drops_nan(tactic, nans, last):
     weights = {"w": np.ones((3, 4), np.float32), "low": np.array(0, np.float32)}
     proto = model(f"(float[2,3] x) => (float[2,4] y) {{ a = MatMul (x, w) y = {last} }}", **weights)
-    context = build(proto, pick=lambda *_: (tactic, 1.0)).create_execution_context()
+    context = build(proto, pick=prefer(tactic)).create_execution_context()
     x = np.array([[1, np.nan, 2], [3, np.inf, 4]], np.float32)
     y = context.run({"x": x})["y"]
     assert (np.isnan(y).sum(), (y >= 3e38).sum()) == (nans, 4)  # a Clip ends at the largest number
@@ -355,7 +356,7 @@ def test_a_product_behind_what_made_up_numbers_cannot_show(precision):
 
 def test_a_product_runs_where_onednn_is_missing(monkeypatch):
     proto = model("(float[2,3] x) => (float[2,4] y) { y = MatMul (x, w) }", w=np.ones((3, 4), np.float32))
-    plan = build(proto, pick=lambda works, _: ("onednn" if "onednn" in works else next(iter(works)), 1.0)).plan
+    plan = build(proto, pick=prefer("onednn")).plan
     monkeypatch.setattr(Device, "has_onednn", False)
     y = Engine(plan).create_execution_context().run({"x": np.ones((2, 3), np.float32)})["y"]
     assert y.tolist() == [[3] * 4] * 2

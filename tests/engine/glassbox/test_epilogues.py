@@ -11,6 +11,7 @@ from tests.engine.glassbox.test_engine import assert_same, feeds_for, model, wit
 from trtlab.engine.glassbox import epilogues, products
 from trtlab.engine.glassbox.builder import build
 from trtlab.engine.glassbox.kernels import Epilogue
+from trtlab.plan.tactics import prefer
 
 IMAGE = "float[2,8,9,9]"
 CONV = f"({IMAGE} image) => ({IMAGE} y) {{ x = Conv <pads=[1,1,1,1]> (image, v) c ="  # x has its channels side by side
@@ -65,9 +66,9 @@ def test_every_tactic_that_fits_computes_the_same(text, weights, name, tactics):
     for tactic in tactics.split():
         asked = []
 
-        def pick(works, _, tactic=tactic, asked=asked):
+        def pick(works, *rest, tactic=tactic, asked=asked):
             asked.append(list(works))
-            return tactic if len(asked) > text.count("v)") else "onednn", 1.0
+            return prefer(tactic if len(asked) > text.count("v)") else "onednn")(works, *rest)
 
         engine = build(proto, pick=pick)  # the trial leaves out a tactic that disagrees with the first
         feeds = feeds_for(engine)
@@ -83,7 +84,7 @@ def test_one_more_kernel_as_on_a_gpu(text, weights, tactic, monkeypatch):
     pytest.importorskip("numba")
     monkeypatch.setattr(products, "_finishes_on_gpu", epilogues.fits_epilogue)
     proto = with_weights(text, weights)
-    engine = build(proto, pick=lambda works, _: (tactic if tactic in works else next(iter(works)), 1.0))
+    engine = build(proto, pick=prefer(tactic, "torch"))
     wanted = "product" not in tactic or "Conv (x, w" in text
     assert (engine.inspect()[-1].tactic == tactic) == wanted
     feeds = feeds_for(engine)

@@ -11,6 +11,7 @@ from trtlab.engine.export import export_onnx
 from trtlab.engine.glassbox import epilogues
 from trtlab.engine.glassbox.runtime import Engine
 from trtlab.plan.memory import Buffer, find_overlap
+from trtlab.plan.tactics import prefer
 
 HEAD = '<ir_version: 10, opset_import: ["": 20]> net (float[2,8,9,9] image) => '
 ONE, THREE = "<kernel_shape = [1,1]>", "<pads = [1,1,1,1]>"
@@ -47,10 +48,8 @@ def model(text):
     return proto
 
 
-def writer(works, _):
-    """A picker that takes the tactics that write where they are told."""
-    names = [n for n in ("joined", "generated", "winograd", "product", "batched") if n in works]
-    return (names or list(works))[0], 1.0
+writer = prefer("joined", "generated", "winograd", "product", "batched", "torch")
+"""A picker that takes the tactics that write where they are told."""
 
 
 def assert_equal(engine, proto):

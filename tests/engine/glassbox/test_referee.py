@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 
 from trtlab.engine.glassbox.builder import build
+from trtlab.plan.tactics import prefer
 
 SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1, -1, 3e38, -3e38, 1e-40, 6, -3, 0.5], np.float32)
 UNARY = "Abs Erf Exp HardSwish LeakyRelu Log Neg Reciprocal Relu Sigmoid Sign Sqrt Tanh".split()
@@ -45,10 +46,6 @@ def check(proto, feeds, rtol=1e-5, **how):
     return engine
 
 
-def preferring(tactic):
-    return lambda works, _: (tactic if tactic in works else next(iter(works)), 1.0)
-
-
 @pytest.mark.parametrize("tactic", ["torch", "generated"])
 @pytest.mark.parametrize("name", [*UNARY, *BINARY])
 def test_special_numbers_of_every_elementwise_operator(name, tactic):
@@ -56,7 +53,7 @@ def test_special_numbers_of_every_elementwise_operator(name, tactic):
     feeds = pairs if name in BINARY else {"x": SPECIAL}
     inputs, size = ", ".join(f"float[{v.size}] {n}" for n, v in feeds.items()), feeds["x"].size
     check(parsed(f"({inputs}) => (float[{size}] y) {{ y = {name} ({', '.join(feeds)}) }}"), feeds,
-          pick=preferring(tactic))  # fmt: skip
+          pick=prefer(tactic))  # fmt: skip
 
 
 @pytest.mark.parametrize("low", [None, *SPECIAL[:6]], ids=str)

@@ -8,6 +8,7 @@ import pytest
 
 from trtlab.engine import glassbox
 from trtlab.engine.export import export_onnx
+from trtlab.plan.tactics import prefer
 
 SCRIPT = """
 import sys
@@ -38,7 +39,7 @@ MOST_MODULES = 20
 @pytest.mark.parametrize("name", ["digits", "transformer"])
 @pytest.mark.parametrize("blocked", [BUILDERS, f"{BUILDERS},numba"], ids=["with numba", "without numba"])
 def test_a_plan_runs_where_only_numpy_and_torch_are(name, blocked, tmp_path, capsys):
-    engine = glassbox.build(export_onnx(name), pick=prefers_generated)
+    engine = glassbox.build(export_onnx(name), pick=prefer("generated"))
     assert "generated" in {k.tactic for k in engine.inspect()}
     feeds = {n: np.random.default_rng(0).standard_normal(s.shape).astype(s.dtype) for n, s in engine.inputs.items()}
     want = engine.create_execution_context().run(feeds)
@@ -55,9 +56,3 @@ def test_a_plan_runs_where_only_numpy_and_torch_are(name, blocked, tmp_path, cap
     assert not [m for m in modules if m.split(".")[:3] == ["trtlab", "engine", "nvidia"]]
     for key, value in np.load(tmp_path / "out.npz").items():
         np.testing.assert_allclose(value, want[key], rtol=0, atol=1e-6 * np.abs(want[key]).max())
-
-
-def prefers_generated(works, _):
-    name = "generated" if "generated" in works else next(iter(works))
-    works[name]()
-    return name, 1.0

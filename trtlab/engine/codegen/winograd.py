@@ -23,8 +23,8 @@ A = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8,
 G = [
     [Fraction(n, 24) for n in row] for row in [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]
 ]
-TILES, WIDE = 48, 64
-"""Tiles and channels at a time: what lies between the kernels stays in the caches."""
+TILES, WIDE, PACKED = 48, 64, 2**13
+"""Tiles, channels and weights at a time: what lies between the kernels stays in the caches."""
 
 _PLACE = "b, i, j = tile // (down * along), tile // along % down * 4, tile % along * 4"
 
@@ -88,9 +88,13 @@ def _transform(matrix: Sequence[Sequence[int]], row: str, step: int) -> str:
 
 
 def packed(weights: Tensor) -> Tensor:
-    """Weights [N, C, 3, 3] as 36 packed matrices [C, N]: G g G', computed in float64."""
+    """Weights [N, C, 3, 3] as 36 packed matrices [C, N]: G g G', computed in float64, some thousand at a time."""
     g = torch.tensor([[float(n) for n in row] for row in G], dtype=torch.float64)
-    return product.packed((g @ weights.double() @ g.t()).float().flatten(2).permute(2, 1, 0).contiguous())
+    n, depth = weights.shape[:2]
+    columns, made = weights.permute(2, 3, 1, 0).reshape(9, -1), torch.empty(36, depth * n)
+    for some, place in zip(columns.split(PACKED, 1), made.split(PACKED, 1), strict=True):
+        place.copy_(torch.kron(g, g) @ some.double())
+    return product.packed(made.view(36, depth, n))
 
 
 def generated(

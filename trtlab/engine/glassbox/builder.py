@@ -4,6 +4,7 @@ In: a model and what to build for. Out: an `Engine` whose plan can be saved. Wha
 which tactic is fastest only the device can tell, so trial.py does that, here or where the plan is loaded.
 """
 
+import functools
 from collections.abc import Mapping, Sequence, Sized
 from numbers import Integral
 from typing import Any
@@ -16,13 +17,13 @@ from trtlab.engine.glassbox.errors import UnsupportedError
 from trtlab.engine.glassbox.lower import CLAIMED, Lowered, claims, dtype_of, lower
 from trtlab.engine.glassbox.plan import DTYPES, Plan, TensorSpec, made_with
 from trtlab.engine.glassbox.runtime import Engine
+from trtlab.engine.glassbox.timing import Cache
 from trtlab.engine.glassbox.trial import QUICK, tune
 from trtlab.graph.load import read
 from trtlab.graph.onnxfile import OnnxModel
 from trtlab.graph.rewrite import Rules, rewrite
 from trtlab.graph.rule import FUSED
-from trtlab.plan import memory
-from trtlab.plan.tactics import Picker, fastest
+from trtlab.plan import memory, tactics
 
 OUTSIDE = tuple(dtype for dtype in DTYPES if dtype != "bfloat16")
 """Types of inputs and outputs: those that numpy has."""
@@ -35,20 +36,29 @@ def build(
     precision: str = "FP32",
     rules: Rules = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
-    pick: Picker = fastest,
+    pick: tactics.Picker | None = None,
     place: memory.Placer = QUICK,
+    optimization_level: int = 3,
+    timing_cache: Cache = None,
 ) -> Engine:
     """An engine for one shape of each input; a symbolic size is 1 unless `shapes` says otherwise.
 
-    `rules` are those of graph.optimize (None: all). Where the device is not here, the engine can be saved, not run:
-    `load` tunes it on a machine that has one. Raises UnsupportedError for what the glass box lacks, ValueError for what
-    is no valid model or shape, DeviceError for a device that nobody has, RunError for inputs that no
-    memory holds.
+    `rules` are those of graph.optimize (None: all). `optimization_level` says how hard tactics are raced: 0 (not at
+    all) to 5. What a `timing_cache` (a file, made if it is not there, or a TimingCache) knows is not raced again; one
+    that is damaged, or of another machine, is left alone, with a TimingCacheWarning. Where the device is not here, the
+    engine can be saved, not run: `load` tunes it on a machine that has one.
+
+    Raises UnsupportedError for what the glass box lacks, ValueError for what is no valid model, shape or level,
+    DeviceError for a device that nobody has, RunError for inputs that no memory holds.
     """
     here = is_here(device)
+    if pick and timing_cache is not None:
+        raise ValueError("a picker of your own decides anew each time: leave out pick= or timing_cache=")
+    picker = pick or functools.partial(tactics.pick, level=tactics.checked_level(optimization_level))
     rewritten, _ = rewrite(_fixed(model, shapes or {}), rules)
     plan = _untuned(lower(rewritten, precision), device, precision)
-    return Engine(tune(plan, pick=pick, place=place) if here else plan)
+    kind = f"level {optimization_level}"
+    return Engine(tune(plan, pick=picker, place=place, timing_cache=timing_cache, kind=kind) if here else plan)
 
 
 def _untuned(lowered: Lowered, device: str, precision: str) -> Plan:

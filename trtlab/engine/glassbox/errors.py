@@ -26,3 +26,12 @@ class DeviceError(GlassboxError, RuntimeError):
 
 class RunError(GlassboxError, RuntimeError):
     """A kernel failed while running: out of memory, or values it cannot work with."""
+
+
+class TimingCacheError(GlassboxError, ValueError):
+    """The file is no timing cache, or damaged, or of another device or other versions. A build warns and goes on
+    without it; the file is left as it is."""
+
+
+class TimingCacheWarning(UserWarning):
+    """What a build says where it leaves a timing cache alone."""

@@ -16,12 +16,15 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from trtlab.engine.files import write_atomically
 from trtlab.engine.glassbox.errors import PlanError
+
+if TYPE_CHECKING:
+    from trtlab.plan.tactics import Race
 
 DTYPES = tuple("float32 float64 float16 bfloat16 int8 int16 int32 int64 uint8 bool".split())
 """Types of tensors, under torch's names."""
@@ -85,11 +88,28 @@ class Plan:
     steps: tuple[Step, ...]
     arena_bytes: int = 0
     made_with: Mapping[str, str]
+    races: tuple["Race | None", ...] = dataclasses.field(default=(), compare=False, repr=False)
+    """Of each step, where it was tuned here and there was a choice; not in the file."""
 
     @property
     def is_tuned(self) -> bool:
         """Whether every step has a tactic. A plan built on a machine without its device has none; loading tunes it."""
         return all(step.tactic for step in self.steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelInfo:
+    """What `inspect` says of one kernel. `onnx_nodes` were merged into it; `time_us` was measured by the builder."""
+
+    name: str
+    onnx_nodes: tuple[str, ...]
+    tactic: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    time_us: float
+
+
+FIELDS = tuple(field.name for field in dataclasses.fields(Plan) if field.name != "races")
 
 
 def made_with() -> dict[str, str]:
@@ -113,7 +133,7 @@ def bytes_from_plan(plan: Plan) -> bytes:
         table[name] = {"dtype": str(weight.dtype)[6:], "shape": list(weight.shape), "offset": len(blob)}
         flat = weight.detach().cpu().contiguous().flatten()
         blob += flat.view(torch.uint8).numpy().tobytes() if weight.numel() else b""
-    values = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)} | {
+    values = {name: getattr(plan, name) for name in FIELDS} | {
         "format": FORMAT,
         "tensors": {name: dataclasses.asdict(spec) for name, spec in plan.tensors.items()},
         "steps": [dataclasses.asdict(step) for step in plan.steps],
@@ -231,4 +251,5 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
 def _made(cls: type, values: Mapping[str, Any]) -> Any:
     """A frozen value from the manifest's table for it, every field checked."""
     checks = _CHECKS | dict.fromkeys(("steps", "tensors", "weights"), lambda v: v)
-    return cls(**{f.name: checks.get(f.name, _text)(values[f.name]) for f in dataclasses.fields(cls)})
+    fields = [f.name for f in dataclasses.fields(cls) if f.name != "races"]
+    return cls(**{name: checks.get(name, _text)(values[name]) for name in fields})

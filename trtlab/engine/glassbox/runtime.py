@@ -9,7 +9,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -20,39 +20,30 @@ from trtlab.engine.glassbox.device import Device, Stream
 from trtlab.engine.glassbox.errors import DeviceError, GlassboxError, InputError, PlanError, RunError
 from trtlab.engine.glassbox.kernels import Kernel, call_of
 from trtlab.engine.glassbox.library import KERNELS, VIEW, tactics
-from trtlab.engine.glassbox.plan import Plan, Step, TensorSpec, load_plan, save_plan
+from trtlab.engine.glassbox.plan import KernelInfo, Plan, Step, TensorSpec, load_plan, save_plan
+
+if TYPE_CHECKING:
+    from trtlab.engine.glassbox.timing import Cache, Races
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 OLDEST_TORCH = (2, 11)
 
 
-@dataclass(frozen=True, kw_only=True)
-class KernelInfo:
-    """What `inspect` says of one kernel. `onnx_nodes` were merged into it; `time_us` was measured by the builder."""
-
-    name: str
-    onnx_nodes: tuple[str, ...]
-    tactic: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    time_us: float
-
-
-def load(path: str | os.PathLike[str]) -> "Engine":
-    """The engine in a file that `Engine.save` wrote; tuned here, if it was built without its device or on another GPU.
-    PlanError for any other file, DeviceError where it cannot run."""
+def load(path: str | os.PathLike[str], *, timing_cache: "Cache" = None) -> "Engine":
+    """The engine in a file that `Engine.save` wrote; tuned here, with a timing cache as `build` takes it, if it was
+    built without its device or on another GPU. PlanError for any other file, DeviceError where it cannot run."""
     plan = load_plan(path)
     here = Device(plan.device).description().items()
-    return Engine(plan if plan.is_tuned and here <= plan.made_with.items() else _tuned(plan))
+    return Engine(plan if plan.is_tuned and here <= plan.made_with.items() else _tuned(plan, timing_cache))
 
 
-def _tuned(plan: Plan) -> Plan:
+def _tuned(plan: Plan, timing_cache: "Cache") -> Plan:
     from trtlab.engine.glassbox.trial import tune
 
     _check_torch()
     check_plan(plan)
     with _making_sense("The plan"):
-        return tune(plan)
+        return tune(plan, timing_cache=timing_cache)
 
 
 class Engine:
@@ -98,10 +89,17 @@ class Engine:
         """Write the plan as one file, atomically."""
         save_plan(self.plan, path)
 
-    def inspect(self) -> tuple[KernelInfo, ...]:
-        """Every kernel in order; without tactics before the plan is tuned."""
+    @overload
+    def inspect(self, *, tactics: Literal[False] = False) -> tuple[KernelInfo, ...]: ...
+
+    @overload
+    def inspect(self, *, tactics: Literal[True]) -> "Races": ...
+
+    def inspect(self, *, tactics: bool = False) -> "tuple[KernelInfo, ...] | Races":
+        """Every kernel in order; without tactics before the plan is tuned. With `tactics=True` the race behind each
+        tactic, where it was run or read from a timing cache here: every candidate, its samples, and why it lost."""
         specs = {name: str(spec) for name, spec in self.plan.tensors.items()}
-        return tuple(
+        kernels = tuple(
             KernelInfo(
                 name=step.name,
                 onnx_nodes=step.nodes,
@@ -112,6 +110,11 @@ class Engine:
             )
             for step, bound in itertools.zip_longest(self.plan.steps, self._steps)
         )
+        if not tactics:
+            return kernels
+        from trtlab.engine.glassbox.timing import Races
+
+        return Races(kernels, self.plan.races)
 
     def __repr__(self) -> str:
         names = ", ".join(f"{name} {spec}" for name, spec in self.inputs.items())

@@ -5,10 +5,12 @@ made-up inputs: that shows every shape and layout, times the tactics, and discar
 Needs torch alone, so that a plan made anywhere is tuned where it is loaded, as TensorRT for RTX compiles there.
 """
 
+import contextlib
 import functools
 import itertools
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,37 +23,50 @@ from trtlab.engine.glassbox.kernels import Call, Kernel, Tactic, call_of
 from trtlab.engine.glassbox.library import VIEW, tactics
 from trtlab.engine.glassbox.operators import is_host
 from trtlab.engine.glassbox.plan import Plan, Step, TensorSpec
+from trtlab.engine.glassbox.timing import Cache, left_alone, opened
 from trtlab.plan import memory
-from trtlab.plan.tactics import Picker, fastest
+from trtlab.plan.tactics import NoTacticError, Picker, Race, pick
 
 AGREE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 """How far a tactic may be from the first one, of the largest number."""
+
 QUICK: memory.Placer = functools.partial(memory.place, budget_s=0.5)
 
 
-def tune(plan: Plan, *, pick: Picker = fastest, place: memory.Placer = QUICK) -> Plan:
-    """The plan with tactics, strides and offsets for the device that it names. DeviceError where that is missing."""
+def tune(
+    plan: Plan, *, pick: Picker = pick, place: memory.Placer = QUICK, timing_cache: Cache = None, kind: str = "level 3"
+) -> Plan:
+    """The plan with tactics, strides and offsets for the device that it names, and the races behind them. DeviceError
+    where that is missing. What the cache knows of this `kind` of race is not timed again; what it lacks, it then has;
+    a file is written. A cache that is damaged, or of another machine, is left alone, with a warning."""
     device = Device(plan.device)
+    cache = opened(timing_cache, device)
     with device.mode():
-        trial = _Trial(plan, device, pick)
+        trial = _Trial(plan, device, pick, cache.races, kind)
+    with left_alone():
+        cache.save()
     placed = place(trial.buffers())
     tensors = {name: replace(spec, offset=placed.offsets.get(name)) for name, spec in trial.specs.items()}
-    made_with = {**plan.made_with, **device.description()}
-    return replace(plan, tensors=tensors, steps=tuple(trial.steps), arena_bytes=placed.peak_bytes, made_with=made_with)
+    made_with, steps = {**plan.made_with, **device.description()}, tuple(trial.steps)
+    return replace(
+        plan, tensors=tensors, steps=steps, arena_bytes=placed.peak_bytes, made_with=made_with, races=tuple(trial.races)
+    )
 
 
 class _Trial:
-    """One run, step by step. Afterwards `steps` have tactics and times, `specs` every tensor's shape and strides."""
+    """One run, step by step. Afterwards `steps` have tactics and times, `races` what they are from, `specs` every
+    tensor's shape and strides."""
 
-    def __init__(self, plan: Plan, device: Device, pick: Picker) -> None:
+    def __init__(self, plan: Plan, device: Device, pick: Picker, known: MutableMapping[str, Race], kind: str) -> None:
         self._plan, self._device, self._pick = plan, device, pick
+        self._known, self._kind = known, kind  # by signature
         self._weights = {name: w.to(device.name) for name, w in plan.weights.items()}
         self._values: dict[str, Tensor] = {}
         self.specs: dict[str, TensorSpec] = {}
         self.steps: list[Step] = []
+        self.races: list[Race | None] = []
         self._places_itself: set[str] = set()
         self.inside: dict[str, tuple[str, int]] = {}  # tensor -> whose memory it is a part of, bytes from the start
-        self._known: dict[str, tuple[str, float]] = {}  # signature -> tactic, microseconds
         self._turned = _turned(plan)
         self._parts, self._wholes = _parts(plan) if device.name == "cpu" else {}, dict[str, Tensor]()
         for number, name in enumerate(plan.inputs):
@@ -62,6 +77,7 @@ class _Trial:
                 self._describe(name, plan.weights[name])
         last = {name: number for number, step in enumerate(plan.steps) for name in step.inputs}
         for number, step in enumerate(plan.steps):
+            self.races.append(None)
             self.steps.append(self._step(step))
             for name in (*step.inputs, *step.outputs):
                 if last.get(name, number) <= number:
@@ -98,7 +114,8 @@ class _Trial:
             call = replace(call, result_shape=tuple(reference[0].shape))  # seen, where ONNX's inference only says so
         except (RuntimeError, IndexError, ValueError):  # made-up numbers divided by zero, or pointed nowhere
             return self._unseen(step, there)
-        name, time_us, work = self._fastest(step, call, tensors, there, lambda: first(*tensors), reference)
+        race, work = self._race(step, call, tensors, there, lambda: first(*tensors), reference)
+        self.races[-1], name = race, race.winner
         for output, value in zip(step.outputs, self._results(step, work()), strict=True):  # with its own strides
             if output:
                 self._values[output] = value
@@ -110,33 +127,39 @@ class _Trial:
             homes = [n for n in reads if n in self._places_itself or n in self.inside]
             if self._share(step.outputs, homes):
                 return replace(step, tactic=VIEW)
-        return replace(step, tactic=name, time_us=time_us)
+        return replace(step, tactic=name, time_us=race.time_us)
 
-    def _fastest(
+    def _race(
         self, step: Step, call: Call, tensors: Sequence[Tensor], there: Mapping[str, Tactic], first: Kernel,
         reference: Sequence[Tensor],
-    ) -> tuple[str, float, Kernel]:  # fmt: skip
-        """The name of the fastest tactic, its time in microseconds, and the tactic at work."""
-        inside = any(self.inside.get(n, ("",))[0] in step.outputs for n in step.inputs)  # parts are there already
-        key, (initial, *others) = self._signature(step, call, tensors, inside), there
-        known, time_us = self._known.get(key, ("", 0.0))
-        works = {initial: first}
-        for name in (n for n in others if known in ("", n)):
-            if self._can_place(step, reference, there[name]):
-                works |= self._candidate(name, there[name], call, tensors, step, reference)
-        if inside:
-            works = {name: work for name, work in works.items() if there[name].writes_out} or works
-        if known not in works:
-            known, time_us = self._pick(works, self._device.timer)
-            self._known.setdefault(key, (known, time_us))
-        return known, time_us, works[known]
+    ) -> tuple[Race, Kernel]:  # fmt: skip
+        """The race of the tactics, run now or known, and the winner at work. Those made for the case come before the
+        one that works wherever torch does; parts that are there already leave it to those that write beside them."""
+        inside = any(self.inside.get(n, ("",))[0] in step.outputs for n in step.inputs)
+        initial, *others = (name for name, tactic in there.items() if self._can_place(step, reference, tactic))
+        works = {name: self._at_work(there[name], call, tensors, step, reference) for name in others}
+        works[initial] = first
+        writers = {name: work for name, work in works.items() if there[name].writes_out}
+        key = self._signature(step, call, tensors, [*works, inside])
+        check = functools.partial(_error_of, reference)
+        if (known := self._known.get(key)) and known.winner in works:
+            with contextlib.suppress(NoTacticError):
+                pick({known.winner: works[known.winner]}, self._device.timer, check, level=0)  # it runs, and agrees
+                return known, works[known.winner]
+        try:
+            race = self._pick(writers if inside and writers else works, self._device.timer, check)
+        except NoTacticError:
+            race = self._pick(works, self._device.timer, check)
+        self._known[key] = race
+        return race, works[race.winner]
 
-    def _signature(self, step: Step, call: Call, tensors: Sequence[Tensor], inside: bool) -> str:
+    def _signature(self, step: Step, call: Call, tensors: Sequence[Tensor], among: Sequence[Any]) -> str:
         """What decides which tactic is fastest: calls that are alike in it are timed once."""
         weights = [w is None or (w.shape, w.stride(), w.dtype) for w in (*call.operands, *call.epilogue.others)]
         given = [(t.shape, t.stride(), t.dtype) for t in tensors]
         results = [(self._plan.tensors[n].shape, n in self._parts, self._turned.get(n)) for n in step.outputs if n]
-        return repr((step.kernel, step.attributes, call.present, weights, given, call.result_shape, results, inside))
+        what = step.kernel, dict(step.attributes), call.present, weights, given, call.result_shape, results
+        return f"{self._kind}: {(*what, self._plan.precision, *among)!r}"
 
     def _share(self, names: Sequence[str], homes: Sequence[str]) -> bool:
         """Note which of the results are parts of the homes' memory; whether all are."""
@@ -178,7 +201,7 @@ class _Trial:
         return replace(step, tactic=next(iter(there)))
 
     def _results(self, step: Step, result: Any) -> list[Tensor]:
-        values = list(result) if isinstance(result, tuple | list) else [result]
+        values = _listed(result)
         if len(values) < len(step.outputs):
             raise UnsupportedError(
                 f"{step.nodes}: {len(step.outputs)} results are asked for, the kernel makes {len(values)}."
@@ -193,17 +216,21 @@ class _Trial:
         )
         return static or not tactic.writes_out
 
-    def _candidate(
-        self, name: str, tactic: Tactic, call: Call, tensors: Sequence[Tensor], step: Step, reference: Sequence[Tensor]
-    ) -> dict[str, Kernel]:
-        """The tactic if it runs and agrees with the first one."""
-        try:
-            kernel, places = tactic.bind(call), zip(step.outputs, reference, strict=True) if tactic.writes_out else ()
-            outs = [self._memory(n, v) for n, v in places]
-            results = self._results(step, kernel(*tensors, *outs))
-        except (RuntimeError, ValueError, IndexError, TypeError):
-            return {}
-        return {name: lambda: kernel(*tensors, *outs)} if all(map(_agree, results, reference)) else {}
+    def _at_work(
+        self, tactic: Tactic, call: Call, tensors: Sequence[Tensor], step: Step, reference: Sequence[Tensor]
+    ) -> Kernel:
+        """The tactic as a function without arguments; weights are packed when it first runs."""
+
+        @functools.cache
+        def bound() -> tuple[Kernel, list[Tensor]]:
+            places = zip(step.outputs, reference, strict=True) if tactic.writes_out else ()
+            return tactic.bind(call), [*tensors, *(self._memory(n, v) for n, v in places)]
+
+        def work() -> Any:
+            kernel, operands = bound()
+            return kernel(*operands)
+
+        return work
 
     def buffers(self) -> list[memory.Buffer]:
         """What lies in the arena, and parts of it: views, and slices of concatenations. A result of torch may be a
@@ -216,6 +243,10 @@ class _Trial:
             memory.Buffer(n, size, *lives[n], 1 if n in parts else memory.ALIGN, *parts.get(n, (None, 0)))
             for n, size in sizes.items()
         ]
+
+
+def _listed(result: Any) -> list[Tensor]:
+    return list(result) if isinstance(result, tuple | list) else [result]
 
 
 def _read_once(plan: Plan, kernel: str) -> set[str]:
@@ -247,11 +278,24 @@ def _parts(plan: Plan) -> dict[str, tuple[str, int]]:
     return found
 
 
-def _agree(a: Tensor, b: Tensor) -> bool:
-    """Whether two results are the same but for rounding."""
+def _error_of(reference: Sequence[Tensor], result: Any) -> tuple[float, float]:
+    """How far a tactic's results are from the reference, of the largest number, and how far they may be; the worst."""
+    found = [
+        (_difference(a, b), AGREE.get(str(b.dtype)[6:], 1e-6)) for a, b in zip(_listed(result), reference, strict=False)
+    ]
+    return max(found, key=lambda pair: pair[0] / pair[1])
+
+
+def _difference(a: Tensor, b: Tensor) -> float:
+    """Of the largest number of b; infinite where types, shapes, integers, NaN or infinities are not the same."""
     if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    if not a.is_floating_point():
-        return bool(torch.equal(a, b))
-    size = b[torch.isfinite(b)].abs().max().item() if torch.isfinite(b).any() else 0.0
-    return torch.allclose(a, b, rtol=0, atol=AGREE.get(str(b.dtype)[6:], 1e-6) * size, equal_nan=True)
+        return math.inf
+    if not b.is_floating_point() or not b.numel():
+        return 0.0 if torch.equal(a, b) else math.inf
+    off, size = (a - b).abs().max().item(), b.abs().max().item()
+    if not math.isfinite(off + size):
+        finite = torch.isfinite(b)
+        if not torch.allclose(a[~finite], b[~finite], rtol=0, atol=0, equal_nan=True):
+            return math.inf
+        off, size = (_difference(a[finite], b[finite]), 1.0) if finite.any() else (0.0, 1.0)
+    return off / size if size else math.inf if off else 0.0
