@@ -33,7 +33,7 @@ def test_weight_only_wins_where_memory_limits_and_nothing_where_compute_does(gpu
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((1, 8, 8, "FP8", "A100"), "A100.*no tensor cores for FP8.*TF32, FP16, BF16, INT8"),
+        ((1, 8, 8, "FP8", "A100"), "A100 has no tensor cores for FP8.*TF32, FP16, BF16, INT8"),
         ((0, 8, 8, "FP16", "A100"), "m=0"),
         ((1, 8, 8, "FP7", "A100"), "'FP7'.*W4A16"),
         ((1, 8, 8, "FP16", "H20"), "'H20'.*A100, H100, B200"),

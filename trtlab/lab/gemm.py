@@ -11,56 +11,29 @@ from dataclasses import dataclass
 from trtlab.engine import recordings
 from trtlab.engine.measure import Provenance
 
-
-@dataclass(frozen=True, kw_only=True)
-class Gpu:
-    """Dense peaks of a data sheet: `rates` in operations per second by format (a multiply-add is two), `bandwidth` in
-    bytes per second. A format without a rate is one that its tensor cores do not multiply."""
-
-    name: str
-    rates: Mapping[str, float]
-    bandwidth: float
-    source: str
-
-
-def _gpu(name: str, bandwidth_tb: float, source: str, **tera: float) -> Gpu:
-    return Gpu(name=name, rates={k: v * 1e12 for k, v in tera.items()}, bandwidth=bandwidth_tb * 1e12, source=source)
-
-
-GPUS: Mapping[str, Gpu] = {
-    "A100": _gpu("A100 SXM, 80 GB", 2.039, "NVIDIA A100 data sheet", TF32=156, FP16=312, BF16=312, INT8=624),
-    "H100": _gpu(
-        "H100 SXM", 3.35, "NVIDIA H100 data sheet: half of what it gives with sparsity",
-        TF32=494.7, FP16=989.4, BF16=989.4, INT8=1978.9, FP8=1978.9,
-    ),
-    "B200": _gpu(
-        "B200 of an HGX, 1,000 W", 8.0, "NVIDIA Blackwell technical brief: half of what it gives with sparsity",
-        TF32=1100, FP16=2250, BF16=2250, INT8=4500, FP8=4500, NVFP4=9000,
-    ),
-}  # fmt: skip
-"""All three lists also stand side by side at glennklockwood.com/garden/processors."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GemmFormat:
-    """Bytes of one weight and of one activation, scales of blocks included, and in which format they are multiplied."""
-
-    weight_bytes: float
-    activation_bytes: float
-    multiplied_as: str
-    result_bytes: float = 2
-
-
-FORMATS: Mapping[str, GemmFormat] = {
-    "TF32": GemmFormat(weight_bytes=4, activation_bytes=4, multiplied_as="TF32", result_bytes=4),
-    "FP16": GemmFormat(weight_bytes=2, activation_bytes=2, multiplied_as="FP16"),
-    "BF16": GemmFormat(weight_bytes=2, activation_bytes=2, multiplied_as="BF16"),
-    "INT8": GemmFormat(weight_bytes=1, activation_bytes=1, multiplied_as="INT8"),
-    "FP8": GemmFormat(weight_bytes=1, activation_bytes=1, multiplied_as="FP8"),
-    "W4A16": GemmFormat(weight_bytes=0.5 + 2 / 128, activation_bytes=2, multiplied_as="FP16"),
-    "NVFP4": GemmFormat(weight_bytes=0.5 + 1 / 16, activation_bytes=0.5 + 1 / 16, multiplied_as="NVFP4"),
+GPUS: Mapping[str, Mapping[str, float]] = {
+    "A100": {"memory": 2.039, "TF32": 156, "FP16": 312, "BF16": 312, "INT8": 624},
+    "H100": {"memory": 3.35, "TF32": 494.7, "FP16": 989.4, "BF16": 989.4, "INT8": 1978.9, "FP8": 1978.9},
+    "B200": {"memory": 8, "TF32": 1100, "FP16": 2250, "BF16": 2250, "INT8": 4500, "FP8": 4500, "NVFP4": 9000},
 }
-"""W4A16: INT4 weights with an FP16 scale for each 128, decoded to FP16 on the way. NVFP4: an FP8 scale for each 16."""
+"""Peaks in tera per second: bytes of memory, and operations of dense products by format (a multiply-add is two)."""
+SOURCES: Mapping[str, str] = {
+    "A100": "SXM, 80 GB: NVIDIA's A100 data sheet",
+    "H100": "SXM, 80 GB: NVIDIA's H100 data sheet, half of what it gives with sparsity",
+    "B200": "of an HGX, 1,000 W: NVIDIA's Blackwell technical brief, half of what it gives with sparsity",
+}
+"""All three stand side by side at glennklockwood.com/garden/processors."""
+FORMATS: Mapping[str, tuple[float, float, float, str]] = {
+    "TF32": (4, 4, 4, "TF32"),
+    "FP16": (2, 2, 2, "FP16"),
+    "BF16": (2, 2, 2, "BF16"),
+    "INT8": (1, 1, 2, "INT8"),
+    "FP8": (1, 1, 2, "FP8"),
+    "W4A16": (0.5 + 2 / 128, 2, 2, "FP16"),
+    "NVFP4": (0.5 + 1 / 16, 0.5 + 1 / 16, 2, "NVFP4"),
+}
+"""Bytes of a weight, an activation and a result, with the scales of blocks; and as what they are multiplied. W4A16 is
+INT4 weights with an FP16 scale for each 128, decoded on the way; NVFP4 has an FP8 scale for each 16."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,29 +68,20 @@ def gemm_time(m: int, n: int, k: int, format: str, device: str) -> GemmTime:  # 
         raise ValueError(f"a product has at least one row, column and term: got m={m}, n={n}, k={k}")
     if device not in GPUS or format not in FORMATS:
         raise ValueError(f"got {format!r} on {device!r}: expected one of {', '.join(FORMATS)} on {', '.join(GPUS)}")
-    gpu, how = GPUS[device], FORMATS[format]
-    if how.multiplied_as not in gpu.rates:
+    peaks, (weight, activation, result, multiplied) = GPUS[device], FORMATS[format]
+    if multiplied not in peaks:
         raise ValueError(
-            f"{gpu.name} has no tensor cores for {how.multiplied_as}: it multiplies {', '.join(gpu.rates)}; "
+            f"{device} has no tensor cores for {multiplied}: its data sheet has {', '.join(peaks)}; "
             "decode such weights to one of those"
         )
-    moved, operations = (
-        n * k * how.weight_bytes + m * k * how.activation_bytes + m * n * how.result_bytes,
-        2 * m * n * k,
-    )
-    return GemmTime(
-        format=format,
-        gpu=device,
-        memory_s=moved / gpu.bandwidth,
-        compute_s=operations / gpu.rates[how.multiplied_as],
-        intensity=operations / moved,
-    )
+    moved, operations = n * k * weight + m * k * activation + m * n * result, 2 * m * n * k
+    times = moved / (peaks["memory"] * 1e12), operations / (peaks[multiplied] * 1e12)
+    return GemmTime(format=format, gpu=device, memory_s=times[0], compute_s=times[1], intensity=operations / moved)
 
 
 def gemm_times(m: int, n: int = 4096, k: int = 4096) -> tuple[GemmTime, ...]:
     """All formats on all GPUs that multiply them."""
-    pairs = [(name, gpu) for gpu in GPUS for name, how in FORMATS.items() if how.multiplied_as in GPUS[gpu].rates]
-    return tuple(gemm_time(m, n, k, name, gpu) for name, gpu in pairs)
+    return tuple(gemm_time(m, n, k, name, gpu) for gpu in GPUS for name, how in FORMATS.items() if how[-1] in GPUS[gpu])
 
 
 # --- a run ------------------------------------------------------------------------------------------------------------

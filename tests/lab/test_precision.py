@@ -1,0 +1,167 @@
+"""lab/precision, repairs and engine/eager: ONNX Runtime is the referee; a repair keeps the function and brings accuracy
+back; what is said of the three networks is so."""
+
+import numpy as np
+import onnx
+import pytest
+
+from trtlab.engine.digits import TRAINED, load_digits_split
+from trtlab.engine.ort import OrtRunError, OrtSession
+from trtlab.lab.precision import (
+    accuracy,
+    collect,
+    images_needed,
+    layers,
+    logits,
+    mixed,
+    network,
+    rounded_weights,
+    row,
+    sensitivity,
+    thresholds,
+    weights_of,
+    wilson,
+    with_weights,
+)
+from trtlab.lab.repairs import equalised, retrained, smoothed
+from trtlab.numeric.calibrate import CalibrationError, Histogram
+
+SPLIT = load_digits_split()
+
+
+def of_ort(model, images):
+    return OrtSession(model).run({"image": images})["logits"]
+
+
+def int8(model, grain):
+    at = thresholds(collect(model, [SPLIT.calibration_images]))
+    return row(model, "INT8", "INT8", grain=grain, reads="INT8", at=at)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_torch_node_by_node_answers_as_onnx_runtime_also_with_rounded_weights(name):
+    model = network(name)
+    assert not {node.op_type for node in model.graph.node} & {"BatchNormalization"}
+    plan = {layer.name: "INT4" for layer in layers(model)}
+    rounded = with_weights(model, rounded_weights(model, plan)[0])
+    for formats, referee in (({}, onnx.load(TRAINED[name].path)), (plan, rounded)):
+        want = of_ort(referee, SPLIT.test_images)
+        np.testing.assert_allclose(logits(model, SPLIT.test_images, formats), want, rtol=1e-3, atol=1e-3)
+
+
+def test_rounded_weights_are_those_of_numeric_by_hand_and_their_bytes_add_up():
+    model = network("depthwise")
+    for layer in layers(model):
+        w = weights_of(model)[layer.weight]
+        changed, size = rounded_weights(model, {layer.name: "INT8"})
+        scale = np.abs(w).reshape(len(w), -1).max(axis=1).reshape(-1, *[1] * (w.ndim - 1)) / 127
+        np.testing.assert_allclose(changed[layer.weight], np.rint(w / scale) * scale, rtol=1e-5, atol=1e-7)
+        plain = sum(array.nbytes for array in weights_of(model).values() if array.dtype == np.float32)
+        assert size == plain - 3 * w.size + 4 * len(w)
+
+
+def test_histograms_hold_every_tensor_once_and_do_not_depend_on_the_batches():
+    model, images = network("digits"), SPLIT.calibration_images[:96]
+    whole, parts = collect(model, [images]), collect(model, [images[:1], images[1:33], images[33:]])
+    assert {layer.reads for layer in layers(model)} | {"logits"} <= whole.keys() == parts.keys()
+    assert not whole.keys() & weights_of(model).keys()
+    for name, one in whole.items():
+        assert one.count == parts[name].count
+        assert one.amax == pytest.approx(parts[name].amax, rel=1e-5)
+    assert whole["image"].counts.tolist() == Histogram.of(images).counts.tolist()
+
+
+@pytest.mark.parametrize(
+    ("batches", "error", "message"),
+    [
+        ([], ValueError, "at least one batch"),
+        ([np.full((2, 1, 8, 8), np.nan, np.float32)], CalibrationError, "NaN"),
+        ([np.zeros((2, 1, 9, 9), np.float32)], OrtRunError, "image"),
+    ],
+)
+def test_batches_that_cannot_calibrate_are_refused(batches, error, message):
+    with pytest.raises(error, match=message):
+        collect(network("digits"), batches)
+
+
+def test_activations_are_rounded_by_the_threshold_of_their_tensor():
+    model = network("digits")
+    at = thresholds(collect(model, [SPLIT.calibration_images[:1]]))
+    with pytest.raises(ValueError, match=r"no threshold for 'image'"):
+        logits(model, SPLIT.test_images[:2], {layers(model)[0].name: "INT8"}, reads="INT8")
+    first = layers(model)[0]
+    scale = np.float32(at["image"].value) / np.float32(127)
+    images = (np.clip(np.rint(SPLIT.test_images[:8] / scale), -128, 127) * scale).astype(np.float32)
+    weights = with_weights(model, rounded_weights(model, {first.name: "INT8"})[0])
+    got = logits(model, SPLIT.test_images[:8], {first.name: "INT8"}, reads="INT8", at=at)
+    np.testing.assert_allclose(got, of_ort(weights, images), rtol=1e-3, atol=1e-3)
+
+
+def test_the_three_networks_teach_what_they_are_for():
+    plain, depthwise, transformer = ({one.name: one for one in accuracy(name)} for name in TRAINED)
+    assert min(one.accuracy for one in plain.values()) > 0.96
+    assert depthwise["INT8, max, weights per tensor"].interval[1] < 0.5
+    assert depthwise["INT8, max, weights per channel"].interval[0] > 0.95
+    assert transformer["INT8, max, weights per channel"].interval[1] < 0.9
+    assert transformer["FP8_E4M3, max"].interval[0] > 0.93
+    for rows in (plain, depthwise, transformer):
+        assert rows["FP32"].same == rows["FP32"].total == 450
+        assert rows["INT8, max, weights per tensor"].weights_bytes < 0.55 * rows["FP16"].weights_bytes
+        assert {one.how for one in rows.values()} <= {"simulated", "ONNX Runtime"}
+
+
+def test_equal_weights_bring_the_depthwise_network_back_and_keep_its_function():
+    model = network("depthwise")
+    repaired = equalised(model)
+    np.testing.assert_allclose(of_ort(repaired, SPLIT.test_images), of_ort(model, SPLIT.test_images), atol=1e-3)
+    assert int8(model, "tensor").accuracy < 0.3
+    assert int8(repaired, "tensor").interval[0] > 0.95
+
+
+def test_smooth_activations_bring_the_transformer_back_and_keep_its_function():
+    model = network("transformer")
+    repaired = smoothed(model, SPLIT.calibration_images)
+    np.testing.assert_allclose(of_ort(repaired, SPLIT.test_images), of_ort(model, SPLIT.test_images), atol=1e-3)
+    assert int8(model, "channel").accuracy < 0.9
+    assert int8(repaired, "tensor").interval[0] > 0.93
+    fp4 = [row(one, "NVFP4", "NVFP4", reads="NVFP4").accuracy for one in (model, repaired)]
+    assert fp4[0] < 0.5 < 0.9 < fp4[1]
+
+
+@pytest.mark.slow
+def test_training_with_rounding_in_place_brings_the_depthwise_network_back():
+    made, losses = retrained(network("depthwise"))
+    assert losses[-1] < 0.2 * losses[0]
+    assert int8(made, "tensor").interval[0] > 0.9
+
+
+def test_sensitive_layers_come_first_and_keeping_them_costs_their_bytes():
+    found = sensitivity("transformer", "INT8")
+    assert list(found.values()) == sorted(found.values())
+    behind_norms = {name for name in found if any(part in name for part in ("query", "key", "value", "mlp.0"))}
+    assert set(list(found)[: len(behind_norms)]) == behind_norms
+    rows = mixed("digits")
+    assert [one.weights_bytes for one in rows] == sorted(one.weights_bytes for one in rows)
+    alone = row(network("digits"), "", "INT8")
+    assert (rows[-1].right, rows[-1].weights_bytes) == (alone.right, alone.weights_bytes)
+
+
+def test_few_scans_are_enough_for_the_cnn():
+    found = images_needed("digits", counts=(1, 16), draws=2)
+    assert {count: len(accuracies) for count, accuracies in found.items()} == {1: 2, 16: 2}
+    assert min(found[16]) > 0.97
+
+
+def test_wilson_against_its_quadratic():
+    """The ends solve (p - x)^2 = z^2 x (1 - x) / n."""
+    for right, total in ((445, 450), (0, 10), (10, 10), (225, 450)):
+        for end in wilson(right, total):
+            p = right / total
+            assert (p - end) ** 2 == pytest.approx(1.959964**2 * end * (1 - end) / total, abs=1e-9)
+    with pytest.raises(ValueError, match="5 of 4"):
+        wilson(5, 4)
+
+
+def test_an_unknown_network_names_what_there_is():
+    with pytest.raises(ValueError, match=r"'resnet'.*digits, depthwise, transformer"):
+        network("resnet")
