@@ -40,6 +40,30 @@ def test_a_quiz_answered_on_the_page_is_counted_when_the_card_of_quizzes_is_draw
     assert row.evaluate("row => row.scrollWidth <= row.closest('.card').clientWidth")
 
 
+def test_the_door_answers_on_the_page_alone(lab):
+    source = """from pathlib import Path
+from trtlab import teach
+from trtlab.lab import builds
+teach.draw_door(Path.cwd(), builds.recorded("digits-FP32-SM89-dynamic"), "q1-nearest-code")"""
+    lab.show(source, "print('not covered')")
+    door = lab.page.locator(".door")
+    for place, value in ((0, "2.25"), (2, "3.25"), (7, "−3.25")):
+        door.get_by_label(f"bit {place},").check(force=True)
+        assert door.locator(".trt-value").inner_text() == value
+    assert door.locator(".trt-code").inner_text() == "0xc5"
+    quiz = door.locator(".trt-asked")
+    quiz.get_by_label("3.5").check()
+    assert "off by 0.2" in quiz.locator(".trt-reply").inner_text()
+    assert quiz.get_by_text("eight steps").is_hidden()
+    quiz.get_by_label("3.25").check()
+    assert "✓" in quiz.locator(".trt-reply").inner_text()
+    quiz.get_by_text("eight steps").wait_for()
+    door.get_by_text("Say a number").click()
+    door.get_by_text("8 kernels").wait_for()
+    assert lab.page.get_by_text("not covered").last.evaluate("node => getComputedStyle(node).visibility") == "visible"
+    lab.screenshot("door")
+
+
 def test_widgets_are_answered_on_the_main_thread(lab_page):
     """The setting shipped with the package reaches a running JupyterLab."""
     lab_page.open(START)

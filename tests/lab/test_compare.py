@@ -160,6 +160,7 @@ def test_without_a_compiler_teaching_models_are_recorded_and_others_say_why_not(
 def test_every_group_every_kernel_and_every_node_stands_in_exactly_one_place(name):
     model = builds.model(name)
     found = compare_groups(model)
+    assert compare_groups(model.SerializeToString(), report=found.report).matches == found.matches
     kernels = Counter(id(kernel) for match in found.matches for kernel in match.nvidia)
     assert kernels == Counter(map(id, found.report.kernels))
     ours = Counter(node for match in found.matches for group in match.ours for node in group.nodes)

@@ -85,6 +85,8 @@ def test_every_stage_has_one_record_that_says_who_and_where(flow):
         assert flow.records[name].executor == f"tensorrt_rtx {flow.report.compiler_version}"
         assert flow.records[name].seconds > 0
         assert "tensorrt-rtx" in dict(flow.records[name].provenance.versions)
+    said = [line for record in flow.records.values() for line in set(record.log)]
+    assert len(said) == len(set(said)) > 5, "the compiler's banner stands once"
     with pytest.raises(FrozenInstanceError):
         flow.records["build"].seconds = 0
 

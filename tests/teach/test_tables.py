@@ -17,8 +17,10 @@ from trtlab.engine.nvidia import ParseError, installed_api
 from trtlab.engine.nvidia.report import MemoryFigures
 from trtlab.lab import builds, support
 from trtlab.lab.workflow import STAGES, WORKFLOW, Status
-from trtlab.study.bank import UnknownEntry, Words
+from trtlab.numeric import FORMATS, exact
+from trtlab.study.bank import UnknownEntry
 from trtlab.study.calls import CALLS
+from trtlab.study.curriculum import LESSONS, planned_in
 from trtlab.teach import machine as machine_cards
 from trtlab.teach import tables
 from trtlab.teach.units import bytes_text, seconds_text
@@ -65,11 +67,29 @@ def test_this_machine_the_badges_and_the_map():
     here = inspect_machine()
     alike(teach.draw_machine(here), "LIVE", f"{here.cores} cores", *(library.name for library in here.libraries))
     alike(teach.draw_badges(), *(origin.value for origin in Origin), "made again", "no measurement")
-    what, say = Words(en="What?", zh="什么？"), Words(en="say", zh="说")
-    page = alike(
-        teach.draw_map([("00_start", what, say, "10"), ("01_next", what, say, "20")]), "What? / 什么？", "say / 说"
-    )
-    assert [attributes["href"] for tag, attributes in page.tags if tag == "a"] == ["00_start.ipynb", "01_next.ipynb"]
+
+
+def test_the_door_answers_with_no_kernel_and_its_map_links_what_is_there_and_names_the_rest_as_planned(
+    tmp_path,
+):
+    there, planned = LESSONS[0], next(iter(planned_in(tmp_path)))
+    (tmp_path / f"{there.name}.ipynb").touch()
+    report = builds.recorded("digits-FP32-SM89-dynamic")
+    drawn = teach.draw_door(tmp_path, report, "q1-nearest-code")
+    kernels = [kernel.name for kernel in report.kernels]
+    page = alike(drawn, there.question.zh, there.outcome.en, "planned", f"{len(kernels)} kernels", *kernels, "RECORDED")
+    assert {tags["href"] for tag, tags in page.tags if tag == "a"} == {f"{there.name}.ipynb"}
+    lines = [line for line in drawn.text.splitlines() if line.startswith(planned[:2])]
+    assert all("planned" in line for line in lines)
+    (tmp_path / f"{planned}.ipynb").touch()
+    assert planned not in planned_in(tmp_path)
+    flips = next(tags for _, tags in page.tags if tags.get("class") == "trt-flips")
+    assert [float(word.replace("−", "-")) for word in flips["data-values"].split()[:127]] == [
+        exact.decode(FORMATS["FP8_E4M3"], code).value for code in range(127)
+    ]
+    boxes = [tags for tag, tags in page.tags if tag == "input" and "bit" in tags.get("aria-label", "")]
+    assert "".join(str(int("checked" in box)) for box in boxes) == f"{0x40:08b}"  # 2
+    alike(teach.draw_build(evil_report()), EVIL)
 
 
 def test_gone_is_said_of_what_is_gone_and_what_replaces_it_is_there():
@@ -233,7 +253,6 @@ def evil_cells():
 
 HOSTILE = {
     "machine": lambda: evil(replace(MACHINE, driver=replace(MACHINE.driver, why_not=EVIL)), ("compute_capability",)),
-    "map": lambda: [(EVIL, EVIL, EVIL, EVIL)],
     "support": evil_cells,
     "stage": lambda: evil_record("build"),
     "workflow": lambda: [evil_record("build"), evil_record("context")],

@@ -22,8 +22,9 @@ from trtlab.engine.ort import OptimizationLevel, OrtError, OrtSession
 from trtlab.graph import optimize
 from trtlab.graph.cost import model_cost, node_cost
 from trtlab.graph.fused import origins
-from trtlab.graph.load import load
+from trtlab.graph.load import load, read
 from trtlab.graph.models import TEACHING_MODELS
+from trtlab.graph.onnxfile import OnnxModel
 from trtlab.graph.oracle import Arrays, Mismatch, check_same, sample_inputs
 from trtlab.graph.rewrite import Report
 from trtlab.graph.rule import is_data, is_in_place_concat
@@ -178,19 +179,20 @@ class Agreement:
         return sum(match.verdict is verdict for match in self.matches)
 
 
-def compare_groups(model: onnx.ModelProto, target: str = TARGET) -> Agreement:
-    """Which nodes share a kernel with us and with NVIDIA. The report may be a recording; CompilerMissing without one.
+def compare_groups(model: OnnxModel, target: str = TARGET, *, report: BuildReport | None = None) -> Agreement:
+    """Which nodes share a kernel with us and with NVIDIA, in the build of `report`: without one, a build for `target`,
+    or its recording; CompilerMissing where there is none.
 
     >>> compare_groups(TEACHING_MODELS["inception"]()).count(Verdict.DECLINED)
     1
     """
-    named = _named(model)
+    named = _named(read(model))
     optimized, steps = optimize(named)
-    report, groups = _report(named, target), tuple(_our_groups(optimized))
+    report, groups = report or _report(named, target), tuple(_our_groups(optimized))
     left = {name for group in groups for name in group.nodes}
     left |= {name for kernel in report.kernels for name in kernel.onnx_nodes}
     return Agreement(
-        model=model.graph.name,
+        model=named.graph.name,
         matches=tuple(_matches(groups, named, report, steps)),
         gone=tuple(n.name for n in named.graph.node if n.op_type not in CONSTANTS and n.name not in left),
         our_kernels=sum(group.is_kernel for group in groups),

@@ -12,7 +12,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -141,7 +141,9 @@ def _stage(title: str, *, makes: str, call: str) -> Callable[..., Callable[["Wor
 
         @functools.wraps(method)
         def run(self: "Workflow") -> StageRecord:
-            self.records[name] = StageRecord(name=name, **method(self))
+            record = StageRecord(name=name, **method(self))
+            earlier = {line for other in self.records.values() if other.name != name for line in other.log}
+            self.records[name] = replace(record, log=tuple(line for line in record.log if line not in earlier))
             return self.records[name]
 
         return run

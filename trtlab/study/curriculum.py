@@ -1,6 +1,7 @@
 """study/curriculum: the notebooks, in the order in which they answer the sheet's three questions.
 
-In: words/lessons. Out: frozen `Lesson`s, and those of them that are present in a folder. Notebook 00 draws its map.
+In: words/lessons, words/planned. Out: frozen `Lesson`s, those of them that are present in a folder, and what is
+planned. Notebook 00 draws its map.
 """
 
 from dataclasses import dataclass
@@ -19,10 +20,13 @@ class Lesson:
     outcome: Words
     minutes: int
 
-    @property
-    def row(self) -> tuple[str, Words, Words, str]:
-        """The lesson as a row of the map."""
-        return self.name, self.question, self.outcome, str(self.minutes)
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A notebook that is not written yet."""
+
+    name: str
+    question: Words
 
 
 LESSONS = tuple(bank.read("lessons", Lesson).values())
@@ -33,3 +37,9 @@ def lessons_in(folder: Path) -> tuple[Lesson, ...]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder. Expected the folder of the notebooks.")
     return tuple(lesson for lesson in LESSONS if (folder / f"{lesson.name}.ipynb").exists())
+
+
+def planned_in(folder: Path) -> dict[str, Words]:
+    """What the notebooks ask that do not lie in `folder` yet, by name."""
+    planned = bank.read("planned", Planned).values()
+    return {one.name: one.question for one in planned if not (folder / f"{one.name}.ipynb").exists()}

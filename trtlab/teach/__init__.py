@@ -16,10 +16,11 @@ _NAMES_IN = {
     "formatcharts": "draw_curves draw_density draw_levels draw_number_line draw_precision draw_spread draw_staircase"
     " draw_sums draw_tradeoff",
     "formats": "draw_block draw_codes draw_formats draw_sqnr draw_value",
+    "door": "draw_build draw_door draw_flips draw_map",
     "fusion": "draw_agreement draw_fusion_findings draw_optimizers",
     "graph.view": "GraphView",
     "life": "draw_engine_life draw_enqueue draw_kernels draw_lives",
-    "machine": "draw_badges draw_calls draw_machine draw_map draw_progress draw_refusal draw_support draw_terms",
+    "machine": "draw_badges draw_calls draw_machine draw_progress draw_refusal draw_support draw_terms",
     "memory": "ArenaView draw_arena draw_planners",
     "pipeline": "PipelineView draw_artefact",
     "quantview": "QuantView",

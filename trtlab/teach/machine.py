@@ -16,7 +16,7 @@ from trtlab.lab import support
 from trtlab.lab.history import ApiHistory, Declared
 from trtlab.lab.history import load as load_history
 from trtlab.study import bank
-from trtlab.study.bank import Words, said
+from trtlab.study.bank import said
 from trtlab.study.calls import CALLS, Call, terms
 from trtlab.study.progress import scores
 from trtlab.teach import card as ui
@@ -51,12 +51,6 @@ def draw_machine(machine: Machine) -> Drawing:
 def draw_badges() -> Drawing:
     """What LIVE, RECORDED and SIMULATED promise."""
     return _titled("badges", "badge promise", [(ui.origin_badge(o), both(said(o.value.lower()))) for o in Origin])
-
-
-def draw_map(rows: Iterable[tuple[str, Words, Words, str]]) -> Drawing:
-    """The notebooks: (file, question, what you will be able to do, minutes); a link for each that is here."""
-    linked = [(ui.link(file, f"{file}.ipynb"), both(asks), both(can), minutes) for file, asks, can, minutes in rows]
-    return _titled("notebooks", "notebook question afterwards minutes", linked)
 
 
 def draw_progress(folder: Path) -> Drawing:

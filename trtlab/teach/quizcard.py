@@ -14,7 +14,7 @@ import traitlets
 from trtlab.study import progress, quizzes
 from trtlab.study.bank import Words, entries_in, said
 from trtlab.study.number_quiz import Number
-from trtlab.study.quiz import Choice, Mark, NotAnAnswer, Ordering, Quiz, Result, Verdict
+from trtlab.study.quiz import Choice, Mark, NotAnAnswer, Option, Ordering, Quiz, Result, Verdict
 from trtlab.teach import card as ui
 from trtlab.teach import source
 from trtlab.teach.bilingual import bilingual, both, switch
@@ -146,7 +146,9 @@ class QuizCard(Widget):
         if isinstance(asked, Number):
             words = said("a_number_in", unit=asked.unit) if asked.unit.en else said("a_number")
             return tag("p", both(words), "dim")
-        return ui.listed(both(option.text) for option in asked.shown)
+        if not isinstance(asked, Choice):
+            return ui.listed(both(option.text) for option in asked.shown)
+        return ui.listed(_to_pick(asked.name, option) for option in asked.shown)
 
     def _static_answer(self) -> list[Cell]:
         asked, made = self.quiz, self.quiz.truth.provenance
@@ -164,11 +166,18 @@ class QuizCard(Widget):
         return [*right, ui.block(both(asked.explanation, "p")), *slips, marks, evidence, *how]
 
 
+def _to_pick(name: str, option: Option) -> Cell:
+    """An option that is answered on a saved page: static/tongue.js shows its explanation out of the closed part."""
+    box, words = f'<input type="radio" name="{ui.escape(name)}" value="{ui.escape(option.key)}">', both(option.text)
+    return tag("label", Cell(html=f"{box} {words.html}", text=words.text))
+
+
 def _explained(mark: Mark, asked: Quiz) -> Cell:
     """An option or slip with its sign, which an order has none of, and why."""
     named = bold(both(mark.text))
     signed = named if isinstance(asked, Ordering) else join([SIGNS[mark.verdict], named], " ")
-    return join([signed, both(mark.why)], ui.apart(": ")) if mark.why else signed
+    words = join([signed, both(mark.why)], ui.apart(": ")) if mark.why else signed
+    return tag("span", words, mark.verdict.value, data_key=mark.key)
 
 
 def _face(asked: Quiz) -> dict[str, Any]:

@@ -1,0 +1,101 @@
+"""teach/door: what notebook 00 opens with: the map of the sheet's three questions, bits to flip, a quiz, a build.
+
+In: the folder of the notebooks, and the report of a build. Out: `Drawing`s that answer with no kernel: the values of
+the codes are found here, and the page (static/tongue.js) only looks them up.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from trtlab.engine.nvidia.report import BuildReport
+from trtlab.numeric import FORMATS, exact
+from trtlab.numeric.formats import Format
+from trtlab.study.bank import Words, said
+from trtlab.study.curriculum import lessons_in, planned_in
+from trtlab.teach import card as ui
+from trtlab.teach.bilingual import bilingual, both, switch
+from trtlab.teach.bitwords import hex_text, number_text
+from trtlab.teach.card import Cell, Drawing, apart, block, bold, join, tag
+from trtlab.teach.quizcard import quiz
+from trtlab.teach.tables import merged_nodes
+
+_QUESTIONS = ("Q1", "Q2", "Q3")
+
+
+def draw_door(folder: Path, report: BuildReport, asked: str) -> Drawing:
+    """The map of `folder`; beside it a code of FP8 to flip, the quiz `asked`, and how many kernels a build made."""
+    beside = block([draw_flips(FORMATS["FP8_E4M3"], 2.0), quiz(asked).static(), draw_build(report)])
+    style = f"<style>{ui.stylesheet('door')}</style>"
+    inside = block([draw_map(folder), beside], "door")
+    return Drawing(html=f"<div>{style}{inside.html}</div>", text=inside.text)
+
+
+def draw_map(folder: Path) -> Drawing:
+    """The notebooks that lie in `folder`, below the question of the sheet that they answer, with honest minutes; and
+    those that are planned. FileNotFoundError when there is no such folder."""
+    found: dict[str, list[Cell]] = {asked: [] for asked in (*_QUESTIONS, "")}
+    for question, row in sorted(_rows(folder), key=lambda one: one[1].text):
+        found[question].append(row)
+    parts = [
+        block([bold(both(said(f"sheet_{asked.lower() or 'around'}"))), *rows], "asks") for asked, rows in found.items()
+    ]
+    table = ui.details(both(said("afterwards")), _outcomes(folder))
+    return bilingual(ui.card(block(parts, "sheet"), table, head=[bold(both(said("sheet"))), switch()]))
+
+
+def _rows(folder: Path) -> Iterator[tuple[str, Cell]]:
+    """(question of the sheet, line) for each notebook, there or planned."""
+    for lesson in lessons_in(folder):
+        minutes = ui.dim(both(said("minutes", n=lesson.minutes)))
+        yield _asked(lesson.question), _row(lesson.name, lesson.question, minutes, f"{lesson.name}.ipynb")
+    for name, question in planned_in(folder).items():
+        yield _asked(question), _row(name, question, ui.dim(both(said("planned"))))
+
+
+def _asked(question: Words) -> str:
+    return question.en[:2] if question.en[:2] in _QUESTIONS else ""
+
+
+def _row(name: str, question: Words, note: Cell, address: str = "") -> Cell:
+    english = question.en.split(": ", 1)[-1]
+    words = Words(en=english[:1].upper() + english[1:], zh=question.zh.split("：", 1)[-1])
+    title = ui.link(both(words), address) if address else ui.dim(both(words))
+    return block(join([tag("span", name[:2], "mono"), title, note], apart()), "lesson")
+
+
+def _outcomes(folder: Path) -> Cell:
+    header = [both(said(f"column_{column}")) for column in ("notebook", "afterwards")]
+    return ui.table(header, [(ui.link(one.name, f"{one.name}.ipynb"), both(one.outcome)) for one in lessons_in(folder)])
+
+
+def draw_flips(fmt: Format, value: float) -> Drawing:
+    """A code of `fmt`, of at most 8 bits, as bits that flip on the page, with its value in decimal."""
+    codes = [number_text(exact.decode(fmt, code).value, 10) for code in range(2**fmt.bits)]
+    code = int(fmt.encode(np.float64(value)))
+    kinds = [kind for kind, width in fmt.fields for _ in range(width)]
+    boxes = [_bit(kind, fmt.bits - 1 - at, code) for at, kind in enumerate(kinds)]
+    bits = Cell(html=f'<div class="flips">{"".join(boxes)}</div>', text="")
+    now = tag(
+        "div", join([tag("span", hex_text(fmt, code), "mono trt-code"), tag("b", codes[code], "trt-value")], " = ")
+    )
+    parts = Cell(html=bits.html + now.html, text=now.text)
+    flips = tag("div", parts, "trt-flips", data_values=" ".join(codes))
+    head = [bold(both(said("flip_a_bit"))), ui.dim(fmt.name.replace("_", " ")), switch()]
+    return bilingual(ui.card(flips, head=head, foot=[both(said("flip_more"))]))
+
+
+def _bit(kind: str, place: int, code: int) -> str:
+    checked = " checked" if code >> place & 1 else ""
+    return f'<label class="{kind}"><input type="checkbox" aria-label="bit {place}, {kind}"{checked}></label>'
+
+
+def draw_build(report: BuildReport) -> Drawing:
+    """How many kernels the builder made of how many nodes: to be guessed, then opened."""
+    asks = bold(both(said("nodes_to_kernels", model=report.model_name, n=report.onnx_nodes)))
+    rows = [(ui.code(kernel.name), merged_nodes(kernel)) for kernel in report.kernels]
+    answer = bold(both(said("kernels", n=len(report.kernels))))
+    opened = ui.details(both(said("guess_then_open")), answer, ui.table(("kernel", "ONNX nodes"), rows))
+    made, head = [report.provenance], [bold(both(said("real_build"))), ui.dim(report.compiler), switch()]
+    return bilingual(ui.card(block(asks), opened, head=head, made=made))
