@@ -1,6 +1,7 @@
 """lab/bench: ratios that know their target and where they come from. No test asserts a time."""
 
 import json
+import math
 import sys
 from dataclasses import replace
 
@@ -174,3 +175,11 @@ def test_hard_buffers_fill_a_rectangle_and_arenas_are_measured_against_the_bound
     assert [ratio.value for ratio in found[:2]] == [1.0, 1.0]
     assert all(1.0 <= ratio.value < 1.6 for ratio in found[2:])
     assert len(found) == 4
+
+
+def test_calibration_is_measured_in_milliseconds_and_against_the_naive_search():
+    """An infinite time would say that the two found different bins."""
+    found = {f"{r.what}, {r.peer}": r for r in bench.bench_calibrate(count=40_000, rounds=1)}
+    assert len(found) == 12
+    assert all(0 < r.value < math.inf for r in found.values())
+    assert {r.unit for name, r in found.items() if name.endswith(", ")} == {"ms", "G values/s"}

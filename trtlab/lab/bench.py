@@ -396,6 +396,44 @@ def hard_buffers(seed: int, capacity_bytes: int = 2**20) -> list[Any]:
     return [Buffer(str(n), (d - c) * capacity_bytes // 1024, a, b) for n, (a, b, c, d) in enumerate(pieces) if c < d]
 
 
+def bench_calibrate(count: int = 10_000_000, rounds: int = 9) -> list[Ratio]:
+    """Entropy's threshold of 2,048 bins against one candidate after the other, which must be the same; and histograms
+    against NumPy's. Activations of three kinds, one thread."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    kinds = {"normal": rng.standard_normal(count), "heavy tail": rng.standard_t(4, count)}
+    kinds["ReLU"] = np.maximum(kinds["normal"], 0)
+    return [ratio for kind, x in kinds.items() for ratio in _calibrate_ratios(kind, x.astype(np.float32), rounds)]
+
+
+def _calibrate_ratios(kind: str, x: Any, rounds: int) -> Iterator[Ratio]:
+    import numpy as np
+
+    from trtlab.numeric.calibrate import BINS, START, Histogram, candidate, entropy
+
+    h, kept = Histogram.of(x), range(START, BINS + 1)
+    works: dict[str, Callable[[], Any]] = {
+        "entropy": lambda: entropy(h),
+        "naive": lambda: np.array([candidate(h, bins).divergence for bins in kept]),
+        "of": lambda: Histogram.of(x),
+        "numpy": lambda: np.histogram(np.abs(x), BINS, (0, h.limit)),
+    }
+    curve, taken = works["naive"](), _in_turns(works, rounds, "numpy", "numba")
+    is_same = entropy(h).bin == kept[np.flatnonzero(curve <= curve.min() + 1e-12)[-1]]
+    ms, speed = taken["entropy"].median_s * 1e3, x.size / taken["of"].median_s / 1e9
+    for what, value, bound, unit in (
+        ("entropy", ms if is_same else math.inf, 5.0, "ms"), ("histogram", speed, 0.5, "G values/s"),
+    ):  # fmt: skip
+        yield Ratio(
+            name="calibrate", what=f"{what}, {kind}", value=value, bound=bound, peer="", unit=unit,
+            provenance=taken["of"].provenance, larger_is_better=unit != "ms",
+        )  # fmt: skip
+    for what, above, below, bound in (("entropy", "naive", "entropy", 10.0), ("histogram", "numpy", "of", 4.0)):
+        peer = "each candidate by itself" if above == "naive" else "numpy.histogram"
+        yield _ratio("calibrate", f"{what}, {kind}", taken[above], taken[below], bound, peer, larger_is_better=True)
+
+
 BENCHES: dict[str, Callable[[], list[Ratio]]] = {
     "import": bench_import,
     "wrapper": bench_wrapper,
@@ -405,4 +443,5 @@ BENCHES: dict[str, Callable[[], list[Ratio]]] = {
     "fusion": bench_fusion,
     "rewrite": bench_rewrite,
     "memory": bench_memory,
+    "calibrate": bench_calibrate,
 }
