@@ -5,11 +5,11 @@ import numpy as np
 import onnx
 import pytest
 
+from trtlab.engine.calibration import collect
 from trtlab.engine.digits import TRAINED, load_digits_split
-from trtlab.engine.ort import OrtRunError, OrtSession
+from trtlab.engine.ort import OrtSession
 from trtlab.lab.precision import (
     accuracy,
-    collect,
     images_needed,
     layers,
     logits,
@@ -24,7 +24,7 @@ from trtlab.lab.precision import (
     with_weights,
 )
 from trtlab.lab.repairs import equalised, retrained, smoothed
-from trtlab.numeric.calibrate import CalibrationError, Histogram
+from trtlab.numeric.calibrate import CalibrationError
 
 SPLIT = load_digits_split()
 
@@ -40,13 +40,13 @@ def int8(model, grain):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_torch_node_by_node_answers_as_onnx_runtime_also_with_rounded_weights(name):
-    model = network(name)
+    model, images = network(name), SPLIT.test_images
     assert not {node.op_type for node in model.graph.node} & {"BatchNormalization"}
     plan = {layer.name: "INT4" for layer in layers(model)}
     rounded = with_weights(model, rounded_weights(model, plan)[0])
-    for formats, referee in (({}, onnx.load(TRAINED[name].path)), (plan, rounded)):
-        want = of_ort(referee, SPLIT.test_images)
-        np.testing.assert_allclose(logits(model, SPLIT.test_images, formats), want, rtol=1e-3, atol=1e-3)
+    near = {"rtol": 1e-3, "atol": 1e-3}
+    np.testing.assert_allclose(logits(model, images, plan), of_ort(rounded, images), **near)
+    np.testing.assert_allclose(logits(model, images, {}), of_ort(onnx.load(TRAINED[name].path), images), **near)
 
 
 def test_rounded_weights_are_those_of_numeric_by_hand_and_their_bytes_add_up():
@@ -60,34 +60,10 @@ def test_rounded_weights_are_those_of_numeric_by_hand_and_their_bytes_add_up():
         assert size == plain - 3 * w.size + 4 * len(w)
 
 
-def test_histograms_hold_every_tensor_once_and_do_not_depend_on_the_batches():
-    model, images = network("digits"), SPLIT.calibration_images[:96]
-    whole, parts = collect(model, [images]), collect(model, [images[:1], images[1:33], images[33:]])
-    assert {layer.reads for layer in layers(model)} | {"logits"} <= whole.keys() == parts.keys()
-    assert not whole.keys() & weights_of(model).keys()
-    for name, one in whole.items():
-        assert one.count == parts[name].count
-        assert one.amax == pytest.approx(parts[name].amax, rel=1e-5)
-    assert whole["image"].counts.tolist() == Histogram.of(images).counts.tolist()
-
-
-@pytest.mark.parametrize(
-    ("batches", "error", "message"),
-    [
-        ([], ValueError, "at least one batch"),
-        ([np.full((2, 1, 8, 8), np.nan, np.float32)], CalibrationError, "NaN"),
-        ([np.zeros((2, 1, 9, 9), np.float32)], OrtRunError, "image"),
-    ],
-)
-def test_batches_that_cannot_calibrate_are_refused(batches, error, message):
-    with pytest.raises(error, match=message):
-        collect(network("digits"), batches)
-
-
-def test_activations_are_rounded_by_the_threshold_of_their_tensor():
+def test_one_layer_alone_in_int8_is_its_input_and_weights_rounded():
     model = network("digits")
     at = thresholds(collect(model, [SPLIT.calibration_images[:1]]))
-    with pytest.raises(ValueError, match=r"no threshold for 'image'"):
+    with pytest.raises(CalibrationError, match=r"'image'"):
         logits(model, SPLIT.test_images[:2], {layers(model)[0].name: "INT8"}, reads="INT8")
     first = layers(model)[0]
     scale = np.float32(at["image"].value) / np.float32(127)
@@ -104,10 +80,12 @@ def test_the_three_networks_teach_what_they_are_for():
     assert depthwise["INT8, max, weights per channel"].interval[0] > 0.95
     assert transformer["INT8, max, weights per channel"].interval[1] < 0.9
     assert transformer["FP8_E4M3, max"].interval[0] > 0.93
+    assert transformer["INT8, entropy, weights per channel"].interval[0] > 0.9
     for rows in (plain, depthwise, transformer):
+        ran = {name for name, one in rows.items() if one.how == "ONNX Runtime"}
+        assert ran == {name for name in rows if name in ("FP32", "FP16") or name.startswith(("INT8", "FP8"))}
         assert rows["FP32"].same == rows["FP32"].total == 450
         assert rows["INT8, max, weights per tensor"].weights_bytes < 0.55 * rows["FP16"].weights_bytes
-        assert {one.how for one in rows.values()} <= {"simulated", "ONNX Runtime"}
 
 
 def test_equal_weights_bring_the_depthwise_network_back_and_keep_its_function():

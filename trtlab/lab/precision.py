@@ -1,13 +1,13 @@
 """lab/precision: what a number format costs a trained network: accuracy and bytes, and which layers are to blame.
 
-In: a network of engine.digits, formats of weights and activations, thresholds of numeric.calibrate. Out: frozen `Row`s:
-how many of 450 unseen scans are right, with an interval, and how many answers are still those of FP32. Rounded values
-stand in for formats that no CPU multiplies: such a row says `simulated`. Checked by tests/lab/test_precision.py.
+In: a network of engine.digits, formats, a calibrator. Out: frozen `Row`s: how many of 450 unseen scans are right, with
+an interval, and how many answers are still those of FP32. FP16, INT8 and FP8 run in ONNX Runtime; of formats that it
+lacks the rounded values run in FP32, and the row says `simulated`. Checked by tests/lab/test_precision.py.
 """
 
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from trtlab.engine.calibration import collect
+from trtlab.engine.convert import convert
 from trtlab.engine.digits import TRAINED, load_digits_split
-from trtlab.engine.ort import OrtSession
+from trtlab.engine.ort import OptimizationLevel, OrtSession
 from trtlab.graph import optimize
+from trtlab.graph.precision import insert_qdq, quantizable
 from trtlab.numeric import FORMATS
 from trtlab.numeric.calibrate import CALIBRATORS, Histogram, Threshold
 
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Array = npt.NDArray[Any]
-Thresholds = Mapping[str, Threshold]
 BATCH, INT4_BLOCK = 64, 32
 FLOATS, SCALED, BLOCKS = ("FP32", "FP16", "BF16"), ("INT8", "FP8_E4M3"), ("NVFP4", "MXFP4")
 
@@ -87,45 +89,16 @@ def with_weights(model: onnx.ModelProto, weights: Mapping[str, Array]) -> onnx.M
     return made
 
 
-# --- calibration ------------------------------------------------------------------------------------------------------
-
-
-def collect(model: onnx.ModelProto, batches: Iterable[Array]) -> dict[str, Histogram]:
-    """A histogram of every float tensor between the layers, by name: ONNX Runtime runs one batch after another.
-
-    CalibrationError for NaN and infinity, OrtRunError for another shape, ValueError where there is no batch.
-    """
-    found = dict[str, Histogram]()
-    for name, values in activations(model, batches):
-        found[name] = found[name].add(values) if name in found else Histogram.of(values)
-    if not found:
-        raise ValueError("calibration needs at least one batch of inputs: got none; some hundred samples are usual")
-    return found
-
-
-def activations(model: onnx.ModelProto, batches: Iterable[Array]) -> Iterator[tuple[str, Array]]:
-    """Name and values of each float tensor that is no weight, batch after batch."""
-    shown = onnx.ModelProto.FromString(model.SerializeToString())
-    known = {value.name for value in (*shown.graph.output, *shown.graph.initializer)}
-    for value in onnx.shape_inference.infer_shapes(shown).graph.value_info:
-        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT and value.name not in known:
-            shown.graph.output.append(value)
-    session = OrtSession(shown)
-    for batch in batches:
-        given = {model.graph.input[0].name: batch}
-        yield from (given | session.run(given)).items()
-
-
-def thresholds(histograms: Mapping[str, Histogram], calibrator: str = "max") -> dict[str, Threshold]:
-    """Where the calibrator of that name clips each tensor."""
-    return {name: CALIBRATORS[calibrator](histogram) for name, histogram in histograms.items()}
-
-
 @functools.cache
 def histograms(name: str) -> dict[str, Histogram]:
     """Of a trained network, from all 512 scans of the calibration part."""
     images = load_digits_split().calibration_images
     return collect(network(name), np.split(images, range(BATCH, len(images), BATCH)))
+
+
+def thresholds(histograms: Mapping[str, Histogram], calibrator: str = "max") -> dict[str, Threshold]:
+    """Where the calibrator of that name clips each tensor."""
+    return {name: CALIBRATORS[calibrator](histogram) for name, histogram in histograms.items()}
 
 
 # --- accuracy ---------------------------------------------------------------------------------------------------------
@@ -195,21 +168,32 @@ def rounded_weights(
     return changed, size
 
 
-def _rounded_activation(fmt: str, at: Thresholds, name: str, x: Array) -> Array:
-    if fmt in SCALED and name not in at:
-        raise ValueError(f"no threshold for {name!r}: there are {', '.join(at)}; collect from this very model")
-    if fmt in SCALED:
-        return _rounded(fmt, x, scale=(at[name].value or 1.0) / FORMATS[fmt].max)[0]
-    return _rounded(fmt, x, axis=1 if x.ndim == 4 else -1, partial=True)[0]
-
-
 def logits(
     model: onnx.ModelProto, images: Array, formats: Mapping[str, str], grain: str = "channel",
-    reads: str = "FP32", at: Thresholds | None = None,
+    reads: str = "FP32", at: Mapping[str, Threshold] | None = None,
 ) -> Array:  # fmt: skip
-    """[N, 10] with weights of the named layers in those formats, and what these layers read in the format `reads`: INT8
-    and FP8_E4M3 with the scale threshold / largest code of `at`, NVFP4 and MXFP4 in blocks of channels as they come.
-    ValueError for a tensor without threshold."""
+    """[N, 10] with weights of the named layers in those formats, and what these layers read in the format `reads`.
+
+    INT8 and FP8_E4M3 are Q/DQ with the thresholds `at`, run by ONNX Runtime, weights in one format; CalibrationError
+    says which tensor has none. Else values are rounded, NVFP4 and MXFP4 in blocks of channels as they come.
+    """
+    if reads in SCALED and formats:
+        leave = quantizable(model).keys() - formats.keys() if len(formats) < len(layers(model)) else ()
+        kinds: Any = {"activations": reads, "weights": max(formats.values()), "per_channel": grain == "channel"}
+        return _answers(insert_qdq(model, at or {}, leave=leave, **kinds), images)
+    if set(formats.values()) <= {"FP32"} or {*formats.values(), reads} == {"FP16"}:
+        return _answers(convert(model, "FP16") if reads == "FP16" else model, images)
+    return _simulated(model, images, formats, grain, reads)
+
+
+def _answers(model: onnx.ModelProto, images: Array) -> Array:
+    """By ONNX Runtime, its own fusions off: with them, version 1.32 gets convolutions in FP8 wrong."""
+    feeds = {model.graph.input[0].name: images}
+    return OrtSession(model, level=OptimizationLevel.BASIC).run(feeds)[model.graph.output[0].name]
+
+
+def _simulated(model: onnx.ModelProto, images: Array, formats: Mapping[str, str], grain: str, reads: str) -> Array:
+    """By torch, node by node, in FP32."""
     import torch
 
     from trtlab.engine import eager
@@ -218,9 +202,8 @@ def logits(
     weights = weights_of(model) | rounded_weights(model, formats, grain)[0]
 
     def rounded(name: str, x: "Tensor") -> "Tensor":
-        if reads == "FP32" or name not in kept:
-            return x
-        return torch.from_numpy(_rounded_activation(reads, at or {}, name, x.numpy()))
+        how = {"axis": 1 if x.ndim == 4 else -1, "partial": True} if reads in BLOCKS else {}
+        return torch.from_numpy(_rounded(reads, x.numpy(), **how)[0]) if name in kept else x
 
     with torch.no_grad():
         tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
@@ -229,13 +212,20 @@ def logits(
 
 def row(model: onnx.ModelProto, name: str, formats: str | Mapping[str, str], **how: Any) -> Row:
     """The model on the test part. `formats`: one for all layers, or by a layer's name; the rest as of `logits`."""
-    split = load_digits_split()
+    split, reads = load_digits_split(), how.get("reads", "FP32")
     plan = {layer.name: formats for layer in layers(model)} if isinstance(formats, str) else formats
     said = logits(model, split.test_images, plan, **how).argmax(axis=1)
-    before = logits(model, split.test_images, {}).argmax(axis=1)
+    before = _plain(model.SerializeToString())
     counts = {"right": int((said == split.test_labels).sum()), "same": int((said == before).sum()), "total": len(said)}
     size = rounded_weights(model, plan, how.get("grain", "channel"))[1]
-    return Row(name=name, how="simulated", weights_bytes=size, **counts)
+    runs = reads in SCALED or {*plan.values(), reads} in ({"FP32"}, {"FP16"})
+    return Row(name=name, how="ONNX Runtime" if runs else "simulated", weights_bytes=size, **counts)
+
+
+@functools.lru_cache(maxsize=8)
+def _plain(model: bytes) -> Array:
+    """What a model in FP32 answers on the test part."""
+    return _answers(onnx.ModelProto.FromString(model), load_digits_split().test_images).argmax(axis=1)
 
 
 def accuracy(name: str) -> tuple[Row, ...]:
@@ -272,12 +262,12 @@ def images_needed(
 
 
 def sensitivity(name: str, fmt: str = "INT4", grain: str = "channel") -> dict[str, float]:
-    """Layer -> signal over noise of the logits in dB where it alone is rounded, most sensitive first. On calibration
-    scans: needs no labels."""
+    """Layer -> signal over noise of the logits in dB where it alone is rounded, most sensitive first: INT8 weights and
+    activations, of other formats the weights. On calibration scans: needs no labels."""
     model, images, found = network(name), load_digits_split().calibration_images, dict[str, float]()
-    exact, at = logits(model, images, {}), thresholds(histograms(name))
+    exact, at, reads = logits(model, images, {}), thresholds(histograms(name)), fmt if fmt in SCALED else "FP32"
     for layer in layers(model):
-        noise = logits(model, images, {layer.name: fmt}, grain, fmt if fmt in SCALED else "FP32", at) - exact
+        noise = logits(model, images, {layer.name: fmt}, grain, reads, at) - exact
         found[layer.name] = 10 * math.log10(np.square(exact).sum() / max(np.square(noise).sum(), 1e-30))
     return dict(sorted(found.items(), key=lambda pair: pair[1]))
 

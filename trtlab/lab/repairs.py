@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from trtlab.engine.digits import load_digits_split
-from trtlab.lab.precision import BATCH, Array, activations, layers, weights_of, with_weights
+from trtlab.lab.precision import BATCH, Array, layers, weights_of, with_weights
 from trtlab.numeric.quantize import Groups
 
 if TYPE_CHECKING:
@@ -51,8 +51,17 @@ def equalised(model: onnx.ModelProto, sweeps: int = 30) -> onnx.ModelProto:
 def smoothed(model: onnx.ModelProto, images: Array, alpha: float = 0.5) -> onnx.ModelProto:
     """The same function with alike activations: channel j behind a LayerNorm is divided by
     s_j = max|X_j|^alpha / max|W_j|^(1 - alpha), and what reads it multiplied (SmoothQuant, arXiv 2211.10438, eq. 4)."""
-    weights = weights_of(model)
-    peaks = {name: _largest(values, values.ndim - 1) for name, values in activations(model, [images])}
+    import torch
+
+    from trtlab.engine import eager
+
+    weights, peaks = weights_of(model), dict[str, Array]()
+
+    def seen(name: str, x: "Tensor") -> "Tensor":
+        peaks[name] = _largest(x.numpy(), x.ndim - 1)
+        return x
+
+    eager.run(model, torch.from_numpy(np.array(images)), {k: torch.from_numpy(v) for k, v in weights.items()}, seen)
     for node in model.graph.node:
         readers = [layer for layer in layers(model) if layer.reads == node.output[0]]
         if node.op_type == "LayerNormalization" and readers:
