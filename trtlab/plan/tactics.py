@@ -19,22 +19,23 @@ Timer = Callable[[Work], Clock]
 Check = Callable[[Any], tuple[float, float]]
 """The error of a work's result, and the bound it has to keep."""
 WINNER, SLOWER, WITHIN, UNTIMED = "winner", "slower", "within the spread", "not timed"
-DISCARD, LEAST_ROUNDS, LEAST_AHEAD = 1.5, 3, 0.01
-"""A candidate is discarded whose best is so many times the leader's median; rounds that are run in any case, before
-that and before the budget ends a race; a lead below one in a hundred is none."""
+LEAST_ROUNDS, LEAST_AHEAD = 3, 0.01
+"""Rounds that are run in any case, before one is discarded or the budget ends a race; a smaller lead is none."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is searched: candidates timed, in the order of preference; rounds; seconds of timing for a race."""
+    """How much is searched: candidates timed, in the order of preference; rounds; seconds of timing for a race. One is
+    discarded whose best is so many times the leader's median."""
 
     candidates: int
     rounds: int
     seconds: float
+    discard: float = 1.5
 
 
 LEVELS = (Budget(0, 0, 0.0), Budget(2, 6, 0.02), Budget(3, 10, 0.05), Budget(99, 16, 0.1), Budget(99, 24, 0.4),
-          Budget(99, 48, 2.0))  # fmt: skip
+          Budget(99, 48, 2.0, math.inf))  # fmt: skip
 """As TensorRT's builder optimization levels: 0 takes the first tactic that runs, 3 is the default, 5 spares nothing."""
 
 
@@ -54,9 +55,9 @@ class Candidate:
     error: float | None = None
 
     @property
-    def median_s(self) -> float:
-        """The middle of the samples; 0 without any."""
-        return statistics.median(self.samples_s or (0.0,))
+    def best_s(self) -> float:
+        """The smallest sample; 0 without any."""
+        return min(self.samples_s, default=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +72,8 @@ class Race:
 
     @property
     def time_us(self) -> float:
-        """The winner's median in microseconds; 0 where nothing was timed."""
-        return self[self.winner].median_s * 1e6
+        """The winner's best in microseconds; 0 where nothing was timed."""
+        return self[self.winner].best_s * 1e6
 
 
 Picker = Callable[[Mapping[str, Work], Timer, Check], Race]
@@ -116,15 +117,12 @@ def prefer(*names: str) -> Picker:
 
 
 def is_ahead(a: Sequence[float], b: Sequence[float]) -> bool:
-    """Whether a is faster than b by more than the spread: the median of b - a, round by round, is larger than the
-    distance of its quartiles, and than one in a hundred. Only the half of the rounds counts in which both together took
-    least: what disturbs a machine for a while only ever adds to its times. The same rounds for both keep drift out."""
-    rounds = sorted(zip(a, b, strict=False), key=sum)
-    quiet = rounds[: max(LEAST_ROUNDS, len(rounds) // 2)]
-    if len(quiet) < 2:
-        return False
-    low, middle, high = statistics.quantiles([late - early for early, late in quiet], method="inclusive")
-    return middle > max(high - low, LEAST_AHEAD * statistics.median(early for early, _ in quiet))
+    """Whether a is faster than b by more than the spread: their best samples are further apart than a's best and its
+    lower quartile, and one in a hundred. So the fastest quarter of a's samples, three at least, is below all of b's.
+    What disturbs a machine only ever adds to its times: the slow samples say nothing; a lucky one wins no race."""
+    count = min(len(a), len(b))
+    quarter = max(LEAST_ROUNDS, count // 4)
+    return count >= LEAST_ROUNDS and sorted(a[:count])[quarter - 1] < (1 - LEAST_AHEAD) * min(b[:count])
 
 
 def _entered(one: Candidate, work: Work, timer: Timer, check: Check, *, timed: bool) -> tuple[Candidate, Clock | None]:
@@ -148,8 +146,8 @@ def _run(entered: dict[str, Candidate], clocks: dict[str, Clock], budget: Budget
     order = random.Random(0)
     for done in range(budget.rounds):
         if done >= LEAST_ROUNDS and clocks:
-            best = min(entered[name].median_s for name in clocks)
-            for name in [n for n in clocks if min(entered[n].samples_s) > DISCARD * best]:
+            best = min(statistics.median(entered[name].samples_s) for name in clocks)
+            for name in [n for n in clocks if entered[n].best_s > budget.discard * best]:
                 entered[name] = replace(entered[name], state=f"discarded after {done} rounds")
                 del clocks[name]
             if len(clocks) < 2 or sum(sum(c.samples_s) for c in entered.values()) > budget.seconds:
@@ -165,7 +163,7 @@ def _run(entered: dict[str, Candidate], clocks: dict[str, Clock], budget: Budget
 def _judged(entered: Mapping[str, Candidate]) -> Race:
     """The race with everybody's state. `best` holds until another is ahead of it. One discarded is better than none."""
     good = [c for c in entered.values() if c.error is not None and not c.state.startswith(("raised", "wrong"))]
-    running = [c for c in good if c.state == UNTIMED] or sorted(good, key=lambda c: c.median_s)[:1]
+    running = [c for c in good if c.state == UNTIMED] or sorted(good, key=lambda c: c.best_s)[:1]
     if not running:
         raise NoTacticError(f"no tactic is left: {'; '.join(f'{c.name} {c.state}' for c in entered.values())}")
     best = functools.reduce(lambda a, b: b if is_ahead(b.samples_s, a.samples_s) else a, running)

@@ -335,7 +335,7 @@ def test_an_input_that_no_memory_holds_is_told():
 def test_any_operand_may_be_constant(text, shape, rules, tactic):
     rng = np.random.default_rng(0)
     proto = model(text, w=rng.normal(size=shape).astype(np.float64 if "double" in text else np.float32))
-    pick = {"pick": lambda works, _: (tactic if tactic in works else next(iter(works)), 1.0)} if tactic else {}
+    pick = {"pick": prefer(tactic, "torch")} if tactic else {}
     engine = build(proto, rules=rules, **pick)
     feeds = feeds_for(engine)
     assert_same(engine.create_execution_context().run(feeds), with_onnxruntime(proto, feeds))

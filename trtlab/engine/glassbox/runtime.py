@@ -112,9 +112,9 @@ class Engine:
         )
         if not tactics:
             return kernels
-        from trtlab.engine.glassbox.timing import Races
+        from trtlab.engine.glassbox.timing import KernelRace, Races
 
-        return Races(kernels, self.plan.races)
+        return Races(itertools.starmap(KernelRace, itertools.zip_longest(kernels, self.plan.races)))
 
     def __repr__(self) -> str:
         names = ", ".join(f"{name} {spec}" for name, spec in self.inputs.items())

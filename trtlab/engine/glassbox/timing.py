@@ -12,8 +12,8 @@ import json
 import os
 import statistics
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Union
 
@@ -24,7 +24,7 @@ from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.errors import TimingCacheError, TimingCacheWarning
 from trtlab.engine.glassbox.plan import KernelInfo
 from trtlab.engine.measure import installed_version, processor_name
-from trtlab.plan.tactics import Race
+from trtlab.plan.tactics import WINNER, Candidate, Race
 
 FORMAT, MOST_BYTES = 1, 2**28
 LIBRARIES = "trtlab", "torch", "numpy", "numba", "triton"
@@ -52,54 +52,45 @@ class TimingCache:
     def load(cls, path: str | os.PathLike[str], device: str = "cpu") -> "TimingCache":
         """The cache in the file; an empty one where there is none. TimingCacheError for a file that is damaged, is no
         cache, or is of another device or of other versions."""
-        here, path = made_with(Device(device)), Path(path)
-        if not path.exists():
-            return cls(made_with=here, path=path)
-        cache = cls(**_checked(path), path=path)
-        cache.check(here)
-        return cache
+        cache = cls(made_with=made_with(Device(device)), path=Path(path))
+        return cache.merged() if Path(path).exists() else cache
 
-    def check(self, here: dict[str, str]) -> None:
-        """TimingCacheError unless it was made by such a machine."""
-        for key in (*here, *self.made_with):
-            if (there := self.made_with.get(key)) != here.get(key):
+    def merged(self, here: Mapping[str, str] | None = None) -> "TimingCache":
+        """With what the file has besides; TimingCacheError unless both were made by the machine `here`."""
+        there = _checked(self.path) if self.path and self.path.exists() else self
+        for cache, key in itertools.product((self, there), {**there.made_with, **self.made_with}):
+            if (found := cache.made_with.get(key)) != (want := (here or self.made_with).get(key)):
                 raise TimingCacheError(
-                    f"The timing cache {self.path} was made with {key} {there}, this is {here.get(key)}: its times say"
-                    " nothing here. Name another file, or delete this one."
+                    f"The timing cache {self.path} was made with {key} {found}, this is {want}: its times say nothing"
+                    " here. Name another file, or delete this one."
                 )
+        return replace(self, races=there.races | self.races)
 
-    def save(self, path: str | os.PathLike[str] | None = None) -> None:
-        """Write the file in one step, if there is anything new, with what others have added to it meanwhile.
-        TimingCacheError where it cannot be written, or is no cache of this machine."""
-        target = Path(path) if path else self.path
-        if target is None:
+    def save(self) -> None:
+        """Write the file in one step, with what others have added to it meanwhile. TimingCacheError where it cannot be
+        written, or is no cache of this machine."""
+        if self.path is None:
             return
-        there = TimingCache(**_checked(target), path=target) if target.exists() else None
-        if there is not None:
-            there.check(self.made_with)
-            self.races |= {key: race for key, race in there.races.items() if key not in self.races}
-        if there is None or there.races != self.races:
-            races = {key: asdict(self.races[key]) for key in sorted(self.races)}
-            values = {"made_with": self.made_with, "races": races}
-            text = json.dumps({"format": FORMAT, "sha256": _digest(values), **values}, indent=1)
-            try:
-                write_atomically(target, text.encode())
-            except OSError as error:
-                raise TimingCacheError(
-                    f"The timing cache {target} cannot be written: {error.strerror}. Name a file in a folder of yours."
-                ) from None
+        self.races |= self.merged().races
+        values = {"made_with": self.made_with, "races": {key: asdict(self.races[key]) for key in sorted(self.races)}}
+        text = json.dumps({"format": FORMAT, "sha256": _digest(values), **values}, indent=1)
+        try:
+            write_atomically(self.path, text.encode())
+        except OSError as error:
+            raise TimingCacheError(
+                f"The timing cache {self.path} cannot be written: {error.strerror}. Name a file in a folder of yours."
+            ) from None
 
 
 def opened(cache: Cache, device: Device) -> TimingCache:
     """The cache, or an empty one without a file, and a warning, where it is of no use here."""
-    here = made_with(device)
     with left_alone():
         if isinstance(cache, TimingCache):
-            cache.check(here)
+            cache.merged(made_with(device))
             return cache
         if cache is not None:
             return TimingCache.load(cache, device.name)
-    return TimingCache(made_with=here)
+    return TimingCache(made_with=made_with(device))
 
 
 @contextlib.contextmanager
@@ -116,28 +107,24 @@ def _digest(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _checked(path: Path) -> dict[str, Any]:
+def _checked(path: Path) -> TimingCache:
     """What the file holds. TimingCacheError for anything but what `save` wrote."""
     from trtlab.engine.recordings import converter
 
     try:
         values = json.loads(read_regular(path, MOST_BYTES))
         if values["format"] != FORMAT or values["sha256"] != _digest(values):
-            raise ValueError(
-                f"its format is {values['format']!r}, not {FORMAT}, or its checksum is that of another text"
-            )
+            raise ValueError(f"it is of format {values['format']!r}, not {FORMAT}, or its checksum of another text")
         races = {key: converter().structure(race, Race) for key, race in values["races"].items()}
         if lost := [key for key, race in races.items() if race.winner not in {c.name for c in race.candidates}]:
             raise ValueError(f"nobody of that name ran in the race {lost[0]:.60}")
-        return {"made_with": dict(values["made_with"]), "races": races}
-    except OSError as error:
-        why = error.strerror or str(error)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ExceptionGroup) as error:
+        return TimingCache(made_with=dict(values["made_with"]), races=races, path=path)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, ExceptionGroup) as error:
         why = f"{type(error).__name__}: {error}"
     raise TimingCacheError(f"{path} is no timing cache, or damaged: {why:.150}. Name another file, or delete this one.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class KernelRace:
     """A kernel and the race behind its tactic; None where nobody had a choice, or it was run elsewhere."""
 
@@ -146,21 +133,18 @@ class KernelRace:
 
 
 class Races(tuple[KernelRace, ...]):
-    """Of every kernel in order. As text a table: every candidate with its median, quartiles and samples, and why it won
+    """Of every kernel in order. As text a table: every candidate with its best, quartiles and samples, and why it won
     or lost."""
 
     __slots__ = ()
 
-    def __new__(cls, kernels: Sequence[KernelInfo], races: Sequence[Race | None]) -> "Races":
-        return super().__new__(
-            cls, (KernelRace(kernel=k, race=r) for k, r in itertools.zip_longest(kernels, races[: len(kernels)]))
-        )
-
     def rows(self) -> list[tuple[str, ...]]:
-        """The table's cells, the head first."""
-        rows: list[tuple[str, ...]] = [("kernel", "tactic", "median us", "quartiles", "samples", "error", "state")]
-        for one in self:
-            rows += _rows(one.race, one.kernel.name) if one.race else [(one.kernel.name, one.kernel.tactic, *[""] * 5)]
+        """The table's cells, the head first; the winner of each race, then the others by their best."""
+        rows: list[tuple[str, ...]] = [("kernel", "tactic", "best us", "quartiles", "samples", "error", "state")]
+        for kernel, race in ((one.kernel, one.race) for one in self):
+            ran = sorted(race.candidates if race else (), key=lambda c: (c.state != WINNER, not c.samples_s, c.best_s))
+            rows += [("" if n else kernel.name, *_cells(one)) for n, one in enumerate(ran)]
+            rows += [] if race else [(kernel.name, kernel.tactic, *[""] * 5)]
         return rows
 
     def __repr__(self) -> str:
@@ -169,14 +153,9 @@ class Races(tuple[KernelRace, ...]):
         return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
-def _rows(race: Race, kernel: str) -> Iterator[tuple[str, ...]]:
-    """The winner first, then the others by their medians; those without samples come last."""
-    order = sorted(race.candidates, key=lambda c: (c.name != race.winner, not c.samples_s, c.median_s))
-    for number, one in enumerate(order):
-        taken = [s * 1e6 for s in one.samples_s]
-        low, _, high = statistics.quantiles(taken, method="inclusive") if len(taken) > 1 else (taken or [0.0]) * 3
-        yield (
-            "" if number else kernel, one.name, f"{one.median_s * 1e6:,.1f}" if taken else "",
-            f"{low:,.1f} to {high:,.1f}" if taken else "", str(len(taken)),
-            "" if one.error is None else f"{one.error:.1e}", one.state,
-        )  # fmt: skip
+def _cells(one: Candidate) -> tuple[str, ...]:
+    taken, error = [s * 1e6 for s in one.samples_s], "" if one.error is None else f"{one.error:.1e}"
+    if len(taken) < 2:
+        return (one.name, *(f"{s:,.1f}" for s in taken or [0]), "", str(len(taken)), error, one.state)
+    low, _, high = statistics.quantiles(taken, method="inclusive")
+    return one.name, f"{min(taken):,.1f}", f"{low:,.1f} to {high:,.1f}", str(len(taken)), error, one.state

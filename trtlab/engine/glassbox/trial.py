@@ -126,6 +126,7 @@ class _Trial:
         elif view and self._can_place(step, [self._values[n] for n in step.outputs if n], view):
             homes = [n for n in reads if n in self._places_itself or n in self.inside]
             if self._share(step.outputs, homes):
+                self.races[-1] = None
                 return replace(step, tactic=VIEW)
         return replace(step, tactic=name, time_us=race.time_us)
 
