@@ -67,6 +67,17 @@ def test_saved_outputs_read_without_style(book):
     assert [n for n, data in shown if "image/svg+xml" in data and "image/png" not in data] == []
 
 
+def test_nothing_names_a_notebook_that_is_not_there_and_the_readme_names_all():
+    top = FOLDER.parent
+    pages = [*top.glob("*.md"), *(top / "trtlab" / "data").glob("*.svg")]
+    texts = {path.name: path.read_text("utf-8") for path in pages} | {
+        b.stem: "\n".join(cells(b, "markdown")) for b in BOOKS
+    }
+    named = {(page, name) for page, text in texts.items() for name in re.findall(r"\b(?:0\d|10)_[a-z]\w+", text)}
+    assert {(page, name) for page, name in named if not (FOLDER / f"{name}.ipynb").exists()} == set()
+    assert {name for page, name in named if page == "README.md"} == {book.stem for book in BOOKS}
+
+
 WORDS_A_MINUTE, MINUTES_A_CELL, LONGEST_CORE = 180, 0.5, 45
 HEADING = re.compile(r"(?m)^(?=#{1,3} )")
 PRACTICE = ("Say it", "Check yourself", "On one page", "TensorRT against")
