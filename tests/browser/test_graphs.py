@@ -1,5 +1,6 @@
 """Drawn graphs in a real JupyterLab: GraphView and RewriteStepper by mouse and keyboard, and the answer in Python."""
 
+import onnx
 import pytest
 
 from trtlab.graph.models import TEACHING_MODELS
@@ -231,10 +232,11 @@ def test_rules_and_models(lab, stepper):
     assert lab.ask(STORY) == "dead_branch 0 0"
 
 
-def test_a_file_of_ones_own_and_a_bad_one(lab, stepper):
-    def upload(name, data):
-        file = {"name": name, "mimeType": "application/octet-stream", "buffer": data}
-        stepper.locator("input[type=file]").set_input_files(files=[file])
+def test_a_file_of_ones_own_and_a_bad_one(lab, stepper, tmp_path):
+    def upload(name, data, beside=b""):
+        files = {name: data, "net.onnx.data": beside} if beside else {name: data}
+        sent = [{"name": each, "mimeType": "application/octet-stream", "buffer": held} for each, held in files.items()]
+        stepper.locator("input[type=file]").set_input_files(files=sent)
 
     upload("bad.onnx", b"hello")
     alert = stepper.get_by_role("alert")
@@ -249,6 +251,18 @@ def test_a_file_of_ones_own_and_a_bad_one(lab, stepper):
     assert alert.is_hidden()
     assert stepper.get_by_role("combobox", name="Model").input_value() == "net.onnx (yours)"
     assert lab.ask(STORY) == "net.onnx (yours) 0 3"
+    onnx.save(
+        TEACHING_MODELS["qkv"](),
+        tmp_path / "two.onnx",
+        save_as_external_data=True,
+        size_threshold=0,
+        location="net.onnx.data",
+    )
+    upload("weights", b"alone")
+    alert.get_by_text("choose the .onnx file, and with it").wait_for()
+    upload("two.onnx", *((tmp_path / name).read_bytes() for name in ("two.onnx", "net.onnx.data")))
+    stepper.locator(".st-what", has_text="4 steps in all").wait_for()
+    assert lab.ask(STORY) == "two.onnx (yours) 0 4"
 
 
 def test_play_walks_to_the_end_and_can_be_stopped(stepper):

@@ -236,6 +236,24 @@ def test_the_page_steps_chooses_and_sends_a_file():
     assert stepper.run["count"] == 0
 
 
+def test_a_model_is_sent_with_the_weights_that_stand_beside_it_and_alone_it_says_every_way_out(tmp_path):
+    model = TEACHING_MODELS["conv_bn_relu"]()
+    names = {"location": "net.onnx.data", "size_threshold": 0}
+    onnx.save(model, tmp_path / "net.onnx", save_as_external_data=True, **names)
+    whole, data = ((tmp_path / name).read_bytes() for name in ("net.onnx", "net.onnx.data"))
+    stepper = RewriteStepper("qkv")
+    send(stepper, "net.onnx", whole)
+    for way in ("pass the model's path", "choose both files", "external_data=False", "Still shown: qkv."):
+        assert way in stepper.shown["message"]
+    send(stepper, "net.onnx.data", data)
+    assert stepper.run["model"] == "qkv"
+    send(stepper, "net.onnx", whole)
+    assert (stepper.run["model"], stepper.shown["message"]) == ("net.onnx (yours)", "")
+    assert stepper.run["count"] == RewriteStepper("conv_bn_relu").run["count"]
+    send(stepper, "net.onnx", whole)  # the weights were of the file before
+    assert "choose both files" in stepper.shown["message"]
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [

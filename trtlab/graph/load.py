@@ -174,8 +174,8 @@ def read(model: OnnxModel) -> onnx.ModelProto:
     elsewhere = outside(proto)
     if elsewhere and path is None:
         raise ValueError(
-            f"{elsewhere[0].name!r} and perhaps other weights stand in another file: pass the model's path, or export "
-            "into one file with external_data=False."
+            f"{elsewhere[0].name!r} and perhaps other weights stand in another file: pass the model's path, "
+            "choose both files where a page loads them, or export into one with external_data=False."
         )
     size = proto.ByteSize() + sum(int(e.value) for t in elsewhere for e in t.external_data if e.key == "length")
     if size > LIMIT_BYTES:

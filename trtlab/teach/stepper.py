@@ -7,6 +7,7 @@ shows what is here.
 
 import inspect
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import onnx
 import traitlets
 
+from trtlab.graph.load import read
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.onnxfile import OnnxModel, count_nodes, source_from_model
 from trtlab.graph.rewrite import Refusal, Report, chosen, optimize
@@ -57,7 +59,7 @@ class RewriteStepper(Widget):
     ) -> None:
         self._models: dict[str, Model] = dict(TEACHING_MODELS if models is None else models)
         self._rules = dict(RULES)
-        self._file = bytearray()
+        self._file, self._beside = bytearray(), dict[str, bytes]()
         super().__init__(shown={"serial": 0})
         self.choose(model, rules)
         self.on_msg(self._on_message)
@@ -172,15 +174,31 @@ class RewriteStepper(Widget):
                 for piece in buffers:
                     self._file += piece
                 if len(self._file) == size:
-                    data = bytes(self._file)
-                    _check_file(name, data)
-                    self._tell(name + OWN, data, self._picked(rules))
+                    self._take(name, bytes(self._file), self._picked(rules))
+
+    def _take(self, name: str, data: bytes, rules: tuple[Rule, ...]) -> None:
+        """A whole file of the page: a model, which comes last, or weights that stand beside it."""
+        if not name.endswith(".onnx"):
+            self._beside[name] = data
+            return
+        beside, self._beside = self._beside, {}
+        model = _together(name, data, beside) if beside else data
+        _check_file(name, model)
+        self._tell(name + OWN, model, rules)
 
     def _picked(self, names: Sequence[Any]) -> tuple[Rule, ...]:
         return tuple(rule for name, rule in self._rules.items() if name in names)
 
 
-def _check_file(name: str, data: bytes) -> None:
+def _together(name: str, data: bytes, beside: Mapping[str, bytes]) -> onnx.ModelProto:
+    """The model with the weights of the files beside it."""
+    with tempfile.TemporaryDirectory() as folder:
+        for each, content in {**beside, name: data}.items():
+            (Path(folder) / Path(each).name).write_bytes(content)
+        return read(Path(folder) / Path(name).name)
+
+
+def _check_file(name: str, data: bytes | onnx.ModelProto) -> None:
     """ValueError for what is no ONNX file, or too large to step through."""
     number = count_nodes(source_from_model(data, name).proto()).nodes
     if number > MOST_NODES:

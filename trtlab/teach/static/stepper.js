@@ -9,7 +9,7 @@ function render({ model, el }) {
 
   // --- what stands on the page
   const chooser = make("select", { "aria-label": "Model", onchange: () => choose() });
-  const file = make("input", { type: "file", accept: ".onnx", hidden: true, onchange: () => file.files[0] && upload(file.files[0]) });
+  const file = make("input", { type: "file", multiple: true, hidden: true, onchange: () => file.files[0] && upload([...file.files]) });
   const first = button("|◀", "Start: the whole way (Home)", () => go(0)), back = button("◀", "Step back (left arrow)", () => go(wanted - 1));
   const forward = button("▶", "Step forward (right arrow)", () => go(wanted + 1)), last = button("▶|", "Last step (End)", () => go(count));
   const play = button("Play", "Play all steps", () => (timer ? stop() : start()), { class: "st-play" });
@@ -21,7 +21,7 @@ function render({ model, el }) {
   const about = make("div", { class: "st-about" }), refused = make("div", { class: "st-refused" });
   const working = make("span", { class: "st-working", role: "status" }), live = make("span", { class: "st-unseen", "aria-live": "polite" });
   const root = make("div", { class: "trt gv st", role: "group", "aria-label": "Rewrite stepper", "data-lm-suppress-shortcuts": "true" },
-    make("div", { class: "gv-bar" }, make("label", {}, "Model ", chooser), file, button("Load .onnx …", "Load an ONNX file of your own", () => file.click()), working,
+    make("div", { class: "gv-bar" }, make("label", {}, "Model ", chooser), file, button("Load .onnx …", "Load an ONNX file of your own; choose its .data with it, if there is one", () => file.click()), working,
       make("span", { class: "st-steps" }, first, back, slider, forward, last, play)),
     message,
     make("div", { class: "st-main" }, rules,
@@ -57,15 +57,20 @@ function render({ model, el }) {
     else tick();
   }
   function tick() { if (timer) { if (wanted < count) { go(wanted + 1); } else stop(); } }
-  async function upload(chosenFile) {
+  async function upload(files) {
     stop();
-    if (chosenFile.size > MOST_BYTES) { tell(`${chosenFile.name} has ${chosenFile.size} bytes; the page sends up to ${MOST_BYTES}. Use RewriteStepper("path of the file").`); return; }
-    const data = await chosenFile.arrayBuffer();
-    file.value = ""; // the same file may be chosen again
-    for (let at = 0; at === 0 || at < data.byteLength; at += PIECE) {
-      const piece = { do: "file", name: chosenFile.name, at, size: data.byteLength, rules: chosen() };
-      send(piece, [data.slice(at, at + PIECE)]);
+    const size = files.reduce((sum, one) => sum + one.size, 0), isModel = (one) => one.name.endsWith(".onnx");
+    if (size > MOST_BYTES) { tell(`${files[0].name} has ${size} bytes; the page sends up to ${MOST_BYTES}. Use RewriteStepper("path of the file").`); return; }
+    files.sort((one, other) => isModel(one) - isModel(other)); // the model comes last, when its weights are there
+    if (!isModel(files.at(-1))) { tell(`${files[0].name}: choose the .onnx file, and with it, at once, the file of its weights.`); return; }
+    for (const one of files) {
+      const data = await one.arrayBuffer();
+      for (let at = 0; at === 0 || at < data.byteLength; at += PIECE) {
+        const piece = { do: "file", name: one.name, at, size: data.byteLength, rules: chosen() };
+        send(piece, [data.slice(at, at + PIECE)]);
+      }
     }
+    file.value = ""; // the same file may be chosen again
   }
 
   // --- what Python says
