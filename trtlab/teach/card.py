@@ -21,6 +21,8 @@ _NUMBER = re.compile(
     r"|[-–]?|[-+−]?(inf|nan|∞)|exact|[\dA-F]{1,4}"
 )
 """A cell that stands at the right of its column."""
+LONG = 60
+"""Rows of a table that are shown at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,11 +194,16 @@ def _fact(label: Any, value: Any, note: Any = "", kind: str = "") -> Cell:
     return block(labelled(label, join([tag("b", value, kind), dim(note)], apart())), "box fact")
 
 
-def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, scroll: bool = False, bare: bool = False) -> Cell:
+def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, fold: bool = False, bare: bool = False) -> Cell:
     """Rows of cells and plain values; columns of numbers stand at the right. Raises ValueError for a ragged row.
 
-    `scroll` keeps a long table short, `bare` hides its header.
+    `fold` keeps a long table short: what is behind `LONG` rows opens on demand. `bare` hides its header.
     """
+    rows = [*rows]
+    if fold and len(rows) > LONG:
+        rest = details(f"{len(rows) - LONG:,} more rows", table(header, rows[LONG:], bare=bare))
+        first = table(header, rows[:LONG], bare=bare)
+        return Cell(html=first.html + rest.html, text=f"{first.text}\n{rest.text}")
     top, body = [*map(cell, header)], [[*map(cell, row)] for row in rows]
     if ragged := [row for row in body if len(row) != len(top)]:
         raise ValueError(f"a row of {len(ragged[0])} cells under a header of {len(top)}: {[c.text for c in ragged[0]]}")
@@ -208,9 +215,8 @@ def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, scroll: bool 
 
     lines = "".join(f"<tr>{line(row, 'td')}</tr>" for row in body)
     head = "" if bare else f"<thead><tr>{line(top, 'th')}</tr></thead>"
-    kind = "scroll" if scroll else "scroll whole"
     return Cell(
-        html=f'<div class="{kind}"><table>{head}<tbody>{lines}</tbody></table></div>',
+        html=f'<div class="scroll"><table>{head}<tbody>{lines}</tbody></table></div>',
         text=_columns([*([] if bare else [top]), *body]),
     )
 

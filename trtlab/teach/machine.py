@@ -84,7 +84,9 @@ def draw_calls(calls: Iterable[Call] = CALLS) -> Drawing:
     then, installed, now = (both(said(f"column_{name}")) for name in ("then", "installed", "say_now"))
     header = (then, *(name.removeprefix("v") for name in SHOWN_TAGS), installed, now)
     made = [history.provenance, api.provenance]
-    return bilingual(ui.card(ui.table(header, rows), head=[both(said("calls")), switch()], made=made))
+    return bilingual(
+        ui.card(ui.block(ui.table(header, rows), "below"), head=[both(said("calls")), switch()], made=made)
+    )
 
 
 def draw_terms(*names: str) -> Drawing:

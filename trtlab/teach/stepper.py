@@ -98,7 +98,7 @@ class RewriteStepper(Widget):
         counts = [(c["label"], c["before"], c["after"], c["total"]) for c in counts_of(story, 0)]
         steps = [(step.number + 1, about(self._rules[step.rule]).title, step.what) for step in story.report.steps]
         parts = still(svg, _legend(panels)), table(("", "start", "end", "change"), counts)
-        rows = table(("step", "rule", "what"), steps[:ROWS], scroll=True)
+        rows = table(("step", "rule", "what"), steps[:ROWS], fold=True)
         shown = card(*parts, *([details("steps", rows)] if steps else []), head=[bold(head)])
         return SvgDrawing(html=shown.html, text=shown.text, svg=svg)
 
@@ -150,7 +150,7 @@ class RewriteStepper(Widget):
             where = " + ".join(refusal.where[:4]) + " …" * (len(refusal.where) > 4)
             rows.append((about(self._rules[refusal.rule]).title, where, refusal.reason))
         more = len(refusals) - ROWS
-        return table(("rule", "where", "why"), [*rows, *([("…", f"{more} more", "")] if more > 0 else [])], scroll=True)
+        return table(("rule", "where", "why"), [*rows, *([("…", f"{more} more", "")] if more > 0 else [])], fold=True)
 
     def _on_message(self, _widget: Any, content: Any, buffers: Any) -> None:
         """A step, a choice of model and rules, or a piece of a file; anything else is no wish of ours. What fails

@@ -90,7 +90,7 @@ def draw_layers(report: BuildReport) -> Drawing:
         for layer in report.layers
         if not layer.is_constant
     ]
-    body = ui.table(("layer type", "from ONNX node", "output", "dtype"), rows, scroll=True)
+    body = ui.table(("layer type", "from ONNX node", "output", "dtype"), rows, fold=True)
     counts = ui.dim(f"{layers} layers, and {constants} constants")
     return ui.card(body, head=[ui.bold("Network definition"), counts], made=[report.provenance])
 
@@ -122,15 +122,13 @@ def draw_engine(report: BuildReport) -> Drawing:
             ui.code(k.name),
             k.type,
             merged_nodes(k),
-            _shape(k.outputs[0]) if k.outputs else "–",
+            ui.tag("span", _shape(k.outputs[0]), "one") if k.outputs else "–",
             k.dtype,
             k.stream,
         )
         for number, k in enumerate(report.kernels)
     ]
-    body = ui.table(
-        ("#", "kernel", "type", "ONNX nodes merged into it", "writes", "dtype", "stream"), rows, scroll=True
-    )
+    body = ui.table(("#", "kernel", "type", "ONNX nodes merged into it", "writes", "dtype", "stream"), rows, fold=True)
     waits = len(report.steps) - len(report.kernels)
     note = ui.dim(
         f"{waits} more in the engine launch nothing: signals and waits between streams, arithmetic on shapes."

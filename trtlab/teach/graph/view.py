@@ -121,7 +121,7 @@ class GraphView(Widget):
     def static(self) -> Drawing:
         """The picture without a kernel: its SVG, a legend, and a table of the nodes and their kernels."""
         header, rows = _listed(self.picture)
-        nodes = details("nodes in a table", table(header, rows, scroll=True))
+        nodes = details("nodes in a table", table(header, rows, fold=True))
         parts = still(self.svg, self.legend), self.notice, nodes
         shown = card(*parts, head=[bold(self.title)], foot=[self.foot] if self.foot else [])
         return SvgDrawing(html=shown.html, text=shown.text, svg=self.svg)
