@@ -44,7 +44,12 @@ def model(name: str, seed: int = 0) -> onnx.ModelProto:
         return _rewritten(name, seed)
     if name not in (*PROBES, *REFUSED):
         raise KeyError(f"no model {name!r}; there are {', '.join((*TEACHING_MODELS, *REWRITTEN, *PROBES, *REFUSED))}")
-    made, rng = onnx.parser.parse_model(_text(name)), np.random.default_rng(seed)
+    return filled(_text(name), seed)
+
+
+def filled(text: str, seed: int = 0) -> onnx.ModelProto:
+    """A model in ONNX's text form; what it declares without a value becomes seeded weights."""
+    made, rng = onnx.parser.parse_model(text), np.random.default_rng(seed)
     for value in made.graph.value_info:
         sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         weights = rng.uniform(0.5, 1.5, sizes).astype(np.float32)
