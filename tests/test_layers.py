@@ -63,7 +63,7 @@ ROOMS = {
 CEILINGS = {
     "numeric": 2_300,
     "graph": 2_650,
-    "plan": 950,
+    "plan": 1_050,
     "engine": 7_800,
     "lab": 3_750,
     "study": 3_150,
