@@ -265,6 +265,15 @@ def test_a_file_of_ones_own_and_a_bad_one(lab, stepper, tmp_path):
     assert lab.ask(STORY) == "two.onnx (yours) 0 4"
 
 
+def test_one_click_shows_nvidias_kernels_for_the_same_model(lab, stepper):
+    stepper.get_by_role("button", name="What NVIDIA's builder makes").click()
+    stepper.get_by_text("kernels of ours").wait_for()
+    press(stepper, "Last step")
+    wait_for(stepper, "Step 5 of 5: Concat elimination")
+    assert stepper.get_by_text("kernels of ours").is_visible()
+    lab.screenshot("stepper_nvidia")
+
+
 def test_play_walks_to_the_end_and_can_be_stopped(stepper):
     play = stepper.get_by_role("button", name="Play")
     play.click()

@@ -9,11 +9,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.teach.markup import EVIL, faults, read
+from trtlab.engine.nvidia import CompilerMissing
 from trtlab.graph.fused import ORIGINS
 from trtlab.graph.models import LIGHT_FOLDER, TEACHING_MODELS
 from trtlab.graph.rule import Rule, is_op, replace, source
 from trtlab.graph.rules import RULES
-from trtlab.teach import GraphView, RewriteStepper
+from trtlab.teach import GraphView, RewriteStepper, draw_agreement
 from trtlab.teach.graph.change import AROUND, Story
 from trtlab.teach.graph.draw import MEMBERS
 from trtlab.teach.stepper import about
@@ -277,6 +278,25 @@ def test_a_bad_file_says_why_and_leaves_the_old_model(data, words, monkeypatch):
     assert stepper.shown["message"] == ""
 
 
+def test_nvidias_kernels_for_the_same_model_are_one_message_away_and_a_refusal_is_no_defect(monkeypatch):
+    stepper = RewriteStepper("inception")
+    ask(stepper, {"do": "nvidia"})
+    theirs = stepper.run["nvidia"]
+    assert theirs == draw_agreement(TEACHING_MODELS["inception"]()).html
+    ask(stepper, {"do": "go", "to": 1})
+    assert (stepper.position, stepper.run["nvidia"]) == (1, theirs)
+    ask(stepper, {"do": "choose", "model": "qkv", "rules": []})
+    assert "nvidia" not in stepper.run
+    monkeypatch.setattr("trtlab.lab.compare.built", refused)
+    ask(stepper, {"do": "nvidia"})
+    assert stepper.shown["message"] == "No compiler. Install one. Still shown: qkv."
+    assert "trtlab's own rewriting" in stepper.static().text
+
+
+def refused(*_):
+    raise CompilerMissing("No compiler.", hint="Install one.")
+
+
 def test_an_error_nobody_foresaw_is_told_as_a_defect(monkeypatch):
     stepper = RewriteStepper()
     monkeypatch.setattr(Story, "panels", lambda *_: 1 / 0)
@@ -321,6 +341,7 @@ def test_names_that_mean_harm_stay_text():
     markup = re.findall(r".*innerHTML.*|.*outerHTML.*|.*insertAdjacentHTML.*|.*https?://.*", script)
     assert [line.strip() for line in markup] == [
         "refused.innerHTML = run.refusals;",
+        'theirs.innerHTML = run.nvidia ?? "";',
         "if (about.dataset.of !== shown.rule) about.innerHTML = shown.about;",
     ]
     assert EVIL not in RewriteStepper(relus(EVIL), rules=[REFUSES]).run["refusals"]

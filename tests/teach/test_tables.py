@@ -114,8 +114,21 @@ def test_a_refused_model_is_drawn_with_the_way_out_and_an_accepted_one_as_its_en
 def test_the_matrix_says_what_is_read_or_why_not_and_every_refusal_word_for_word_once():
     found = support.recorded()
     few = found.only(["NVFP4", "FP4_E2M1", "UINT8", "NF4", "FP32"], ["SM75", "SM120"])
-    words = ["SM75 Turing", "SM120 Blackwell", "✓ FP4E2M1 × FP4E2M1", "✓ Half × Half ← FP4E2M1", "✗ fp4_e2m1, fp8_e4m3"]
-    words += ["✗ parser refuses", "✗ no ONNX type", "✗ FP32 GEMM", machine_cards.TAKEN, found.provenance.line()]
+    words = [
+        "SM75 Turing",
+        "SM120 Blackwell",
+        "✓ FP4E2M1 × FP4E2M1",
+        "✓ Half × Half ← FP4E2M1",
+        "✗ no fp4_e2m1, fp8_e4m3 on Turing",
+    ]
+    words += [
+        "✗ no fp4_e2m1, fp8_e4m3 on Turing",
+        "✗ UINT8 is no quantised type",
+        "✗ ONNX has no such type",
+        "✗ no FP32 product on Turing",
+        machine_cards.TAKEN,
+        found.provenance.line(),
+    ]
     alike(teach.draw_support(few), *words)
     page = alike(
         teach.draw_support(found),
@@ -125,6 +138,15 @@ def test_the_matrix_says_what_is_read_or_why_not_and_every_refusal_word_for_word
         "'w' is UINT4",
     )
     assert page.words.count("Non-zero zero point is not supported") == 1
+    lines = {line.split("  ")[0]: line for line in teach.draw_support(found).text.splitlines()}
+    assert ("✓" in lines["FP64"], "≈ narrowed to Float" in lines["FP64"], "✓ Float" in lines["FP32"]) == (
+        False,
+        True,
+        True,
+    )
+    assert "✗ TensorRT has no such type" in lines["FP8_E5M2"]
+    assert "the zero point must be 0" in lines["INT8 with a zero point"]
+    assert "refuses" not in "".join(lines[name] for name in found.formats)
     assert page.words.count("cannot be imported into TensorRT") == 2
 
 

@@ -50,7 +50,8 @@ def _spoken(text: str, language: str, name: str) -> Cell:
 def switch(language: str = "en") -> Cell:
     """The switch that stands at the right end of a card's head."""
     checked = " checked" if language == "zh" else ""
-    does = f'role="switch" aria-label="中文 (Chinese)" onchange="trtTongue(this.checked)"{checked}'
+    says = "turns the card to Chinese (中文)"
+    does = f'role="switch" aria-label="{says}" title="{says}" onchange="trtTongue(this.checked)"{checked}'
     words = '<span lang="en">English</span><span class="or"> / </span><span lang="zh-CN">中文</span>'
     label = f'<label class="tongue push"><input type="checkbox" {does}>{words}</label>'
     return Cell(html=f"{label}<script>{_script()}</script>", text="English / 中文")

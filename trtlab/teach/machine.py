@@ -15,6 +15,7 @@ from trtlab.engine.nvidia import Api, CompilerError, explain, installed_api
 from trtlab.lab import support
 from trtlab.lab.history import ApiHistory, Declared
 from trtlab.lab.history import load as load_history
+from trtlab.numeric import FORMATS
 from trtlab.study import bank
 from trtlab.study.bank import said
 from trtlab.study.calls import CALLS, Call, terms
@@ -142,14 +143,30 @@ def draw_support(found: support.Support | None = None) -> Drawing:
     return ui.card(ui.table(header, rows), refused, head=head, foot=[f"{TAKEN} {_STORED}"], made=[found.provenance])
 
 
+_PLAIN = {
+    r"HW-specific datatypes: (.*)": "no {1} on {of}",
+    r"(\w+) GEMM is not supported": "no {1} product on {of}",
+    r"ONNX initializer w cannot be imported": "TensorRT has no such type",
+    r"Non-zero zero point is not supported": "the zero point must be 0",
+    r"Found unsupported input type of (\w+)": "{1} is no quantised type",
+    r"no tensor type": "ONNX has no such type",
+}
+"""What a refusal means, in plain words, by a piece of it."""
+_BITS = {"Float": 32, "Half": 16, "BFloat16": 16}
+
+
 def _taken(cell: support.Cell) -> Cell:
-    """`✓ Half × Half ← FP4E2M1`, `✗ fp4_e2m1`: at most a few words; the rest is in the refusals below."""
-    if cell.is_accepted:
-        stored = "" if cell.stored in cell.reads else f" ← {cell.stored}"
-        return ui.tag("span", f"✓ {' × '.join(cell.reads)}{stored}", "yes")
-    if cell.by == "builder":
-        return ui.tag("span", f"✗ {re.split(r': ', cell.refusal)[-1].removesuffix(' is not supported')}", "dim")
-    return ui.tag("span", {"parser": "✗ parser refuses", "ONNX": "✗ no ONNX type"}[cell.by], "dim")
+    """`✓ Half × Half ← FP4E2M1`, `≈ narrowed to Float`, `✗ no fp8_e4m3 on Turing`; the words themselves are below."""
+    if not cell.is_accepted:
+        of = support.GENERATIONS.get(cell.target, cell.target)
+        heard = ((re.search(piece, cell.refusal), plain) for piece, plain in _PLAIN.items())
+        plain = next((words.format("", *found.groups(), of=of) for found, words in heard if found), "")
+        return ui.tag("span", f"✗ {plain or f'the {cell.by} refuses'}", "dim")
+    fmt = FORMATS.get(cell.format)
+    if fmt and cell.stored in _BITS and _BITS[cell.stored] < fmt.bits:
+        return ui.tag("span", f"≈ narrowed to {cell.stored}", "stood")
+    stored = "" if cell.stored in cell.reads else f" ← {cell.stored}"
+    return ui.tag("span", f"✓ {' × '.join(cell.reads)}{stored}", "yes")
 
 
 def _refusals(found: support.Support) -> dict[tuple[str, str], list[str]]:

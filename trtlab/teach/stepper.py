@@ -16,20 +16,38 @@ from typing import Any
 import onnx
 import traitlets
 
+from trtlab.engine.nvidia.errors import CompilerError
 from trtlab.graph.load import read
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.onnxfile import OnnxModel, count_nodes, source_from_model
 from trtlab.graph.rewrite import Refusal, Report, chosen, optimize
 from trtlab.graph.rule import Rule
 from trtlab.graph.rules import RULES
+from trtlab.lab.compare import compare_groups
 from trtlab.teach import source
-from trtlab.teach.card import Cell, Drawing, SvgDrawing, block, bold, callout, card, details, join, pre, stack, table
+from trtlab.teach.card import (
+    Cell,
+    Drawing,
+    SvgDrawing,
+    block,
+    bold,
+    callout,
+    card,
+    details,
+    dim,
+    join,
+    pre,
+    stack,
+    table,
+)
+from trtlab.teach.fusion import draw_agreement
 from trtlab.teach.graph.change import Model, Shown, Story, counts_of
 from trtlab.teach.graph.draw import still
 from trtlab.teach.svg import side_by_side
 from trtlab.teach.units import counted
 from trtlab.teach.widget import Widget, script, styles
 
+OURS = "trtlab's own rewriting, step by step. NVIDIA's builder shows no steps, only its kernels: draw_agreement(model)."
 OWN = " (yours)"
 """Ends the names of models that are not offered."""
 MOST_NODES = 5000
@@ -90,6 +108,15 @@ class RewriteStepper(Widget):
             raise ValueError(f"no step {position}: there are {len(self.report.steps)}, and 0 is the whole way")
         self._show(_told(self._story, position))
 
+    def show_nvidia(self) -> None:
+        """Show what NVIDIA's builder makes of the model that is shown, beside the end of these steps. CompilerMissing
+        where there is neither a compiler nor a recording, another CompilerError where the model is refused."""
+        offered = self._story.offered
+        theirs = draw_agreement(compare_groups(offered() if callable(offered) else offered))
+        with self.hold_sync():
+            self.run = self.run | {"nvidia": theirs.html}
+            self._show(self.shown | {"message": ""})
+
     def static(self) -> Drawing:
         """The first graph and the last, with their counts and the steps between them."""
         story, panels = self._story, self._story.panels(0)
@@ -97,7 +124,7 @@ class RewriteStepper(Widget):
         head = f"{story.name}: {counted(len(story.report.steps), 'step')} of {counted(len(story.rules), 'rule')}"
         counts = [(c["label"], c["before"], c["after"], c["total"]) for c in counts_of(story, 0)]
         steps = [(step.number + 1, about(self._rules[step.rule]).title, step.what) for step in story.report.steps]
-        parts = still(svg, _legend(panels)), table(("", "start", "end", "change"), counts)
+        parts = still(svg, _legend(panels)), table(("", "start", "end", "change"), counts), dim(OURS)
         rows = table(("step", "rule", "what"), steps[:ROWS], fold=True)
         shown = card(*parts, *([details("steps", rows)] if steps else []), head=[bold(head)])
         return SvgDrawing(html=shown.html, text=shown.text, svg=svg)
@@ -159,7 +186,7 @@ class RewriteStepper(Widget):
             self._answer(content, buffers)
         except Exception as error:  # noqa: BLE001 (the page says it)
             words = str(error.args[0] if isinstance(error, KeyError) else error) or type(error).__name__
-            if not isinstance(error, ValueError | TypeError | OSError | MemoryError):
+            if not isinstance(error, ValueError | TypeError | OSError | MemoryError | CompilerError):
                 words += f" ({type(error).__name__}: a defect of trtlab; please report it)"
             self._show(self.shown | {"message": f"{words} Still shown: {self._story.name}."})
 
@@ -167,6 +194,8 @@ class RewriteStepper(Widget):
         match content:
             case {"do": "go", "to": int(to)} if 0 <= to <= len(self.report.steps):
                 self.go(to)
+            case {"do": "nvidia"}:
+                self.show_nvidia()
             case {"do": "choose", "model": str(name), "rules": list(rules)} if name in self._models:
                 self._tell(name, self._models[name], self._picked(rules))
             case {"do": "file", "name": str(name), "at": int(at), "size": int(size), "rules": list(rules)}:

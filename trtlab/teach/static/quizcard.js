@@ -22,7 +22,7 @@ function both(words) {
 const spoken = (words) => words[window.trtTongue.isChinese() ? "zh" : "en"].replaceAll("`", "");
 
 function tongueSwitch() {
-  const box = make("input", { type: "checkbox", role: "switch", "aria-label": "中文 (Chinese)",
+  const box = make("input", { type: "checkbox", role: "switch", title: "turns the card to Chinese (中文)", "aria-label": "turns the card to Chinese (中文)",
     onchange: () => window.trtTongue(box.checked) });
   box.checked = window.trtTongue.isChinese();
   return make("label", { class: "tongue push" }, box, make("span", { lang: "en" }, "English"),

@@ -1,6 +1,6 @@
 // Renders RewriteStepper (teach/stepper.py) and sends what the reader asks for. Python owns models, rules and steps;
 // only the view (scale, play) lives here. In: model.get("run") (model, rules, steps), model.get("shown") (one step).
-// Texts become text nodes, drawings are parsed as SVG; `about` and `refusals` are markup that Python made and escaped.
+// Texts become text nodes, drawings are parsed as SVG; `about`, `refusals`, `nvidia` are markup that Python made and escaped.
 
 const SLOW_MS = 400, PLAY_MS = 1800, PIECE = 1 << 21, MOST_BYTES = 1 << 28, CHIPS = 14, MANY = 60, SMALLEST = 0.7, LARGEST = 1.1;
 
@@ -18,15 +18,16 @@ function render({ model, el }) {
   const title = make("h3"), what = make("p", { class: "st-what" }), counts = make("dl", { class: "st-counts" });
   const panels = make("div", { class: "st-panels" }), legend = make("div", { class: "gv-legend" });
   const message = make("div", { class: "why bad", role: "alert", hidden: true });
-  const about = make("div", { class: "st-about" }), refused = make("div", { class: "st-refused" });
+  const about = make("div", { class: "st-about" }), refused = make("div", { class: "st-refused" }), theirs = make("div", { class: "st-refused" });
   const working = make("span", { class: "st-working", role: "status" }), live = make("span", { class: "st-unseen", "aria-live": "polite" });
   const root = make("div", { class: "trt gv st", role: "group", "aria-label": "Rewrite stepper", "data-lm-suppress-shortcuts": "true" },
-    make("div", { class: "gv-bar" }, make("label", {}, "Model ", chooser), file, button("Load .onnx …", "Load an ONNX file of your own; choose its .data with it, if there is one", () => file.click()), working,
+    make("div", { class: "gv-bar" }, make("label", {}, "Model ", chooser), file, button("Load .onnx …", "Load an ONNX file of your own; choose its .data with it, if there is one", () => file.click()),
+      make("small", {}, "trtlab's own rewriting"), button("Show NVIDIA's kernels", "What NVIDIA's builder makes of the same model, beside the end of these steps", () => send({ do: "nvidia" })), working,
       make("span", { class: "st-steps" }, first, back, slider, forward, last, play)),
     message,
     make("div", { class: "st-main" }, rules,
       make("div", { class: "st-view" }, make("div", { class: "st-head" }, title, what), counts, panels, legend)),
-    about, refused,
+    about, refused, theirs,
     make("div", { class: "gv-dim gv-foot" }, ...keyHints([["← →", "step"], ["Home", "start"], ["End", "last step"]]),
       make("br"), "Bars: what is left of the start; the pale end goes in this step.", live));
 
@@ -108,6 +109,8 @@ function render({ model, el }) {
     }));
     if (told === run) return; // an opened list stays open from step to step
     refused.innerHTML = run.refusals;
+    theirs.innerHTML = run.nvidia ?? "";
+    if (run.nvidia) theirs.scrollIntoView({ block: "nearest" });
     told = run;
   }
   function drawCounts(rows) {
