@@ -301,6 +301,35 @@ def _fusion_on_gpu(elements: int = 2**26) -> Ratio:
     )  # fmt: skip
 
 
+def bench_tuning(network: str = "resnet18", rounds: int = 5) -> list[Ratio]:
+    """Seconds to tune a rewritten network on one thread (tactics bound, checked and raced, layouts seen, memory placed)
+    from nothing and from a full timing cache; and how many kernels were built the same way every time without one."""
+    from trtlab.engine import glassbox
+    from trtlab.engine.glassbox import timing, trial
+    from trtlab.engine.glassbox.device import Device
+    from trtlab.lab import builds
+
+    with one_thread():
+        plan = glassbox.build(builds.network(network), optimization_level=0).plan
+        cache, found = timing.TimingCache(made_with=timing.made_with(Device("cpu"))), list[Any]()
+        works = {
+            "from nothing": lambda: found.append(trial.tune(plan)),
+            "from a timing cache": lambda: trial.tune(plan, timing_cache=cache),
+        }
+        taken = _in_turns(works, rounds, "torch", "numba")
+    steps = [*zip(*([step.tactic for step in one.steps] for one in found), strict=True)]
+    alike, made = sum(len({*row}) == 1 for row in steps) / len(steps), taken["from nothing"].provenance
+    return [
+        *(
+            Ratio(name="tuning", what=f"{network}, {how}", value=taken[how].median_s, bound=bound, unit="s", peer="",
+                  provenance=made)
+            for how, bound in (("from nothing", 3.0), ("from a timing cache", 0.3))
+        ),
+        Ratio(name="tuning", what=f"{network}, kernels alike in {len(found)} races", value=alike, bound=0.9,
+              peer="all kernels", provenance=made, larger_is_better=True),
+    ]  # fmt: skip
+
+
 # --- rewriting --------------------------------------------------------------------------------------------------------
 
 GROWING = {
@@ -440,6 +469,7 @@ BENCHES: dict[str, Callable[[], list[Ratio]]] = {
     "codec": bench_codec,
     "blocks": bench_blocks,
     "glassbox": bench_glassbox,
+    "tuning": bench_tuning,
     "fusion": bench_fusion,
     "rewrite": bench_rewrite,
     "memory": bench_memory,

@@ -147,6 +147,10 @@ def test_the_table_lists_every_candidate_with_its_samples_and_why_it_lost(tmp_pa
     rows = races.rows()[1:]
     shown = iter(rows)
     for one in races:
+        if one.race is None:
+            assert one.kernel.tactic == "view"
+            assert next(shown) == (one.kernel.name, "view", *[""] * 5)
+            continue
         assert one.race.winner == one.kernel.tactic
         mine = [next(shown) for _ in one.race.candidates]
         assert mine[0][:2] == (one.kernel.name, one.race.winner)

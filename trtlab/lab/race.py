@@ -1,0 +1,333 @@
+"""lab/race: what choosing a kernel by a race gains, costs, and gets wrong.
+
+In: a convolution or a product of some shape; a network's name. Out: frozen values: every candidate's samples, builds
+with a timing cache and without, the roofline's guesses, how many rounds it takes, errors of cheaper arithmetic. The
+recordings `race-cpu` and `race-h100` are made by tools/race_meter.py. Checked by tests/lab/test_race.py.
+"""
+
+import functools
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from trtlab.engine import recordings
+from trtlab.engine.measure import Measurement, Provenance, live, measure_in_turns, one_thread
+from trtlab.graph.cost import Cost, Device
+from trtlab.graph.models import OPSET
+from trtlab.lab import builds
+from trtlab.numeric import FORMATS
+from trtlab.numeric.arithmetic import rounded
+from trtlab.plan.tactics import LEAST_AHEAD, WITHIN, Race, is_ahead, pick
+
+PACKAGES = ("torch", "numpy", "numba", "triton")
+LOOPS = {
+    "number by number": """
+def kernel(a, b, c, n):
+    for i in range(n):
+        for j in range(n):
+            total = f(0)
+            for k in range(n):
+                total += a[i * n + k] * b[k * n + j]
+            c[i * n + j] = total
+""",
+    "row by row": """
+def kernel(a, b, c, n):
+    for i in range(n):
+        row = c[i * n:]
+        for j in range(n):
+            row[j] = 0
+        for k in range(n):
+            x, other = a[i * n + k], b[k * n:]
+            for j in range(n):
+                row[j] += x * other[j]
+""",
+}
+"""The same sums in two orders: the innermost loop walks down a column of b, or along a row."""
+
+
+def products(n: int = 384) -> dict[str, Measurement]:
+    """C = A B of n x n float32 numbers on one thread: the loops above, sums kept in registers (codegen/product), and
+    the library. RuntimeError unless each is right against float64."""
+    import torch
+
+    from trtlab.engine.codegen import pointwise, product
+
+    a, b = torch.randn(2, n, n, generator=torch.Generator().manual_seed(0))
+    want, found = a.double() @ b.double(), {name: torch.empty(n, n) for name in (*LOOPS, "registers", "library")}
+    tile, panels, zeros = product.generated([], lambda t: t[None], n), product.packed(b[None]), np.zeros(n, np.float32)
+    works: dict[str, Callable[[], Any]] = {
+        name: functools.partial(pointwise.compiled(text), *(t.view(-1).numpy() for t in (a, b, found[name])), n)
+        for name, text in LOOPS.items()
+    }
+    works["registers"] = lambda: tile(panels, zeros, a, found["registers"])
+    works["library"] = lambda: torch.mm(a, b, out=found["library"])
+    with one_thread():
+        taken = measure_in_turns(works, warm_up=1, samples=5, sample_s=0.0, packages=PACKAGES)
+    for name, result in found.items():
+        if not torch.allclose(result.double(), want, rtol=0, atol=1e-5 * float(want.abs().max())):
+            raise RuntimeError(f"{name} is wrong by {float((result - want).abs().max()):.2g}")
+    return taken
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A convolution with sizes (batch, channels, pixels along a side, filters, kernel), of an image that another one
+    made; or a product with (rows, depth, columns). Bias and Relu follow."""
+
+    op: str
+    sizes: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        if self.op == "matmul":
+            return f"product {'x'.join(map(str, self.sizes))}"
+        batch, depth, size, filters, kernel = self.sizes
+        wide = f" to {filters}" if filters != depth else ""
+        return f"conv {kernel}x{kernel}, {size}x{size}x{depth}{wide}, batch {batch}"
+
+    def model(self) -> onnx.ModelProto:
+        """As ONNX, with seeded weights."""
+        if self.op == "matmul":
+            m, k, n = self.sizes
+            ends, weights = f"float[{m},{k}] x) => (float[{m},{n}] y", {"w": (k, n), "b": (n,)}
+            nodes = "p = MatMul (x, w) q = Add (p, b) y = Relu (q)"
+        else:
+            batch, depth, size, filters, kernel = self.sizes
+            ends = f"float[{batch},8,{size},{size}] x) => (float[{batch},{filters},{size},{size}] y"
+            weights = {"v": (depth, 8, 1, 1), "w": (filters, depth, kernel, kernel), "b": (filters,)}
+            nodes = f"o = Conv (x, v) p = Conv <pads={[kernel // 2] * 4}> (o, w, b) y = Relu (p)"
+        made = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": {OPSET}]> race ({ends}) {{ {nodes} }}')
+        rng = np.random.default_rng(0)
+        for name, shape in weights.items():
+            values = (rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+            made.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+        return made
+
+
+def conv(depth: int, size: int, filters: int | None = None, *, kernel: int = 3, batch: int = 1) -> Problem:
+    """size x size pixels of `depth` channels to as many or to `filters`."""
+    return Problem(op="conv", sizes=(batch, depth, size, filters or depth, kernel))
+
+
+def product(rows: int, depth: int, columns: int) -> Problem:
+    """[rows, depth] times weights [depth, columns]."""
+    return Problem(op="matmul", sizes=(rows, depth, columns))
+
+
+SHAPES = (
+    *(conv(depth, size, batch=batch) for batch in (1, 8) for depth, size in ((64, 56), (128, 28), (256, 14), (512, 7))),
+    conv(64, 56, 256, kernel=1), conv(1024, 14, 256, kernel=1), conv(512, 7, 2048, kernel=1),
+    product(1, 512, 1000), product(128, 256, 1024), product(128, 768, 768), product(512, 512, 512),
+)  # fmt: skip
+"""Layers of ResNet-18 and ResNet-50, and products as in transformers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raced:
+    """A problem and its race."""
+
+    problem: Problem
+    race: Race
+    provenance: Provenance
+
+
+def race(problem: Problem, level: int = 5, *, device: str = "cpu", precision: str = "FP32") -> Raced:
+    """Every tactic of the glass box on one problem, on one thread; at level 5 all are timed in every round."""
+    from trtlab.engine import glassbox
+
+    asked = list[Any]()
+
+    def picker(works: Any, timer: Any, check: Any) -> Race:
+        asked.append(works)
+        return pick(works, timer, check, level=0 if problem.op == "conv" and len(asked) == 1 else level)
+
+    with one_thread():
+        engine = glassbox.build(problem.model(), device, precision=precision, pick=picker)
+    found = next(one.race for one in reversed(engine.inspect(tactics=True)) if one.race)
+    samples, gpu = len(found[found.winner].samples_s), engine.device.description().get("gpu")
+    return Raced(problem=problem, race=found, provenance=live(PACKAGES, samples=samples, device=gpu))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """What a build took, every kernel's tactic in order, the plan file's hash; and how long its engine runs."""
+
+    how: str
+    build_s: float
+    tactics: tuple[tuple[str, str], ...]
+    sha256: str
+    run: Measurement | None = None
+
+
+def build(name: str, how: str, *, device: str = "cpu", **options: Any) -> tuple[Build, Any]:
+    """A build of the network on one thread, and its engine; the options are those of glassbox.build."""
+    from trtlab.engine import glassbox
+    from trtlab.engine.glassbox.plan import bytes_from_plan
+
+    model = builds.network(name)
+    with one_thread():
+        started = time.perf_counter()
+        engine = glassbox.build(model, device, **options)
+        taken = time.perf_counter() - started
+    tactics = tuple((kernel.name, kernel.tactic) for kernel in engine.inspect())
+    digest = hashlib.sha256(bytes_from_plan(engine.plan)).hexdigest()
+    return Build(how=how, build_s=taken, tactics=tactics, sha256=digest), engine
+
+
+def cached(name: str = "light_squeezenet", **options: Any) -> tuple[Build, ...]:
+    """No race at all, a build that fills a timing cache, and two that read it: these are the same, byte for byte."""
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder) / "timing.json"
+        hows = ("no cache yet", "from the cache", "from the cache again")
+        filled = [build(name, how, timing_cache=cache, **options)[0] for how in hows]
+        return build(name, "no race", optimization_level=0, **options)[0], *filled
+
+
+def repeated(name: str = "light_squeezenet", count: int = 2, **options: Any) -> tuple[Build, ...]:
+    """So many builds without a cache."""
+    return tuple(build(name, f"build {number + 1}", **options)[0] for number in range(count))
+
+
+def differing(found: Sequence[Build]) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
+    """(number, name, tactic in each build) of every kernel that was not built the same way each time."""
+    rows = ([*zip(*row, strict=True)] for row in zip(*(one.tactics for one in found), strict=True))
+    return tuple((number, names[0], tactics) for number, (names, tactics) in enumerate(rows) if len({*tactics}) > 1)
+
+
+def budgets(name: str = "light_squeezenet", levels: Sequence[int] = range(6), **options: Any) -> tuple[Build, ...]:
+    """Each level: how long the build takes, and then how long a run of its engine does, on a GPU its kernels alone; the
+    engines run in turns."""
+    made = [build(name, f"level {level}", optimization_level=level, **options) for level in levels]
+    feeds = {name: np.zeros(spec.shape, spec.dtype) for name, spec in made[0][1].inputs.items()}
+    works = {one.how: _run(engine.create_execution_context(), feeds) for one, engine in made}
+    with one_thread():
+        runs = measure_in_turns(works, sample_s=0.0, packages=PACKAGES)
+    return tuple(replace(one, run=runs[one.how]) for one, _ in made)
+
+
+def _run(context: Any, feeds: Mapping[str, Any]) -> Callable[[], Any]:
+    graph = getattr(context._run, "graph", None)
+    return (lambda: context.run(feeds)) if graph is None else lambda: (graph.replay(), context._arena)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guess:
+    """What the roofline says each tactic takes. `choice` is the least, the first in preference among equals; `loss` its
+    measured time over the winner's; right if it won, or lost by less than the spread."""
+
+    problem: Problem
+    predicted_s: Mapping[str, float]
+    choice: str
+    loss: float
+    is_right: bool
+
+
+def roof(n: int = 1024) -> Device:
+    """One thread of this machine: FLOP/s of the library's product of n x n, bytes/s of a copy of 64 MB."""
+    import torch
+
+    a, b, c = torch.randn(3, n, n)
+    source, target = torch.zeros(2, 2**24)
+    works = {"product": lambda: torch.mm(a, b, out=c), "copy": lambda: target.copy_(source)}
+    with one_thread():
+        flops, copy = (min(found.samples_s) for found in measure_in_turns(works, samples=7).values())
+    return Device(name="one thread", flops=2 * n**3 / flops, bandwidth=2 * source.nbytes / copy)
+
+
+def guess(raced: Raced, device: Device) -> Guess:
+    """The roofline's time of every candidate that ran. All that multiply directly ask for the same, but that some
+    finish in one more pass; Winograd makes a quarter of the products, and transforms."""
+    from trtlab.engine.codegen import winograd
+
+    (m, k, n), inputs = raced.problem.sizes[:3], 0
+    if raced.problem.op == "conv":
+        batch, depth, size, n, kernel = raced.problem.sizes
+        m, k, inputs = batch * size**2, depth * kernel**2, batch * size**2 * depth
+    direct = Cost(flops=2 * m * k * n, bytes_moved=4 * ((inputs or m * k) + k * n + m * n))
+    costs = {c.name: direct for c in raced.race.candidates if c.samples_s}
+    for name in costs:
+        if name == "winograd":
+            tiles = batch * (-(-size // 4)) ** 2
+            for_b, for_a = (2 * sum(x != 0 for row in matrix for x in row) for matrix in (winograd.B, winograd.A))
+            transforms = tiles * (12 * for_b * depth + 10 * for_a * n)
+            costs[name] = Cost(
+                flops=72 * tiles * depth * n + transforms, bytes_moved=direct.bytes_moved + 4 * 27 * depth * n
+            )
+        elif "epilogue" in name or name in ("torch", "product", "addmm"):
+            costs[name] = direct + Cost(bytes_moved=8 * m * n)
+    predicted = {name: cost.time_s(device) for name, cost in costs.items()}
+    one, won = raced.race[min(predicted, key=lambda name: predicted[name])], raced.race[raced.race.winner]
+    return Guess(
+        problem=raced.problem, predicted_s=predicted, choice=one.name, loss=one.best_s / won.best_s,
+        is_right=one is won or one.state == WITHIN,
+    )  # fmt: skip
+
+
+def chances(
+    found: Race, rounds: Sequence[int] = (1, 2, 4, 8, 16, 32), trials: int = 500
+) -> dict[int, dict[str, float]]:
+    """Rounds -> how often (0 to 1) each rule then chooses right: the least sample, the least median, and the spread
+    (tactics.is_ahead). Right is who is within one in a hundred of the least lower quartile of all samples. Rounds are
+    drawn from the race's own with replacement (bootstrap), whole: what slowed all candidates at once does so again."""
+    running = [c.samples_s for c in found.candidates if c.samples_s]
+    table, rng = np.array([s[: min(map(len, running))] for s in running]), np.random.default_rng(0)
+    typical, rows = np.quantile(table, 0.25, axis=1), dict[int, dict[str, float]]()
+    right = typical <= (1 + LEAST_AHEAD) * typical.min()
+    for count in rounds:
+        drawn = table[:, rng.integers(table.shape[1], size=(trials, count))]  # [candidates, trials, rounds]
+        chosen = {"least": drawn.min(2).argmin(0), "median": np.median(drawn, axis=2).argmin(0)}
+        chosen["spread"] = np.array([_first_unless_ahead(drawn[:, trial]) for trial in range(trials)])
+        rows[count] = {rule: float(right[who].mean()) for rule, who in chosen.items()}
+    return rows
+
+
+def _first_unless_ahead(samples: Any) -> int:
+    return functools.reduce(lambda a, b: b if is_ahead(samples[b], samples[a]) else a, range(len(samples)))
+
+
+def accuracies(depth: int = 64, size: int = 28) -> dict[str, float]:
+    """Way -> largest error against float64, of the largest result: one 3x3 convolution of normal numbers, by our
+    Winograd kernel, and in narrower numbers: each product exact and each sum rounded once, as tensor cores at best."""
+    import torch
+    from torch.nn.functional import conv2d, unfold
+
+    from trtlab.engine.codegen import winograd
+
+    draw = torch.Generator().manual_seed(0)
+    x, w = torch.randn(1, depth, size, size, generator=draw), torch.randn(depth, depth, 3, 3, generator=draw)
+    columns, rows = unfold(x, 3, padding=1)[0].numpy(), w.flatten(1).numpy()
+    image, out = (t.contiguous(memory_format=torch.channels_last) for t in (x, torch.empty_like(x)))
+    run = winograd.generated(w, np.zeros(depth, np.float32), [], [(1, 1), (1, 1)], adds=False)
+    ways = {"FP32": conv2d(x, w, padding=1).numpy(), "FP32, Winograd F(4x4, 3x3)": run(image, out).numpy()}
+    for name in ("TF32", "FP16", "BF16"):
+        a, b = (rounded(FORMATS[name], values).astype(np.float32) for values in (rows, columns))
+        ways[f"{name}, sums in FP32"] = a @ b
+    a, b = (rounded(FORMATS["FP16"], values).astype(np.float32) for values in (rows, columns))
+    total = np.zeros((depth, size**2), np.float16)
+    for term in range(len(b)):
+        total = (total + a[:, term, None] * b[term]).astype(np.float16)
+    want = rows.astype(float) @ columns.astype(float)
+    ways["FP16, sums in FP16"] = total
+    return {way: float(abs(y.reshape(want.shape) - want).max() / abs(want).max()) for way, y in ways.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Races:
+    """One run of tools/race_meter.py: SHAPES raced, ResNet-18 built at every level, and some times over."""
+
+    races: tuple[Raced, ...]
+    budgets: tuple[Build, ...]
+    repeated: tuple[Build, ...]
+    provenance: Provenance
+
+
+def load(device: str = "h100") -> Races:
+    """The recording of a GPU, or of "cpu". RecordingMissing when there is none."""
+    return recordings.load(Races, f"race-{device}")
