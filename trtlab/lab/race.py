@@ -283,12 +283,13 @@ def chances(
     for count in rounds:
         drawn = table[:, rng.integers(table.shape[1], size=(trials, count))]  # [candidates, trials, rounds]
         chosen = {"least": drawn.min(2).argmin(0), "median": np.median(drawn, axis=2).argmin(0)}
-        chosen["spread"] = np.array([_first_unless_ahead(drawn[:, trial]) for trial in range(trials)])
+        chosen["spread"] = np.array([_chosen(samples) for samples in drawn.swapaxes(0, 1)])
         rows[count] = {rule: float(right[who].mean()) for rule, who in chosen.items()}
     return rows
 
 
-def _first_unless_ahead(samples: Any) -> int:
+def _chosen(samples: Any) -> int:
+    """The first in preference until another is ahead of it."""
     return functools.reduce(lambda a, b: b if is_ahead(samples[b], samples[a]) else a, range(len(samples)))
 
 
