@@ -9,8 +9,10 @@ from tools import race_meter
 from trtlab.engine import glassbox, recordings
 from trtlab.engine.measure import live
 from trtlab.graph.cost import Device, model_cost
+from trtlab.graph.problem import conv, product
 from trtlab.lab import race as lab
-from trtlab.lab.race import Build, Raced, conv, product
+from trtlab.lab.race import Build, Raced
+from trtlab.plan.chances import chances
 from trtlab.plan.tactics import Candidate, Race
 
 pytest.importorskip("numba")
@@ -66,13 +68,13 @@ def test_the_roofline_guesses_by_operations_and_bytes():
 def test_chances_grow_with_rounds_and_a_load_spoils_the_median():
     rng = np.random.default_rng(0)
     noise = lambda: 1 + rng.exponential(0.005, 48) + (rng.random(48) < 0.45) * rng.exponential(3, 48)  # noqa: E731
-    found = lab.chances(raced(PROBLEMS[0], preferred=tuple(1.1 * noise()), other=tuple(noise())).race)
+    found = chances(raced(PROBLEMS[0], preferred=tuple(1.1 * noise()), other=tuple(noise())).race)
     assert [*found] == [1, 2, 4, 8, 16, 32]
     for rule in ("least", "median", "spread"):
         assert all(0 <= row[rule] <= 1 for row in found.values())
     assert found[32]["least"] > 0.99 > found[32]["median"]
     assert found[32]["spread"] > 0.9 > found[4]["spread"] > found[1]["spread"] == 0
-    equal = lab.chances(raced(PROBLEMS[0], preferred=tuple(noise()), other=tuple(3 * noise())).race)
+    equal = chances(raced(PROBLEMS[0], preferred=tuple(noise()), other=tuple(3 * noise())).race)
     assert equal[32]["spread"] == 1  # nobody is ahead of the preferred one
 
 

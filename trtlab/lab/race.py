@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 
 from trtlab.engine import recordings
 from trtlab.engine.measure import Measurement, Provenance, live, measure_in_turns, one_thread
 from trtlab.graph.cost import Cost, Device
-from trtlab.graph.models import OPSET
+from trtlab.graph.problem import Problem, conv, product
 from trtlab.lab import builds
 from trtlab.numeric import FORMATS
 from trtlab.numeric.arithmetic import rounded
-from trtlab.plan.tactics import LEAST_AHEAD, WITHIN, Race, is_ahead, pick
+from trtlab.plan.tactics import WITHIN, Race, pick
 
 PACKAGES = ("torch", "numpy", "numba", "triton")
 LOOPS = {
@@ -57,11 +56,12 @@ def products(n: int = 384) -> dict[str, Measurement]:
     the library. RuntimeError unless each is right against float64."""
     import torch
 
-    from trtlab.engine.codegen import pointwise, product
+    from trtlab.engine.codegen import pointwise
+    from trtlab.engine.codegen import product as ours
 
     a, b = torch.randn(2, n, n, generator=torch.Generator().manual_seed(0))
     want, found = a.double() @ b.double(), {name: torch.empty(n, n) for name in (*LOOPS, "registers", "library")}
-    tile, panels, zeros = product.generated([], lambda t: t[None], n), product.packed(b[None]), np.zeros(n, np.float32)
+    tile, panels, zeros = ours.generated([], lambda t: t[None], n), ours.packed(b[None]), np.zeros(n, np.float32)
     works: dict[str, Callable[[], Any]] = {
         name: functools.partial(pointwise.compiled(text), *(t.view(-1).numpy() for t in (a, b, found[name])), n)
         for name, text in LOOPS.items()
@@ -74,51 +74,6 @@ def products(n: int = 384) -> dict[str, Measurement]:
         if not torch.allclose(result.double(), want, rtol=0, atol=1e-5 * float(want.abs().max())):
             raise RuntimeError(f"{name} is wrong by {float((result - want).abs().max()):.2g}")
     return taken
-
-
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """A convolution with sizes (batch, channels, pixels along a side, filters, kernel), of an image that another one
-    made; or a product with (rows, depth, columns). Bias and Relu follow."""
-
-    op: str
-    sizes: tuple[int, ...]
-
-    @property
-    def name(self) -> str:
-        if self.op == "matmul":
-            return f"product {'x'.join(map(str, self.sizes))}"
-        batch, depth, size, filters, kernel = self.sizes
-        wide = f" to {filters}" if filters != depth else ""
-        return f"conv {kernel}x{kernel}, {size}x{size}x{depth}{wide}, batch {batch}"
-
-    def model(self) -> onnx.ModelProto:
-        """As ONNX, with seeded weights."""
-        if self.op == "matmul":
-            m, k, n = self.sizes
-            ends, weights = f"float[{m},{k}] x) => (float[{m},{n}] y", {"w": (k, n), "b": (n,)}
-            nodes = "p = MatMul (x, w) q = Add (p, b) y = Relu (q)"
-        else:
-            batch, depth, size, filters, kernel = self.sizes
-            ends = f"float[{batch},8,{size},{size}] x) => (float[{batch},{filters},{size},{size}] y"
-            weights = {"v": (depth, 8, 1, 1), "w": (filters, depth, kernel, kernel), "b": (filters,)}
-            nodes = f"o = Conv (x, v) p = Conv <pads={[kernel // 2] * 4}> (o, w, b) y = Relu (p)"
-        made = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": {OPSET}]> race ({ends}) {{ {nodes} }}')
-        rng = np.random.default_rng(0)
-        for name, shape in weights.items():
-            values = (rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
-            made.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
-        return made
-
-
-def conv(depth: int, size: int, filters: int | None = None, *, kernel: int = 3, batch: int = 1) -> Problem:
-    """size x size pixels of `depth` channels to as many or to `filters`."""
-    return Problem(op="conv", sizes=(batch, depth, size, filters or depth, kernel))
-
-
-def product(rows: int, depth: int, columns: int) -> Problem:
-    """[rows, depth] times weights [depth, columns]."""
-    return Problem(op="matmul", sizes=(rows, depth, columns))
 
 
 SHAPES = (
@@ -246,51 +201,23 @@ def guess(raced: Raced, device: Device) -> Guess:
     finish in one more pass; Winograd makes a quarter of the products, and transforms."""
     from trtlab.engine.codegen import winograd
 
-    (m, k, n), inputs = raced.problem.sizes[:3], 0
-    if raced.problem.op == "conv":
-        batch, depth, size, n, kernel = raced.problem.sizes
-        m, k, inputs = batch * size**2, depth * kernel**2, batch * size**2 * depth
-    direct = Cost(flops=2 * m * k * n, bytes_moved=4 * ((inputs or m * k) + k * n + m * n))
-    costs = {c.name: direct for c in raced.race.candidates if c.samples_s}
+    problem = raced.problem
+    costs = {c.name: problem.direct for c in raced.race.candidates if c.samples_s}
     for name in costs:
         if name == "winograd":
-            tiles = batch * (-(-size // 4)) ** 2
+            batch, depth, size, filters, _ = problem.sizes
             for_b, for_a = (2 * sum(x != 0 for row in matrix for x in row) for matrix in (winograd.B, winograd.A))
-            transforms = tiles * (12 * for_b * depth + 10 * for_a * n)
-            costs[name] = Cost(
-                flops=72 * tiles * depth * n + transforms, bytes_moved=direct.bytes_moved + 4 * 27 * depth * n
-            )
+            a_tile = 72 * depth * filters + 12 * for_b * depth + 10 * for_a * filters
+            more_bytes = problem.direct.bytes_moved + 4 * 27 * depth * filters
+            costs[name] = Cost(flops=batch * (-(-size // 4)) ** 2 * a_tile, bytes_moved=more_bytes)
         elif "epilogue" in name or name in ("torch", "product", "addmm"):
-            costs[name] = direct + Cost(bytes_moved=8 * m * n)
+            costs[name] = problem.direct + Cost(bytes_moved=2 * problem.result_bytes)
     predicted = {name: cost.time_s(device) for name, cost in costs.items()}
     one, won = raced.race[min(predicted, key=lambda name: predicted[name])], raced.race[raced.race.winner]
     return Guess(
-        problem=raced.problem, predicted_s=predicted, choice=one.name, loss=one.best_s / won.best_s,
+        problem=problem, predicted_s=predicted, choice=one.name, loss=one.best_s / won.best_s,
         is_right=one is won or one.state == WITHIN,
     )  # fmt: skip
-
-
-def chances(
-    found: Race, rounds: Sequence[int] = (1, 2, 4, 8, 16, 32), trials: int = 500
-) -> dict[int, dict[str, float]]:
-    """Rounds -> how often (0 to 1) each rule then chooses right: the least sample, the least median, and the spread
-    (tactics.is_ahead). Right is who is within one in a hundred of the least lower quartile of all samples. Rounds are
-    drawn from the race's own with replacement (bootstrap), whole: what slowed all candidates at once does so again."""
-    running = [c.samples_s for c in found.candidates if c.samples_s]
-    table, rng = np.array([s[: min(map(len, running))] for s in running]), np.random.default_rng(0)
-    typical, rows = np.quantile(table, 0.25, axis=1), dict[int, dict[str, float]]()
-    right = typical <= (1 + LEAST_AHEAD) * typical.min()
-    for count in rounds:
-        drawn = table[:, rng.integers(table.shape[1], size=(trials, count))]  # [candidates, trials, rounds]
-        chosen = {"least": drawn.min(2).argmin(0), "median": np.median(drawn, axis=2).argmin(0)}
-        chosen["spread"] = np.array([_chosen(samples) for samples in drawn.swapaxes(0, 1)])
-        rows[count] = {rule: float(right[who].mean()) for rule, who in chosen.items()}
-    return rows
-
-
-def _chosen(samples: Any) -> int:
-    """The first in preference until another is ahead of it."""
-    return functools.reduce(lambda a, b: b if is_ahead(samples[b], samples[a]) else a, range(len(samples)))
 
 
 def accuracies(depth: int = 64, size: int = 28) -> dict[str, float]:
