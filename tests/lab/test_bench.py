@@ -183,3 +183,11 @@ def test_calibration_is_measured_in_milliseconds_and_against_the_naive_search():
     assert len(found) == 12
     assert all(0 < r.value < math.inf for r in found.values())
     assert {r.unit for name, r in found.items() if name.endswith(", ")} == {"ms", "G values/s"}
+
+
+def test_tuning_is_timed_from_nothing_and_from_a_cache_and_repeats_are_counted():
+    nothing, cache, differ = bench.bench_tuning("digits", rounds=2)
+    assert (nothing.what, nothing.unit, nothing.bound) == ("digits, from nothing", "s", 3.0)
+    assert (cache.what, cache.unit, cache.bound) == ("digits, from a timing cache", "s", 0.3)
+    assert 0 < cache.value < nothing.value
+    assert 0 <= differ.value <= 1

@@ -312,22 +312,17 @@ def bench_tuning(network: str = "resnet18", rounds: int = 5) -> list[Ratio]:
     with one_thread():
         plan = glassbox.build(builds.network(network), optimization_level=0).plan
         cache, found = timing.TimingCache(made_with=timing.made_with(Device("cpu"))), list[Any]()
-        works = {
-            "from nothing": lambda: found.append(trial.tune(plan)),
-            "from a timing cache": lambda: trial.tune(plan, timing_cache=cache),
-        }
+        works: dict[str, Callable[[], Any]] = {"from nothing": lambda: found.append(trial.tune(plan))}
+        works["from a timing cache"] = lambda: trial.tune(plan, timing_cache=cache)
         taken = _in_turns(works, rounds, "torch", "numba")
-    steps = [*zip(*([step.tactic for step in one.steps] for one in found), strict=True)]
-    alike, made = sum(len({*row}) == 1 for row in steps) / len(steps), taken["from nothing"].provenance
+    tactics = [*zip(*([step.tactic for step in one.steps] for one in found), strict=True)]
+    alike, made = sum(len({*row}) == 1 for row in tactics) / len(tactics), taken["from nothing"].provenance
+    rows = [(how, taken[how].median_s, bound, "s", "") for how, bound in zip(works, (3.0, 0.3), strict=True)]
+    rows.append((f"kernels that differ in {len(found)} races", 1 - alike, 0.1, "", "all kernels"))
     return [
-        *(
-            Ratio(name="tuning", what=f"{network}, {how}", value=taken[how].median_s, bound=bound, unit="s", peer="",
-                  provenance=made)
-            for how, bound in (("from nothing", 3.0), ("from a timing cache", 0.3))
-        ),
-        Ratio(name="tuning", what=f"{network}, kernels alike in {len(found)} races", value=alike, bound=0.9,
-              peer="all kernels", provenance=made, larger_is_better=True),
-    ]  # fmt: skip
+        Ratio(name="tuning", what=f"{network}, {how}", value=value, bound=bound, unit=unit, peer=peer, provenance=made)
+        for how, value, bound, unit, peer in rows
+    ]
 
 
 # --- rewriting --------------------------------------------------------------------------------------------------------
