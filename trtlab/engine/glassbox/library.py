@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trtlab.engine.codegen import pointwise
 from trtlab.engine.glassbox.epilogues import finished, generates
+from trtlab.engine.glassbox.integers import INT8_CONV, INT8_MATMUL
 from trtlab.engine.glassbox.kernels import FLOATS, Call, Kernel, Tactic, generated, with_weights
 from trtlab.engine.glassbox.operators import OPERATORS, Window, is_host, max_pool, parameters, window
 from trtlab.engine.glassbox.products import CONV, MATMUL
@@ -103,6 +104,8 @@ VIEW = "view"
 KERNELS: dict[str, dict[str, Tactic]] = {
     "conv": CONV,
     "matmul": MATMUL,
+    "int8 conv": INT8_CONV,
+    "int8 matmul": INT8_MATMUL,
     "pointwise": {
         "torch": Tactic(bind=_pointwise_with_torch),
         "generated": Tactic(bind=_pointwise_generated, fits=_fits_generated, writes_out=True),
@@ -122,7 +125,8 @@ KERNELS: dict[str, dict[str, Tactic]] = {
 
 def tactics(kernel: str, call: Call) -> dict[str, Tactic]:
     """The tactics that can compute this call on this machine."""
-    if call.epilogue.chain and kernel not in ("conv", "matmul") and call.attributes.get("operator") != "Gemm":
+    is_product = kernel.removeprefix("int8 ") in ("conv", "matmul") or call.attributes.get("operator") == "Gemm"
+    if call.epilogue.chain and not is_product:
         raise ValueError(
             f"{kernel} has an epilogue: only products, whose results are new memory, are finished in place"
         )

@@ -15,7 +15,7 @@ import torch
 
 from trtlab.engine.codegen.pointwise import POINTWISE
 from trtlab.engine.glassbox.errors import UnsupportedError
-from trtlab.engine.glassbox.operators import OPERATORS, takes
+from trtlab.engine.glassbox.operators import OPERATORS, dequantize_linear, takes
 from trtlab.engine.glassbox.plan import DTYPES, Step
 from trtlab.graph.fused import body, origins, parts
 from trtlab.graph.ops import JOINING
@@ -76,6 +76,7 @@ class _Lowering:
         self.done = Lowered()
         self._float, self._prefix = float_type, ""
         self._names: dict[ir.Value, str] = {}
+        self._codes: dict[str, tuple[str, torch.Tensor, int]] = {}  # of what is dequantised: INT8 codes, scales, axis
         graph, floats = model.graph, [v for v in model.graph.outputs if v.dtype == ir.DataType.FLOAT]
         self._aside = {str(v.name) for v in floats if float_type != "float32"}  # names that their casts will have
         given = [v for v in graph.inputs if not v.is_initializer()]
@@ -89,6 +90,13 @@ class _Lowering:
         for node in topological_order(graph):  # rules put nodes anywhere
             self._node(node)
         self._cast_outputs(graph.outputs)
+        read = {name for step in self.done.steps for name in step.inputs} | set(self.done.outputs)
+        lazy = [
+            s
+            for s in self.done.steps
+            if s.attributes.get("operator") == "DequantizeLinear" and s.outputs[0] not in read
+        ]
+        self.done.steps = [step for step in self.done.steps if step not in lazy]  # their readers took the codes
 
     # names and values
 
@@ -243,14 +251,46 @@ class _Lowering:
         outputs = op.outputs if op.kind == "Split" else [name for name in op.outputs if name]
         if outputs[1:] and op.kind != "Split":
             raise UnsupportedError(f"{op.kind} is asked for {len(outputs)} results: the glass box makes the first.")
+        if op.kind == "DequantizeLinear" and self._dequantized(op):
+            return
         if op.kind == "MaxPool":
             self._emit("maxpool", op.inputs, outputs, attributes, nodes)
         else:
             self._emit("operator", op.inputs, outputs, {"operator": op.kind, **attributes}, nodes)
 
+    def _dequantized(self, op: Op) -> bool:
+        """Note symmetric INT8 codes, for products to read in place of floats. Whether all is constant, and done."""
+        (codes, scale, zero), weights = (*op.inputs, "")[:3], self.done.weights
+        is_symmetric = not zero or (zero in weights and not weights[zero].any())
+        is_plain = self.done.dtypes[codes] == "int8" and not op.attributes.get("block_size")
+        if is_plain and is_symmetric and scale in weights:
+            self._codes[op.outputs[0]] = codes, weights[scale], op.attributes.get("axis", 1)
+        if is_constant := all(name in weights for name in op.inputs if name):
+            made = dequantize_linear(*(weights[name] for name in op.inputs if name), **op.attributes)
+            self._derived(op.outputs[0], made)
+        return is_constant
+
+    def _in_codes(self, kernel: str, operands: Sequence[str], result: str) -> tuple[str, Sequence[str], dict[str, Any]]:
+        """The product of INT8 codes instead, where both operands have them, with scales that can leave the sum: one of
+        x, one of each output channel of w."""
+        found = [held for name in operands if (held := self._codes.get(name))]
+        if (len(operands), len(found)) != (2, 2) or kernel == "operator":
+            return kernel, operands, {}
+        (x, s, _), (w, t, axis), is_conv = *found, kernel == "conv"
+        rank = len(self.done.shapes[w] or ())
+        if s.numel() > 1 or (t.numel() > 1 and axis % rank != (0 if is_conv else rank - 1)):
+            return kernel, operands, {}
+        if is_conv and w not in self.done.weights:
+            return kernel, operands, {}
+        scale = (s.float() * t.float()).reshape(-1, *[1] * (rank - 2 if is_conv else 0))
+        codes = [x, w, self._derived(f"scale of {result}", scale)]
+        return f"int8 {kernel}", codes, {"dtype": self.done.dtypes[result] or self._float}
+
     def _heavy(self, op: Op, epilogue: Sequence[Op], nodes: tuple[str, ...]) -> None:
         """A convolution or product, and its epilogue as a chain: 0 is the number so far, 1 the first other tensor."""
         kernel, operands, bias, attributes = self._product(op)
+        kernel, operands, more = self._in_codes(kernel, operands, op.outputs[0])
+        attributes = attributes | more
         others, chain, result = ({bias: 1}, [["Add", [0, 1], {}]], op.outputs[0]) if bias else ({}, [], op.outputs[0])
         for then in epilogue:
             reads = [0 if n == result else others.setdefault(n, len(others) + 1) if n else None for n in then.inputs]
@@ -273,6 +313,9 @@ class _Lowering:
         if scaled or attributes.get("transA") or (attributes.get("transB") and inputs[1] not in weights):
             return "operator", op.inputs, "", {"operator": "Gemm", **attributes}
         turned = attributes.get("transB") and self._derived(f"{inputs[1]} transposed", weights[inputs[1]].t())
+        if turned and (held := self._codes.get(inputs[1])):
+            codes = self._derived(f"{held[0]} transposed", weights[held[0]].t())
+            self._codes[turned] = codes, held[1], 1 - held[2] % 2
         return "matmul", [inputs[0], turned or inputs[1]], inputs[2], {}
 
     def _derived(self, name: str, weight: torch.Tensor) -> str:

@@ -274,11 +274,39 @@ def gemm(a: Tensor, b: Tensor, c: Tensor | None = None, *, alpha: float = 1, bet
     return product if c is None else product + (c if beta == 1 else c * beta)
 
 
+def _along(numbers: Tensor, x: Tensor, axis: int, block_size: int) -> Tensor:
+    """Scales or zero points so that they meet their elements of x: one for all, one for each place on the axis, or one
+    for each block of it."""
+    if numbers.numel() == 1:
+        return numbers.reshape(())
+    if block_size:
+        return numbers.repeat_interleave(block_size, axis).narrow(axis, 0, x.shape[axis])
+    return numbers.reshape([-1 if d == axis % x.ndim else 1 for d in range(x.ndim)])
+
+
+def quantize_linear(
+    x: Tensor, scale: Tensor, zero: Tensor | None = None, *, axis: int = 1, block_size: int = 0
+) -> Tensor:
+    """round(x / scale) + zero, ties to even, saturated; UINT8 without a zero point, as ONNX has it."""
+    dtype, y = torch.uint8 if zero is None else zero.dtype, (x / _along(scale, x, axis, block_size)).round_()
+    y = y if zero is None else y.add_(_along(zero, x, axis, block_size))
+    return y.clamp_(torch.iinfo(dtype).min, torch.iinfo(dtype).max).to(dtype)
+
+
+def dequantize_linear(
+    x: Tensor, scale: Tensor, zero: Tensor | None = None, *, axis: int = 1, block_size: int = 0
+) -> Tensor:
+    """(x - zero) * scale, in the type of the scale."""
+    y = x if zero is None else x.int() - _along(zero, x, axis, block_size).int()
+    return y.to(scale.dtype) * _along(scale, x, axis, block_size)
+
+
 OPERATORS: dict[str, Callable[..., Any]] = {
     "AveragePool": average_pool,
     "Concat": concat,
     "ConstantOfShape": constant_of_shape,
     "Conv": conv,
+    "DequantizeLinear": dequantize_linear,
     "Dropout": identity,
     "Expand": expand,
     "Flatten": flatten,
@@ -291,6 +319,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "LayerNormalization": layer_norm,
     "MatMul": torch.matmul,
     "MaxPool": max_pool,
+    "QuantizeLinear": quantize_linear,
     "ReduceMean": _reduction(_mean),
     "ReduceSum": _reduction(_sum),
     "Reshape": reshape,
