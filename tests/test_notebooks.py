@@ -78,6 +78,17 @@ def test_nothing_names_a_notebook_that_is_not_there_and_the_readme_names_all():
     assert {name for page, name in named if page == "README.md"} == {book.stem for book in BOOKS}
 
 
+LINK = re.compile(r"\]\(((?:\w+\.ipynb)?)(?:#([^)]+))?\)")
+
+
+@pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
+def test_links_lead_to_notebooks_and_headings_that_are_there(book):
+    for name, heading in LINK.findall("\n".join(cells(book, "markdown"))):
+        prose = "\n".join(cells(FOLDER / (name or book.name), "markdown"))
+        titles = [title.replace(" ", "-") for title in re.findall(r"(?m)^#+ (.*)$", prose)]
+        assert not heading or heading in titles, f"{name}#{heading}"
+
+
 WORDS_A_MINUTE, MINUTES_A_CELL, LONGEST_CORE = 180, 0.5, 45
 HEADING = re.compile(r"(?m)^(?=#{1,3} )")
 PRACTICE = ("Say it", "Check yourself", "On one page", "TensorRT against")
