@@ -100,12 +100,14 @@ def race(problem: Problem, level: int = 5, *, device: str = "cpu", precision: st
     asked = list[Any]()
 
     def picker(works: Any, timer: Any, check: Any) -> Race:
-        asked.append(works)
+        if len(works) > 1:
+            asked.append(works)
         return pick(works, timer, check, level=0 if problem.op == "conv" and len(asked) == 1 else level)
 
     with one_thread():
         engine = glassbox.build(problem.model(), device, precision=precision, pick=picker)
-    found = next(one.race for one in reversed(engine.inspect(tactics=True)) if one.race)
+    races = [one.race for one in reversed(engine.inspect(tactics=True)) if one.race]
+    found = next((one for one in races if len(one.candidates) > 1), races[0])  # what casts the result has one tactic
     samples, gpu = len(found[found.winner].samples_s), engine.device.description().get("gpu")
     return Raced(problem=problem, race=found, provenance=live(PACKAGES, samples=samples, device=gpu))
 
