@@ -128,8 +128,8 @@ class GemmRuns:
             if (one.format, one.m, one.k) == (format, m, k):
                 return one
         said = [one.reason for one in self.refused if (one.format, one.m, one.k) == (format, m, k)]
-        measured = ", ".join(f"{one.format} m={one.m} k={one.k}" for one in self.runs)
-        raise KeyError(f"no {format} m={m} k={k}: {said[0] if said else f'measured are {measured}'}")
+        measured = "measured are " + ", ".join(f"{one.format} m={one.m} k={one.k}" for one in self.runs)
+        raise KeyError(f"no {format} m={m} k={k}: {(*said, measured)[0]}")
 
 
 def load(gpu: str = "h100") -> GemmRuns:

@@ -18,6 +18,7 @@ import onnx
 from trtlab.engine.calibration import collect
 from trtlab.engine.convert import convert
 from trtlab.engine.digits import TRAINED, load_digits_split
+from trtlab.engine.measure import one_thread
 from trtlab.engine.ort import OptimizationLevel, OrtSession
 from trtlab.graph import optimize
 from trtlab.graph.precision import insert_qdq, quantizable
@@ -42,26 +43,15 @@ def network(name: str) -> onnx.ModelProto:
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """A product with weights: its node, and which axes of the weights count outputs and inputs: one if depthwise."""
+    """A product with weights: its node and its name, the tensor of activations it reads, its initializer, and which
+    axes of the weights count outputs and inputs: one and the same if depthwise."""
 
     node: onnx.NodeProto
+    name: str
+    reads: str
+    weight: str
     output_axis: int
     input_axis: int
-
-    @property
-    def name(self) -> str:
-        """Of its node."""
-        return self.node.name
-
-    @property
-    def reads(self) -> str:
-        """The tensor of activations."""
-        return self.node.input[0]
-
-    @property
-    def weight(self) -> str:
-        """The initializer."""
-        return self.node.input[1]
 
 
 def layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
@@ -71,7 +61,8 @@ def layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
         if node.op_type in ("Conv", "Gemm", "MatMul") and node.input[1] in weights:
             ints = {a.name: a.i for a in node.attribute}
             out = 0 if node.op_type == "Conv" or ints.get("transB") else 1
-            found.append(Layer(node=node, output_axis=out, input_axis=0 if ints.get("group", 1) > 1 else 1 - out))
+            axes = {"output_axis": out, "input_axis": 0 if ints.get("group", 1) > 1 else 1 - out}
+            found.append(Layer(node=node, name=node.name, reads=node.input[0], weight=node.input[1], **axes))
     return tuple(found)
 
 
@@ -189,7 +180,7 @@ def logits(
 def _answers(model: onnx.ModelProto, images: Array) -> Array:
     """By ONNX Runtime, its own fusions off: with them, version 1.32 gets convolutions in FP8 wrong."""
     feeds = {model.graph.input[0].name: images}
-    return OrtSession(model, level=OptimizationLevel.BASIC).run(feeds)[model.graph.output[0].name]
+    return OrtSession(model, level=OptimizationLevel.BASIC, threads=1).run(feeds)[model.graph.output[0].name]
 
 
 def _simulated(model: onnx.ModelProto, images: Array, formats: Mapping[str, str], grain: str, reads: str) -> Array:
@@ -205,7 +196,7 @@ def _simulated(model: onnx.ModelProto, images: Array, formats: Mapping[str, str]
         how = {"axis": 1 if x.ndim == 4 else -1, "partial": True} if reads in BLOCKS else {}
         return torch.from_numpy(_rounded(reads, x.numpy(), **how)[0]) if name in kept else x
 
-    with torch.no_grad():
+    with torch.no_grad(), one_thread():
         tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
         return eager.run(model, torch.from_numpy(np.array(images)), tensors, rounded).numpy()
 

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 
 from trtlab.engine.digits import load_digits_split
+from trtlab.engine.measure import one_thread
 from trtlab.lab.precision import BATCH, Array, layers, weights_of, with_weights
 from trtlab.numeric.quantize import Groups
 
@@ -82,6 +83,7 @@ def fake_quantised(x: "Tensor", most: int, axis: int | None = None) -> "Tensor":
     return x + ((x.detach() / scale).round() * scale - x.detach())
 
 
+@one_thread()
 def retrained(
     model: onnx.ModelProto, epochs: int = 6, rate: float = 1e-2, *, grain: str = "tensor", most: int = 127
 ) -> tuple[onnx.ModelProto, tuple[float, ...]]:
