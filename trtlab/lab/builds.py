@@ -24,7 +24,7 @@ PROBES = tuple(
     "matmul_concat qdq_behind_relu qdq_before_relu".split()
 )
 """Files in lab/probes; `shown`: a tensor in the middle is an output of the graph as well."""
-REFUSED = ("dropout_training",)
+REFUSED = ("dropout_training", "matmul_mixed")
 """Files there that NVIDIA's parser does not take."""
 REWRITTEN: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "conv_bn_relu_folded": ("conv_bn_relu", ("conv_bn_folding",)),

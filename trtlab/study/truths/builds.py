@@ -33,6 +33,13 @@ def training_dropout() -> Found:
     return _told(builds.model("dropout_training"), target="SM89", compiler="tensorrt_rtx")
 
 
+def mixed_types() -> Found:
+    """What tensorrt_rtx says to a product of a Float and a Half matrix without a Cast."""
+    from trtlab.lab import builds
+
+    return _told(builds.model("matmul_mixed"), target="SM89", compiler="tensorrt_rtx")
+
+
 def _told(model: Any, *, compiler: str, **options: Any) -> Found:
     """`built`, `parse error` or `build error`, with the compiler's words as evidence."""
     from trtlab.engine.nvidia import ParseError, ProfileError, explain
