@@ -26,9 +26,11 @@ _NAMES_IN = {
     "pipeline": "PipelineView draw_artefact",
     "quantview": "QuantView",
     "quizcard": "QuizCard quiz",
+    "roofline": "RooflineView",
     "saycard": "say",
     "stepper": "RewriteStepper",
     "streams": "StreamView draw_cases draw_serving draw_timeline",
+    "tuning": "NoiseView draw_race",
     "tables": "draw_configuration draw_engine draw_error draw_layers draw_outputs draw_plan_file"
     " draw_predictions draw_rows draw_stage draw_workflow",
 }

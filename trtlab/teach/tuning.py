@@ -3,22 +3,19 @@
 In: a `Race` of plan/tactics. Out: drawings, and `NoiseView`, in which made-up tactics are raced by several rules.
 """
 
-import functools
-import random
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from trtlab.engine.measure import Provenance
+from trtlab.lab.noise import RULES, TRIALS, chances, samples
 from trtlab.plan import tactics
-from trtlab.plan.tactics import Race, is_ahead
+from trtlab.plan.tactics import Race
 from trtlab.teach import svg
 from trtlab.teach.figure import INK, PALETTE, finish, new
 from trtlab.teach.sliders import SliderView
 from trtlab.teach.units import counted
 
 WIDTH, LEFT, RIGHT, ROW = 1000, 210, 960, 70
-TRIALS = 200
 
 
 def draw_race(race: Race, title: str, made: Sequence[Provenance] = ()) -> Any:
@@ -45,31 +42,10 @@ def draw_race(race: Race, title: str, made: Sequence[Provenance] = ()) -> Any:
 
 # --- noise ------------------------------------------------------------------------------------------------------------
 
-Rule = Callable[[Sequence[float], Sequence[float]], bool]
-"""Samples of the preferred tactic and of the other one -> whether the other one is taken."""
-RULES: Mapping[str, Rule] = {
-    "first sample": lambda a, b: b[0] < a[0],
-    "mean": lambda a, b: statistics.fmean(b) < statistics.fmean(a),
-    "minimum": lambda a, b: min(b) < min(a),
-    "median": lambda a, b: statistics.median(b) < statistics.median(a),
-    "ahead of the spread": lambda a, b: is_ahead(b, a),
-}
 SLIDERS = {
     "gap": ("the second one is faster by, ‰", 0, 200, 30), "noise": ("spread of a sample, ‰", 0, 200, 40),
     "spikes": ("samples hit by a spike, %", 0, 50, 10), "rounds": ("rounds", 1, 40, 10),
 }  # fmt: skip
-
-
-def samples(gap: int, noise: int, spikes: int, rounds: int, seed: int) -> tuple[list[float], list[float]]:
-    """Made-up times of two tactics, in microseconds: 100, and less by `gap` per mille. What disturbs only ever adds: a
-    half-normal of `noise` per mille, and now and then a spike of 20 to 80 %. The same seed gives the same times."""
-    draw = random.Random(seed)
-
-    def one(true: float) -> float:
-        spike = draw.uniform(0.2, 0.8) if draw.random() < spikes / 100 else 0.0
-        return true * (1 + abs(draw.gauss(0, noise / 1000)) + spike)
-
-    return tuple([one(true) for _ in range(rounds)] for true in (100.0, 100.0 * (1 - gap / 1000)))  # type: ignore[return-value]
 
 
 class NoiseView(SliderView):
@@ -126,10 +102,3 @@ class NoiseView(SliderView):
             ("two builds agree", f"{repeats[steady]:.0%}", steady),
             ("samples", counted(2 * rounds, "sample"), f"{rounds} of each"),
         ]
-
-
-@functools.lru_cache(maxsize=512)
-def chances(gap: int, noise: int, spikes: int, rounds: int) -> dict[str, float]:
-    """How often each rule takes the other tactic, of `TRIALS` races."""
-    races = [samples(gap, noise, spikes, rounds, seed) for seed in range(1, TRIALS + 1)]
-    return {name: sum(rule(a, b) for a, b in races) / TRIALS for name, rule in RULES.items()}

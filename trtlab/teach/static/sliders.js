@@ -1,7 +1,8 @@
 // static/sliders.js: sliders and buttons above a picture. Python (teach/sliders.py) computes and draws; this only shows it.
 // In: model.get("face") {about, css, sliders: [name, label, least, most], buttons: names, hand: null or {name, from, to}},
 // model.get("shown") {svg, facts, setting}. Out: messages {name: value} or {press: name}, one at a time: the next is sent
-// when the answer to the last is here. `hand`: dragging in the picture from x `from` to x `to` moves that slider.
+// when the answer to the last is here. A slider without a label is not shown: buttons set it. `hand`: dragging in the
+// picture from x `from` to x `to` moves that slider.
 
 function render({ model, el }) {
   const { about, css, sliders: rows, buttons, hand } = model.get("face"), sliders = {}, values = {};
@@ -19,7 +20,7 @@ function render({ model, el }) {
     [sliders[name].value, values[name].textContent] = [value, value];
     ask({ [name]: Number(sliders[name].value) });
   };
-  const labels = rows.map(([name, label, least, most]) => {
+  const labels = rows.filter(([, label]) => label).map(([name, label, least, most]) => {
     values[name] = make("output", {});
     sliders[name] = make("input", { type: "range", min: least, max: most, "aria-label": label,
       oninput: () => move(name, sliders[name].value) });

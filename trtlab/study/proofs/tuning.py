@@ -1,0 +1,31 @@
+"""study/proofs/tuning: C59 to C63: where kernels come from, and races of tactics run here.
+
+In: builds, and the glass box. Out: `Found`s; the words are in words/claims.
+"""
+
+from collections import Counter
+
+from trtlab.study.found import Found
+
+STUB = "__myelin_CASK_STUB"
+NETWORK = "resnet18-FP32-SM89-static"
+
+
+def library_and_generated() -> Found:
+    from trtlab.lab import builds
+
+    report = builds.recorded(NETWORK)
+    counts = Counter(kernel.type for kernel in report.kernels)
+    first = {kernel.type: kernel.name for kernel in reversed(report.kernels)}
+    rows = [(kind, count, first[kind]) for kind, count in counts.most_common()]
+    holds = counts["kgen"] > 0 and any(kernel.tactic == STUB for kernel in report.kernels)
+    return Found(value=holds, rows=rows, facts={"network": report.model_name}, provenance=report.provenance)
+
+
+def chosen_later() -> Found:
+    from trtlab.lab import builds
+
+    report = builds.recorded(NETWORK)
+    left = [kernel for kernel in report.kernels if kernel.tactic in ("", STUB)]
+    facts = {"open": len(left), "kernels": len(report.kernels), "stub": STUB}
+    return Found(value=2 * len(left) > len(report.kernels), facts=facts, provenance=report.provenance)
