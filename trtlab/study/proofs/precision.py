@@ -106,3 +106,13 @@ def losses_disagree() -> Found:
         error(entropy.value), error(h.amax)
     )
     return computed(holds, entropy=entropy.value, mse=mse.value, maximum=h.amax)
+
+
+def fp16_is_faster() -> Found:
+    from trtlab.lab import gemm
+
+    recorded, size = gemm.load(), 4096
+    taken = {name.lower(): recorded.run(name, size).median_s * 1e6 for name in ("FP16", "TF32", "FP32")}
+    holds = taken["fp16"] < 0.7 * taken["tf32"] < 0.5 * taken["fp32"]
+    facts = {"m": size, "n": size, "k": size, **taken}
+    return Found(value=holds, facts=facts, provenance=recorded.provenance)
