@@ -1,7 +1,7 @@
-"""lab/clipping: what the clipping of one activation costs a network, in images: the part behind it runs again.
+"""lab/clipping: what clipping one activation costs a network, in images: the whole network runs, one tensor is rounded.
 
-In: a model with one input and one output, the name of a tensor in the middle, labelled images. Out: the tensor's
-values, and a function from a threshold to how many images are right. ONNX Runtime runs both parts.
+In: a model with one input and one output, the name of a tensor in the middle, labelled images. Out: a function from a
+threshold to how many images are right. ONNX Runtime runs it; the step of the tensor is an input of the changed model.
 """
 
 from collections.abc import Callable
@@ -9,41 +9,48 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnx.utils
+from onnx import TensorProto, helper
 
 from trtlab.engine.ort import OrtSession
 
-Array = npt.NDArray[np.float32]
+STEP = "trtlab_step"
+LEVELS = 127
 
 
-def cut(model: onnx.ModelProto, tensor: str) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """The model up to `tensor`, and from there on. ValueError when the rest needs more than that tensor."""
-    inferred = onnx.shape_inference.infer_shapes(model)
-    known = sorted({name for node in model.graph.node for name in node.output})
+def with_step(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
+    """The model in which `tensor` is rounded to multiples of the new input STEP (float32, scalar) and clipped to -128
+    and 127 of them. ValueError where there is no such tensor."""
+    made = onnx.ModelProto.FromString(model.SerializeToString())
+    known = [name for node in made.graph.node for name in node.output]
     if tensor not in known:
-        raise ValueError(f"no tensor {tensor!r} in the model: expected one of {', '.join(known)}")
-    fed, given = ([value.name for value in values] for values in (model.graph.input, model.graph.output))
-    extractor = onnx.utils.Extractor(inferred)
-    head, tail = extractor.extract_model(fed, [tensor]), extractor.extract_model([tensor], given)
-    made = {name for node in tail.graph.node for name in node.output} | {i.name for i in tail.graph.initializer}
-    if missing := {name for node in tail.graph.node for name in node.input if name} - made - {tensor}:
-        raise ValueError(f"what follows {tensor!r} also reads {', '.join(sorted(missing))}: choose a tensor all pass")
-    return head, tail
+        raise ValueError(f"no tensor {tensor!r} in the model: expected one of {', '.join(sorted(known))}")
+    for node in made.graph.node:
+        node.input[:] = [f"{tensor}_rounded" if name == tensor else name for name in node.input]
+    place = 1 + next(n for n, node in enumerate(made.graph.node) if tensor in node.output)
+    codes, ends = [f"{tensor}_{part}" for part in ("scaled", "whole", "clipped")], (f"{STEP}_low", f"{STEP}_high")
+    rounded = [
+        helper.make_node("Div", [tensor, STEP], codes[:1]),
+        helper.make_node("Round", codes[:1], codes[1:2]),
+        helper.make_node("Clip", [codes[1], *ends], codes[2:]),
+        helper.make_node("Mul", [codes[2], STEP], [f"{tensor}_rounded"]),
+    ]
+    for number, node in enumerate(rounded):
+        made.graph.node.insert(place + number, node)
+    for name, value in zip(ends, (-1.0 - LEVELS, float(LEVELS)), strict=True):
+        made.graph.initializer.append(helper.make_tensor(name, TensorProto.FLOAT, [], [value]))
+    made.graph.input.append(helper.make_tensor_value_info(STEP, TensorProto.FLOAT, []))
+    return made
 
 
 def accuracy_when_clipped(
-    model: onnx.ModelProto, tensor: str, images: Array, labels: npt.ArrayLike
-) -> tuple[Array, Callable[[float], tuple[int, int]]]:
-    """The values of `tensor` for these images; and threshold -> (images that are right, of how many) when it is
-    quantised to symmetric INT8 with that threshold, and all else stays as it is."""
-    head, tail = cut(model, tensor)
-    values = OrtSession(head).run({model.graph.input[0].name: images})[tensor]
-    behind, wanted = OrtSession(tail), np.asarray(labels)
+    model: onnx.ModelProto, tensor: str, images: npt.NDArray[np.float32], labels: npt.ArrayLike
+) -> Callable[[float], tuple[int, int]]:
+    """threshold -> (images that are right, of how many) when `tensor` alone is rounded to symmetric INT8 with that
+    threshold."""
+    session, wanted, given = OrtSession(with_step(model, tensor)), np.asarray(labels), model.graph.input[0].name
 
     def right(threshold: float) -> tuple[int, int]:
-        step = np.float32(threshold / 127)
-        clipped = np.clip(np.rint(values / step), -128, 127) * step
-        (logits,) = behind.run({tensor: clipped}).values()
+        (logits,) = session.run({given: images, STEP: np.float32(threshold / LEVELS)}).values()
         return int((logits.argmax(axis=1) == wanted).sum()), wanted.size
 
-    return values, right
+    return right

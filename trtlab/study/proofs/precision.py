@@ -59,14 +59,11 @@ def misplaced_pair() -> Found:
 
 def _activations() -> Any:
     """What one layer of the digits network gave: a ReLU, so none is below 0, and few are large."""
-    import onnx
+    from trtlab.engine.digits import load_digits_split
+    from trtlab.lab import precision
 
-    from trtlab.engine.digits import DIGITS_ONNX, load_digits_split
-    from trtlab.engine.ort import OrtSession
-    from trtlab.lab.clipping import cut
-
-    head, _ = cut(onnx.load(DIGITS_ONNX), "relu")
-    return OrtSession(head).run({"image": load_digits_split().train_images[:256]})["relu"]
+    images = load_digits_split().calibration_images[:256]
+    return dict(precision.activations(precision.network("digits"), [images]))["relu"]
 
 
 def histogram_and_divergence() -> Found:
