@@ -50,7 +50,7 @@ def accuracy_when_clipped(
     session, wanted, given = OrtSession(with_step(model, tensor)), np.asarray(labels), model.graph.input[0].name
 
     def right(threshold: float) -> tuple[int, int]:
-        (logits,) = session.run({given: images, STEP: np.float32(threshold / LEVELS)}).values()
+        (logits,) = session.run({given: images, STEP: np.array(threshold / LEVELS, np.float32)}).values()
         return int((logits.argmax(axis=1) == wanted).sum()), wanted.size
 
     return right

@@ -6,7 +6,7 @@ threshold. Out: drawings, and `ClipView`.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from trtlab.engine.measure import live
+from trtlab.lab.precision import Row
 from trtlab.numeric.calibrate import CALIBRATORS, Histogram, candidate, entropy
 from trtlab.teach import svg
-from trtlab.teach.card import SvgDrawing
+from trtlab.teach.card import Drawing, SvgDrawing, bold, card, table
 from trtlab.teach.figure import PALETTE, axes, finish, new
 from trtlab.teach.sliders import SliderView, pictured
+from trtlab.teach.units import bytes_text
 
 Array = npt.NDArray[Any]
 Right = Callable[[float], tuple[int, int]]
@@ -51,7 +53,7 @@ class ClipView(SliderView):
     `threshold` is where it stands, in units of the values. ValueError for a histogram without values.
     """
 
-    ABOUT, CSS = "Where to clip", "clipping"
+    ABOUT = "Where to clip"
 
     def __init__(self, histogram: Histogram, right: Right | None = None) -> None:
         if not histogram.amax:
@@ -201,3 +203,34 @@ def draw_candidate(h: Histogram, bins: int) -> Any:
     axes(figure, "magnitude", "")
     figure.update_yaxes(type="log")
     return finish(figure, "What the entropy calibrator compares", [live(["numpy"])], height=340, legend_px=24)
+
+
+def draw_accuracies(rows: Sequence[Row], title: str) -> Drawing:
+    """How a network answers in some formats, with the interval of each share and the bytes of its weights."""
+    found = [
+        (one.name, f"{one.accuracy:.1%}", "{:.1%} to {:.1%}".format(*one.interval), f"{one.same} of {one.total}",
+         bytes_text(one.weights_bytes))
+        for one in rows
+    ]  # fmt: skip
+    header = ("format", "right", "95 times of 100 between", "same answer as before", "weights")
+    return card(table(header, found), head=[bold(title)], made=[live(["onnxruntime", "torch"], samples=1)])
+
+
+def draw_accuracy_chart(networks: Mapping[str, Sequence[Row]]) -> Any:
+    """Every format of several networks: the share that is right, with its interval."""
+    figure = new()
+    for number, (name, rows) in enumerate(networks.items()):
+        low, high = zip(*(one.interval for one in rows), strict=True)
+        shares = [one.accuracy for one in rows]
+        bars = {"type": "data", "symmetric": False, "thickness": 1.2, "width": 0,
+                "array": np.subtract(high, shares), "arrayminus": np.subtract(shares, low)}  # fmt: skip
+        figure.add_scatter(
+            x=shares, y=[f"{one.name} " for one in rows], name=name, mode="markers", error_x=bars,
+            marker={"size": 10, "symbol": ("circle", "diamond", "square")[number % 3], "color": PALETTE[number]},
+            hovertemplate="%{y}: %{x:.1%}",
+        )  # fmt: skip
+    figure.update_yaxes(autorange="reversed", tickfont={"size": 12})
+    figure.update_xaxes(title_text="right, of 450 scans that no training saw", tickformat=".0%", range=[0, 1.02])
+    height = 130 + 21 * max(len(rows) for rows in networks.values())
+    made = [live(["onnxruntime", "torch"], samples=1)]
+    return finish(figure, "Three networks, every format", made, height=height, legend_px=24)

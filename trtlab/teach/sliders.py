@@ -29,7 +29,6 @@ class SliderView(Widget):
     face: Any = traitlets.Dict().tag(sync=True)
     shown: Any = traitlets.Dict().tag(sync=True)
     ABOUT: ClassVar[str]
-    CSS: ClassVar[str] = "timeline"
 
     def __init__(
         self, sliders: Mapping[str, Slider], setting: Mapping[str, int], *,
@@ -39,7 +38,7 @@ class SliderView(Widget):
         super().__init__()
         self.sliders, self.buttons = dict(sliders), dict(buttons or {})
         self.face = {
-            "about": self.ABOUT, "css": self.CSS, "sliders": [[name, *row[:3]] for name, row in sliders.items()],
+            "about": self.ABOUT, "sliders": [[name, *row[:3]] for name, row in sliders.items()],
             "buttons": [*self.buttons], "hand": hand and dict(zip(("name", "from", "to"), hand, strict=True)),
         }  # fmt: skip
         self.setting = {name: row[3] for name, row in sliders.items()}
@@ -73,7 +72,7 @@ class SliderView(Widget):
         self.set(**self.buttons[name])
 
     def static(self) -> SvgDrawing:
-        return pictured(self.picture(), self.ABOUT, self.facts(), self.CSS)
+        return pictured(self.picture(), self.ABOUT, self.facts())
 
     def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
         """A slider was moved or a button pressed; what cannot be is left alone."""
@@ -82,10 +81,8 @@ class SliderView(Widget):
             self.set(**wish | (dict(self.buttons[content["press"]]) if "press" in content else {}))
 
 
-def pictured(
-    svg: str, title: str, found: Sequence[tuple[str, str, str]], css: str = "timeline", says: str = ""
-) -> SvgDrawing:
+def pictured(svg: str, title: str, found: Sequence[tuple[str, str, str]], says: str = "") -> SvgDrawing:
     """A card with a picture, and facts below it."""
-    inside = stack([block(Cell(html=svg, text=""), css), facts(*found)])
+    inside = stack([block(Cell(html=svg, text=""), "timeline"), facts(*found)])
     whole = card(inside, head=[bold(title), *([push(says)] if says else [])])
     return SvgDrawing(html=whole.html, text=whole.text, svg=svg)

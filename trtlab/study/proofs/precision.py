@@ -113,3 +113,16 @@ def fp16_is_faster() -> Found:
     holds = taken["fp16"] < 0.7 * taken["tf32"] < 0.5 * taken["fp32"]
     facts = {"m": size, "n": size, "k": size, **taken}
     return Found(value=holds, facts=facts, provenance=recorded.provenance)
+
+
+def few_images_are_enough() -> Found:
+    import numpy as np
+
+    from trtlab.engine.measure import live
+    from trtlab.lab import precision
+
+    needed = precision.images_needed("transformer", "entropy", counts=(1, 16, 64), draws=3)
+    medians = {count: float(np.median(found)) for count, found in needed.items()}
+    rows = [(count, *(f"{pick(found):.1%}" for pick in (min, np.median, max))) for count, found in needed.items()]
+    holds = medians[64] - medians[16] < 0.03 and medians[16] > 0.9
+    return Found(value=bool(holds), rows=rows, provenance=live(["onnxruntime", "torch"], samples=3))

@@ -29,3 +29,18 @@ def chosen_later() -> Found:
     left = [kernel for kernel in report.kernels if kernel.tactic in ("", STUB)]
     facts = {"open": len(left), "kernels": len(report.kernels), "stub": STUB}
     return Found(value=2 * len(left) > len(report.kernels), facts=facts, provenance=report.provenance)
+
+
+def candidates_are_timed() -> Found:
+    from trtlab.engine import glassbox
+    from trtlab.engine.measure import live, one_thread
+    from trtlab.lab import builds
+
+    with one_thread():
+        races = glassbox.build(builds.model("conv_relu")).inspect(tactics=True)
+    race = max((one.race for one in races if one.race), key=lambda race: len(race.candidates))
+    timed = [one for one in race.candidates if one.samples_s]
+    rows = [(one.name, f"{one.median_s * 1e6:.1f}", len(one.samples_s), one.state) for one in race.candidates]
+    taken = sum(len(one.samples_s) for one in timed)
+    facts = {"timed": len(timed), "samples": taken, "winner": race.winner}
+    return Found(value=len(timed) > 1, rows=rows, facts=facts, provenance=live(["torch", "numba"], samples=taken))

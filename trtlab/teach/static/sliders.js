@@ -1,11 +1,11 @@
 // static/sliders.js: sliders and buttons above a picture. Python (teach/sliders.py) computes and draws; this only shows it.
-// In: model.get("face") {about, css, sliders: [name, label, least, most], buttons: names, hand: null or {name, from, to}},
+// In: model.get("face") {about, sliders: [name, label, least, most], buttons: names, hand: null or {name, from, to}},
 // model.get("shown") {svg, facts, setting}. Out: messages {name: value} or {press: name}, one at a time: the next is sent
 // when the answer to the last is here. A slider without a label is not shown: buttons set it. `hand`: dragging in the
 // picture from x `from` to x `to` moves that slider.
 
 function render({ model, el }) {
-  const { about, css, sliders: rows, buttons, hand } = model.get("face"), sliders = {}, values = {};
+  const { about, sliders: rows, buttons, hand } = model.get("face"), sliders = {}, values = {};
   let asked = null, busy = false;
   const ask = (wish) => {
     asked = { ...asked, ...wish };
@@ -27,7 +27,7 @@ function render({ model, el }) {
     return make("label", { class: "tl-slider" }, make("span", {}, label), sliders[name], values[name]);
   });
   const presses = buttons.map((name) => button(name, name, () => ask({ press: name }), { "data-press": name }));
-  const canvas = make("div", { class: css }), facts = make("div", { class: "grid", "aria-live": "polite" });
+  const canvas = make("div", { class: "timeline" }), facts = make("div", { class: "grid", "aria-live": "polite" });
   const bar = presses.length ? make("div", { class: "tl-buttons" }, ...presses) : null;
   const root = make("div", { class: "trt tl", role: "group", "aria-label": about, "data-lm-suppress-shortcuts": "true" },
     make("div", { class: "card" }, make("div", { class: "tl-sliders" }, ...labels), bar, canvas,
