@@ -32,11 +32,10 @@ class RooflineView(SliderView):
     def times(self) -> list[gemm.GemmTime]:
         """One for each format that the chosen GPU multiplies."""
         rows, size, gpu = 2 ** self.setting["rows"], 2 ** self.setting["size"], [*gemm.GPUS][self.setting["gpu"]]
-        known = gemm.GPUS[gpu].rates
         return [
             gemm.gemm_time(rows, size, size, name, gpu)
             for name, how in gemm.FORMATS.items()
-            if how.multiplied_as in known
+            if how[-1] in gemm.GPUS[gpu]
         ]
 
     def picture(self) -> str:
@@ -93,9 +92,9 @@ class RooflineView(SliderView):
         times = {one.format: one for one in self.times}
         best, half = min(times.values(), key=lambda t: t.seconds), times["FP16"]
         gpu = gemm.GPUS[half.gpu]
-        balance = gpu.rates["FP16"] / gpu.bandwidth
+        balance = gpu["FP16"] / gpu["memory"]
         return [
-            ("product", f"{2 ** self.setting['rows']:,} × {2 ** self.setting['size']:,}²", gpu.name),
+            ("product", f"{2 ** self.setting['rows']:,} × {2 ** self.setting['size']:,}²", f"on {half.gpu}"),
             ("FP16", seconds_text(half.seconds), f"{half.intensity:.0f} operations a byte; balance {balance:.0f}"),
             ("least", best.format, f"{half.seconds / best.seconds:.2f} times as fast as FP16"),
             (

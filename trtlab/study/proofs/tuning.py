@@ -44,3 +44,15 @@ def candidates_are_timed() -> Found:
     taken = sum(len(one.samples_s) for one in timed)
     facts = {"timed": len(timed), "samples": taken, "winner": race.winner}
     return Found(value=len(timed) > 1, rows=rows, facts=facts, provenance=live(["torch", "numba"], samples=taken))
+
+
+def winner_depends_on_shape() -> Found:
+    from trtlab.lab import race
+
+    found = [race.race(race.conv(depth, size)) for depth, size in ((64, 56), (256, 14), (512, 7))]
+    rows = []
+    for one in found:
+        times = sorted(c.median_s for c in one.race.candidates if c.samples_s)
+        rows.append((one.problem.name, one.race.winner, f"{times[1] / times[0]:.2f}"))
+    winners = {one.race.winner for one in found}
+    return Found(value=len(winners) > 1, rows=rows, provenance=found[0].provenance)

@@ -1,0 +1,57 @@
+"""study/truths/tuning: who wins where, which rule repeats, what a timing cache depends on, for quizzes.
+
+In: lab/race's recording, lab/noise, the glass box. Out: `Found`s; the words are in words/quizzes.
+"""
+
+from trtlab.study.found import Found, computed
+
+SIZES = ((64, 56), (128, 28), (512, 7))
+
+
+def where_winograd_stops() -> Found:
+    """The convolution at which Winograd loses most, of three."""
+    from trtlab.lab import race
+
+    recorded, ratios = race.load("cpu"), dict[str, float]()
+    for depth, size in SIZES:
+        name = race.conv(depth, size).name
+        found = next(one.race for one in recorded.races if one.problem.name == name)
+        others = [c.median_s for c in found.candidates if c.samples_s and c.name != "winograd"]
+        ratios[f"{size}x{size}x{depth}"] = min(others) / found["winograd"].median_s
+    said = ", ".join(f"{name}: {ratio:.2f}" for name, ratio in ratios.items())
+    least = min(ratios, key=lambda name: ratios[name])
+    return Found(value=least, facts={"ratios": said}, provenance=recorded.provenance)
+
+
+def rule_that_repeats() -> Found:
+    """The rule whose choice two builds share most often, between two equal tactics."""
+    from trtlab.lab.noise import TRIALS, chances
+
+    shares = chances(gap=0, noise=40, spikes=10, rounds=10)
+    asked = {name: shares[name] for name in ("ahead of the spread", "minimum", "mean")}
+    said = ", ".join(f"{name} {share:.0%}" for name, share in asked.items())
+    best = max(asked, key=lambda name: asked[name] ** 2 + (1 - asked[name]) ** 2)
+    return computed(best, shares=said, trials=TRIALS)
+
+
+def what_keeps_a_cache() -> Found:
+    """The change after which a build finds all its races in the timing cache of another one."""
+    from trtlab.engine import glassbox
+    from trtlab.engine.glassbox.timing import TimingCache
+    from trtlab.engine.measure import live, one_thread
+    from trtlab.lab import race
+
+    def races(cache: TimingCache, batch: int = 1, seed: int = 0, level: int = 1) -> int:
+        model = race.conv(16, 8, batch=batch).model(seed)
+        glassbox.build(model, optimization_level=level, timing_cache=cache)
+        return len(cache.races)
+
+    added = {}
+    with one_thread():
+        for name, change in {"weights": {"seed": 1}, "batch": {"batch": 4}, "level": {"level": 2}}.items():
+            cache = TimingCache.load("")
+            known = races(cache)
+            added[name] = races(cache, **change) - known
+    said = ", ".join(f"{name} {count}" for name, count in added.items())
+    (kept,) = [name for name, count in added.items() if count == 0]
+    return Found(value=kept, facts={"added": said}, provenance=live(["torch", "numba"]))
