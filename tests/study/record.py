@@ -11,6 +11,7 @@ FINDS = (
     builds.two_targets,
     builds.workspace_limits,
     builds.training_dropout,
+    builds.mixed_types,
     memory.memory_of_chains,
     memory.memory_with_auxiliary_streams,
 )

@@ -12,13 +12,14 @@ import numpy as np
 from trtlab.engine.nvidia import Kernel, Phase
 from trtlab.engine.nvidia import api as nvidia_api
 from trtlab.graph.rewrite import Report
-from trtlab.lab import builds, compare, history, streams, support
-from trtlab.lab import fusion as race
+from trtlab.lab import builds, compare, gemm, history, precision, race, streams, support
+from trtlab.lab import fusion as fusion_lab
 from trtlab.lab.history import Declared
 from trtlab.lab.support import Support
-from trtlab.numeric import FORMATS, CodeBook, FloatFormat, IntegerFormat, quantize
+from trtlab.numeric import FORMATS, CodeBook, FloatFormat, IntegerFormat, calibrate, quantize
+from trtlab.plan import tactics
 from trtlab.study import witnesses
-from trtlab.study.proofs import formats, fusion
+from trtlab.study.proofs import formats, fusion, tuning
 from trtlab.study.proofs import memory as memory_proofs
 from trtlab.study.truths import builds as truths
 from trtlab.study.truths import memory as memory_truths
@@ -199,6 +200,27 @@ def idle(world):
     world.setattr(witnesses, "rewritten", lambda *asked: (*rewritten(*asked)[:2], nothing))
 
 
+def floats(report):
+    def as_float(tensors):
+        return tuple(replace(tensor, dtype="Float") for tensor in tensors)
+
+    return replace(report, steps=tuple(replace(k, inputs=as_float(k.inputs)) for k in report.steps))
+
+
+def worlds_of_histograms():
+    """A histogram of other values; a divergence of another distribution."""
+    known, of = calibrate.candidate, calibrate.Histogram.of
+    return [
+        patched(calibrate.Histogram, "of", lambda values, **how: of(0.9 * values, **how)),
+        patched(calibrate, "candidate", lambda h, bins: replace(known(h, bins), q=known(h, bins).p)),
+    ]
+
+
+def one_winner(problem):
+    found = tactics.pick({"a": lambda: 0, "b": lambda: 0}, lambda _: lambda: 1e-3)
+    return race.Raced(problem=problem, race=found, provenance=gemm.load().provenance)
+
+
 # --- worlds of each function of a proof ------------------------------------------------------------------------------
 
 
@@ -347,7 +369,7 @@ WORLDS = {
         for counts in ({"a": 256, "x": 8}, {"a": 1, "x": 1})
     ],
     "eight_n": lambda: [of_arrays(longer), of_arrays(lambda known: {n: known[n] for n in ("multiply", "relu")})],
-    "launches_take_time": lambda: [of_load(race, all_as_long)],
+    "launches_take_time": lambda: [of_load(fusion_lab, all_as_long)],
     "half_of_the_traffic": lambda: [of_arrays(doubled), of_report(CHAIN, unfused)],
     "one_loop": lambda: [of_arrays(one_bit_more), of_arrays(nothing_to_round)],
     "nothing_in_the_middle": lambda: [
@@ -417,6 +439,21 @@ WORLDS = {
         known, cases=tuple(replace(case, samples_s=known.cases[0].samples_s) for case in known.cases)))],
     "streams_help_small_batches": lambda: [of_load(streams, lambda known: replace(
         known, servings=tuple(replace(serving, samples_per_s=1.0) for serving in known.servings)))],
+    "mixed_types_are_refused": lambda: [of_truth("mixed_types", value="built"),
+                                        of_truth("mixed_types", evidence="Plugin not found.")],
+    "weights_halve": lambda: [of_recorded("digits-FP16-SM89-static", memory(weights_bytes=152_832))],
+    "int8_is_read": lambda: [of_report("qdq_behind_relu", floats)],
+    "misplaced_pair": lambda: [of_report("qdq_before_relu", lambda _: builds.recorded("fusion-qdq_behind_relu-SM89"))],
+    "histogram_and_divergence": worlds_of_histograms,
+    "losses_disagree": lambda: [patched(calibrate, "mse", calibrate.entropy)],
+    "few_images_are_enough": lambda: [patched(precision, "images_needed", lambda *_, **__: {
+        1: (0.5,), 16: (0.5,), 64: (0.95,)})],
+    "fp16_is_faster": lambda: [of_load(gemm, lambda known: replace(
+        known, runs=tuple(replace(run, median_s=1e-3) for run in known.runs)))],
+    "library_and_generated": lambda: [of_recorded(tuning.NETWORK, steps(type="kgen", tactic="__myl_Move"))],
+    "chosen_later": lambda: [of_recorded(tuning.NETWORK, steps(tactic="__myl_Move"))],
+    "candidates_are_timed": lambda: [patched(tactics, "LEVELS", 6 * tactics.LEVELS[:1])],
+    "winner_depends_on_shape": lambda: [patched(race, "race", one_winner)],
 }  # fmt: skip
 """Function of a proof -> worlds in which it must not hold, given the arguments of the claim."""
 

@@ -125,4 +125,4 @@ def few_images_are_enough() -> Found:
     medians = {count: float(np.median(found)) for count, found in needed.items()}
     rows = [(count, *(f"{pick(found):.1%}" for pick in (min, np.median, max))) for count, found in needed.items()]
     holds = medians[64] - medians[16] < 0.03 and medians[16] > 0.9
-    return Found(value=bool(holds), rows=rows, provenance=live(["onnxruntime", "torch"], samples=3))
+    return Found(value=bool(holds), rows=rows, provenance=live(["onnxruntime", "torch"], samples=9))

@@ -4,6 +4,7 @@ In: builds, and the glass box. Out: `Found`s; the words are in words/claims.
 """
 
 from collections import Counter
+from dataclasses import replace
 
 from trtlab.study.found import Found
 
@@ -50,9 +51,11 @@ def winner_depends_on_shape() -> Found:
     from trtlab.lab import race
 
     found = [race.race(race.conv(depth, size)) for depth, size in ((64, 56), (256, 14), (512, 7))]
-    rows = []
+    rows, samples = [], 0
     for one in found:
         times = sorted(c.median_s for c in one.race.candidates if c.samples_s)
+        samples += sum(len(c.samples_s) for c in one.race.candidates)
         rows.append((one.problem.name, one.race.winner, f"{times[1] / times[0]:.2f}"))
     winners = {one.race.winner for one in found}
-    return Found(value=len(winners) > 1, rows=rows, provenance=found[0].provenance)
+    made = replace(found[0].provenance, samples=samples)
+    return Found(value=len(winners) > 1, rows=rows, provenance=made)
