@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from trtlab.engine.measure import Provenance
 from trtlab.engine.nvidia.report import BuildReport, Kernel, TensorInfo
 from trtlab.engine.planfile import load_plan
 from trtlab.lab.workflow import STAGES, WORKFLOW, Comparison, StageRecord, Status
@@ -20,9 +21,11 @@ from trtlab.teach.units import bytes_text, counted, seconds_text
 STATES = {Status.DONE: "done", Status.STOOD_IN: "stood", Status.IMPOSSIBLE: "not"}
 
 
-def draw_rows(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> Drawing:
+def draw_rows(
+    header: Sequence[Any], rows: Iterable[Sequence[Any]], title: str = "", made: Iterable[Provenance] = ()
+) -> Drawing:
     """A small table of a cell's own results."""
-    return ui.card(ui.table(header, rows))
+    return ui.card(ui.table(header, rows), head=[ui.bold(title)] if title else [], made=[*made])
 
 
 def draw_error(error: BaseException) -> Drawing:
