@@ -92,6 +92,7 @@ def retrained(
     import torch
 
     from trtlab.engine import eager
+    from trtlab.engine.measure import one_thread
 
     split, weights = load_digits_split(), {k: torch.from_numpy(v) for k, v in weights_of(model).items()}
     images, labels = torch.from_numpy(np.array(split.train_images)), torch.from_numpy(np.array(split.train_labels))
@@ -100,14 +101,15 @@ def retrained(
     optimiser = torch.optim.Adam([weights[name].requires_grad_() for name in trained], rate)
     steps, generator, losses = epochs * -(-len(images) // BATCH), torch.Generator().manual_seed(0), list[float]()
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
-    for _ in range(epochs):
-        for chosen in torch.randperm(len(images), generator=generator).split(BATCH):
-            now = {k: fake_quantised(v, most, axes[k]) if k in axes else v for k, v in weights.items()}
-            said = eager.run(model, images[chosen], now, lambda _, x: fake_quantised(x, 127))
-            optimiser.zero_grad()
-            (loss := torch.nn.functional.cross_entropy(said, labels[chosen])).backward()
-            optimiser.step()
-            schedule.step()
-            losses.append(loss.item())
+    with one_thread():
+        for _ in range(epochs):
+            for chosen in torch.randperm(len(images), generator=generator).split(BATCH):
+                now = {k: fake_quantised(v, most, axes[k]) if k in axes else v for k, v in weights.items()}
+                said = eager.run(model, images[chosen], now, lambda _, x: fake_quantised(x, 127))
+                optimiser.zero_grad()
+                (loss := torch.nn.functional.cross_entropy(said, labels[chosen])).backward()
+                optimiser.step()
+                schedule.step()
+                losses.append(loss.item())
     made = with_weights(model, {name: weights[name].detach().numpy() for name in trained})
     return made, tuple(float(part.mean()) for part in np.split(np.array(losses), epochs))

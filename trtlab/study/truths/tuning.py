@@ -3,6 +3,8 @@
 In: lab/race's recording, lab/noise, the glass box. Out: `Found`s; the words are in words/quizzes.
 """
 
+from typing import Any
+
 from trtlab.study.found import Found, computed
 
 SIZES = ((64, 56), (128, 28), (512, 7))
@@ -54,7 +56,8 @@ def what_keeps_a_cache() -> Found:
 
     added = {}
     with one_thread():
-        for name, change in {"weights": {"factor": 0.7}, "batch": {"batch": 4}, "level": {"level": 2}}.items():
+        changes: dict[str, dict[str, Any]] = {"weights": {"factor": 0.7}, "batch": {"batch": 4}, "level": {"level": 2}}
+        for name, change in changes.items():
             cache = TimingCache(made_with=made_with(Device("cpu")))
             known = races(cache)
             added[name] = races(cache, **change) - known
