@@ -19,7 +19,7 @@ WIDTH, LEFT, RIGHT, ROW = 1000, 210, 960, 70
 
 
 def draw_race(race: Race, title: str, made: Sequence[Provenance] = ()) -> Any:
-    """A row for each candidate in the order of preference: a mark for each sample, a bar at the median, its state."""
+    """A row for each candidate in the order of preference: a mark for each sample, a diamond at the best one, its state."""
     figure, rows = new(), [c for c in race.candidates if c.samples_s]
     for number, one in enumerate(rows):
         won = one.name == race.winner
@@ -27,11 +27,11 @@ def draw_race(race: Race, title: str, made: Sequence[Provenance] = ()) -> Any:
         name, micro = f"{one.name} ", [1e6 * s for s in one.samples_s]
         look = {"symbol": "line-ns-open", "size": 20, "color": colour, "line": {"width": 1.6}}
         figure.add_scatter(x=micro, y=[name] * len(micro), mode="markers", marker=look, hovertemplate="%{x:.4g} µs")
-        median = {"symbol": "diamond", "size": 10, "color": colour}
-        words = f"{one.median_s * 1e6:,.4g} µs · {one.state}"
+        best = {"symbol": "diamond", "size": 10, "color": colour}
+        words = f"{one.best_s * 1e6:,.4g} µs · {one.state}"
         words = f"<b>{words}</b>" if won else words
         figure.add_scatter(
-            x=[one.median_s * 1e6], y=[name], mode="markers+text", marker=median, text=[words],
+            x=[one.best_s * 1e6], y=[name], mode="markers+text", marker=best, text=[words],
             textposition="top center", hoverinfo="skip",
         )  # fmt: skip
     figure.update_yaxes(autorange="reversed", tickfont={"size": 13})
