@@ -19,7 +19,7 @@ WIDTH, LEFT, RIGHT, ROW = 1000, 210, 960, 70
 
 
 def draw_race(race: Race, title: str, made: Sequence[Provenance] = ()) -> Any:
-    """A row for each candidate in the order of preference: a mark for each sample, a diamond at the best one, its state."""
+    """A row for each candidate, preferred ones first: a mark for each sample, a diamond at the best one, its state."""
     figure, rows = new(), [c for c in race.candidates if c.samples_s]
     for number, one in enumerate(rows):
         won = one.name == race.winner

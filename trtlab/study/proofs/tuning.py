@@ -48,9 +48,10 @@ def candidates_are_timed() -> Found:
 
 
 def winner_depends_on_shape() -> Found:
+    from trtlab.graph.problem import conv
     from trtlab.lab import race
 
-    found = [race.race(race.conv(depth, size)) for depth, size in ((64, 56), (256, 14), (512, 7))]
+    found = [race.race(conv(depth, size)) for depth, size in ((64, 56), (256, 14), (512, 7))]
     rows, samples = [], 0
     for one in found:
         times = sorted(c.best_s for c in one.race.candidates if c.samples_s)

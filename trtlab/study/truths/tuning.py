@@ -12,11 +12,12 @@ SIZES = ((64, 56), (128, 28), (512, 7))
 
 def where_winograd_stops() -> Found:
     """The convolution at which Winograd loses most, of three."""
+    from trtlab.graph.problem import conv
     from trtlab.lab import race
 
     recorded, ratios = race.load("cpu"), dict[str, float]()
     for depth, size in SIZES:
-        name = race.conv(depth, size).name
+        name = conv(depth, size).name
         found = next(one.race for one in recorded.races if one.problem.name == name)
         others = [c.best_s for c in found.candidates if c.samples_s and c.name != "winograd"]
         ratios[f"{size}x{size}x{depth}"] = min(others) / found["winograd"].best_s
@@ -44,10 +45,10 @@ def what_keeps_a_cache() -> Found:
     from trtlab.engine.glassbox.device import Device
     from trtlab.engine.glassbox.timing import TimingCache, made_with
     from trtlab.engine.measure import live, one_thread
-    from trtlab.lab import race
+    from trtlab.graph.problem import conv
 
     def races(cache: TimingCache, batch: int = 1, factor: float = 1, level: int = 1) -> int:
-        model = race.conv(16, 8, batch=batch).model()
+        model = conv(16, 8, batch=batch).model()
         for weight in model.graph.initializer:
             values = factor * numpy_helper.to_array(weight)
             weight.CopyFrom(numpy_helper.from_array(values.astype("float32"), weight.name))
