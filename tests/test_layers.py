@@ -66,9 +66,9 @@ CEILINGS = {
     "graph": 2_650,
     "plan": 1_050,
     "engine": 7_800,
-    "lab": 3_750,
+    "lab": 3_950,
     "study": 3_150,
-    "teach": 6_400,
+    "teach": 6_550,
     "root": 390,
 }
 SCRIPT_AND_STYLE_CEILING, FILES_CEILING = 2_350, 195
