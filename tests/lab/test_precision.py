@@ -4,10 +4,12 @@ back; what is said of the three networks is so."""
 import numpy as np
 import onnx
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 from trtlab.engine.calibration import collect
 from trtlab.engine.digits import TRAINED, load_digits_split
 from trtlab.engine.ort import OrtSession
+from trtlab.graph.precision import insert_qdq
 from trtlab.lab.precision import (
     accuracy,
     images_needed,
@@ -71,6 +73,16 @@ def test_one_layer_alone_in_int8_is_its_input_and_weights_rounded():
     weights = with_weights(model, rounded_weights(model, {first.name: "INT8"})[0])
     got = logits(model, SPLIT.test_images[:8], {first.name: "INT8"}, reads="INT8", at=at)
     np.testing.assert_allclose(got, of_ort(weights, images), rtol=1e-3, atol=1e-3)
+
+
+def test_fp8_answers_are_those_of_the_reference_evaluator():
+    """ONNX Runtime's own fusions lose a ReLU there."""
+    model, images = network("digits"), SPLIT.test_images[:4]
+    at = thresholds(collect(model, [SPLIT.calibration_images]))
+    plan = {layer.name: "FP8_E4M3" for layer in layers(model)}
+    made = insert_qdq(model, at, activations="FP8_E4M3", per_channel=False)
+    (want,) = ReferenceEvaluator(made).run(None, {"image": images})
+    np.testing.assert_allclose(logits(model, images, plan, "tensor", "FP8_E4M3", at), want, rtol=1e-4, atol=1e-4)
 
 
 def test_the_three_networks_teach_what_they_are_for():
