@@ -7,7 +7,6 @@ import pytest
 from tools import gemm_meter
 from trtlab.engine import recordings
 from trtlab.engine.measure import Origin
-from trtlab.engine.recordings import names
 from trtlab.lab import gemm
 from trtlab.lab.gemm import GPUS, gemm_time, gemm_times
 
@@ -70,7 +69,19 @@ def test_what_the_meter_writes_is_what_is_read(monkeypatch):
         found.run("quantise", 16)
 
 
-@pytest.mark.skipif("gemm-h100" not in names(), reason="not recorded yet")
+def test_what_an_h100_did():
+    """Weight-only pays for one row alone; INT8 with Q/DQ in kernels of their own loses to FP16; odd sizes cost."""
+
+    def took(kind, m, k=4096):
+        return gemm.load().run(kind, m, k).median_s
+
+    assert took("W4A16", 1) < 0.5 * took("FP16", 1)
+    assert took("W4A16", 256) > 5 * took("FP16", 256)
+    assert took("FP8", 4096) < 0.6 * took("FP16", 4096)
+    assert took("INT8", 4096) < took("FP16", 4096) < sum(took(k, 4096) for k in ("quantise", "INT8", "dequantise"))
+    assert took("FP16", 4096, 4095) > 4 * took("FP16", 4096) > 3.5 * took("FP16", 4096, 4088)
+
+
 def test_no_run_beats_the_roofline_and_large_products_come_near():
     found = gemm.load()
     for run in found.runs:
