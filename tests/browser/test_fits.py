@@ -78,11 +78,12 @@ teach.draw_engine_life(life.load("cpu")["resnet18"], life.load("h100")["resnet18
 teach.draw_enqueue(life.load("cpu")["resnet18"], life.load("h100")["resnet18"])""".split("\n")
 
 FAULTS = (Path(__file__).parent / "fits.js").read_text("utf-8")
+DRAWN = "() => [...document.querySelectorAll('.js-plotly-plot')].every((one) => one.scrollWidth <= one.clientWidth)"
 OPEN = "() => { for (const one of document.querySelectorAll('.jp-OutputArea details')) one.open = true; }"
 
 
 def test_every_card_figure_and_widget_shows_all_it_holds(lab_page, lab_folder):
-    write_notebook(lab_folder / "fits.ipynb", [START, *CARDS, *WIDGETS])
+    write_notebook(lab_folder / "fits.ipynb", [START, *CARDS, *WIDGETS, *FIGURES])
     lab_page.open("fits.ipynb")
     page = lab_page.page
     page.set_viewport_size({"width": 1366, "height": 30_000})  # no cell is left out for being out of sight
@@ -95,6 +96,7 @@ def test_every_card_figure_and_widget_shows_all_it_holds(lab_page, lab_folder):
         for width in (SCREEN["width"], 1000):
             page.set_viewport_size({"width": width, "height": 30_000})
             page.wait_for_timeout(1000)
+            page.wait_for_function(DRAWN)
             faults[theme, width] = page.evaluate(FAULTS, 0)
             lab_page.screenshot(f"fits_{width}_{theme}")
         page.evaluate(OPEN)  # dark: with all that opens on demand

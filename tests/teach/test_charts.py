@@ -1,5 +1,6 @@
 """Every chart draws what was measured or decoded, says where its numbers come from, and loads nothing."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from trtlab.lab.processes import Phase
 from trtlab.lab.ways import FUSED, Way
 from trtlab.lab.workflow import WORKFLOW, Status
 from trtlab.numeric import FORMATS, FloatFormat
-from trtlab.teach.charts import COLOURS, WAYS
+from trtlab.teach.charts import AT_ONCE, COLOURS, WAYS
 
 from .markup import EVIL, alike
 
@@ -93,6 +94,32 @@ def check_chart(figure, made):
     foot = figure.layout.annotations[-1]
     assert -foot.yshift <= figure.layout.margin.b
     assert max(map(len, foot.text.split("<br>"))) < 120
+
+
+def check_named(figure):
+    """At most five lines at once in a panel, each named at its end, the names apart; returns the names."""
+    shown = [trace for trace in figure.data if trace.visible is None and "lines" in (trace.mode or "")]
+    shown = [trace.update(xaxis=trace.xaxis or "x") for trace in shown]
+    assert max(Counter(trace.xaxis for trace in shown).values()) <= 5
+    names = [note for note in figure.layout.annotations if note.text in {trace.name for trace in shown}]
+    last = [trace for trace in shown if trace.xaxis == max(t.xaxis for t in shown)]
+    assert len(names) >= len(last)
+    if all(note.xshift for note in names):  # behind the ends, and none on top of another
+        top, bottom = figure.layout.margin.t, figure.layout.margin.b
+        axis = figure.layout.yaxis2 if "yaxis2" in figure.layout else figure.layout.yaxis
+        ys = [np.asarray(trace.y, float) for trace in last]
+        ys = np.concatenate([np.log10(y) if axis.type == "log" else y for y in ys])
+        low = 0 if axis.rangemode == "tozero" else np.nanmin(ys)
+        scale = 0.88 * (figure.layout.height - top - bottom) / (np.nanmax(ys) - low)
+        places = sorted((note.y - low) * scale + note.yshift for note in names)
+        assert min(np.diff(places), default=14) > 11
+    return {note.text for note in names}
+
+
+@pytest.mark.parametrize("name", ["precision", "density", "sums", "tradeoff", "curves"])
+def test_each_line_is_named_where_it_is(name):
+    names = {"sums": {"a"}, "curves": {"a"}, "tradeoff": {"INT4"}}.get(name, set(FORMAT_NAMES))
+    assert check_named(CHARTS[name]()) == names
 
 
 @pytest.mark.parametrize("name", CHARTS)
@@ -198,8 +225,11 @@ def test_a_line_for_every_way_in_every_panel(name, sweeps):
         assert all("quartiles" in text for text in trace.text)
         assert trace.line.dash == ("dot" if way is Way.COPY else "solid" if way in FUSED else "dash")
         assert trace.xaxis == ("x" if one is sweeps[0] else "x2")
-    shown = [trace.name for trace in figure.data if trace.showlegend]
-    assert sorted(shown) == sorted({way.value for _, way in expected})  # each once
+    ways = {way.value for _, way in expected}
+    asked = [trace.name for trace in figure.data if trace.showlegend]
+    assert sorted(asked) == sorted(ways - {way.value for way in AT_ONCE})  # each once
+    assert {trace.name for trace in figure.data if trace.visible == "legendonly"} == set(asked)
+    assert check_named(figure) == ways - set(asked)
     for sweep in sweeps:
         assert f"{sweep.provenance.origin.value}: {sweep.provenance.device}" in words(figure)
     check_chart(figure, [sweep.provenance for sweep in sweeps])

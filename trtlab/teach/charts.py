@@ -1,7 +1,8 @@
 """teach/charts: where the time of a workflow goes, and fused against unfused.
 
 In: frozen values of the lab: records, sweeps live and recorded. Out: plotly figures. In those of sweeps
-solid lines are one kernel, dashed ones a kernel per operator, dotted is the copy; a panel for each sweep.
+solid lines are one kernel, dashed ones a kernel per operator, dotted is the copy; a panel for each sweep, and at most
+five lines at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ WAYS = {
     Way.COMPILED: "#56b4e9", Way.GENERATED: "#009e73", Way.GRAPH_UNFUSED: "#9a6a4f", Way.GRAPH_FUSED: "#9a6a4f",
     Way.LONG_GRAPH_UNFUSED: "#0072b2", Way.LONG_GRAPH_FUSED: "#0072b2", Way.COPY: INK,
 }  # fmt: skip
+AT_ONCE = (Way.TORCH_OUT, Way.GENERATED, Way.LONG_GRAPH_UNFUSED, Way.LONG_GRAPH_FUSED, Way.COPY)
+"""What shows at first; the legend adds the other ways."""
 
 
 # --- the workflow -----------------------------------------------------------------------------------------------------
@@ -75,17 +78,18 @@ def _panels(
     sweeps: Sequence[Sweep], pick: Callable[[Sweep, Way], Sequence[Row]], x: Callable[[Row], float],
     y: Callable[[Row], float],
 ) -> Any:  # fmt: skip
-    """A line for each way in each panel; one legend serves all panels."""
+    """A line for each way in each panel; one legend of those that wait to be asked for serves all panels."""
     if not sweeps:
         raise ValueError("no sweep to draw: expected at least one from trtlab.lab.fusion (sweep or load)")
-    titles = [f"{s.provenance.origin.value}: {s.provenance.device}" for s in sweeps]
+    titles = [f"{s.provenance.origin.value}:<br>{s.provenance.device}" for s in sweeps]
     figure, known = new(len(sweeps), titles=titles, horizontal_spacing=0.1), set[Way]()
     for column, sweep in enumerate(sweeps, 1):
         for way in sweep.ways():
             rows = pick(sweep, way)
             figure.add_scatter(
                 x=[x(row) for row in rows], y=[float(f"{y(row):.4g}") for row in rows], mode="lines+markers",
-                name=way.value, legendgroup=way.value, showlegend=way not in known, text=[_hover(row) for row in rows],
+                name=way.value, legendgroup=way.value, showlegend=way not in known and way not in AT_ONCE,
+                visible=None if way in AT_ONCE else "legendonly", text=[_hover(row) for row in rows],
                 hovertemplate="%{text}", marker={"size": 5, "color": WAYS[way]},
                 line={"color": WAYS[way], "width": 2, "dash": _dash(way)}, row=1, col=column,
             )  # fmt: skip
@@ -111,6 +115,6 @@ def _hover(row: Row) -> str:
 
 def _finished(figure: Any, sweeps: Sequence[Sweep], title: str, unit: str) -> Any:
     figure.update_yaxes(title_text=unit, col=1)
-    says = ["solid: one kernel; dashed: one per operator; dotted: the copy"]
+    says = ["solid: one kernel; dashed: one per operator; dotted: the copy", "a click on a name above adds its line"]
     made = [sweep.provenance for sweep in sweeps]
-    return finish(figure, title, made, height=490, says=says, legend_px=95)
+    return finish(figure, title, made, height=430, says=says, legend_px=50, named=True)

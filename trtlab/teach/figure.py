@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trtlab.engine.measure import Provenance, merged
+from trtlab.teach.svg import text_width
 
 INK = "#7d8590"
 GRID = "rgba(125,133,144,.25)"
@@ -27,8 +28,10 @@ _LOOK = {
 
 def new(columns: int = 1, *, titles: Iterable[str] = (), **how: Any) -> Any:
     """An empty figure, or one of several panels side by side with a title above each."""
+    import plotly.io
     from plotly.subplots import make_subplots
 
+    plotly.io.renderers["plotly_mimetype"].config = {"responsive": True}  # as wide as the cell, whatever happens to it
     figure = make_subplots(cols=columns, subplot_titles=[*titles] or None, **how)
     return figure.update_annotations(font_size=12)
 
@@ -66,23 +69,52 @@ def axes(figure: Any, across: str, up: str) -> Any:
 
 def finish(
     figure: Any, title: str, made: Iterable[Provenance], *, height: int = 330, says: Sequence[str] = (),
-    legend_px: int = 0,
+    legend_px: int = 0, named: bool = False,
 ) -> Any:  # fmt: skip
-    """The figure with its title above and, below, what it `says` and where its numbers come from.
+    """The figure with its title above and, below, what it `says` and where its numbers come from; as wide as its cell.
 
-    `height` is that of everything but the foot. `legend_px` is the room of a legend between title and plot; 0: none.
+    `height` is that of everything but the foot. `legend_px` is the room of a legend between plot and foot; 0: none.
+    `named` writes the name of each curve behind its end.
     """
-    foot = [*says, *(piece for one in merged(made) for piece in textwrap.wrap(one.line(), 90))]
-    top, room = 70 + legend_px, 60 + 15 * len(foot)
-    plot = height - top
+    foot = [piece for line in [*says, *(one.line() for one in merged(made))] for piece in textwrap.wrap(line, 66)]
+    top, room = 70 + 14 * any("<br>" in note.text for note in figure.layout.annotations), 60 + 15 * len(foot)
+    right = 20 + (_name_curves(figure, height - top) if named else 0)
     figure.update_layout(
         template={"layout": _LOOK},
         title={"text": title, "x": 0, "xanchor": "left", "y": 1 - 26 / (height + room), "font": {"size": 16}},
-        height=height + room, width=760, margin={"l": 10, "r": 20, "t": top, "b": room},
+        height=height + room + legend_px, autosize=True,
+        margin={"l": 10, "r": right, "t": top, "b": room + legend_px},
         showlegend=legend_px > 0,
-        legend={"orientation": "h", "x": 0, "y": 1 + 26 / plot, "yanchor": "bottom", "font": {"size": 12}},
+        legend={"orientation": "h", "x": 0, "y": -48 / (height - top), "yanchor": "top", "font": {"size": 12}},
     )  # fmt: skip
     return figure.add_annotation(
-        text="<br>".join(foot), xref="paper", yref="paper", x=0, y=0, yshift=-room + 5, xanchor="left",
+        text="<br>".join(foot), xref="paper", yref="paper", x=0, y=0, yshift=5 - room - legend_px, xanchor="left",
         yanchor="bottom", showarrow=False, font={"size": 11, "color": INK}, align="left",
     )  # fmt: skip
+
+
+def _name_curves(figure: Any, height: float) -> int:
+    """Names behind the ends of the curves that show in the last panel, apart by a line's height where they would
+    meet; the room in pixels that they need at the right. `height` is that of the plot, of which a
+    range takes 0.88."""
+    shown = [t for t in figure.data if t.visible is None and t.name and "lines" in t.mode]
+    axis = max((t.xaxis or "x") for t in shown)
+    curves = [t for t in shown if (t.xaxis or "x") == axis]
+    across, up = figure.layout[axis.replace("x", "xaxis")], figure.layout[axis.replace("x", "yaxis")]
+    logs = [np.log10 if one.type == "log" else np.asarray for one in (across, up)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        points = [[log(np.asarray(v, float)) for log, v in zip(logs, (t.x, t.y), strict=True)] for t in curves]
+    ends = [(t, x[ok][-1], y[ok][-1]) for t, (x, y) in zip(curves, points, strict=True) if (ok := np.isfinite(y)).any()]
+    levels = np.concatenate([y[np.isfinite(y)] for _, y in points])
+    low = 0.0 if up.rangemode == "tozero" else levels.min()
+    to_px, furthest = 0.88 * height / max(levels.max() - low, 1e-9), max(x for _, x, _ in ends)
+    free = -1e9
+    for trace, x, y in sorted(ends, key=lambda end: end[2]):
+        at = (y - low) * to_px
+        free = max(free + 14, at)
+        place = {"x": 1, "xref": "paper"} if x == furthest else {"x": x, "xref": axis}
+        figure.add_annotation(
+            text=trace.name, **place, y=y, yref=axis.replace("x", "y"), xanchor="left", xshift=5,
+            yshift=free - at, showarrow=False, font={"size": 12, "color": trace.line.color},
+        )  # fmt: skip
+    return round(max(text_width(trace.name, 12) for trace, x, _ in ends if x == furthest))

@@ -39,12 +39,31 @@ def _values(fmt: Format) -> Array:
 
 
 def draw_precision(names: Iterable[str | Format]) -> Any:
-    """Significant bits at every magnitude: as wide as the range, as high as the precision, sloping where subnormal."""
+    """Significant bits at every magnitude: as wide as the range, as high as the precision, sloping where subnormal.
+
+    Formats that reach beyond 2^40 stand in a panel of their own, or the others would be too narrow to read.
+    """
     curves = {name_of(fmt): _significant_bits(fmt) for fmt in map(find_format, names)}
-    figure = lines(new(), curves, line_shape="hv", hovertemplate="2^%{x}: %{y} bits")
+    wide = {name: curve for name, curve in curves.items() if curve[0][-1] > 40}
+    panels = [panel for panel in (wide, {name: c for name, c in curves.items() if name not in wide}) if panel]
+    figure = new(len(panels), horizontal_spacing=0.08)
+    for column, panel in enumerate(panels, 1):
+        for name, (x, y) in panel.items():
+            look = line([*curves].index(name))
+            figure.add_scatter(
+                x=x, y=y, name=name, line=look, line_shape="hv", mode="lines", hovertemplate="2^%{x}: %{y} bits",
+                row=1, col=column,
+            )  # fmt: skip
+            plateau = [at for at, bits in zip(x, y, strict=True) if bits == max(y)]
+            figure.add_annotation(
+                text=name, x=(plateau[0] + plateau[-1] + 1) / 2, y=max(y), yshift=9, showarrow=False,
+                font={"size": 12, "color": look["color"]}, row=1, col=column,
+            )  # fmt: skip
     axes(figure, "magnitude: 2 to the power of", "significant bits").update_yaxes(rangemode="tozero")
-    how = "computed from the descriptions of the formats"
-    return _finished(figure, "Range is width, precision is height", how, height=380, legend_px=30)
+    figure.update_yaxes(title_text="", col=2)
+    return _finished(
+        figure, "Range is width, precision is height", "computed from the descriptions of the formats", height=380
+    )
 
 
 def _significant_bits(fmt: Format) -> tuple[list[int], list[int]]:
@@ -93,7 +112,7 @@ def draw_density(names: Sequence[str | Format], *, most: float = 8.0) -> Any:
     figure.update_yaxes(title_text="positive values in each octave", col=2)
     figure.update_yaxes(type="log", exponentformat="power", dtick=1)
     title = "Floats crowd around zero, integers are evenly spread"
-    return _finished(figure, title, "all codes decoded and counted", height=370, legend_px=30)
+    return _finished(figure, title, "all codes decoded and counted", height=370, named=True)
 
 
 # --- what rounding does -----------------------------------------------------------------------------------------------
@@ -123,7 +142,7 @@ def draw_sums(curves: Mapping[str, npt.ArrayLike], *, title: str, most_points: i
         drawn[name] = (at + 1, y[at])
     figure = axes(lines(new(), drawn), "additions", "running sum")
     how = "every sum rounded to the format after each addition"
-    return _finished(figure, title, how, height=340, legend_px=30)
+    return _finished(figure, title, how, height=340, named=True)
 
 
 def draw_spread(results: npt.ArrayLike, exactly: float, *, title: str, label: str) -> Any:
@@ -154,7 +173,7 @@ def draw_tradeoff(values: npt.ArrayLike, names: Sequence[str | Format]) -> Any:
             marker={"size": 15, "symbol": "star"} if whole else {"size": 8},
         )  # fmt: skip
     axes(figure, "bits per value, scales included", "SQNR, dB")
-    return _finished(figure, "What a bit buys", f"{array.size:,} values quantised", height=380, legend_px=30)
+    return _finished(figure, "What a bit buys", f"{array.size:,} values quantised", height=380, named=True)
 
 
 def draw_curves(
@@ -165,4 +184,4 @@ def draw_curves(
     figure = lines(new(), {name: (x, y) for name, y in curves.items()}, mode="lines+markers")
     for name, place in (marks or {}).items():
         figure.add_vline(x=place, line_dash="dot", line_color=INK, annotation_text=name)
-    return _finished(axes(figure, across, up), title, "computed by the cells above", height=370, legend_px=30)
+    return _finished(axes(figure, across, up), title, "computed by the cells above", height=370, named=True)

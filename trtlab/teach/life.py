@@ -70,14 +70,14 @@ def _mark_parts(figure: Any, rows: Sequence[str]) -> None:
 def draw_enqueue(*lives: Life) -> Any:
     """Two ways to ask: `run` holds the host until the results are there, `enqueue` returns at once."""
     _check_lives(lives)
-    titles = [f"{life.provenance.origin.value}: {life.provenance.device}" for life in lives]
+    titles = [f"{life.provenance.origin.value}:<br>{life.provenance.device}" for life in lives]
     figure = new(len(lives), titles=titles, shared_yaxes=True)
     for column, life in enumerate(lives, 1):
         _add_requests(figure, life, {"row": 1, "col": column}, is_first=column == 1)
     figure.update_layout(barmode="stack", legend_traceorder="normal")
     figure.update_xaxes(title={"text": "milliseconds", "font": {"size": 12}}, rangemode="tozero")
     figure.update_yaxes(range=[1.4, -0.6], showgrid=False)
-    return _finished(figure, lives, "One request: who waits, and how long", height=260, legend_px=40)
+    return _finished(figure, lives, "One request: who waits, and how long", height=290, legend_px=40)
 
 
 def _add_requests(figure: Any, life: Life, place: dict[str, int], *, is_first: bool) -> None:
@@ -91,8 +91,8 @@ def _add_requests(figure: Any, life: Life, place: dict[str, int], *, is_first: b
     mark = {"size": 12, "symbol": "diamond", "color": INK}
     figure.add_scatter(x=[run, done], mode="markers", name="results are there", marker=mark, **same)
     words = (
-        f"back with results after {seconds_text(run / 1e3)}",
-        f"back after {seconds_text(called / 1e3)}, results after {seconds_text(done / 1e3)}",
+        f"back with results<br>after {seconds_text(run / 1e3)}",
+        f"back after {seconds_text(called / 1e3)},<br>results after {seconds_text(done / 1e3)}",
     )
     for number, text in enumerate(words):
         note: dict[str, Any] = {"x": 0, "y": number - 0.22, "xanchor": "left", "yanchor": "bottom"}
@@ -109,9 +109,9 @@ def _title(life: Life) -> str:
     return f"{made.origin.value}: {life.network} in {life.precision}, {made.device}"
 
 
-def _finished(figure: Any, lives: Sequence[Life], title: str, **room: int) -> Any:
+def _finished(figure: Any, lives: Sequence[Life], title: str, **room: Any) -> Any:
     starts = " and ".join(str(len(life.times[Phase.LOAD].samples_s)) for life in lives)
-    says = [f"built and started in fresh processes: {starts} of each"]
+    says = ["built and started in fresh processes:", f"{starts} of each"]
     return finish(figure, title, [life.provenance for life in lives], says=says, **room)
 
 

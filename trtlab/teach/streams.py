@@ -137,10 +137,10 @@ def draw_serving(recorded: StreamRuns) -> Any:
             text=[_what(s, name) for s in found], hovertext=[_hover(s) for s in found],
         )  # fmt: skip
     axes(figure, "samples a second", "latency of a request, µs (median)")
-    figure.update_yaxes(type="log")
+    figure.update_yaxes(type="log", tickvals=[m * 10**k for k in range(8) for m in (1, 2, 5)], tickformat=",")
     figure.update_xaxes(rangemode="tozero")
     title = f"{recorded.network}: batching against streams"
-    return finish(figure, title, [recorded.provenance], height=430, legend_px=40)
+    return finish(figure, title, [recorded.provenance], height=430, named=True)
 
 
 def _what(serving: Serving, name: str) -> str:
