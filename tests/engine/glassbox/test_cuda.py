@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from tests.engine.glassbox.test_backend import report
 from tests.engine.glassbox.test_engine import assert_same, feeds_for, model, with_onnxruntime
@@ -82,3 +83,18 @@ def test_nan_passes_and_a_wrong_shape_is_told(residual):
         context.run(feeds | {name: x[..., :1]})
     y = context.run(feeds | {name: np.full_like(x, np.nan)})
     assert all(np.isnan(v).any() for v in y.values())
+
+
+def test_a_run_allocates_nothing_on_the_gpu(residual):
+    """Neither blocks nor segments: activations lie in the arena, what cuDNN brings in the memory of the graph."""
+    context, feeds = residual.create_execution_context(), feeds_for(residual)
+    assert context._arena.nbytes == residual.memory.arena_bytes > 0
+    for _ in range(3):
+        context.run(feeds)
+    counts = ["allocation.all.allocated", "segment.all.allocated", "reserved_bytes.all.current"]
+    before = torch.cuda.memory_stats()
+    for _ in range(100):
+        context.run(feeds)
+    after = torch.cuda.memory_stats()
+    assert {n: after[n] for n in counts} == {n: before[n] for n in counts}
+    assert len(context.allocations(feeds)) == len(residual.inspect())

@@ -111,7 +111,7 @@ def test_a_fused_node_is_one_kernel_that_names_its_onnx_nodes(digits):
     fused = next(k for k in kernels if k.name == "conv Add Relu")
     assert len(fused.onnx_nodes) >= 3
     assert fused.inputs[0] == "float32[1, 32, 8, 8]"
-    assert all(k.time_us > 0 and k.tactic for k in kernels)
+    assert all(k.time_us > 0 or k.tactic == "view" for k in kernels)
     assert len(kernels) < len(build(export_onnx("digits"), rules=[]).inspect())
 
 

@@ -1,4 +1,10 @@
-"""engine/glassbox: views cost nothing, parts of a concatenation are made in it, and nothing alive is overwritten."""
+"""engine/glassbox: views cost nothing, parts of a concatenation are made in it, nothing alive is overwritten, and all
+memory is that of the plan."""
+
+import itertools
+import resource
+import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -9,7 +15,9 @@ import pytest
 from trtlab.engine import glassbox
 from trtlab.engine.export import export_onnx
 from trtlab.engine.glassbox import epilogues
+from trtlab.engine.glassbox.plan import bytes_from_plan, plan_from_bytes
 from trtlab.engine.glassbox.runtime import Engine
+from trtlab.graph.models import LIGHT_FOLDER, randomized
 from trtlab.plan.memory import Buffer, find_overlap
 from trtlab.plan.tactics import prefer
 
@@ -90,10 +98,31 @@ def test_a_concatenation_that_nobody_reads_writes_over_nothing():
     assert_equal(glassbox.build(proto, rules=[], pick=writer), proto)
 
 
-def test_what_is_read_twice_or_handed_out_is_made_elsewhere():
+def test_the_rule_alone_decides_what_is_made_in_a_concatenation():
     for text in (READ_TWICE, OUTPUT):
         tensors = glassbox.build(model(text), pick=writer).plan.tensors
         assert tensors["p"].strides[-1] == 8, text
+    for rules in (["vertical_fusion"], ["concat_elimination"]):
+        tensors = glassbox.build(model(FIRE), rules=rules, pick=writer).plan.tensors
+        assert (tensors["p"].strides[-1] == 16) == (rules == ["concat_elimination"])
+
+
+DENSE = f"""{HEAD}(float[2,32,9,9] y) {FIRST}
+    p = Conv {ONE} (x, a)  q = Conv {THREE} (p, b)  c = Concat <axis = 1> (p, q)
+    n = Neg (q)  d = Concat <axis = 1> (c, n)  r = Conv {THREE} (n, b)  e = Concat <axis = 1> (d, r)  y = Relu (e) }}"""
+ACROSS = f"""{HEAD}(float[2,16,18,9] y) {FIRST}
+    p = Conv {ONE} (x, a)  q = Conv {THREE} (x, b)  r = Neg (p)  s = Neg (q)
+    c = Concat <axis = 1> (p, q)  d = Concat <axis = 1> (r, s)  e = Concat <axis = 2> (c, d)  y = Relu (e) }}"""
+
+
+@pytest.mark.parametrize(("text", "whole"), [(DENSE, {"c", "d"}), (ACROSS, set())], ids=["one axis", "across"])
+def test_parts_of_parts_lie_in_the_outer_one_along_one_axis(text, whole):
+    proto = model(text)
+    engine = glassbox.build(proto)
+    assert_equal(engine, proto)
+    tensors = engine.plan.tensors
+    assert {n for n in "cd" if tensors[n].strides == tensors["e"].strides} == whole
+    assert tensors["p"].offset == tensors["c"].offset
 
 
 def test_views_are_no_kernels_and_keep_what_they_show_alive():
@@ -109,7 +138,7 @@ def test_no_step_writes_over_what_is_read_later(name):
     meet those of another only where one is a part of the other."""
     plan = glassbox.build(export_onnx(name), pick=writer).plan
     placed = {n: t for n, t in plan.tensors.items() if t.offset is not None}
-    made = {n: number for number, step in enumerate(plan.steps) for n in step.outputs}
+    made = {n: number for number, step in enumerate(plan.steps) for n in (*step.outputs, step.scratch)}
     read = {n: number for number, step in enumerate(plan.steps) for n in step.inputs}
     read |= dict.fromkeys(plan.outputs, len(plan.steps))
     alias = {n for step in plan.steps if step.tactic == "view" for n in step.outputs}
@@ -122,3 +151,70 @@ def test_no_step_writes_over_what_is_read_later(name):
         for later in (b.name for b in buffers if made[view] < b.start <= read.get(view, 0)):
             both = [Buffer(name=n, size_bytes=sizes[n], start=0, stop=1) for n in (view, later)]
             assert find_overlap(both, offsets) is None
+
+
+@pytest.fixture(scope="module")
+def squeezenet():
+    return glassbox.build(randomized(onnx.load(LIGHT_FOLDER / "light_squeezenet.onnx")))
+
+
+def test_memory_is_that_of_the_plan_and_each_context_has_its_own(squeezenet):
+    plan, memory = squeezenet.plan, squeezenet.memory
+    assert memory.weights_bytes == sum(w.numel() * w.element_size() for w in plan.weights.values())
+    assert memory.apart == {}  # every result has its place, those of PyTorch's operators too
+    contexts = [squeezenet.create_execution_context() for _ in range(3)]
+    ranges = sorted((c._arena.data_ptr(), c._arena.data_ptr() + c._arena.nbytes) for c in contexts)
+    assert {stop - start for start, stop in ranges} == {memory.arena_bytes}
+    assert all(stop <= start for (_, stop), (start, _) in itertools.pairwise(ranges))
+    assert memory.total_bytes(3) == memory.weights_bytes + 3 * memory.arena_bytes
+    ends = [t.offset + t.span_bytes for t in plan.tensors.values() if t.offset is not None]
+    assert max(ends) == memory.arena_bytes
+    assert {t.offset for t in squeezenet.inputs.values()} == {None}
+
+
+def test_our_kernels_allocate_nothing_and_others_no_more_than_scratch_and_a_result():
+    pytest.importorskip("numba")
+    engine = glassbox.build(randomized(onnx.load(LIGHT_FOLDER / "light_squeezenet.onnx")), pick=writer)
+    feeds = {n: np.ones(s.shape, np.float32) for n, s in engine.inputs.items()}
+    context, kernels = engine.create_execution_context(), engine.inspect()
+    allocated = context.allocations(feeds)
+    listed = {(k.name, k.tactic): b for k, b in zip(kernels, allocated, strict=True) if b}
+    ours = {"generated", "winograd", "joined", "view", "product"}
+    assert {k.tactic for k in kernels} >= {"generated", "winograd", "joined"}
+    assert not {tactic for _, tactic in listed} & ours
+    image = sum(a.nbytes for a in feeds.values())  # the first convolution wants channels side by side
+    largest = max(t.span_bytes for t in engine.plan.tensors.values())
+    assert max(allocated) <= image + largest + 2**15
+    assert engine.memory.scratch_bytes > 0
+    assert Engine(plan_from_bytes(bytes_from_plan(engine.plan))).memory == engine.memory
+
+
+def test_kernels_bring_their_own_scratch_where_the_plan_has_too_little():
+    """As on a machine with other vectors: its panels are larger."""
+    pytest.importorskip("numba")
+    engine = glassbox.build(model(FIRE), pick=writer)
+    plan = engine.plan
+    small = {n: replace(t, shape=(8,)) if n.startswith("scratch of") else t for n, t in plan.tensors.items()}
+    assert small != plan.tensors
+    assert_equal(Engine(replace(plan, tensors=small)), model(FIRE))
+    context = Engine(replace(plan, tensors=small)).create_execution_context()
+    feeds = {"image": np.ones((2, 8, 9, 9), np.float32)}
+    assert max(context.allocations(feeds)) > max(engine.create_execution_context().allocations(feeds))
+
+
+def test_a_run_again_touches_no_new_memory(squeezenet):
+    """Neither Python's nor the system's: no page is touched for the first time, where one new arena would be 900."""
+    context, feeds = squeezenet.create_execution_context(), {"data_0": np.ones((1, 3, 224, 224), np.float32)}
+    for _ in range(8):
+        context.run(feeds)
+    tracemalloc.start()
+    context.run(feeds)
+    traced, faults = tracemalloc.get_traced_memory()[0], resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        context.run(feeds)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
+    now, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert faults < squeezenet.memory.arena_bytes / 4096 / 4
+    assert now - traced < 20_000
+    assert most - traced < 100_000

@@ -86,7 +86,7 @@ def test_a_failed_save_leaves_the_old_file(engine, tmp_path, monkeypatch):
         (lambda d: d[:-1], "its weights are not what was written"),
         (lambda d: d + b"\0", "its weights are not what was written"),
         (lambda d: d[:100], "its manifest is not what was written"),
-        (lambda d: changed(d, lambda v: v | {"format": 1}), "The plan has format 1, this engine reads 2"),
+        (lambda d: changed(d, lambda v: v | {"format": 1}), "The plan has format 1, this engine reads 3"),
         (lambda d: changed(d, lambda _: [1]), "The plan has format None"),
         (lambda d: changed(d, lambda v: v | {"steps": 3}), "3 is not a list"),
         (lambda d: changed(d, lambda v: v["tensors"].clear()), "does not describe"),

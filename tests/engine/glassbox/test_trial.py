@@ -33,7 +33,7 @@ def test_ahead_of_time_then_just_in_time(ahead, tmp_path):
         built.create_execution_context()
     built.save(tmp_path / "untuned")
     loaded = glassbox.load(tmp_path / "untuned")
-    assert all(k.tactic and k.time_us > 0 for k in loaded.inspect())
+    assert all(k.time_us > 0 or k.tactic == "view" for k in loaded.inspect())
     assert [k.onnx_nodes for k in loaded.inspect()] == [k.onnx_nodes for k in built.inspect()]
     loaded.save(tmp_path / "tuned")
     again = glassbox.load(tmp_path / "tuned")
@@ -55,7 +55,7 @@ def test_a_plan_that_was_tuned_on_another_gpu_is_tuned_again(tmp_path, monkeypat
     monkeypatch.setattr(Device, "description", lambda _: {"gpu": "a newer one"})
     again = glassbox.load(tmp_path / "plan")
     assert again.plan.made_with["gpu"] == "a newer one"
-    assert all(k.time_us > 0 for k in again.inspect())
+    assert all(k.time_us > 0 or k.tactic == "view" for k in again.inspect())
 
 
 def test_a_plan_for_a_gpu_is_built_anywhere(tmp_path):

@@ -40,19 +40,18 @@ def _largest(names: Sequence[str], target: str, indent: str) -> list[str]:
     return [*lines, f"{indent}{target}[k] = m"]
 
 
-def generated(
-    window: Sequence[int], strides: Sequence[int], before: Sequence[int]
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """A function (x, out) of float32 tensors [N, C, H, W] in NHWC order."""
+def generated(window: Sequence[int], strides: Sequence[int], before: Sequence[int]) -> Callable[..., Tensor]:
+    """A function (x, out) of float32 tensors [N, C, H, W] in NHWC order; `room` are bytes for w * c numbers."""
     kernel = compiled(source(window, strides, before))
 
-    def run(x: Tensor, out: Tensor) -> Tensor:
+    def run(x: Tensor, out: Tensor, *, room: Tensor | None = None) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         fits = x.shape[:2] == out.shape[:2] and {x.dtype, out.dtype} == {torch.float32} and x.numel() > 0
         if not fits or not out.is_contiguous(memory_format=torch.channels_last):
             raise ValueError(f"{tuple(x.shape)} does not pool to {tuple(out.shape)} in float32, NHWC")
         n, c, h, w = x.shape
-        kernel(flat(x), flat(out), torch.empty(w * c).numpy(), n, h, w, c, *out.shape[2:])
+        row = torch.empty(w * c) if room is None else room.view(torch.float32)
+        kernel(flat(x), flat(out), row.numpy(), n, h, w, c, *out.shape[2:])
         return out
 
     return run

@@ -142,14 +142,21 @@ PACK = "\n".join(
 )
 
 
-def packed(columns: Tensor) -> Tensor:
-    """Columns [batch, K, N] as panels, for `generated`. What fills up the last panel is never looked at."""
+def panels_size(batch: int, depth: int, n: int) -> int:
+    """Numbers in the panels of columns [batch, depth, n]."""
+    width = panel_width(n)
+    return batch * depth * -(-n // width) * width
+
+
+def packed(columns: Tensor, room: Tensor | None = None) -> Tensor:
+    """Columns [batch, K, N] as panels, for `generated`, in the bytes of `room` if there is one. What fills up the last
+    panel is never looked at."""
     if 1 not in columns.stride()[1:]:
         columns = columns.contiguous()
     batch, depth, n = columns.shape
-    width = panel_width(n)
-    panels = torch.empty(batch * depth * -(-n // width) * width)
-    compiled(PACK)(flat(columns), panels.numpy(), batch, depth, n, *columns.stride(), width)
+    size = panels_size(batch, depth, n)
+    panels = torch.empty(size) if room is None else room.view(torch.float32)[:size]
+    compiled(PACK)(flat(columns), panels.numpy(), batch, depth, n, *columns.stride(), panel_width(n))
     return panels
 
 

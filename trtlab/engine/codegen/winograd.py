@@ -6,13 +6,13 @@ Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016. A til
 infinity in one of its 36 pixels may be NaN in all 16. Checked in float64 by test_winograd.py.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from trtlab.engine.codegen import product
 from trtlab.engine.codegen.pointwise import compiled, flat
@@ -32,7 +32,8 @@ _PLACE = "b, i, j = tile // (down * along), tile // along % down * 4, tile % alo
 def spread() -> str:
     """Source: tiles from `start` on, of images padded to down x along whole ones, to v[36, block, depth]."""
     return f"""
-def kernel(x, v, s, t, block, start, count, down, along, depth):
+def kernel(x, v, s, block, start, count, down, along, depth):
+    t = s[{36 * WIDE}:]
     for tile in range(start, start + count):
         {_PLACE}
         for c in range(0, depth, {WIDE}):
@@ -54,7 +55,8 @@ def collect(finish: Sequence[str], *, adds: bool) -> str:
     """Source: tiles from m[36, block, n] to images of h x w pixels, finished; z and y have strides."""
     other = "\n                    other = z[b * zb + (i + r) * zr + (j + q) * zp + c:]" if adds else ""
     return f"""
-def kernel(m, bias, z, y, s, t, block, start, count, down, along, n, h, w, zb, zr, zp, yb, yr, yp):
+def kernel(m, bias, z, y, s, block, start, count, down, along, n, h, w, zb, zr, zp, yb, yr, yp):
+    t = s[{36 * WIDE}:]
     for tile in range(start, start + count):
         {_PLACE}
         for c in range(0, n, {WIDE}):
@@ -100,8 +102,8 @@ def packed(weights: Tensor) -> Tensor:
 def generated(
     weights: Tensor, bias: Any, finish: Sequence[str], pads: Sequence[tuple[int, int]], *, adds: bool
 ) -> Callable[..., Tensor]:
-    """A function (x, out), or with another branch before `out`, of float32 tensors in NHWC order. Layouts are looked at
-    once."""
+    """A function (x, out), or with another branch before `out`, of float32 tensors in NHWC order; `room` are bytes for
+    the numbers of `scratch_sizes`. Layouts are looked at once."""
     n, depth = weights.shape[:2]
     if bias.shape != (n,):
         raise ValueError(f"a bias of shape {bias.shape} does not go with {n} channels")
@@ -109,21 +111,24 @@ def generated(
     multiply = product.kernel([], product.panel_width(n), adds=False)
     panels, zeros, known = packed(weights), torch.zeros(n).numpy(), dict[Any, tuple[Any, ...]]()
 
-    def launch(x: Tensor, *rest: Tensor) -> Tensor:
+    def launch(x: Tensor, *rest: Tensor, room: Tensor | None = None) -> Tensor:
         z, y = rest[0], rest[-1]
         key = tuple([(t.shape, t.stride(), t.dtype) for t in (x, *rest)])
         if key not in known:
             known[key] = _layout(x, z, y, (n, depth), pads)
-        around, (tiles, block), grid, numbers = known[key]
-        padded = flat(F.pad(x, around).contiguous(memory_format=torch.channels_last))
-        room = [torch.empty(36 * size) for size in (block * depth, block * n, 2 * WIDE)]
-        v, m, s = [t.numpy() for t in room]
-        out, scratch = flat(y), (s, s[36 * WIDE :], block)
+        (top, left), (tiles, block), grid, numbers, parts = known[key]
+        space = torch.empty(sum(parts)) if room is None else room.view(torch.float32)
+        around, *between = space[: sum(parts)].split(parts)
+        size = len(x), 4 * grid[0] + 2, 4 * grid[1] + 2, depth
+        image = around[: math.prod(size)].view(size).permute(0, 3, 1, 2)
+        image.zero_()[:, :, top : top + x.shape[2], left : left + x.shape[3]] = x
+        padded, v, m, s = [t.numpy() for t in (around, *between)]
+        out, scratch = flat(y), (s, block)
         others, sizes = flat(z) if adds else out, (depth, n, block * depth, depth, 0, 0, block * n, n)
         for start in range(0, tiles, block):
             count = min(block, tiles - start)
             first(padded, v, *scratch, start, count, *grid, depth)
-            multiply(room[0].data_ptr(), panels.data_ptr(), zeros, m, m, 36, count, *sizes)
+            multiply(between[0].data_ptr(), panels.data_ptr(), zeros, m, m, 36, count, *sizes)
             last(m, bias, others, out, *scratch, start, count, *grid, n, *numbers)
         return y
 
@@ -131,13 +136,22 @@ def generated(
 
 
 def _layout(x: Tensor, z: Tensor, y: Tensor, channels: tuple[int, int], pads: Sequence[tuple[int, int]]) -> Any:
-    """What to pad, tiles in all and at a time, tiles down and along, sizes and strides of the result."""
+    """Where the image starts, tiles in all and at a time, down and along, sizes and strides of the result, scratch."""
     h, w = (size + before + after - 2 for size, (before, after) in zip(x.shape[2:], pads, strict=True))
     fits = y.shape == z.shape == (len(x), channels[0], h, w) and x.shape[1] == channels[1] and y.numel()
     dense = channels[0] == 1 or y.stride(1) == z.stride(1) == 1
     if not fits or not dense or {t.dtype for t in (x, y, z)} != {torch.float32}:
         raise ValueError(f"{tuple(x.shape)} and {tuple(z.shape)} do not make {tuple(y.shape)} in float32, NHWC")
     down, along = -(-h // 4), -(-w // 4)
-    ends = [(a, 4 * n + 2 - a - size) for (a, _), n, size in zip(pads, (down, along), x.shape[2:], strict=True)]
     tiles, strides = len(x) * down * along, [t.stride(d) for t in (z, y) for d in (0, 2, 3)]
-    return (*ends[1], *ends[0]), (tiles, min(TILES, tiles)), (down, along), (h, w, *strides)
+    start, parts = (pads[0][0], pads[1][0]), scratch_sizes(x.shape, channels[0], pads)
+    return start, (tiles, min(TILES, tiles)), (down, along), (h, w, *strides), parts
+
+
+def scratch_sizes(shape: Sequence[int], n: int, pads: Sequence[tuple[int, int]]) -> list[int]:
+    """How many numbers lie between the kernels: the padded image, then what is multiplied, products, and sums; of
+    images [N, C, H, W] with n results, each at a multiple of 16."""
+    down, along = (-(-(size + before + after - 2) // 4) for size, (before, after) in zip(shape[2:], pads, strict=True))
+    block = min(TILES, shape[0] * down * along)
+    image = shape[0] * (4 * down + 2) * (4 * along + 2) * shape[1]
+    return [size + -size % 16 for size in (image, 36 * block * shape[1], 36 * block * n, 72 * WIDE)]

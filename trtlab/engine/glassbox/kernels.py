@@ -116,11 +116,32 @@ def call_of(step: Step, tensors: Mapping[str, TensorSpec], weights: Mapping[str,
 
 @dataclass(frozen=True, kw_only=True)
 class Tactic:
-    """One way to compute a kernel. `fits` says whether it can compute this call here."""
+    """One way to compute a kernel. `fits` says whether it can compute this call here. A tactic that `writes_out` is
+    told where its results belong; another makes them `into` that memory, if it has a way, or else they are copied.
+    `scratch` is how many bytes it needs while it runs; the kernel takes them as `room`, or else allocates them."""
 
     bind: Callable[[Call], Kernel]
     fits: Callable[[Call], bool] = lambda _: True
     writes_out: bool = False
+    into: Callable[[Call], Kernel | None] = lambda _: None
+    scratch: Callable[[Call], int] = lambda _: 0
+
+    def kernel(self, call: Call, *, placed: bool) -> Kernel:
+        """The kernel; if its results are `placed`, it takes their memory behind the operands."""
+        if self.writes_out or not placed:
+            return self.bind(call)
+        return self.into(call) or copied(self.bind(call), call.results)
+
+
+def copied(kernel: Kernel, results: int) -> Kernel:
+    """A kernel that brings its own memory, and a copy of each result to where it belongs."""
+
+    def run(*tensors: Tensor) -> Any:
+        made, outs = kernel(*tensors[:-results]), tensors[-results:]
+        _copy(made if isinstance(made, tuple | list) else (made,), outs)
+        return outs if results > 1 else outs[0]
+
+    return run
 
 
 def with_weights(
@@ -189,7 +210,7 @@ def _specialised(
 
 
 def _copy(values: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
-    for value, out in zip(values, outs, strict=True):
+    for value, out in zip(values[: len(outs)], outs, strict=True):
         if value.shape != out.shape:
             raise ValueError(f"a result of shape {tuple(value.shape)} does not go into {tuple(out.shape)}")
         out.copy_(value)

@@ -4,6 +4,7 @@ In: a kernel's name and a `Call`. Out: the tactics that fit it on this machine. 
 fastest; the tests compare each with torch and ONNX Runtime.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,6 +82,18 @@ def _operator(call: Call) -> Kernel:
     return finished(with_weights(OPERATORS[name], call, fixed, attributes), call)
 
 
+def _operator_into(call: Call) -> Kernel | None:
+    """A change of shape copies the numbers once, in order, to where they belong."""
+    if call.attributes["operator"] not in ("Reshape", "Flatten") or call.free != [0]:
+        return None
+
+    def run(x: Tensor, out: Tensor) -> Tensor:
+        out.view(x.shape).copy_(x)
+        return out
+
+    return run
+
+
 def _joined(call: Call) -> Kernel:
     """A concatenation that copies the parts which were not made where they belong."""
     axis, known = call.attributes.get("axis", 1), set[tuple[int, ...]]()
@@ -112,10 +125,15 @@ KERNELS: dict[str, dict[str, Tactic]] = {
     },
     "maxpool": {
         "torch": Tactic(bind=lambda call: with_weights(max_pool, call, attributes=call.attributes)),
-        "generated": Tactic(bind=_max_pool_generated, fits=_fits_max_pool, writes_out=True),
+        "generated": Tactic(
+            bind=_max_pool_generated,
+            fits=_fits_max_pool,
+            writes_out=True,
+            scratch=lambda call: 4 * math.prod((call.shapes[0] or ())[1::2]),
+        ),
     },
     "operator": {
-        "torch": Tactic(bind=_operator),
+        "torch": Tactic(bind=_operator, into=_operator_into),
         "joined": Tactic(bind=_joined, fits=lambda call: call.attributes["operator"] == "Concat", writes_out=True),
         VIEW: Tactic(bind=lambda _: lambda *tensors: tensors[-1], writes_out=True),
     },

@@ -7,6 +7,7 @@ library lacks is an UnsupportedError that names it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from trtlab.engine.glassbox.plan import DTYPES, Step
 from trtlab.graph.fused import body, origins, parts
 from trtlab.graph.ops import JOINING
 from trtlab.graph.order import topological_order
-from trtlab.graph.rule import is_data, opset
+from trtlab.graph.rule import is_data, is_in_place_concat, opset
 
 PRECISIONS = {"FP32": "float32", "FP16": "float16", "BF16": "bfloat16"}
 """What float32 tensors of the model become inside the engine."""
@@ -174,7 +175,7 @@ class _Lowering:
             ops = [self._op(n) for n in what.epilogue]
             self._pointwise(ops, {self._names[v] for v in node.outputs if v in self._names}, nodes)
         for behind in what.rest:
-            self._operator(self._op(behind), nodes)
+            self._operator(self._op(behind), nodes, {"in_place": 1} if is_in_place_concat(node) else {})
 
     def _op(self, node: ir.Node) -> Op:
         inputs = tuple(self._names[v] if v is not None else "" for v in node.inputs)
@@ -239,7 +240,7 @@ class _Lowering:
         ]
         return " ".join([words.get(kernel) or kernel, *named])
 
-    def _operator(self, op: Op, nodes: tuple[str, ...]) -> None:
+    def _operator(self, op: Op, nodes: tuple[str, ...], decided: Mapping[str, Any] = MappingProxyType({})) -> None:
         training = op.inputs[2] if op.kind == "Dropout" and len(op.inputs) > 2 else ""
         if training and (training not in self.done.weights or self.done.weights[training].item()):
             raise UnsupportedError(
@@ -256,7 +257,7 @@ class _Lowering:
         if op.kind == "MaxPool":
             self._emit("maxpool", op.inputs, outputs, attributes, nodes)
         else:
-            self._emit("operator", op.inputs, outputs, {"operator": op.kind, **attributes}, nodes)
+            self._emit("operator", op.inputs, outputs, {"operator": op.kind, **attributes, **decided}, nodes)
 
     def _dequantized(self, op: Op) -> bool:
         """Note symmetric INT8 codes, for products to read in place of floats. Whether all is constant, and done."""

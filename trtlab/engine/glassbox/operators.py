@@ -54,7 +54,7 @@ def transpose(x: Tensor, *, perm: Sequence[int] | None = None) -> Tensor:
     return x.permute([*range(x.ndim)][::-1] if perm is None else [*perm])
 
 
-def concat(*parts: Tensor, axis: int = 1) -> Tensor:
+def concat(*parts: Tensor, axis: int = 1, in_place: int = 0) -> Tensor:  # noqa: ARG001 - decided by a rule
     return torch.cat(parts, axis)
 
 

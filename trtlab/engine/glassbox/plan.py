@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 DTYPES = tuple("float32 float64 float16 bfloat16 int8 int16 int32 int64 uint8 bool".split())
 """Types of tensors, under torch's names."""
 MAGIC = b"trtlab.glassbox\n"
-FORMAT = 2
-"""Raised whenever an older reader would misunderstand the file. 2: kernels have epilogues."""
+FORMAT = 3
+"""Raised whenever an older reader would misunderstand the file. 2: kernels have epilogues. 3: and scratch memory."""
 HEAD = struct.Struct("<16sQ32s")
 ALIGN = 64
 AGAIN = "Build and save it again."
@@ -63,7 +63,7 @@ class TensorSpec:
 class Step:
     """One kernel launch. `name` says what it does, in ONNX's words; `inputs` name tensors and weights, "" is an input
     left out; `nodes` are the ONNX nodes merged into it. `time_us` is what was measured for the tactic that was picked;
-    "" is none yet."""
+    "" is none yet. `scratch` names bytes of the arena that it may use while it runs."""
 
     name: str
     kernel: str
@@ -73,6 +73,7 @@ class Step:
     attributes: Mapping[str, Any]
     nodes: tuple[str, ...]
     time_us: float = 0.0
+    scratch: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +111,34 @@ class KernelInfo:
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Plan) if field.name != "races")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What an engine needs, in bytes, by what its plan says: weights once (kernels keep them packed, in copies), and an
+    arena for each context. In the arena lie activations and, while a kernel runs, its scratch: `scratch_bytes` is the
+    largest. `apart` has results without a place: views of inputs, which need none, results whose shape only a run
+    tells, as 0, and on a GPU those of PyTorch's kernels, which lie in the memory of the CUDA graph."""
+
+    weights_bytes: int
+    arena_bytes: int
+    scratch_bytes: int
+    apart: Mapping[str, int]
+
+    def total_bytes(self, contexts: int = 1) -> int:
+        """With so many contexts, at most: as if no two results apart ever shared memory."""
+        return self.weights_bytes + contexts * (self.arena_bytes + sum(self.apart.values()))
+
+
+def memory_of(plan: Plan) -> Memory:
+    """The sums of a tuned plan."""
+    made = [name for step in plan.steps for name in step.outputs if name]
+    return Memory(
+        weights_bytes=sum(weight.nbytes for weight in plan.weights.values()),
+        arena_bytes=plan.arena_bytes,
+        scratch_bytes=max((plan.tensors[s.scratch].span_bytes for s in plan.steps if s.scratch), default=0),
+        apart={name: plan.tensors[name].span_bytes for name in made if plan.tensors[name].offset is None},
+    )
 
 
 def made_with() -> dict[str, str]:

@@ -27,7 +27,7 @@ from trtlab.engine.glassbox.epilogues import (
     with_epilogue,
     words,
 )
-from trtlab.engine.glassbox.kernels import FLOATS, Call, Kernel, Tactic, with_weights
+from trtlab.engine.glassbox.kernels import FLOATS, Call, Epilogue, Kernel, Tactic, with_weights
 from trtlab.engine.glassbox.operators import CONVOLUTIONS, Window, check_naturals, conv, window
 
 
@@ -95,6 +95,33 @@ def _conv_with_onednn(call: Call) -> Kernel:
     return lambda x: single(x, packed, b, padding, strides, dilations, group, name, values, algorithm)
 
 
+def _conv_into_onednn(call: Call) -> Kernel | None:
+    """oneDNN adds to what lies where the result belongs: zeros, or the other branch. None for words it has not here."""
+    w, (at, group) = weights_of(call), _conv_window(call)
+    ends = words(call, _conv_channels(call)) or Words(bias=None, adds=False)
+    if ends.name not in ("none", "relu") or not hasattr(torch.ops.mkldnn, "_convolution_pointwise_"):
+        return None
+    padding, how = at.padding, (at.strides, at.dilations, group)
+    packed = torch.ops.aten.mkldnn_reorder_conv2d_weight(w.to_mkldnn(), padding, *how, call.shapes[0])
+    apart, check = _conv_with_onednn(call), same_shape(lambda shape: _conv_result_shape(shape, w, at))
+    add, word = torch.ops.mkldnn._convolution_pointwise_.binary, None if ends.name == "none" else ends.name
+
+    def run(x: Tensor, *rest: Tensor) -> Tensor:
+        out = rest[-1]
+        check(x, out)
+        if not out.is_contiguous(memory_format=torch.channels_last):  # a slice of a concatenation
+            return out.copy_(apart(x, *rest[:-1]))
+        _ = out.copy_(rest[0]) if ends.adds else out.zero_()
+        return add(out, x, packed, ends.bias, padding, *how, "add", 1.0, word, [], None)
+
+    return run
+
+
+def _conv_into_onednn_epilogue(call: Call) -> Kernel | None:
+    bare = _conv_into_onednn(replace(call, epilogue=Epilogue()))
+    return bare and with_epilogue(lambda _: bare)(call)
+
+
 def _conv_result_shape(x: Sequence[int], w: Tensor, at: Window) -> tuple[int, ...]:
     axes = zip(x[2:], at.pairs, at.kernel, at.strides, at.dilations, strict=True)
     return (x[0], w.shape[0], *((n + a + b - (k - 1) * d - 1) // s + 1 for n, (a, b), k, s, d in axes))
@@ -154,6 +181,12 @@ def _conv_winograd(call: Call) -> Kernel:
     return winograd.generated(weights_of(call), bias, lines, _conv_window(call)[0].pairs, adds=adds)
 
 
+def _winograd_scratch(call: Call) -> int:
+    from trtlab.engine.codegen import winograd
+
+    return 4 * sum(winograd.scratch_sizes(call.shapes[0] or (), weights_of(call).shape[0], _conv_window(call)[0].pairs))
+
+
 def _conv_fits_winograd(call: Call) -> bool:
     if not _is_known(call) or weights_of(call).shape[2:] != (3, 3):
         return False
@@ -179,18 +212,20 @@ def _conv_fits_cudnn(call: Call) -> bool:
 
 CONV: dict[str, Tactic] = {
     "torch": Tactic(bind=_conv_with_torch),
-    "onednn": Tactic(bind=_conv_with_onednn, fits=_conv_fits_onednn),
+    "onednn": Tactic(bind=_conv_with_onednn, fits=_conv_fits_onednn, into=_conv_into_onednn),
     "product": Tactic(bind=_conv_as_product, fits=_is_product, writes_out=True),
     "generated": Tactic(
         bind=_conv_generated, fits=lambda c: _is_product(c) and fits_generated(c, _conv_channels(c)), writes_out=True
     ),
-    "winograd": Tactic(bind=_conv_winograd, fits=_conv_fits_winograd, writes_out=True),
+    "winograd": Tactic(bind=_conv_winograd, fits=_conv_fits_winograd, writes_out=True, scratch=_winograd_scratch),
     "cudnn": Tactic(bind=_conv_with_cudnn, fits=_conv_fits_cudnn),
     "epilogue": Tactic(
         bind=with_epilogue(_conv_with_torch),
         fits=lambda c: _is_known(c) and _finishes_on_gpu(c),
     ),
-    "onednn+epilogue": Tactic(bind=with_epilogue(_conv_with_onednn), fits=_conv_fits_onednn_epilogue),
+    "onednn+epilogue": Tactic(
+        bind=with_epilogue(_conv_with_onednn), fits=_conv_fits_onednn_epilogue, into=_conv_into_onednn_epilogue
+    ),
     "product+epilogue": Tactic(
         bind=with_epilogue(_conv_as_product),
         fits=lambda c: _is_product(c) and _finishes_on_gpu(c),
@@ -290,7 +325,17 @@ def _generated(call: Call) -> Kernel:
         return lambda x, *rest: run(panels, bias, x, *rest)
     rows = lambda t: t.flatten(0, -3)  # noqa: E731
     run = product.generated(lines, rows, width, adds=adds)
-    return with_weights(lambda a, b, *rest: run(product.packed(rows(b)), bias, a, *rest), call)
+
+    def packs(a: Tensor, b: Tensor, *rest: Tensor, room: Tensor | None = None) -> Tensor:
+        return run(product.packed(rows(b), room), bias, a, *rest)
+
+    return packs if call.free == [0, 1] else with_weights(packs, call)
+
+
+def _packing_scratch(call: Call) -> int:
+    """Bytes of the panels, where both operands come with each run."""
+    b = call.shapes[1] or (0, 0)
+    return 4 * product.panels_size(math.prod(b[:-2]), *b[-2:]) if call.free == [0, 1] else 0
 
 
 def _fits_generated(call: Call) -> bool:
@@ -303,7 +348,7 @@ MATMUL: dict[str, Tactic] = {
     "addmm": Tactic(bind=_addmm, fits=_is_linear, writes_out=True),
     "onednn": Tactic(bind=_with_onednn, fits=_fits_onednn),
     "batched": Tactic(bind=_batched, fits=_is_batched, writes_out=True),
-    "generated": Tactic(bind=_generated, fits=_fits_generated, writes_out=True),
+    "generated": Tactic(bind=_generated, fits=_fits_generated, writes_out=True, scratch=_packing_scratch),
     "epilogue": Tactic(
         bind=with_epilogue(_addmm),
         fits=lambda c: _is_linear(c) and _finishes_on_gpu(c),

@@ -16,11 +16,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from trtlab.engine.glassbox.device import Device, Stream
+from trtlab.engine.glassbox.device import Device, Run, Stream
 from trtlab.engine.glassbox.errors import DeviceError, GlassboxError, InputError, PlanError, RunError
 from trtlab.engine.glassbox.kernels import Kernel, call_of
 from trtlab.engine.glassbox.library import KERNELS, VIEW, tactics
-from trtlab.engine.glassbox.plan import KernelInfo, Plan, Step, TensorSpec, load_plan, save_plan
+from trtlab.engine.glassbox.plan import KernelInfo, Memory, Plan, Step, TensorSpec, load_plan, memory_of, save_plan
 
 if TYPE_CHECKING:
     from trtlab.engine.glassbox.timing import Cache, Races
@@ -81,6 +81,12 @@ class Engine:
         """Outputs by name."""
         return {name: self.plan.tensors[name] for name in self.plan.outputs}
 
+    @property
+    def memory(self) -> Memory:
+        """What it needs, in bytes. DeviceError before it is tuned for its device."""
+        _ = self.device
+        return memory_of(self.plan)
+
     def create_execution_context(self) -> "ExecutionContext":
         """A context of its own memory. One context runs one thing at a time; several may run at once."""
         return ExecutionContext(self)
@@ -127,7 +133,7 @@ class ExecutionContext:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         plan, device = engine.plan, engine.device
-        self.schedule = schedule_source(plan, [step.writes_out for step in engine._steps])
+        self.schedule = schedule_source(plan, engine._steps)
         try:
             self._arena = torch.empty(plan.arena_bytes, dtype=torch.uint8, device=device.name)
             run = _compiled(self.schedule, [step.run for step in engine._steps], self._places())
@@ -164,8 +170,7 @@ class ExecutionContext:
     def profile(self, inputs: Arrays, repeats: int = 10) -> tuple[float, ...]:
         """The median time of every kernel in microseconds, in context: each runs after the one before it."""
         device, marks, table = self.engine.device, list[Any](), list[list[float]]()
-        kernels = [_marked(step.run, marks, device) for step in self.engine._steps]
-        run, tensors = _compiled(self.schedule, kernels, self._places()), _checked(self.engine.inputs, inputs)
+        run, tensors = self._watched(_marked, marks), _checked(self.engine.inputs, inputs)
         with device.mode():
             there = [t.to(device.name) for t in tensors]
             for _ in range(repeats):
@@ -175,6 +180,20 @@ class ExecutionContext:
                 device.synchronize()
                 table.append([device.seconds(a, b) * 1e6 for a, b in itertools.pairwise(marks)])
         return tuple(np.median(np.array(table), axis=0))
+
+    def allocations(self, inputs: Arrays) -> tuple[int, ...]:
+        """For every kernel, the most bytes that torch allocates at once while it runs, beside the arena. Kernels of our
+        own allocate nothing; PyTorch's do, for scratch, and for a result that is then copied into the arena."""
+        device, found = self.engine.device, list[int]()
+        run, tensors = self._watched(_weighed, found), _checked(self.engine.inputs, inputs)
+        with device.mode():
+            run(*[t.to(device.name) for t in tensors])
+        return tuple(found)
+
+    def _watched(self, watch: Callable[[Kernel, list[Any], Device], Kernel], found: list[Any]) -> Run:
+        """The schedule, with something to look at behind every kernel."""
+        kernels = [watch(step.run, found, self.engine.device) for step in self.engine._steps]
+        return _compiled(self.schedule, kernels, self._places())
 
     def _launch(self, tensors: Sequence[Tensor]) -> Callable[[], dict[str, npt.NDArray[Any]]]:
         """Start the kernels, and the way back of their results; the function returned hands these out."""
@@ -210,7 +229,8 @@ class ExecutionContext:
 class _Bound:
     run: Kernel
     tactic: str
-    writes_out: bool
+    placed: bool
+    room: str
 
 
 def _all_bound(plan: Plan, weights: Mapping[str, Tensor], device: Device) -> tuple[_Bound, ...]:
@@ -219,7 +239,7 @@ def _all_bound(plan: Plan, weights: Mapping[str, Tensor], device: Device) -> tup
     for step in plan.steps:
         views = all(name in there for name in step.inputs if name in plan.tensors)
         steps.append(_bound(step, plan, weights, device, views=views))
-        there |= set(step.outputs) if steps[-1].writes_out else set()
+        there |= set(step.outputs) if steps[-1].placed else set()
     return tuple(steps)
 
 
@@ -228,11 +248,14 @@ def _bound(step: Step, plan: Plan, weights: Mapping[str, Tensor], device: Device
     with _making_sense(f"Kernel {step.name!r}"):
         call = call_of(step, plan.tensors, weights, device)
         there = tactics(step.kernel, call)
-        placed = all(n and plan.tensors[n].offset is not None for n in step.outputs) and (views or step.tactic != VIEW)
-        name = step.tactic if step.tactic in there else next(iter(there))
+        placed = all(n and plan.tensors[n].offset is not None for n in step.outputs)
+        name = step.tactic if step.tactic in there and (views or step.tactic != VIEW) else next(iter(there))
         if there[name].writes_out and not placed:
             name = next(iter(there))
-        return _Bound(run=there[name].bind(call), tactic=name, writes_out=there[name].writes_out)
+        room = plan.tensors.get(step.scratch)
+        fits = room is not None and room.offset is not None and 0 < there[name].scratch(call) <= room.span_bytes
+        kernel = there[name].kernel(call, placed=placed)
+        return _Bound(run=kernel, tactic=name, placed=placed, room=step.scratch if fits else "")
 
 
 @contextlib.contextmanager
@@ -289,18 +312,19 @@ def _variables(plan: Plan) -> dict[str, str]:
     return {name: f"t{number}" for number, name in enumerate(plan.tensors)}
 
 
-def schedule_source(plan: Plan, writes_out: Sequence[bool]) -> str:
+def schedule_source(plan: Plan, steps: Sequence[_Bound]) -> str:
     """The run as one Python function: a line for each kernel; what nobody reads any more is dropped."""
     variable = _variables(plan)
     last = {name: number for number, step in enumerate(plan.steps) for name in step.inputs}
-    placed = {name for step, writes in zip(plan.steps, writes_out, strict=True) if writes for name in step.outputs}
+    placed = {name for step, bound in zip(plan.steps, steps, strict=True) if bound.placed for name in step.outputs}
     kept = {*placed, *plan.outputs}
     lines = [f"def run({', '.join(variable[name] for name in plan.inputs)}):"]
-    for number, (step, writes) in enumerate(zip(plan.steps, writes_out, strict=True)):
+    for number, (step, bound) in enumerate(zip(plan.steps, steps, strict=True)):
         reads = [variable[name] for name in step.inputs if name and name not in plan.weights]
         results = [variable[name] if name else "_" for name in step.outputs]
-        call = f"k{number}({', '.join(reads + results if writes else reads)})"
-        lines.append(f"    {call}" if writes else f"    {', '.join(results)} = {call}")
+        room = [f"room={variable[bound.room]}"] if bound.room else []
+        call = f"k{number}({', '.join([*reads, *(results if bound.placed else []), *room])})"
+        lines.append(f"    {call}" if bound.placed else f"    {', '.join(results)} = {call}")
         dead = [n for n in dict.fromkeys((*step.inputs, *step.outputs)) if n in variable and n not in plan.weights]
         dead = [variable[n] for n in dead if last.get(n, number) == number and n not in kept]
         lines += [f"    del {', '.join(dead)}"] if dead else []
@@ -316,9 +340,18 @@ def _compiled(text: str, kernels: Sequence[Kernel], places: Mapping[str, Tensor]
 
 
 def _marked(kernel: Kernel, marks: list[Any], device: Device) -> Kernel:
-    def run(*tensors: Tensor) -> Any:
-        result = kernel(*tensors)
+    def run(*tensors: Tensor, **room: Tensor) -> Any:
+        result = kernel(*tensors, **room)
         marks.append(device.mark())
+        return result
+
+    return run
+
+
+def _weighed(kernel: Kernel, found: list[int], device: Device) -> Kernel:
+    def run(*tensors: Tensor, **room: Tensor) -> Any:
+        result, allocated_bytes = device.allocated(lambda: kernel(*tensors, **room))
+        found.append(allocated_bytes)
         return result
 
     return run

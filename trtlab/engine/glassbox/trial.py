@@ -65,10 +65,11 @@ class _Trial:
         self.specs: dict[str, TensorSpec] = {}
         self.steps: list[Step] = []
         self.races: list[Race | None] = []
-        self._places_itself: set[str] = set()
+        self._placed: set[str] = set()  # results in the arena, and scratch
         self.inside: dict[str, tuple[str, int]] = {}  # tensor -> whose memory it is a part of, bytes from the start
         self._turned = _turned(plan)
-        self._parts, self._wholes = _parts(plan) if device.name == "cpu" else {}, dict[str, Tensor]()
+        self._places_all = device.name == "cpu"  # a copy costs a launch on a GPU; its graph has memory of its own
+        self._parts, self._wholes = _parts(plan) if self._places_all else {}, dict[str, Tensor]()
         for number, name in enumerate(plan.inputs):
             self._values[name] = self._sample(plan.tensors[name], number)
             self._describe(name, self._values[name])
@@ -114,34 +115,54 @@ class _Trial:
             call = replace(call, result_shape=tuple(reference[0].shape))  # seen, where ONNX's inference only says so
         except (RuntimeError, IndexError, ValueError):  # made-up numbers divided by zero, or pointed nowhere
             return self._unseen(step, there)
-        race, work = self._race(step, call, tensors, there, lambda: first(*tensors), reference)
+        if view and self._is_view(step, reference, reads):
+            return replace(step, tactic=VIEW)
+        own = self._can_place(step, reference, [*tensors, *self._weights.values()])
+        race, work = self._race(step, call, tensors, there, lambda: first(*tensors), reference, own)
         self.races[-1], name = race, race.winner
-        for output, value in zip(step.outputs, self._results(step, work()), strict=True):  # with its own strides
+        self._keep(step, self._results(step, work()))  # with its own strides
+        if own and (self._places_all or there[name].writes_out):
+            self._placed |= set(step.outputs)
+            self._share(step.outputs, [w for n in step.outputs if (w := self._parts.get(n, ("",))[0]) in self._wholes])
+        return replace(step, tactic=name, time_us=race.time_us, scratch=self._scratch(step, there[name].scratch(call)))
+
+    def _keep(self, step: Step, values: Sequence[Tensor]) -> None:
+        for output, value in zip(step.outputs, values, strict=True):
             if output:
                 self._values[output] = value
                 self._describe(output, value)
-        if there[name].writes_out:
-            self._places_itself |= set(step.outputs)
-            self._share(step.outputs, [w for n in step.outputs if (w := self._parts.get(n, ("",))[0]) in self._wholes])
-        elif view and self._can_place(step, [self._values[n] for n in step.outputs if n], view):
-            homes = [n for n in reads if n in self._places_itself or n in self.inside]
-            if self._share(step.outputs, homes):
-                self.races[-1] = None
-                return replace(step, tactic=VIEW)
-        return replace(step, tactic=name, time_us=race.time_us)
+
+    def _is_view(self, step: Step, reference: Sequence[Tensor], reads: Sequence[str]) -> bool:
+        """Whether every result is a part of what lies in the arena, seen otherwise: then there is nothing to do."""
+        homes = [n for n in reads if n in self._placed or n in self.inside]
+        if not self._is_static(step, reference) or not homes:
+            return False
+        self._keep(step, reference)
+        return self._share(step.outputs, homes)
+
+    def _scratch(self, step: Step, size: int) -> str:
+        """The name of so many bytes for this step alone, or "" for none."""
+        name = f"scratch of {step.outputs[0]}"
+        if not size or name in self._plan.tensors:
+            return ""
+        self.specs[name] = TensorSpec(dtype="uint8", shape=(size,), strides=(1,))
+        self._placed.add(name)
+        return name
 
     def _race(
         self, step: Step, call: Call, tensors: Sequence[Tensor], there: Mapping[str, Tactic], first: Kernel,
-        reference: Sequence[Tensor],
+        reference: Sequence[Tensor], own: bool,
     ) -> tuple[Race, Kernel]:  # fmt: skip
         """The race of the tactics, run now or known, and the winner at work. Those made for the case come before the
-        one that works wherever torch does; parts that are there already leave it to those that write beside them."""
+        one that works wherever torch does; parts that are there already leave it to those that write beside them.
+        `own`: the results can be told where they belong."""
         inside = any(self.inside.get(n, ("",))[0] in step.outputs for n in step.inputs)
-        initial, *others = (name for name, tactic in there.items() if self._can_place(step, reference, tactic))
-        works = {name: self._at_work(there[name], call, tensors, step, reference) for name in others}
-        works[initial] = first
+        placed = {name: own and (self._places_all or tactic.writes_out) for name, tactic in there.items()}
+        initial, *others = (name for name, tactic in there.items() if placed[name] or not tactic.writes_out)
+        order = (*others, initial)
+        works = {n: self._at_work(there[n], call, tensors, step, reference, placed=placed[n]) for n in order}
         writers = {name: work for name, work in works.items() if there[name].writes_out}
-        key = self._signature(step, call, tensors, [*works, inside])
+        key = self._signature(step, call, tensors, [*works, inside, own])
         check = functools.partial(_error_of, reference)
         if (known := self._known.get(key)) and known.winner in works:
             with contextlib.suppress(NoTacticError):
@@ -150,7 +171,7 @@ class _Trial:
         try:
             race = self._pick(writers if inside and writers else works, self._device.timer, check)
         except NoTacticError:
-            race = self._pick(works, self._device.timer, check)
+            race = self._pick(works | {initial: first}, self._device.timer, check)
         self._known[key] = race
         return race, works[race.winner]
 
@@ -172,13 +193,16 @@ class _Trial:
         return all(name in self.inside for name in names)
 
     def _memory(self, name: str, like: Tensor) -> Tensor:
-        """Memory for a result: its part of the concatenation that it goes into, where channels lie side by side; dense
-        in the order of the Transpose that reads it."""
-        whole, start = self._parts.get(name, (name, 0))
-        if name in self._parts and like.is_contiguous(memory_format=torch.channels_last):
-            shape = self._plan.tensors[whole].shape or ()
-            fresh = torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
-            return self._wholes.setdefault(whole, fresh).narrow(1, start, like.shape[1])
+        """Memory for a result: its part of the concatenation that it goes into; dense in the order of the Transpose
+        that reads it."""
+        if name in self._parts:
+            whole, axis, start = self._parts[name]
+            if whole not in self._wholes:
+                last = like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last)
+                layout = torch.channels_last if last else torch.contiguous_format
+                shape = self._plan.tensors[whole].shape or ()
+                self._wholes[whole] = torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+            return self._wholes[whole].narrow(axis, start, like.shape[axis])
         if perm := self._turned.get(name):
             dense = torch.empty([like.shape[d] for d in perm], dtype=like.dtype, device=like.device)
             turned = dense.permute([perm.index(d) for d in range(like.ndim)])
@@ -209,35 +233,42 @@ class _Trial:
             )
         return values[: len(step.outputs)]
 
-    def _can_place(self, step: Step, reference: Sequence[Tensor], tactic: Tactic) -> bool:
+    def _is_static(self, step: Step, reference: Sequence[Tensor]) -> bool:
         """Whether memory can be set aside: the shapes are static, and every result has a name."""
-        static = all(
+        return all(
             n and self._plan.tensors[n].shape == tuple(v.shape) and v.numel()
             for n, v in zip(step.outputs, reference, strict=True)
         )
-        return static or not tactic.writes_out
+
+    def _can_place(self, step: Step, reference: Sequence[Tensor], given: Sequence[Tensor]) -> bool:
+        """Whether the results go into the arena: not those of an operator that only shows what is given otherwise."""
+        kept = {t.untyped_storage().data_ptr() for t in given} if step.kernel == "operator" else set()
+        return self._is_static(step, reference) and all(t.untyped_storage().data_ptr() not in kept for t in reference)
 
     def _at_work(
-        self, tactic: Tactic, call: Call, tensors: Sequence[Tensor], step: Step, reference: Sequence[Tensor]
-    ) -> Kernel:
+        self, tactic: Tactic, call: Call, tensors: Sequence[Tensor], step: Step, reference: Sequence[Tensor], *,
+        placed: bool,
+    ) -> Kernel:  # fmt: skip
         """The tactic as a function without arguments; weights are packed when it first runs."""
 
         @functools.cache
-        def bound() -> tuple[Kernel, list[Tensor]]:
-            places = zip(step.outputs, reference, strict=True) if tactic.writes_out else ()
-            return tactic.bind(call), [*tensors, *(self._memory(n, v) for n, v in places)]
+        def bound() -> Kernel:
+            kernel, size = tactic.kernel(call, placed=placed), tactic.scratch(call)
+            outs = [self._memory(n, v) for n, v in zip(step.outputs, reference, strict=True)] if placed else []
+            room = {"room": torch.empty(size, dtype=torch.uint8, device=self._device.name)} if size else {}
+            return lambda: kernel(*tensors, *outs, **room)
 
-        def work() -> Any:
-            kernel, operands = bound()
-            return kernel(*operands)
-
-        return work
+        return lambda: bound()()
 
     def buffers(self) -> list[memory.Buffer]:
-        """What lies in the arena, and parts of it: views, and slices of concatenations. A result of torch may be a
-        view of its inputs; results of our own kernels and of oneDNN are their own."""
-        tasks = [(step.inputs, step.outputs, step.kernel == "operator") for step in self.steps]
-        lives, own = memory.lifetimes(tasks, self._plan.outputs), self._places_itself - self.inside.keys()
+        """What lies in the arena, and parts of it: views, and slices of concatenations. What torch brings itself may be
+        a view of its inputs; results of products are their own."""
+        own = self._placed - self.inside.keys()
+        tasks = [
+            (s.inputs, (*s.outputs, s.scratch), s.kernel in ("operator", "pointwise") and not own.issuperset(s.outputs))
+            for s in self.steps
+        ]
+        lives = memory.lifetimes(tasks, self._plan.outputs)
         parts = {name: (root, at) for name, (root, at) in self.inside.items() if root in own}
         sizes = {name: self.specs[name].span_bytes for name in (*lives,) if name in own or name in parts}
         return [
@@ -250,32 +281,30 @@ def _listed(result: Any) -> list[Tensor]:
     return list(result) if isinstance(result, tuple | list) else [result]
 
 
-def _read_once(plan: Plan, kernel: str) -> set[str]:
-    """Results of a kernel that are no outputs and have one reader."""
-    reads = Counter(n for step in plan.steps for n in step.inputs) + Counter(plan.outputs * 2)
-    return {n for step in plan.steps if step.kernel == kernel for n in step.outputs if reads[n] == 1}
-
-
 def _turned(plan: Plan) -> dict[str, list[int]]:
     """Tensor -> the order of its axes for its only reader, a Transpose: of products, which write in any order."""
-    made = _read_once(plan, "matmul")
-    made -= {
-        n for step in plan.steps if step.kernel == "matmul" and step.inputs[1] in plan.weights for n in step.outputs
-    }
+    reads = Counter(n for step in plan.steps for n in step.inputs) + Counter(plan.outputs * 2)
+    products = [step for step in plan.steps if step.kernel == "matmul" and step.inputs[1] not in plan.weights]
+    made = {n for step in products for n in step.outputs if reads[n] == 1}
     turns = [step for step in plan.steps if step.attributes.get("operator") == "Transpose" and step.inputs[0] in made]
     return {step.inputs[0]: step.attributes["perm"] for step in turns if "perm" in step.attributes}
 
 
-def _parts(plan: Plan) -> dict[str, tuple[str, int]]:
-    """Tensor -> the concatenation it can be made in, and its first channel there: of convolutions read nowhere else."""
-    made = _read_once(plan, "conv")
-    found: dict[str, tuple[str, int]] = {}
-    for step in plan.steps:
-        shapes = [plan.tensors[n].shape or () if n in plan.tensors else () for n in (*step.inputs, *step.outputs)]
-        joins = step.attributes.get("operator") == "Concat" and step.attributes.get("axis", 1) == 1
-        if joins and all(len(shape) == 4 for shape in shapes):
-            starts = itertools.accumulate((shape[1] for shape in shapes), initial=0)
-            found |= {n: (step.outputs[0], at) for n, at in zip(step.inputs, starts, strict=False) if n in made}
+def _parts(plan: Plan) -> dict[str, tuple[str, int, int]]:
+    """Tensor -> the concatenation it is made in, its axis, and where it starts there: as the graph's rule decided. What
+    is a part of a part lies in the outer one, if they join along the same axis."""
+    found: dict[str, tuple[str, int, int]] = {}
+    for step in (step for step in reversed(plan.steps) if step.attributes.get("in_place")):
+        specs, axis = [plan.tensors.get(n) for n in (*step.outputs, *step.inputs)], step.attributes.get("axis", 1)
+        shapes = [spec.shape for spec in specs if spec and spec.shape]
+        if len(shapes) == len(specs) and isinstance(axis, int) and -len(shapes[0]) <= axis < len(shapes[0]):
+            root, along, start = found.pop(step.outputs[0], (step.outputs[0], axis % len(shapes[0]), 0))
+            if along != axis % len(shapes[0]):
+                root, along, start = step.outputs[0], axis % len(shapes[0]), 0
+            elif root != step.outputs[0]:
+                found[step.outputs[0]] = root, along, start
+            starts = itertools.accumulate((shape[along] for shape in shapes[1:]), initial=start)
+            found |= {n: (root, along, at) for n, at in zip(step.inputs, starts, strict=False)}
     return found
 
 
