@@ -228,7 +228,7 @@ def test_export_is_quiet_repeatable_and_carries_no_paths(capfd, recwarn):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"model": "digits", "precision": "INT8"}, ValueError, "FP32 or FP16: got precision='INT8'"),
+        ({"model": "digits", "precision": "INT4"}, ValueError, "FP32 or FP16 or INT8: got precision='INT4'"),
         ({"model": "lenet"}, ValueError, "'lenet'.*digits"),
         ({"model": nn.ReLU()}, ValueError, "ReLU.*tuple of tensors"),
         ({"model": nn.ReLU(), "example_inputs": ()}, TypeError, "none at all"),

@@ -55,7 +55,7 @@ def test_every_model_is_recorded_and_no_other():
     assert set(recordings.names("fusion-")) == {f"fusion-{name}-SM89" for name in NAMES}
     keys = {
         builds.key(model, precision, "SM89", dynamic_batch=dynamic)
-        for model in MODELS for precision in ("FP32", "FP16") for dynamic in (False, True)
+        for model in MODELS for precision in ("FP32", "FP16", "INT8") for dynamic in (False, True)
     }  # fmt: skip
     assert keys <= set(FLOWS)
 
@@ -86,7 +86,8 @@ def test_a_recorded_workflow_is_what_its_name_says(name):
     report, (model, precision, target, shapes) = builds.recorded(name), name.rsplit("-", 3)
     whole(report, model, target)
     assert bool(report.profiles) is (shapes == "dynamic")
-    assert {"FP32": "Float", "FP16": "Half"}[precision] in {kernel.dtype for kernel in report.kernels}
+    stored = {tensor.dtype for kernel in report.kernels for tensor in (*kernel.outputs, *kernel.constants)}
+    assert {"FP32": "Float", "FP16": "Half", "INT8": "Int8"}[precision] in stored
 
 
 def test_a_report_that_was_not_recorded_says_why_it_was_needed_and_what_there_is():

@@ -15,6 +15,9 @@ TWO_WORDS = "--minShapes=a:1x2,b:1 --optShapes=a:4x2,b:4 --maxShapes=a:8x2,b:8"
     [
         ("FP32", "8", "--onnx=digits.onnx --saveEngine=digits-fp32.plan"),
         ("FP16", "8", "--onnx=digits.onnx --saveEngine=digits-fp16.plan --fp16"),
+        ("INT8", "8", "--onnx=digits.onnx --saveEngine=digits-int8.plan --int8 --calib=digits.cache"),
+        ("INT8", "10", "--onnx=digits-int8.onnx --saveEngine=digits-int8.plan --stronglyTyped"),
+        ("INT8", "11", "--onnx=digits-int8.onnx --saveEngine=digits-int8.plan"),
         ("FP32", "10", "--onnx=digits-fp32.onnx --saveEngine=digits-fp32.plan --stronglyTyped"),
         ("FP16", "10", "--onnx=digits-fp16.onnx --saveEngine=digits-fp16.plan --stronglyTyped"),
         ("FP32", "11", "--onnx=digits-fp32.onnx --saveEngine=digits-fp32.plan"),

@@ -335,7 +335,7 @@ def test_a_defect_in_a_drawing_is_shown_too(view, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value", "known"),
     [
-        ("model", "vgg", "digits, resnet18, transformer"), ("precision", "INT8", "FP32, FP16"),
+        ("model", "vgg", "digits, resnet18, transformer"), ("precision", "INT4", "FP32, FP16, INT8"),
         ("target", "SM90", "SM89, SM75, SM80, SM86, SM120, SM121, portable"), ("dynamic", "yes", "False, True"),
         ("major", "9", "8, 10, 11"), ("model", None, "digits"), ("model", ["digits"], "digits"),
     ],

@@ -12,7 +12,7 @@ from trtlab.lab.workflow import Precision, Workflow
 
 COMMAND = "python -m trtlab.lab.record"
 TARGETS = {"digits": ("SM75", "SM86", "SM89", "SM120"), "resnet18": ("SM89",), "transformer": ("SM89",)}
-PRECISIONS: tuple[Precision, ...] = ("FP32", "FP16")
+PRECISIONS: tuple[Precision, ...] = ("FP32", "FP16", "INT8")
 LIGHT = ("vgg19", "inception_v1", "resnet50")
 
 

@@ -18,13 +18,14 @@ def trtexec_command(
 ) -> str:
     """The `trtexec` command for a model file `model`.onnx. ValueError for a major that is not one of `MAJORS`.
 
-    For 10 and 11 an FP16 plan comes from an FP16 ONNX file, so the file name says the precision.
+    For 10 and 11 the ONNX file has its precision in it (INT8 as Q/DQ), so the file name says it.
     """
     if major not in MAJORS:
         raise ValueError(f"TensorRT major is {major!r}; expected one of {', '.join(MAJORS)}")
     name = model if major == "8" else f"{model}-{precision.lower()}"
     words = ["trtexec", f"--onnx={name}.onnx", f"--saveEngine={model}-{precision.lower()}.plan"]
-    words += {"8": ["--fp16"] if precision == "FP16" else [], "10": ["--stronglyTyped"], "11": []}[major]
+    flags = {"FP16": ["--fp16"], "INT8": ["--int8", f"--calib={model}.cache"]}.get(precision, [])
+    words += {"8": flags, "10": ["--stronglyTyped"], "11": []}[major]
     for index, option in enumerate(("--minShapes", "--optShapes", "--maxShapes")):
         shapes = (f"{tensor}:{'x'.join(map(str, three[index]))}" for tensor, three in (profile or {}).items())
         words += [f"{option}={text}" for text in [",".join(shapes)] if text]

@@ -30,9 +30,9 @@ from trtlab.engine.nvidia.worker import CancelFlag
 from trtlab.graph.onnxfile import count_nodes, sha256_of
 from trtlab.lab import builds
 
-Precision = Literal["FP32", "FP16"]
-TOLERANCES: dict[str, float] = {"FP32": 1e-4, "FP16": 2e-2}
-"""Largest accepted error of an output, relative to the largest reference output. FP16 keeps about three digits."""
+Precision = Literal["FP32", "FP16", "INT8"]
+TOLERANCES: dict[str, float] = {"FP32": 1e-4, "FP16": 2e-2, "INT8": 1e-1}
+"""Largest accepted error of an output, relative to the largest reference output. INT8 keeps about two digits."""
 
 
 class Status(enum.Enum):
