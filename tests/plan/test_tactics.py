@@ -99,7 +99,7 @@ def test_levels_time_nobody_then_the_first_in_preference_then_all_and_ever_longe
         assert ("".join(name for name in runs if runs[name]), race.winner) == (timed, "d" if "d" in timed else "a")
         assert {c.state for c in race.candidates if not runs[c.name]} <= {"not timed", "winner"}
     assert [b.rounds for b in LEVELS] == sorted({b.rounds for b in LEVELS})
-    for level in (-1, 6, 2.5):
+    for level in (-1, 6, 2.0, True, None):
         with pytest.raises(ValueError, match=f"level={level}: expected 0 .* to 5"):
             raced(clocks, level=level)
 

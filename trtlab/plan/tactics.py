@@ -101,7 +101,7 @@ def pick(
 
 def checked_level(level: int) -> int:
     """The level. ValueError for one that is not there."""
-    if level not in range(len(LEVELS)):
+    if type(level) is not int or level not in range(len(LEVELS)):
         raise ValueError(f"level={level!r}: expected 0 (no timing) to {len(LEVELS) - 1}, as TensorRT's builder has")
     return level
 

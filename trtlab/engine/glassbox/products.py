@@ -232,7 +232,7 @@ CONV: dict[str, Tactic] = {
         writes_out=True,
     ),
 }
-"""Tactics of a convolution. The first works wherever torch does."""
+"""Tactics of a convolution. The first works wherever torch does; the others in the order of preference."""
 
 # --- matrix products --------------------------------------------------------------------------------------------------
 
@@ -345,14 +345,14 @@ def _fits_generated(call: Call) -> bool:
 
 MATMUL: dict[str, Tactic] = {
     "torch": Tactic(bind=_matmul),
-    "addmm": Tactic(bind=_addmm, fits=_is_linear, writes_out=True),
     "onednn": Tactic(bind=_with_onednn, fits=_fits_onednn),
-    "batched": Tactic(bind=_batched, fits=_is_batched, writes_out=True),
     "generated": Tactic(bind=_generated, fits=_fits_generated, writes_out=True, scratch=_packing_scratch),
+    "addmm": Tactic(bind=_addmm, fits=_is_linear, writes_out=True),
+    "batched": Tactic(bind=_batched, fits=_is_batched, writes_out=True),
     "epilogue": Tactic(
         bind=with_epilogue(_addmm),
         fits=lambda c: _is_linear(c) and _finishes_on_gpu(c),
         writes_out=True,
     ),
 }
-"""Tactics of a product. The first works wherever torch does."""
+"""Tactics of a product. The first works wherever torch does; the others in the order of preference."""
