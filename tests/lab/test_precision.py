@@ -3,6 +3,7 @@ back; what is said of the three networks is so."""
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 from onnx.reference import ReferenceEvaluator
 
@@ -116,6 +117,43 @@ def test_smooth_activations_bring_the_transformer_back_and_keep_its_function():
     assert int8(repaired, "tensor").interval[0] > 0.93
     fp4 = [row(one, "NVFP4", "NVFP4", reads="NVFP4").accuracy for one in (model, repaired)]
     assert fp4[0] < 0.5 < 0.9 < fp4[1]
+
+
+def branching(op):
+    """Two products behind a ReLU or a LayerNorm whose result is also added, or an output: not to be rescaled there."""
+    made = onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["": 20]>
+        branching (float[4,8] image) => (float[4,8] logits) <float[8,8] w, float[8] b, float[8,8] v, float[8,8] u> {{
+            [first] a = Gemm <transB = 1> (image, w, b)
+            [middle] r = {op}
+            [second] c = MatMul (r, v)
+            [third] d = Relu (c)
+            [last] e = MatMul (d, u)
+            [sum] logits = Add (e, r)
+        }}""")
+    rng = np.random.default_rng(0)
+    for value in made.graph.value_info:
+        sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        weights = rng.standard_normal(sizes).astype(np.float32) * np.float32(10) ** np.arange(8, dtype=np.float32)
+        made.graph.initializer.append(onnx.numpy_helper.from_array(weights, value.name))
+    del made.graph.value_info[:]
+    return made
+
+
+@pytest.mark.parametrize("repair", [equalised, lambda model: smoothed(model, np.ones((4, 8), np.float32))])
+@pytest.mark.parametrize("op", ["Relu (a)", "LayerNormalization (a, b, b)", "LayerNormalization (a, b)"])
+def test_a_tensor_that_others_read_too_is_not_rescaled(repair, op):
+    model = branching(op)
+    x = np.random.default_rng(1).standard_normal((4, 8)).astype(np.float32)
+    before, after = of_ort(model, x), of_ort(repair(model), x)
+    np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-3 * np.abs(before).max())
+    changed = [n for n, w in weights_of(repair(model)).items() if not np.array_equal(w, weights_of(model)[n])]
+    assert set(changed) == ({"v", "u"} if repair is equalised else set())
+
+
+@pytest.mark.parametrize("name", ["digits", "transformer"])
+def test_equalisation_keeps_the_function_of_the_others_too(name):
+    repaired = equalised(network(name))
+    np.testing.assert_allclose(of_ort(repaired, SPLIT.test_images), of_ort(network(name), SPLIT.test_images), atol=1e-3)
 
 
 @pytest.mark.slow

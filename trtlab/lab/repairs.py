@@ -12,7 +12,7 @@ import onnx
 
 from trtlab.engine.digits import load_digits_split
 from trtlab.engine.measure import one_thread
-from trtlab.lab.precision import BATCH, Array, layers, weights_of, with_weights
+from trtlab.lab.precision import BATCH, Array, Layer, layers, weights_of, with_weights
 from trtlab.numeric.quantize import Groups
 
 if TYPE_CHECKING:
@@ -30,16 +30,24 @@ def _scale(weights: Mapping[str, Array], name: str, axis: int, factors: Array) -
     array *= Groups(shape=array.shape, axis=axis).spread(factors.astype(np.float32))
 
 
+def _readers(model: onnx.ModelProto, name: str) -> list[str]:
+    """Names of the nodes that read a tensor; "" for the caller of the model."""
+    found = [node.name for node in model.graph.node for one in node.input if one == name]
+    return found + ["" for value in model.graph.output if value.name == name]
+
+
 def equalised(model: onnx.ModelProto, sweeps: int = 30) -> onnx.ModelProto:
-    """The same function with alike weights: of layers with a ReLU between, channel i of the first is divided by
+    """The same function with alike weights: of layers with a ReLU alone between, channel i of the first is divided by
     s_i = sqrt(r1_i / r2_i) and of the second multiplied; r are largest magnitudes (arXiv 1906.04721, section 4.1)."""
-    weights, readers = weights_of(model), {layer.reads: layer for layer in layers(model)}
-    after = {node.input[0]: node.output[0] for node in model.graph.node if node.op_type == "Relu"}
-    pairs = [(one, readers.get(after.get(one.node.output[0], ""))) for one in layers(model)]
+    weights, found = weights_of(model), {layer.name: layer for layer in layers(model)}
+    relus = {node.name: node.output[0] for node in model.graph.node if node.op_type == "Relu"}
+    pairs = list[tuple[Layer, Layer]]()
+    for first in found.values():
+        after = _readers(model, first.node.output[0])
+        behind = _readers(model, relus[after[0]]) if len(after) == 1 and after[0] in relus else []
+        pairs += [(first, found[name]) for name in behind if len(behind) == 1 and name in found]
     for _ in range(sweeps):
         for first, second in pairs:
-            if second is None:
-                continue
             r1 = _largest(weights[first.weight], first.output_axis)
             r2 = _largest(weights[second.weight], second.input_axis)
             s = np.where((r1 > 0) & (r2 > 0), np.sqrt(r1 / np.where(r2 > 0, r2, 1)), 1)
@@ -64,8 +72,9 @@ def smoothed(model: onnx.ModelProto, images: Array, alpha: float = 0.5) -> onnx.
 
     eager.run(model, torch.from_numpy(np.array(images)), {k: torch.from_numpy(v) for k, v in weights.items()}, seen)
     for node in model.graph.node:
-        readers = [layer for layer in layers(model) if layer.reads == node.output[0]]
-        if node.op_type == "LayerNormalization" and readers:
+        readers = [layer for layer in layers(model) if layer.reads == node.output[0] and layer.node.op_type != "Conv"]
+        all_turn = len(readers) == len(_readers(model, node.output[0]))
+        if node.op_type == "LayerNormalization" and readers and all_turn:
             most = np.max([_largest(weights[one.weight], one.input_axis) for one in readers], axis=0)
             s = np.maximum(peaks[node.output[0]], 1e-5) ** alpha / np.maximum(most, 1e-5) ** (1 - alpha)
             for name in node.input[1:]:
