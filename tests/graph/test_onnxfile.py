@@ -6,8 +6,11 @@ import onnx
 import onnx.parser
 import pytest
 
+from trtlab.graph import optimize
 from trtlab.graph.models import LIGHT_FOLDER
 from trtlab.graph.onnxfile import NodeCounts, count_nodes, sha256_of, source_from_model
+
+from .written import nested
 
 MODEL = onnx.parser.parse_model(
     """<ir_version: 10, opset_import: ["": 21, "local": 1]>
@@ -85,3 +88,11 @@ def test_nodes_of_subgraphs_and_functions_count_and_constants_apart():
     assert count_nodes((LIGHT_FOLDER / "light_squeezenet.onnx").read_bytes()) == NodeCounts(
         nodes=len(graph.node), constants=len(graph.initializer)
     )
+
+
+@pytest.mark.parametrize("opened", [count_nodes, optimize, lambda data: source_from_model(data).proto()])
+@pytest.mark.parametrize("depth", [40, 400, 20_000])
+def test_what_is_nested_too_deep_is_refused_with_a_way_out(depth, opened):
+    assert count_nodes(nested(30)).nodes == 30
+    with pytest.raises(ValueError, match=r"'model' nests deeper than .* 33 Ifs: choose with Where"):
+        opened(nested(depth))

@@ -1,6 +1,8 @@
 """optimize, its report and its steps; the film for a stepper; valid models from random graphs."""
 
+import cProfile
 import itertools
+import pstats
 
 import numpy as np
 import onnx
@@ -194,3 +196,30 @@ def test_names_stay_unique():
         node.name = name
     result, _ = proved(model, run=onnxruntime_runs)
     assert len({node.name for node in result.graph.node}) == len(result.graph.node) == 3
+
+
+@pytest.mark.parametrize("form", ["products", "Concat", "outputs", "readers", "equal"])
+def test_work_grows_with_the_nodes(form):
+    """Calls of functions, counted: twice the nodes take about twice as many, where nodes are wide too."""
+
+    def calls(size):
+        heads = [helper.make_node(*head(i), [f"t{i}"]) for i in range(size)]
+        tails = [helper.make_node("Concat", [f"t{i}" for i in range(size)], ["y"], axis=0)] * (form != "outputs")
+        tails += [helper.make_node("Concat", [f"t{i}" for i in range(size)], ["z"], axis=1)] * (form == "readers")
+        ends = ["y", "z"][: len(tails)] if tails else [f"t{i}" for i in range(size)]
+        weights = [
+            numpy_helper.from_array(np.full((4, 4), i * (form != "equal"), np.float32), f"w{i}") for i in range(size)
+        ]
+        values = [helper.make_tensor_value_info(name, 1, None if name != "x" else [4, 4]) for name in ("x", *ends)]
+        graph = helper.make_graph(heads + tails, form, values[:1], values[1:], weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+        with cProfile.Profile() as counted:
+            _, report = optimize(model)
+        assert report.steps
+        return pstats.Stats(counted).total_calls
+
+    def head(number):
+        return ("Add" if form == "Concat" else "MatMul"), ["x", f"w{number}"]
+
+    calls(10)  # what is done once
+    assert calls(400) < 2.3 * calls(200)

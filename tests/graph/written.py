@@ -54,3 +54,19 @@ def ops(model):
 
 def reasons(report, rule):
     return [refusal.reason for refusal in report.refusals if refusal.rule == rule]
+
+
+def nested(depth):
+    """Bytes of graphs inside attributes of nodes of graphs, which is all that they hold."""
+
+    def field(number, data):
+        size, digits = len(data), bytearray()
+        while size >= 128:
+            digits.append(size % 128 + 128)
+            size //= 128
+        return bytes([number * 8 + 2, *digits, size]) + data
+
+    data = b""
+    for _ in range(depth):
+        data = field(1, field(5, field(6, data)))
+    return field(7, data)

@@ -127,7 +127,7 @@ def test_a_fused_node_is_one_box_with_its_operators_inside():
 @pytest.mark.parametrize(
     ("broken", "error", "words"),
     [
-        (model(), ValueError, "'test' has no nodes"),
+        (onnx.ModelProto(), ValueError, "'model' has no nodes"),
         (b"garbage, not a model", ValueError, "Expected what onnx.save writes"),
         ("no/such/file.onnx", FileNotFoundError, "does not exist"),
         (17, TypeError, "got int"),

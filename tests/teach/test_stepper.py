@@ -353,3 +353,16 @@ def test_threads_draw_one_at_a_time():
     with ThreadPoolExecutor(4) as pool:
         drawn = list(pool.map(lambda model: GraphView(model).svg, models * 4))
     assert drawn[: len(models)] * 4 == drawn
+
+
+@pytest.mark.parametrize("body", ["{ a = Relu(x) b = Exp(a) }", "{ }"], ids=["dead", "empty"])
+def test_a_model_of_dead_nodes_ends_with_none(body):
+    """Its input is its output: every node goes, and what is left is drawn."""
+    model = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": 20]> g (float[2] x) => (float[2] x) {body}')
+    stepper = RewriteStepper(model)
+    for position in range(len(stepper.report.steps) + 1):
+        stepper.go(position)
+        svg = [ET.fromstring(panel["svg"]) for panel in stepper.shown["panels"]]
+        assert svg
+    assert len(stepper.model.graph.node) == 0 == stepper.report.counts.nodes
+    assert re.search(rf"Nodes +{len(model.graph.node)} +0 ", stepper.static().text)

@@ -14,6 +14,8 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx.external_data_helper import uses_external_data
 
+TOO_DEEP = """nests deeper than the 100 messages that protobuf reads, which are 33 Ifs: choose with Where in place of
+the inner ones, or export them as models of their own.""".replace("\n", " ")
 OnnxModel = str | os.PathLike[str] | bytes | onnx.ModelProto
 
 
@@ -33,8 +35,10 @@ class OnnxSource:
         """The model, without weights that stand in other files. ValueError for bytes that are no model."""
         try:
             return onnx.load_model_from_string(self.read())
-        except DecodeError as error:
-            raise ValueError(f"{self.name!r} is no ONNX model: {error}. Expected what onnx.save writes.") from error
+        except (DecodeError, RecursionError) as error:
+            is_deep = "Depth" in str(error) or isinstance(error, RecursionError)
+            why = f"is no ONNX model: {error}. Expected what onnx.save writes."
+            raise ValueError(f"{self.name!r} {TOO_DEEP if is_deep else why}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

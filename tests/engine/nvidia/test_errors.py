@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
+from tests.graph.written import nested
 from trtlab.engine.nvidia import (
     BuildError,
     CompilerError,
@@ -202,6 +203,33 @@ def test_what_onnx_checker_leaves_open_is_named(said):
     INCOMPLETE[said](model)
     with pytest.raises(ModelError, match=f"onnx.checker says: .*: {said}"):
         build(model)
+
+
+def ifs(depth):
+    """An If in the first branch of an If, and so on."""
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2])
+
+    def graph(level, op="If"):
+        name, inner = f"{op}{level}", {}
+        if level == depth:
+            op = "Neg"
+        if op == "If":
+            inner = {"then_branch": graph(level + 1), "else_branch": graph(level, "Relu")}
+        node = onnx.helper.make_node(op, ["c"] if op == "If" else ["x"], [name], **inner)
+        result = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2])
+        return onnx.helper.make_graph([node], name, [], [result])
+
+    main = graph(0)
+    main.input.extend([x, onnx.helper.make_tensor_value_info("c", onnx.TensorProto.BOOL, [])])
+    return onnx.helper.make_model(main, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
+
+
+@needs_rtx
+def test_what_is_nested_too_deep_is_refused_with_a_way_out():
+    assert build(ifs(24)).onnx_nodes == 49
+    for model in (ifs(25), ifs(32), nested(400)):
+        with pytest.raises((ParseError, ModelError), match=r"24 Ifs inside one another.* Choose with Where"):
+            build(model)
 
 
 @needs_rtx

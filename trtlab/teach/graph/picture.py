@@ -180,7 +180,7 @@ def picture_from_onnx(model: OnnxModel) -> Picture:
     source = source_from_model(model)
     proto = source.proto()
     name = source.name if source.path else proto.graph.name or source.name
-    if not proto.graph.node:
+    if not (proto.graph.node or proto.graph.input or proto.graph.output):
         raise ValueError(f"the graph of {name!r} has no nodes, so there is nothing to draw: expected an operator")
     loaded = ir.from_proto(proto)
     with contextlib.suppress(onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError):
