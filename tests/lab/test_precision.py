@@ -190,6 +190,16 @@ def test_wilson_against_its_quadratic():
         wilson(5, 4)
 
 
-def test_an_unknown_network_names_what_there_is():
-    with pytest.raises(ValueError, match=r"'resnet'.*digits, depthwise, transformer"):
-        network("resnet")
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: network("resnet"), r"'resnet'.*digits, depthwise, transformer"),
+        (lambda: row(network("digits"), "", {"conv9": "INT8"}), r"'conv9'.*conv1/Conv"),
+        (lambda: row(network("digits"), "", "INT5"), r"'INT5'.*INT4"),
+        (lambda: row(network("digits"), "", "INT8", grain="row"), r"'row'.*tensor, channel, block"),
+        (lambda: thresholds({}, "median"), r"'median'.*max, percentile, entropy, mse"),
+    ],
+)
+def test_an_unknown_name_is_told_what_there_is(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

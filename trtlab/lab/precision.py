@@ -88,7 +88,9 @@ def histograms(name: str) -> dict[str, Histogram]:
 
 
 def thresholds(histograms: Mapping[str, Histogram], calibrator: str = "max") -> dict[str, Threshold]:
-    """Where the calibrator of that name clips each tensor."""
+    """Where the calibrator of that name clips each tensor. ValueError for another name."""
+    if calibrator not in CALIBRATORS:
+        raise ValueError(f"there is no calibrator {calibrator!r}: expected one of {', '.join(CALIBRATORS)}")
     return {name: CALIBRATORS[calibrator](histogram) for name, histogram in histograms.items()}
 
 
@@ -145,9 +147,12 @@ def rounded_weights(
     """The weights of layers as they come back from their formats, and how many bytes all weights take then.
 
     `grain`: one scale for a `tensor`, for each output `channel`, or for each `block` of 32 along what is summed over;
-    MXFP4 and NVFP4 have blocks of their own. What is not named stays FP32.
+    MXFP4 and NVFP4 have blocks of their own. What is not named stays FP32. ValueError for a name that is not there.
     """
-    weights, changed = weights_of(model), dict[str, Array]()
+    weights, changed, known = weights_of(model), dict[str, Array](), {layer.name for layer in layers(model)}
+    for given, there in ((formats, known), (formats.values(), FORMATS), ([grain], ("tensor", "channel", "block"))):
+        if wrong := [one for one in given if one not in there]:
+            raise ValueError(f"there is no {wrong[0]!r}: expected one of {', '.join(there)}")
     size = sum(array.nbytes for array in weights.values() if array.dtype == np.float32)
     for layer in layers(model):
         array, axis, fmt = weights[layer.weight], layer.output_axis, formats.get(layer.name, "FP32")
