@@ -60,9 +60,9 @@ def test_what_does_not_fit_is_refused_before_memory_is_touched(x, columns, out):
         run(product.packed(columns), torch.zeros(5).numpy(), x, out)
 
 
-@pytest.mark.parametrize("lanes", [4, 8])
-def test_vectors_of_another_machine_make_the_same(lanes, monkeypatch):
-    monkeypatch.setattr(product, "_registers", lambda: (lanes, 12))
+@pytest.mark.parametrize("registers", [(8, 12), (16, 24)])
+def test_vectors_of_another_machine_make_the_same(registers, monkeypatch):
+    monkeypatch.setattr(product, "_registers", lambda: registers)
     product.panel_width.cache_clear()
     try:
         x, columns = torch.randn(1, 11, 6), torch.randn(1, 6, 37)
@@ -73,6 +73,16 @@ def test_vectors_of_another_machine_make_the_same(lanes, monkeypatch):
         torch.testing.assert_close(out, x @ columns, rtol=1e-5, atol=1e-5)
     finally:
         product.panel_width.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("lanes", "widths"),
+    [(8, {1000: 24, 768: 24, 64: 32, 56: 16, 40: 24, 8: 8}), (16, {1000: 48, 208: 32, 80: 48, 64: 64, 16: 16})],
+)
+def test_a_panel_is_no_narrower_than_is_fast(lanes, widths, monkeypatch):
+    """1000 columns are a whole number of panels of 8, at half the speed."""
+    monkeypatch.setattr(product, "_registers", lambda: (lanes, 0))
+    assert {n: product.panel_width.__wrapped__(n) for n in widths} == widths
 
 
 def test_rows_that_would_be_a_copy_are_refused():
