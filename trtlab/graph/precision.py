@@ -21,9 +21,9 @@ from trtlab.numeric import FORMATS
 from trtlab.numeric.calibrate import CalibrationError, Threshold
 from trtlab.numeric.quantize import Quantized
 
-# Type in ONNX, and the first opset that has it: in Q/DQ beside scales in FP16, or in convolutions.
+# Type in ONNX, and the first opset that has it in Q/DQ or, of 16 bits, in convolutions and Q/DQ.
 STORED: dict[str, tuple[ir.DataType, int]] = {
-    "INT8": (ir.DataType.INT8, 19),
+    "INT8": (ir.DataType.INT8, 13),
     "FP8_E4M3": (ir.DataType.FLOAT8E4M3FN, 19),
     "INT4": (ir.DataType.INT4, 21),
     "NVFP4": (ir.DataType.FLOAT4E2M1, 23),
@@ -105,6 +105,8 @@ def weight_only(model: OnnxModel, fmt: Literal["INT4", "NVFP4"], *, block: int |
 def ready(model: OnnxModel, fmt: str) -> ir.Model:
     """The model in an opset that has `fmt`, BatchNormalization folded into the convolutions before it."""
     proto, needed = read(model), STORED[fmt][1]
+    if any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer):
+        needed = max(needed, STORED["FP16"][1])
     if max((o.version for o in proto.opset_import if o.domain in {"", "ai.onnx"}), default=1) < needed:
         try:
             proto = onnx.version_converter.convert_version(proto, needed)
