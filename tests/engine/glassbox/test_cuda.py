@@ -6,6 +6,7 @@ import torch
 
 from tests.engine.glassbox.test_backend import report
 from tests.engine.glassbox.test_engine import assert_same, feeds_for, model, with_onnxruntime
+from tests.engine.glassbox.test_referee import parsed, referee
 from trtlab.engine import glassbox
 from trtlab.engine.glassbox.errors import InputError
 from trtlab.graph.models import LIGHT_FOLDER, TEACHING_MODELS, randomized
@@ -98,3 +99,21 @@ def test_a_run_allocates_nothing_on_the_gpu(residual):
     after = torch.cuda.memory_stats()
     assert {n: after[n] for n in counts} == {n: before[n] for n in counts}
     assert len(context.allocations(feeds)) == len(residual.inspect())
+
+
+@pytest.mark.parametrize("name", ["conv", "conv of odd sizes", "matmul", "matmul of few rows"])
+def test_products_of_int8_codes_equal_onnxruntime(name):
+    """On tensor cores where they take the sizes; in floats that hold every sum where they do not."""
+    rng, (x, w) = np.random.default_rng(0), {
+        "conv": ((2, 16, 8, 8), (32, 16, 3, 3)), "conv of odd sizes": ((1, 3, 7, 7), (5, 3, 3, 3)),
+        "matmul": ((64, 128), (128, 64)), "matmul of few rows": ((3, 128), (128, 64)),
+    }[name]  # fmt: skip
+    op = "Conv <pads = [1,1,1,1]>" if len(w) == 4 else "MatMul"
+    text = f"(float{[*x]} x) => (float[{', '.join('abcd'[: len(x)])}] y) {{ q = QuantizeLinear (x, s, z) "
+    text += f"d = DequantizeLinear (q, s, z) v = DequantizeLinear (w, s, z) p = {op} (d, v) y = Relu (p) }}"
+    values = {"w": rng.integers(-127, 128, w).astype(np.int8), "s": np.float32(0.02), "z": np.int8(0)}
+    proto, feeds = parsed(text, 20, **values), {"x": rng.normal(size=x).astype(np.float32)}
+    engine = glassbox.build(proto, device="cuda")
+    assert_same(engine.create_execution_context().run(feeds), referee(proto, feeds), rtol=1e-5)
+    (product,) = [kernel for kernel in engine.inspect() if kernel.name.startswith("int8")]
+    assert product.tactic in (("int8", "exact") if name in ("conv", "matmul") else ("exact",))
