@@ -47,5 +47,10 @@ def test_what_follows_a_guess_or_a_quiz_is_covered_until_it_is_answered(lab_page
     page.wait_for_function("() => !document.querySelector('.qz .trt-show').checked")
     page.locator(".trt-guess").last.get_by_role("button").click()  # all of the page
     assert [hidden(page, words) for words in everything] == [False] * 5
+    lab_page.run(0)
+    page.wait_for_function("() => document.querySelector('.trt-under')")
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => !document.querySelector('.trt-under')")  # a cover goes with its question
     lab_page.assert_clean()
     lab_page.screenshot("uncovered")

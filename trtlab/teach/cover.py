@@ -1,8 +1,8 @@
 """teach/cover: a guess comes first. What a cell shows below the bar of `guess()` stays covered until a guess is entered
 or Show is pressed; so does what follows a quiz card, until it is answered.
 
-In: what is guessed, and what was measured. Out: a bar in front of what the cell shows. Covering is done by the style
-sheet (static/cover.css) for the cell and the two behind it; pages that drop styles show everything, in its order.
+In: what is guessed, and what was measured. Out: a bar in front of what the cell shows. What the cell and the two
+behind it show is covered by the page (static/tongue.js, cover.css); pages without scripts show all, in its order.
 """
 
 from typing import Any

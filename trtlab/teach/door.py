@@ -26,7 +26,7 @@ _QUESTIONS = ("Q1", "Q2", "Q3")
 
 def draw_door(folder: Path, report: BuildReport, asked: str) -> Drawing:
     """The map of `folder`; beside it a code of FP8 to flip, the quiz `asked`, and how many kernels a build made."""
-    beside = block([draw_flips(FORMATS["FP8_E4M3"], 2.0), quiz(asked).static(), draw_build(report)])
+    beside = block([draw_flips(FORMATS["FP8_E4M3"], 2.0), quiz(asked).drawn(), draw_build(report)])
     style = f"<style>{ui.stylesheet('door')}</style>"
     inside = block([draw_map(folder), beside], "door")
     return Drawing(html=f"<div>{style}{inside.html}</div>", text=inside.text)

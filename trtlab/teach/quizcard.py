@@ -19,7 +19,7 @@ from trtlab.teach import card as ui
 from trtlab.teach import source
 from trtlab.teach.bilingual import bilingual, both, switch
 from trtlab.teach.card import Cell, Drawing, bold, join, tag
-from trtlab.teach.cover import covering
+from trtlab.teach.cover import covering, shows
 from trtlab.teach.widget import Widget, script, styles
 
 SIGNS = {Verdict.RIGHT: "✓", Verdict.WRONG: "✗"}
@@ -132,14 +132,16 @@ class QuizCard(Widget):
         }  # fmt: skip
 
     def static(self) -> Drawing:
+        """The card with no kernel; what follows it stays covered until a box is ticked or the right one is found."""
+        return covering(self.drawn(shows()))
+
+    def drawn(self, *below: Cell) -> Drawing:
         """The question and its options; below them, closed, the answer with every explanation and its evidence."""
         asked = self.quiz
         head = [bold(both(said("quiz"))), ui.dim(both(said(f"asks_{asked.kind}"))), ui.dim(asked.name), switch()]
         answer = ui.details(both(said("answer_and_explanations")), *self._static_answer())
-        whole = ui.card(tag("p", bold(both(asked.question))), self._static_options(), answer, head=head)
-        return covering(
-            bilingual(ui.block(whole, "trt-asked"))
-        )  # what follows stays covered until the answer is opened
+        parts = [tag("p", bold(both(asked.question))), self._static_options(), answer, *below]
+        return bilingual(ui.block(ui.card(*parts, head=head), "trt-asked"))
 
     def _static_options(self) -> Cell:
         asked = self.quiz

@@ -256,6 +256,7 @@ function render({ model, el }) {
     showButton.hidden = Boolean(found) || !attempts;
     againButton.hidden = !found;
     if (found || (!attempts && !fresh)) uncovers.checked = Boolean(found);
+    window.trtTongue.again?.();
     how.hidden = Boolean(found);
     state.replaceChildren(...(attempts ? both(tries) : [face.name]));
     if (hadFocus && found) told.focus({ preventScroll: true });

@@ -6,9 +6,30 @@
     document.querySelectorAll(".trt .tongue input").forEach((box) => { box.checked = zh; });
   window.trtTongue = (zh) => { say(zh); localStorage.setItem(key(), zh); };
   window.trtTongue.isChinese = () => localStorage.getItem(key()) === "true";
-  window.trtTongue.again = () => { if (localStorage.getItem(key())) setTimeout(() => say(window.trtTongue.isChinese())); };
+  window.trtTongue.again = () => setTimeout(() => {
+    if (localStorage.getItem(key())) say(window.trtTongue.isChinese());
+    cover();
+  });
   window.trtTongue.again();
-  const uncover = (boxes) => boxes.forEach((box) => { box.checked = true; });
+  /** Marks what lies behind a box that is not ticked: outputs below it, and the next two cells up to a heading or a box. */
+  const REACH = 2;
+  const cover = () => {
+    let reach = 0, notebook = null;
+    for (const cell of document.querySelectorAll(".jp-Cell")) {
+      if (cell.parentElement !== notebook) [notebook, reach] = [cell.parentElement, 0];
+      const boxes = [...cell.querySelectorAll(".trt-show")], isUnder = reach > 0 && !boxes.length;
+      for (const box of boxes) box.closest(".jp-OutputArea-child")?.classList.toggle("trt-asks", !box.checked);
+      cell.classList.toggle("trt-under", isUnder);
+      reach = boxes.length ? REACH * boxes.some((box) => !box.checked) : cell.querySelector("h1, h2, h3") ? 0 : reach - 1;
+    }
+  };
+  const uncover = (boxes) => {
+    boxes.forEach((box) => { box.checked = true; });
+    cover();
+  };
+  for (const kind of ["click", "keyup"]) document.addEventListener(kind, () => { // cells may have gone
+    if (document.querySelector(".trt-under, .trt-asks")) setTimeout(cover);
+  });
   const guessed = ({ target, key = "Enter" }) => {
     const isGuess = key === "Enter" && target.matches?.(".trt-entry") && target.value.trim();
     if (isGuess) uncover(target.closest(".trt-guess").querySelectorAll(".trt-show"));
@@ -25,8 +46,10 @@
     box.closest("li").append(Object.assign(document.createElement("div"), { className: "trt-reply" }));
     asked.querySelector(".trt-reply").append(words);
     asked.querySelector("details").open ||= words.classList.contains("right");
+    if (words.classList.contains("right")) uncover(asked.querySelectorAll(".trt-show"));
   };
   document.addEventListener("change", ({ target }) => {
+    if (target.matches?.(".trt-show")) cover();
     if (target.closest?.(".trt-flips")) flipped(target.closest(".trt-flips"));
     if (target.type === "radio" && target.closest(".trt-asked")) picked(target, target.closest(".trt-asked"));
   });
