@@ -10,6 +10,11 @@
             const scale = node.getScreenCTM(), size = parseFloat(style.fontSize) * Math.hypot(scale.a, scale.b);
             return size < least - 0.05 ? `${size.toFixed(1)} px` : inside(node, edge) ? '' : 'beyond';
         }
+        if (node.classList.contains('grid')) { // a tile alone in the last row, as wide as those above
+            const [first, last] = [node.firstElementChild, node.lastElementChild].map((tile) => tile.getBoundingClientRect());
+            const row = [...node.children].filter((tile) => tile.getBoundingClientRect().top === last.top);
+            if (row.length === 1 && last.top > first.top && last.width < node.clientWidth - 2) return 'orphan';
+        }
         if (node instanceof SVGElement || node.tagName === 'INPUT') return '';
         if (node.tagName === 'SELECT') {
             pen.font = style.font;

@@ -7,7 +7,7 @@ SVG. Out: a `Drawing` that also says the picture's words. tests/teach/test_diagr
 import xml.etree.ElementTree as ElementTree
 from importlib import resources
 
-from trtlab.teach.card import Cell, SvgDrawing, details, stack
+from trtlab.teach.card import Cell, SvgDrawing, block, details, stack
 
 DIAGRAMS = ("workflow", "acceleration", "fusion")
 _G, _TEXT = (f"{{http://www.w3.org/2000/svg}}{name}" for name in ("g", "text"))
@@ -19,7 +19,7 @@ def draw_diagram(name: str) -> SvgDrawing:
         raise KeyError(f"no diagram {name!r}; there are {', '.join(DIAGRAMS)}")
     folder = resources.files("trtlab") / "data"
     svg = (folder / f"{name}.svg").read_text("utf-8")
-    said = stack([Cell(html=svg, text=""), details("The picture in words", *diagram_lines(svg))])
+    said = stack([block(Cell(html=svg, text=""), "diagram"), details("The picture in words", *diagram_lines(svg))])
     return SvgDrawing(html=said.html, text=said.text, svg=svg, png=(folder / f"{name}.png").read_bytes())
 
 

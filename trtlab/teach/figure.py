@@ -76,7 +76,7 @@ def finish(
     `height` is that of everything but the foot. `legend_px` is the room of a legend between plot and foot; 0: none.
     `named` writes the name of each curve behind its end.
     """
-    foot = [piece for line in [*says, *(one.line() for one in merged(made))] for piece in textwrap.wrap(line, 66)]
+    foot = [piece for line in [*says, *(one.line() for one in merged(made))] for piece in textwrap.wrap(line, 58)]
     top, room = 70 + 14 * any("<br>" in note.text for note in figure.layout.annotations), 60 + 15 * len(foot)
     right = 20 + (_name_curves(figure, height - top) if named else 0)
     figure.update_layout(

@@ -19,7 +19,7 @@ from trtlab.teach.figure import PALETTE
 from trtlab.teach.units import bytes_text, counted
 from trtlab.teach.widget import Widget, script, styles
 
-WIDTH, HEIGHT, LEFT, TOP, BAD = 1000, 330, 106, 18, "#cf222e"
+WIDTH, HEIGHT, LEFT, TOP, BAD = 1000, 330, 124, 18, "#cf222e"
 PALE = PALETTE[3:6]
 MOST = 60
 """Buffers that a hand can move; a drawing takes any number."""
@@ -82,10 +82,10 @@ def arena_svg(buffers: Sequence[Buffer], offsets: Mapping[str, int], about: str,
             parts.append(_rectangle(buffer, offsets[buffer.name], (x, y), (width, buffer.size_bytes * high), colour))
     each = max(1, math.ceil((last - first) / 24))
     parts += [
-        svg.text("tl-dim", str(t), (LEFT + (t - first) * wide, TOP + HEIGHT + 18), 12, svg.DIM, text_anchor="middle")
+        svg.text("tl-dim", str(t), (LEFT + (t - first) * wide, TOP + HEIGHT + 18), 13, svg.DIM, text_anchor="middle")
         for t in range(first, last + 1, each)
     ]
-    parts.append(svg.text("tl-ink", "bytes ↑  step →", (4, TOP + HEIGHT + 18), 11, svg.INK))
+    parts.append(svg.text("tl-ink", "bytes ↑  step →", (4, TOP + HEIGHT + 18), 13, svg.INK))
     return svg.whole(about, WIDTH, TOP + HEIGHT + 28, *parts)
 
 
@@ -98,7 +98,7 @@ def _lines(buffers: Sequence[Buffer], offsets: Mapping[str, int], high: float) -
         y = TOP + HEIGHT - value * high
         parts.append(svg.tag("line", x1=LEFT, x2=WIDTH - 20, y1=y, y2=y, stroke=colour, stroke_dasharray=dash))
         words = f"{word} {bytes_text(value)}" if word else ""
-        parts.append(svg.text("tl-dim", words, (LEFT - 6, y + below), 11, svg.DIM, text_anchor="end"))
+        parts.append(svg.text("tl-dim", words, (LEFT - 6, y + below), 13, svg.DIM, text_anchor="end"))
     return parts
 
 
@@ -112,11 +112,11 @@ def _rectangle(buffer: Buffer, at: int, place: svg.Point, size: svg.Point, colou
     words = [
         w
         for w in (f"{buffer.name} · {bytes_text(buffer.size_bytes)}", buffer.name)
-        if svg.text_width(w, 12) < width - 8
+        if svg.text_width(w, 13) < width - 8
     ]
     shown = height >= 15 and words
     name = (
-        svg.text("ar-on", words[0], (x + 6, y + height / 2 + 4), 12, "#1f2328" if colour in PALE else "#ffffff", 600)
+        svg.text("ar-on", words[0], (x + 6, y + height / 2 + 4), 13, "#1f2328" if colour in PALE else "#ffffff", 600)
         if shown
         else ""
     )

@@ -217,7 +217,7 @@ def _path(kind: str, d: str, stroke: str = "") -> str:
     return svg.tag("path", class_=f"qv-{kind}", fill=fill, stroke=line, stroke_width=stroke, d=d)
 
 
-def _text(x: float, y: float, words: str, size: int = 11, **look: Any) -> str:
+def _text(x: float, y: float, words: str, size: int = 12, **look: Any) -> str:
     return svg.text("qv-dim", words, (round(x, 1), y), size, _COLOURS["dim"], **look)
 
 

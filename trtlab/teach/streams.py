@@ -69,17 +69,17 @@ def _legend() -> list[str]:
     for number, (engine, colour) in enumerate(COLOURS.items()):
         x = LEFT + 110 * number
         parts.append(svg.tag("rect", x=x, y=10, width=12, height=12, rx=2, fill=colour))
-        parts.append(svg.text("tl-ink", engine, (x + 18, 20), 12, svg.INK))
+        parts.append(svg.text("tl-ink", engine, (x + 18, 20), 13, svg.INK))
     return parts
 
 
 def _bar(one: Operation, x: float, width: float, y: float) -> str:
     said = svg.title(f"{one.name}: {seconds_text(one.duration_s)} alone, fills {one.share:.0%}")
     name = one.name.split(" ")
-    word = next((w for w in (one.name, " ".join(name[:2])) if svg.text_width(w, 11) < width - 6), "")
+    word = next((w for w in (one.name, " ".join(name[:2])) if svg.text_width(w, 13) < width - 6), "")
     box = svg.tag("rect", said, x=x, y=y + 3, width=max(width, 0.8), height=ROW - 8, rx=2, fill=COLOURS[one.engine],
                   stroke="#ffffff", stroke_width=min(1.0, width / 6))  # fmt: skip
-    return box + (svg.text("tl-on", word, (x + 4, y + 16), 11, "#ffffff", 600) if word else "")
+    return box + (svg.text("tl-on", word, (x + 4, y + 16), 13, "#ffffff", 600) if word else "")
 
 
 def _fullness(operations: Sequence[Operation], timeline: Timeline, scale: float, top: float) -> list[str]:
@@ -102,7 +102,7 @@ def _axis(total_s: float, scale: float, y: float) -> list[str]:
     marks = [total_s * part / 4 for part in range(5)]
     places = ["start", *["middle"] * 3, "end"]
     return [
-        svg.text("tl-dim", seconds_text(t) if t else "0", (LEFT + t * scale, y + 16), 12, svg.DIM, text_anchor=place)
+        svg.text("tl-dim", seconds_text(t) if t else "0", (LEFT + t * scale, y + 16), 13, svg.DIM, text_anchor=place)
         for t, place in zip(marks, places, strict=True)
     ]
 
