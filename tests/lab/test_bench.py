@@ -56,7 +56,7 @@ def test_json_holds_value_peer_target_verdict_and_provenance():
 
 
 def test_one_benchmark_or_all_of_them_in_order(monkeypatch):
-    with pytest.raises(ValueError, match=r"'speed'.*import, wrapper, codec, blocks, glassbox, fusion"):
+    with pytest.raises(ValueError, match=r"'speed'.*import, wrapper, codec, blocks, glassbox, tuning, fusion"):
         run_benches("speed")
     known = {"a": lambda: [ratio(name="a")], "b": lambda: [ratio(name="b1"), ratio(name="b2")]}
     monkeypatch.setattr(bench, "BENCHES", known)

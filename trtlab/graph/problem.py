@@ -38,8 +38,8 @@ class Problem:
         else:
             batch, depth, size, filters, kernel = self.sizes
             ends = f"float[{batch},8,{size},{size}] x) => (float[{batch},{filters},{size},{size}] y"
-            weights = {"v": (depth, 8, 1, 1), "w": (filters, depth, kernel, kernel), "b": (filters,)}
-            nodes = f"o = Conv (x, v) p = Conv <pads={[kernel // 2] * 4}> (o, w, b) y = Relu (p)"
+            weights = {"v": (depth, 8, 3, 3), "w": (filters, depth, kernel, kernel), "b": (filters,)}
+            nodes = f"o = Conv <pads=[1, 1, 1, 1]> (x, v) p = Conv <pads={[kernel // 2] * 4}> (o, w, b) y = Relu (p)"
         made = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": {OPSET}]> race ({ends}) {{ {nodes} }}')
         rng = np.random.default_rng(0)
         for name, shape in weights.items():
