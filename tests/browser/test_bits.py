@@ -193,6 +193,16 @@ def test_typed_numbers_are_stored_or_refused_in_place(show):
     bit(page, 0).click()
     explained(page, "0x7e")
     assert entry.input_value() == "126"
+    entry.fill("")
+    page.page.wait_for_timeout(300)
+    assert (entry.get_attribute("aria-invalid"), page.page.locator(".be-refused").count()) == ("false", 0)
+    entry.press("Tab")
+    assert entry.input_value() == "126"
+    page.page.evaluate("() => { navigator.clipboard.writeText = async (text) => { window.copied = text; }; }")
+    page.page.get_by_role("button", name="Copy this value").click()
+    assert page.page.evaluate("() => window.copied") == 'BitEditor("INT8", "126")'
+    name = page.page.locator(".be-name").first
+    assert (name.inner_text(), bit(page, 7).get_attribute("aria-label")) == ("top bit, −128", "bit 7, top bit, −128")
 
 
 def test_codes_are_typed_in_three_bases_stepped_and_chosen(show):
@@ -203,8 +213,7 @@ def test_codes_are_typed_in_three_bases_stepped_and_chosen(show):
         ("Code in binary", "0 1111 111", "0x7f"),
         ("Code in decimal", "1", "0x01"),
     ):
-        get(label).fill(text)
-        get(label).press("Enter")
+        get(label).fill(text)  # no Enter: what is typed is live
         explained(page, code)
     assert page.page.locator(".be-kind").inner_text() == "subnormal"
     get("Code in hexadecimal").fill("1ff")

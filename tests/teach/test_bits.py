@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trtlab.numeric import FORMATS, CodeBook, FloatFormat, IntegerFormat, exact
 from trtlab.numeric.exact import Special, as_fraction, encode, real
 from trtlab.numeric.formats import Format
-from trtlab.teach import BitEditor
+from trtlab.teach import BitEditor, draw_formats
 from trtlab.teach.bits import Held, code_from_text, describe, verdict
 from trtlab.teach.bitwords import decimal_parts, exact_forms, formula, number_text, relative_text, weights
 from trtlab.teach.formats import has_codes
@@ -271,14 +271,15 @@ def test_python_reads_and_sets_everything():
     editor.code = 0x3C01
     assert editor.value == 1 + Fraction(1, 1024)
     editor.value = np.float32(70000)
+    assert (editor.code, editor.value) == (0x7C00, Special.INFINITY)
+    editor.overflow = "saturate"
     assert editor.code == 0x7BFF
     editor.overflow = "ieee"
-    assert (editor.code, editor.value) == (0x7C00, Special.INFINITY)
     editor.rounding = "toward_zero"
     assert editor.code == 0x7BFF
     editor.format = "FP32"
     assert (editor.value, editor.face["name"]) == (70000, "FP32")
-    assert len(seen) == 5
+    assert len(seen) == 6
 
 
 @pytest.mark.parametrize(
@@ -417,7 +418,7 @@ def test_a_flip_is_answered_by_one_message_with_its_number(monkeypatch):
         ({"do": "text", "base": "hex", "text": "1ff"}, "hex", "INT8 has codes 0 to 0xff: got 0x1ff"),
         ({"do": "text", "base": "dec", "text": "-1"}, "dec", "no dec code: '-1'; expected digits 0 to 9, such as 60"),
         ({"do": "text", "base": "bin", "text": "12"}, "bin", "no bin code: '12'; expected digits 0 to 1"),
-        ({"do": "text", "base": "hex", "text": " "}, "hex", "no hex code"),
+        ({"do": "text", "base": "hex", "text": "x"}, "hex", "no hex code"),
         ({"do": "modes", "rounding": "odd", "overflow": "ieee"}, "value", "rounding is one of"),
     ],
 )
@@ -427,6 +428,38 @@ def test_a_refusal_is_a_sentence_beside_its_entry_and_changes_nothing(message, a
     assert (shown["refusal"]["at"], editor.code, shown["answers"]) == (at, 7, ["page", 7])
     assert shown["refusal"]["text"].startswith(text)
     assert send(editor, do="code", code="0x08")["refusal"] == {}
+
+
+@pytest.mark.parametrize("message", [{"do": "value", "text": ""}, {"do": "text", "base": "hex", "text": " "}])
+def test_a_cleared_entry_is_quiet(message):
+    editor = BitEditor("INT8", "7")
+    assert (send(editor, **message)["refusal"], editor.code) == ({}, 7)
+
+
+def test_overflow_is_the_usual_one_of_each_format_until_it_is_chosen():
+    usual = {name: BitEditor(name, "1e400").shown["value"] for name in ("FP64", "FP32", "TF32", "FP16", "BF16")}
+    assert set(usual.values()) == {"∞"}
+    editor = BitEditor("FP16", "1e400")
+    rows = {row[0]: (row[3 - 1], row[5]) for row in editor.shown["rows"]}
+    assert (rows["FP32"], rows["FP8_E4M3"]) == (("∞", "overflows to ∞"), ("448", "saturates"))
+    shown = send(editor, do="modes", rounding="up", overflow="ieee")  # the rounding alone was changed
+    shown = send(editor, do="format", name="FP8_E5M2")
+    assert (shown["overflow"], shown["value"]) == ("saturate", "57344")
+    send(editor, do="modes", rounding="up", overflow="ieee")
+    shown = send(editor, do="format", name="FP8_E4M3")
+    assert (shown["overflow"], shown["kind"]) == ("ieee", "NaN")
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    {"INT8": ["top bit, −128", "value"], "INT4": ["top bit, −8", "value"], "UINT8": ["value"],
+     "FP16": ["sign", "exponent", "mantissa"]}.items(),
+)  # fmt: skip
+def test_twos_complement_has_no_sign_field(name, names):
+    editor = BitEditor(name, "1")
+    assert editor.face["names"] == names
+    assert ("\nsign " in str(editor.static())) is (names[0] == "sign")
+    assert names[0] in str(draw_formats([name]))
 
 
 def test_a_format_without_the_number_starts_at_zero_and_says_why():

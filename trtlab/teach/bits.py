@@ -47,7 +47,13 @@ class Held:
     target: Real
     typed: str = ""
     rounding: Rounding = "nearest_even"
-    overflow: Overflow = "saturate"
+    overflow: Overflow | None = None
+
+    @property
+    def overflows(self) -> Overflow:
+        """The overflow that was chosen, else the usual one: IEEE's wide formats reach infinity, others saturate."""
+        is_wide = isinstance(self.fmt, FloatFormat) and self.fmt.has_infinity and self.fmt.bits > 8
+        return self.overflow or ("ieee" if is_wide else "saturate")
 
     @functools.cached_property
     def found(self) -> Decoded:
@@ -76,7 +82,7 @@ class BitEditor(Widget):
         *,
         formats: Iterable[str | Format] | None = None,
         rounding: Rounding = "nearest_even",
-        overflow: Overflow = "saturate",
+        overflow: Overflow | None = None,
         generator: np.random.Generator | None = None,
     ) -> None:
         fmt = find_format(format)
@@ -136,11 +142,11 @@ class BitEditor(Widget):
 
     @property
     def overflow(self) -> Overflow:
-        """Whether typed values and the table saturate, or go to infinity and NaN."""
-        return self._held.overflow
+        """Whether typed values and the table saturate, or go to infinity and NaN; None: as is usual for each format."""
+        return self._held.overflows
 
     @overflow.setter
-    def overflow(self, overflow: Overflow) -> None:
+    def overflow(self, overflow: Overflow | None) -> None:
         self._hold(self._again(replace(self._held, overflow=overflow)))
 
     def static(self) -> Drawing:
@@ -197,9 +203,9 @@ class BitEditor(Widget):
         match content:
             case {"do": "code", "code": str(text)}:
                 return _with_code(self._held, int(text, 16))
-            case {"do": "text", "base": "hex" | "bin" | "dec" as base, "text": str(text)}:
+            case {"do": "text", "base": "hex" | "bin" | "dec" as base, "text": str(text)} if text.strip():
                 return _with_code(self._held, code_from_text(text, base))
-            case {"do": "value", "text": str(text)}:
+            case {"do": "value", "text": str(text)} if text.strip():
                 return self._with_value(self._held, text)
             case {"do": "format", "name": str(name)} if name in self._offered:
                 fmt = self._offered[name]
@@ -208,7 +214,8 @@ class BitEditor(Widget):
                 return self._again(wanted)
             case {"do": "modes", "rounding": str(rounding), "overflow": str(overflow)}:
                 check_modes(rounding, overflow, self._generator)
-                self._held = replace(self._held, rounding=rounding, overflow=overflow)  # type: ignore[arg-type]
+                chosen = self._held.overflow if overflow == self._held.overflows else overflow
+                self._held = replace(self._held, rounding=rounding, overflow=chosen)  # type: ignore[arg-type]
                 return self._again(self._held)
         return self._held
 
@@ -249,7 +256,7 @@ def describe(held: Held, offered: Iterable[tuple[str, Format]], generator: np.ra
         "formula": formula(found), "readings": readings(found),
         "around": surroundings(held), "error": error(held),
         "rows": [row(held, name, other, generator) for name, other in offered],
-        "rounding": held.rounding, "overflow": held.overflow,
+        "rounding": held.rounding, "overflow": held.overflows,
     }  # fmt: skip
 
 
@@ -336,7 +343,7 @@ def error(held: Held) -> dict[str, str]:
 
 def code_for(held: Held, generator: np.random.Generator) -> int:
     """The code of the target in the format and modes of `held`; ValueError where there is none."""
-    return encode(held.fmt, held.target, held.rounding, held.overflow, generator)
+    return encode(held.fmt, held.target, held.rounding, held.overflows, generator)
 
 
 def row(held: Held, name: str, fmt: Format, generator: np.random.Generator) -> list[str]:

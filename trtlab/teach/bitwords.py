@@ -14,6 +14,7 @@ from trtlab.numeric.exact import Decoded, Real, Special, decode, encode
 from trtlab.numeric.formats import CodeBook, FloatFormat, Format, IntegerFormat
 from trtlab.teach import svg
 from trtlab.teach.card import Cell, Drawing, SvgDrawing, block, details, table
+from trtlab.teach.formats import field_names
 from trtlab.teach.units import raised
 
 Part = tuple[str, str, bool]  # text, kind of the field it comes from, raised
@@ -169,7 +170,7 @@ def number_line(fmt: Format) -> list[tuple[str, float, str]]:
 def describe_format(fmt: Format) -> dict[str, Any]:
     """All that depends on the format alone."""
     return {
-        "fields": fmt.fields, "weights": weights(fmt), "summary": summary(fmt),
+        "fields": fmt.fields, "names": field_names(fmt), "weights": weights(fmt), "summary": summary(fmt),
         "notable": notable(fmt), "line": number_line(fmt), "step": "step" if isinstance(fmt, CodeBook) else "ULP",
     }  # fmt: skip
 
@@ -273,13 +274,11 @@ def draw_bits(face: Mapping[str, Any], shown: Mapping[str, Any]) -> Drawing:
     lines = [_line(parts) for parts in shown["formula"]]
     error, rows = shown["error"], [[*row[:4], row[5]] for row in shown["rows"]]
     said = f"{error['target']} → {shown['value']} · {error['words']}, relative error {error['relative']}"
-    fields = [
-        (kind, digits, reading)
-        for (kind, _), digits, reading in zip(face["fields"], shown["bin"].split(), shown["readings"], strict=True)
-    ]
+    kinds = [kind for kind, _ in face["fields"]]
+    fields = [*zip(face["names"], shown["bin"].split(), shown["readings"], strict=True)]
     top = [_text(20, 26, face["name"], 15, weight=600), _text(20, 44, face["summary"], 12, svg.DIM)]
     top += [_text(20, 82, shown["value"], 26, weight=600)]
-    top += [_text(860, 82, shown["kind"], 13, svg.DIM, text_anchor="end"), *_strip(fields)]
+    top += [_text(860, 82, shown["kind"], 13, svg.DIM, text_anchor="end"), *_strip(kinds, fields)]
     top += [_text(20, 206 + 22 * i, line, 14, **_MONO) for i, line in enumerate(lines)]
     top += [_text(20, 256, said, 13, svg.DIM), *_table(face["name"], rows)]
     height = 296 + 18 * len(rows)
@@ -303,14 +302,15 @@ def _text(x: float, y: float, words: str, size: int, fill: str = svg.INK, weight
     return svg.text("", words, (x, y), size, fill, weight, **look)
 
 
-def _strip(fields: list[tuple[str, str, str]]) -> list[str]:
+def _strip(kinds: list[str], fields: list[tuple[str, str, str]]) -> list[str]:
     """Every bit as a box in the colour of its field; the field's name above, what it says below."""
     count = sum(len(digits) for _, digits, _ in fields)
     cell = min(_CELL, (_WIDTH - 2 * _LEFT - _GAP * (len(fields) - 1)) / count)
     found, x = [], float(_LEFT)
-    for kind, digits, reading in fields:
+    for kind, (name, digits, reading) in zip(kinds, fields, strict=True):
         colour, middle = COLOURS[kind], x + len(digits) * cell / 2
-        found += [_text(middle, 112, kind, 11, colour, text_anchor="middle")]
+        place, anchor = (middle, "middle") if kind == name else (x, "start")
+        found += [_text(place, 112, name, 12, colour, text_anchor=anchor)]
         found += [_text(middle, 174, reading, 12, colour, text_anchor="middle", **_MONO)]
         for i, digit in enumerate(digits):
             found += _box(x + i * cell, cell, digit == "1", colour)

@@ -56,6 +56,13 @@ def find_format(which: str | Format, *, blocks: bool = False) -> Format:
     return fmt
 
 
+def field_names(fmt: Format) -> list[str]:
+    """The names of its fields, from the highest bit down; two's complement has no sign field but a top bit that counts
+    down."""
+    is_signed = isinstance(fmt, IntegerFormat) and fmt.is_signed
+    return [f"top bit, −{1 << fmt.bits - 1}" if is_signed and kind == "sign" else kind for kind, _ in fmt.fields]
+
+
 def _pieces(pieces: Iterable[tuple[str, Any]], mark: str, **look: str) -> Cell:
     """Coloured pieces of a code, each of a kind of field."""
     return tag("span", join([tag("i", value, kind, **look) for kind, value in pieces], apart(mark)), "bits")
@@ -65,12 +72,12 @@ def _pieces(pieces: Iterable[tuple[str, Any]], mark: str, **look: str) -> Cell:
 
 
 def draw_formats(names: Iterable[str | Format]) -> Drawing:
-    """One row per format: its fields, largest and smallest values, step at 1, digits, special codes."""
+    """One row per format: its fields, bias, largest and smallest values, step at 1, digits, special codes."""
     formats = [*map(find_format, names)]
-    header = ("format", "fields", "bits", "max", "min normal", "min subnormal", "epsilon", "digits", "specials")
+    header = ("format", "fields", "bits", "bias", "max", "min normal", "min subnormal", "epsilon", "digits", "specials")
     rows = [(bold(name_of(fmt)), _strip(fmt), *_facts(fmt)) for fmt in formats]
-    kinds = dict.fromkeys(kind for fmt in formats for kind, _ in fmt.fields)
-    order = join(["From the highest bit down:", _pieces([(kind, kind) for kind in kinds], ", ")], " ")
+    kinds = {name: kind for fmt in formats for name, (kind, _) in zip(field_names(fmt), fmt.fields, strict=True)}
+    order = join(["From the highest bit down:", _pieces([(kind, name) for name, kind in kinds.items()], ", ")], " ")
     return card(
         table(header, rows),
         foot=[join([order, "epsilon: the step at 1", "digits: decimal ones that always survive."])],
@@ -79,20 +86,21 @@ def draw_formats(names: Iterable[str | Format]) -> Drawing:
 
 def _strip(fmt: Format) -> Cell:
     """The fields as coloured pieces, as wide as they have bits; each says its number of bits."""
-    pieces = [tag("i", bits, kind, style=f"width:{2.4 * bits:.0f}px", title=kind) for kind, bits in fmt.fields]
+    named = zip(field_names(fmt), fmt.fields, strict=True)
+    pieces = [tag("i", bits, kind, style=f"width:{2.4 * bits:.0f}px", title=name) for name, (kind, bits) in named]
     return tag("span", join(pieces, apart(" / ")), "bits")
 
 
 def _facts(fmt: Format) -> list[str]:
-    """Bits, largest and smallest values, step at 1, digits, and what has codes besides numbers."""
+    """Bits, bias, largest and smallest values, step at 1, digits, and what has codes besides numbers."""
     if not isinstance(fmt, FloatFormat):
         is_integer = isinstance(fmt, IntegerFormat)
         kind = "no exponent" if is_integer else f"a table of {1 << fmt.bits} values"
-        return [str(fmt.bits), f"{fmt.max:g}", "–", "–", "1" if is_integer else "–", "–", kind]
+        return [str(fmt.bits), "–", f"{fmt.max:g}", "–", "–", "1" if is_integer else "–", "–", kind]
     subnormal = "–" if fmt.min_subnormal is None else power_text(fmt.min_subnormal)
     bits = f"{fmt.bits} of {fmt.bits + fmt.padding_bits}" if fmt.padding_bits else str(fmt.bits)
     numbers = [power_text(fmt.max), power_text(fmt.min_normal), subnormal, power_text(fmt.epsilon)]
-    return [bits, *numbers, str(fmt.decimal_digits), _specials(fmt)]
+    return [bits, str(fmt.bias), *numbers, str(fmt.decimal_digits), _specials(fmt)]
 
 
 def _specials(fmt: FloatFormat) -> str:

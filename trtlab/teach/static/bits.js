@@ -140,18 +140,18 @@ function render({ model, el }) {
     bits.get(here).tabIndex = 0;
   }
   function buildRun({ kind, index, width, bits: places, first, last }) {
-    const long = places.length > 3 && width > 1;
-    const name = make("div", { class: "be-name" }, first ? (long ? `${kind} · ${width} bits` : kind) : `${kind}, continued`);
+    const long = places.length > 3 && width > 1, title = face.names[index];
+    const name = make("div", { class: "be-name" }, first ? (long ? `${title} · ${width} bits` : title) : `${title}, continued`);
     const reading = make("div", { class: "be-reading" });
     if (last) readings[index] = reading;
-    const cells = make("div", { class: "be-cells" }, ...places.map((place) => buildBit(place, kind)));
+    const cells = make("div", { class: "be-cells" }, ...places.map((place) => buildBit(place, kind, title)));
     return make("div", { class: `be-run be-${kind}` }, name, cells, reading);
   }
-  function buildBit(place, kind) {
+  function buildBit(place, kind, name) {
     const weight = face.weights[total() - 1 - place];
     const bit = make("button", { type: "button", class: "be-bit", role: "switch", "aria-checked": "false", tabindex: "-1",
-      "aria-label": describeBit(place, kind), "data-bit": place, disabled: kind === "padding",
-      title: weight ? `${describeBit(place, kind)}, counts ${weight}` : `${describeBit(place, kind)}, always 0` },
+      "aria-label": describeBit(place, name), "data-bit": place, disabled: kind === "padding",
+      title: weight ? `${describeBit(place, name)}, counts ${weight}` : `${describeBit(place, name)}, always 0` },
       make("small", { "aria-hidden": "true" }, String(place)), make("b", {}, "0"), make("i", { "aria-hidden": "true" }, weight));
     bits.set(place, bit);
     return bit;
@@ -210,9 +210,9 @@ function render({ model, el }) {
     const input = make("input", { class: `be-entry be-in-${name}`, type: "text", "aria-label": label, spellcheck: "false", autocomplete: "off",
       autocapitalize: "off", "aria-describedby": id(name === "value" ? "said" : "codesaid") });
     const commit = () => { input.dataset.sent = input.value; send({ ...message, text: input.value }); };
-    input.addEventListener("input", () => { input.dataset.edited = "yes"; root.classList.add("be-typing"); if (name === "value") commit(); });
+    input.addEventListener("input", () => { input.dataset.edited = "yes"; root.classList.add("be-typing"); commit(); });
     input.addEventListener("change", () => { root.classList.remove("be-typing"); if (input.dataset.edited && input.dataset.sent !== input.value) commit(); });
-    input.addEventListener("blur", () => { delete input.dataset.edited; });
+    input.addEventListener("blur", () => { delete input.dataset.edited; if (!input.value.trim()) draw(shown); });
     input.addEventListener("keydown", (event) => {
       if (event.key === "Enter") { root.classList.remove("be-typing"); commit(); }
       if (event.key === "Escape") { delete input.dataset.edited; shown.refusal = {}; send({ do: "code", code: hex() }); }
@@ -242,6 +242,11 @@ function render({ model, el }) {
   const said = make("div", { class: "be-said", id: id("said"), "aria-live": "polite" });
   const codeSaid = make("div", { class: "be-said", id: id("codesaid"), "aria-live": "polite" });
   const formula = make("div", { class: "be-formula", role: "group", "aria-label": "Formula" });
+  const call = () => `BitEditor(${JSON.stringify(face.name)}, ${JSON.stringify(shown.entry)})`;
+  const copy = button("copy", "Copy this value in this format as a call of BitEditor", async () => {
+    try { await navigator.clipboard.writeText(call()); copy.textContent = "copied"; } catch { copy.textContent = call(); } // no leave: to be copied by hand
+    setTimeout(() => { copy.textContent = "copy"; }, copy.textContent === "copied" ? 1500 : 8000);
+  }, { class: "be-copy" });
   const minus = button("−1", "Previous code", () => step(-1));
   const plus = button("+1", "Next code", () => step(1));
   const notables = make("div", { class: "be-notables", role: "group", "aria-label": "Notable codes" });
@@ -251,7 +256,7 @@ function render({ model, el }) {
   const lost = make("div", { class: "be-lost-kernel", role: "status", "aria-live": "polite" });
   const root = make("div", { class: "trt be", role: "group", "aria-label": "Bit editor", "data-lm-suppress-shortcuts": "true" },
     make("div", { class: "be-card" },
-      make("div", { class: "be-bar" }, format, summary, make("span", { class: "be-modes" }, labelled("round", rounding), labelled("overflow", overflow))),
+      make("div", { class: "be-bar" }, format, summary, make("span", { class: "be-modes" }, labelled("round", rounding), labelled("overflow", overflow), copy)),
       make("div", { class: "be-top" },
         make("div", { class: "be-ask" }, labelled("you ask for", entry("value", "Value to encode", { do: "value" })), said),
         make("div", { class: "be-arrow", "aria-hidden": "true" }, "→"),
