@@ -34,7 +34,7 @@ class Budget:
     discard: float = 1.5
 
 
-LEVELS = (Budget(0, 0, 0.0), Budget(2, 6, 0.02), Budget(3, 10, 0.05), Budget(99, 16, 0.1), Budget(99, 24, 0.4),
+LEVELS = (Budget(0, 0, 0.0), Budget(2, 6, 0.02), Budget(3, 10, 0.05), Budget(99, 16, 0.2), Budget(99, 24, 0.5),
           Budget(99, 48, 2.0, math.inf))  # fmt: skip
 """As TensorRT's builder optimization levels: 0 takes the first tactic that runs, 3 is the default, 5 spares nothing."""
 
