@@ -19,16 +19,25 @@ MOST = 128 * 128
 """The largest product of two codes."""
 
 
-def _bound(sums_of: Callable[[Call], Kernel]) -> Callable[[Call], Kernel]:
+def _bound(sums_of: Callable[[Call], Kernel], *, writes_out: bool = False) -> Callable[[Call], Kernel]:
     """A tactic: sums of products of codes, times the scales, in the result's type; then the epilogue."""
 
     def bind(call: Call) -> Kernel:
         sums, scale, dtype = sums_of(call), call.weight(2), getattr(torch, call.attributes["dtype"])
         if scale is None:
             raise ValueError("the scales of this kernel are not in the plan")
+        if writes_out:
+            return finished(lambda *tensors: _scaled(sums(*tensors[:-1]), scale, tensors[-1]), call)
         return finished(lambda *codes: (sums(*codes) * scale).to(dtype), call)
 
     return bind
+
+
+def _scaled(sums: Tensor, scale: Tensor, out: Tensor) -> Tensor:
+    """Into `out`; torch would give a result of another size other memory."""
+    if sums.shape != out.shape:
+        raise ValueError(f"a product of shape {tuple(sums.shape)} does not go into {tuple(out.shape)}")
+    return torch.mul(sums, scale, out=out)
 
 
 def _wide(call: Call, terms: int | None) -> torch.dtype:
@@ -42,7 +51,7 @@ def _conv_in_floats(call: Call) -> Kernel:
     """Any convolution: floats that hold all sums."""
     w, how = weights_of(call), {name: value for name, value in call.attributes.items() if name != "dtype"}
     wide = _wide(call, math.prod(w.shape[1:]))
-    filters = w.to(wide)
+    filters = w.to(wide).contiguous(memory_format=torch.channels_last) if w.ndim == 4 else w.to(wide)
     return lambda x: conv(x.to(wide), filters, **how)
 
 
@@ -105,10 +114,10 @@ def _matmul_in_integers(call: Call) -> Kernel:
 
 INT8_CONV: dict[str, Tactic] = {
     "exact": Tactic(bind=_bound(_conv_in_floats)),
-    "int8": Tactic(bind=_bound(_conv_in_integers), fits=_conv_fits_integers),
+    "int8": Tactic(bind=_bound(_conv_in_integers, writes_out=True), fits=_conv_fits_integers, writes_out=True),
 }
 INT8_MATMUL: dict[str, Tactic] = {
     "exact": Tactic(bind=_bound(_matmul_in_floats)),
-    "int8": Tactic(bind=_bound(_matmul_in_integers), fits=_matmul_fits_integers),
+    "int8": Tactic(bind=_bound(_matmul_in_integers, writes_out=True), fits=_matmul_fits_integers, writes_out=True),
 }
 """The first works wherever torch does."""
