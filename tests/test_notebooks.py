@@ -136,3 +136,15 @@ def test_every_question_and_quiz_stands_in_exactly_one_lesson_and_every_claim_in
     assert sorted(used(r"\bsay\(\"(.*?)\"")) == sorted(questions())
     assert sorted(used(r"\b(?:quiz|draw_door)\([^\"\n]*\"(.*?)\"")) == sorted(quiz_names())
     assert sorted(set(used(r"\"(C\d\d)\""))) == list(claims())
+
+
+@pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
+def test_claims_stand_where_their_thing_is_shown_not_in_walls(book):
+    """At most four between two other cells."""
+    longest, row = 0, 0
+    for cell in json.loads(book.read_text("utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        found = re.findall(r"\"C\d\d\"", source) if cell["cell_type"] == "code" and "claim" in source else []
+        row = row + len(found) if found else 0
+        longest = max(longest, row)
+    assert longest <= 4

@@ -313,7 +313,8 @@ class Maker:
 
     def reduce(self):
         op, x = self.any([*REDUCTIONS, "ArgMax"]), self.pick()
-        keep, axes = self.any([None, 0, 1]), self.any([None, [self.axis(x)]])
+        of_scalar = not self.arrays[x].ndim  # which has no axis, though ONNX Runtime takes -1
+        keep, axes = self.any([None, 0, 1]), None if of_scalar else self.any([None, [self.axis(x)]])
         if op == "ArgMax":
             return self.node(op, [x], axis=self.axis(x), keepdims=keep)
         if self.opset >= 18 or (op == "ReduceSum" and self.opset >= 13):

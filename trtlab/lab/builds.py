@@ -20,7 +20,7 @@ from trtlab.graph.onnxfile import sha256_of
 TARGET = "SM89"
 PROBES = tuple(
     "conv_relu conv_add_relu conv_relu_shown conv_bn_relu_conv conv_identity_bn_relu matmul_relu matmul_two_readers "
-    "multiply_add_relu_shown chain_16 chain_128 chain_512 wide_inception raw_concat pointwise_concat "
+    "multiply_add_relu_shown chain_16 chain_128 chain_448 chain_512 wide_inception raw_concat pointwise_concat "
     "matmul_concat qdq_behind_relu qdq_before_relu".split()
 )
 """Files in lab/probes; `shown`: a tensor in the middle is an output of the graph as well."""
