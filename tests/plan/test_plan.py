@@ -1,11 +1,16 @@
 """plan: placements against the overlap check and the lower bound, lifetimes by hand, the picker with a clock."""
 
 import itertools
+import random
+import subprocess
+import sys
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trtlab.lab.bench import hard_buffers
 from trtlab.plan.memory import (
     PLANNERS,
     Buffer,
@@ -145,3 +150,51 @@ def test_what_is_proved_the_smallest_is_that_of_all_orders(buffers):
     placed = place(buffers, budget_s=60)
     assert placed.proved_optimal
     assert placed.peak_bytes == smallest([b for b in whole(buffers) if b.size_bytes])
+
+
+@pytest.mark.parametrize("seed", [1, 3, 4, 5, 8, 11, 17])
+def test_a_rectangle_cut_into_hundreds_is_put_together_again(seed):
+    pytest.importorskip("numba")
+    buffers = hard_buffers(seed)
+    placed = place(buffers, budget_s=60)
+    assert (placed.peak_bytes, placed.proved_optimal) == (lower_bound(buffers), True)
+    assert check_placement(buffers, placed) == []
+
+
+def test_without_numba_the_same_search_is_slower():
+    script = f"""
+import sys
+sys.modules["numba"] = None
+sys.path[:0] = {sys.path!r}
+from trtlab.lab.bench import hard_buffers
+from trtlab.plan import exact
+from trtlab.plan.memory import check_placement, lower_bound, place
+for seed in (2, 3, 19):
+    buffers = hard_buffers(seed)
+    assert min(b.size_bytes for b in buffers) > 0 == len(check_placement(buffers, place(buffers, budget_s=0.2)))
+    placed = place(buffers, lower_bound(buffers) * 103 // 100, budget_s=60)
+    assert placed.peak_bytes <= lower_bound(buffers) * 1.03 and check_placement(buffers, placed) == []
+assert exact.compiled()[0] is exact.kernel
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_hundred_thousand_buffers_are_placed_in_time():
+    rng, count = random.Random(0), 100_000
+    starts = sorted(rng.randrange(count) for _ in range(count))
+    rows = [(str(n), rng.randrange(1, 2**20), start, start + rng.randrange(1, 60)) for n, start in enumerate(starts)]
+    buffers, started = buffers_of(*rows), time.perf_counter()
+    bound = lower_bound(buffers)
+    unit, started = time.perf_counter() - started, time.perf_counter()
+    placed = place(buffers, budget_s=5.0)
+    assert time.perf_counter() - started < 5.0 + 20 * unit
+    assert placed.peak_bytes >= bound
+    alive = []
+    for b in buffers:  # all that start later are looked at later
+        alive = [o for o in alive if o.stop > b.start]
+        at = placed.offsets[b.name]
+        assert all(
+            at + b.size_bytes <= placed.offsets[o.name] or placed.offsets[o.name] + o.size_bytes <= at for o in alive
+        )
+        alive.append(b)

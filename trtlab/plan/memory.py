@@ -176,7 +176,7 @@ def steps(planner: str, buffers: Sequence[Buffer], budget_s: float = 1.0) -> Ite
         parts[b.alias or b.name].append(b)
     size, start, stop = np.array([(-b.size_bytes, b.start, b.stop) for b in roots], np.int64).reshape(-1, 3).T
     keys = {"best fit": (size, start), "greedy by size": (start - stop, size), "portfolio": (size * (stop - start),)}
-    keys |= {"greedy by breadth": (size, -np.array(crowds(roots)))}
+    keys |= {"greedy by breadth": (size, -np.array(crowds(roots)))} if planner == "greedy by breadth" else {}
     order = [roots[n] for n in np.lexsort(keys[planner])] if planner in keys and roots else roots
     found = _fit(order, -math.inf if planner == "no reuse" else deadline)
     if planner in ("portfolio", "exact"):
