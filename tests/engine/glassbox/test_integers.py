@@ -33,7 +33,7 @@ def test_pairs_round_and_saturate_as_onnx_runtime_does(dtype, where):
     zero = RNG.integers(0, 100, shape).astype(dtype)
     x = normal(4, 6) * 20
     x[0] = scale.flat[0] * np.array([0.5, 1.5, 2.5, -0.5, -1.5, 1e9], np.float32)
-    x[1, :3] = np.inf, -np.inf, 0
+    x[1, :4] = np.inf, -np.inf, 0, np.nan
     for zeros in (", z", ""):
         text = f"(float[4,6] x) => ({'uint8' if not zeros else dtype.__name__}[4,6] q, float[4,6] y) {{ "
         text += f"q = QuantizeLinear {attributes} (x, s{zeros}) y = DequantizeLinear {attributes} (q, s{zeros}) }}"

@@ -287,10 +287,11 @@ def _along(numbers: Tensor, x: Tensor, axis: int, block_size: int) -> Tensor:
 def quantize_linear(
     x: Tensor, scale: Tensor, zero: Tensor | None = None, *, axis: int = 1, block_size: int = 0
 ) -> Tensor:
-    """round(x / scale) + zero, ties to even, saturated; UINT8 without a zero point, as ONNX has it."""
+    """round(x / scale) + zero, ties to even, saturated; UINT8 without a zero point, as ONNX has it. NaN becomes the
+    lowest code, as in ONNX Runtime."""
     dtype, y = torch.uint8 if zero is None else zero.dtype, (x / _along(scale, x, axis, block_size)).round_()
     y = y if zero is None else y.add_(_along(zero, x, axis, block_size))
-    return y.clamp_(torch.iinfo(dtype).min, torch.iinfo(dtype).max).to(dtype)
+    return torch.fmax(y, y.new_tensor(torch.iinfo(dtype).min)).clamp_(max=torch.iinfo(dtype).max).to(dtype)
 
 
 def dequantize_linear(
