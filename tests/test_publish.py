@@ -48,6 +48,16 @@ def test_a_clean_run_is_saved_with_png_and_without_widgets_and_twice_the_same(bo
     assert path.read_text() == saved
 
 
+def test_a_style_sheet_and_a_script_are_saved_once_and_later_cards_still_join_in(book):
+    path = book("from trtlab import teach\nteach.draw_badges()", *["teach.draw_badges()"] * 2)
+    assert publish.main([str(path)]) == 0
+    first, *later = (output.data["text/html"] for output in outputs(path))
+    assert ("<style>" in first, "window.trtTongue = " in first) == (True, True)
+    for html in later:
+        assert "<style>" not in html
+        assert html.count("<script>") == html.count("window.trtTongue?.again?.()") == 1
+
+
 def test_a_failing_cell_is_shown_and_the_old_file_stays(book, capsys):
     path = book("depth = 3", "raise ValueError(f'no tactic at {depth}')")
     before = path.read_text()

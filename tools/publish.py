@@ -33,7 +33,9 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 INTERACTIVE = "[interactive: run this cell to use it]"
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE_INFO = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"}
-STYLE = re.compile(r"<style>.*?</style>", re.DOTALL)
+SHARED = re.compile(r"<(style|script)>.*?</\1>", re.DOTALL)
+AGAIN = {"style": "", "script": "<script>window.trtTongue?.again?.()</script>"}
+"""What is left of a style sheet or script that an earlier output has brought."""
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -65,16 +67,16 @@ def clean(notebook: NotebookNode) -> None:
     """Remove all that differs between two runs or two machines and that no reader sees; pictures get a PNG."""
     notebook.metadata.pop("widgets", None)
     notebook.metadata.update(kernelspec=KERNELSPEC, language_info=LANGUAGE_INFO)
-    styles: set[str] = set()
+    brought: set[str] = set()
     for cell in notebook.cells:
         for key in ("execution", "ExecuteTime", "collapsed", "scrolled"):
             cell.metadata.pop(key, None)
         for output in cell.get("outputs", []):
-            _clean(output.get("data", {}), styles)
+            _clean(output.get("data", {}), brought)
 
 
-def _clean(data: dict[str, Any], styles: set[str]) -> None:
-    """One output. A style sheet rules the whole page, so each is kept in the first output that brings it."""
+def _clean(data: dict[str, Any], brought: set[str]) -> None:
+    """One output. A style sheet or script serves the whole page, so each is kept where it is first brought."""
     if data.pop(WIDGET_VIEW, None) and set(data) <= {"text/plain"}:
         data["text/plain"] = INTERACTIVE
     if "image/svg+xml" in data:
@@ -86,9 +88,16 @@ def _clean(data: dict[str, Any], styles: set[str]) -> None:
             data.pop(PLOTLY)  # until the cell is run, the picture stands in
         if "image/svg+xml" not in data:
             data.pop("text/plain", None)  # a chart's is the code that would make it
-    for style in STYLE.findall(data.get("text/html", "")):
-        data["text/html"] = data["text/html"].replace(style, "" if style in styles else style)
-        styles.add(style)
+    if "text/html" in data:
+        data["text/html"] = SHARED.sub(lambda found: _once(found, brought), data["text/html"])
+
+
+def _once(found: re.Match[str], brought: set[str]) -> str:
+    """The piece where it stands first, and what is left of it everywhere else."""
+    if found[0] in brought:
+        return AGAIN[found[1]]
+    brought.add(found[0])
+    return found[0]
 
 
 def _small_png(picture: str, colours: int = 128) -> str:
