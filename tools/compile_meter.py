@@ -1,0 +1,83 @@
+"""Meters the glass box beside torch.compile in one run, on a GPU in FP16: `python -m tools.compile_meter`.
+
+Both replay a CUDA graph whose input lies on the GPU already; CUDA events time each replay, all ways in turns. Also
+ResNet-50 of the onnx package, of which there is no module, with the glass box alone.
+"""
+
+import statistics
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from trtlab.engine import glassbox
+from trtlab.engine.export import export_onnx
+from trtlab.engine.measure import live
+from trtlab.engine.modules import make_network
+from trtlab.lab import builds
+
+ROUNDS = 200
+MODES = ("reduce-overhead", "max-autotune")
+
+
+def graph_of(work: Callable[[], Any]) -> Any:
+    """A CUDA graph of the work, warm."""
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            work()
+    stream.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        work()
+    return graph
+
+
+def ours(model: Any) -> Callable[[], Any]:
+    """A replay of the engine's graph, without copies."""
+    run: Any = glassbox.build(model, "cuda", precision="FP16").create_execution_context()._run
+    return run.graph.replay
+
+
+def compiled(name: str, mode: str) -> Callable[[], Any]:
+    """A replay of torch.compile's kernels; its own graphs are off, since they copy inputs."""
+    module: Any = make_network(name).eval().half().cuda()
+    sizes = export_onnx(name).graph.input[0].type.tensor_type.shape.dim
+    x = torch.randn([size.dim_value for size in sizes], device="cuda").half()
+    if x.ndim == 4:
+        module, x = module.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+    options: Any = {"max_autotune": mode == "max-autotune", "triton.cudagraphs": False, "epilogue_fusion": True}
+    fast = torch.compile(module, options=options)
+    with torch.no_grad():
+        return graph_of(lambda: fast(x)).replay
+
+
+def in_turns(works: Mapping[str, Callable[[], Any]]) -> dict[str, list[float]]:
+    """Microseconds of each replay."""
+    taken = {name: list[float]() for name in works}
+    for number in range(ROUNDS + 20):
+        for name, work in works.items():
+            start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            work()
+            stop.record()
+            stop.synchronize()
+            if number >= 20:
+                taken[name].append(1e3 * start.elapsed_time(stop))
+    return taken
+
+
+def main() -> None:
+    """Print medians and quartiles."""
+    print(live(["torch", "triton"], samples=ROUNDS, device=torch.cuda.get_device_name()).line())
+    for name in ("resnet18", "transformer", "light_resnet50"):
+        works = {"glass box": ours(builds.network(name))}
+        if not name.startswith("light"):
+            works |= {f"torch.compile {mode}": compiled(name, mode) for mode in MODES}
+        for way, samples in in_turns(works).items():
+            low, middle, high = statistics.quantiles(samples)
+            print(f"{name:15} {way:32} {middle:8.1f} us  ({low:.1f} to {high:.1f})", flush=True)
+
+
+if __name__ == "__main__":
+    main()
