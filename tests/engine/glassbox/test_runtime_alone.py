@@ -33,7 +33,7 @@ BUILDERS = (
 )
 
 
-MOST_MODULES = 21
+MOST_MODULES = 20
 
 
 @pytest.mark.parametrize("name", ["digits", "transformer"])
