@@ -309,3 +309,19 @@ def test_both_themes_and_narrow_pages(lab, stepper):
         inks.add(lab.page.evaluate("() => getComputedStyle(document.querySelector('.gv-head')).fill"))
         assert stepper.evaluate(TOO_WIDE) == []
     assert len(inks) == 2
+
+
+def test_full_screen_shows_the_whole_graph_in_all_of_the_screen(lab):
+    lab.show("from trtlab.lab import builds\nfrom trtlab.teach import GraphView\nGraphView(builds.model('inception'))")
+    canvas = lab.page.locator(".gv-main .gv-canvas")
+    before = canvas.evaluate("canvas => canvas.clientHeight")
+    lab.page.get_by_role("button", name="Full screen").click()
+    lab.page.wait_for_function("() => document.fullscreenElement?.matches('.gv')")
+    lab.page.wait_for_timeout(200)
+    world, room = lab.page.locator(".gv-main .gv-world").bounding_box(), canvas.bounding_box()
+    assert room["height"] > 1.2 * before
+    assert room["y"] <= world["y"]
+    assert 0.9 * room["height"] < world["height"] <= room["height"]
+    lab.page.get_by_role("button", name="Full screen").click()
+    lab.page.wait_for_function("() => !document.fullscreenElement")
+    assert canvas.evaluate("canvas => canvas.clientHeight") == before

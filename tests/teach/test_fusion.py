@@ -85,7 +85,8 @@ def test_streams_are_told_and_a_model_is_taken_too():
 
 
 def test_in_a_large_model_groups_that_agree_are_folded(inception):
-    page = alike(draw_agreement(inception, most=2), f"{inception.count(Verdict.SAME)} groups that agree")
+    assert inception.count(Verdict.SAME) == 1
+    page = alike(draw_agreement(inception, most=2), "1 group that agrees")
     assert page.count("details") == 1
 
 

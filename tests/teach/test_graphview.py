@@ -208,6 +208,18 @@ def test_boxes_do_not_overlap_and_frames_hold_them(report):
     assert len(layout.curves) == len(shown.lines)
 
 
+def test_titles_of_frames_stand_above_all_lines_on_ground_of_their_own(report):
+    svg = GraphView(DIGITS_ONNX, report=report).svg
+    labels = [at.start() for at in re.finditer('class="gv-label', svg)]
+    assert len(labels) > 4
+    assert labels[0] > max(svg.rindex('class="gv-edge"'), svg.rindex('class="gv-size"'))
+    for group in re.findall(r'<g class="gv-label.*?</g>', svg):
+        room, text = re.search(r'gv-ground[^>]* x="([\d.]+)" y="[\d.]+" width="(\d+)"', group), group.split(">")[-3]
+        left = float(re.search(r'<text[^>]* x="([\d.]+)"', group)[1])
+        assert float(room[1]) < left
+        assert left + text_width(text.split("<")[0], 12) < float(room[1]) + float(room[2])
+
+
 def test_lines_that_go_round_in_a_circle_are_drawn():
     ends = [Tensor(name="a"), Tensor(name="b")]
     nodes = [Node(op="Op", name=r.name, inputs=(r,), outputs=(w,)) for r, w in (ends, ends[::-1])]

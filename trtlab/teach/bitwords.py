@@ -15,7 +15,7 @@ from trtlab.numeric.formats import CodeBook, FloatFormat, Format, IntegerFormat
 from trtlab.teach import svg
 from trtlab.teach.card import Cell, Drawing, SvgDrawing, block, details, table
 from trtlab.teach.formats import field_names
-from trtlab.teach.units import raised
+from trtlab.teach.units import power_text, raised
 
 Part = tuple[str, str, bool]  # text, kind of the field it comes from, raised
 _WORDS = {
@@ -129,7 +129,7 @@ def weights(fmt: Format) -> list[str]:
 
 def summary(fmt: Format) -> str:
     """`8 bits · bias 7 · largest 448`."""
-    low, high = (number_text(Fraction(end), 6, rounded=True) for end in (fmt.min, fmt.max))
+    low, high = (power_text(float(end)).replace("-", "−") for end in (fmt.min, fmt.max))
     if isinstance(fmt, FloatFormat):
         padding = f" and {fmt.padding_bits} of padding" if fmt.padding_bits else ""
         return f"{fmt.bits} bits{padding} · bias {fmt.bias} · largest {high}"

@@ -12,7 +12,7 @@ from trtlab.lab.fusion import Row, Sweep
 from trtlab.lab.ways import FUSED, Way
 from trtlab.lab.workflow import WORKFLOW, StageRecord, Status
 from trtlab.teach.figure import INK, finish, new
-from trtlab.teach.units import seconds_text
+from trtlab.teach.units import raised, seconds_text
 
 COLOURS = {Status.DONE: "#76b900", Status.STOOD_IN: "#d29922", Status.IMPOSSIBLE: "#8c959f"}
 WAYS = {
@@ -70,7 +70,7 @@ def draw_fusion_chains(*sweeps: Sweep) -> Any:
     figure = _panels(sweeps, Sweep.chains, lambda row: row.operations, lambda row: row.seconds * 1e6)
     figure.update_xaxes(type="log", tickvals=[2, 4, 8, 16, 32], title_text="operations")
     figure.update_yaxes(type="log", tickvals=[m * 10**k for k in range(8) for m in (1, 2, 5)], tickformat=",")
-    sizes = ", ".join(f"2^{s.chains(Way.COPY)[0].elements.bit_length() - 1}" for s in sweeps)
+    sizes = ", ".join(f"2{raised(s.chains(Way.COPY)[0].elements.bit_length() - 1)}" for s in sweeps)
     return _finished(figure, sweeps, f"Longer chains on the same A, B and C ({sizes} elements)", "microseconds")
 
 
@@ -110,7 +110,8 @@ def _dash(way: Way) -> str:
 def _hover(row: Row) -> str:
     low, high = row.time.quartiles_s
     spread = f"quartiles {seconds_text(low)} to {seconds_text(high)}, {len(row.time.samples_s)} samples"
-    return f"2^{row.elements.bit_length() - 1}, {row.operations} operations: {seconds_text(row.seconds)}<br>{spread}"
+    size = f"2{raised(row.elements.bit_length() - 1)}"
+    return f"{size}, {row.operations} operations: {seconds_text(row.seconds)}<br>{spread}"
 
 
 def _finished(figure: Any, sweeps: Sequence[Sweep], title: str, unit: str) -> Any:

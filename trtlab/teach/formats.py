@@ -20,7 +20,7 @@ from trtlab.numeric.describe import Overflow, Rounding
 from trtlab.numeric.formats import CodeBook
 from trtlab.numeric.quantize import Quantized, sqnr_db
 from trtlab.teach.card import Cell, Drawing, apart, bold, card, code, dim, join, table, tag
-from trtlab.teach.units import power_text, raised
+from trtlab.teach.units import counted, power_text, raised
 
 Array = npt.NDArray[Any]
 GRANULARITIES: dict[str, dict[str, Any]] = {
@@ -194,7 +194,7 @@ def draw_block(values: npt.ArrayLike, quantized: Quantized) -> Drawing:
         half, header = -(-len(rows) // 2), header * 2
         pairs = itertools.zip_longest(rows[:half], rows[half:], fillvalue=[""] * 6)
         rows = [left + right for left, right in pairs]
-    foot = f"{quantized.size_bits} bits for {x.size} values · SQNR {sqnr_db(x, restored):.2f} dB"
+    foot = f"{counted(quantized.size_bits, 'bit')} for {counted(x.size, 'value')} · SQNR {sqnr_db(x, restored):.2f} dB"
     return card(table(header, rows), head=[bold(fmt), dim(_scales(quantized))], foot=[foot])
 
 
@@ -217,7 +217,7 @@ def draw_sqnr(values: npt.ArrayLike, names: Sequence[str | Format]) -> Drawing:
         for name, row in found.items()
     ]
     header = ("SQNR, dB", "one per tensor", "per row", *(f"blocks of {g}" for g in list(GRANULARITIES)[2:]))
-    said = f"{array.size:,} values; small: bits per value with all scales."
+    said = f"{counted(array.size, 'value')}; small: bits per value with all scales."
     return card(table(header, rows), foot=[said], made=[live(["numpy"])])
 
 

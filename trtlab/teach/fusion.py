@@ -27,6 +27,7 @@ from trtlab.teach import card as ui
 from trtlab.teach.bilingual import bilingual, both, switch
 from trtlab.teach.card import Cell, Drawing
 from trtlab.teach.tables import merged_nodes
+from trtlab.teach.units import counted
 
 KINDS = {
     Verdict.SAME: "done",
@@ -93,8 +94,12 @@ def draw_agreement(what: onnx.ModelProto | Agreement, target: str = "SM89", *, m
     same = [match for match in found.matches if folded and match.verdict is Verdict.SAME]
     header = ("ours", "NVIDIA's", "compared")
     shown = ui.table(header, [_match(match) for match in found.matches if match not in same])
-    fold = [ui.details(f"{len(same)} groups that agree", ui.table(header, map(_match, same)))] * folded
-    total = f"{found.our_kernels} kernels of ours, {len(found.report.kernels)} of NVIDIA's"
+    fold = [
+        ui.details(
+            f"{counted(len(same), 'group')} that agree{'s' * (len(same) == 1)}", ui.table(header, map(_match, same))
+        )
+    ] * folded
+    total = f"{counted(found.our_kernels, 'kernel')} of ours, {len(found.report.kernels)} of NVIDIA's"
     counts = [(verdict, found.count(verdict)) for verdict in Verdict if found.count(verdict)]
     verdicts = [ui.badge(f"{count} × {verdict.value}", KINDS[verdict]) for verdict, count in counts]
     gone = [f"in neither: {', '.join(found.gone)}"] * bool(found.gone)

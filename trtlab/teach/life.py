@@ -13,7 +13,7 @@ from trtlab.lab.life import KernelTime, Life
 from trtlab.lab.processes import Phase
 from trtlab.teach.card import Cell, Drawing, bold, card, chips, code, push, table, tag
 from trtlab.teach.figure import INK, finish, new
-from trtlab.teach.units import seconds_text
+from trtlab.teach.units import counted, seconds_text
 
 LOOKS = (
     ("#009e73", "circle", "top center"),
@@ -127,7 +127,7 @@ def draw_kernels(kernels: Sequence[KernelTime], provenance: Provenance) -> Drawi
          seconds_text(k.time_us / 1e6), _bar(k.time_us / whole))
         for number, k in enumerate(kernels)
     ]  # fmt: skip
-    said = push(f"{len(kernels)} kernels, {seconds_text(whole / 1e6)} together")
+    said = push(f"{counted(len(kernels), 'kernel')}, {seconds_text(whole / 1e6)} together")
     return card(table(header, rows), head=[bold("The glass box's engine"), said], made=[provenance])
 
 

@@ -40,7 +40,7 @@ def draw_machine(machine: Machine) -> Drawing:
     found = ui.facts(
         ("Build TensorRT plans?", *(("yes", compiler, "yes") if machine.can_build else ("no", instead, "no"))),
         ("Execute them?", *(("yes", gpu, "yes") if machine.can_execute else ("no", can_not, "no"))),
-        ("Processor", f"{machine.cores} cores", f"{machine.processor}; {' '.join(machine.isa)}"),
+        ("Processor", counted(machine.cores, "core"), f"{machine.processor}; {' '.join(machine.isa)}"),
         ("Memory", bytes_text(machine.memory_bytes), f"{machine.system}, Python {machine.python}"),
         ("GPU", gpu, machine.driver.why_not or f"CUDA driver {machine.driver.version}"),
     )

@@ -29,7 +29,7 @@ def draw_timeline(what: Case | Sequence[Operation], title: str = "") -> SvgDrawi
     picture, found = timeline_svg(operations, timeline, shown), summary(operations, timeline)
     if isinstance(what, Case):
         low, high = min(what.samples_s), max(what.samples_s)
-        spread = f"{len(what.samples_s)} runs, {seconds_text(low)} to {seconds_text(high)}"
+        spread = f"{counted(len(what.samples_s), 'run')}, {seconds_text(low)} to {seconds_text(high)}"
         found += [("measured", seconds_text(what.median_s), spread), ("prediction off by", f"{what.error:+.1%}", "")]
     return pictured(picture, shown, found, says="predicted by a model")
 
@@ -149,8 +149,8 @@ def _what(serving: Serving, name: str) -> str:
 
 def _hover(serving: Serving) -> str:
     p50, p99 = (seconds_text(serving.percentile(part)) for part in (0.5, 0.99))
-    held = bytes_text(serving.memory_bytes)
-    return f"batch {serving.batch}, {serving.contexts} contexts: half under {p50}, 99% under {p99}; they hold {held}"
+    held, contexts = bytes_text(serving.memory_bytes), counted(serving.contexts, "context")
+    return f"batch {serving.batch}, {contexts}: half under {p50}, 99% under {p99}; they hold {held}"
 
 
 # --- the widget -------------------------------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ def draw_layers(report: BuildReport) -> Drawing:
         if not layer.is_constant
     ]
     body = ui.table(("layer type", "from ONNX node", "output", "dtype"), rows, fold=True)
-    counts = ui.dim(f"{layers} layers, and {constants} constants")
+    counts = ui.dim(f"{counted(layers, 'layer')}, and {counted(constants, 'constant')}")
     return ui.card(body, head=[ui.bold("Network definition"), counts], made=[report.provenance])
 
 
@@ -143,7 +143,9 @@ def draw_engine(report: BuildReport) -> Drawing:
 
 def _engine_facts(report: BuildReport) -> Cell:
     by_profile = report.kernels_by_profile()
-    apart = f"{report.onnx_constants} constants counted apart" + ("; by profile" if len(by_profile) > 1 else "")
+    apart = f"{counted(report.onnx_constants, 'constant')} counted apart" + (
+        "; by profile" if len(by_profile) > 1 else ""
+    )
     kernels = " or ".join(str(len(found)) for found in by_profile)
     return ui.facts(
         ("ONNX nodes → kernels", f"{report.onnx_nodes} → {kernels}", apart),

@@ -41,11 +41,11 @@ def draw_graph(picture: Picture, scene: Scene, groups: Sequence[Group]) -> str:
         *(frame for frame, _ in frames),
         *(_draw_line(*ends, edges, curve) for (ends, edges), curve in lines),
         *(_draw_box(nodes[key], words[key], layout.places[key]) for key in words),
-        *(label for _, label in frames),
         *(svg.text("gv-size", *shape, 10, DIM, halo=PAPER) for shape in shapes),
+        *(label for _, label in frames),
     ]
     width = max([layout.width, *(x + text_width(text, 10) + 4 for text, (x, _) in shapes)])
-    about = f"{picture.title}: graph of {len(picture.operators)} nodes"
+    about = f"{picture.title}: graph of {counted(len(picture.operators), 'node')}"
     return svg.whole(about, round(width), round(layout.height), svg.tag("g", *parts, class_="gv-world"))
 
 
@@ -172,9 +172,11 @@ def _draw_frame(group: Group, label: str, picture: Picture, at: Rectangle) -> tu
         paint = {"stroke": ink, "stroke_width": "1.6"}
     shape = svg.tag("rect", class_="gv-shape", rx=9, fill=FRAME, fill_opacity=0.6, **at._asdict(), **paint)
     words = svg.text("", label, (at.x + 9, at.y + 15), 12, ink, 600, FRAME)
+    room = {"x": at.x + 5, "y": at.y + 2, "width": round(text_width(label, 12.8)) + 8, "height": 17}
+    ground = svg.tag("rect", class_="gv-ground", rx=3, fill=FRAME, **room)  # lines pass behind a title
     title = svg.title(f"open group {group.label}: {len(group.members)} inside")
     frame = svg.tag("g", shape, class_=f"gv-frame{css}", data_frame=group.key)
-    return frame, svg.tag("g", title, words, class_=f"gv-label{css}", data_key=group.key)
+    return frame, svg.tag("g", title, ground, words, class_=f"gv-label{css}", data_key=group.key)
 
 
 def _draw_line(source: str, target: str, edges: Sequence[Edge], curve: Sequence[Point]) -> str:

@@ -47,7 +47,9 @@ def lay_out(scene: Scene, sizes: Mapping[str, Point], label_widths: Mapping[str,
     the curves stand in the order of the scene's lines."""
     lines = "".join(f"{source}->{target};" for source, target in scene.lines)
     inner = "".join(_inside(None, scene, sizes, label_widths))
-    source = f"digraph{{nodesep=0.28;ranksep=0.46;node[shape=box,fixedsize=true];edge[arrowsize=0.6];{inner}{lines}}}"
+    apart = 0.62 if scene.open_groups else 0.46  # room for a shape above the frame's title
+    look = f"nodesep=0.28;ranksep={apart};node[shape=box,fixedsize=true];edge[arrowsize=0.6]"
+    source = f"digraph{{{look};{inner}{lines}}}"
     with _ONE_AT_A_TIME:
         answer = json.loads(_graphviz().render(source, format="json0"))
     left, bottom, right, top = map(float, answer["bb"].split(","))

@@ -83,6 +83,14 @@ function render({ model, el }) {
   const canvas = make("div", { class: "gv-canvas" });
   const panel = make("div", { class: "gv-panel", role: "region", "aria-label": "Details", "aria-live": "polite", tabindex: "0" });
   const note = make("div", { class: "gv-notice", role: "status" });
+  const whole = button("Full screen", "Full screen, and back (Esc)", () => {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else el.firstElementChild.requestFullscreen();
+  });
+  el.addEventListener("fullscreenchange", () => {
+    whole.textContent = document.fullscreenElement ? "Back" : "Full screen";
+    requestAnimationFrame(() => fit(document.fullscreenElement ? 0 : READABLE));
+  });
   const foldable = model.get("svg").includes('data-key="g');
   el.replaceChildren(make("div", { class: "trt gv", "data-lm-suppress-shortcuts": "true" },
     make("div", { class: "gv-bar" }, make("b", {}, model.get("title")),
@@ -91,7 +99,7 @@ function render({ model, el }) {
         foldable ? button("Fold all", "Fold all groups", () => model.send({ do: "fold" })) : null,
         foldable ? button("Open all", "Open all groups", () => model.send({ do: "unfold" })) : null,
         button("−", "Zoom out (key −)", () => zoom(1 / ZOOM)), button("+", "Zoom in (key +)", () => zoom(ZOOM)),
-        button("Fit", "Fit: show everything (key 0)", () => fit()))),
+        button("Fit", "Fit: show everything (key 0)", () => fit()), whole)),
     note, make("div", { class: "gv-main" }, canvas, panel),
     make("div", { class: "gv-legend" }, ...model.get("legend").map(([colour, text]) =>
       make("span", { class: `gv-chip ${colour}` }, make("i"), text))),
@@ -104,7 +112,7 @@ function render({ model, el }) {
   const apply = () => drawing.world.setAttribute("transform", `translate(${view.x.toFixed(1)} ${view.y.toFixed(1)}) scale(${view.k.toFixed(4)})`);
   function fit(smallest = 0) {
     const [width, height] = size();
-    view.k = Math.min(1.15, width / drawing.width, Math.max(height / drawing.height, smallest));
+    view.k = Math.min(document.fullscreenElement ? 2.5 : 1.5, width / drawing.width, Math.max(height / drawing.height, smallest));
     view.k = Math.max(view.k, smallest, SMALL);
     view.x = (width - drawing.width * view.k) / 2;
     view.y = Math.max(0, (height - drawing.height * view.k) / 2);
