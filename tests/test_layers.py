@@ -65,7 +65,7 @@ CEILINGS = {
     "numeric": 2_300,
     "graph": 2_650,
     "plan": 1_050,
-    "engine": 7_800,
+    "engine": 7_980,
     "lab": 3_950,
     "study": 3_150,
     "teach": 6_550,

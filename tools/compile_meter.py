@@ -35,8 +35,9 @@ def graph_of(work: Callable[[], Any]) -> Any:
 
 def ours(model: Any) -> Callable[[], Any]:
     """A replay of the engine's graph, without copies."""
-    run: Any = glassbox.build(model, "cuda", precision="FP16").create_execution_context()._run
-    return run.graph.replay
+    context = glassbox.build(model, "cuda", precision="FP16").create_execution_context()
+    run: Any = context._run
+    return lambda: (run.graph.replay(), context)  # what the graph reads lives as long as it
 
 
 def compiled(name: str, mode: str) -> Callable[[], Any]:
@@ -49,7 +50,8 @@ def compiled(name: str, mode: str) -> Callable[[], Any]:
     options: Any = {"max_autotune": mode == "max-autotune", "triton.cudagraphs": False, "epilogue_fusion": True}
     fast = torch.compile(module, options=options)
     with torch.no_grad():
-        return graph_of(lambda: fast(x)).replay
+        graph = graph_of(lambda: fast(x))
+    return lambda: (graph.replay(), module, x)
 
 
 def in_turns(works: Mapping[str, Callable[[], Any]]) -> dict[str, list[float]]:
