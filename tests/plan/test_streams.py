@@ -14,10 +14,13 @@ from trtlab.plan.streams import (
     COPY_OUT,
     DEFAULT_STREAM,
     ENGINES,
+    Extent,
     Operation,
     ScheduleError,
     Timeline,
+    dependencies,
     find_timeline_faults,
+    lanes,
     limits,
     on_one_stream,
     run,
@@ -170,3 +173,43 @@ def test_what_an_h100_did_was_predicted():
     one, many = (recorded.case(f"16 requests on {n}") for n in (1, 8))
     assert one.median_s > 2.5 * many.median_s
     assert on_one_stream(many.operations)[0].stream == "0"
+
+
+def bytes_of(extent):
+    step = extent.step or extent.span or 1
+    return {extent.offset + n for n in range(extent.span) if not extent.step or n % step < extent.run}
+
+
+def slices(offset, run, gap, rows):
+    step = run + gap if rows > 1 and gap else 0
+    return Extent(offset=offset, span=(rows - 1) * (run + gap) + run, run=run if step else 0, step=step)
+
+
+extents = st.builds(slices, st.integers(0, 12), st.integers(1, 4), st.sampled_from([0, 0, 2, 4]), st.integers(1, 4))
+
+
+@given(st.lists(st.tuples(st.lists(extents, max_size=2), st.lists(extents, max_size=2)), max_size=9), st.integers(1, 4))
+def test_whoever_uses_the_same_bytes_is_ordered_by_streams_and_events(uses, count):
+    """By sets of bytes, and by what is truly behind what: the step before on the stream, and each event waited for."""
+    before, turns = dependencies(uses), lanes(dependencies(uses), count)
+    behind = []
+    for number, (lane, waits) in enumerate(turns):
+        there = [m for m in range(number) if turns[m][0] == lane] + waits
+        behind.append(set(there).union(*(behind[m] for m in there)))
+    for n, (reads, writes) in enumerate(uses):
+        for m, (read, written) in enumerate(uses[:n]):
+            pairs = [(a, b) for a in writes for b in (*read, *written)] + [(a, b) for a in reads for b in written]
+            clash = any(bytes_of(a) & bytes_of(b) for a, b in pairs)
+            assert not clash or (m in before[n] and m in behind[n])
+    assert all(need in behind[n] for n, needs in enumerate(before) for need in needs)
+
+
+def test_independent_chains_take_a_stream_each_and_wait_for_nobody():
+    rows = [[Extent(offset=10 * n, span=4)] for n in range(3)]
+    chains = [(rows[n % 3] if n > 2 else [], rows[n % 3]) for n in range(9)]
+    assert lanes(dependencies(chains), 3) == [(n % 3, []) for n in range(9)]
+    assert [waits for _, waits in lanes(dependencies(chains), 1)] == [[]] * 9
+    slices = [Extent(offset=4 * n, span=28, run=4, step=12) for n in range(3)]
+    assert not any(a.meets(b) for a in slices for b in slices if a != b)
+    with pytest.raises(ScheduleError, match="0 streams"):
+        lanes([set()], 0)

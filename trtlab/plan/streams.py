@@ -97,6 +97,58 @@ def limits(operations: Sequence[Operation]) -> dict[str, float]:
     return loads | {"longest chain": max(ends.values(), default=0.0), "host": sum(one.issue_s for one in operations)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """Bytes of an arena: `span` from `offset` on, of which those are used that lie in rows of `run`, `step` apart; a
+    step of 0 means all."""
+
+    offset: int
+    span: int
+    run: int = 0
+    step: int = 0
+
+    def meets(self, other: "Extent") -> bool:
+        """Whether both use a byte; slices of one concatenation lie between each other."""
+        apart = other.offset - self.offset
+        if apart >= self.span or -apart >= other.span:
+            return False
+        alike = self.step and self.step == other.step
+        return not alike or apart % self.step < self.run or -apart % self.step < other.run
+
+
+def dependencies(uses: Sequence[tuple[Sequence[Extent], Sequence[Extent]]]) -> list[set[int]]:
+    """For each step, given by what it reads and what it writes, the earlier ones that it must come after: who wrote
+    what it reads, and who used the bytes that it writes. Memory that is used again forbids what could run at once."""
+
+    def meet(ones: Sequence[Extent], others: Sequence[Extent]) -> bool:
+        return any(a.meets(b) for a in ones for b in others)
+
+    return [
+        {m for m, (read, written) in enumerate(uses[:n]) if meet(writes, [*read, *written]) or meet(reads, written)}
+        for n, (reads, writes) in enumerate(uses)
+    ]
+
+
+def lanes(before: Sequence[set[int]], count: int) -> list[tuple[int, list[int]]]:
+    """For each step its stream, of `count`, and the steps on other streams whose event it waits for: those only that
+    no earlier wait implies. It follows what it depends on, if that is a stream's last; else it takes the stream that
+    has rested longest. ScheduleError for no stream."""
+    if count < 1:
+        raise ScheduleError(f"{count} streams: expected 1 or more")
+    last, turns, seen = [-1] * count, list[tuple[int, list[int]]](), list[list[int]]()
+    for number, needs in enumerate(before):
+        lane = max(range(count), key=lambda c: (last[c] in needs, last[c] if last[c] in needs else -last[c]))
+        known, waits = list(seen[last[lane]]) if last[lane] >= 0 else [-1] * count, list[int]()
+        for need in sorted(needs, reverse=True):
+            if known[turns[need][0]] < need:
+                waits.append(need)
+                known = [max(pair) for pair in zip(known, seen[need], strict=True)]
+        known[lane] = last[lane] = number
+        turns.append((lane, waits))
+        seen.append(known)
+    return turns
+
+
 def check_operations(operations: Sequence[Operation]) -> None:
     """ScheduleError for the first operation that cannot be."""
     seen = set[str]()

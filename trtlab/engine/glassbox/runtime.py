@@ -87,9 +87,10 @@ class Engine:
         _ = self.device
         return memory_of(self.plan)
 
-    def create_execution_context(self) -> "ExecutionContext":
-        """A context of its own memory. One context runs one thing at a time; several may run at once."""
-        return ExecutionContext(self)
+    def create_execution_context(self, streams: int = 1) -> "ExecutionContext":
+        """A context of its own memory. One context runs one thing at a time; several may run at once. On several
+        streams, branches of one run go side by side, as far as no bytes of the arena forbid it."""
+        return ExecutionContext(self, streams)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan as one file, atomically."""
@@ -130,13 +131,14 @@ class Engine:
 class ExecutionContext:
     """What one run needs besides the engine: an arena, on a GPU a CUDA graph too. After an error it can go on."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, streams: int = 1) -> None:
         self.engine = engine
         plan, device = engine.plan, engine.device
         self.schedule = schedule_source(plan, engine._steps)
         try:
             self._arena = torch.empty(plan.arena_bytes, dtype=torch.uint8, device=device.name)
             run = _compiled(self.schedule, [step.run for step in engine._steps], self._places())
+            run = run if streams == 1 else _on_lanes(engine, self._places(), streams)
             self._run = device.prepared(run, [*engine.inputs.values()])
         except RuntimeError as error:
             raise RunError(f"No context, with an arena of {plan.arena_bytes:,} bytes: {error}. Close one.") from None
@@ -319,17 +321,32 @@ def schedule_source(plan: Plan, steps: Sequence[_Bound]) -> str:
     placed = {name for step, bound in zip(plan.steps, steps, strict=True) if bound.placed for name in step.outputs}
     kept = {*placed, *plan.outputs}
     lines = [f"def run({', '.join(variable[name] for name in plan.inputs)}):"]
-    for number, (step, bound) in enumerate(zip(plan.steps, steps, strict=True)):
-        reads = [variable[name] for name in step.inputs if name and name not in plan.weights]
-        results = [variable[name] if name else "_" for name in step.outputs]
-        room = [f"room={variable[bound.room]}"] if bound.room else []
-        call = f"k{number}({', '.join([*reads, *(results if bound.placed else []), *room])})"
-        lines.append(f"    {call}" if bound.placed else f"    {', '.join(results)} = {call}")
+    for number, (step, line) in enumerate(zip(plan.steps, _lines(plan, steps), strict=True)):
+        lines.append(f"    {line}")
         dead = [n for n in dict.fromkeys((*step.inputs, *step.outputs)) if n in variable and n not in plan.weights]
         dead = [variable[n] for n in dead if last.get(n, number) == number and n not in kept]
         lines += [f"    del {', '.join(dead)}"] if dead else []
     outputs = "".join(f"{variable[name]}, " for name in plan.outputs)
     return "\n".join([*lines, f"    return ({outputs})"]) + "\n"
+
+
+def _lines(plan: Plan, steps: Sequence[_Bound]) -> Iterator[str]:
+    """The call of each kernel."""
+    variable = _variables(plan)
+    for number, (step, bound) in enumerate(zip(plan.steps, steps, strict=True)):
+        reads = [variable[name] for name in step.inputs if name and name not in plan.weights]
+        results = [variable[name] if name else "_" for name in step.outputs]
+        room = [f"room={variable[bound.room]}"] if bound.room else []
+        call = f"k{number}({', '.join([*reads, *(results if bound.placed else []), *room])})"
+        yield call if bound.placed else f"{', '.join(results)} = {call}"
+
+
+def _on_lanes(engine: Engine, places: Mapping[str, Tensor], streams: int) -> Run:
+    from trtlab.engine.glassbox.lanes import Lanes
+
+    space = {f"k{number}": step.run for number, step in enumerate(engine._steps)} | dict(places)
+    lines = [compile(line, "<schedule>", "exec") for line in _lines(engine.plan, engine._steps)]
+    return Lanes(engine.plan, lines, space, _variables(engine.plan), engine.device, streams)
 
 
 def _compiled(text: str, kernels: Sequence[Kernel], places: Mapping[str, Tensor]) -> Callable[..., tuple[Tensor, ...]]:

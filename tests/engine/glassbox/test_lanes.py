@@ -1,0 +1,125 @@
+"""engine/glassbox/lanes: on several streams the same bits as on one, whatever waits; GPU tests too."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.engine.glassbox.test_engine import feeds_for
+from tests.engine.glassbox.test_inplace import DENSE, FIRE, HEAD, NESTED, ONE, THREE, VIEWS, model
+from trtlab.engine import glassbox
+from trtlab.engine.export import export_onnx
+from trtlab.engine.glassbox import lanes
+from trtlab.engine.glassbox.errors import RunError
+from trtlab.engine.glassbox.runtime import Engine
+from trtlab.graph.models import LIGHT_FOLDER, randomized
+from trtlab.plan.memory import Placement, steps
+from trtlab.plan.streams import ScheduleError
+
+BRANCHES = f"""{HEAD}(float[2,8,9,9] y) <float[8,8,1,1] a, float[8,8,3,3] b> {{
+    p = Conv {ONE} (image, a)  q = Conv {THREE} (image, b)  r = Neg (image)
+    p1 = Conv {THREE} (p, b)  q1 = Softmax <axis = 1> (q)  r1 = Conv {ONE} (r, a)
+    p2 = Exp (p1)  q2 = Conv {THREE} (q1, b)  r2 = Conv {THREE} (r1, b)
+    s = Add (p2, q2)  y = Add (s, r2) }}"""
+CASES = {"branches": BRANCHES, "fire": FIRE, "nested": NESTED, "dense": DENSE, "views": VIEWS}
+
+
+def apart(buffers):
+    """A placement in which no byte is used twice: nothing but the graph orders the steps."""
+    offsets = dict(steps("no reuse", buffers))
+    return Placement(offsets, max((offsets[b.name] + b.size_bytes for b in buffers), default=0))
+
+
+def assert_equal_bits(engine, streams, runs):
+    feeds = [feeds_for(engine, seed) for seed in range(3)]
+    want = [engine.create_execution_context().run(f) for f in feeds]
+    context = engine.create_execution_context(streams=streams)
+    for number in range(runs):
+        for name, value in context.run(feeds[number % 3]).items():
+            assert np.array_equal(value, want[number % 3][name]), (number, name)
+    return context
+
+
+@pytest.mark.parametrize("place", [None, apart], ids=["bytes used again", "no reuse"])
+@pytest.mark.parametrize("text", CASES.values(), ids=CASES)
+def test_a_thousand_runs_on_three_threads_are_those_on_one(text, place):
+    engine = glassbox.build(model(text), rules=[], **({"place": place} if place else {}))
+    context = assert_equal_bits(engine, 3, 1000 if text is BRANCHES else 50)
+    if text is BRANCHES and place:
+        assert len({lane for lane, _ in context._run.turns}) == 3
+
+
+def test_memory_used_again_forbids_what_could_run_at_once():
+    def orders(place):
+        plan = glassbox.build(model(BRANCHES), rules=[], **({"place": place} if place else {})).plan
+        return sum(map(len, lanes.dependencies(lanes.uses(plan))))
+
+    assert orders(None) > orders(apart) >= 10
+
+
+def slowed(engine, seconds):
+    """The engine with a pause before each kernel, so that whoever does not wait comes too early."""
+
+    def late(run):
+        def work(*tensors, **room):
+            time.sleep(seconds)
+            return run(*tensors, **room)
+
+        return work
+
+    slow = Engine(engine.plan)
+    slow._steps = tuple(replace(step, run=late(step.run)) for step in slow._steps)
+    return slow
+
+
+def test_without_events_results_are_wrong(monkeypatch):
+    engine = slowed(glassbox.build(model(BRANCHES), rules=[], place=apart), 0.01)
+    assert_equal_bits(engine, 3, 3)
+    monkeypatch.setattr(lanes, "dependencies", lambda uses: [set() for _ in uses])
+    with pytest.raises(AssertionError):
+        assert_equal_bits(engine, 3, 3)
+
+
+def test_a_kernel_that_fails_on_one_stream_stops_nobody_and_the_context_goes_on():
+    engine = glassbox.build(model(BRANCHES), rules=[], place=apart)
+    engine._steps, calls = tuple(engine._steps), []
+
+    def fails_once(*tensors, run=engine._steps[1].run, **room):
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("no luck")
+        return run(*tensors, **room)
+
+    broken = Engine(engine.plan)
+    broken._steps = (engine._steps[0], replace(engine._steps[1], run=fails_once), *engine._steps[2:])
+    context, feeds = broken.create_execution_context(streams=3), feeds_for(engine)
+    with pytest.raises(RunError, match="no luck"):
+        context.run(feeds)
+    assert np.array_equal(context.run(feeds)["y"], engine.create_execution_context().run(feeds)["y"])
+    with pytest.raises(ScheduleError, match="0 streams: expected 1 or more"):
+        engine.create_execution_context(streams=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("place", [None, apart], ids=["bytes used again", "no reuse"])
+@pytest.mark.parametrize("name", ["branches", "digits", "light_squeezenet", "light_inception_v1"])
+def test_a_thousand_runs_on_streams_of_cuda_are_those_on_one(name, place):
+    if name.startswith("light"):
+        proto = randomized(onnx.load(LIGHT_FOLDER / f"{name}.onnx"))
+    else:
+        proto = model(BRANCHES) if name == "branches" else export_onnx(name)
+    engine = glassbox.build(proto, device="cuda", **({"place": place} if place else {}))
+    context = assert_equal_bits(engine, 3, 1000)
+    assert context.is_graph
+
+
+@pytest.mark.gpu
+def test_streams_of_cuda_without_a_graph_are_those_on_one(monkeypatch):
+    from trtlab.engine.glassbox import device
+
+    monkeypatch.setattr(device, "_captured", lambda _: (None, None))
+    for place in (None, apart):
+        engine = glassbox.build(model(BRANCHES), device="cuda", rules=[], **({"place": place} if place else {}))
+        assert not assert_equal_bits(engine, 4, 1000).is_graph
