@@ -6,12 +6,14 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from tests.engine.glassbox.test_engine import feeds_for
 from tests.engine.glassbox.test_inplace import DENSE, FIRE, HEAD, NESTED, ONE, THREE, VIEWS, model
 from trtlab.engine import glassbox
 from trtlab.engine.export import export_onnx
 from trtlab.engine.glassbox import lanes
+from trtlab.engine.glassbox.device import Staging
 from trtlab.engine.glassbox.errors import RunError
 from trtlab.engine.glassbox.runtime import Engine
 from trtlab.graph.models import LIGHT_FOLDER, randomized
@@ -102,6 +104,46 @@ def test_a_kernel_that_fails_on_one_stream_stops_nobody_and_the_context_goes_on(
         engine.create_execution_context(streams=0)
 
 
+class Gpu:
+    """Copies happen as late as they may: when the host waits for an event behind them."""
+
+    def __init__(self):
+        self.under_way, self.arrived, self.waits = [], [], 0
+
+    def copy_(self, buffer, *, non_blocking):
+        assert non_blocking
+        self.under_way.append(buffer)
+
+    def synchronize(self, count=None):
+        self.waits += 1
+        for _ in range(len(self.under_way) if count is None else count):
+            self.arrived.append(self.under_way.pop(0).clone())
+
+
+class Event:
+    def __init__(self, gpu):
+        self.gpu, self.behind = gpu, 0
+
+    def record(self):
+        self.behind = len(self.gpu.arrived) + len(self.gpu.under_way)
+
+    def synchronize(self):
+        self.gpu.synchronize(max(0, self.behind - len(self.gpu.arrived)))
+
+
+def test_no_buffer_is_filled_while_it_travels_and_one_is_always_free():
+    gpu, most = Gpu(), 0
+    staging = Staging(lambda: [torch.zeros(3)], lambda: Event(gpu))
+    feeds = [torch.full((3,), float(n)) for n in range(20)]
+    for feed in feeds:
+        staging.send([feed], [gpu])
+        feed.add_(100)  # the caller's own again
+        most = max(most, len(gpu.under_way))
+    gpu.synchronize()
+    assert [t.tolist() for t in gpu.arrived] == [[float(n)] * 3 for n in range(20)]
+    assert most == 2
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("place", [None, apart], ids=["bytes used again", "no reuse"])
 @pytest.mark.parametrize("name", ["branches", "digits", "light_squeezenet", "light_inception_v1"])
@@ -123,3 +165,20 @@ def test_streams_of_cuda_without_a_graph_are_those_on_one(monkeypatch):
     for place in (None, apart):
         engine = glassbox.build(model(BRANCHES), device="cuda", rules=[], **({"place": place} if place else {}))
         assert not assert_equal_bits(engine, 4, 1000).is_graph
+
+
+@pytest.mark.gpu
+def test_runs_enqueued_one_behind_the_other_have_their_own_inputs():
+    """The host is many runs ahead of the GPU, and changes each input as soon as it is enqueued."""
+    engine = glassbox.build(model(BRANCHES), device="cuda")
+    context, stream = engine.create_execution_context(), engine.device.new_stream()
+    rows = [feeds_for(engine, seed) for seed in range(200)]
+    want = [context.run(row) for row in rows]
+    found = [{} for _ in rows]
+    for row, out in zip(rows, found, strict=True):
+        context.enqueue(row, out, stream)
+        for array in row.values():
+            array[:] = np.nan
+    stream.synchronize()
+    for out, expected in zip(found, want, strict=True):
+        assert all(np.array_equal(out[name], value) for name, value in expected.items())

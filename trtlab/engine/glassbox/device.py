@@ -213,8 +213,30 @@ class Device:
         """A copy in the host's memory, there once the stream has come so far."""
         if self.name == "cpu" or not tensor.is_cuda:
             return tensor.clone(memory_format=torch.contiguous_format)
-        here = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True)
-        return here.copy_(tensor, non_blocking=True)
+        return pinned(tensor).copy_(tensor, non_blocking=True)
+
+
+class Staging:
+    """Two sets of buffers in pinned memory, in turns: while one travels to the GPU, the host fills the other."""
+
+    def __init__(self, buffers: Callable[[], Sequence[Tensor]], event: Callable[[], Any]) -> None:
+        self._slots = [(buffers(), event()) for _ in range(2)]
+
+    def send(self, tensors: Sequence[Tensor], to: Sequence[Tensor]) -> None:
+        """Have them copied on the current stream; they may change as soon as this returns. It waits only if both sets
+        are still under way."""
+        buffers, sent = self._slots.pop(0)
+        self._slots.append((buffers, sent))
+        sent.synchronize()
+        for buffer, here, there in zip(buffers, tensors, to, strict=True):
+            buffer.copy_(here)
+            there.copy_(buffer, non_blocking=True)
+        sent.record()
+
+
+def pinned(like: Tensor) -> Tensor:
+    """Memory of the host for as many numbers, which the GPU reads and writes itself."""
+    return torch.empty(like.shape, dtype=like.dtype, device="cpu", pin_memory=True)
 
 
 class _Replay:
@@ -222,14 +244,14 @@ class _Replay:
 
     def __init__(self, mode: Callable[[], AbstractContextManager[None]], run: Run, held: Sequence[Tensor]) -> None:
         self._mode, self._run, self._held = mode, run, held
+        self._staging = Staging(lambda: [pinned(t) for t in held], torch.cuda.Event)
         self.graph, self._results = None, ()
         with mode(), contextlib.suppress(ArithmeticError, IndexError, RuntimeError, ValueError):
             run(*held)  # cuDNN chooses, Triton compiles; made-up zeros may be no input for an operator
             self.graph, self._results = _captured(lambda: run(*held))
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        for there, here in zip(self._held, tensors, strict=True):
-            there.copy_(here.pin_memory(), non_blocking=True)
+        self._staging.send(tensors, self._held)
         if self.graph is None:
             with self._mode():
                 return self._run(*self._held)
