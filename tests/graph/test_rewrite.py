@@ -223,3 +223,11 @@ def test_work_grows_with_the_nodes(form):
 
     calls(10)  # what is done once
     assert calls(400) < 2.3 * calls(200)
+
+
+def test_a_shape_that_a_step_uncovers_is_used_in_the_same_run():
+    """onnx knows no shape behind such a Transpose; once it is gone, what stands behind it is one loop."""
+    text = "{ c = Constant <value=float {1.5}> () t = Transpose (c) y = Sub (t, t) z = Sub (c, y) }"
+    result, report = optimize(written(f"(float[3] x) => (float z, float y) {text}", opset=10, ir=8))
+    assert (ops(result), [step.rule for step in report.steps][1:]) == (["Constant", "Sub_Sub"], ["pointwise_fusion"])
+    assert optimize(result)[1].steps == ()

@@ -110,7 +110,7 @@ class _Run:
 
     def __iter__(self) -> Iterator[Step]:
         """Each rule until it finds nothing more, all rules in turn until none does."""
-        done, before, folded = 0, -1, False
+        done, before, folded, inferred = 0, -1, False, 0
         while before != done:
             before = done
             self.refusals.clear()
@@ -118,12 +118,16 @@ class _Run:
                 for step in self._exhaust(rule):
                     yield replace(step, number=done)
                     done, folded = done + 1, folded or rule.name == "constant_folding"
-            if before == done and folded:  # constants may tell more shapes, and these more constants
+            if before == done > inferred and (folded or self._has_unknown()):
+                # constants may tell more shapes, and these more constants; so may an input that stands in for a result
                 infer_shapes(self.model, export(self.model))
                 for node in self.model.graph:
                     node.meta.pop("counts", None)
                 self.counts = self._counted()
-                before, folded = -1, False
+                before, folded, inferred = -1, False, done
+
+    def _has_unknown(self) -> bool:
+        return any(value.shape is None for node in self.model.graph for value in node.outputs)
 
     def _exhaust(self, rule: Rule) -> Iterator[Step]:
         found = True

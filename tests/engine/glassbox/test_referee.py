@@ -72,6 +72,8 @@ EDGES = [
     "(float[2,3] x) => (int64 y) { i = Constant <value_int=-1> () a = Shape (x) y = Gather (a, i) }",
     "(float[2,3] x, int64 i) => (float[2] y) { y = Gather <axis=1> (x, i) }",
     "(float x) => (float y) { a = Transpose (x) y = Relu (a) }",
+    "(float[3] x, float[3,3] z) => (float[3] y) { a = MatMul (x, z) y = Transpose <perm=[0]> (a) }",
+    "(float[2,3] x, float[3,3] z) => (float[3,2] y) { a = MatMul (x, z) y = Transpose <perm=[1,0]> (a) }",
     "(float[2,3] x) => (float[2,3] y) { a = MatMul (x, w) y = Sum (a) }",
     "(float[2,3] x) => (float[2,3] y) { a = MatMul (x, w) b = Sum (a, a) c = Max (b) y = Min (c, a, x) }",
     "(float[4,2] x) => (float[1,2] y) { y = Slice (x, start, end, zero, back) }",

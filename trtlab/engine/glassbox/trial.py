@@ -203,7 +203,7 @@ class _Trial:
                 shape = self._plan.tensors[whole].shape or ()
                 self._wholes[whole] = torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
             return self._wholes[whole].narrow(axis, start, like.shape[axis])
-        if perm := self._turned.get(name):
+        if (perm := self._turned.get(name)) and like.ndim > 2:
             dense = torch.empty([like.shape[d] for d in perm], dtype=like.dtype, device=like.device)
             turned = dense.permute([perm.index(d) for d in range(like.ndim)])
             if turned.flatten(0, -3).data_ptr() == turned.data_ptr():  # still one batch of matrices
