@@ -8,17 +8,20 @@ from .labpage import SCREEN, write_notebook
 
 pytestmark = pytest.mark.browser
 
-START = """import numpy as np
+START = """from pathlib import Path
+import numpy as np
 from trtlab import teach
 from trtlab.engine.digits import DIGITS_ONNX
 from trtlab.engine.machine import inspect_machine
 from trtlab.engine.nvidia import minimal
-from trtlab.lab import builds, compare, fusion, life, streams
+from trtlab.lab import builds, compare, fusion, life, precision, race, streams
 from trtlab.numeric import FORMATS, FloatFormat
 from trtlab.plan.memory import place
 from trtlab.study.truths.memory import six_buffers
 from trtlab.teach import source
 noise = np.random.default_rng(0).standard_normal((64, 256), dtype=np.float32)
+seen, races = precision.histograms("transformer")["layer_norm_2"], race.load("h100").races
+accuracy = precision.accuracy("transformer")
 six, found, sweep = six_buffers(), streams.load(), fusion.load("h100")
 digits = builds.recorded("digits-FP32-SM89-dynamic")"""
 FORMATS_SHOWN = ["FP64", "FP32", "TF32", "FP16", "BF16", "FP8_E4M3", "FP8_E5M2"]
@@ -54,6 +57,10 @@ teach.draw_lives([*life.load("cpu").values()])
 teach.draw_diagram("workflow")
 teach.draw_diagram("fusion")
 teach.draw_diagram("acceleration")
+teach.draw_door(Path.cwd(), digits, "q1-nearest-code")
+teach.draw_race(races[0].race, races[0].problem.name, [races[0].provenance])
+teach.draw_candidate(seen, 300)
+teach.draw_accuracies(accuracy, "Transformer")
 teach.draw_refusal(b"GIF89a, which is no model")""".split("\n")
 WIDGETS = """teach.BitEditor("FP16", "3.3")
 teach.BitEditor("FP64", "0.1")
@@ -63,8 +70,12 @@ teach.GraphView(builds.model("inception"))
 teach.GraphView(DIGITS_ONNX, report=digits)
 teach.RewriteStepper("inception")
 teach.StreamView(streams=4, share=25)
-teach.ArenaView(six)""".split("\n")
-FIGURES = f"""teach.draw_precision([*{FORMATS_SHOWN[1:]}, "INT8"])
+teach.ArenaView(six)
+teach.ClipView(seen, lambda clipped: (1, 2))
+teach.RooflineView()
+teach.NoiseView(gap=30, noise=40, spikes=10, rounds=10)""".split("\n")
+FIGURES = f"""teach.draw_accuracy_chart({{"transformer": accuracy}})
+teach.draw_precision([*{FORMATS_SHOWN[1:]}, "INT8"])
 teach.draw_number_line(["FP4_E2M1", "FP6_E2M3", "FP8_E4M3", "FP8_E5M2", "INT8"], most=8)
 teach.draw_staircase("FP4_E2M1", ["nearest_even", "toward_zero", "down", "up", "stochastic"], low=-6.5, high=6.5)
 teach.draw_fusion_times(sweep, sweep)

@@ -124,7 +124,7 @@ class _Scene:
         bars = svg.tag("path", d="".join(path), fill="#0072b2", opacity="0.8")
         heights = {power: TOP + HIGH * (1 - (power + 0.25) / (most + 0.25)) + 4 for power in range(int(most) + 1)}
         ticks = [
-            svg.text("tl-dim", f"{10**p:,}", (LEFT - 8, y), 11, svg.DIM, text_anchor="end") for p, y in heights.items()
+            svg.text("tl-dim", f"{10**p:,}", (LEFT - 8, y), 12, svg.DIM, text_anchor="end") for p, y in heights.items()
         ]
         return [bars, svg.text("tl-dim", "values", (8, TOP - 14), 12, svg.DIM), *ticks]
 
@@ -161,7 +161,7 @@ class _Scene:
         most = self.last * self.h.width
         marks = [most * part / 4 for part in range(5)]
         words = [
-            svg.text("tl-dim", f"{mark:.3g}", (self.x(mark), y + 15), 11, svg.DIM, text_anchor="middle")
+            svg.text("tl-dim", f"{mark:.3g}", (self.x(mark), y + 15), 12, svg.DIM, text_anchor="middle")
             for mark in marks
         ]
         return [floor, *words]
@@ -201,7 +201,7 @@ def draw_candidate(h: Histogram, bins: int) -> Any:
     figure.add_scatter(x=chosen.candidates * h.width, y=chosen.losses, mode="lines", line=curve, **row)
     figure.add_scatter(x=places[0], y=places[1], mode="markers+text", **look, **row)
     axes(figure, "magnitude", "")
-    figure.update_yaxes(type="log")
+    figure.update_yaxes(type="log", dtick=1)
     return finish(figure, "What the entropy calibrator compares", [live(["numpy"])], height=340, legend_px=24)
 
 

@@ -111,7 +111,7 @@ def _title(life: Life) -> str:
 
 def _finished(figure: Any, lives: Sequence[Life], title: str, **room: Any) -> Any:
     starts = " and ".join(str(len(life.times[Phase.LOAD].samples_s)) for life in lives)
-    says = ["built and started in fresh processes:", f"{starts} of each"]
+    says = [f"built and started in fresh processes: {starts} of each"]
     return finish(figure, title, [life.provenance for life in lives], says=says, **room)
 
 
