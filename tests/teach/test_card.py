@@ -84,6 +84,16 @@ def test_numbers_stand_at_the_right_of_a_column_of_numbers():
     assert '<th class="num">n</th><th>words</th>' in html
 
 
+@pytest.mark.parametrize(("count", "more"), [(cards.LONG, 0), (cards.LONG + 1, 1), (1200, 1200 - cards.LONG)])
+def test_a_long_table_shows_its_first_rows_and_says_how_many_open_on_demand(count, more):
+    folded = stack([table(("n", "twice"), [(n, 2 * n) for n in range(count)], fold=True)])
+    page = alike(folded)
+    assert page.count("details") == bool(more)
+    assert (f"{more:,} more row{'s' * (more != 1)}\n" in folded.text) is bool(more)
+    assert folded.html.count("<tbody>") == 1 + bool(more)
+    assert folded.html.count("<td") == 2 * count
+
+
 def test_a_table_of_blocks_of_nothing_and_of_ragged_rows():
     assert table(("a", "b"), [(stack(["x", "y"]), "z")]).text == "a      b\nx | y  z"
     assert alike(stack([table(("a", "b"), [])])).words == "a b"

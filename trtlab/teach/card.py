@@ -15,6 +15,7 @@ from importlib import resources
 from typing import Any
 
 from trtlab.engine.measure import Origin, Provenance, merged
+from trtlab.teach.units import counted
 
 _NUMBER = re.compile(
     r"(✓ )?[-+−]?[\d.,]+([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+|e[-+]?\d+| of \d+| · [\d.]+)?( ?(%|×|[mµn]?s|[KMG]?i?B|dB|bits))?"
@@ -201,7 +202,7 @@ def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, fold: bool = 
     """
     rows = [*rows]
     if fold and len(rows) > LONG:
-        rest = details(f"{len(rows) - LONG:,} more rows", table(header, rows[LONG:], bare=bare))
+        rest = details(counted(len(rows) - LONG, "more row"), table(header, rows[LONG:], bare=bare))
         first = table(header, rows[:LONG], bare=bare)
         return Cell(html=first.html + rest.html, text=f"{first.text}\n{rest.text}")
     top, body = [*map(cell, header)], [[*map(cell, row)] for row in rows]
