@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from trtlab.engine import measure
 from trtlab.engine.measure import (
     CUDA_EVENTS,
     HOST_CLOCK,
@@ -17,6 +16,7 @@ from trtlab.engine.measure import (
     describe_machine,
     installed_version,
     live,
+    measure,
     measure_in_turns,
     merged,
     one_thread,

@@ -3,7 +3,3 @@
 May use numpy, onnx, torch, onnxruntime, tensorrt or tensorrt_rtx (all loaded only when called), and the rooms
 numeric, graph and plan. Draws nothing: that is teach.
 """
-
-from trtlab.engine.measure import measure
-
-__all__ = ["measure"]

@@ -210,10 +210,11 @@ class Device:
         return _Replay(self.mode, run, held)
 
     def fetched(self, tensor: Tensor) -> Tensor:
-        """A copy in the host's memory, there once the stream has come so far."""
+        """A copy in the host's memory, there once the stream has come so far, in the same layout: a GPU would make room
+        for another one."""
         if self.name == "cpu" or not tensor.is_cuda:
             return tensor.clone(memory_format=torch.contiguous_format)
-        return pinned(tensor).copy_(tensor, non_blocking=True)
+        return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
 
 
 class Staging:

@@ -208,7 +208,7 @@ class ExecutionContext:
                 f"A kernel failed: {error}. Check the values of the inputs; the engine can go on."
             ) from error
         self._check_results(results)
-        return lambda: {name: t.numpy() for name, t in zip(self.engine.plan.outputs, results, strict=True)}
+        return lambda: {name: t.contiguous().numpy() for name, t in zip(self.engine.plan.outputs, results, strict=True)}
 
     def _check_results(self, results: Sequence[Tensor]) -> None:
         specs = self.engine.outputs
