@@ -11,6 +11,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 AS_ROOT   := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 FAST      := not browser and not slow and not gpu
 NB_TIMEOUT ?= 300
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test check format bench sweep notebooks clean
@@ -25,13 +26,13 @@ lab: $(VENV)/.for-lab ## open JupyterLab on the first notebook [PORT=8888] [BROW
 	$(BIN)/jupyter lab --port=$(PORT) --LabApp.default_url=/lab/tree/$(START) $(AS_ROOT) $(if $(filter no,$(BROWSER)),--no-browser)
 
 test: $(VENV)/.for-test ## run every test, drive JupyterLab in a browser, execute every notebook
-	$(BIN)/python -m pytest tests notebooks --nbmake --nbmake-timeout=$(NB_TIMEOUT) --durations=15
+	$(BIN)/python -m pytest tests notebooks $(SIDE_BY_SIDE) --nbmake --nbmake-timeout=$(NB_TIMEOUT) --durations=15
 
 check: $(VENV)/.for-test ## format, lint, types and the fast tests; changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests -m "$(FAST)" -q
+	$(BIN)/python -m pytest tests $(SIDE_BY_SIDE) -m "$(FAST)" -q
 
 format: $(VENV)/.for-test ## let ruff rewrite the sources
 	$(BIN)/ruff format .

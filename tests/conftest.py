@@ -7,6 +7,7 @@ from functools import cache
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a worker a core: threads of small kernels would wait for each other
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
