@@ -9,7 +9,7 @@ from typing import Any
 
 _NAMES_IN = {
     "bits": "BitEditor",
-    "calibration": "ClipView draw_accuracies draw_accuracy_chart draw_candidate draw_clipping",
+    "calibration": "ClipView draw_accuracies draw_accuracy_chart draw_candidate",
     "charts": "draw_fusion_bandwidth draw_fusion_chains draw_fusion_times draw_waterfall",
     "claimcard": "ClaimFailed claim draw_claims",
     "cover": "guess",

@@ -17,9 +17,9 @@ from trtlab.engine.measure import live
 from trtlab.lab.precision import Row
 from trtlab.numeric.calibrate import CALIBRATORS, Histogram, candidate, entropy
 from trtlab.teach import svg
-from trtlab.teach.card import Drawing, SvgDrawing, bold, card, table
+from trtlab.teach.card import Drawing, bold, card, table
 from trtlab.teach.figure import PALETTE, axes, finish, new
-from trtlab.teach.sliders import SliderView, pictured
+from trtlab.teach.sliders import SliderView
 from trtlab.teach.units import bytes_text
 
 Array = npt.NDArray[Any]
@@ -39,12 +39,6 @@ def errors(h: Histogram, threshold: float) -> tuple[float, float]:
     clipping = np.square(centres - threshold) * h.counts
     total = max(1, h.count)
     return float(rounding[inside].sum() / total), float(clipping[~inside].sum() / total)
-
-
-def draw_clipping(h: Histogram, threshold: float, right: Right | None = None) -> SvgDrawing:
-    """The histogram with one threshold, as a picture with facts; `ClipView` lets it be dragged."""
-    scene = _Scene(h)
-    return pictured(scene.picture(threshold), "Where to clip", scene.facts(threshold, right))
 
 
 class ClipView(SliderView):
