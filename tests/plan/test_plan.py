@@ -161,6 +161,16 @@ def test_a_rectangle_cut_into_hundreds_is_put_together_again(seed):
     assert check_placement(buffers, placed) == []
 
 
+@pytest.mark.parametrize("seed", [6, 13, 16, 18])
+def test_room_to_spare_makes_it_no_harder(seed):
+    """The bound prunes better than a capacity above it does, so it is what most tries aim at."""
+    pytest.importorskip("numba")
+    buffers = hard_buffers(seed)
+    placed = place(buffers, lower_bound(buffers) * 103 // 100, budget_s=60)
+    assert placed.peak_bytes <= lower_bound(buffers) * 1.03
+    assert check_placement(buffers, placed) == []
+
+
 def test_without_numba_the_same_search_is_slower():
     script = f"""
 import sys

@@ -170,7 +170,7 @@ def improve(columns: Ints, peak: int, low: int, enough: int, budget_s: float) ->
         noise, (way, key) = rng.uniform(0.5, 1.5, len(size)), (rng.integers(2), rng.integers(3))
         order = np.argsort(-(size, size * wide, wide)[key] * (noise if trial % 8 else 1.0), kind="stable")
         goal, gap = max(low, enough), peak - low
-        target = (low, goal, peak - (gap + 1) // 2, goal, peak - gap // 4 - 1, peak - gap // 16 - 1)[trial % 6]
+        target = (low, goal, peak - (gap + 1) // 2, low, peak - gap // 4 - 1, peak - gap // 16 - 1)[trial % 6]
         nodes = PATIENCE * ((trial + 1) & -(trial + 1))
         verdict, found = attempt(target, order, ways[way], nodes, deadline)
         if verdict:
