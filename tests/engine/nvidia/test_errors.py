@@ -395,6 +395,7 @@ HINTS = {  # a message of NVIDIA's or onnx.checker's, and a word of the hint tha
     "Quantized constant (w) is only allowed before DQ or PLUGIN_V2": "only go into DequantizeLinear",
     "node_of_y: input has type UInt8 but must have type Float, Half, BFloat16": "Cast to a type",
     "Data of TensorProto ( tensor name: w) should be stored in /m/w.bin, but it is not regular file": "second file",
+    "Network contains too many nested structures": "24 Ifs",
 }
 
 
