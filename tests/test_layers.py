@@ -66,7 +66,7 @@ CEILINGS = {
     "graph": 2_577,
     "plan": 941,
     "engine": 7_914,
-    "lab": 3_859,
+    "lab": 3_863,
     "study": 3_011,
     "teach": 6_430,
     "root": 368,
