@@ -201,14 +201,14 @@ def roof(n: int = 1024) -> Device:
 def guess(raced: Raced, device: Device) -> Guess:
     """The roofline's time of every candidate that ran. All that multiply directly ask for the same, but that some
     finish in one more pass; Winograd makes a quarter of the products, and transforms."""
-    from trtlab.engine.codegen import winograd
+    from trtlab.engine.codegen import images
 
     problem = raced.problem
     costs = {c.name: problem.direct for c in raced.race.candidates if c.samples_s}
     for name in costs:
         if name == "winograd":
             batch, depth, size, filters, _ = problem.sizes
-            for_b, for_a = (2 * sum(x != 0 for row in matrix for x in row) for matrix in (winograd.B, winograd.A))
+            for_b, for_a = (2 * sum(x != 0 for row in matrix for x in row) for matrix in (images.B, images.A))
             a_tile = 72 * depth * filters + 12 * for_b * depth + 10 * for_a * filters
             more_bytes = problem.direct.bytes_moved + 4 * 27 * depth * filters
             costs[name] = Cost(flops=batch * (-(-size // 4)) ** 2 * a_tile, bytes_moved=more_bytes)
@@ -228,13 +228,13 @@ def accuracies(depth: int = 64, size: int = 28) -> dict[str, float]:
     import torch
     from torch.nn.functional import conv2d, unfold
 
-    from trtlab.engine.codegen import winograd
+    from trtlab.engine.codegen import images
 
     draw = torch.Generator().manual_seed(0)
     x, w = torch.randn(1, depth, size, size, generator=draw), torch.randn(depth, depth, 3, 3, generator=draw)
     columns, rows = unfold(x, 3, padding=1)[0].numpy(), w.flatten(1).numpy()
     image, out = (t.contiguous(memory_format=torch.channels_last) for t in (x, torch.empty_like(x)))
-    run = winograd.generated(w, np.zeros(depth, np.float32), [], [(1, 1), (1, 1)], adds=False)
+    run = images.winograd(w, np.zeros(depth, np.float32), [], [(1, 1), (1, 1)], adds=False)
     ways = {"FP32": conv2d(x, w, padding=1).numpy(), "FP32, Winograd F(4x4, 3x3)": run(image, out).numpy()}
     for name in ("TF32", "FP16", "BF16"):
         a, b = (rounded(FORMATS[name], values).astype(np.float32) for values in (rows, columns))

@@ -68,13 +68,11 @@ def traffic_bytes(program: Program, elements: int, *, fused: bool) -> int:
 
 def kernel_source(device: str = "cpu", operations: int = 3) -> str:
     """The source of our kernel: one load for each input, registers in between, one store."""
-    program = chain(operations)
-    if device == "cuda":
-        from trtlab.engine.codegen import tritonkernel
-
-        return tritonkernel.source(program, [INPUTS + operations - 1])
     from trtlab.engine.codegen import pointwise
 
+    program = chain(operations)
+    if device == "cuda":
+        return pointwise.triton_source(program, [INPUTS + operations - 1])
     return pointwise.source(program, [INPUTS + operations - 1], [[1]] * INPUTS)
 
 
@@ -161,13 +159,11 @@ def _compiled(program: Program, arrays: Arrays) -> Work:
 
 
 def _generated(program: Program, arrays: Arrays) -> Work:
-    text, out = kernel_source(arrays.device, len(program)), INPUTS
-    if arrays.device == "cuda":
-        from trtlab.engine.codegen import tritonkernel
-
-        return tritonkernel.bind(text, arrays.tensors[:INPUTS].unbind(), arrays.tensors[INPUTS])
     from trtlab.engine.codegen import pointwise
 
+    text, out = kernel_source(arrays.device, len(program)), INPUTS
+    if arrays.device == "cuda":
+        return pointwise.bind_triton(text, arrays.tensors[:INPUTS].unbind(), arrays.tensors[INPUTS])
     kernel, rows = pointwise.compiled(text), arrays.tensors.numpy()
     operands = (*rows[: out + 1], rows.shape[1])
 

@@ -1,30 +1,53 @@
-"""engine/codegen/pointwise and pooling: generated kernels against torch."""
+"""engine/codegen/pointwise: generated kernels against torch, by numba and, as numpy runs its text, by Triton."""
 
-import itertools
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
-from tests.engine.codegen.expressions import LAYOUTS, NAMES, PROGRAM, RESULTS, case, drawn
-from trtlab.engine.codegen import pointwise, pooling
-from trtlab.engine.glassbox.kernels import generated
+from tests.engine.codegen.triton_on_numpy import run_on_numpy
+from trtlab.engine.codegen import pointwise
+from trtlab.engine.codegen.pointwise import generated, triton_source
+
+NAMES = [n for n, o in pointwise.POINTWISE.items() if o.text]
+LAYOUTS = [
+    [(4, 5, 6, 7)] * 3, [(4, 5, 6, 7), (5, 1, 1), (1,)], [(4, 5, 6, 7), (7,), (6, 1)],
+    [(4, 5, 6, 7), (1, 5, 1, 7), ()], [(1, 1), (1, 1), (1,)], [(3, 1, 8), (1, 5, 8), (3, 5, 1)],
+]  # fmt: skip
+"""Shapes of three inputs."""
+PROGRAM = [["Mul", [0, 1], {}], ["Add", [3, 2], {}], ["LeakyRelu", [4], {"alpha": 0.5}], ["Sub", [5, 3], {}]]
+RESULTS = [6, 4]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_expression_equals_torch(name):
-    inputs, program, want = case(name)
-    out = torch.empty_like(want)
+    """At borders, NaN and infinity."""
+    x = torch.tensor([-3.0, -0.5, 0.0, 0.25, 1.0, 7.5, float("nan"), float("inf"), -float("inf")])
+    inputs = [x, x.flip(0)][: 2 if name in {"Add", "Div", "Mul", "Sub"} else 1]
+    program = [[name, list(range(len(inputs))), {}]]
+    (want,) = pointwise.run_with_torch(program, [len(inputs)], inputs)
+    out, triton = torch.empty_like(want), np.full(want.numel(), 99, np.float32)
     generated(program, [len(inputs)])(*inputs, out)
-    torch.testing.assert_close(out, want, rtol=2e-6, atol=1e-6, equal_nan=True)
+    text = triton_source(program, [len(inputs)], [9], [[1]] * len(inputs))
+    run_on_numpy(text, [t.numpy() for t in inputs], [triton], block=4)
+    for got in (out, torch.from_numpy(triton)):
+        torch.testing.assert_close(got, want, rtol=2e-6, atol=1e-6, equal_nan=True)
 
 
 @pytest.mark.parametrize("shapes", LAYOUTS, ids=str)
 @pytest.mark.parametrize("nhwc", [False, True])
 def test_any_broadcast_and_layout_is_one_pass(shapes, nhwc):
-    inputs, want = drawn(shapes, nhwc)
-    outs = [torch.empty_like(w) for w in want]
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(s, generator=generator) for s in shapes]
+    if nhwc:
+        inputs = [x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in inputs]
+    want = pointwise.run_with_torch(PROGRAM, RESULTS, inputs)
+    outs, triton = [torch.empty_like(w) for w in want], [torch.full_like(w, 99) for w in want]
     generated(PROGRAM, RESULTS)(*inputs, *outs)
-    for out, expected in zip(outs, want, strict=True):
+    text = triton_source(PROGRAM, RESULTS, *pointwise.loops([*inputs, want[0]]))
+    run_on_numpy(text, [pointwise.flat(x) for x in inputs], [pointwise.flat(o) for o in triton], block=16)
+    for out, expected in zip([*outs, *triton], want * 2, strict=True):
         torch.testing.assert_close(out, expected, rtol=1e-6, atol=1e-6)
 
 
@@ -33,7 +56,9 @@ def test_the_source_has_one_load_for_each_input_and_one_store():
     body = text.split("for i in range(n0):")[1]
     assert [body.count(f"a{i}[i]") for i in range(3)] == [1, 1, 1]
     assert body.count("[i] =") == 1
-    assert "r3 = r0 * r1" in body
+    text = triton_source(PROGRAM, [6], [8], [[1], [1], [0]], half=True)
+    assert [text.count(f"tl.load(x{i}") for i in range(3)] == [1, 1, 1]
+    assert (text.count(".to(tl.float32)"), text.count("tl.store")) == (3, 1)
 
 
 def test_where_no_dense_pass_fits_torch_computes():
@@ -44,12 +69,8 @@ def test_where_no_dense_pass_fits_torch_computes():
         generated([["Relu", [0], {}]], [1])(x, torch.empty(4, 1))
 
 
-@pytest.mark.parametrize(("window", "stride", "pad"), [*itertools.product([2, 3, (3, 2)], [1, 2], [0, 1])])
-def test_generated_max_pooling_equals_torch(window, stride, pad):
-    window = window if isinstance(window, tuple) else (window, window)
-    x = torch.randn(2, 5, 9, 8).contiguous(memory_format=torch.channels_last)
-    x[0, 0, 3, 3] = float("nan")
-    want = torch.nn.functional.max_pool2d(x, window, stride, pad)
-    out = torch.empty_like(want)
-    pooling.generated(window, (stride, stride), (pad, pad))(x, out)
-    torch.testing.assert_close(out, want, rtol=0, atol=0, equal_nan=True)
+def test_what_triton_cannot_do_is_refused():
+    with pytest.raises(ValueError, match="no Triton expression for 'Erf': run its program with torch"):
+        triton_source([("Erf", (0,), {})], [3])
+    with pytest.raises(ValueError, match=r"2,147,483,648 elements: the kernel counts in 32 bits; expected at most"):
+        pointwise.bind_triton("", [], SimpleNamespace(numel=lambda: 2**31))

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.graph.random_models import random_model, run
 from trtlab.engine import glassbox
-from trtlab.engine.glassbox import epilogues
+from trtlab.engine.glassbox import kernels
 from trtlab.engine.glassbox.errors import UnsupportedError
 from trtlab.engine.glassbox.lower import CLAIMED
 from trtlab.plan.tactics import prefer
@@ -63,7 +63,7 @@ def graphs(seeds):
             dims = zip(value.type.tensor_type.shape.dim, given[value.name], strict=True)
             if all(known.get(d.dim_param) == n for d, n in dims if d.dim_param):
                 del given[value.name]
-        epilogues.has_numba = lambda seed=seed: seed % 4 == 0  # most without, which would compile a kernel for each
+        kernels.has_numba = lambda seed=seed: seed % 4 == 0  # most without, which would compile a kernel for each
         try:
             fault, _ = fault_of(model, feeds, rng, shapes=given, rules=[] if seed % 3 == 0 else None)
         except UnsupportedError:  # the second result of a MaxPool, say

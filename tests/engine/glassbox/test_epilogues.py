@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.engine.glassbox.test_engine import assert_same, feeds_for, model, with_onnxruntime
-from trtlab.engine.glassbox import epilogues, products
+from trtlab.engine.glassbox import kernels, products
 from trtlab.engine.glassbox.builder import build
 from trtlab.engine.glassbox.kernels import Epilogue
 from trtlab.plan.tactics import prefer
@@ -82,7 +82,7 @@ def test_every_tactic_that_fits_computes_the_same(text, weights, name, tactics):
 def test_one_more_kernel_as_on_a_gpu(text, weights, tactic, monkeypatch):
     """What Triton does there, numba does here from the same program."""
     pytest.importorskip("numba")
-    monkeypatch.setattr(products, "_finishes_on_gpu", epilogues.fits_epilogue)
+    monkeypatch.setattr(products, "_finishes_on_gpu", kernels.fits_epilogue)
     proto = with_weights(text, weights)
     engine = build(proto, pick=prefer(tactic, "torch"))
     wanted = "product" not in tactic or "Conv (x, w" in text
@@ -93,5 +93,5 @@ def test_one_more_kernel_as_on_a_gpu(text, weights, tactic, monkeypatch):
 
 def test_a_branch_is_read_number_by_number_only_where_it_has_the_shape_of_the_result():
     call, branch = SimpleNamespace(result_shape=(4, 5)), Epilogue(chain=(("Add", [0, 1], {}),), others=(None,))
-    assert epilogues.finish_lines(call, replace(branch, shapes=((4, 5),))) == ["v = v + u"]
-    assert epilogues.finish_lines(call, replace(branch, shapes=((5,),))) is None
+    assert kernels.finish_lines(call, replace(branch, shapes=((4, 5),))) == ["v = v + u"]
+    assert kernels.finish_lines(call, replace(branch, shapes=((5,),))) is None

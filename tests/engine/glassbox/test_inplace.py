@@ -14,7 +14,7 @@ import pytest
 
 from trtlab.engine import glassbox
 from trtlab.engine.export import export_onnx
-from trtlab.engine.glassbox import epilogues
+from trtlab.engine.glassbox import kernels
 from trtlab.engine.glassbox.plan import bytes_from_plan, plan_from_bytes
 from trtlab.engine.glassbox.runtime import Engine
 from trtlab.graph.models import LIGHT_FOLDER, randomized
@@ -80,7 +80,7 @@ def test_results_are_those_of_onnx_runtime_with_and_without_numba(text, pick, mo
     proto = model(text)
     engine = glassbox.build(proto, pick=pick) if pick else glassbox.build(proto)
     assert_equal(engine, proto)
-    monkeypatch.setattr(epilogues, "has_numba", lambda: False)  # other tactics, which bring their own memory
+    monkeypatch.setattr(kernels, "has_numba", lambda: False)  # other tactics, which bring their own memory
     assert_equal(Engine(engine.plan), proto)
 
 

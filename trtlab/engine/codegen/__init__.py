@@ -1,6 +1,5 @@
 """engine/codegen: kernels that are written by a program: text in, function out. They know nothing of plans or engines.
 
-`pointwise` fuses any graph of elementwise operators, `tritonkernel` writes it for a GPU, `product` multiplies matrices
-and finishes them, `winograd` convolves, `pooling` takes maxima. On a CPU numba compiles, on a GPU Triton. Each is
-checked against torch.
+`pointwise` fuses any graph of elementwise operators, on a CPU and on a GPU, `product` multiplies matrices and finishes
+them, `images` convolves and takes maxima. On a CPU numba compiles, on a GPU Triton. Each is checked against torch.
 """

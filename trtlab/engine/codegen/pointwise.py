@@ -1,12 +1,15 @@
 """engine/codegen/pointwise: any graph of elementwise operators as one kernel, generated from a list of instructions.
 
 In: a program, `[["Mul", [0, 1], {}], ["Relu", [2], {}]]`: operator, registers read, attributes; inputs are the first
-registers, each instruction writes the next. Out: the source of one loop (one load per input, registers in between, one
-store per result), compiled by numba; or the same program through torch, operator by operator. They check each other.
+registers, each instruction writes the next. Out: one load per input, registers in between, one store per result: the
+source of a loop for numba, or of a CUDA kernel for Triton; or the same program through torch, operator by operator.
+They check each other; numpy runs Triton's text where there is no GPU.
 """
 
 import functools
+import linecache
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -128,48 +131,106 @@ def is_generated(program: Sequence[Instruction]) -> bool:
     return all(POINTWISE[name].text or name == "Sum" for name, _, _ in program)
 
 
-def source(program: Sequence[Instruction], results: Sequence[int], steps: Sequence[Sequence[int]]) -> str:
-    """Python source of the kernel. `steps[i][d]` is 1 if input i moves along loop d and 0 if it repeats there; results
-    move along all. Outer loops may have any stride; the last one runs over dense rows, so that it becomes SIMD."""
-    depth, count = len(steps[0]) if steps else 1, len(steps)
-    last = f"n{depth - 1}"
-    names = [
-        *(f"x{i}" for i in range(count)),
-        *(f"y{k}" for k in range(len(results))),
-        *(f"n{d}" for d in range(depth)),
-    ]
-    names += [f"s{i}_{d}" for i in range(count) for d in range(depth - 1)]
-    lines = [f"def kernel({', '.join(names)}):"]
-    lines += [f"{'    ' * (d + 1)}for i{d} in range(n{d}):" for d in range(depth - 1)]
-    indent = "    " * depth
-    base = [" + ".join([f"i{d} * s{i}_{d}" for d in range(depth - 1) if steps[i][d]]) or "0" for i in range(count)]
-    for i in range(count):
-        lines += [f"{indent}b{i} = {base[i]}"]
-        lines += [f"{indent}a{i} = x{i}[b{i}:b{i} + {last}]" if steps[i][-1] else f"{indent}r{i} = x{i}[b{i}]"]
-    lines += [f"{indent}row = {_row(depth)}"]
-    lines += [f"{indent}o{k} = y{k}[row:row + {last}]" for k in range(len(results))]
-    lines += [f"{indent}for i in range({last}):"]
-    lines += [f"{indent}    r{i} = a{i}[i]" for i in range(count) if steps[i][-1]]
-    for number, (name, reads, attributes) in enumerate(program, count):
-        lines.append(f"{indent}    r{number} = {expression(name, [f'r{r}' for r in reads], attributes)}")
-    lines += [f"{indent}    o{k}[i] = r{r}" for k, r in enumerate(results)]
-    return "\n".join(lines) + "\n"
-
-
-def _row(depth: int) -> str:
-    """Where a row of the dense results starts: ((i0 * n1 + i1) * n2 + i2) * n3."""
-    text = "i0" if depth > 1 else "0"
-    for d in range(1, depth):
-        text = f"({text}) * n{d}" + (f" + i{d}" if d < depth - 1 else "")
-    return text
-
-
 def expression(name: str, operands: Sequence[str], attributes: Mapping[str, float]) -> str:
     """The operator on operands such as `r0` or `v`, as numba reads it."""
     if name == "Sum":
         return " + ".join(operands)
     defaults = {"alpha": 0.01}
     return POINTWISE[name].text.format(*operands, **(defaults | {k: float(v) for k, v in attributes.items()}))
+
+
+def loops(tensors: Sequence[Tensor]) -> tuple[list[int], list[list[int]]] | None:
+    """Loop sizes, outermost first, and the stride of every input in every loop; None if the inputs do not fit one dense
+    pass. The last of the tensors is the result, whose memory order the loops follow. Neighbouring loops that all
+    tensors run through as one are one."""
+    out = tensors[-1]
+    try:
+        steps = [tensor.expand(out.shape).stride() for tensor in tensors]  # 0 where one number serves them all
+    except RuntimeError:
+        return None
+    sizes, rows = list[int](), [list[int]() for _ in steps]
+    for d in sorted((d for d in range(out.ndim) if out.shape[d] > 1), key=lambda d: -out.stride()[d]):
+        if is_one := bool(sizes) and all(
+            row[-1] == step[d] * out.shape[d] for row, step in zip(rows, steps, strict=True)
+        ):
+            sizes[-1] *= out.shape[d]
+        else:
+            sizes.append(out.shape[d])
+        rows = [[*(row[:-1] if is_one else row), step[d]] for row, step in zip(rows, steps, strict=True)]
+    if not sizes:
+        sizes, rows = [1], [*[[0]] * (len(rows) - 1), [1]]
+    fits = rows[-1] == _dense(sizes) and all(row[-1] in (0, 1) for row in rows)
+    return (sizes, rows[:-1]) if fits else None
+
+
+def _dense(sizes: Sequence[int]) -> list[int]:
+    return [math.prod(sizes[d + 1 :]) for d in range(len(sizes))]
+
+
+def generated(program: Sequence[Instruction], results: Sequence[int]) -> Callable[..., None]:
+    """A function (*inputs, *outs) that runs the generated kernel. Its loops are chosen when it first sees the strides;
+    where no dense pass fits them, torch computes and the results are copied."""
+    launchers: dict[Any, Callable[..., None]] = {}
+
+    def launch(*tensors: Tensor) -> None:
+        key = tuple([(t.shape, t.stride()) for t in tensors])
+        if key not in launchers:
+            launchers[key] = _specialised(program, results, tensors)
+        launchers[key](*tensors)
+
+    return launch
+
+
+def _specialised(
+    program: Sequence[Instruction], results: Sequence[int], tensors: Sequence[Tensor]
+) -> Callable[..., None]:
+    """The kernel for these strides as a function of tensors."""
+    count = len(tensors) - len(results)
+    outs, like = tensors[count:], tensors[count]
+    found = loops(tensors[: count + 1])
+    alike = all(t.stride() == like.stride() and t.shape == like.shape for t in outs)
+    known = {torch.float32, torch.float16, torch.bfloat16} if like.is_cuda else {torch.float32}
+    if found is None or not alike or any(t.dtype not in known or not t.numel() for t in tensors):
+        return lambda *ts: copy(run_with_torch(program, results, ts[:count]), ts[count:])
+    sizes, rows = found
+    if like.is_cuda:
+        text = triton_source(program, results, sizes, rows, half=like.dtype != torch.float32)
+        return lambda *ts: launch_triton(text, ts, like.numel())
+    kernel = compiled(source(program, results, [[int(s != 0) for s in row] for row in rows]))
+    numbers = (*sizes, *(s for row in rows for s in row[:-1]))
+    return lambda *ts: kernel(*[flat(t) for t in ts], *numbers)
+
+
+def copy(values: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
+    """Each into its place, of the same shape."""
+    for value, out in zip(values[: len(outs)], outs, strict=True):
+        if value.shape != out.shape:
+            raise ValueError(f"a result of shape {tuple(value.shape)} does not go into {tuple(out.shape)}")
+        out.copy_(value)
+
+
+# --- on a CPU, by numba -----------------------------------------------------------------------------------------------
+
+
+def source(program: Sequence[Instruction], results: Sequence[int], steps: Sequence[Sequence[int]]) -> str:
+    """Python source of the kernel. `steps[i][d]` is 1 if input i moves along loop d and 0 if it repeats there; results
+    move along all. Outer loops may have any stride; the last one runs over dense rows, so that it becomes SIMD."""
+    depth, count, outs = len(steps[0]) if steps else 1, len(steps), range(len(results))
+    outer, last, indent = range(depth - 1), f"n{depth - 1}", "    " * depth
+    names = [*(f"x{i}" for i in range(count)), *(f"y{k}" for k in outs), *(f"n{d}" for d in range(depth))]
+    names += [f"s{i}_{d}" for i in range(count) for d in outer]
+    lines = [f"def kernel({', '.join(names)}):", "    row = 0"]
+    lines += [f"{'    ' * (d + 1)}for i{d} in range(n{d}):" for d in outer]
+    for i in range(count):
+        lines += [f"{indent}b{i} = {' + '.join(f'i{d} * s{i}_{d}' for d in outer if steps[i][d]) or '0'}"]
+        lines += [f"{indent}a{i} = x{i}[b{i}:b{i} + {last}]" if steps[i][-1] else f"{indent}r{i} = x{i}[b{i}]"]
+    lines += [f"{indent}o{k} = y{k}[row:row + {last}]" for k in outs]
+    lines += [f"{indent}for i in range({last}):"]
+    lines += [f"{indent}    r{i} = a{i}[i]" for i in range(count) if steps[i][-1]]
+    for number, (name, reads, attributes) in enumerate(program, count):
+        lines.append(f"{indent}    r{number} = {expression(name, [f'r{r}' for r in reads], attributes)}")
+    lines += [f"{indent}    o{k}[i] = r{r}" for k, r in enumerate(results)]
+    return "\n".join([*lines, *([f"{indent}row += {last}"] if outer else [])]) + "\n"
 
 
 _HEAD = """from math import inf, nan
@@ -186,44 +247,6 @@ def compiled(text: str, head: str = "") -> Callable[..., None]:
     return kernelfile.load(f"{_HEAD}{head}{text}{_FOOT}")
 
 
-def loops(
-    shapes: Sequence[Sequence[int]], strides: Sequence[Sequence[int]], out: Sequence[int]
-) -> tuple[list[int], list[list[int]]] | None:
-    """Loop sizes, outermost first, and the stride of every input in every loop; None if the inputs do not fit one dense
-    pass. The last of `shapes` and `strides` is the result's, whose memory order the loops follow. Neighbouring loops
-    that all tensors run through as one are one."""
-    rank = len(out)
-    if any(
-        len(s) > rank or any(n not in (1, size) for n, size in zip(reversed(s), reversed(out), strict=False))
-        for s in shapes
-    ):
-        return None
-    order = sorted((d for d in range(rank) if out[d] > 1), key=lambda d: -strides[-1][d])
-    padded = [_broadcast_strides(s, t, out) for s, t in zip(shapes, strides, strict=True)]
-    sizes: list[int] = []
-    rows: list[list[int]] = [[] for _ in padded]
-    for d in order:
-        if sizes and all(row[-1] == p[d] * out[d] for row, p in zip(rows, padded, strict=True)):
-            sizes[-1] *= out[d]
-            for row, p in zip(rows, padded, strict=True):
-                row[-1] = p[d]
-        else:
-            sizes.append(out[d])
-            for row, p in zip(rows, padded, strict=True):
-                row.append(p[d])
-    if not sizes:
-        sizes, rows = [1], [[0]] * (len(padded) - 1) + [[1]]
-    dense = [math.prod(sizes[d + 1 :]) for d in range(len(sizes))]
-    fits = rows[-1] == dense and all(row[-1] in (0, 1) for row in rows)
-    return (sizes, rows[:-1]) if fits else None
-
-
-def _broadcast_strides(shape: Sequence[int], strides: Sequence[int], out: Sequence[int]) -> list[int]:
-    """Strides along every axis of the result; 0 where one number serves them all."""
-    missing = len(out) - len(shape)
-    return [0] * missing + [0 if size == 1 else stride for size, stride in zip(shape, strides, strict=True)]
-
-
 def flat(tensor: Tensor) -> Any:
     """The tensor's memory as a one-dimensional array of numpy."""
     return tensor.as_strided((span(tensor.shape, tensor.stride()),), (1,)).numpy()
@@ -233,3 +256,86 @@ def flat(tensor: Tensor) -> Any:
 def span(shape: Sequence[int], strides: Sequence[int]) -> int:
     """Numbers from the first of a tensor to behind its last."""
     return 0 if 0 in shape else sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + 1
+
+
+# --- on a GPU, by Triton ----------------------------------------------------------------------------------------------
+
+BLOCK, WARPS = 512, 8
+MOST_ELEMENTS = 2**31 - BLOCK
+_NAMES = {n: f"tl.{n}" for n in ("abs", "exp", "log")} | {
+    "sqrt": "tl.sqrt_rn",
+    "tanh": "libdevice.tanh",
+}
+
+
+def triton_source(
+    program: Sequence[Instruction],
+    results: Sequence[int],
+    sizes: Sequence[int] = (0,),
+    rows: Sequence[Sequence[int]] = ((1,),) * 3,
+    *,
+    half: bool = False,
+) -> str:
+    """Triton source: one load for each input, registers in between, one store for each result. `sizes` and `rows` are
+    those of `loops`; one dense loop may be of any size. ValueError names an operator without an expression."""
+    inputs, outs = [f"x{k}" for k in range(len(rows))], [f"y{k}" for k in range(len(results))]
+    dense = _dense(sizes)
+    lines = ["@triton.jit", f"def kernel({', '.join(inputs + outs)}, n, BLOCK: tl.constexpr):"]
+    lines += ["    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)", "    inside = i < n"]
+    for d in sorted({d for row in rows if list(row) != dense for d, stride in enumerate(row) if stride}):
+        lines.append(f"    i{d} = i // {dense[d]}" + (f" % {sizes[d]}" if d else ""))
+    to = ".to(tl.float32)" if half else ""
+    for k, (name, row) in enumerate(zip(inputs, rows, strict=True)):
+        place = "i" if list(row) == dense else " + ".join(f"i{d} * {s}" for d, s in enumerate(row) if s)
+        lines.append(
+            f"    r{k} = tl.load({name} + {place}, inside){to}" if place else f"    r{k} = tl.load({name}){to}"
+        )
+    for number, (operator, reads, attributes) in enumerate(program, len(rows)):
+        if not is_generated([(operator, reads, attributes)]):
+            raise ValueError(f"no Triton expression for {operator!r}: run its program with torch")
+        lines.append(f"    r{number} = {_in_triton(expression(operator, [f'r{r}' for r in reads], attributes))}")
+    lines += [f"    tl.store({out} + i, r{r}, inside)" for out, r in zip(outs, results, strict=True)]
+    return "\n".join(lines) + "\n"
+
+
+def _in_triton(text: str) -> str:
+    """An expression for numba in Triton's words: plain numbers, tl.where, tl.exp."""
+    text = re.sub(r"\bf\(([^()]*)\)", r"\1", text)
+    text = re.sub(r"\b(\w+)\(", lambda found: f"{_NAMES[found[1]]}(", text)
+    value, _, rest = text.partition(" if ")
+    condition, _, other = rest.partition(" else ")
+    return f"tl.where({condition}, {value}, {other})" if rest else text
+
+
+def launch_triton(text: str, tensors: Sequence[Any], count: int) -> Any:
+    """Launch the kernel of this source for so many results. ValueError for more than 32 bits can count."""
+    if count > MOST_ELEMENTS:
+        raise ValueError(f"{count:,} elements: the kernel counts in 32 bits; expected at most {MOST_ELEMENTS:,}")
+    return _triton(text)[(-(-count // BLOCK),)](*tensors, count, BLOCK=BLOCK, num_warps=WARPS)
+
+
+def bind_triton(text: str, inputs: Sequence[Any], out: Any) -> Callable[[], Any]:
+    """A function that launches the kernel of this source for these tensors and returns `out`. Compiled and specialised
+    here, so that a launch is left with little to do."""
+    count = out.numel()
+    start = launch_triton(text, (*inputs, out), count)[(-(-count // BLOCK), 1, 1)]
+
+    def again() -> Any:
+        start(*inputs, out, count, BLOCK)
+        return out
+
+    return again
+
+
+@functools.cache
+def _triton(text: str) -> Any:
+    """The kernel as triton.jit makes it. It wants to read a source file: here, one that only linecache knows."""
+    import triton
+    import triton.language as tl
+    from triton.language.extra import libdevice
+
+    name = f"<triton kernel {hash(text):x}>"
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    space: dict[str, Any] = {"triton": triton, "tl": tl, "libdevice": libdevice, "__name__": __name__}
+    exec(compile(text, name, "exec"), space)
+    return space["kernel"]

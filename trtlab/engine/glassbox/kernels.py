@@ -1,8 +1,10 @@
-"""engine/glassbox/kernels: what a kernel, its epilogue and a tactic are.
+"""engine/glassbox/kernels: what a kernel, its epilogue and a tactic are, and ways to finish a kernel's numbers.
 
-In: a `Call`: a step's attributes, the weights among its operands, the shapes, and what finishes each number. Out: a
-function of the tensors that are no weights: operands, then others of the epilogue, then, for a tactic that writes where
-it is told, the results. What does not change from run to run (packed weights, padding) is done beforehand.
+In: a `Call`: a step's attributes, the weights among its operands, the shapes, and what finishes each number: bias,
+other branch, activation, what a rule fused. Out: a function of the tensors that are no weights: operands, then others
+of the epilogue, then, for a tactic that writes where it is told, the results. It ends with its epilogue through torch,
+as lines of a generated kernel, in oneDNN's words, or as one more generated kernel that works in place. What does not
+change from run to run (packed weights, padding) is done beforehand.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from trtlab.engine.codegen import pointwise
-from trtlab.engine.codegen.pointwise import Instruction, compiled, flat, loops, run_with_torch, source
 from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.plan import Step, TensorSpec
 
@@ -138,7 +140,7 @@ def copied(kernel: Kernel, results: int) -> Kernel:
 
     def run(*tensors: Tensor) -> Any:
         made, outs = kernel(*tensors[:-results]), tensors[-results:]
-        _copy(made if isinstance(made, tuple | list) else (made,), outs)
+        pointwise.copy(made if isinstance(made, tuple | list) else (made,), outs)
         return outs if results > 1 else outs[0]
 
     return run
@@ -164,53 +166,210 @@ def with_weights(
     return run
 
 
-# --- elementwise programs, on whatever device their tensors are -------------------------------------------------------
+# --- endings ----------------------------------------------------------------------------------------------------------
 
-_GPU_TYPES = {torch.float32, torch.float16, torch.bfloat16}
-
-
-def generated(program: Sequence[Instruction], results: Sequence[int]) -> Callable[..., None]:
-    """A function (*inputs, *outs) that runs the generated kernel. Its loops are chosen when it first sees the strides;
-    where no dense pass fits them, torch computes and the results are copied."""
-    launchers: dict[Any, Callable[..., None]] = {}
-
-    def launch(*tensors: Tensor) -> None:
-        key = tuple([(t.shape, t.stride()) for t in tensors])
-        if key not in launchers:
-            launchers[key] = _specialised(program, results, tensors)
-        launchers[key](*tensors)
-
-    return launch
+_IN_PLACE: dict[str, Callable[..., Tensor]] = {
+    "Add": Tensor.add_,
+    "Gelu": lambda y, approximate="none": torch.ops.aten.gelu_(y, approximate=approximate),
+    "HardSwish": lambda y: F.hardswish(y, inplace=True),
+    "LeakyRelu": lambda y, alpha=0.01: F.leaky_relu_(y, alpha),
+    "Mul": Tensor.mul_,
+    "Relu": torch.relu_,
+    "Sigmoid": torch.sigmoid_,
+    "Sum": Tensor.add_,
+    "Tanh": torch.tanh_,
+}
+"""Operators that torch does in place, on the number so far and one other where they join two."""
 
 
-def _specialised(
-    program: Sequence[Instruction], results: Sequence[int], tensors: Sequence[Tensor]
-) -> Callable[..., None]:
-    """The kernel for these strides as a function of tensors."""
-    count = len(tensors) - len(results)
-    outs, like = tensors[count:], tensors[count]
-    shapes, strides = [
-        [list(v) for v in column]
-        for column in zip(*[(t.shape, t.stride()) for t in (*tensors[:count], like)], strict=True)
-    ]
-    found = loops(shapes, strides, list(like.shape))
-    alike = all(t.stride() == like.stride() and t.shape == like.shape for t in outs)
-    known = _GPU_TYPES if like.is_cuda else {torch.float32}
-    if found is None or not alike or any(t.dtype not in known or not t.numel() for t in tensors):
-        return lambda *ts: _copy(run_with_torch(program, results, ts[:count]), ts[count:])
-    sizes, rows = found
-    if like.is_cuda:
-        from trtlab.engine.codegen import tritonkernel
+def finished(kernel: Kernel, call: Call, epilogue: Epilogue | None = None) -> Kernel:
+    """The kernel, then the epilogue (the call's, if none is named) through torch, in place where torch can."""
+    ending = call.epilogue if epilogue is None else epilogue
+    works = [_through_torch(*line) for line in ending.chain]
+    if not works:
+        return kernel
+    head, behind = len(call.free), len(call.free) + ending.free
 
-        text = tritonkernel.source(program, results, sizes, rows, half=like.dtype != torch.float32)
-        return lambda *ts: tritonkernel.launch(text, ts, like.numel())
-    kernel = compiled(source(program, results, [[int(s != 0) for s in row] for row in rows]))
-    numbers = (*sizes, *(s for row in rows for s in row[:-1]))
-    return lambda *ts: kernel(*[flat(t) for t in ts], *numbers)
+    def run(*tensors: Tensor) -> Tensor:
+        y, others = kernel(*tensors[:head], *tensors[behind:]), ending.filled(tensors[head:behind])
+        for work in works:
+            y = work(y, others)
+        return y
+
+    return run
 
 
-def _copy(values: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
-    for value, out in zip(values[: len(outs)], outs, strict=True):
-        if value.shape != out.shape:
-            raise ValueError(f"a result of shape {tuple(value.shape)} does not go into {tuple(out.shape)}")
-        out.copy_(value)
+def _through_torch(
+    kind: str, reads: Sequence[int | None], attributes: dict[str, Any]
+) -> Callable[[Tensor, Sequence[Tensor]], Tensor]:
+    """One operator of a chain as a function of the number so far and the others."""
+    in_place, operation = _IN_PLACE.get(kind), pointwise.POINTWISE[kind].torch
+    if in_place is not None and len(reads) == (2 if kind in ("Add", "Mul", "Sum") else 1) and list(reads).count(0) == 1:
+        others = [r - 1 for r in reads if r]
+        return lambda y, given: in_place(y, *[given[r] for r in others], **attributes)
+
+    def work(y: Tensor, given: Sequence[Tensor]) -> Tensor:
+        operands = [None if r is None else given[r - 1] if r else y for r in reads]
+        return y.copy_(operation(*operands, **attributes))
+
+    return work
+
+
+# what a generated kernel can finish with
+
+
+def has_numba() -> bool:
+    try:
+        import numba  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def generates(call: Call) -> bool:
+    """Whether generated kernels for float32 run here."""
+    return call.device.name == "cpu" and call.dtype == "float32" and has_numba()
+
+
+def finish_lines(call: Call, epilogue: Epilogue) -> list[str] | None:
+    """The epilogue as lines that change `v`, the number so far; `u` is one of another branch. None where an
+    operator has no expression, or more is read than one branch of the result's shape and constants of one number."""
+    texts, lines = {0: "v"}, list[str]()
+    for number, (other, shape) in enumerate(zip(epilogue.others, epilogue.shapes, strict=True), 1):
+        if other is not None and other.numel() == 1:
+            texts[number] = f"f({other.item()})"
+        elif other is None and shape == call.result_shape and epilogue.free == 1:
+            texts[number] = "u"
+    for kind, reads, attributes in epilogue.chain:
+        if not pointwise.is_generated([(kind, reads, attributes)]) or not set(reads) <= set(texts):
+            return None
+        lines.append(f"v = {pointwise.expression(kind, [texts[r] for r in reads], attributes)}")
+    return lines
+
+
+def fits_generated(call: Call, channels: tuple[int, ...]) -> bool:
+    """Whether a generated product can do all of the epilogue; `channels` as for `split_bias`."""
+    return generates(call) and finish_lines(call, call.epilogue.split_bias(channels)[1]) is not None
+
+
+def ending(call: Call, channels: tuple[int, ...]) -> tuple[Any, list[str], bool]:
+    """(bias as an array, lines, whether they read another branch) for a generated product that fits."""
+    bias, rest = call.epilogue.split_bias(channels)
+    zeros = torch.zeros(channels[0]) if bias is None else bias
+    return zeros.numpy(), finish_lines(call, rest) or [], call.epilogue.free > 0
+
+
+def with_epilogue(bind: Callable[[Call], Kernel]) -> Callable[[Call], Kernel]:
+    """The kernel bare, then all of the epilogue as one generated kernel, in place."""
+
+    def bound(call: Call) -> Kernel:
+        kernel, launch = bind(replace(call, epilogue=Epilogue())), pointwise.generated(*call.epilogue.program())
+        head, behind = len(call.free), len(call.free) + call.epilogue.free
+
+        def run(*tensors: Tensor) -> Tensor:
+            y = kernel(*tensors[:head], *tensors[behind:])
+            launch(y, *call.epilogue.filled(tensors[head:behind]), y)
+            return y
+
+        return run
+
+    return bound
+
+
+def fits_epilogue(call: Call) -> bool:
+    """Whether one more generated kernel can do the epilogue here: in Triton on a GPU, by numba on a CPU."""
+    here = generates(call) or (call.device.has_triton and call.dtype in FLOATS)
+    known = all(None not in reads for _, reads, _ in call.epilogue.chain)
+    return here and bool(call.epilogue.chain) and known and pointwise.is_generated(call.epilogue.chain)
+
+
+# what oneDNN and cuDNN can finish with
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """An epilogue in oneDNN's words: the bias, whether another branch is added, the activation with its numbers."""
+
+    bias: Tensor | None
+    adds: bool
+    name: str = "none"
+    values: tuple[float, ...] = ()
+    algorithm: str = ""
+
+
+FLT_MAX = torch.finfo(torch.float32).max
+_WORDS = {
+    "HardSwish": "hardswish", "LeakyRelu": "leaky_relu", "Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh",
+}  # fmt: skip
+
+
+def words(call: Call, channels: tuple[int, ...]) -> Words | None:
+    """The epilogue in oneDNN's words, if it has them: bias, then another branch, then one activation."""
+    bias, rest = call.epilogue.split_bias(channels)
+    kind, reads, _ = rest.chain[0] if rest.chain else ("", [], {})
+    branch = max(reads) if kind in ("Add", "Sum") and len(reads) == 2 and min(reads) == 0 else 0
+    adds = branch > 0 and rest.others[branch - 1] is None and rest.shapes[branch - 1] == call.result_shape
+    chain = rest.chain[adds:]
+    if len(chain) > 1 or rest.free != adds or (chain and chain[0][1][0] != 0):
+        return None
+    found = _activation(rest, *chain[0]) if chain else ("none", (), "")
+    return found and Words(bias=bias, adds=adds, name=found[0], values=found[1], algorithm=found[2])
+
+
+def _activation(
+    epilogue: Epilogue, kind: str, reads: Sequence[int | None], attributes: dict[str, Any]
+) -> tuple[str, tuple[float, ...], str] | None:
+    if kind == "Gelu":
+        return "gelu", (), attributes.get("approximate", "none")
+    if kind != "Clip":
+        values = (attributes.get("alpha", 0.01),) if kind == "LeakyRelu" else ()
+        return (_WORDS[kind], values, "") if kind in _WORDS else None
+    bounds = [attributes.get("min", -FLT_MAX), attributes.get("max", FLT_MAX)]
+    for number, read in enumerate(reads[1:]):
+        if read is not None:
+            other = epilogue.others[read - 1]
+            if other is None or other.isnan():
+                return None
+            bounds[number] = other.item()
+    return "hardtanh", tuple(bounds), ""
+
+
+# checks before memory is touched
+
+
+def weights_of(call: Call) -> Tensor:
+    """The constant second operand."""
+    weight = call.weight(1)
+    if weight is None:
+        raise ValueError("the weights of this kernel are not in the plan")
+    return weight
+
+
+def same_shape(shape_of: Callable[[Sequence[int]], tuple[int, ...]]) -> Callable[[Tensor, Tensor], None]:
+    """A check that the other branch has the shape of the result, which oneDNN reads without looking. Asked once for
+    each pair of shapes."""
+    known: set[tuple[Any, Any]] = set()
+
+    def check(x: Tensor, other: Tensor) -> None:
+        key = x.shape, other.shape
+        if key not in known:
+            if tuple(other.shape) != shape_of(x.shape):
+                raise ValueError(f"the other branch is {tuple(other.shape)}, the result {shape_of(x.shape)}")
+            known.add(key)
+
+    return check
+
+
+def check_rows(rows: Tensor, result: Tensor) -> None:
+    """torch would give a result of another size other memory."""
+    if rows.shape[0] != result.shape[0]:
+        raise ValueError(f"{rows.shape[0]} rows do not go into {result.shape[0]}")
+
+
+def multiply(rows: Tensor, columns: Tensor, bias: Tensor | None, result: Tensor) -> None:
+    """rows @ columns + bias into `result`."""
+    check_rows(rows, result)
+    if bias is None:
+        torch.mm(rows, columns, out=result)
+    else:
+        torch.addmm(bias, rows, columns, out=result)

@@ -13,7 +13,12 @@ import torch
 from torch import Tensor
 
 from trtlab.engine.codegen import product
-from trtlab.engine.glassbox.epilogues import (
+from trtlab.engine.glassbox.kernels import (
+    FLOATS,
+    Call,
+    Epilogue,
+    Kernel,
+    Tactic,
     Words,
     check_rows,
     ending,
@@ -25,9 +30,9 @@ from trtlab.engine.glassbox.epilogues import (
     same_shape,
     weights_of,
     with_epilogue,
+    with_weights,
     words,
 )
-from trtlab.engine.glassbox.kernels import FLOATS, Call, Epilogue, Kernel, Tactic, with_weights
 from trtlab.engine.glassbox.operators import CONVOLUTIONS, Window, check_naturals, conv, window
 
 
@@ -175,16 +180,16 @@ def _conv_generated(call: Call) -> Kernel:
 
 
 def _conv_winograd(call: Call) -> Kernel:
-    from trtlab.engine.codegen import winograd
+    from trtlab.engine.codegen import images
 
     bias, lines, adds = ending(call, _conv_channels(call))
-    return winograd.generated(weights_of(call), bias, lines, _conv_window(call)[0].pairs, adds=adds)
+    return images.winograd(weights_of(call), bias, lines, _conv_window(call)[0].pairs, adds=adds)
 
 
 def _winograd_scratch(call: Call) -> int:
-    from trtlab.engine.codegen import winograd
+    from trtlab.engine.codegen import images
 
-    return 4 * sum(winograd.scratch_sizes(call.shapes[0] or (), weights_of(call).shape[0], _conv_window(call)[0].pairs))
+    return 4 * sum(images.scratch_sizes(call.shapes[0] or (), weights_of(call).shape[0], _conv_window(call)[0].pairs))
 
 
 def _conv_fits_winograd(call: Call) -> bool:
