@@ -6,7 +6,7 @@ import pytest
 
 from trtlab.graph import optimize
 from trtlab.graph.oracle import check_same
-from trtlab.graph.rules.constant_folding import FOLDS
+from trtlab.graph.rules.constants import FOLDS
 
 from .random_models import Maker, run
 from .written import written

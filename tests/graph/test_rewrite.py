@@ -92,8 +92,17 @@ def test_rules_by_name_by_object_or_wrong():
     model = TEACHING_MODELS["dropout"]()
     assert {s.rule for s in optimize(model, ["dead_layers"])[1].steps} == {"dead_layers"}
     assert {s.rule for s in optimize(model, "dead_layers")[1].steps} == {"dead_layers"}
-    never = Rule(name="never", pattern=lambda node: [node], check=lambda _: "not today", rewrite=lambda _: "")
-    _, report = optimize(model, [never, RULES["dead_layers"]])
+
+    class Never(Rule):
+        name = "never"
+
+        def pattern(self, node):
+            return [node]
+
+        def check(self, _nodes):
+            return "not today"
+
+    _, report = optimize(model, [Never(), RULES["dead_layers"]])
     assert {refusal.reason for refusal in report.refusals} == {"not today"}
     assert ops(optimize(model, [])[0]) == ops(model)
     with pytest.raises(ValueError, match="no rule is called 'fusion'; there are dead_layers, constant_folding"):

@@ -10,7 +10,8 @@ from onnx import numpy_helper
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.oracle import reference, sample_inputs
 from trtlab.graph.rewrite import optimize
-from trtlab.graph.rules import RULES, conv_bn_folding
+from trtlab.graph.rules import RULES
+from trtlab.graph.rules.constants import fold
 
 from .written import onnxruntime_runs, ops, proved, reasons, written
 
@@ -282,7 +283,7 @@ def test_twins_that_write_other_outputs_are_two():
 
 def test_fold_of_one_channel_by_hand():
     one = np.ones(1)
-    kernel, bias = conv_bn_folding.fold(np.full((1, 1), 3.0), 5 * one, [2 * one, 7 * one, 1 * one, 3 * one], 1.0)
+    kernel, bias = fold(np.full((1, 1), 3.0), 5 * one, [2 * one, 7 * one, 1 * one, 3 * one], 1.0)
     assert (kernel.item(), bias.item()) == (3.0, 11.0)  # gain = 2 / sqrt(3 + 1) = 1; bias = 1 * (5 - 1) + 7
 
 

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from trtlab.graph.fused import body, with_shapes
 from trtlab.graph.onnxfile import OnnxModel, every_graph, load_outside, outside, source_from_model
 from trtlab.graph.order import topological_order
-from trtlab.graph.rule import FUSED, STANDARD, fresh_name, is_in_place_concat, take_places
+from trtlab.graph.rule import FUSED, STANDARD, fresh_name
 
 T = TypeVar("T")
 IR_VERSION = 10
@@ -50,8 +50,6 @@ def load(model: OnnxModel) -> ir.Model:
         function = loaded.functions.get(node.op_identifier())
         if node.domain == FUSED and function is not None and not function.attributes:
             node.meta["body"] = with_shapes(function, node)
-        if is_in_place_concat(node):
-            take_places(node)
     return loaded
 
 

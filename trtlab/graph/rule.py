@@ -1,14 +1,13 @@
 """graph/rule: what a rewrite rule is, and the few questions and changes all rules share.
 
-A rule is three functions: `pattern` (which nodes around this one?), `check` (why not?), `rewrite` (do it, say what).
+A rule has three methods: `pattern` (which nodes around this one?), `check` (why not?), `rewrite` (do it, say what).
 In and out: nodes of an onnx_ir graph, changed in place. Checked by graph/oracle, which shares none of this code.
 """
 
 import contextlib
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -27,15 +26,22 @@ IN_PLACE = "ConcatInPlace"
 """op_type (perhaps with a number behind it) of a Concat whose inputs were written side by side into its output."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Rule:
-    """`pattern(node)` is the group of nodes to rewrite, or empty. `check(nodes)` is the reason for leaving it alone, or
-    empty. `rewrite(nodes)` does it and says in one line what changed."""
+    """A rewrite rule. The docstring of each says what it does: title, one line, before -> after, and the algebra."""
 
     name: str
-    pattern: Callable[[ir.Node], Nodes]
-    check: Callable[[Nodes], str]
-    rewrite: Callable[[Nodes], str]
+
+    def pattern(self, node: ir.Node) -> Nodes:
+        """The group of nodes around this one to rewrite, or empty."""
+        raise NotImplementedError
+
+    def check(self, nodes: Nodes) -> str:
+        """The reason for leaving the group alone, or empty."""
+        raise NotImplementedError
+
+    def rewrite(self, nodes: Nodes) -> str:
+        """Rewrites the group and says in one line what changed."""
+        raise NotImplementedError
 
 
 def is_op(node: ir.Node | None, *op_types: str) -> TypeGuard[ir.Node]:
@@ -126,20 +132,14 @@ def same_shape(a: ir.Value, b: ir.Value) -> bool:
 
 
 def is_in_place_concat(node: ir.Node) -> bool:
-    """Whether the node copies nothing: its inputs are slices of its output (rules/concat_elimination)."""
+    """Whether the node copies nothing: its inputs are slices of its output (rules/fusion)."""
     return node.domain == FUSED and node.op_type.startswith(IN_PLACE)
-
-
-def take_places(concat: ir.Node) -> None:
-    """From now on its inputs are slices of its output."""
-    for value in (value for value in concat.inputs if value is not None):
-        value.meta["place"] = concat
 
 
 def has_place(value: ir.Value) -> str:
     """Why nothing else can stand for `value`; empty if it is no slice of a concatenation's buffer."""
-    concat = value.meta.get("place")
-    return f"{value.name} has its place in the buffer of {concat.name}" if concat is not None and concat.graph else ""
+    concat = next((use.node for use in value.uses() if is_in_place_concat(use.node)), None)
+    return f"{value.name} has its place in the buffer of {concat.name}" if concat is not None else ""
 
 
 def fresh_name(graph: ir.Graph, wish: str, among: str = "names") -> str:
@@ -175,8 +175,6 @@ def replace(old: Nodes, new: Nodes, values: Mapping[ir.Value, ir.Value]) -> None
         if after.shape is None:
             after.shape, after.type = before.shape, before.type
     graph.insert_after(old[-1], new)
-    for before, after in values.items():
-        after.meta.update({"place": before.meta.pop("place")} if "place" in before.meta else {})
     if any(before.is_graph_output() for before in values):
         graph.outputs[:] = [values.get(value, value) for value in graph.outputs]
     uses = defaultdict[ir.Node, dict[int, ir.Value | None]](dict)

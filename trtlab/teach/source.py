@@ -5,6 +5,7 @@ In: a function or class of the package. Out: a `Drawing` with its source, file a
 
 import functools
 import inspect
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ def located(thing: Callable[..., Any]) -> tuple[str, int, str]:
         path = Path(inspect.getsourcefile(inner) or "")
     except (TypeError, OSError):
         raise TypeError(f"{thing!r} has no Python source. Expected a function or class of the package.") from None
-    return path.relative_to(_ROOT).as_posix() if path.is_relative_to(_ROOT) else path.name, first, "".join(lines)
+    code = textwrap.dedent("".join(lines))  # of a method
+    return path.relative_to(_ROOT).as_posix() if path.is_relative_to(_ROOT) else path.name, first, code
 
 
 def call_and_code(call: Any) -> tuple[str, str]:

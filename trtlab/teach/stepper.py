@@ -1,14 +1,14 @@
 """teach/stepper: a model going through the rewriter one step at a time: `RewriteStepper("inception")`.
 
 In: a model (a teaching model, a path, a ModelProto, a file from the page) and rules. Out: `RewriteStepper`. A `Story`
-has the steps; their pictures come from teach/graph, the words about a rule from its own file. static/stepper.js only
+has the steps; their pictures come from teach/graph, the words about a rule from its docstring. static/stepper.js only
 shows what is here.
 """
 
 import inspect
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,6 @@ from trtlab.teach.card import (
     SvgDrawing,
     block,
     bold,
-    callout,
     card,
     details,
     dim,
@@ -266,7 +265,7 @@ def _legend(panels: Iterable[Shown]) -> list[list[str]]:
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """A rule in words, from the docstring of its file: title, one line, before -> after, and the algebra."""
+    """A rule in words, from its docstring: title, one line, before -> after, and the algebra."""
 
     title: str
     meaning: str
@@ -275,16 +274,14 @@ class About:
 
 
 def about(rule: Rule) -> About:
-    """What the rule's file says; of a rule made elsewhere, what its `rewrite` says."""
-    module = inspect.getmodule(rule.rewrite)
-    home = module if module is not None and module.__name__.startswith("trtlab.") else rule.rewrite
-    head, *blocks = (inspect.getdoc(home) or rule.name).split("\n\n")
-    title, _, meaning = head.partition(":") if home is module else (rule.name, "", head)
+    """What the rule's docstring says; its name is the title where that has none."""
+    head, *blocks = (inspect.getdoc(rule) or "").split("\n\n")
+    title, _, meaning = head.rpartition(":")
     drawn = [part for part in blocks if "->" in part and part.startswith("    ")]
     # a docstring's lines become paragraphs again; formulas, which are indented, keep theirs
     algebra = re.sub(r"(?m)^(\S.*)\n(?=\S)", r"\1 ", "\n\n".join(part for part in blocks if part not in drawn))
     return About(
-        title=title.replace("_", " "),
+        title=title or rule.name.replace("_", " "),
         meaning=" ".join(meaning.split()),
         picture=inspect.cleandoc("\n" + "\n".join(drawn)),
         algebra=algebra,
@@ -294,14 +291,9 @@ def about(rule: Rule) -> About:
 def draw_about(rule: Rule) -> Cell:
     """Before -> after, algebra, and on demand the code."""
     told = about(rule)
-    code = details("Source: pattern, check, rewrite", _source(rule.pattern), _source(rule.check), _source(rule.rewrite))
+    code = details(
+        "Source: pattern, check, rewrite", *(source.show(f) for f in (rule.pattern, rule.check, rule.rewrite))
+    )
     head = join([bold(told.title), told.meaning], ": ")
     parts = [head, pre(told.picture) if told.picture else "", block(told.algebra, "st-algebra") if told.algebra else ""]
     return stack([*parts, code])
-
-
-def _source(function: Callable[..., Any]) -> Cell:
-    try:
-        return source.show(function)
-    except TypeError:  # a lambda of a terminal, a builtin
-        return callout(f"{function} has no Python source")

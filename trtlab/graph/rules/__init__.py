@@ -1,32 +1,22 @@
-"""graph/rules: one rewrite rule a file. `RULES` has them by name, in the order in which they help each other.
+"""graph/rules: rewrite rules by subject. `RULES` has them by name, in the order in which they help each other.
 
 First what shrinks the graph, then what changes weights, then what makes kernels, then where results lie in memory.
 """
 
 from trtlab.graph.rule import Rule
-from trtlab.graph.rules import (
-    common_subexpressions,
-    concat_elimination,
-    constant_folding,
-    conv_bn_folding,
-    dead_layers,
-    horizontal_fusion,
-    pointwise_fusion,
-    transposes,
-    vertical_fusion,
-)
+from trtlab.graph.rules import constants, fusion, layers
 
 RULES: dict[str, Rule] = {
-    module.RULE.name: module.RULE
-    for module in (
-        dead_layers,
-        constant_folding,
-        common_subexpressions,
-        transposes,
-        conv_bn_folding,
-        vertical_fusion,
-        horizontal_fusion,
-        pointwise_fusion,
-        concat_elimination,
+    rule.name: rule
+    for rule in (
+        layers.DeadLayers(),
+        constants.ConstantFolding(),
+        layers.CommonSubexpressions(),
+        layers.Transposes(),
+        constants.ConvBnFolding(),
+        fusion.VerticalFusion(),
+        fusion.HorizontalFusion(),
+        fusion.PointwiseFusion(),
+        fusion.ConcatElimination(),
     )
 }

@@ -32,7 +32,7 @@ def kernels_of_conv_bn_relu() -> Found:
 
 def folded_weight() -> Found:
     """A weight of 1.5 after the rule that folds BatchNorm."""
-    from trtlab.graph.rules.conv_bn_folding import fold
+    from trtlab.graph.rules.constants import fold
 
     norm = [np.array([value]) for value in (2.0, 0.3, 0.7, 0.24)]  # scale, bias, mean, variance
     weight, bias = fold(np.array([[1.5]]), np.zeros(1), norm, 0.01)
