@@ -13,7 +13,7 @@ from pathlib import Path
 
 from trtlab.engine import recordings
 from trtlab.engine.measure import live
-from trtlab.lab.history import ApiHistory, Declared
+from trtlab.lab.support import ApiHistory, Declared
 
 REPOSITORY = "https://github.com/NVIDIA/TensorRT"
 TAGS = tuple(

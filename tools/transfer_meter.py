@@ -10,7 +10,7 @@ from typing import Any
 
 from trtlab.engine import recordings
 from trtlab.engine.measure import device_name, live
-from trtlab.lab.transfers import SIZES_BYTES, Copy, Transfers
+from trtlab.lab.streams import SIZES_BYTES, Copy, Transfers
 
 COMMAND = "python -m tools.transfer_meter"
 SAMPLES = 21

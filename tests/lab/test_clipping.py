@@ -7,8 +7,8 @@ import pytest
 from trtlab.engine.digits import load_digits_split
 from trtlab.engine.ort import OrtSession
 from trtlab.lab import precision
-from trtlab.lab.clipping import STEP, accuracy_when_clipped, with_step
-from trtlab.lab.noise import RULES, chances, samples
+from trtlab.lab.precision import STEP, accuracy_when_clipped, with_step
+from trtlab.lab.race import RULES, chances, samples
 
 SMALL = """<ir_version: 10, opset_import: ["": 20]> small (float[1,4] x) => (float[1,4] y, float[1,4] z) {
     t = Relu (x) y = Add (t, t) z = Neg (t) }"""

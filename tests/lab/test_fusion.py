@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from tests.engine.codegen.triton_on_numpy import run_on_numpy
+from tools import fusion_meter
+from tools.fusion_meter import SIZES
 from trtlab.engine import recordings
 from trtlab.engine.measure import Origin
 from trtlab.graph import cost, optimize
 from trtlab.graph.models import TEACHING_MODELS
-from trtlab.lab import fusion, ways
-from trtlab.lab.fusion import FULL_SIZES, LENGTHS, Sweep, findings, load, sweep
+from trtlab.lab import ways
+from trtlab.lab.fusion import LENGTHS, Sweep, findings, load, sweep
 from trtlab.lab.ways import INPUTS, WAYS, Arrays, Way, build, chain, check, kernel_source, traffic_bytes
 
 QUICK = [way for way in WAYS["cpu"] if way is not Way.COMPILED]
@@ -164,11 +166,11 @@ def test_a_sweep_of_nothing_or_without_its_device_is_refused(monkeypatch):
 
 def test_the_command_writes_a_recording(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(recordings, "FOLDER", tmp_path)
-    monkeypatch.setitem(fusion.FULL_SIZES, "cpu", (8, 16))
-    monkeypatch.setitem(fusion.WAYS, "cpu", (Way.GENERATED, Way.COPY))
-    fusion.main([])
+    monkeypatch.setitem(SIZES, "cpu", (8, 16))
+    monkeypatch.setitem(WAYS, "cpu", (Way.GENERATED, Way.COPY))
+    fusion_meter.main([])
     found = load("cpu")
-    assert found.provenance.command == "python -m trtlab.lab.fusion --device cpu"
+    assert found.provenance.command == "python -m tools.fusion_meter --device cpu"
     assert (found.sizes(), found.ways()) == ((8, 16), (Way.GENERATED, Way.COPY))
     assert len(found.rows) == len(capsys.readouterr().out.splitlines()) - 1 == 2 * (2 + len(LENGTHS) - 1)
 
@@ -176,9 +178,9 @@ def test_the_command_writes_a_recording(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(("name", "device"), [("h100", "cuda"), ("cpu", "cpu")])
 def test_the_shipped_recordings(name, device):
     found = load(name)
-    assert (found.device, found.sizes(), set(found.ways())) == (device, FULL_SIZES[device], set(WAYS[device]))
-    assert len(found.rows) == len(WAYS[device]) * (len(FULL_SIZES[device]) + len(LENGTHS) - 1)
-    assert found.provenance.command == f"python -m trtlab.lab.fusion --device {device}"
+    assert (found.device, found.sizes(), set(found.ways())) == (device, SIZES[device], set(WAYS[device]))
+    assert len(found.rows) == len(WAYS[device]) * (len(SIZES[device]) + len(LENGTHS) - 1)
+    assert found.provenance.command == f"python -m tools.fusion_meter --device {device}"
     assert found.provenance.samples == min(len(row.time.samples_s) for row in found.rows) >= 5
     for row in found.rows:
         assert row.bytes_moved == traffic_bytes(chain(row.operations), row.elements, fused=row.kernels == 1)

@@ -6,7 +6,8 @@ import pytest
 
 from tools.headers import NAMES, REPOSITORY, TAGS, declared
 from trtlab.engine.measure import Origin
-from trtlab.lab.history import Declared, load
+from trtlab.lab.support import Declared
+from trtlab.lab.support import api_history as load
 
 YES, OLD, NO = Declared.YES, Declared.DEPRECATED, Declared.NO
 

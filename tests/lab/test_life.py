@@ -1,4 +1,4 @@
-"""lab/processes and lab/life: a life is whole, its numbers belong together, and a command records it."""
+"""lab/life: a life is whole, its numbers belong together, and a command records it."""
 
 import itertools
 import sys
@@ -8,12 +8,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tools import life_meter
 from trtlab.engine import glassbox, recordings
 from trtlab.engine.measure import Origin
 from trtlab.lab import life as lives
-from trtlab.lab import processes
-from trtlab.lab.life import KernelTime, build_all, largest_error, load, measure_life
-from trtlab.lab.processes import ANSWERED, FED, Phase, fresh, read_arrays, serve, write_arrays
+from trtlab.lab.life import (
+    ANSWERED,
+    FED,
+    KernelTime,
+    Phase,
+    build_all,
+    fresh,
+    largest_error,
+    load,
+    measure_life,
+    read_arrays,
+    serve,
+    write_arrays,
+)
 
 STARTS = {Phase.BUILD, Phase.START, Phase.LOAD, Phase.CONTEXT, Phase.FIRST}
 STEADY = {Phase.RUN, Phase.KERNELS, Phase.CALL, Phase.DONE, Phase.ONE, Phase.TWO}
@@ -60,7 +72,7 @@ def test_a_fresh_process_has_one_thread_and_what_it_is_given(monkeypatch):
         return type("Done", (), {"returncode": 0, "stdout": 'words\n{"load": 2.0}\n'})
 
     seen = {}
-    monkeypatch.setattr(processes.subprocess, "run", run)
+    monkeypatch.setattr(lives.subprocess, "run", run)
     assert fresh("serve", Path("a"), "b", TRITON_CACHE_DIR="there") == {Phase.LOAD: 2.0}
     assert (seen["OMP_NUM_THREADS"], seen["TRITON_CACHE_DIR"]) == ("1", "there")
     assert seen["command"][-3:] == ["serve", "a", "b"]
@@ -140,21 +152,21 @@ def test_what_was_not_timed_or_built_is_named(life, tmp_path):
 
 def test_the_command_records_what_it_built(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(recordings, "FOLDER", tmp_path)
-    lives.main(["run", str(folder), "--processes", "1"])
+    life_meter.main(["run", str(folder), "--processes", "1"])
     found = load("cpu")["digits"]
-    assert found.provenance.command == f"python -m trtlab.lab.life run {folder.name}"
+    assert found.provenance.command == f"python -m tools.life_meter run {folder.name}"
     assert {taken.provenance.origin for taken in found.times.values()} == {Origin.RECORDED}
     assert len(capsys.readouterr().out.splitlines()) == 2 + len(found.times)
 
 
 def test_the_command_builds_or_says_how(tmp_path, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(lives, "build_all", lambda *words: asked.append(words))
-    lives.main(["build", "a", "b", "--device", "cuda", "--precision", "FP16", "--out", str(tmp_path / "new")])
+    monkeypatch.setattr(life_meter, "build_all", lambda *words: asked.append(words))
+    life_meter.main(["build", "a", "b", "--device", "cuda", "--precision", "FP16", "--out", str(tmp_path / "new")])
     assert asked == [(["a", "b"], tmp_path / "new", "cuda", "FP16", 3)]
     with pytest.raises(SystemExit):
-        lives.main(["run", str(tmp_path / "new")])  # a folder without plans
-    assert "python -m trtlab.lab.life build" in capsys.readouterr().err
+        life_meter.main(["run", str(tmp_path / "new")])  # a folder without plans
+    assert "python -m tools.life_meter build" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", RECORDED)

@@ -8,7 +8,7 @@ from trtlab.engine import recordings
 from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia.errors import CompilerMissing
 from trtlab.engine.ort import OptimizationLevel, OrtSession
-from trtlab.lab.slow import Builds, behind_convolutions, blocks, engines, why_slow
+from trtlab.lab.builds import Builds, behind_convolutions, engines, residual_blocks, why_slow
 
 pytest.importorskip("tensorrt_rtx")
 
@@ -54,7 +54,7 @@ def test_without_a_compiler_the_recording_answers(monkeypatch):
 
 
 def test_pairs_behind_convolutions_are_all_that_reads_them_and_round_as_numpy_does():
-    made = behind_convolutions(blocks(8), threshold=0.5)
+    made = behind_convolutions(residual_blocks(8), threshold=0.5)
     convolutions = {node.output[0] for node in made.graph.node if node.op_type == "Conv"}
     assert len(convolutions) == 4
     assert {n.op_type for n in made.graph.node if convolutions & set(n.input)} == {"QuantizeLinear"}

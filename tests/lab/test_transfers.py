@@ -5,7 +5,8 @@ import pytest
 from tools import transfer_meter
 from trtlab.engine import recordings
 from trtlab.engine.measure import Origin
-from trtlab.lab.transfers import SIZES_BYTES, load
+from trtlab.lab.streams import SIZES_BYTES
+from trtlab.lab.streams import load_transfers as load
 
 
 def check(found):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trtlab.lab.trtexec import trtexec_command
+from trtlab.lab.workflow import trtexec_command
 
 IMAGES = {"image": ((1, 1, 8, 8), (16, 1, 8, 8), (64, 1, 8, 8))}
 TWO = {"a": ((1, 2), (4, 2), (8, 2)), "b": ((1,), (4,), (8,))}

@@ -16,7 +16,7 @@ import pytest
 from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia import CompilerMissing
 from trtlab.engine.nvidia import api as nvidia_api
-from trtlab.lab import builds, history, support
+from trtlab.lab import builds, support
 from trtlab.study import bank, claims, witnesses
 from trtlab.study.claims import CAN_FAIL, Behind, Claim, Verdict, counted, find_claim
 from trtlab.study.found import Found
@@ -47,7 +47,7 @@ def world(monkeypatch):
     """A machine without a compiler, whose witnesses are recordings, to be changed. The workflow is the one of here."""
     recorded = support.recorded()
     monkeypatch.setattr(witnesses, "api", nvidia_api.recorded_api)
-    monkeypatch.setattr(witnesses, "history", history.load)
+    monkeypatch.setattr(witnesses, "history", support.api_history)
     monkeypatch.setattr(witnesses, "support", lambda fmt, target: recorded.only([fmt], [target]))
     monkeypatch.setattr(witnesses, "report_on", lambda name: builds.recorded(f"fusion-{name}-SM89"))
     for name in TRUTHS:

@@ -12,10 +12,9 @@ import numpy as np
 from trtlab.engine.nvidia import Kernel, Phase
 from trtlab.engine.nvidia import api as nvidia_api
 from trtlab.graph.rewrite import Report
-from trtlab.lab import builds, compare, gemm, history, precision, race, streams, support
+from trtlab.lab import builds, compare, gemm, precision, race, streams, support
 from trtlab.lab import fusion as fusion_lab
-from trtlab.lab.history import Declared
-from trtlab.lab.support import Support
+from trtlab.lab.support import Declared, Support
 from trtlab.numeric import FORMATS, CodeBook, FloatFormat, IntegerFormat, calibrate, quantize
 from trtlab.plan import tactics
 from trtlab.study import witnesses
@@ -41,7 +40,7 @@ def of_api(change):
 
 
 def of_history(**changes):
-    changed = replace(history.load(), **changes)
+    changed = replace(support.api_history(), **changes)
     return patched(witnesses, "history", lambda: changed)
 
 
@@ -265,7 +264,7 @@ def worlds_of_api(has=None, lacks=None):
 
 def worlds_of_history(states, **_tags):
     """Each name as it never was: in one state at all releases, unless that is what is said."""
-    known = history.load()
+    known = support.api_history()
     return [
         of_history(names=known.names | {name: dict.fromkeys(known.tags, state)})
         for name, at in states.items() for state in Declared if set(at.values()) != {state.value}
@@ -273,7 +272,7 @@ def worlds_of_history(states, **_tags):
 
 
 def worlds_of_headers(tags, **_last):
-    known = history.load()
+    known = support.api_history()
     return [of_history(headers=dict.fromkeys(known.headers, known.headers[tag])) for tag in (tags[0], tags[-1])]
 
 

@@ -18,8 +18,7 @@ from tests.teach.flows import finished
 from trtlab.engine.networks import MODELS
 from trtlab.engine.nvidia import BuildCancelled, UnsupportedTarget
 from trtlab.engine.nvidia.execute import Execution
-from trtlab.lab.trtexec import MAJORS
-from trtlab.lab.workflow import STAGES, WORKFLOW, Workflow
+from trtlab.lab.workflow import MAJORS, STAGES, WORKFLOW, Workflow
 from trtlab.teach import PipelineView, draw_artefact, pipeline
 from trtlab.teach.card import Drawing
 from trtlab.teach.widget import STATIC

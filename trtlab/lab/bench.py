@@ -257,11 +257,10 @@ def _latency_ratio(name: str, bounds: tuple[float, float], rounds: int) -> Ratio
 
 def _recorded_latency(name: str, bound: float) -> Ratio:
     from trtlab.lab import life
-    from trtlab.lab.processes import Phase
 
     found = life.load("h100")[name]
     return Ratio(
-        name="glassbox", what=f"{name} FP16, kernels", value=found.seconds(Phase.KERNELS) * 1e6, bound=bound,
+        name="glassbox", what=f"{name} FP16, kernels", value=found.seconds(life.Phase.KERNELS) * 1e6, bound=bound,
         unit="us", peer="a recorded run on an H100", provenance=found.provenance,
     )  # fmt: skip
 

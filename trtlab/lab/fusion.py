@@ -1,11 +1,9 @@
 """lab/fusion: ReLU(A*B + C) as three kernels and as one: timed over sizes and lengths, and what the times teach.
 
 In: "cpu" or "cuda". Out: a frozen `Sweep` of `Row`s (way, size, kernels, bytes by the traffic model, time),
-live or recorded, and its `Finding`s. Every result is compared with float64 before it is timed. Record on a GPU (numpy,
-torch, triton and cattrs suffice) with `python -m trtlab.lab.fusion --device cuda`.
+live or recorded by tools/fusion_meter.py, and its `Finding`s. Every result is compared with float64 before it is timed.
 """
 
-import argparse
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from trtlab.engine import recordings
-from trtlab.engine.measure import Measurement, Provenance, device_name, measure_in_turns, one_thread
+from trtlab.engine.measure import Measurement, Provenance, measure_in_turns, one_thread
 from trtlab.lab.ways import (
     FUSED,
     ITEM_BYTES,
@@ -31,10 +29,8 @@ from trtlab.lab.ways import (
     traffic_bytes,
 )  # fmt: skip
 
-COMMAND = "python -m trtlab.lab.fusion"
 LENGTHS = (2, 3, 4, 8, 16, 32)
 LIVE_SIZES = tuple(2**k for k in range(10, 25, 2))
-FULL_SIZES = {"cpu": tuple(2**k for k in range(10, 27, 2)), "cuda": tuple(2**k for k in range(10, 29, 2))}
 CHAIN_ELEMENTS = {"cpu": 2**20, "cuda": 2**26}
 PACKAGES = {"cpu": ("numpy", "numba", "torch"), "cuda": ("torch", "triton")}
 
@@ -263,23 +259,3 @@ def _length(found: Sweep) -> Finding:
     }  # fmt: skip
     lesson = "lesson" if grew_one < 1.1 else "busy"
     return Finding(name="length", facts=facts, holds=grew_one < grew / 3, lesson=lesson)
-
-
-# --- the recording ---------------------------------------------------------------------------------------------------
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Record all ways at all sizes; minutes on a CPU, since torch.compile is among them."""
-    parser = argparse.ArgumentParser(prog=COMMAND)
-    parser.add_argument("--device", choices=list(WAYS), default="cpu")
-    device = parser.parse_args(arguments).device
-    found = sweep(device, sizes=FULL_SIZES[device], ways=WAYS[device], budget_s=0.5, samples=21, sample_s=5e-3)
-    path = recordings.save(found, f"sweep-{device_name(device)}", f"{COMMAND} --device {device}")
-    for row in found.rows:
-        rate = row.bytes_per_s / 1e9
-        print(f"{row.operations:3d} ops {power(row.elements):5s} {rate:8.1f} GB/s  {row.time}")
-    print(path)
-
-
-if __name__ == "__main__":
-    main()

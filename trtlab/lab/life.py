@@ -1,33 +1,63 @@
 """lab/life: the life of a glass-box engine in numbers: build, load in a fresh process, run, enqueue.
 
 In: networks by name. Out: a frozen `Life` for each: times, kernels, and how far the answers are from ONNX Runtime's in
-FP32; live or recorded. Built where onnx is; measured where the device is, with numpy, torch and cattrs (and triton on
-CUDA):
-    python -m trtlab.lab.life build --device cuda --precision FP16 --out FOLDER resnet18 transformer
-    python -m trtlab.lab.life run FOLDER
+FP32; live or recorded by tools/life_meter.py. `build` and `serve`, the two halves of the workflow, run in Python
+processes of their own, where nothing is warm; `serve` needs numpy and torch alone (and triton on CUDA): it never sees
+the model, nor onnx.
 """
 
-import argparse
+import enum
 import functools
+import json
+import os
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from trtlab.engine import recordings
-from trtlab.engine.measure import HOST_CLOCK, Measurement, Provenance, device_name, live, measure_in_turns, one_thread
-from trtlab.lab.processes import ANSWERED, FED, Arrays, Phase, fresh, read_arrays
+from trtlab.engine.measure import HOST_CLOCK, Measurement, Provenance, live, measure_in_turns, one_thread
 
 if TYPE_CHECKING:
     from trtlab.engine.glassbox import Engine, ExecutionContext, Stream
 
-COMMAND = "python -m trtlab.lab.life"
+Arrays = dict[str, npt.NDArray[Any]]
+FED, ANSWERED = "in/", "out/"  # in a file of arrays, before the names of inputs and outputs
+PROGRAM = """import json, sys
+from trtlab.lab import life
+print(json.dumps(getattr(life, sys.argv[1])(*sys.argv[2:])))"""
 PACKAGES = {"cpu": ("torch", "numba", "onnxruntime"), "cuda": ("torch", "triton")}
 REQUESTS = 16
+
+
+class Phase(enum.Enum):
+    """What is timed. The value is the name that is shown. START to FIRST are timed in fresh processes, as BUILD is."""
+
+    BUILD = "build"
+    START = "import torch"
+    TUNE = "load, and time tactics"
+    LOAD = "load"
+    CONTEXT = "create context"
+    FIRST = "first run"
+    RUN = "run"
+    KERNELS = "kernels alone"
+    CALL = "enqueue returns"
+    DONE = "enqueue, then synchronise"
+    ONE = "one context, one stream"
+    TWO = "two contexts, two streams"
+    ORT = "ONNX Runtime"
+    EAGER = "torch eager"
+    CHANNELS_LAST = "torch eager, channels last"
+
+
 Works = dict[Phase, Callable[[], Any]]
 
 
@@ -76,6 +106,77 @@ class Life:
 def load(name: str = "h100") -> dict[str, Life]:
     """Recorded lives by network, of the "h100" or of a "cpu". RecordingMissing when there are none of that name."""
     return {life.network: life for life in recordings.load(tuple[Life, ...], f"life-{name}")}
+
+
+# --- processes of their own -------------------------------------------------------------------------------------------
+
+
+def fresh(work: str, *arguments: Any, **environment: str) -> dict[Phase, float]:
+    """`build` or `serve` in a new Python process, on one thread. RuntimeError with its last words if it fails."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    command = [sys.executable, "-c", PROGRAM, work, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode != 0:
+        raise RuntimeError(f"{work}{arguments} failed in its process, expected times. Read why: {done.stderr[-800:]}")
+    return {Phase(name): seconds for name, seconds in json.loads(done.stdout.splitlines()[-1]).items()}
+
+
+def build(network: str, folder: str, device: str = "cpu", precision: str = "FP32") -> dict[str, float]:
+    """Writes NETWORK.plan, and NETWORK.npz with inputs and ONNX Runtime's answers. The export is not timed."""
+    from trtlab.engine import glassbox
+    from trtlab.engine.ort import OrtSession
+    from trtlab.lab import builds
+
+    model, times, rng = builds.network(network), dict[str, float](), np.random.default_rng(0)
+    build_engine, session = glassbox.build, OrtSession(model)
+    with _clock(times, Phase.BUILD):
+        engine = build_engine(model, device, precision=precision)
+    engine.save(Path(folder) / f"{network}.plan")
+    feeds = {name: rng.standard_normal(spec.shape).astype(spec.dtype) for name, spec in engine.inputs.items()}
+    write_arrays(Path(folder) / f"{network}.npz", {FED: feeds, ANSWERED: session.run(feeds)})
+    return times
+
+
+def serve(plan: str, asked: str, answered: str) -> dict[str, float]:
+    """The runtime half, in a process that never saw the model: a plan and inputs in, outputs out."""
+    times = dict[str, float]()
+    with _clock(times, Phase.START):
+        import torch
+
+        from trtlab.engine.glassbox import load
+
+        if torch.cuda.is_available():
+            torch.zeros(1, device="cuda")  # wakes it up
+    with _clock(times, Phase.LOAD):
+        engine = load(plan)
+    with _clock(times, Phase.CONTEXT):
+        context = engine.create_execution_context()
+    feeds = read_arrays(asked, FED)
+    with _clock(times, Phase.FIRST):
+        outputs = context.run(feeds)
+    if "onnx" in sys.modules:
+        raise RuntimeError("onnx was loaded: expected numpy and torch alone; find that import")
+    write_arrays(answered, {ANSWERED: outputs})
+    return times
+
+
+@contextmanager
+def _clock(times: dict[str, float], phase: Phase) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    times[phase.value] = time.perf_counter() - started
+
+
+def write_arrays(path: str | Path, groups: Mapping[str, Arrays]) -> None:
+    """One file of arrays; each group has a prefix before its names."""
+    values: dict[str, Any] = {prefix + name: value for prefix, group in groups.items() for name, value in group.items()}
+    np.savez(path, **values)
+
+
+def read_arrays(path: str | Path, prefix: str) -> Arrays:
+    """One group of such a file."""
+    with np.load(path) as file:
+        return {name.removeprefix(prefix): file[name] for name in file.files if name.startswith(prefix)}
 
 
 # --- measuring --------------------------------------------------------------------------------------------------------
@@ -213,42 +314,3 @@ def _peers(engine: "Engine", network: str, feeds: Arrays) -> Works:
             to: dict[str, Any] = {"device": "cuda", "dtype": dtype, "memory_format": layout}
             works[phase] = functools.partial(torch.inference_mode()(module.to(**to)), x.to(**to))
     return works
-
-
-# --- the recording ----------------------------------------------------------------------------------------------------
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Build plans with what belongs to them, or measure all in a folder and write the recording."""
-    parser = argparse.ArgumentParser(prog=COMMAND)
-    parts = parser.add_subparsers(dest="work", required=True)
-    builds, runs = parts.add_parser("build"), parts.add_parser("run")
-    builds.add_argument("networks", nargs="+")
-    builds.add_argument("--device", choices=list(PACKAGES), default="cpu")
-    builds.add_argument("--precision", default="FP32")
-    builds.add_argument("--out", type=Path, required=True)
-    runs.add_argument("folder", type=Path)
-    for part in (builds, runs):
-        part.add_argument("--processes", type=int, default=3)
-    options = parser.parse_args(arguments)
-    if options.work == "build":
-        options.out.mkdir(parents=True, exist_ok=True)
-        build_all(options.networks, options.out, options.device, options.precision, options.processes)
-        return
-    if not (plans := sorted(options.folder.glob("*.plan"))):
-        runs.error(f"no *.plan in {options.folder}: expected what this writes: {COMMAND} build NETWORK --out FOLDER")
-    _record(plans, options.processes)
-
-
-def _record(plans: Sequence[Path], processes: int) -> None:
-    lives = tuple(measure_life(plan, processes=processes, samples=21) for plan in plans)
-    place = device_name(lives[0].device)
-    path = recordings.save(lives, f"life-{place}", f"{COMMAND} run {plans[0].parent.name}")
-    for life in lives:
-        print(f"{life.network} on {life.device} in {life.precision}: {life.plan_bytes:,} bytes, error {life.error:.1e}")
-        print("\n".join(f"  {taken}" for taken in life.times.values()))
-    print(path)
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,7 @@ from trtlab.engine import recordings
 from trtlab.engine.digits import TRAINED
 from trtlab.engine.nvidia.api import installed_api
 from trtlab.engine.nvidia.report import BuildReport
-from trtlab.lab import builds, slow, support
+from trtlab.lab import builds, support
 from trtlab.lab.workflow import Precision, Workflow
 
 COMMAND = "python -m trtlab.lab.record"
@@ -20,9 +20,9 @@ def main() -> None:
     """Record everything."""
     recordings.save(installed_api(), "api-names", COMMAND)
     recordings.save(support.matrix(), "support", COMMAND)
-    recordings.save(slow.why_slow(), "why-slow", COMMAND)
+    recordings.save(builds.why_slow(), "why-slow", COMMAND)
     for name in TRAINED:
-        recordings.save(slow.engines(name), f"engines-{name}", COMMAND)
+        recordings.save(builds.engines(name), f"engines-{name}", COMMAND)
     for name in LIGHT:
         save(f"light-{name}-SM89", builds.light_report(name))
     for name in builds.recorded_names():

@@ -1,7 +1,8 @@
 """lab/streams: what several streams gain, predicted from operations timed alone, and measured.
 
 In: kernels and copies with their times alone. Out: the `Operation`s of each scenario, which plan/streams turns into a
-timeline; the recording `streams-h100`, made by tools/stream_meter.py on a GPU: `Case`s with prediction and samples.
+timeline; the recordings `streams-h100`, `Case`s with prediction and samples, and `transfers-h100`, what copies cost,
+made by tools/stream_meter.py and tools/transfer_meter.py on a GPU.
 """
 
 import statistics
@@ -90,6 +91,47 @@ class StreamRuns:
 def load(gpu: str = "h100") -> StreamRuns:
     """The recording of a GPU. RecordingMissing when there is none."""
     return recordings.load(StreamRuns, f"streams-{gpu}")
+
+
+# --- copies -----------------------------------------------------------------------------------------------------------
+
+SIZES_BYTES = (2**16, 2**20, 2**24, 2**28)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """Median bandwidth of one direction and kind of host memory, in bytes per second."""
+
+    direction: str
+    pinned: bool
+    size_bytes: int
+    bytes_per_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfers:
+    """`stale_reads` of `trials` reads before synchronising saw old data; `fresh_reads` of `trials` after. `call_s` is
+    how long an asynchronous launch holds the caller, `total_s` how long its work takes (medians)."""
+
+    copies: tuple[Copy, ...]
+    trials: int
+    stale_reads: int
+    fresh_reads: int
+    call_s: float
+    total_s: float
+    provenance: Provenance
+
+    def bandwidth(self, direction: str, *, pinned: bool, size_bytes: int) -> float:
+        """Bytes per second of one measured copy; KeyError names what was measured."""
+        for copy in self.copies:
+            if (copy.direction, copy.pinned, copy.size_bytes) == (direction, pinned, size_bytes):
+                return copy.bytes_per_s
+        raise KeyError(f"no copy {direction!r} of {size_bytes} bytes; measured are {SIZES_BYTES} both ways")
+
+
+def load_transfers(gpu: str = "h100") -> Transfers:
+    """What copies cost, recorded on a GPU. RecordingMissing when there is none."""
+    return recordings.load(Transfers, f"transfers-{gpu}")
 
 
 # --- scenarios --------------------------------------------------------------------------------------------------------

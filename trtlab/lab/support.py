@@ -1,10 +1,12 @@
-"""lab/support: which number formats the compiler takes for which GPU generation, and what it computes in.
+"""lab/support: which number formats the compiler takes for which GPU generation, and what it computes in; and which
+names NVIDIA's public headers declared, release by release (tools/headers.py records it).
 
 In: names from numeric.FORMATS and compute capabilities. Out: `Support`: for each pair a `Cell`, from building one
 product of matrices: how the weights are stored and what the product reads, or the refusal, word for word. Accepted
 means that the builder made a plan for that target; no GPU ran it. tests/lab/test_support.py checks it.
 """
 
+import enum
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -197,3 +199,37 @@ def _tensor(name: str, kind: Any) -> onnx.TensorProto:
     codes = fmt.encode(values)
     data = pack(codes) if fmt.bits == 4 else codes
     return onnx.helper.make_tensor(name, kind.elem_type, shape, data.tobytes(), raw=True)
+
+
+# --- NVIDIA's headers -------------------------------------------------------------------------------------------------
+
+
+class Declared(enum.Enum):
+    """How a header stands to a name."""
+
+    YES = "declared"
+    DEPRECATED = "deprecated"
+    NO = "absent"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiHistory:
+    """`names[name][tag]` and `headers[tag]`, oldest tag first."""
+
+    tags: tuple[str, ...]
+    names: dict[str, dict[str, Declared]]
+    headers: dict[str, tuple[str, ...]]
+    provenance: Provenance
+
+    def state(self, name: str, tag: str) -> Declared:
+        """KeyError names what was recorded when `name` or `tag` was not."""
+        if name not in self.names or tag not in self.tags:
+            raise KeyError(
+                f"{name!r} at {tag!r} was not recorded; names: {', '.join(self.names)}; tags: {', '.join(self.tags)}"
+            )
+        return self.names[name][tag]
+
+
+def api_history() -> ApiHistory:
+    """The recording `api-history`, read by claims that say "gone since 10.0"."""
+    return recordings.load(ApiHistory, "api-history")

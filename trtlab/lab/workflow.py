@@ -450,3 +450,25 @@ def _temporary_folder(owner: object) -> Path:
 
 def _mebibytes(size_bytes: int | None) -> str:
     return "an unknown amount" if size_bytes is None else f"{size_bytes / 2**20:.2f} MiB"
+
+
+# --- NVIDIA's own tool ------------------------------------------------------------------------------------------------
+
+MAJORS = ("8", "10", "11")
+
+
+def trtexec_command(model: str, *, precision: str, major: str, profile: ProfileShapes | None = None) -> str:
+    """The `trtexec` command that builds the same plan from a model file `model`.onnx on the GPU it runs on. Precision
+    is a flag for 8 and strong typing for 10; for 11 every network is typed. For 10 and 11 the ONNX file has its
+    precision in it (INT8 as Q/DQ), so the file name says it. ValueError for a major that is not one of `MAJORS`.
+    """
+    if major not in MAJORS:
+        raise ValueError(f"TensorRT major is {major!r}; expected one of {', '.join(MAJORS)}")
+    name = model if major == "8" else f"{model}-{precision.lower()}"
+    words = ["trtexec", f"--onnx={name}.onnx", f"--saveEngine={model}-{precision.lower()}.plan"]
+    flags = {"FP16": ["--fp16"], "INT8": ["--int8", f"--calib={model}.cache"]}.get(precision, [])
+    words += {"8": flags, "10": ["--stronglyTyped"], "11": []}[major]
+    for index, option in enumerate(("--minShapes", "--optShapes", "--maxShapes")):
+        shapes = (f"{tensor}:{'x'.join(map(str, three[index]))}" for tensor, three in (profile or {}).items())
+        words += [f"{option}={text}" for text in [",".join(shapes)] if text]
+    return " ".join([*words, "--profilingVerbosity=detailed", "--buildOnly" if major == "8" else "--skipInference"])

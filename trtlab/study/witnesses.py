@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from trtlab.engine.nvidia import Api, BuildReport, Kernel
     from trtlab.graph.cost import Cost
     from trtlab.graph.rewrite import Report
-    from trtlab.lab.history import ApiHistory
-    from trtlab.lab.support import Support
+    from trtlab.lab.support import ApiHistory, Support
     from trtlab.lab.workflow import Workflow
 
 
@@ -30,9 +29,9 @@ def api() -> "Api":
 
 def history() -> "ApiHistory":
     """Which name NVIDIA's headers declared at which release."""
-    from trtlab.lab import history
+    from trtlab.lab.support import api_history
 
-    return history.load()
+    return api_history()
 
 
 def fmt(name: str) -> Any:
@@ -93,9 +92,9 @@ def flow() -> "Workflow":
 
 def transfers() -> Any:
     """Copies and launches as they were measured on a GPU."""
-    from trtlab.lab import transfers
+    from trtlab.lab.streams import load_transfers
 
-    return transfers.load()
+    return load_transfers()
 
 
 def tf32() -> Found:

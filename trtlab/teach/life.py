@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from trtlab.engine.measure import Provenance
-from trtlab.lab.life import KernelTime, Life
-from trtlab.lab.processes import Phase
+from trtlab.lab.life import KernelTime, Life, Phase
 from trtlab.teach.card import Cell, Drawing, bold, card, chips, code, push, table, tag
 from trtlab.teach.figure import INK, finish, new
 from trtlab.teach.units import counted, seconds_text

@@ -13,8 +13,7 @@ from trtlab.engine.machine import Machine
 from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia import Api, CompilerError, explain, installed_api
 from trtlab.lab import support
-from trtlab.lab.history import ApiHistory, Declared
-from trtlab.lab.history import load as load_history
+from trtlab.lab.support import ApiHistory, Declared
 from trtlab.numeric import FORMATS
 from trtlab.study import bank
 from trtlab.study.bank import said
@@ -72,7 +71,7 @@ def _titled(title: str, columns: str, rows: Iterable[Any], **options: Any) -> Dr
 
 def draw_calls(calls: Iterable[Call] = CALLS) -> Drawing:
     """Said then, say now: each old name by release, whether the installed module has it, and what replaces it."""
-    history, api = load_history(), installed_api()
+    history, api = support.api_history(), installed_api()
     rows = [
         (
             ui.tag("span", call.name, "mono"),

@@ -17,8 +17,16 @@ from trtlab.engine.networks import MODELS
 from trtlab.engine.nvidia import BuildCancelled, CompilerError, CompilerMissing, Progress
 from trtlab.engine.nvidia.execute import Execution
 from trtlab.engine.nvidia.request import DEFAULT_TARGET, PORTABLE, normalise_targets
-from trtlab.lab.trtexec import MAJORS, trtexec_command
-from trtlab.lab.workflow import STAGES, TOLERANCES, WORKFLOW, Precision, StageRecord, Workflow
+from trtlab.lab.workflow import (
+    MAJORS,
+    STAGES,
+    TOLERANCES,
+    WORKFLOW,
+    Precision,
+    StageRecord,
+    Workflow,
+    trtexec_command,
+)
 from trtlab.teach import tables
 from trtlab.teach.card import Cell, Drawing, bold, callout, card, code, details, dim, join, pre, stack
 from trtlab.teach.graph.view import GraphView

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trtlab.engine.measure import Provenance
-from trtlab.lab.noise import RULES, TRIALS, chances, samples
+from trtlab.lab.race import RULES, TRIALS, chances, samples
 from trtlab.plan import tactics
 from trtlab.plan.tactics import Race
 from trtlab.teach import svg

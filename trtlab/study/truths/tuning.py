@@ -1,6 +1,6 @@
 """study/truths/tuning: who wins where, which rule repeats, what a timing cache depends on, for quizzes.
 
-In: lab/race's recording, lab/noise, the glass box. Out: `Found`s; the words are in words/quizzes.
+In: lab/race, its recording, the glass box. Out: `Found`s; the words are in words/quizzes.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ def where_winograd_stops() -> Found:
 
 def rule_that_repeats() -> Found:
     """The rule whose choice two builds share most often, between two equal tactics."""
-    from trtlab.lab.noise import TRIALS, chances
+    from trtlab.lab.race import TRIALS, chances
 
     shares = chances(gap=0, noise=40, spikes=10, rounds=10)
     asked = {name: shares[name] for name in ("ahead of the spread", "minimum", "mean")}
