@@ -34,14 +34,17 @@ def pytest_report_header():
 def pytest_collection_modifyitems(items):
     """Quick answers first: plain tests, then slow ones, then the browser, then whole notebooks."""
 
+    def has(item, mark):  # keywords would also see the names of folders
+        return item.get_closest_marker(mark) is not None
+
     def place(item):
-        return (item.path.suffix == ".ipynb", "browser" in item.keywords, "slow" in item.keywords)
+        return (item.path.suffix == ".ipynb", has(item, "browser"), has(item, "slow"))
 
     items.sort(key=place)
     for item in items:
-        if "sweep" in item.keywords and "TRTLAB_SWEEP" not in os.environ:
+        if has(item, "sweep") and "TRTLAB_SWEEP" not in os.environ:
             item.add_marker(pytest.mark.skip(reason="others sample it; make sweep runs it"))
-        if "gpu" in item.keywords and not _has_gpu():
+        if has(item, "gpu") and not _has_gpu():
             item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU with a working driver"))
 
 

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
+from tests.engine.codegen.triton_on_numpy import run_on_numpy
 from trtlab.engine.codegen import images
+from trtlab.engine.codegen.pointwise import flat
 
 RELU = "v = f(0) if f(0) > v else v"
 SIDE_BY_SIDE = {"memory_format": torch.channels_last}
@@ -89,4 +91,7 @@ def test_generated_max_pooling_equals_torch(window, stride, pad):
     want = F.max_pool2d(x, window, stride, pad)
     out = torch.empty_like(want)
     images.max_pool(window, (stride, stride), (pad, pad))(x, out)
+    torch.testing.assert_close(out, want, rtol=0, atol=0, equal_nan=True)
+    text = images.triton_maxima(window, (stride, stride), (pad, pad), x.shape[1:], out.shape[2:])
+    run_on_numpy(text, [flat(x)], [flat(out.fill_(0))], block=16)
     torch.testing.assert_close(out, want, rtol=0, atol=0, equal_nan=True)

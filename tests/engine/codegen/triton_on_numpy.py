@@ -29,7 +29,10 @@ def run_on_numpy(source, arrays, outs, block):
         values[mask] = pointer.array[pointer.at[mask]]
         return values
 
-    functions = {name: getattr(np, name) for name in ("abs", "arange", "ceil", "exp", "floor", "log", "where")}
+    functions = {
+        name: getattr(np, name)
+        for name in ("abs", "arange", "ceil", "exp", "floor", "log", "maximum", "minimum", "where")
+    }
     count = outs[0].size
     for number in range(math.ceil(count / block)):
         language = SimpleNamespace(

@@ -47,6 +47,8 @@ CASES = [
      "matmul Add", "torch addmm"),
     (f"{BATCH} y = Mul (m, s) }}", {"s": 0.25}, "matmul", "torch batched generated"),
     (f"{BATCH} n = Mul (s, m) y = Add (n, r) }}", {"s": 0.25}, "matmul Add", "torch batched generated"),
+    (f"{CONV} Conv <strides=[2,3]> (x, w, b) y = Relu (c) }}".replace(f"({IMAGE} y)", "(float[2,8,5,3] y)"), ONE | BIAS,
+     "conv Relu", "torch onednn product generated"),
 ]  # fmt: skip
 
 

@@ -4,10 +4,12 @@ In: sizes, weights, pads. Out: functions of float32 tensors. `winograd` convolve
 F(4x4, 3x3): a tile of 6x6 pixels becomes 36 numbers for each channel (B' d B), these are multiplied by the weights (36
 products of matrices) and become 4x4 pixels (A' m A). Lavin and Gray, "Fast algorithms for convolutional neural
 networks", 2016. A tile's sums share their input: NaN or infinity in one of its 36 pixels may be NaN in all 16.
-`max_pool` goes down the rows of the window into a scratch row, then along it: 3x3 costs 4 comparisons instead of 8.
+`max_pool` goes down the rows of the window into a scratch row, then along it: 3x3 costs 4 comparisons instead of 8; in
+Triton, for a GPU, each number reads its window (torch's kernel also writes where the maximum was: five times as long).
 Checked in float64 and against torch by test_images.py.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -17,7 +19,7 @@ import torch
 from torch import Tensor
 
 from trtlab.engine.codegen import product
-from trtlab.engine.codegen.pointwise import compiled, flat
+from trtlab.engine.codegen.pointwise import compiled, flat, launch_triton
 
 B = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0], [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0],
      [0, 4, 0, -5, 0, 1]]  # fmt: skip
@@ -187,18 +189,46 @@ def _largest(names: Sequence[str], target: str, indent: str) -> list[str]:
     return [*lines, f"{indent}{target}[k] = m"]
 
 
+def triton_maxima(
+    window: Sequence[int], strides: Sequence[int], before: Sequence[int], image: Sequence[int], result: Sequence[int]
+) -> str:
+    """Triton source for images of (channels, rows, columns) and results of (rows, columns)."""
+    (c, h, w), (oh, ow) = image, result
+    lines = ["@triton.jit", "def kernel(x, y, n, BLOCK: tl.constexpr):"]
+    lines += ["    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)", "    inside = i < n"]
+    lines += [
+        f"    row, column = i // {c * ow} % {oh}, i // {c} % {ow}",
+        f"    image = i // {c * ow * oh} * {c * h * w}",
+    ]
+    for d, (axis, size) in enumerate((("row", h), ("column", w))):
+        lines += [
+            f"    {axis}{k} = tl.minimum(tl.maximum({axis} * {strides[d]} + {k - before[d]}, 0), {size - 1})"
+            for k in range(window[d])
+        ]
+    for k, (a, b) in enumerate(itertools.product(range(window[0]), range(window[1]))):
+        lines += [f"    v = tl.load(x + image + (row{a} * {w} + column{b}) * {c} + i % {c}, inside)"]
+        lines += ["    m = tl.where((m > v) | (m != m), m, v)" if k else "    m = v"]
+    return "\n".join([*lines, "    tl.store(y + i, m, inside)"]) + "\n"
+
+
 def max_pool(window: Sequence[int], strides: Sequence[int], before: Sequence[int]) -> Callable[..., Tensor]:
-    """A function (x, out) of float32 tensors [N, C, H, W] in NHWC order; `room` are bytes for w * c numbers."""
-    kernel = compiled(maxima(window, strides, before))
+    """A function (x, out) of tensors [N, C, H, W] in NHWC order, float32 on a CPU; there `room` are bytes for w * c
+    numbers."""
+    text = maxima(window, strides, before)
 
     def run(x: Tensor, out: Tensor, *, room: Tensor | None = None) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
-        fits = x.shape[:2] == out.shape[:2] and {x.dtype, out.dtype} == {torch.float32} and x.numel() > 0
+        known = x.dtype == out.dtype and (x.is_cuda or x.dtype == torch.float32)
+        fits = known and x.shape[:2] == out.shape[:2] and x.numel() > 0
         if not fits or not out.is_contiguous(memory_format=torch.channels_last):
-            raise ValueError(f"{tuple(x.shape)} does not pool to {tuple(out.shape)} in float32, NHWC")
+            raise ValueError(f"{tuple(x.shape)} does not pool to {tuple(out.shape)} in {x.dtype}, NHWC")
         n, c, h, w = x.shape
-        row = torch.empty(w * c) if room is None else room.view(torch.float32)
-        kernel(flat(x), flat(out), row.numpy(), n, h, w, c, *out.shape[2:])
+        if x.is_cuda:
+            here = triton_maxima(window, strides, before, x.shape[1:], out.shape[2:])
+            launch_triton(here, (x, out), out.numel())
+        else:
+            row = torch.empty(w * c) if room is None else room.view(torch.float32)
+            compiled(text)(flat(x), flat(out), row.numpy(), n, h, w, c, *out.shape[2:])
         return out
 
     return run

@@ -57,7 +57,8 @@ def _max_pool_generated(call: Call) -> Kernel:
 
 
 def _fits_max_pool(call: Call) -> bool:
-    if call.free != [0] or not call.shapes[0] or not generates(call):
+    here = generates(call) or (call.device.has_triton and call.dtype in FLOATS)
+    if not here or call.free != [0] or not call.shapes[0]:
         return False
     at = window(call.shapes[0][2:], call.attributes["kernel_shape"], call.attributes)
     small = all(a < k for (a, _), k in zip(at.pairs, at.kernel, strict=True))
@@ -221,7 +222,7 @@ KERNELS: dict[str, dict[str, Tactic]] = {
             bind=_max_pool_generated,
             fits=_fits_max_pool,
             writes_out=True,
-            scratch=lambda call: 4 * math.prod((call.shapes[0] or ())[1::2]),
+            scratch=lambda call: 4 * math.prod((call.shapes[0] or ())[1::2]) if call.device.name == "cpu" else 0,
         ),
     },
     "operator": {

@@ -244,6 +244,8 @@ def average_pool(x: Tensor, *, kernel_shape: Sequence[int], count_include_pad: i
     if 0 in w.counts:
         return x.new_empty([*x.shape[:2], *w.counts])
     plain = len(w.kernel) == 2 and {*w.dilations} == {1}
+    if x.is_cuda and w.kernel == [*x.shape[2:]] and w.padding == [0] * len(w.kernel) and {*w.counts} == {1}:
+        return global_average_pool(x)  # which spreads the sum of one large window over threads
     if plain and w.padding and all(2 * p <= k for p, k in zip(w.padding, w.kernel, strict=True)):
         return F.avg_pool2d(x, w.kernel, w.strides, w.padding, count_include_pad=bool(count_include_pad))
     ones = torch.ones(1, 1, *w.kernel, dtype=x.dtype, device=x.device)

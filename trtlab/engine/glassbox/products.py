@@ -5,7 +5,7 @@ Out: `CONV` and `MATMUL`, tactic by tactic. The trial times them; codegen/ has t
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -150,21 +150,27 @@ def _conv_fits_onednn_epilogue(call: Call) -> bool:
 
 
 def _is_product(call: Call) -> bool:
-    """A 1x1 convolution is a matrix product over pixels."""
+    """A 1x1 convolution is a matrix product over pixels; with strides, over some of them."""
     if not _is_known(call) or weights_of(call).shape[2:] != (1, 1):
         return False
     at, group = _conv_window(call)
-    return group == 1 and {*at.strides} == {1} and at.padding == [0, 0]
+    return group == 1 and at.padding == [0, 0]
+
+
+def _pixels(call: Call) -> Callable[[Tensor], Tensor]:
+    """The pixels of an image that a 1x1 convolution reads: a view."""
+    down, along = _conv_window(call)[0].strides
+    return (lambda x: x) if down == along == 1 else lambda x: x[:, :, ::down, ::along]
 
 
 def _conv_as_product(call: Call) -> Kernel:
     """Pixels times channels: rows of an NHWC image times the weights, written where the result belongs."""
-    w, (b, rest) = weights_of(call), call.epilogue.split_bias(_conv_channels(call))
+    w, (b, rest), pixels = weights_of(call), call.epilogue.split_bias(_conv_channels(call)), _pixels(call)
     columns = w.flatten(1).t().contiguous()
 
     def run(x: Tensor, out: Tensor) -> Tensor:
-        n, c, h, width = x.shape
-        rows, result = x.permute(0, 2, 3, 1).reshape(n * h * width, c), out.permute(0, 2, 3, 1).view(-1, w.shape[0])
+        rows, result = pixels(x).permute(0, 2, 3, 1).reshape(-1, x.shape[1]), out.permute(0, 2, 3, 1)
+        result = result.view(-1, w.shape[0])
         multiply(rows, columns, b, result)
         return out
 
@@ -175,8 +181,8 @@ def _conv_generated(call: Call) -> Kernel:
     """The same product, finished while its numbers are at hand."""
     columns, (bias, lines, adds) = weights_of(call).flatten(1).t(), ending(call, _conv_channels(call))
     run = product.generated(lines, lambda t: t.permute(0, 2, 3, 1).flatten(0, 2)[None], len(bias), adds=adds)
-    panels = product.packed(columns[None])
-    return lambda x, *rest: run(panels, bias, x.contiguous(memory_format=torch.channels_last), *rest)
+    panels, pixels = product.packed(columns[None]), _pixels(call)
+    return lambda x, *rest: run(panels, bias, pixels(x).contiguous(memory_format=torch.channels_last), *rest)
 
 
 def _conv_winograd(call: Call) -> Kernel:
