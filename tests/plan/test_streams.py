@@ -97,9 +97,6 @@ def test_a_timeline_breaks_nothing_and_stays_over_its_limits(drawn):
     timeline = run(drawn)
     assert find_timeline_faults(drawn, timeline) == []
     assert timeline.total_s >= max(limits(drawn).values()) - 1e-12
-    path = timeline.critical_path()
-    assert set(path) <= set(timeline.spans)
-    assert not drawn or timeline.spans[path[-1]].stop_s == timeline.total_s
 
 
 def test_the_checker_sees_what_is_broken():
@@ -109,8 +106,7 @@ def test_the_checker_sees_what_is_broken():
     def moved(name: str, by: float, work: float = 1.0) -> Timeline:
         span = good.spans[name]
         pieces = tuple((start + by, stop + by, share * work) for start, stop, share in span.pieces)
-        new = replace(span, start_s=span.start_s + by, stop_s=span.stop_s + by, pieces=pieces)
-        return Timeline(spans={**good.spans, name: new})
+        return Timeline(spans={**good.spans, name: replace(span, pieces=pieces)})
 
     assert find_timeline_faults(ops, good) == []
     for broken, fault in [

@@ -6,7 +6,6 @@ In: `Buffer`s. Out: a `Placement`. Checked by `check_placement`, which shares no
 import bisect
 import itertools
 import math
-import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -163,7 +162,7 @@ def place(buffers: Sequence[Buffer], capacity_bytes: int | None = None, budget_s
     return Placement(placed, peak, peak <= low)
 
 
-PLANNERS = ("no reuse", "greedy by size", "greedy by breadth", "best fit", "portfolio", "exact")
+PLANNERS = ("no reuse", "greedy by size", "greedy by breadth", "best fit", "exact")
 
 
 def steps(planner: str, buffers: Sequence[Buffer], budget_s: float = 1.0) -> Iterator[tuple[str, int]]:
@@ -175,13 +174,12 @@ def steps(planner: str, buffers: Sequence[Buffer], budget_s: float = 1.0) -> Ite
     for b in buffers:
         parts[b.alias or b.name].append(b)
     size, start, stop = np.array([(-b.size_bytes, b.start, b.stop) for b in roots], np.int64).reshape(-1, 3).T
-    keys = {"best fit": (size, start), "greedy by size": (start - stop, size), "portfolio": (size * (stop - start),)}
+    keys = {"best fit": (size, start), "greedy by size": (start - stop, size)}
     keys |= {"greedy by breadth": (size, -np.array(crowds(roots)))} if planner == "greedy by breadth" else {}
     order = [roots[n] for n in np.lexsort(keys[planner])] if planner in keys and roots else roots
     found = _fit(order, -math.inf if planner == "no reuse" else deadline)
-    if planner in ("portfolio", "exact"):
-        offsets = place(roots, budget_s=budget_s).offsets if planner == "exact" else _portfolio(order, deadline)
-        found = iter(sorted(offsets.items(), key=lambda pair: pair[1]))
+    if planner == "exact":
+        found = iter(sorted(place(roots, budget_s=budget_s).offsets.items(), key=lambda pair: pair[1]))
     for root, offset in found:
         yield from ((b.name, offset + b.at_bytes) for b in parts[root])
 
@@ -206,15 +204,3 @@ def _fit(order: Sequence[Buffer], deadline: float) -> Iterator[tuple[str, int]]:
         yield buffer.name, at
         bisect.insort(placed, (at, buffer), key=lambda pair: pair[0])
         top = max(top, at + size)
-
-
-def _portfolio(order: Sequence[Buffer], deadline: float) -> dict[str, int]:
-    """Local search: one buffer of the best order so far comes elsewhere, 300 times."""
-    best, rng = dict(_fit(order, deadline)), random.Random(0)
-    for old in rng.choices(range(len(order)), k=300 if order else 0):
-        rest = [*order[:old], *order[old + 1 :]]
-        rest.insert(rng.randrange(len(order)), order[old])
-        found = dict(_fit(rest, deadline))
-        if _peak(order, found) <= _peak(order, best) and time.monotonic() < deadline:
-            best, order = found, rest
-    return best

@@ -18,7 +18,7 @@ COPY_IN, COMPUTE, COPY_OUT = "copy in", "compute", "copy out"
 ENGINES = (COPY_IN, COMPUTE, COPY_OUT)
 DEFAULT_STREAM = "default"
 """CUDA's legacy default stream: what is in it waits for all that was issued before; all that follows waits for it."""
-EPSILON, READY = 1e-9, -1
+EPSILON = 1e-9
 
 
 class ScheduleError(ValueError):
@@ -42,16 +42,25 @@ class Operation:
     issue_s: float = 0.0
     host_waits: bool = False
 
+    @property
+    def wanted(self) -> float:
+        """How much of its engine it can fill."""
+        return self.share if self.engine == COMPUTE else 1.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """When an operation ran. `pieces` are (start_s, stop_s, share of its engine) in order; `cause` is the operation
-    whose end let it start, or None where the host came to it only then."""
+    """When an operation ran. `pieces` are (start_s, stop_s, share of its engine) in order."""
 
-    start_s: float
-    stop_s: float
     pieces: tuple[tuple[float, float, float], ...]
-    cause: str | None = None
+
+    @property
+    def start_s(self) -> float:
+        return self.pieces[0][0]
+
+    @property
+    def stop_s(self) -> float:
+        return self.pieces[-1][1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +73,6 @@ class Timeline:
     def total_s(self) -> float:
         """From the first issue to the last end."""
         return max((span.stop_s for span in self.spans.values()), default=0.0)
-
-    def critical_path(self) -> tuple[str, ...]:
-        """Operations that made the total: each started when the one before it ended."""
-        name = max(self.spans, key=lambda n: self.spans[n].stop_s, default=None)
-        path = list[str]()
-        while name is not None:
-            path.append(name)
-            name = self.spans[name].cause
-        return tuple(reversed(path))
 
 
 def run(operations: Sequence[Operation]) -> Timeline:
@@ -93,7 +93,7 @@ def limits(operations: Sequence[Operation]) -> dict[str, float]:
     for operation, before in zip(operations, _all_before(operations), strict=True):
         ends[operation.name] = max((ends[name] for name in before), default=0.0)
         ends[operation.name] += operation.delay_s + operation.duration_s
-        loads[operation.engine] += operation.duration_s * (operation.share if operation.engine == COMPUTE else 1)
+        loads[operation.engine] += operation.duration_s * operation.wanted
     return loads | {"longest chain": max(ends.values(), default=0.0), "host": sum(one.issue_s for one in operations)}
 
 
@@ -184,116 +184,80 @@ def _all_before(operations: Sequence[Operation]) -> Iterator[set[str]]:
 
 
 class _Machine:
-    """The GPU and its host at one moment. Every kernel but the last admitted has all it can fill, so its end is known;
-    that last one has what is left, and its end moves each time another ends."""
+    """The GPU and its host at one moment. What runs on an engine stands in the order of admission: each has all it can
+    fill, but for the last, which has what is left."""
 
     def __init__(self, operations: Sequence[Operation]) -> None:
         self.operations = {one.name: one for one in operations}
         self.order = {name: number for number, name in enumerate(self.operations)}
-        self.now = 0.0
-        self.waiting_for = {one.name: before for one, before in zip(operations, _all_before(operations), strict=True)}
-        self.then = {name: list[str]() for name in self.operations}
-        for name, before in self.waiting_for.items():
+        self.waiting_for, self.then = dict[str, set[str]](), {name: list[str]() for name in self.operations}
+        for one, before in zip(operations, _all_before(operations), strict=True):
+            self.waiting_for[one.name] = {"", *before}  # "" is the host, until it has issued it
             for other in before:
-                self.then[other].append(name)
-        self.to_issue, self.host_is_free, self.host_waits_for = deque(operations), 0.0, ""
-        self.issued, self.cause = set[str](), dict[str, str | None]()
+                self.then[other].append(one.name)
+        self.now, self.to_issue, self.host_is_free, self.host_waits_for = 0.0, deque(operations), 0.0, ""
+        self.delayed = list[tuple[float, int, str]]()
         self.queues = {engine: list[tuple[float, int, str]]() for engine in ENGINES}
-        self.free = dict.fromkeys(ENGINES, 1.0)
-        self.ends, self.version = list[tuple[float, int, str, int]](), dict[str, int]()
-        self.left, self.has, self.pieces = dict[str, float](), dict[str, float](), dict[str, list[list[float]]]()
-        self.squeezed: str | None = None
-        self.stops = dict[str, float]()
+        self.left = {engine: dict[str, float]() for engine in ENGINES}  # seconds of work, of what runs
+        self.pieces = {name: list[tuple[float, float, float]]() for name in self.operations}
 
     def run(self) -> Timeline:
-        while self.to_issue or self.ends:
-            moments = [self.ends[0][0]] if self.ends else []
-            if self.to_issue and not self.host_waits_for:
-                moments.append(self.host_is_free + self.to_issue[0].issue_s)
-            self.now = max(self.now, min(moments))
+        while self.to_issue or self.delayed or any(self.queues.values()) or any(self.left.values()):
             self._issue()
-            while self.ends and self.ends[0][0] <= self.now + 1e-15:
-                _, _, name, version = heapq.heappop(self.ends)
-                if version == READY:
-                    self._ready(name)
-                elif self.version[name] == version:
-                    self._end(name)
-        return Timeline(spans={name: self._span(name) for name in self.operations})
-
-    def _span(self, name: str) -> Span:
-        pieces = tuple((start, stop, share) for start, stop, share in self.pieces[name])
-        return Span(start_s=pieces[0][0], stop_s=self.stops[name], pieces=pieces, cause=self.cause[name])
+            while self.delayed and self.delayed[0][0] <= self.now + 1e-15:
+                _, number, name = heapq.heappop(self.delayed)
+                heapq.heappush(self.queues[self.operations[name].engine], (self.now, number, name))
+            self._advance({name: share for engine in ENGINES for name, share in self._shares(engine).items()})
+        return Timeline(spans={name: Span(pieces=tuple(pieces)) for name, pieces in self.pieces.items()})
 
     def _issue(self) -> None:
-        """The host has issued what its time allows."""
+        """The host has issued what its time allows; what waits for nobody then waits for its own delay."""
         while self.to_issue and not self.host_waits_for and self.host_is_free + self.to_issue[0].issue_s <= self.now:
             one = self.to_issue.popleft()
             self.host_is_free += one.issue_s
-            self.issued.add(one.name)
             self.host_waits_for = one.name if one.host_waits else ""
-            if not self.waiting_for[one.name]:
-                self._wait(one.name, None)
+            self.waiting_for[one.name].discard("")
+            self._wait(one)
 
-    def _wait(self, name: str, cause: str | None) -> None:
-        """Nothing holds it back any more, but for its own delay."""
-        self.cause[name] = cause
-        heapq.heappush(self.ends, (self.now + self.operations[name].delay_s, self.order[name], name, READY))
+    def _wait(self, one: Operation) -> None:
+        if not self.waiting_for[one.name]:
+            heapq.heappush(self.delayed, (self.now + one.delay_s, self.order[one.name], one.name))
 
-    def _ready(self, name: str) -> None:
-        engine = self.operations[name].engine
-        heapq.heappush(self.queues[engine], (self.now, self.order[name], name))
-        self._admit(engine, None)
+    def _shares(self, engine: str) -> dict[str, float]:
+        """What each has of the engine; whoever waits for it starts as long as something is free."""
+        free, shares, left, queue = 1.0, dict[str, float](), self.left[engine], self.queues[engine]
+        for name in left:
+            shares[name] = min(self.operations[name].wanted, free)
+            free -= shares[name]
+        while queue and free > EPSILON:
+            name = heapq.heappop(queue)[2]
+            left[name], shares[name] = self.operations[name].duration_s, min(self.operations[name].wanted, free)
+            free -= shares[name]
+        return shares
 
-    def _admit(self, engine: str, cause: str | None) -> None:
-        """Start what waits for the engine, as long as something of it is free; first what was squeezed before."""
-        if engine == COMPUTE and self.squeezed:
-            self._give(self.squeezed)
-        while self.queues[engine] and self.free[engine] > EPSILON:
-            _, _, name = heapq.heappop(self.queues[engine])
-            self.left[name], self.has[name], self.pieces[name] = self.operations[name].duration_s, 0.0, []
-            self.cause[name] = cause or self.cause[name]
-            self._give(name)
+    def _advance(self, shares: dict[str, float]) -> None:
+        """On to the next moment at which something ends, is ready or is issued."""
+        rates = {name: share / self.operations[name].wanted for name, share in shares.items()}
+        ends = {n: self.now + left / rates[n] for running in self.left.values() for n, left in running.items()}
+        moments = [*ends.values(), *(moment for moment, _, _ in self.delayed[:1])]
+        if self.to_issue and not self.host_waits_for:
+            moments.append(self.host_is_free + self.to_issue[0].issue_s)
+        before, self.now = self.now, max(self.now, min(moments))
+        for name, end in ends.items():
+            one, pieces = self.operations[name], self.pieces[name]
+            start = pieces.pop()[0] if pieces and pieces[-1][2] == shares[name] else before
+            pieces.append((start, self.now, shares[name]))
+            self.left[one.engine][name] -= (self.now - before) * rates[name]
+            if end <= self.now + 1e-15:
+                self._end(one)
 
-    def _wanted(self, name: str) -> float:
-        one = self.operations[name]
-        return one.share if one.engine == COMPUTE else 1.0
-
-    def _give(self, name: str) -> None:
-        """What is free of its engine, up to what it can fill; from now on it ends at another moment."""
-        engine, wanted = self.operations[name].engine, self._wanted(name)
-        self._advance(name)
-        more = min(wanted - self.has[name], self.free[engine])
-        self.has[name] += more
-        self.free[engine] -= more
-        if self.free[engine] < EPSILON:
-            self.free[engine] = 0.0
-        full = self.has[name] >= wanted - EPSILON
-        if engine == COMPUTE and (not full or self.squeezed == name):
-            self.squeezed = None if full else name
-        self.pieces[name].append([self.now, self.now, self.has[name]])
-        self.version[name] = self.version.get(name, 0) + 1
-        end = self.now + self.left[name] * wanted / self.has[name]
-        heapq.heappush(self.ends, (end, self.order[name], name, self.version[name]))
-
-    def _advance(self, name: str) -> None:
-        """What is done of it up to now."""
-        if self.pieces[name]:
-            piece = self.pieces[name][-1]
-            piece[1] = self.now
-            self.left[name] = max(0.0, self.left[name] - (self.now - piece[0]) * piece[2] / self._wanted(name))
-
-    def _end(self, name: str) -> None:
-        engine = self.operations[name].engine
-        self.pieces[name][-1][1] = self.stops[name] = self.now
-        self.free[engine] = min(1.0, self.free[engine] + self.has[name])
-        self.squeezed = None if self.squeezed == name else self.squeezed
-        if self.host_waits_for == name:
+    def _end(self, one: Operation) -> None:
+        del self.left[one.engine][one.name]
+        if self.host_waits_for == one.name:
             self.host_waits_for, self.host_is_free = "", self.now
-        self._admit(engine, name)
-        for other in self.then[name]:
-            self.waiting_for[other].discard(name)
-            if not self.waiting_for[other] and other in self.issued:
-                self._wait(other, name)
+        for other in self.then[one.name]:
+            self.waiting_for[other].discard(one.name)
+            self._wait(self.operations[other])
 
 
 def find_timeline_faults(operations: Sequence[Operation], timeline: Timeline) -> list[str]:
@@ -304,7 +268,7 @@ def find_timeline_faults(operations: Sequence[Operation], timeline: Timeline) ->
     faults = list[str]()
     held_until = 0.0
     for number, one in enumerate(operations):
-        span, wanted = spans[one.name], one.share if one.engine == COMPUTE else 1.0
+        span, wanted = spans[one.name], one.wanted
         done = sum((stop - start) * share / wanted for start, stop, share in span.pieces)
         if abs(done - one.duration_s) > slack + 1e-6 * one.duration_s:
             faults.append(f"{one.name!r} does {done:g} s of {one.duration_s:g} s")
