@@ -142,7 +142,7 @@ HINTS |= {
 
 
 @pytest.mark.parametrize(("text", "feeds"), HINTS.values(), ids=HINTS)
-@pytest.mark.parametrize("opset", [11, 17, 22])
+@pytest.mark.parametrize("opset", [11, 22])
 def test_declared_sizes_are_hints(text, feeds, opset):
     model = written(text, opset=opset, ir=8)
     names = [value.name for value in model.graph.output]
@@ -265,7 +265,7 @@ SHADOWS = {
 
 
 @pytest.mark.parametrize("text", SHADOWS.values(), ids=SHADOWS)
-@pytest.mark.parametrize("op", ["Identity", "Relu", "Transpose<perm = [0]>", "Cast<to = 1>", "Dropout"])
+@pytest.mark.parametrize("op", ["Identity", "Relu", "Transpose<perm = [0]>"])
 def test_an_inner_graph_may_own_the_name_of_an_outer_value(text, op):
     model = written(text.replace("OP", op))
     for node in (node for node in model.graph.node if node.op_type == "Loop"):

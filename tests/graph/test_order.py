@@ -36,12 +36,6 @@ def test_every_node_stands_behind_what_it_reads(graph, random):
     assert all(order.index(maker) < order.index(node) for node in nodes for maker in predecessors(node))
 
 
-def test_the_smallest_region_that_is_not_convex():
-    nodes = nodes_of(3, [(0, 1), (1, 2)])
-    assert is_convex(nodes[:2])
-    assert not is_convex([nodes[0], nodes[2]])
-
-
 @given(edges(), st.data())
 def test_convex_is_no_path_out_and_back(graph, data):
     count, pairs = graph

@@ -78,9 +78,8 @@ def test_a_quantised_model_says_nearly_the_same(name, fmt):
     assert "BatchNormalization" not in made_by.values()
 
 
-@pytest.mark.parametrize("name", ["light_squeezenet", "light_shufflenet", "light_inception_v1"])
-def test_real_architectures_of_an_old_opset(name):
-    model = randomized(onnx.load(LIGHT_FOLDER / f"{name}.onnx"))
+def test_a_real_architecture_of_an_old_opset():
+    model = randomized(onnx.load(LIGHT_FOLDER / "light_squeezenet.onnx"))
     found = quantizable(model)
     made = insert_qdq(model, {tensor: 2.0 for names in found.values() for tensor in names})
     assert pairs(made).keys() == {tensor for names in found.values() for tensor in names}

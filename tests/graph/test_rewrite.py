@@ -5,10 +5,7 @@ import itertools
 import pstats
 
 import numpy as np
-import onnx
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from trtlab.graph import optimize
@@ -31,7 +28,8 @@ def test_every_step_is_a_valid_model_that_does_the_same(name):
         v.name: rng.normal(size=[d.dim_value for d in v.type.tensor_type.shape.dim]).astype(np.float32)
         for v in model.graph.input
     }
-    assert report.steps
+    assert [step.number for step in report.steps] == [*range(len(report.steps))] != []
+    assert all(one.after == two.before for one, two in itertools.pairwise(report.steps))
     for step in (*report.steps, *reversed(report.steps)):
         for film, kernels, moved in (
             (step.model_before, step.before.kernels, step.before.bytes_moved),
@@ -40,34 +38,18 @@ def test_every_step_is_a_valid_model_that_does_the_same(name):
             check_same(model, film, feeds)
             cost = model_cost(film)  # worked out again from the file alone
             assert (cost.kernels, cost.bytes_moved, cost.unknown) == (kernels, moved, ())
-    assert report.steps[-1].model_after == result
+    assert (report.steps[-1].model_after, report.steps[-1].after) == (result, report.counts)
     check_same(model, result, feeds, run=onnxruntime_runs)
-
-
-def test_steps_follow_each_other_and_lead_to_what_the_report_counts():
-    _, report = optimize(TEACHING_MODELS["attention"]())
-    for one, two in itertools.pairwise(report.steps):
-        assert one.after == two.before
-    assert [step.number for step in report.steps] == list(range(len(report.steps)))
-    assert report.counts == report.steps[-1].after
-
-
-def test_the_original_is_not_changed_and_nothing_is_left_to_do_the_second_time():
-    for make in TEACHING_MODELS.values():
-        model = make()
-        once, _ = optimize(model)
-        assert model == make()
-        twice, report = optimize(once)
-        assert report.steps == ()
-        assert ops(twice) == ops(once)
+    assert model == TEACHING_MODELS[name](), "the original is not changed"
+    twice, report = optimize(result)
+    assert (ops(twice), report.steps) == (ops(result), ())
 
 
 def test_the_constants_of_the_original_are_not_changed():
     model = written("(float[2] x) => (float[2] y) { k = Constant<value = float[2] {1, 2}>() a = Neg(k) y = Add(x, a) }")
-    untouched = onnx.ModelProto()
-    untouched.CopyFrom(model)
+    untouched = model.SerializeToString()
     assert ops(optimize(model)[0]) == ["Add"]
-    assert model == untouched
+    assert model.SerializeToString() == untouched
 
 
 def test_fused_nodes_say_what_they_stand_for():
@@ -125,75 +107,25 @@ def test_new_names_meet_no_old_ones():
 
 # --- graphs nobody thought of -----------------------------------------------------------------------------------------
 
-UNARY = "Relu Neg Abs Sigmoid Tanh Identity Dropout Softmax Transpose Transpose Exp".split()
-BINARY = "Add Sub Mul Max MatMul Concat Add Mul".split()
-SIDE = 3
 
-
-def _node(op, result, first, second, axis):
-    """The nodes and weights of one operator; a Concat is cut back to a square, an Exp kept small by a Tanh."""
-    if op == "Concat":
-        start, stop = ([SIDE, 0], [SIDE * 2, SIDE]) if axis == 0 else ([0, SIDE], [SIDE, SIDE * 2])
-        bounds = [numpy_helper.from_array(np.array(b), f"{result}_{n}") for n, b in (("a", start), ("b", stop))]
-        both = helper.make_node("Concat", [first, second], [f"{result}_both"], axis=axis)
-        return [both, helper.make_node("Slice", [f"{result}_both", *(b.name for b in bounds)], [result])], bounds
-    if op == "Exp":
-        return [
-            helper.make_node("Tanh", [first], [f"{result}_t"]),
-            helper.make_node("Exp", [f"{result}_t"], [result]),
-        ], []
-    return [helper.make_node(op, [first, second] if op in BINARY else [first], [result])], []
-
-
-@st.composite
-def graphs(draw):
-    """A random graph on square matrices: elementwise, products, transposes, concatenations."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    names = ["x0", "x1", "k0", "k1", "k2"]
-    weights = [numpy_helper.from_array(rng.normal(size=(SIDE, SIDE)).astype(np.float32), k) for k in names[2:]]
-    nodes = []
-    for number in range(draw(st.integers(1, 14))):
-        first, second = (draw(st.sampled_from(names[-6:] + names[:2])) for _ in range(2))
-        op = draw(st.sampled_from(UNARY + BINARY))
-        made, bounds = _node(op, f"v{number}", first, second, draw(st.integers(0, 1)))
-        nodes.extend(made)
-        weights.extend(bounds)
-        names.append(f"v{number}")
-    results = [name for node in nodes for name in node.output]
-    outputs = draw(st.lists(st.sampled_from(results), min_size=1, max_size=3, unique=True))
-    shapes = {name: None if "both" in name else [SIDE, SIDE] for name in ("x0", "x1", *outputs)}
-    infos = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()]
-    graph = helper.make_graph(nodes, "random", infos[:2], infos[2:], weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    return onnx.shape_inference.infer_shapes(model)
-
-
-@given(model=graphs(), rules=st.permutations(list(RULES)), seed=st.integers(0, 99))
-@settings(max_examples=150, deadline=None)
-def test_random_graphs_stay_the_same(model, rules, seed):
-    rng = np.random.default_rng(seed)
-    feeds = {name: rng.normal(size=(SIDE, SIDE)).astype(np.float32) for name in ("x0", "x1")}
-    for chosen in (None, rules[: seed % len(rules) + 1]):
-        result, report = optimize(model, chosen)
-        check_same(model, result, feeds, rtol=1e-4)
-        if report.steps:
-            middle = report.steps[len(report.steps) // 2]
-            check_same(model, middle.model_after, feeds, rtol=1e-4)
-            assert model_cost(result).kernels == report.steps[-1].after.kernels
-
-
-@pytest.mark.parametrize("seed", range(0, 300, 20))
-def test_random_models_of_every_shape_stay_the_same(seed):
-    """Twenty at a time. ONNX Runtime is the referee, and a second time nothing is left to do."""
-    for number in range(seed, seed + 20):
+@pytest.mark.parametrize(
+    "first", [0, 20, 40, 60, *(pytest.param(n, marks=pytest.mark.sweep) for n in range(80, 300, 20))]
+)
+def test_random_models_of_every_shape_stay_the_same(first):
+    """Twenty at a time, under all rules, and under some in any order. ONNX Runtime is the referee."""
+    for number in range(first, first + 20):
         model, feeds = random_models.random_model(number)
         try:
             want = random_models.run(model, feeds)
         except Exception:  # noqa: BLE001 (ONNX Runtime's errors have no base of their own)
             continue
-        result, _ = optimize(model)
-        check_same(model, result, feeds, run=lambda m, f: want if m is model else random_models.run(m, f), rtol=1e-4)  # noqa: B023
-        assert optimize(result)[1].steps == (), number
+        referee = lambda m, f: want if m is model else random_models.run(m, f)  # noqa: B023, E731
+        some = np.random.default_rng(number).permutation(list(RULES))[: number % 9 + 1]
+        for rules in (None, [str(name) for name in some]):
+            result, report = optimize(model, rules)
+            check_same(model, result, feeds, run=referee, rtol=1e-4)
+            assert model_cost(result).kernels == report.counts.kernels
+            assert optimize(result, rules)[1].steps == (), number
 
 
 def test_names_stay_unique():
@@ -231,7 +163,7 @@ def test_work_grows_with_the_nodes(form):
         return ("Add" if form == "Concat" else "MatMul"), ["x", f"w{number}"]
 
     calls(10)  # what is done once
-    assert calls(400) < 2.3 * calls(200)
+    assert calls(160) < 2.3 * calls(80)
 
 
 def test_a_shape_that_a_step_uncovers_is_used_in_the_same_run():

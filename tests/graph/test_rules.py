@@ -5,12 +5,9 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
 
-from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.oracle import reference, sample_inputs
 from trtlab.graph.rewrite import optimize
-from trtlab.graph.rules import RULES
 from trtlab.graph.rules.constants import fold
 
 from .written import onnxruntime_runs, ops, proved, reasons, written
@@ -96,7 +93,7 @@ WEIGHTED = [
 
 
 @pytest.mark.parametrize(("rule", "text", "shape", "left"), WEIGHTED)
-@pytest.mark.parametrize("opset", [9, 12, 20])
+@pytest.mark.parametrize("opset", [9, 20])
 def test_before_and_after_with_weights(rule, text, shape, left, opset):
     if "Gelu" in text and opset < 20:
         text, left = text.replace("Gelu", "Tanh"), ["MatMul_Add_Tanh"]
@@ -217,11 +214,6 @@ def test_a_refusal_says_why(rule, text, reason):
         assert ops(result) == ops(model)
 
 
-@pytest.mark.parametrize("name", TEACHING_MODELS)
-def test_teaching_models_compute_the_same(name):
-    proved(TEACHING_MODELS[name]())
-
-
 # --- what must be respected -------------------------------------------------------------------------------------------
 
 
@@ -331,7 +323,7 @@ def test_unknown_operators_are_left_alone_and_their_surroundings_are_not():
     assert [node.input[0] for node in result.graph.node[:2]] == ["x", "x"]
 
 
-@pytest.mark.parametrize("opset", range(7, onnx.defs.onnx_opset_version() + 1))
+@pytest.mark.parametrize("opset", [7, 9, 11, 13, 14, 18, onnx.defs.onnx_opset_version()])
 def test_every_opset(opset):
     text = """(float[1,3,5,5] x) => (float[1,8,5,5] y) {
         c = Conv<pads = [1,1,1,1]>(x, w) n = BatchNormalization(c, s, b, m, v) r = Relu(n)
@@ -343,22 +335,8 @@ def test_every_opset(opset):
     assert ops(result)[-1] == "ConcatInPlace"
 
 
-def test_a_list_of_rules_in_any_order():
-    for order in (list(RULES), list(reversed(RULES))):
-        proved(TEACHING_MODELS["inception"](), *order)
-
-
 def test_a_twin_with_a_place_in_a_concat_stays():
     text = "(float[3] x) => (float[6] y) { a = Exp(x) b = Exp(x) y = Concat<axis = 0>(a, b) }"
     result, report = proved(written(text), "concat_elimination", "common_subexpressions")
     assert ops(result) == ["Exp", "Exp", "ConcatInPlace"]
     assert "has its place" in reasons(report, "common_subexpressions")[0]
-
-
-def test_inputs_of_the_proofs_straddle_the_boundaries():
-    model = written("(float[64] x) => (float[64] y) { y = Relu(x) }")
-    drawn = [feeds["x"] for feeds in sample_inputs(model)]
-    assert any((x > 0).any() and (x < 0).any() for x in drawn)
-    assert any(not x.any() for x in drawn)
-    assert max(np.abs(x).max() for x in drawn) > 1e3
-    assert numpy_helper.from_array(drawn[0]).data_type == onnx.TensorProto.FLOAT
