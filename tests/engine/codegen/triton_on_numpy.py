@@ -38,7 +38,8 @@ def run_on_numpy(source, arrays, outs, block):
         language = SimpleNamespace(
             **functions, constexpr=int, load=read, store=store, sqrt_rn=np.sqrt, program_id=lambda _, n=number: n
         )
-        library, decorator = SimpleNamespace(tanh=np.tanh), SimpleNamespace(jit=lambda f: f)
+        library = SimpleNamespace(tanh=np.tanh, erf=np.vectorize(math.erf, [np.float32]))
+        decorator = SimpleNamespace(jit=lambda f: f)
         space = {"triton": decorator, "tl": language, "libdevice": library}
         with np.errstate(all="ignore"):
             exec(source, space)

@@ -8,6 +8,7 @@ compiled kernel serves all sizes. Checked against torch by the builder, and in f
 import functools
 import hashlib
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,10 +23,12 @@ def _registers() -> tuple[int, int]:
     """(numbers in a vector, vectors of sums): 32 vectors of 16 with AVX-512, else 16 of 8; some hold operands."""
     import llvmlite.binding as llvm
 
-    return (16, 24) if llvm.get_host_cpu_features().get("avx512f") else (8, 12)
+    told = os.environ.get("NUMBA_CPU_FEATURES")  # those of another machine
+    wide = "+avx512f" in told if told is not None else llvm.get_host_cpu_features().get("avx512f")
+    return (16, 24) if wide else (8, 12)
 
 
-SPEED = {16: {64: 1.0, 48: 1.0, 32: 0.98, 16: 0.78}, 8: {24: 1.0, 32: 0.95, 16: 0.95, 8: 0.55}}
+SPEED = {16: {64: 1.0, 48: 1.0, 32: 0.98, 16: 0.78}, 8: {24: 1.0, 16: 0.95, 8: 0.55}}
 """Numbers in a vector -> columns of a panel -> FLOP/s of full panels, of the fastest's: measured on one thread of a
 Zen 4. With 16 registers, 12 sums, 3 columns and a factor fill them; 4 columns are one too many."""
 
@@ -37,15 +40,21 @@ def panel_width(n: int) -> int:
     return min(speed, key=lambda width: -(-n // width) * width / speed[width])
 
 
+def tile_rows(width: int) -> int:
+    """Rows of a tile whose sums fill the registers."""
+    return _registers()[1] * _registers()[0] // width
+
+
 @functools.cache
-def tile_of(width: int) -> Any:
+def tile_of(width: int, high: int = 0) -> Any:
     """What numba has no words for, in LLVM's: sums[rows, width] = x[rows, depth] @ panel, all sums in registers. `x`,
-    `panel` and `sums` are addresses, `stride` is from row to row in bytes; rows behind the last are the last again."""
+    `panel` and `sums` are addresses, `stride` is from row to row in bytes; rows behind the last are the last again. As
+    many as fill the registers, if `high` does not say."""
     from llvmlite import ir
     from numba import types
     from numba.extending import intrinsic
 
-    lanes, sums = _registers()
+    lanes, high = _registers()[0], high or tile_rows(width)
     vectors, i64, vector = width // lanes, ir.IntType(64), ir.VectorType(ir.FloatType(), lanes)
     nothing, zeros = ir.Constant(vector, ir.Undefined), ir.Constant(vector, [0.0] * lanes)
     everywhere, first = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes), ir.IntType(32)(0)
@@ -56,7 +65,7 @@ def tile_of(width: int) -> Any:
         def at(base: Any, offset: Any, kind: Any) -> Any:
             return b.inttoptr(b.add(base, offset), kind.as_pointer())
 
-        clamped = [b.select(b.icmp_signed("<", i64(r), last), i64(r), last) for r in range(sums // vectors)]
+        clamped = [b.select(b.icmp_signed("<", i64(r), last), i64(r), last) for r in range(high)]
         rows, before, loop, after = (
             [b.add(x, b.mul(r, stride)) for r in clamped], b.block,
             b.append_basic_block("sum"), b.append_basic_block("store"),
@@ -89,8 +98,9 @@ def tile_of(width: int) -> Any:
 
 def source(finish: Sequence[str], width: int, *, adds: bool) -> str:
     """Source for a batch of y[m, n] = x[m, k] @ columns + bias, finished: lines that change `v`, a number of it, and
-    may read `u`, of another branch z. x, y and z have strides, the last one is 1; x and w are addresses."""
-    rows = _registers()[1] * _registers()[0] // width
+    may read `u`, of another branch z. x, y and z have strides, the last one is 1; x and w are addresses. The last rows
+    take a tile of half the height where that is enough."""
+    rows = tile_rows(width)
     other = "\n                    other = z[b * zb + (i + r) * zr + p:]" if adds else ""
     return f"""
 def kernel(x, w, bias, z, y, batch, m, depth, n, xb, xr, zb, zr, yb, yr):
@@ -100,9 +110,13 @@ def kernel(x, w, bias, z, y, batch, m, depth, n, xb, xr, zb, zr, yb, yr):
         for p in range(0, n, {width}):
             panel, wide, biases = w + 4 * depth * (b * -(-n // {width}) * {width} + p), min({width}, n - p), bias[p:]
             for first in range(0, m, {rows}):
-                i = max(0, min(first, m - {rows}))
-                tile(x + 4 * (b * xb + i * xr), 4 * xr, m - 1 - i, panel, depth, sums.ctypes.data)
-                for r in range(min({rows}, m)):
+                high = {rows} if m - first > {rows // 2} else {rows // 2}
+                i = max(0, min(first, m - high))
+                if high == {rows}:
+                    tile(x + 4 * (b * xb + i * xr), 4 * xr, m - 1 - i, panel, depth, sums.ctypes.data)
+                else:
+                    half(x + 4 * (b * xb + i * xr), 4 * xr, m - 1 - i, panel, depth, sums.ctypes.data)
+                for r in range(min(high, m)):
                     row, out = sums[r * {width}:], y[b * yb + (i + r) * yr + p:]{other}
                     for j in range(wide):
                         v = row[j] + biases[j]
@@ -125,6 +139,7 @@ def _version() -> str:
 def kernel(finish: Sequence[str], width: int, *, adds: bool) -> Callable[..., None]:
     """That source, compiled; again where the tile has changed, which numba does not look at."""
     head = f"from {__name__} import tile_of  # {_registers()} {_version()}\ntile = tile_of({width})\n"
+    head += f"half = tile_of({width}, {tile_rows(width) // 2})\n"
     return compiled(source(finish, width, adds=adds), head)
 
 
