@@ -21,9 +21,8 @@ import onnx.parser
 from trtlab.engine import recordings
 from trtlab.engine.measure import Provenance, live
 from trtlab.engine.nvidia.errors import BuildError, CompilerError, CompilerMissing, ParseError, UnsupportedTarget
-from trtlab.engine.nvidia.explain import explain
+from trtlab.engine.nvidia.explain import explain, normalise_targets
 from trtlab.engine.nvidia.report import BuildReport, TensorInfo
-from trtlab.engine.nvidia.request import normalise_targets
 from trtlab.numeric import FORMATS
 from trtlab.numeric.quantize import pack
 

@@ -16,7 +16,7 @@ from trtlab.engine.machine import inspect_machine
 from trtlab.engine.networks import MODELS
 from trtlab.engine.nvidia import BuildCancelled, CompilerError, CompilerMissing, Progress
 from trtlab.engine.nvidia.execute import Execution
-from trtlab.engine.nvidia.request import DEFAULT_TARGET, PORTABLE, normalise_targets
+from trtlab.engine.nvidia.explain import DEFAULT_TARGET, PORTABLE, normalise_targets
 from trtlab.lab.workflow import (
     MAJORS,
     STAGES,

@@ -13,7 +13,7 @@ import torch
 
 from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia import BuildTimeout, BuildWarning, ModelError, ParseError, ProfileError, UnsupportedTarget
-from trtlab.engine.nvidia.request import normalise_profiles, normalise_targets
+from trtlab.engine.nvidia.explain import normalise_profiles, normalise_targets
 from trtlab.engine.nvidia.worker import POOL
 
 from . import onnx_models as models

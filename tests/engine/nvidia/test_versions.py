@@ -18,12 +18,12 @@ from trtlab.engine.nvidia import (
     ProfileError,
     UnsupportedTarget,
     compiler,
-    describe,
     execute,
     installed_api,
+    log,
     minimal,
-    session,
 )
+from trtlab.engine.nvidia.report import LogLine
 
 from .rtx import needs_rtx
 
@@ -58,7 +58,7 @@ def calls(module):
 
 
 @needs_rtx
-@pytest.mark.parametrize("module", [compiler, describe, execute, minimal, session], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [compiler, execute, log, minimal], ids=lambda m: m.__name__)
 def test_every_call_exists_in_the_real_library(module):
     api, found = installed_api("tensorrt_rtx"), set(calls(module))
     known = {("trt", name) for name in {*api.names, *FUNCTIONS}}
@@ -103,7 +103,7 @@ def test_a_builder_that_gives_no_plan(reasons, kind, said):
 
 
 def test_a_parser_that_refuses_without_an_error():
-    line = session.LogLine(severity="ERROR", text="Plugin not found")
+    line = LogLine(severity="ERROR", text="Plugin not found")
     error = compiler._parse_error(SimpleNamespace(num_errors=0), [line], b"")
     assert type(error) is ParseError
     assert "Plugin not found. TensorRT has no operator" in str(error)
@@ -123,7 +123,7 @@ TENSOR_11 |= {"Format": "Row major linear", "Datatype": "Half"}
 
 
 def steps_of(*layers):
-    return describe.steps_from_inspector(json.dumps({"Layers": layers, "Bindings": ["x", "y"]}))
+    return log.steps_from_inspector(json.dumps({"Layers": layers, "Bindings": ["x", "y"]}))
 
 
 def test_tensorrt_10_joins_format_and_type():
@@ -146,7 +146,7 @@ def test_tensorrt_11_splits_them():
 def test_a_bare_layer_no_layers_and_names_only():
     (step,) = steps_of({"Name": "n"})
     assert (step.type, step.tactic, step.stream, step.onnx_nodes, step.inputs) == ("", "", 0, (), ())
-    assert describe.steps_from_inspector("{}") == ()
+    assert log.steps_from_inspector("{}") == ()
     with pytest.raises(ValueError, match=r"ProfilingVerbosity\.DETAILED"):
         steps_of("conv1 + relu1")
 

@@ -25,7 +25,7 @@ from trtlab.engine.nvidia import (
     CompilerMissing,
     ModelError,
 )
-from trtlab.engine.nvidia.request import BuildRequest
+from trtlab.engine.nvidia.report import BuildRequest
 from trtlab.engine.nvidia.worker import POOL, Pool, Worker
 
 from . import onnx_models as models

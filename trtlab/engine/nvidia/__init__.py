@@ -3,7 +3,7 @@
 `explain(model)` -> `BuildReport`. Nothing here imports a compiler into this process.
 """
 
-from trtlab.engine.nvidia.api import Api, installed_api
+from trtlab.engine.nvidia.api import Api, choose_compiler, installed_api
 from trtlab.engine.nvidia.errors import (
     BuildCancelled,
     BuildCrashed,
@@ -19,7 +19,7 @@ from trtlab.engine.nvidia.errors import (
     ProfileError,
     UnsupportedTarget,
 )
-from trtlab.engine.nvidia.explain import choose_compiler, explain, warm
+from trtlab.engine.nvidia.explain import explain, warm
 from trtlab.engine.nvidia.report import BuildReport, Kernel, NetworkLayer, Phase, Progress, TensorInfo
 
 __all__ = [

@@ -1,7 +1,7 @@
-"""engine/nvidia/api: which classes, methods and enumerators the installed compiler has, asked of the module itself.
+"""engine/nvidia/api: which compiler can be used here, and which classes, methods and enumerators it has.
 
-In: nothing. Out: `Api`: names by class, LIVE from the worker, or RECORDED where no compiler can be installed. Claims
-such as "enqueueV2 is gone, execute_v2 is not" are checked against it.
+In: nothing. Out: its name; `Api`: names by class, LIVE from the module in a worker, or RECORDED where no compiler can
+be installed. Claims such as "enqueueV2 is gone, execute_v2 is not" are checked against it.
 """
 
 import functools
@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from trtlab.engine import machine, recordings
 from trtlab.engine.measure import Provenance, live
 from trtlab.engine.nvidia.errors import CompilerMissing
-from trtlab.engine.nvidia.explain import choose_compiler
-from trtlab.engine.nvidia.session import Session
 from trtlab.engine.nvidia.worker import POOL
 
 
@@ -48,12 +46,25 @@ def recorded_api() -> Api:
     return recordings.load(Api, "api-names")
 
 
-def public_names(session: Session, _block: bytes) -> tuple[dict[str, tuple[str, ...]], bytes]:
-    """In the worker: public names of every class of the module; for an enumeration, its members."""
-    classes = {name: value for name, value in vars(session.trt).items() if isinstance(value, type) and name[0] != "_"}
-    return {name: _names_of(value) for name, value in sorted(classes.items())}, b""
+def choose_compiler(compiler: str | None = None) -> str:
+    """`tensorrt` when it is installed and a CUDA driver loads, else `tensorrt_rtx`; or the one named, if it is usable.
+
+    Raises CompilerMissing with what to install. Imports neither.
+    """
+    names = machine.COMPILERS
+    if compiler not in (None, *names):
+        raise CompilerMissing(f"There is no compiler {compiler!r}.", hint=f"Expected one of {', '.join(names)}.")
+    reasons = {name: _why_not_usable(name) for name in names}
+    usable = [name for name in names if reasons[name] is None]
+    if chosen := next((name for name in usable if compiler in (None, name)), None):
+        return chosen
+    why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if compiler in (None, name))
+    hint = "On Linux or Windows x86-64: pip install tensorrt-rtx (needs no GPU). Elsewhere notebooks show recordings."
+    hint = f"Leave compiler out: {usable[0]} can be used here." if usable else hint
+    raise CompilerMissing(f"No TensorRT compiler can be used here ({why}).", hint=hint)
 
 
-def _names_of(kind: type) -> tuple[str, ...]:
-    members = getattr(kind, "__members__", None)
-    return tuple(members) if members else tuple(name for name in dir(kind) if not name.startswith("_"))
+def _why_not_usable(name: str) -> str | None:
+    if not machine.is_installed(name):
+        return "not installed"
+    return machine.cuda_driver().why_not if name == "tensorrt" else None

@@ -18,13 +18,25 @@ from pathlib import Path
 from typing import Any
 
 from trtlab.engine.files import put_block, take_block
-from trtlab.engine.nvidia import api, compiler, execute
+from trtlab.engine.nvidia import compiler, execute
 from trtlab.engine.nvidia.errors import BuildError, CompilerError
-from trtlab.engine.nvidia.session import Session, make_logger
+from trtlab.engine.nvidia.log import Session, make_logger
+
+
+def public_names(session: Session, _block: bytes) -> tuple[dict[str, tuple[str, ...]], bytes]:
+    """Public names of every class of the module; for an enumeration, its members."""
+    classes = {name: value for name, value in vars(session.trt).items() if isinstance(value, type) and name[0] != "_"}
+    return {name: _names_of(value) for name, value in sorted(classes.items())}, b""
+
+
+def _names_of(kind: type) -> tuple[str, ...]:
+    members = getattr(kind, "__members__", None)
+    return tuple(members) if members else tuple(name for name in dir(kind) if not name.startswith("_"))
+
 
 BLOCK = 0  # what a terminal calls standard input
 # A task gets a Session, the block and its arguments; it gives an answer and a block.
-TASKS: dict[str, Any] = {"build": compiler.build, "execute": execute.run_plan, "api": api.public_names}
+TASKS: dict[str, Any] = {"build": compiler.build, "execute": execute.run_plan, "api": public_names}
 
 
 class Channel:

@@ -16,7 +16,6 @@ from trtlab.engine import machine
 from trtlab.engine.files import read_regular
 from trtlab.engine.measure import live
 from trtlab.engine.nvidia import log as logs
-from trtlab.engine.nvidia.describe import describe_network, flag_names, inspect_plan, text_of
 from trtlab.engine.nvidia.errors import (
     BuildError,
     CompilerError,
@@ -26,10 +25,16 @@ from trtlab.engine.nvidia.errors import (
     UnsupportedTarget,
     hint_for,
 )
+from trtlab.engine.nvidia.explain import PORTABLE
+from trtlab.engine.nvidia.log import Session, make_monitor
 from trtlab.engine.nvidia.names import Names, incomplete, not_taken, where_is
-from trtlab.engine.nvidia.report import BuildReport, Kernel, LogLine, Profile
-from trtlab.engine.nvidia.request import PORTABLE, BuildRequest
-from trtlab.engine.nvidia.session import Session, make_monitor
+from trtlab.engine.nvidia.report import (
+    BuildReport,
+    BuildRequest,
+    Kernel,
+    LogLine,
+    Profile,
+)
 from trtlab.graph.onnxfile import count_nodes, every_graph, load_outside, outside, sha256_of, source_from_model
 
 LARGEST_BYTES = 2**31 - 1  # of one ONNX message
@@ -90,9 +95,8 @@ def _parse_error(parser: Any, lines: list[LogLine], model: bytes) -> ParseError:
         reason = logged or "no reason given"
         return ParseError(f"NVIDIA's parser refused the model: {reason}.", hint=hint_for(reason))
     error = parser.get_error(0)
-    node, op = text_of(error.node_name), text_of(error.node_operator)
-    code = getattr(error.code(), "name", str(error.code()))
-    description = logs.readable(text_of(error.desc))
+    node, op, code = error.node_name(), error.node_operator(), error.code().name
+    description = logs.readable(error.desc())
     reason = description if len(description) > len("false") else "this form of the operator is not supported"
     if "Failed to import initializer" in description and logged:
         reason = logs.failures(lines)[0]  # names the weight file and what is wrong with it
@@ -242,10 +246,10 @@ def _compiled(session: Session, model: bytes, request: BuildRequest) -> tuple[di
     with session.phase("parse"):
         builder = trt.Builder(logger)
         network, parser = parse_onnx(trt, builder, logger, model, request.path)
-    facts = describe_network(network)
+    facts = logs.describe_network(network)
     with session.phase("configure"):
         config = configure(trt, builder, network, request, make_monitor(session))
-    facts["flags"] = flag_names(trt, config)
+    facts["flags"] = logs.flag_names(trt, config)
     if request.stop_after != "parse":
         with session.phase("build"):
             plan = build_plan(builder, network, config, session)
@@ -276,5 +280,6 @@ def _steps(session: Session, plan: memoryview) -> tuple[tuple[Kernel, ...], tupl
     """(engine steps, what could not be read of them): from the log, or from the inspector where the log has none."""
     steps, unread = logs.steps_from_log(session.lines)
     if plan and not steps and not has_targets(session.trt):
-        steps = inspect_plan(session.trt, session.logger, plan)
+        engine = session.trt.Runtime(session.logger).deserialize_cuda_engine(plan)
+        steps = () if engine is None else logs.steps_from_inspector(logs.inspector_json(session.trt, engine))
     return steps, unread if steps or unread or not plan else ("The log brought no kernel list.",)

@@ -16,11 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trtlab.engine.nvidia import minimal
-from trtlab.engine.nvidia.describe import inspector_json
+from trtlab.engine.nvidia.api import choose_compiler
 from trtlab.engine.nvidia.errors import ExecutionImpossible
-from trtlab.engine.nvidia.explain import choose_compiler
-from trtlab.engine.nvidia.log import readable
-from trtlab.engine.nvidia.session import Session
+from trtlab.engine.nvidia.log import Session, inspector_json, readable
 from trtlab.engine.nvidia.worker import POOL, CancelFlag
 
 

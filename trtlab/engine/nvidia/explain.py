@@ -4,17 +4,22 @@ In: a path, bytes, an ONNX proto, or a torch module with example inputs. Out: a 
 warm worker process.
 """
 
+import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from trtlab.engine import machine
-from trtlab.engine.nvidia.errors import BuildWarning, CompilerMissing, ModelError
-from trtlab.engine.nvidia.report import BuildReport, Progress
-from trtlab.engine.nvidia.request import BuildRequest, ProfileShapes, normalise_profiles, normalise_targets
+from trtlab.engine.nvidia.api import choose_compiler
+from trtlab.engine.nvidia.errors import BuildWarning, ModelError, ProfileError, UnsupportedTarget
+from trtlab.engine.nvidia.report import BuildReport, BuildRequest, Profile, Progress
 from trtlab.engine.nvidia.worker import POOL, CancelFlag
 from trtlab.graph.onnxfile import OnnxSource, source_from_model
+
+DEFAULT_TARGET, PORTABLE = "SM89", "portable"
+Shape = Sequence[int]
+ProfileShapes = Mapping[str, tuple[Shape, Shape, Shape]]
 
 
 def explain(
@@ -69,30 +74,6 @@ def explain(
     return made
 
 
-def choose_compiler(compiler: str | None = None) -> str:
-    """`tensorrt` when it is installed and a CUDA driver loads, else `tensorrt_rtx`; or the one named, if it is usable.
-
-    Raises CompilerMissing with what to install. Imports neither.
-    """
-    names = machine.COMPILERS
-    if compiler not in (None, *names):
-        raise CompilerMissing(f"There is no compiler {compiler!r}.", hint=f"Expected one of {', '.join(names)}.")
-    reasons = {name: _why_not_usable(name) for name in names}
-    usable = [name for name in names if reasons[name] is None]
-    if chosen := next((name for name in usable if compiler in (None, name)), None):
-        return chosen
-    why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if compiler in (None, name))
-    hint = "On Linux or Windows x86-64: pip install tensorrt-rtx (needs no GPU). Elsewhere notebooks show recordings."
-    hint = f"Leave compiler out: {usable[0]} can be used here." if usable else hint
-    raise CompilerMissing(f"No TensorRT compiler can be used here ({why}).", hint=hint)
-
-
-def _why_not_usable(name: str) -> str | None:
-    if not machine.is_installed(name):
-        return "not installed"
-    return machine.cuda_driver().why_not if name == "tensorrt" else None
-
-
 def warm(compiler: str | None = None) -> None:
     """Start the worker in the background, so that the first build answers at once."""
     POOL.warm(choose_compiler(compiler))
@@ -118,3 +99,52 @@ def _source(model: Any, example_inputs: tuple[Any, ...] | None, name: str | None
     except (OSError, TypeError) as error:
         raise ModelError(str(error)) from None
     return source
+
+
+# --- targets and profiles as people write them ------------------------------------------------------------------------
+
+
+def normalise_targets(target: str | Iterable[str] | None, compiler: str) -> tuple[str, ...]:
+    """('SM89',) from 'sm_89', '8.9', 'SM89' or a list of such. UnsupportedTarget for anything else."""
+    if target is None:
+        here = machine.gpu_target()
+        return () if compiler == "tensorrt" else (here if here in machine.RTX_EXECUTES else DEFAULT_TARGET,)
+    if isinstance(target, (int, float)):
+        target = str(target)
+    names = re.split(r"[,\s]+", target.strip()) if isinstance(target, str) else list(target)
+    if not names:
+        hint = "Name one, such as SM89, or pass None."
+        raise UnsupportedTarget("The list of targets is empty.", hint=hint, target="")
+    return tuple(dict.fromkeys(_normalise_target(str(name)) for name in names))
+
+
+def _normalise_target(name: str) -> str:
+    if name.lower() == PORTABLE:
+        return PORTABLE
+    match = re.fullmatch(r"(?:sm_?)?(\d{1,2})\.?(\d)", name.strip(), re.IGNORECASE)
+    if match is None:
+        hint = "Expected a compute capability such as SM89 or 8.9, or 'portable'."
+        raise UnsupportedTarget(f"{name!r} is no target.", hint=hint, target=name)
+    return f"SM{match[1]}{match[2]}"
+
+
+def normalise_profiles(profiles: ProfileShapes | Sequence[ProfileShapes] | None) -> tuple[Profile, ...]:
+    """Frozen profiles from one mapping or several. ProfileError when an entry is not three shapes of integers."""
+    mappings = [profiles] if isinstance(profiles, Mapping) else list(profiles or ())
+    if not all(isinstance(mapping, Mapping) for mapping in mappings):
+        hint = "Expected {input: (minimum, optimum, maximum)}, or a list of those."
+        raise ProfileError(f"profiles is {profiles!r}.", hint=hint)
+    return tuple(
+        Profile(shapes=tuple(_profile_entry(name, shapes) for name, shapes in mapping.items()))
+        for mapping in mappings
+        if mapping
+    )
+
+
+def _profile_entry(name: str, shapes: Any) -> tuple[str, tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    try:
+        smallest, optimal, largest = (tuple(int(size) for size in shape) for shape in shapes)
+    except (TypeError, ValueError):
+        hint = "Expected three shapes: ((1, 3, 8, 8), (8, 3, 8, 8), (32, 3, 8, 8))."
+        raise ProfileError(f"The profile of {name!r} is {shapes!r}.", hint=hint) from None
+    return name, smallest, optimal, largest

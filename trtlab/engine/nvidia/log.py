@@ -1,7 +1,8 @@
-r"""engine/nvidia/log: reads the builder's log.
+r"""engine/nvidia/log: what NVIDIA's library says while it works, caught and read.
 
-In: log messages. Out: engine steps (from the VERBOSE message that starts with `Layers:`), memory figures, and the
-messages that say why a build failed. With ProfilingVerbosity.DETAILED each engine step is one line:
+In: messages of its logger, phases of its progress monitor, EngineInspector's JSON. Out: engine steps, memory figures,
+phases, and the messages that say why a build failed. With ProfilingVerbosity.DETAILED the VERBOSE message that starts
+with `Layers:` has one line for each engine step, in the words of EngineInspector:
 
     Name: conv1_myl0_1, LayerType: correlation, Inputs: [ { Name: x, Dimensions: [1,3,8,8], Strides: [...], StrideOrder:
     [...], Datatype: Float, Format: (Linear) ... }], Constants: [...], Outputs: [...], TacticName: ..., StreamId: 0,
@@ -12,22 +13,30 @@ does not read like this, or whose tensors do not, is kept and reported, never gu
 name in a model reads like part of it.
 """
 
+import contextlib
+import json
 import re
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
 
-from trtlab.engine.nvidia.report import Kernel, LogLine, MemoryFigures, TensorInfo
+from trtlab.engine.nvidia.report import Kernel, LogLine, MemoryFigures, NetworkLayer, Phase, Progress, TensorInfo
 
+STEP_INTERVAL_S = 0.03
 _TENSOR = (
-    r"\{ Name: (?P<name>[^{}]*?)(?:, Location: \w+)?, Dimensions: \[(?P<shape>[-\d,]*)\]"
-    r"(?:, Strides: \[(?P<strides>[-\d,]*)\], StrideOrder: \[[-\d,]*\])?"
-    r", Datatype: (?P<dtype>[^,{}]+), Format: (?P<format>[^{}]*?) ?\}"
+    r"\{ Name: (?P<Name>[^{}]*?)(?:, Location: \w+)?, Dimensions: \[(?P<Dimensions>[-\d,]*)\]"
+    r"(?:, Strides: \[(?P<Strides>[-\d,]*)\], StrideOrder: \[[-\d,]*\])?"
+    r", Datatype: (?P<Datatype>[^,{}]+), Format: (?P<Format>[^{}]*?) *\}"
 )
-_TENSORS = rf"\[(?:,? ?{re.sub('P<[a-z]+>', ':', _TENSOR)})* ?\]"
+_TENSORS = rf"\[(?:,? ?{re.sub('P<[A-Za-z]+>', ':', _TENSOR)})* ?\]"
 _FIELDS = {  # what follows each of these words
     "LayerType": r"\w+", "Inputs": _TENSORS, "Constants": _TENSORS, "Outputs": _TENSORS, "ParameterType": r"\w+",
     r"shapeValues\d+": r"\[[-\d, ]*\]", "TacticName": r"[^\[\]{}]*", "TacticValue": r"0x[\da-f]+", "StreamId": r"\d+",
     "EventId": r"\d+", r"JumpTarget\w*": r"[^\[\]{}]*", "Metadata": r".*",
 }  # fmt: skip
+_SIDES = ("Inputs", "Constants", "Outputs")
 _NEEDED = {"LayerType", "Inputs", "Outputs", "StreamId", "Metadata"}
 _WORD = re.compile(rf", ({'|'.join(_FIELDS)}): ?")
 _ONNX_NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=$|[\x1e\x1f\[])", re.DOTALL)
@@ -46,6 +55,9 @@ _DUMP = re.compile(r"operation:\s+\d+: (\w+): .*? \| (\S+?)\[\][^/]*// ([^,]+), 
 _FAILURES = ("INTERNAL_ERROR", "ERROR")
 
 
+# --- engine steps -----------------------------------------------------------------------------------------------------
+
+
 def onnx_nodes_from_metadata(metadata: str) -> tuple[str, ...]:
     r"""Node names inside `[ONNX Layer: a]\x1f[ONNX Layer: b]`, in order, each once."""
     return tuple(dict.fromkeys(_ONNX_NODE.findall(metadata)))
@@ -53,17 +65,10 @@ def onnx_nodes_from_metadata(metadata: str) -> tuple[str, ...]:
 
 def steps_from_log(lines: Iterable[LogLine]) -> tuple[tuple[Kernel, ...], tuple[str, ...]]:
     """(engine steps in order, lines of the list that could not be read). Both empty when the log has no list."""
-    steps: list[Kernel] = []
-    unread: list[str] = []
-    for message in (line.text for line in lines if line.text.startswith("Layers:\n")):
-        listing = message.removeprefix("Layers:\n").partition("\nI/O Tensors:\n")[0]
-        for text in filter(None, listing.split("\n")):
-            step = _step_from_text(text)
-            if step is None:
-                unread.append(text)
-            else:
-                steps.append(step)
-    return tuple(steps), tuple(unread)
+    messages = (line.text for line in lines if line.text.startswith("Layers:\n"))
+    listings = (text.removeprefix("Layers:\n").partition("\nI/O Tensors:\n")[0] for text in messages)
+    read = [(text, _step_from_text(text)) for listing in listings for text in listing.split("\n") if text]
+    return tuple(step for _, step in read if step), tuple(text for text, step in read if step is None)
 
 
 def _step_from_text(text: str) -> Kernel | None:
@@ -72,34 +77,55 @@ def _step_from_text(text: str) -> Kernel | None:
     found, is_read = dict(zip(rest[::2], rest[1::2], strict=True)), all(map(re.fullmatch, forms, rest[1::2]))
     if not (is_read and start.startswith("Name: ") and found.keys() >= _NEEDED and 2 * len(found) == len(rest)):
         return None
+    found.pop("TacticValue", None)  # a number, of steps that have no tactic
+    sides = {side: [match.groupdict() for match in re.finditer(_TENSOR, found.get(side, ""))] for side in _SIDES}
+    return _step(found | sides | {"Name": start.removeprefix("Name: ")})
+
+
+def steps_from_inspector(text: str) -> tuple[Kernel, ...]:
+    """Engine steps in order, from `get_engine_information(LayerInformationFormat.JSON)`. ValueError when the engine was
+    not built with ProfilingVerbosity.DETAILED. TensorRT 10 joins `Format/Datatype` in one field, 11 splits them; both
+    as documented, not yet run against tensorrt on a GPU."""
+    layers = json.loads(text).get("Layers", [])
+    if any(isinstance(layer, str) for layer in layers):
+        raise ValueError("the inspector returned names only: expected an engine built with ProfilingVerbosity.DETAILED")
+    return tuple(map(_step, layers))
+
+
+def _step(fields: Mapping[str, Any]) -> Kernel:
+    """The step that has these fields, in the inspector's words."""
+    inputs, constants, outputs = (
+        tuple(_tensor(tensor) for tensor in fields.get(side, []) if isinstance(tensor, dict)) for side in _SIDES
+    )
     return Kernel(
-        name=start.removeprefix("Name: "),
-        type=found["LayerType"],
-        tactic=found.get("TacticName", ""),
-        stream=int(found["StreamId"]),
-        event=int(found["EventId"]) if "EventId" in found else None,
-        onnx_nodes=onnx_nodes_from_metadata(found["Metadata"]),
-        inputs=_tensors_from_text(found["Inputs"]),
-        constants=_tensors_from_text(found.get("Constants", "")),
-        outputs=_tensors_from_text(found["Outputs"]),
+        name=fields["Name"],
+        type=fields.get("LayerType", ""),
+        tactic=str(fields.get("TacticName") or fields.get("TacticValue") or ""),
+        stream=int(fields.get("StreamId", 0)),
+        event=int(fields["EventId"]) if "EventId" in fields else None,
+        onnx_nodes=onnx_nodes_from_metadata(fields.get("Metadata") or ""),
+        inputs=inputs,
+        constants=constants,
+        outputs=outputs,
     )
 
 
-def _tensors_from_text(text: str) -> tuple[TensorInfo, ...]:
-    return tuple(
-        TensorInfo(
-            name=match["name"],
-            shape=_integers(match["shape"]),
-            strides=None if match["strides"] is None else _integers(match["strides"]),
-            dtype=match["dtype"],
-            format=match["format"].strip(),
-        )
-        for match in re.finditer(_TENSOR, text)
+def _tensor(fields: Mapping[str, Any]) -> TensorInfo:
+    joined, strides = fields.get("Format/Datatype", ""), fields.get("Strides")
+    return TensorInfo(
+        name=fields["Name"],
+        shape=_integers(fields.get("Dimensions", [])),
+        dtype=fields.get("Datatype") or joined.rpartition(" ")[2] or "?",
+        strides=None if strides is None else _integers(strides),
+        format=fields.get("Format") or joined or None,
     )
 
 
-def _integers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(",") if part)
+def _integers(sizes: str | Iterable[Any]) -> tuple[int, ...]:
+    return tuple(int(size) for size in (sizes.split(",") if isinstance(sizes, str) else sizes) if size != "")
+
+
+# --- memory and failures ----------------------------------------------------------------------------------------------
 
 
 def memory_from_log(lines: Sequence[LogLine]) -> MemoryFigures:
@@ -127,3 +153,122 @@ def readable(text: str) -> str:
         return quoted[1].rstrip("?.")
     wrapped = re.fullmatch(r"[\w:]+: Error Code \d+: [\w ]+ \((.*)\)", plain.strip())
     return (wrapped[1] if wrapped else plain).strip().rstrip(".")
+
+
+# --- what a task hears ------------------------------------------------------------------------------------------------
+
+
+class Session:
+    """What the steps of one request read and write. `emit` gets ("progress", Progress), a few dozen times a second, and
+    ("warning", text)."""
+
+    def __init__(self, trt: ModuleType, logger: Any, emit: Callable[[str, Any], None]) -> None:
+        self.trt, self.logger, self.emit = trt, logger, emit
+        self.lines: list[LogLine] = []
+        self.phases: list[Phase] = []
+        self._open, self._started, self._told_at = dict[str, Progress](), time.perf_counter(), 0.0
+        logger.lines = self.lines
+
+    def _tell(self, progress: Progress) -> None:
+        self._told_at = progress.seconds
+        self.emit("progress", progress)
+
+    def start(self, name: str, parent: str | None = None, steps: int = 0) -> None:
+        now = time.perf_counter() - self._started
+        self._open[name] = Progress(name=name, parent=parent, step=0, steps=steps, done=False, seconds=now)
+        self._tell(self._open[name])
+
+    def step(self, name: str, step: int) -> None:
+        now = time.perf_counter() - self._started
+        if name in self._open and now - self._told_at >= STEP_INTERVAL_S:
+            self._tell(replace(self._open[name], step=step, seconds=now))
+
+    def finish(self, name: str) -> None:
+        if (opened := self._open.pop(name, None)) is not None:
+            now, parent, start, steps = time.perf_counter() - self._started, opened.parent, opened.seconds, opened.steps
+            self.phases.append(Phase(name=name, parent=parent, start_s=start, seconds=now - start, steps=steps))
+            self._tell(replace(opened, step=steps, done=True, seconds=now))
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """A phase of our own around a `with` block; it stays open when the block raises."""
+        self.start(name)
+        yield
+        self.finish(name)
+
+
+def make_logger(trt: ModuleType) -> Any:
+    """A logger that appends to `logger.lines`. One per process: the library keeps the first it is given."""
+
+    class Logger(trt.ILogger):  # type: ignore[name-defined]
+        lines: list[LogLine]
+
+        def __init__(self) -> None:
+            super().__init__()
+
+        def log(self, severity: Any, message: str) -> None:
+            self.lines.append(LogLine(severity=severity.name, text=message))
+
+    return Logger()
+
+
+def make_monitor(session: Session) -> Any:
+    """A progress monitor that reports phases. It never stops a build: a cancel ends the worker."""
+
+    class Monitor(session.trt.IProgressMonitor):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+
+        def phase_start(self, name: str, parent: str | None, steps: int) -> None:
+            session.start(name, parent or "build", steps)
+
+        def step_complete(self, name: str, step: int) -> bool:
+            session.step(name, step)
+            return True
+
+        def phase_finish(self, name: str) -> None:
+            session.finish(name)
+
+    return Monitor()
+
+
+# --- networks and flags as plain values ------------------------------------------------------------------------------
+
+
+def describe_network(network: Any) -> dict[str, Any]:
+    """Inputs, outputs and layers of a network definition as plain values."""
+    return {
+        "inputs": tuple(_info(network.get_input(i)) for i in range(network.num_inputs)),
+        "outputs": tuple(_info(network.get_output(i)) for i in range(network.num_outputs)),
+        "layers": tuple(_layer(network.get_layer(i)) for i in range(network.num_layers)),
+    }
+
+
+def _layer(layer: Any) -> NetworkLayer:
+    inputs = (layer.get_input(i) for i in range(layer.num_inputs))
+    outputs = (layer.get_output(i) for i in range(layer.num_outputs))
+    return NetworkLayer(
+        name=layer.name,
+        type=layer.type.name,
+        onnx_nodes=onnx_nodes_from_metadata(layer.metadata),
+        inputs=tuple(_info(tensor) for tensor in inputs if tensor is not None),
+        outputs=tuple(_info(tensor) for tensor in outputs if tensor is not None),
+    )
+
+
+def _info(tensor: Any) -> TensorInfo:
+    try:
+        shape = tuple(int(size) for size in tensor.shape)
+    except ValueError:  # the rank itself is not known yet
+        shape = ()
+    return TensorInfo(name=tensor.name, shape=shape, dtype=tensor.dtype.name)
+
+
+def flag_names(trt: ModuleType, config: Any) -> tuple[str, ...]:
+    """Names of the builder flags that are on; by default TF32 alone."""
+    return tuple(name for name, flag in trt.BuilderFlag.__members__.items() if config.get_flag(flag))
+
+
+def inspector_json(trt: ModuleType, engine: Any) -> str:
+    """EngineInspector's JSON about the whole engine: its layers, if it was built with DETAILED verbosity."""
+    return str(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))

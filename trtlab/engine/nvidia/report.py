@@ -1,7 +1,7 @@
-"""engine/nvidia/report: what one build said about itself, as frozen values.
+"""engine/nvidia/report: what a build is asked for, and what it said about itself, as frozen values.
 
-In: figures collected by the worker. Out: `BuildReport`, which notebooks, the command line and recordings read. It
-round-trips through JSON. Who checks it: tests compare it with the raw log and with ONNX Runtime's graph.
+In: options; figures collected by the worker. Out: `BuildRequest`, which the worker gets, and `BuildReport`, which
+notebooks, the command line and recordings read and which round-trips through JSON. Tests compare it with the raw log.
 """
 
 import dataclasses
@@ -12,14 +12,12 @@ import re
 from dataclasses import dataclass, field
 
 from trtlab.engine.measure import Provenance
+from trtlab.engine.nvidia.errors import BuildError
 from trtlab.engine.recordings import converter, read
 
-_HOST_STEPS = {"ShapeHostToDevice", "DeviceToShapeHost", "TrainStation"}
-NOT_KERNELS = frozenset({"signal", "wait", "shape_call", "jmp", "cjmp", *_HOST_STEPS})
+NOT_KERNELS = frozenset("signal wait shape_call jmp cjmp ShapeHostToDevice DeviceToShapeHost TrainStation".split())
 """Engine steps that launch nothing on the GPU: two halves of an event between streams, shape arithmetic on the host,
 the jumps of If and Loop, copies of shapes from and to the host, and stops where it waits for one."""
-
-
 _SUBGRAPH = re.compile(r"_myl(\d+)_\d+$")
 _DERIVED = ("kernels", "activation_bytes", "weights_bytes")
 _KERNEL_TABLE = ("name", "type", "dtype", "stream", "tactic", "onnx_nodes")
@@ -128,6 +126,32 @@ class Profile:
     """An optimisation profile: for each dynamic input its minimum, optimum and maximum shape."""
 
     shapes: tuple[tuple[str, tuple[int, ...], tuple[int, ...], tuple[int, ...]], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRequest:
+    """How to build a model. Its bytes travel beside it, unless it has a `path`. `targets` holds names such as SM89, or
+    `portable`; empty means this machine's GPU. `stop_after` is `parse` or `build`. BuildError for a senseless option.
+    """
+
+    name: str = "model"
+    path: str | None = None
+    targets: tuple[str, ...] = ()
+    profiles: tuple[Profile, ...] = ()
+    set_flags: tuple[str, ...] = ()
+    clear_flags: tuple[str, ...] = ()
+    workspace_bytes: int | None = None
+    max_aux_streams: int | None = None
+    stop_after: str = "build"
+
+    def __post_init__(self) -> None:
+        if self.stop_after not in ("parse", "build"):
+            raise BuildError(f"stop_after is {self.stop_after!r}.", hint="Expected 'parse' or 'build'.")
+        for name in ("workspace_bytes", "max_aux_streams"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 0):
+                hint = "Expected a whole number, 0 or more, or None for the default."
+                raise BuildError(f"{name} is {value!r}.", hint=hint)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
