@@ -10,7 +10,7 @@ from tools.publish import SIZE_LIMIT_BYTES
 from trtlab.study.claims import claims
 from trtlab.study.curriculum import LESSONS, lessons_in
 from trtlab.study.questions import questions
-from trtlab.study.quizzes import names as quiz_names
+from trtlab.study.quiz import quizzes
 
 from .teach.markup import faults
 
@@ -134,7 +134,7 @@ def used(pattern, books=BOOKS):
 
 def test_every_question_and_quiz_stands_in_exactly_one_lesson_and_every_claim_in_one():
     assert sorted(used(r"\bsay\(\"(.*?)\"")) == sorted(questions())
-    assert sorted(used(r"\b(?:quiz|draw_door)\([^\"\n]*\"(.*?)\"")) == sorted(quiz_names())
+    assert sorted(used(r"\b(?:quiz|draw_door)\([^\"\n]*\"(.*?)\"")) == sorted(quizzes())
     assert sorted(set(used(r"\"(C\d\d)\""))) == list(claims())
 
 

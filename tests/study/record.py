@@ -3,15 +3,16 @@
 from dataclasses import asdict
 
 from trtlab.engine import recordings
-from trtlab.study.truths import builds, memory
+from trtlab.study.truths import fusion, memory, precision, workflow
+from trtlab.study.witnesses import RECORDED
 
 COMMAND = "python -m tests.study.record"
 FINDS = (
-    builds.build_without_profile,
-    builds.two_targets,
-    builds.workspace_limits,
-    builds.training_dropout,
-    builds.mixed_types,
+    workflow.build_without_profile,
+    workflow.two_targets,
+    workflow.workspace_limits,
+    fusion.training_dropout,
+    precision.mixed_types,
     memory.memory_of_chains,
     memory.memory_with_auxiliary_streams,
 )
@@ -19,4 +20,4 @@ FINDS = (
 if __name__ == "__main__":
     found = {find.__name__: find() for find in FINDS}
     plain = {name: asdict(one) | {"provenance": one.provenance} for name, one in found.items()}
-    recordings.save(plain, builds.RECORDED, COMMAND)
+    recordings.save(plain, RECORDED, COMMAND)

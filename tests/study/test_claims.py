@@ -20,9 +20,8 @@ from trtlab.lab import builds, support
 from trtlab.study import bank, claims, witnesses
 from trtlab.study.claims import CAN_FAIL, Behind, Claim, Verdict, counted, find_claim
 from trtlab.study.found import Found
-from trtlab.study.truths import builds as truths
 
-from .worlds import WORLDS, worlds_of
+from .worlds import WORLDS, name_of, worlds_of
 from .worlds import recording as recording_of_the_flow
 
 ALL = claims.claims()
@@ -31,15 +30,6 @@ PARTS = [(name, kind, call) for name in PROVED for kind, call in ALL[name].parts
 each_part = pytest.mark.parametrize(
     ("kind", "call"), [part[1:] for part in PARTS], ids=[f"{name}-{call.func.__name__}" for name, _, call in PARTS]
 )
-TRUTHS = ("training_dropout", "workspace_limits", "build_without_profile", "two_targets", "mixed_types")
-
-
-def missing(name):
-    def find():
-        raise CompilerMissing("none here")
-
-    find.__name__ = name
-    return find
 
 
 @pytest.fixture
@@ -47,11 +37,9 @@ def world(monkeypatch):
     """A machine without a compiler, whose witnesses are recordings, to be changed. The workflow is the one of here."""
     recorded = support.recorded()
     monkeypatch.setattr(witnesses, "api", nvidia_api.recorded_api)
-    monkeypatch.setattr(witnesses, "history", support.api_history)
     monkeypatch.setattr(witnesses, "support", lambda fmt, target: recorded.only([fmt], [target]))
     monkeypatch.setattr(witnesses, "report_on", lambda name: builds.recorded(f"fusion-{name}-SM89"))
-    for name in TRUTHS:
-        monkeypatch.setattr(truths, name, missing(name))
+    monkeypatch.setattr(witnesses, "built", lambda find: witnesses.recorded(name_of(find)))
     return monkeypatch
 
 
@@ -147,7 +135,7 @@ def test_a_claim_of_no_kind_is_refused():
     (claim,) = bank.entries_in(bank.yaml.safe_dump({"X1": written}), "x.yaml", Claim).values()
     assert isinstance(claim.prove(), Found)
     assert claim.prove().facts["one"] == "0 01111 0000000000"
-    with pytest.raises(bank.UnknownEntry, match="no function of study/proofs 'fieldz'; did you mean fields"):
+    with pytest.raises(bank.UnknownEntry, match="no function of study/truths 'fieldz'; did you mean fields"):
         replace(claim, proof={Behind.COMPUTED: ("fieldz",)}).prove()
     for proof in ({"guessed": ["fp4_values"]}, {"computed": []}, [{"call": "fp4_values"}]):
         with pytest.raises(bank.BadEntry, match=r"x\.yaml, X1, proof"):
@@ -201,7 +189,7 @@ def test_every_word_of_a_proof_matters(name, part):
             continue
         other = value + 1 if isinstance(value, int | float) else OTHER.get(value, f"{value}x")
         try:
-            found = bank.call(put(part, path, other), "proofs")()
+            found = bank.call(put(part, path, other))()
         except (LookupError, ValueError, CompilerMissing):
             continue
         assert not found.holds, f"{name}: {value} may as well be {other}"

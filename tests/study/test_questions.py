@@ -7,10 +7,11 @@ import re
 import pytest
 import yaml
 
-from trtlab.study import bank, quizzes
+from trtlab.study import bank
 from trtlab.study.bank import BadEntry, UnknownEntry, Words
 from trtlab.study.claims import claims, find_claim
 from trtlab.study.questions import Level, Question, question, questions, spoken_size
+from trtlab.study.quiz import load_quiz, quizzes
 
 GOOD = {
     "topic": "tests",
@@ -25,7 +26,7 @@ GOOD = {
 }
 EVERY = pytest.mark.parametrize("entry", questions().values(), ids=lambda entry: entry.name)
 WRITTEN = pytest.mark.parametrize(
-    "entry", [*questions().values(), *quizzes.quizzes().values(), *claims().values()], ids=lambda entry: entry.name
+    "entry", [*questions().values(), *quizzes().values(), *claims().values()], ids=lambda entry: entry.name
 )
 
 
@@ -209,7 +210,7 @@ def test_an_entry_is_found_by_its_name_and_an_unknown_one_names_close_ones():
     with pytest.raises(UnknownEntry, match=r"'CAFFE'; there are Q1-01, Q1-02"):
         question("caffe")
     with pytest.raises(UnknownEntry, match=r"'q3-stage-oder'; did you mean q3-stage-order"):
-        quizzes.load("q3-stage-oder")
+        load_quiz("q3-stage-oder")
 
 
 def test_facts_fill_places_in_each_language():

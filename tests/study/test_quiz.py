@@ -12,12 +12,26 @@ from trtlab.engine.nvidia import CompilerMissing
 from trtlab.engine.nvidia.api import recorded_api
 from trtlab.graph import optimize
 from trtlab.lab import builds as models
-from trtlab.study import bank, quizzes, witnesses
+from trtlab.study import bank, witnesses
 from trtlab.study.bank import Words
 from trtlab.study.found import Found
-from trtlab.study.number_quiz import Number, number_words, readings
-from trtlab.study.quiz import Choice, NotAnAnswer, Option, Ordering, QuizError, Several, Slip, Verdict
-from trtlab.study.truths import builds, workflow
+from trtlab.study.quiz import (
+    Choice,
+    Entry,
+    NotAnAnswer,
+    Number,
+    Option,
+    Ordering,
+    QuizError,
+    Several,
+    Slip,
+    find_quiz,
+    load_quiz,
+    number_words,
+    quizzes,
+    readings,
+)
+from trtlab.study.truths import workflow
 
 KIB = Words(en="KiB", zh="KiB")
 
@@ -89,7 +103,7 @@ def ordering(value=NEEDS, steps=STEPS, **changes):
             "'export' is before 'build'",
         ),
         (lambda: ordering({**NEEDS, "configure": ("export",)}), "'configure' is unexplained"),
-        (lambda: quizzes.Entry(name="t-x", kind="riddle", truth="nibbles", **WORDS).asked(FOUND), "choice, several"),
+        (lambda: Entry(name="t-x", kind="riddle", truth="nibbles", **WORDS).asked(FOUND), "choice, several"),
     ],
 )
 def test_a_malformed_quiz_is_refused_when_it_is_made(make, message):
@@ -120,7 +134,7 @@ def test_several_counts_wrong_and_missing_without_naming_the_missing():
         "because b",
     )
     assert "2 个，错 1 个，还漏 1 个" in result.headline.zh
-    assert {mark.key: mark.verdict for mark in result.marks} == {"a": Verdict.RIGHT, "b": Verdict.WRONG}
+    assert {mark.key: mark.is_right for mark in result.marks} == {"a": True, "b": False}
     assert several().grade(["c", "a", "a"]).correct
     assert several().grade("a").headline.en == "Not yet: 1 missing."
 
@@ -240,14 +254,14 @@ def test_options_are_shuffled_the_same_way_every_time_and_an_order_never_starts_
 
 @pytest.mark.parametrize("topic", ["q1-", "q2-", "q3-"])
 def test_the_bank_covers_every_kind(topic):
-    kinds = [entry.kind for name, entry in quizzes.quizzes().items() if name.startswith(topic)]
+    kinds = [entry.kind for name, entry in quizzes().items() if name.startswith(topic)]
     assert len(kinds) >= 10
     assert set(kinds) == {"choice", "several", "number", "ordering"}
 
 
-@pytest.mark.parametrize("name", quizzes.names())
+@pytest.mark.parametrize("name", quizzes())
 def test_every_quiz_of_the_bank_accepts_its_truth_and_explains_the_rest(name):
-    quiz = quizzes.load(name)
+    quiz = load_quiz(name)
     assert quiz.name == name
     assert quiz.grade(quiz.truth.value).correct
     assert "{" not in quiz.question.en + quiz.evidence.en + quiz.evidence.zh
@@ -276,7 +290,7 @@ def wrong_replies(quiz):
 
 def test_a_truth_that_no_function_finds_is_named():
     with pytest.raises(bank.UnknownEntry, match=r"no function of study/truths 'nibble'; did you mean nibbles"):
-        replace(quizzes.find("q1-low-nibble"), truth="nibble").find()
+        replace(find_quiz("q1-low-nibble"), truth="nibble").find()
 
 
 def works(order, needs):
@@ -298,7 +312,7 @@ def works(order, needs):
 )
 def test_an_order_is_right_exactly_when_it_works(name, orders, legal):
     """Configuring and copying may come first: a profile names inputs before any network exists."""
-    quiz = quizzes.load(name)
+    quiz = load_quiz(name)
     needs = quiz.truth.value
     right = [order for order in itertools.permutations(needs) if works(order, needs)]
     assert len(right) == orders
@@ -309,13 +323,13 @@ def test_an_order_is_right_exactly_when_it_works(name, orders, legal):
 
 
 def test_a_value_nearer_to_the_truth_than_to_a_slip_is_not_that_slip():
-    quiz = quizzes.load("q1-fp16-largest")
+    quiz = load_quiz("q1-fp16-largest")
     assert "16-bit integer" in quiz.grade("65535").explanation.en
     assert "16-bit integer" not in quiz.grade("6.55e4").explanation.en
 
 
 def test_answers_by_hand():
-    answers = {name: quizzes.load(name).truth.value for name in quizzes.names()}
+    answers = {name: load_quiz(name).truth.value for name in quizzes()}
     assert answers["q2-fold-by-hand"] == pytest.approx(1.5 * 2 / math.sqrt(0.24 + 0.01))
     assert answers["q2-bytes-unfused"] == (3 + 3 + 2) * 256 * 4
     assert answers["q2-three-to-one"] == (3 + 3 + 2) / (3 + 1)
@@ -332,7 +346,7 @@ def test_answers_by_hand():
 
 
 def test_the_rules_work_in_that_order_in_one_sweep_each_and_not_in_another():
-    order = [*quizzes.load("q2-rule-order").truth.value]
+    order = [*load_quiz("q2-rule-order").truth.value]
 
     def fused(rules):
         model = models.model("conv_identity_bn_relu")
@@ -353,7 +367,7 @@ def test_the_rules_work_in_that_order_in_one_sweep_each_and_not_in_another():
 def in_world(monkeypatch, change=lambda report: report):
     """A machine without a compiler, on which every recorded build is changed; the truth of a quiz there."""
     monkeypatch.setattr(witnesses, "report_on", lambda name: change(models.recorded(f"fusion-{name}-SM89")))
-    return lambda name: quizzes.find(name).find()
+    return lambda name: find_quiz(name).find()
 
 
 BUILT = "conv-bn-relu pointwise-chain middle-output parallel-convolutions folded-weights concat".split()
@@ -362,7 +376,7 @@ BUILT = "conv-bn-relu pointwise-chain middle-output parallel-convolutions folded
 @pytest.mark.parametrize("name", BUILT)
 def test_recordings_give_the_same_answer(name, monkeypatch):
     found = in_world(monkeypatch)(f"q2-{name}")
-    assert found.value == quizzes.load(f"q2-{name}").truth.value
+    assert found.value == load_quiz(f"q2-{name}").truth.value
     assert found.provenance.command
 
 
@@ -413,6 +427,6 @@ def test_without_a_compiler_recordings_answer(name):
         raise CompilerMissing("none here", hint="")
 
     missing.__name__ = name
-    answer = builds.built(missing)
+    answer = witnesses.built(missing)
     assert (answer.provenance.origin, answer.provenance.command) == (Origin.RECORDED, COMMAND)
-    assert answer.value == getattr(builds, name)().value
+    assert answer.value == getattr(workflow, name)().value

@@ -18,9 +18,7 @@ from trtlab.lab.support import Declared, Support
 from trtlab.numeric import FORMATS, CodeBook, FloatFormat, IntegerFormat, calibrate, quantize
 from trtlab.plan import tactics
 from trtlab.study import witnesses
-from trtlab.study.proofs import formats, fusion, tuning
-from trtlab.study.proofs import memory as memory_proofs
-from trtlab.study.truths import builds as truths
+from trtlab.study.truths import formats, fusion, tuning
 from trtlab.study.truths import memory as memory_truths
 
 API = nvidia_api.recorded_api()
@@ -41,21 +39,16 @@ def of_api(change):
 
 def of_history(**changes):
     changed = replace(support.api_history(), **changes)
-    return patched(witnesses, "history", lambda: changed)
+    return patched(support, "api_history", lambda: changed)
 
 
 def of_format(name, changed):
-    def change(world):
-        known = FORMATS | {name: changed}
-        for module in (formats, witnesses):
-            world.setattr(module, "fmt", known.__getitem__)
-
-    return change
+    return patched(formats, "fmt", (FORMATS | {name: changed}).__getitem__)
 
 
 def of_referee(name, other):
     """Another library's codes for the format: an error of the referee, or of ours, must be seen."""
-    known = witnesses.referee
+    known = formats.referee
     return patched(formats, "referee", lambda asked: known(other if asked == name else asked))
 
 
@@ -123,18 +116,17 @@ def no_nodes(model):
 
 
 def of_truth(find, **changes):
-    changed = replace(truths.recorded(find), **changes)
-    return patched(truths, find, lambda: changed)
+    """A compiler that tells something else where `find` asks it."""
+    changed = {find: replace(witnesses.recorded(find), **changes)}
+    return patched(witnesses, "built", lambda asked: changed.get(name_of(asked)) or witnesses.recorded(name_of(asked)))
 
 
-def planned(find, sizes):
-    """Sizes that NVIDIA's builder did not plan."""
-    changed = replace(truths.recorded(find), value=sizes)
-    return lambda world: world.setattr(memory_truths, find, lambda: changed)
+def name_of(asked):
+    return getattr(asked, "func", asked).__name__
 
 
 def limits(**changes):
-    return of_truth("workspace_limits", value=truths.recorded("workspace_limits").value | changes)
+    return of_truth("workspace_limits", value=witnesses.recorded("workspace_limits").value | changes)
 
 
 def of_flow(make):
@@ -169,17 +161,17 @@ def of_arrays(change):
 
 
 def of_tf32(**changes):
-    known = witnesses.tf32()
-    return patched(witnesses, "tf32", lambda: replace(known, facts=known.facts | changes))
+    known = formats.tf32()
+    return patched(formats, "tf32", lambda: replace(known, facts=known.facts | changes))
 
 
 def of_transfers(**changes):
-    changed = replace(witnesses.transfers(), **changes)
-    return patched(witnesses, "transfers", lambda: changed)
+    changed = replace(streams.load_transfers(), **changes)
+    return patched(streams, "load_transfers", lambda: changed)
 
 
 def pageable_as_fast(one):
-    known = witnesses.transfers()
+    known = streams.load_transfers()
     slow = known.bandwidth("host_to_device", pinned=False, size_bytes=one.size_bytes)
     return of_transfers(copies=tuple(replace(c, bytes_per_s=slow) if c == one else c for c in known.copies))
 
@@ -279,9 +271,13 @@ def worlds_of_headers(tags, **_last):
 def worlds_of_build(model, logged="", layers=(), weights=None, **_nodes):
     asked = {
         unfused: True, silent: logged, memory(weights_bytes=8): weights,
-        (lambda report: replace(report, layers=(*report.layers, report.layers[0]))): layers,
+        (lambda report: replace(report, layers=(*report.layers, report.layers[-1]))): layers,
     }  # fmt: skip
     return [of_report(model, change) for change, is_asked in asked.items() if is_asked]
+
+
+def worlds_of_refused(find, _by, _words):
+    return [of_truth(find, value="built"), of_truth(find, evidence="Plugin not found.")]
 
 
 def unfused_each(*names):
@@ -308,15 +304,16 @@ def nothing_to_round(_known):
 
 
 UNIFORM = CodeBook(name="NF4", entries=[k / 8 for k in range(-8, 8)])
-CHAIN, NF4_TABLE, PACK, TF32 = fusion.CHAIN, formats.nf4_table(), quantize.pack, witnesses.tf32().facts
-PINNED = [copy for copy in witnesses.transfers().copies if copy.direction == "host_to_device" and copy.pinned]
+CHAIN, NF4_TABLE, PACK, TF32 = fusion.CHAIN, formats.nf4_table(), quantize.pack, formats.tf32().facts
+PINNED = [copy for copy in streams.load_transfers().copies if copy.direction == "host_to_device" and copy.pinned]
 WORLDS = {
     "fields": worlds_of_fields, "counts": worlds_of_counts, "reads": worlds_of_reads, "api": worlds_of_api,
     "history": worlds_of_history, "headers": worlds_of_headers, "build": worlds_of_build,
+    "refused": worlds_of_refused,
     "no_other_type": lambda: [of_api(lambda known: known | {"DataType": (*known["DataType"], "FP64")}),
                               of_api(lambda _: {})],
     "fp16_ends_at_65504": lambda: [of_format("FP16", FORMATS["BF16"])],
-    "int8_weights": lambda: [of_format("INT8", IntegerFormat(bits=8, is_signed=False))],
+    "int8_weights": lambda: [of_format("INT8", IntegerFormat(bits=8, is_signed=False)), of_referee("INT8", "FP8_E5M2")],
     "int4_packed": lambda: [
         of_format("INT4", IntegerFormat(bits=4, is_signed=False)),
         patched(quantize, "pack", lambda codes: PACK(codes[::-1])),
@@ -375,10 +372,6 @@ WORLDS = {
         of_report("chain_128", change) for change in (unfused, memory(activation_bytes=16_384))
     ],
     "kernels_of_chains": lambda expected: unfused_each(*(CHAIN if n == 3 else f"chain_{n}" for n in expected)),
-    "dropout_is_a_no_op": lambda: [
-        *unfused_each("dropout"), of_truth("training_dropout", value="built"),
-        of_truth("training_dropout", evidence="Plugin not found."),
-    ],
     "other_folders": lambda: [
         patched(compare, "OPTIMIZERS", dict(compare.OPTIMIZERS) | {title: lambda model: model})
         for title in ("onnxslim", "ONNX Runtime BASIC", "trtlab")
@@ -397,7 +390,7 @@ WORLDS = {
         stage("build", with_values(plan=b"another")), stage("build", with_values(layers=())),
         of_flow(lambda: recording(plan_size_bytes=0)), of_flow(lambda: recording(recorded_plan_sha256="?")),
     ],
-    "workspace_limits": lambda: [
+    "workspace_bounds_the_plan": lambda: [
         limits(**{"1": 9_764_864}), limits(**{"8": 9_764_864}), limits(**{"10": None}), limits(default=None),
         limits(default=8_000_000),
     ],
@@ -406,7 +399,7 @@ WORLDS = {
         phases(gone="Optimizing graph"), phases(gone="Timing tactics"), memory(activation_bytes=None))],
     "plans_of_two_targets": lambda: [
         of_truth("two_targets", value="both"), of_truth("two_targets", value="neither"),
-        of_truth("two_targets", facts=truths.recorded("two_targets").facts | {"apart": 0}),
+        of_truth("two_targets", facts=witnesses.recorded("two_targets").facts | {"apart": 0}),
     ],
     "contexts_and_memory": lambda: [
         stage("build", memory(**{figure: None})) for figure in ("weights_bytes", "activation_bytes")
@@ -422,24 +415,18 @@ WORLDS = {
         of_recorded(f"light-{network}-SM89", change) for network in ("vgg19", "inception_v1", "resnet50")
         for change in (lambda report: replace(report, steps=report.steps * 7), with_values(steps=()))
     ],
-    "dynamic_batch_needs_a_profile": lambda: [
-        of_truth("build_without_profile", value="batch 1"),
-        of_truth("build_without_profile", evidence="The digits model, built: “The profile does not fit.”"),
-    ],
-    "softmax_chain": lambda: [
-        planned("memory_of_chains", {"2": 2**25, "12": 12 * 2**24}),
-        planned("memory_of_chains", {"2": 2**24, "12": 2**24}),
+    "two_tensors_are_enough": lambda: [
+        of_truth("memory_of_chains", value={"2": 2**25, "12": 12 * 2**24}),
+        of_truth("memory_of_chains", value={"2": 2**24, "12": 2**24}),
     ],
     "auxiliary_streams_cost_memory": lambda: [
-        planned("memory_with_auxiliary_streams", {"0": [8, 1], "1": [8, 2], "3": [8, 3]}),
+        of_truth("memory_with_auxiliary_streams", value={"0": [8, 1], "1": [8, 2], "3": [8, 3]}),
     ],
-    "new_memory_is_touched_first": lambda: [patched(memory_proofs, "page_faults", lambda _work: 0)],
+    "new_memory_is_touched_first": lambda: [patched(memory_truths, "page_faults", lambda _work: 0)],
     "contexts_overlap": lambda: [of_load(streams, lambda known: replace(
         known, cases=tuple(replace(case, samples_s=known.cases[0].samples_s) for case in known.cases)))],
     "streams_help_small_batches": lambda: [of_load(streams, lambda known: replace(
         known, servings=tuple(replace(serving, samples_per_s=1.0) for serving in known.servings)))],
-    "mixed_types_are_refused": lambda: [of_truth("mixed_types", value="built"),
-                                        of_truth("mixed_types", evidence="Plugin not found.")],
     "weights_halve": lambda: [of_recorded("digits-FP16-SM89-static", memory(weights_bytes=152_832))],
     "int8_is_read": lambda: [of_report("qdq_behind_relu", floats)],
     "misplaced_pair": lambda: [of_report("qdq_before_relu", lambda _: builds.recorded("fusion-qdq_behind_relu-SM89"))],

@@ -11,10 +11,10 @@ import pytest
 
 from trtlab import teach
 from trtlab.engine.measure import live
-from trtlab.study import progress, quizzes
+from trtlab.study import curriculum
 from trtlab.study.bank import BadEntry, UnknownEntry, Words
 from trtlab.study.found import Found, computed
-from trtlab.study.quiz import Choice, NotAnAnswer, Option, QuizError
+from trtlab.study.quiz import Choice, NotAnAnswer, Option, QuizError, quizzes
 from trtlab.teach import QuizCard, guess, quiz
 
 from .markup import EVIL, alike, read, shown
@@ -107,7 +107,7 @@ def test_an_unknown_name_says_which_are_close():
         quiz("q3-worksapce")
 
 
-@pytest.mark.parametrize("name", quizzes.names())
+@pytest.mark.parametrize("name", quizzes())
 def test_the_static_form_asks_openly_and_answers_inside_details(name):
     card = quiz(name)
     asked = card.quiz
@@ -174,14 +174,14 @@ def test_replies_on_the_page_are_kept_and_scored_per_lesson(tmp_path, monkeypatc
         ("00_start_here", [nbformat.v4.new_markdown_cell('`quiz("x")`')]),
     ):
         nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / f"{name}.ipynb")
-    assert [*progress.scores(tmp_path)] == [("08_workflow", 3, 0, 0, 0)]
+    assert [*curriculum.scores(tmp_path)] == [("08_workflow", 3, 0, 0, 0)]
     for name, replies in (("q3-sync-call", [WRONG, "", RIGHT, WRONG]), ("q3-two-targets", ["kernels"])):
         for reply in replies:
             send(quiz(name), what="check", reply=reply)
     quiz("q3-workspace").check(quiz("q3-workspace").quiz.shown[0].key)  # by Python: a test, or a cell that is run again
-    assert [*progress.scores(tmp_path)] == [("08_workflow", 3, 2, 2, 1)]
+    assert [*curriculum.scores(tmp_path)] == [("08_workflow", 3, 2, 2, 1)]
     alike(teach.draw_progress(tmp_path), "08_workflow", "at once", "一次答对")
-    lines = [json.loads(line) for line in progress.where().read_text("utf-8").split("\n") if line]
+    lines = [json.loads(line) for line in curriculum.progress_file().read_text("utf-8").split("\n") if line]
     assert [(line["quiz"], line["right"]) for line in lines][:3] == [
         ("q3-sync-call", False), ("q3-sync-call", True), ("q3-sync-call", False),
     ]  # fmt: skip
@@ -193,24 +193,24 @@ def test_no_state_of_the_file_disturbs_a_quiz_or_loses_a_reply(tmp_path, monkeyp
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell('teach.quiz("q3-sync-call")')])
     nbformat.write(notebook, tmp_path / "08_workflow.ipynb")
     torn = b'{"quiz": "q3-sync-call", "right": tr'
-    progress.where().write_bytes(b"\xff\x00 [1]\n[]\n3\n{}\nnull\n" + torn)
+    curriculum.progress_file().write_bytes(b"\xff\x00 [1]\n[]\n3\n{}\nnull\n" + torn)
     send(quiz("q3-sync-call"), what="check", reply=RIGHT)
-    assert progress.where().read_bytes().startswith(b"\xff\x00 [1]")
-    assert [*progress.scores(tmp_path)] == [("08_workflow", 1, 1, 1, 1)]
-    progress.where().unlink()
-    progress.where().mkdir()  # nothing can be written or read there
+    assert curriculum.progress_file().read_bytes().startswith(b"\xff\x00 [1]")
+    assert [*curriculum.scores(tmp_path)] == [("08_workflow", 1, 1, 1, 1)]
+    curriculum.progress_file().unlink()
+    curriculum.progress_file().mkdir()  # nothing can be written or read there
     card = quiz("q3-sync-call")
     send(card, what="check", reply=RIGHT)
     assert card.feedback["verdict"] == "right"
-    assert [*progress.scores(tmp_path)] == [("08_workflow", 1, 0, 0, 0)]
+    assert [*curriculum.scores(tmp_path)] == [("08_workflow", 1, 0, 0, 0)]
 
 
 def test_two_notebooks_that_answer_at_once_lose_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("TRTLAB_DATA", str(tmp_path))
-    code = "from trtlab.study import progress\nfor n in range(300): progress.keep(f'q{n}', True)"
+    code = "from trtlab.study import curriculum\nfor n in range(300): curriculum.keep_reply(f'q{n}', True)"
     kernels = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
     assert [kernel.wait(60) for kernel in kernels] == [0, 0, 0]
-    lines = [json.loads(line)["quiz"] for line in progress.where().read_text("utf-8").split("\n") if line]
+    lines = [json.loads(line)["quiz"] for line in curriculum.progress_file().read_text("utf-8").split("\n") if line]
     assert Counter(lines) == {f"q{n}": 3 for n in range(300)}
 
 

@@ -112,33 +112,32 @@ def find(entries: Mapping[str, T], name: str, what: str) -> T:
     raise UnknownEntry(f"there is no {what} {name!r}; {hint}")
 
 
-def call(written: Any, room: str) -> Callable[..., Any]:
-    """What words name: a function of study/`room`, alone or as `{name: arguments}`: a list is arguments by place, a
+def call(written: Any) -> Callable[..., Any]:
+    """What words name: a function of study/truths, alone or as `{name: arguments}`: a list is arguments by place, a
     table of parameters arguments by name, any other table one argument. UnknownEntry names the close ones."""
     name, values = next(iter(written.items())) if isinstance(written, Mapping) else (written, [])
-    function = find(_functions(room), name, f"function of study/{room}")
+    function = _function(name)
     if isinstance(values, list):
         return functools.partial(function, *values)
     by_name = set(values) <= set(inspect.signature(function).parameters)
     return functools.partial(function, **values) if by_name else functools.partial(function, values)
 
 
-def _functions(room: str) -> dict[str, Callable[..., Any]]:
-    files = sorted((Path(__file__).parent / room).glob("[!_]*.py"))
-    modules = [importlib.import_module(f"trtlab.study.{room}.{file.stem}") for file in files]
-    return {name: value for module in modules for name, value in vars(module).items() if callable(value)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Phrase:
-    name: str
-    en: str
-    zh: str
+def _function(name: str) -> Callable[..., Any]:
+    """Files are opened until it is found, the usual shapes first: what is about formats opens no build."""
+    known: dict[str, Callable[..., Any]] = {}
+    files = sorted((Path(__file__).parent / "truths").glob("[!_]*.py"), key=lambda file: (file.stem != "kinds", file))
+    for file in files:
+        module = importlib.import_module(f"trtlab.study.truths.{file.stem}")
+        known |= {each: value for each, value in vars(module).items() if callable(value)}
+        if name in known:
+            break
+    return find(known, name, "function of study/truths")
 
 
 @functools.cache
 def _phrases() -> dict[str, Words]:
-    return {name: Words(en=phrase.en, zh=phrase.zh) for name, phrase in read("said", _Phrase).items()}
+    return read("said", Words)
 
 
 def said(name: str, **facts: Any) -> Words:
@@ -150,7 +149,7 @@ def _entry(entry: Any, name: str, file: str, kind: type[T]) -> T:
     if not isinstance(entry, dict):
         raise BadEntry(f"{file}, {name}: found {_kind_of(entry)}; expected the fields {_names(kind)}")
     try:
-        return converter().structure({"name": name} | entry, kind)
+        return converter().structure(entry if kind is Words else {"name": name} | entry, kind)
     except Exception as error:
         faults = [fault.rpartition(" @ ") for fault in cattrs.transform_error(error, path="", format_exception=_said)]
         said = (f"{', '.join(filter(None, (file, name, path.strip('.'))))}: {fault}" for fault, _, path in faults)

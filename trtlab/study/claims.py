@@ -2,7 +2,7 @@
 
 In: a claim's name. Out: a `Claim`, whose `prove()` gives a `Found`. Claims C01 to C91 are the interview sheet's, said
 in other words in words/claims, with what is true today, in two languages. A proof is written there by what stands
-behind its parts, each a function of study/proofs. teach.claim draws it, and fails the notebook when it is refuted.
+behind its parts, each a function of study/truths. teach.claim draws it, and fails the notebook when it is refuted.
 """
 
 import enum
@@ -73,7 +73,7 @@ class Claim:
         """Each part of the proof: its kind, and the call that runs it; `func` is the function whose source is shown."""
         for kind, written in self.proof.items():
             for part in written:
-                yield kind, bank.call(part, "proofs")
+                yield kind, bank.call(part)
 
 
 def find_claim(name: str) -> Claim:

@@ -27,8 +27,7 @@ class Found:
     evidence: str = ""
 
     def __post_init__(self) -> None:
-        rows = (tuple(cell if isinstance(cell, Words) else str(cell) for cell in row) for row in self.rows)
-        object.__setattr__(self, "rows", tuple(rows))
+        object.__setattr__(self, "rows", tuple(tuple(map(_written, row)) for row in self.rows))
         object.__setattr__(self, "header", tuple(self.header))
 
     @property
@@ -37,16 +36,23 @@ class Found:
         return self.value is True
 
 
+def _written(cell: Any) -> str | Words:
+    """A cell as it is shown: whole numbers with thousands apart."""
+    return cell if isinstance(cell, Words) else f"{cell:,}" if type(cell) is int else str(cell)
+
+
 def computed(
-    value: Any,
-    rows: Iterable[Sequence[Any]] = (),
-    referees: Sequence[str] = ("numpy",),
-    **facts: Any,
+    value: Any, rows: Iterable[Sequence[Any]] = (), referees: Sequence[str] = ("numpy",), **facts: Any
 ) -> Found:
     """Found by this package and by others, its referees, on this machine, now."""
     from trtlab.engine.measure import live
 
-    return Found(value=value, rows=tuple(map(tuple, rows)), facts=facts, provenance=live(referees))
+    return Found(value=value, rows=tuple(rows), facts=facts, provenance=live(referees))
+
+
+def seen(witness: Any, value: Any, rows: Iterable[Sequence[Any]] = (), /, **facts: Any) -> Found:
+    """Found in what a witness said, such as a report or a recording: it has their `provenance`."""
+    return Found(value=value, rows=tuple(rows), facts=facts, provenance=witness.provenance)
 
 
 def all_of(parts: Sequence[Found]) -> Found:

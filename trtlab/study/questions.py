@@ -1,7 +1,8 @@
-"""study/questions: the bank of interview questions, in English and Chinese.
+"""study/questions: the bank of interview questions; what older answers say and what to say now; the words of the field.
 
-In: words/questions. Out: frozen `Question`s, checked while they are read: every field is there, a spoken answer fits
-into 60 seconds, names have their form. teach/saycard draws them.
+In: words/questions, words/calls, words/terms. Out: frozen `Question`s, checked while they are read: every field is
+there, a spoken answer fits into 60 seconds, names have their form; `Call`s, with NVIDIA's headers as witness; `Term`s.
+teach/saycard and teach/machine draw them.
 """
 
 import enum
@@ -106,3 +107,34 @@ def _check_form(words: Iterable[str], form: re.Pattern[str], expected: str) -> N
     for word in words:
         if not form.fullmatch(word):
             raise ValueError(f"found {word!r}; expected {expected}")
+
+
+# --- calls and words --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """`name` is what is said; `header` its name in NVIDIA's headers (recorded per release), or a header file; `python`
+    the `Class.name` to look for in the installed module; `now` what replaces it, `python_now` where that is found."""
+
+    name: str
+    header: str
+    now: Words
+    python_now: str
+    python: str | None = None
+
+
+CALLS = tuple(bank.read("calls", Call).values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """A word of the field, and what it means here."""
+
+    name: str
+    means: Words
+
+
+def terms() -> dict[str, Term]:
+    """The glossary, by word."""
+    return bank.read("terms", Term)

@@ -1,19 +1,23 @@
-"""study/quiz: quizzes with options, to choose or to put in order, each with the grading of replies. Draws nothing.
+"""study/quiz: quizzes with options, to tick or to put in order, and with numbers; the bank of them; grading of replies.
 
-In: words in two languages, options, and what a truth `Found`. Out: frozen quizzes whose shape was checked, and for each
-reply a `Result`. Numbers are in study/number_quiz, the bank is study/quizzes. tests/study/test_quiz.py grades replies
-to every quiz of the bank.
+In: words/quizzes, in two languages, around what a function of study/truths finds when a quiz is first needed: computed
+on this machine, or recorded, and never typed in. Out: frozen quizzes whose shape was checked, and for each reply a
+`Result`. tests/study/test_quiz.py grades replies to every quiz of the bank.
 """
 
-import enum
 import functools
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
+from trtlab.study import bank, witnesses
 from trtlab.study.bank import Words, said
 from trtlab.study.found import Found
+
+NO_UNIT = Words(en="", zh="")
 
 
 class QuizError(ValueError):
@@ -26,13 +30,6 @@ class NotAnAnswer(ValueError):
     def __init__(self, phrase: str, **facts: Any) -> None:
         self.words = said(phrase, **facts)
         super().__init__(self.words.en)
-
-
-class Verdict(enum.Enum):
-    """What a mark says about one option or value."""
-
-    RIGHT = "right"
-    WRONG = "wrong"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +50,10 @@ class Slip:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mark:
-    """A verdict on one option or value: `key` names it, `text` is what the learner reads, `why` explains."""
+class Mark(Option):
+    """What is said of an option or value: `text` is what the learner reads, `why` explains."""
 
-    key: str
-    text: Words
-    verdict: Verdict
-    why: Words | None
+    is_right: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,18 +69,59 @@ class Result:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quiz:
-    """What the four kinds share. `explanation` is said once the answer is right, `evidence` where it was seen.
+class Entry:
+    """A quiz as it is written: `truth` names a function of study/truths, alone or with arguments by place or by name.
+    `explanation` is said once the answer is right, `evidence` where it was seen.
 
-    A malformed quiz raises QuizError when it is made, not when a learner meets it.
+    `options` of a choice, of several or of an ordering; `slips`, `unit` and `tolerance` of a number.
     """
 
     name: str
+    kind: str
+    truth: Any
     question: Words
-    explanation: Words
     evidence: Words
+    explanation: Words
+    options: tuple[Option, ...] = ()
+    slips: tuple[Slip, ...] = ()
+    unit: Words = NO_UNIT
+    tolerance: float = 0.0
+
+    @property
+    def find(self) -> Callable[[], Found]:
+        """What finds the truth, with its arguments; `func` is the function whose source is shown."""
+        return bank.call(self.truth)
+
+    def asked(self, found: Found) -> "Quiz":
+        """The quiz around what was found."""
+        if self.kind not in KINDS:
+            raise QuizError(f"quiz {self.name!r} is of the kind {self.kind!r}; expected one of {', '.join(KINDS)}")
+        facts = {**found.facts, "value": found.value, "evidence": found.evidence}
+        return KINDS[self.kind](**{**_filled_fields(self, facts), "truth": found})
+
+
+def _filled_fields(value: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {field.name: _filled(getattr(value, field.name), facts) for field in fields(value)}
+
+
+def _filled(value: Any, facts: Mapping[str, Any]) -> Any:
+    """The value, with the facts in the places of all words inside it; a slip may name a fact as its value."""
+    if isinstance(value, Words):
+        return value.filled(facts)
+    if isinstance(value, tuple):
+        return tuple(_filled(one, facts) for one in value)
+    if isinstance(value, Slip) and isinstance(value.value, str):
+        value = replace(value, value=facts[value.value])
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **_filled_fields(value, facts))
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quiz(Entry):
+    """What the four kinds share. A malformed quiz raises QuizError when it is made, not when a learner meets it."""
+
     truth: Found
-    kind: ClassVar[str]
 
     def __post_init__(self) -> None:
         for field in ("question", "explanation", "evidence"):
@@ -100,8 +135,9 @@ class Quiz:
 
     @property
     def shown(self) -> tuple[Option, ...]:
-        """The options in the order in which every form of this quiz shows them; none of a number."""
-        return ()
+        """The options in the order in which every form of this quiz shows them, shuffled the same way on every machine
+        and in every year; none of a number."""
+        return tuple(sorted(self.options, key=lambda o: hashlib.sha256(f"{self.name}/{o.key}".encode()).hexdigest()))
 
     @property
     def answer_marks(self) -> tuple[Mark, ...]:
@@ -109,6 +145,7 @@ class Quiz:
         raise NotImplementedError
 
     def _check(self) -> None:
+        """QuizError if the options, or the slips, do not fit the truth."""
         raise NotImplementedError
 
     def _expect(self, holds: object, wrong: str) -> None:
@@ -123,30 +160,22 @@ class Quiz:
         )
 
 
+# --- options ----------------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Options(Quiz):
     """A quiz with options."""
-
-    options: tuple[Option, ...]
 
     def _check(self) -> None:
         self._expect(len(self.options) > 1, f"{len(self.options)} option(s); give at least two")
         for word, values in (("key", self._keys), ("text", [o.text.en.casefold() for o in self.options])):
             twice = sorted({value for value in values if values.count(value) > 1})
             self._expect(not twice, f"duplicate option: {word} {', '.join(map(repr, twice))} appears twice")
-        self._check_answer()
-
-    def _check_answer(self) -> None:
-        raise NotImplementedError
 
     @property
     def _keys(self) -> list[str]:
         return [option.key for option in self.options]
-
-    @property
-    def shown(self) -> tuple[Option, ...]:
-        """Shuffled the same way on every machine and in every year."""
-        return tuple(sorted(self.options, key=lambda o: hashlib.sha256(f"{self.name}/{o.key}".encode()).hexdigest()))
 
     def _pick(self, key: Any) -> Option:
         for option in self.options:
@@ -155,70 +184,43 @@ class _Options(Quiz):
         raise NotAnAnswer("no_option", key=key, keys=", ".join(self._keys))
 
 
+def _marked(option: Option, is_right: bool) -> Mark:
+    return Mark(key=option.key, text=option.text, why=option.why, is_right=is_right)
+
+
 @dataclass(frozen=True, kw_only=True)
-class _Ticks(_Options):
-    """A quiz with options to tick, right or wrong."""
+class Several(_Options):
+    """One or more options are right; `truth.value` holds their keys. A reply is an iterable of keys."""
+
+    kind: str = "several"
 
     @property
     def right_keys(self) -> frozenset[str]:
         """The keys of the right options."""
-        raise NotImplementedError
+        return frozenset(self.truth.value)
 
     @property
     def answer_marks(self) -> tuple[Mark, ...]:
         return tuple(map(self._mark, self.shown))
 
-    def _check_answer(self) -> None:
+    def _mark(self, option: Option) -> Mark:
+        return _marked(option, option.key in self.right_keys)
+
+    def _check(self) -> None:
+        super()._check()
         self._expect(self.right_keys, f"no option is right: the truth is {self.truth.value!r}; options: {self._keys}")
         strays = sorted(self.right_keys - set(self._keys))
         self._expect(not strays, f"the answer {', '.join(map(repr, strays))} is not among its options {self._keys}")
         for option in self.options:
             self._expect(option.why, f"option {option.key!r} is unexplained; write its `why`")
 
-    def _mark(self, option: Option) -> Mark:
-        return _marked(option, Verdict.RIGHT if option.key in self.right_keys else Verdict.WRONG)
-
-
-def _marked(option: Option, verdict: Verdict) -> Mark:
-    return Mark(key=option.key, text=option.text, verdict=verdict, why=option.why)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice(_Ticks):
-    """One option is right; `truth.value` is its key. A reply is a key."""
-
-    kind: ClassVar[str] = "choice"
-
-    @property
-    def right_keys(self) -> frozenset[str]:
-        return frozenset() if self.truth.value is None else frozenset([self.truth.value])
-
-    def grade(self, reply: Any) -> Result:
-        if not reply:
-            raise NotAnAnswer("choose_first")
-        mark = self._mark(self._pick(reply))
-        if mark.verdict is Verdict.RIGHT:
-            return self._result(mark.key, said("right"), [mark])
-        return self._result(mark.key, said("not_this_one"), [mark], mark.why)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Several(_Ticks):
-    """One or more options are right; `truth.value` holds their keys. A reply is an iterable of keys."""
-
-    kind: ClassVar[str] = "several"
-
-    @property
-    def right_keys(self) -> frozenset[str]:
-        return frozenset(self.truth.value)
-
     def grade(self, reply: Any) -> Result:
         picked = {self._pick(key).key for key in ([reply] if isinstance(reply, str) else reply or ())}
         if not picked:
             raise NotAnAnswer("tick_first")
-        marks = [self._mark(option) for option in self.shown if option.key in picked]
+        marks = [mark for mark in self.answer_marks if mark.key in picked]
         keys = tuple(mark.key for mark in marks)
-        wrong = [mark.why for mark in marks if mark.verdict is Verdict.WRONG and mark.why]
+        wrong = [mark.why for mark in marks if not mark.is_right and mark.why]
         missing = len(self.right_keys - picked)
         if not wrong and not missing:
             return self._result(keys, said("all_of_them"), marks)
@@ -228,15 +230,34 @@ class Several(_Ticks):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Choice(Several):
+    """One option is right; `truth.value` is its key. A reply is a key."""
+
+    kind: str = "choice"
+
+    @property
+    def right_keys(self) -> frozenset[str]:
+        return frozenset() if self.truth.value is None else frozenset([self.truth.value])
+
+    def grade(self, reply: Any) -> Result:
+        if not reply:
+            raise NotAnAnswer("choose_first")
+        mark = self._mark(self._pick(reply))
+        headline = said("right" if mark.is_right else "not_this_one")
+        return self._result(mark.key, headline, [mark], None if mark.is_right else mark.why)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ordering(_Options):
     """Steps to put in order. A reply is a sequence of all keys, and right when every step comes after what it needs.
 
     `truth.value` maps each key to the keys it needs; its own order is one of those that work, and the one shown.
     """
 
-    kind: ClassVar[str] = "ordering"
+    kind: str = "ordering"
 
-    def _check_answer(self) -> None:
+    def _check(self) -> None:
+        super()._check()
         needs, keys = self.truth.value, self._keys
         self._expect(sorted(needs) == sorted(keys), f"the answer {(*needs,)} does not order its options {keys}")
         for key, needed in needs.items():
@@ -249,10 +270,9 @@ class Ordering(_Options):
 
     def _find_early(self, order: Sequence[str]) -> tuple[int, str] | None:
         """(place, needed key) of the first step that comes before one it needs, or None: the order works."""
+        needs = self.truth.value
         for place, key in enumerate(order):
-            missing = [other for other in self.truth.value if other in self.truth.value[key]]
-            missing = [other for other in missing if other not in order[:place]]
-            if missing:
+            if missing := [other for other in needs if other in needs[key] and other not in order[:place]]:
                 return place, missing[0]
         return None
 
@@ -264,7 +284,7 @@ class Ordering(_Options):
 
     @property
     def answer_marks(self) -> tuple[Mark, ...]:
-        return tuple(_marked(self._pick(key), Verdict.RIGHT) for key in self.truth.value)
+        return tuple(_marked(self._pick(key), True) for key in self.truth.value)
 
     def grade(self, reply: Any) -> Result:
         order, total = tuple(self._pick(key).key for key in reply or ()), len(self.options)
@@ -278,4 +298,154 @@ class Ordering(_Options):
         why = said("too_early", step=step.text, needed=self._pick(needed).text)
         step = replace(step, why=why.then(step.why) if step.why else why)
         placed = ("not_in_order", "first_in_place", "some_in_place")[min(place, 2)]
-        return self._result(order, said(placed, place=place), [_marked(step, Verdict.WRONG)], step.why)
+        return self._result(order, said(placed, place=place), [_marked(step, False)], step.why)
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+TIMES = {"ns": 1e-9, "µs": 1e-6, "us": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
+SAME = {
+    "byte": "B", "bytes": "B", "字节": "B", "sec": "s", "seconds": "s", "second": "s", "秒": "s",
+    "x": "×", "times": "×", "fold": "×", "倍": "×",
+}  # fmt: skip
+MINUS = dict.fromkeys(map(ord, "−–—‒﹣－"), "-")
+SPACES = re.compile(r"[\s\u00a0\u2007\u2009\u202f_']")
+NUMBER = re.compile(r"([+-]?(?:\d[\d.,]*|[.,]\d[\d.,]*)(?:e[+-]?\d+)?)(.*)", re.IGNORECASE)
+
+
+def readings(reply: Any, unit: Words) -> tuple[float, ...]:
+    """Every sensible reading of `reply` in `unit`, the likeliest first, because `75,328` is a whole number to some and
+    a fraction to others: `"75,328 B"` in KiB gives (73.56, 0.0736).
+
+    Numbers pass as they are. Raises NotAnAnswer for nothing, NaN, infinity, words, and units of another kind.
+    """
+    texts: tuple[Any, ...] = (reply,)
+    written = ""
+    if isinstance(reply, str):
+        match = NUMBER.fullmatch(SPACES.sub("", reply.translate(MINUS)).lstrip("~≈="))
+        texts, written = (_decimal_texts(match[1]), match[2]) if match else ((), "")
+    try:
+        numbers = [float(text) for text in texts]
+    except (TypeError, ValueError, OverflowError):
+        numbers = []
+    if isinstance(reply, bool) or not numbers or not all(map(math.isfinite, numbers)):
+        empty = reply is None or not str(reply).strip()
+        raise NotAnAnswer("nothing_typed" if empty else "no_number", reply=str(reply)[:60])
+    return tuple(number * _factor(written, unit) for number in numbers)
+
+
+def _decimal_texts(text: str) -> tuple[str, ...]:
+    """`1,5` -> 1.5; `1.234,5` and `1,234.5` -> 1234.5; `75,328` -> 75328 or 75.328."""
+    comma, dot = text.rfind(","), text.rfind(".")
+    if comma >= 0 and dot >= 0:
+        group = "," if dot > comma else "."
+        return (text.replace(group, "").replace(",", "."),)
+    if text.count(",") > 1 or text.count(".") > 1:
+        return (re.sub("[.,]", "", text),)
+    if re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", text):
+        return text.replace(",", ""), text.replace(",", ".")
+    return (text.replace(",", "."),)
+
+
+def _factor(written: str, unit: Words) -> float:
+    """What one of the unit written behind the number is in `unit`; nothing written means `unit` itself."""
+    name, wanted = _plain(written), _plain(unit.en)
+    if not name or written == unit.zh or name.rstrip("s") == wanted.rstrip("s"):
+        return 1.0
+    for family in (SIZES, TIMES):
+        known = {_plain(key): value for key, value in family.items()}
+        if name in known and wanted in known:
+            return known[name] / known[wanted]
+    raise NotAnAnswer("other_unit", written=written, unit=unit)
+
+
+def _plain(unit: str) -> str:
+    return SAME.get(unit.casefold(), unit).casefold()
+
+
+def number_words(value: float, unit: Words) -> Words:
+    """`73.6 KiB`, `24 kernels`: three digits at most below a thousand, thousands marked above."""
+    whole = abs(value) >= 1000 or float(value).is_integer()
+    text = f"{value:,.0f}" if whole else f"{value:.3g}"
+    return Words(en=f"{text} {unit.en}".strip(), zh=f"{text} {unit.zh}".strip())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number(Quiz):
+    """A number in `unit`; replies within `tolerance` (in that unit) are right. `slips` are typical wrong values."""
+
+    kind: str = "number"
+
+    def _check(self) -> None:
+        value = self.truth.value
+        self._expect(isinstance(value, int | float) and math.isfinite(value), f"the truth is {value!r}, no number")
+        self._expect(self.tolerance >= 0, f"tolerance is {self.tolerance!r}; expected zero or more")
+        self._expect(self.slips, "no slips; explain at least one typical wrong value")
+        for slip in self.slips:
+            self._expect(not self._accepts(slip.value), f"slip {slip.value!r} would be graded as right")
+
+    def _accepts(self, value: float) -> bool:
+        truth: float = self.truth.value
+        return abs(value - truth) <= self.tolerance + 1e-9 * abs(truth)
+
+    @property
+    def answer(self) -> Words:
+        """The number, and how far from it counts."""
+        number = number_words(self.truth.value, self.unit)
+        return said("counts", number=number, spread=f"{self.tolerance:.3g}") if self.tolerance else number
+
+    @property
+    def answer_marks(self) -> tuple[Mark, ...]:
+        return tuple(
+            Mark(key=str(slip.value), text=number_words(slip.value, self.unit), why=slip.why, is_right=False)
+            for slip in self.slips
+        )
+
+    def grade(self, reply: Any) -> Result:
+        values = readings(reply, self.unit)
+        if right := [value for value in values if self._accepts(value)]:
+            return self._result(right[0], said("right_number", answer=self.answer))
+        slips = [(value, slip.why) for value in values if (slip := self._find_slip(value))]
+        value, why = slips[0] if slips else (values[0], said(self._direction(values[0])))
+        return self._result(value, said("not_number", number=number_words(value, self.unit)), wrong=why)
+
+    def _find_slip(self, value: float) -> Slip | None:
+        """The slip that made this value, or None where the truth is nearer."""
+        slip = min(self.slips, key=lambda slip: abs(slip.value - value))
+        off = abs(slip.value - value)
+        return slip if off <= max(0.02 * abs(slip.value), 1e-9) and off < abs(self.truth.value - value) else None
+
+    def _direction(self, value: float) -> str:
+        """The phrase for a wrong value that no slip explains."""
+        truth = self.truth.value
+        if self._accepts(-value):
+            return "other_sign"
+        ratio = value / truth if truth and value * truth > 0 else 0.0
+        off = "too_large" if value > truth else "too_small"
+        if not 0.1 <= ratio <= 10:
+            return f"far_{off}"
+        return f"close_{off}" if 0.75 <= ratio <= 1.33 else off
+
+
+# --- the bank ---------------------------------------------------------------------------------------------------------
+
+KINDS: dict[str, type[Quiz]] = {kind.kind: kind for kind in (Choice, Several, Number, Ordering)}
+
+
+@functools.cache
+def quizzes() -> dict[str, Entry]:
+    """Every quiz by name, as it is written, in the order of the files."""
+    return bank.read("quizzes", Entry)
+
+
+def find_quiz(name: str) -> Entry:
+    """The quiz of that name, as it is written. UnknownEntry names the close ones."""
+    return bank.find(quizzes(), name, "quiz")
+
+
+@functools.cache
+def load_quiz(name: str) -> Quiz:
+    """The quiz `name`; its truth is found at the first call. UnknownEntry, QuizError, or the truth's own error."""
+    entry = find_quiz(name)
+    return entry.asked(witnesses.built(entry.find))

@@ -1,22 +1,20 @@
-"""study/witnesses: whom proofs and truths ask: the API, NVIDIA's headers, its builder, our rules, a GPU's record.
+"""study/witnesses: whom claims and quizzes ask: the installed API, NVIDIA's builder, our rules, and what was recorded.
 
 In: names. Out: frozen values of the rooms below, which are opened when they are asked. Callers say `witnesses.api()`,
 so that a test can put another world in place of one witness. Where no compiler can be installed, recordings answer.
 """
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from trtlab.study.found import Found, read_back
+from trtlab.study.found import Found, read_back, seen
 
 if TYPE_CHECKING:
     from trtlab.engine.nvidia import Api, BuildReport, Kernel
     from trtlab.graph.cost import Cost
     from trtlab.graph.rewrite import Report
-    from trtlab.lab.support import ApiHistory, Support
+    from trtlab.lab.support import Support
     from trtlab.lab.workflow import Workflow
 
 
@@ -25,29 +23,6 @@ def api() -> "Api":
     from trtlab.engine.nvidia import installed_api
 
     return installed_api()
-
-
-def history() -> "ApiHistory":
-    """Which name NVIDIA's headers declared at which release."""
-    from trtlab.lab.support import api_history
-
-    return api_history()
-
-
-def fmt(name: str) -> Any:
-    """The number format of that name."""
-    from trtlab.numeric import FORMATS
-
-    return FORMATS[name]
-
-
-def referee(name: str) -> Any:
-    """The dtype in which NumPy, or ml_dtypes, has that format. KeyError when neither does."""
-    import ml_dtypes
-
-    native = {"FP64": np.float64, "FP32": np.float32, "FP16": np.float16, "BF16": ml_dtypes.bfloat16}
-    small = {"FP8_E4M3": "float8_e4m3fn", "FP8_E4M3_IEEE": "float8_e4m3", "FP8_E5M2": "float8_e5m2"}
-    return native.get(name) or (small | {"FP4_E2M1": "float4_e2m1fn"})[name]
 
 
 @functools.cache
@@ -90,18 +65,40 @@ def flow() -> "Workflow":
     return found
 
 
-def transfers() -> Any:
-    """Copies and launches as they were measured on a GPU."""
-    from trtlab.lab.streams import load_transfers
+# --- what only a compiler tells ---------------------------------------------------------------------------------------
 
-    return load_transfers()
+RECORDED = "truths"
+"""The recording of what the functions found that are given to `built`; tests/study/record.py makes it."""
 
 
-def tf32() -> Found:
-    """What TF32 products of a GPU read and keep, as it was measured."""
+def built(find: Callable[[], Found]) -> Found:
+    """What `find` finds with the compiler here; where there is none, what it found when it was recorded."""
+    from trtlab.engine.nvidia import CompilerMissing
+
+    try:
+        return find()
+    except CompilerMissing:
+        return recorded(getattr(find, "func", find).__name__)
+
+
+def recorded(name: str) -> Found:
+    """A truth read back from its recording."""
     from trtlab.engine import recordings
 
-    return read_back(recordings.load(dict, "tf32-h100"))
+    return read_back(recordings.load(dict, RECORDED)[name])
+
+
+def told(model: Any, *, compiler: str = "tensorrt_rtx", **options: Any) -> Found:
+    """`built`, `parse error` or `build error`, with the compiler's words as evidence."""
+    from trtlab.engine import machine
+    from trtlab.engine.measure import live
+    from trtlab.engine.nvidia import ParseError, ProfileError, explain
+
+    try:
+        value, said = "built", f"{len(explain(model, compiler=compiler, **options).kernels)} kernels"
+    except (ParseError, ProfileError) as error:
+        value, said = "parse error" if isinstance(error, ParseError) else "build error", error.what
+    return Found(value=value, evidence=said, provenance=live([machine.DISTRIBUTIONS[compiler], "onnx"]))
 
 
 # --- what is read off them --------------------------------------------------------------------------------------------
@@ -118,21 +115,26 @@ def is_fused(report: "BuildReport", *nodes: str) -> bool:
     return len(found) == 1 and set(nodes) <= set(found[0].onnx_nodes)
 
 
-def did(report: "Report", rule: str) -> list[str]:
-    """What our rule of that name did, one line a step."""
-    return [step.what for step in report.steps if step.rule == rule]
-
-
 def says(report: "BuildReport", words: str) -> str:
     """The first line of the builder's log with these words; empty if there is none."""
     return next((line.text.strip("* -") for line in report.log if words in line.text), "")
 
 
-def layer_types(report: "BuildReport") -> list[str]:
-    """The types of the parsed layers, constants left out."""
-    return [layer.type for layer in report.layers if not layer.is_constant]
-
-
-def listed(words: Iterable[str]) -> str:
+def listed(words: Iterable[Any]) -> str:
     """`a, b, c`; `none` of nothing."""
-    return ", ".join(words) or "none"
+    return ", ".join(map(str, words)) or "none"
+
+
+def sizes(numbers: Mapping[str, float], form: str = ".2f") -> str:
+    """`a: 1.50, b: 2.00`, each number in that form."""
+    return ", ".join(f"{name}: {number:{form}}" for name, number in numbers.items())
+
+
+def most(witness: Any, numbers: Mapping[str, float], form: str = ".2f") -> Found:
+    """The name of the largest number; `numbers` as a fact is all of them."""
+    return seen(witness, max(numbers, key=numbers.__getitem__), numbers=sizes(numbers, form))
+
+
+def arrows(needs: Mapping[str, Sequence[str]]) -> str:
+    """`parse ← export; build ← parse, configure`: who needs what."""
+    return "; ".join(f"{key} ← {', '.join(needed)}" for key, needed in needs.items() if needed)

@@ -11,24 +11,9 @@ from trtlab.engine.measure import live, merged
 from trtlab.study.bank import Words, said
 from trtlab.study.claims import CAN_FAIL, Behind, Claim, Verdict, counted, find_claim
 from trtlab.study.found import Found, all_of
+from trtlab.teach import card as ui
 from trtlab.teach.bilingual import bilingual, both, switch
-from trtlab.teach.card import (
-    Cell,
-    Drawing,
-    apart,
-    badge,
-    block,
-    card,
-    code,
-    details,
-    join,
-    link,
-    origin_badge,
-    pre,
-    stack,
-    table,
-    tag,
-)
+from trtlab.teach.card import Cell, Drawing, apart, badge, block, join, tag
 from trtlab.teach.source import call_and_code
 
 LOOKS = {Verdict.RIGHT: "done", Verdict.IMPRECISE: "stood", Verdict.OUTDATED: "stood", Verdict.WRONG: "bad"}
@@ -50,8 +35,8 @@ def claim(name: str, prove: Callable[[], bool | Found] | None = None) -> Drawing
     if isinstance(found, bool):
         found = Found(value=found, provenance=live())
     _check(name, name, found)
-    head = [_tick(), tag("b", name, "claim"), origin_badge(found.provenance.origin)]
-    return card(*_evidence(found), head=head, foot=[found.provenance.line()])
+    head = [_tick(), tag("b", name, "claim"), ui.origin_badge(found.provenance.origin)]
+    return ui.card(*_evidence(found), head=head, foot=[found.provenance.line()])
 
 
 def draw_claims(names: Sequence[str]) -> Drawing:
@@ -61,26 +46,26 @@ def draw_claims(names: Sequence[str]) -> Drawing:
     for name in names:
         known = find_claim(name)
         today = join([_tick(known), both(known.today)], " ") if known.proof else both(known.today)
-        opened = details(join([today, badge(both(_kinds(known.behind)), "not")], apart()), _card(known, alone=False))
+        opened = ui.details(join([today, badge(both(_kinds(known.behind)), "not")], apart()), _card(known, alone=False))
         rows.append((name, both(known.said), _verdict(known), opened))
     header = [both(said(f"column_{column}")) for column in ("claim", "sheet", "verdict", "today")]
     counts = [join([number, both(_kinds([kind]))], " ") for kind, number in counted(names).items()]
-    return bilingual(card(block(table(header, rows), "below"), head=[both(said("claims")), *counts, switch()]))
+    return bilingual(ui.card(block(ui.table(header, rows), "below"), head=[both(said("claims")), *counts, switch()]))
 
 
 def _card(known: Claim, *head: Cell, alone: bool = True) -> Drawing:
     """What the sheet says, the verdict, the answer, unless they stand beside it; the evidence, how it is checked."""
     sheet = block(both(said("sheet_says").then(known.said)), "said dim")
     today = block(join([_verdict(known), tag("b", both(known.today), "claim")], apart(": ")))
-    source = join([known.name, link(both(said("source")), known.source)])
+    source = join([known.name, ui.link(both(said("source")), known.source)])
     kinds, first = badge(both(_kinds(known.behind)), "not"), [sheet, today] if alone else []
     if not known.proof:
-        return card(*first, head=[known.name, kinds, *head], foot=[join([source, both(said("no_proof"))])])
+        return ui.card(*first, head=[known.name, kinds, *head], foot=[join([source, both(said("no_proof"))])])
     parts = [call() for _, call in known.parts()]
     found, made = all_of(parts), [part.provenance for part in parts]
     _check(known.name, known.today.en, found)
-    commands = [join([both(said("made_by")), code(one.command)], ": ") for one in merged(made) if one.command]
-    return card(
+    commands = [join([both(said("made_by")), ui.code(one.command)], ": ") for one in merged(made) if one.command]
+    return ui.card(
         *first, *_evidence(found, known), _how(known),
         head=[join([_tick(known), known.name], " "), kinds, *head],
         foot=[join([source, *commands])], made=made,
@@ -118,7 +103,7 @@ def _evidence(found: Found, known: Claim | None = None) -> list[Cell]:
     parts += [block(found.evidence)] if found.evidence and not known else []
     header = found.header or (known.header if known else ())
     rows = [[both(cell) for cell in row] for row in found.rows]
-    return [*parts, *([table([both(cell) for cell in header], rows)] if rows else [])]
+    return [*parts, *([ui.table([both(cell) for cell in header], rows)] if rows else [])]
 
 
 def _how(known: Claim) -> Cell:
@@ -127,8 +112,8 @@ def _how(known: Claim) -> Cell:
     for _, call in known.parts():
         asked, source = call_and_code(call)
         shown.setdefault(source.rstrip(), []).append(asked)
-    return details(
-        both(said("how_checked")), stack([pre("\n".join([*calls, source])) for source, calls in shown.items()])
+    return ui.details(
+        both(said("how_checked")), ui.stack([ui.pre("\n".join([*calls, source])) for source, calls in shown.items()])
     )
 
 

@@ -17,8 +17,8 @@ from trtlab.lab.support import ApiHistory, Declared
 from trtlab.numeric import FORMATS
 from trtlab.study import bank
 from trtlab.study.bank import said
-from trtlab.study.calls import CALLS, Call, terms
-from trtlab.study.progress import scores
+from trtlab.study.curriculum import scores
+from trtlab.study.questions import CALLS, Call, terms
 from trtlab.teach import card as ui
 from trtlab.teach.bilingual import bilingual, both, switch
 from trtlab.teach.card import Cell, Drawing

@@ -11,10 +11,21 @@ from typing import Any
 
 import traitlets
 
-from trtlab.study import progress, quizzes
 from trtlab.study.bank import Words, entries_in, said
-from trtlab.study.number_quiz import Number
-from trtlab.study.quiz import Choice, Mark, NotAnAnswer, Option, Ordering, Quiz, Result, Verdict
+from trtlab.study.curriculum import keep_reply
+from trtlab.study.quiz import (
+    Choice,
+    Entry,
+    Mark,
+    NotAnAnswer,
+    Number,
+    Option,
+    Ordering,
+    Quiz,
+    Result,
+    find_quiz,
+    load_quiz,
+)
 from trtlab.teach import card as ui
 from trtlab.teach import source
 from trtlab.teach.bilingual import bilingual, both, switch
@@ -22,7 +33,7 @@ from trtlab.teach.card import Cell, Drawing, bold, join, tag
 from trtlab.teach.cover import covering, shows
 from trtlab.teach.widget import Widget, script, styles
 
-SIGNS = {Verdict.RIGHT: "✓", Verdict.WRONG: "✗"}
+VERDICTS, SIGNS = ("wrong", "right"), ("✗", "✓")
 PHRASES = ("quiz", "check", "show_answer", "start_over", "typical_slips", "how_computed", "move_up", "move_down",
            "no_answer", "show_what_follows")  # fmt: skip
 
@@ -33,9 +44,9 @@ def quiz(which: str | Quiz, truth: Callable[[], Any] | None = None) -> "QuizCard
     if isinstance(which, Quiz):
         return QuizCard(which, truth=truth)
     if truth is not None:
-        written = next(iter(entries_in(which, "your text", quizzes.Entry).values()))
+        written = next(iter(entries_in(which, "your text", Entry).values()))
         return QuizCard(written.asked(truth()), truth=truth)
-    return QuizCard(quizzes.load(which), truth=quizzes.find(which).find)
+    return QuizCard(load_quiz(which), truth=find_quiz(which).find)
 
 
 class QuizCard(Widget):
@@ -88,7 +99,7 @@ class QuizCard(Widget):
         what = message.get("what") if isinstance(message, dict) else None
         if what == "check":
             try:
-                progress.keep(self.quiz.name, self.check(message.get("reply")).correct)
+                keep_reply(self.quiz.name, self.check(message.get("reply")).correct)
             except NotAnAnswer as unread:
                 self.feedback = self._numbered({**self.feedback, "verdict": "unread", "says": asdict(unread.words)})
         elif what == "answer" and self._tries:
@@ -177,9 +188,9 @@ def _to_pick(name: str, option: Option) -> Cell:
 def _explained(mark: Mark, asked: Quiz) -> Cell:
     """An option or slip with its sign, which an order has none of, and why."""
     named = bold(both(mark.text))
-    signed = named if isinstance(asked, Ordering) else join([SIGNS[mark.verdict], named], " ")
+    signed = named if isinstance(asked, Ordering) else join([SIGNS[mark.is_right], named], " ")
     words = join([signed, both(mark.why)], ui.apart(": ")) if mark.why else signed
-    return tag("span", words, mark.verdict.value, data_key=mark.key)
+    return tag("span", words, VERDICTS[mark.is_right], data_key=mark.key)
 
 
 def _face(asked: Quiz) -> dict[str, Any]:
@@ -193,7 +204,11 @@ def _face(asked: Quiz) -> dict[str, Any]:
 
 
 def _mark(mark: Mark) -> dict[str, Any]:
-    return {"text": asdict(mark.text), "verdict": mark.verdict.value, "why": asdict(mark.why) if mark.why else None}
+    return {
+        "text": asdict(mark.text),
+        "verdict": VERDICTS[mark.is_right],
+        "why": asdict(mark.why) if mark.why else None,
+    }
 
 
 __all__ = ["QuizCard", "quiz"]

@@ -1,1 +1,1 @@
-"""study/truths: the answers of quizzes, each found by a function that words/quizzes names, and never typed in."""
+"""study/truths: functions that claims and quizzes name in their words, one file a topic: no answer is ever typed in."""

@@ -1,39 +1,47 @@
-"""study/truths/fusion: what our rules do to the teaching models, and what NVIDIA's builder makes of them.
+"""study/truths/fusion: what our rules do to the teaching models, and what NVIDIA's builder makes of them: C24 to C47.
 
-In: names of models and nodes. Out: a `Found` whose facts fill the words of a quiz. Witnesses are asked, so that a test
-can change the world. Checked by tests/study/test_quiz.py, by other means and in worlds where the answers are others.
+In: build reports, live or recorded, and the arrays of onnx's evaluator. Out: `Found`s. Our own rules stand beside
+NVIDIA's where a sentence names them; what they cost is never evidence of a claim. Witnesses are asked, so that a test
+can change the world.
 """
 
+import functools
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnx
 
+from trtlab.engine.nvidia import BuildReport
+from trtlab.engine.nvidia import api as nvidia_api
+from trtlab.graph.cost import Device, node_costs, roofline_s
+from trtlab.graph.oracle import KINDS, reference, sample_inputs
+from trtlab.graph.rules.constants import fold
+from trtlab.lab import builds, compare, fusion
+from trtlab.lab.ways import Way
 from trtlab.study import witnesses
-from trtlab.study.found import Found, computed
-from trtlab.study.witnesses import homes, is_fused, listed
+from trtlab.study.bank import said
+from trtlab.study.found import Found, computed, seen
+from trtlab.study.truths.kinds import in_kernels
+from trtlab.study.witnesses import arrows, homes, is_fused, listed
 
-if TYPE_CHECKING:
-    from trtlab.engine.nvidia import BuildReport
-
-
-def read(report: "BuildReport", value: Any, **facts: Any) -> Found:
-    """Found in a report; `kernels` are its kernels' names."""
-    facts = {"kernels": listed(kernel.name for kernel in report.kernels), "nodes": report.onnx_nodes} | facts
-    return Found(value=value, facts=facts, provenance=report.provenance)
+ONNX = ("numpy", "onnx")
+CHAIN = "multiply_add_relu"
 
 
-def kernels_of_conv_bn_relu() -> Found:
-    """How many kernels hold a convolution, its BatchNorm and its ReLU."""
-    report = witnesses.report_on("conv_bn_relu_conv")
-    kernels = homes(report, "conv", "bn", "relu")
-    return read(report, len(kernels), all=len(report.kernels), homes=listed(kernel.name for kernel in kernels))
+# --- quizzes ----------------------------------------------------------------------------------------------------------
+
+
+def kernels_of(model: str, nodes: Sequence[str] = ()) -> Found:
+    """How many kernels NVIDIA's builder makes of a teaching model, or of some nodes of it."""
+    report = witnesses.report_on(model)
+    kernels = homes(report, *nodes) if nodes else report.kernels
+    return in_kernels(report, len(kernels), all=len(report.kernels), homes=listed(kernel.name for kernel in kernels))
 
 
 def folded_weight() -> Found:
     """A weight of 1.5 after the rule that folds BatchNorm."""
-    from trtlab.graph.rules.constants import fold
-
     norm = [np.array([value]) for value in (2.0, 0.3, 0.7, 0.24)]  # scale, bias, mean, variance
     weight, bias = fold(np.array([[1.5]]), np.zeros(1), norm, 0.01)
     return computed(float(weight[0, 0]), bias=float(bias[0]), without_epsilon=3 / 0.24**0.5)
@@ -58,27 +66,16 @@ def rules_in_order(model: str, rules: Sequence[str]) -> Found:
 
 def unfused_bytes(model: str) -> Found:
     """Bytes that the kernels of a model read and write, one kernel a node."""
-    from trtlab.graph.cost import node_costs
-    from trtlab.lab import builds
-
     moved = {node: cost.bytes_moved for node, cost in node_costs(builds.model(model)).items()}
     return computed(sum(moved.values()), parts=", ".join(f"{node} {size:,}" for node, size in moved.items()))
 
 
 def best_speedup(model: str) -> Found:
     """How many times faster a fused model is where memory alone decides."""
-    from trtlab.graph.cost import Device, roofline_s
-
     before, after, _ = witnesses.rewritten(model)
     device = Device(name="any that waits for memory", flops=1e15, bandwidth=1e9)
     ratio = roofline_s([before], device) / roofline_s([after], device)
     return computed(ratio, before=before.bytes_moved, after=after.bytes_moved)
-
-
-def kernels_of(model: str) -> Found:
-    """How many kernels NVIDIA's builder makes of a teaching model."""
-    report = witnesses.report_on(model)
-    return read(report, len(report.kernels))
 
 
 def middle_as_output() -> Found:
@@ -86,40 +83,231 @@ def middle_as_output() -> Found:
     pointwise, convolution = map(witnesses.report_on, ("multiply_add_relu_shown", "conv_relu_shown"))
     fused = is_fused(pointwise, "multiply", "add", "relu"), is_fused(convolution, "conv", "relu")
     keys = {(True, True): "both", (True, False): "pointwise", (False, True): "convolution", (False, False): "neither"}
-    return read(convolution, keys[fused], pointwise=listed(kernel.name for kernel in pointwise.kernels))
+    return in_kernels(convolution, keys[fused], pointwise=listed(kernel.name for kernel in pointwise.kernels))
 
 
 def parallel_convolutions(model: str, nodes: Sequence[str]) -> Found:
     """Whether convolutions of one input become `one` kernel, several on `streams`, or several that are `serial`."""
     report = witnesses.report_on(model)
     kernels = homes(report, *nodes)
-    streams = {kernel.stream for kernel in kernels}
-    many = "streams" if len(streams) == len(kernels) else "serial"
+    many = "streams" if len({kernel.stream for kernel in kernels}) == len(kernels) else "serial"
     placed = ", ".join(f"{kernel.name}: {kernel.stream}" for kernel in kernels)
-    return read(report, "one" if len(kernels) == 1 else many, placed=placed)
+    return in_kernels(report, "one" if len(kernels) == 1 else many, placed=placed)
 
 
 def folded_bytes(model: str) -> Found:
     """Bytes of weights in NVIDIA's build of a model of constants."""
     report = witnesses.report_on(model)
-    return read(report, report.weights_bytes or 0, held=listed(sorted(report.kernels[0].onnx_nodes)))
+    return in_kernels(report, report.weights_bytes or 0, held=listed(sorted(report.kernels[0].onnx_nodes)))
 
 
 def copied_concats(producers: Mapping[str, Sequence[str]]) -> Found:
     """Models whose Concat costs a copy in NVIDIA's build: {model: the nodes that make what is joined}."""
     copies = {name: _copies(witnesses.report_on(name), made) for name, made in producers.items()}
-    said = "; ".join(f"{name}: {listed(found)}" for name, found in copies.items())
+    copied = "; ".join(f"{name}: {listed(found)}" for name, found in copies.items())
     report = witnesses.report_on(next(iter(producers)))
-    return read(report, tuple(name for name, found in copies.items() if found), copies=said)
+    return in_kernels(report, tuple(name for name, found in copies.items() if found), copies=copied)
 
 
-def _copies(report: "BuildReport", producers: Sequence[str]) -> list[str]:
+def _copies(report: BuildReport, producers: Sequence[str]) -> list[str]:
     """Kernels that compute nothing, and are the Concat itself or read what its producers wrote."""
     parts = {tensor.name for kernel in homes(report, *producers) for tensor in kernel.outputs}
     idle = [kernel for kernel in report.kernels if set(kernel.onnx_nodes) <= {"concat"}]
     return [kernel.name for kernel in idle if kernel.onnx_nodes or parts & {tensor.name for tensor in kernel.inputs}]
 
 
-def arrows(needs: Mapping[str, Sequence[str]]) -> str:
-    """`parse ← export; build ← parse, configure`: who needs what."""
-    return "; ".join(f"{key} ← {', '.join(needed)}" for key, needed in needs.items() if needed)
+# --- claims: bytes, on arrays and in builds ---------------------------------------------------------------------------
+
+
+@functools.cache
+def arrays(name: str) -> dict[str, tuple[list[Any], list[Any]]]:
+    """For each node of a model the arrays that onnx's evaluator reads and writes, in the model's order."""
+    model = builds.model(name)
+    inputs = next(sample_inputs(model))
+    values = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
+    values |= inputs | dict(reference(model, inputs))
+    return {
+        node.name: ([values[n] for n in node.input if n], [values[n] for n in node.output]) for node in model.graph.node
+    }
+
+
+def moved_alone(name: str) -> int:
+    """Bytes that the nodes of a model read and write as kernels of their own, counted on those arrays."""
+    return sum(array.nbytes for read, written in arrays(name).values() for array in (*read, *written))
+
+
+def moved_by_nvidia(report: BuildReport) -> int:
+    """Bytes that the kernels of a build read and write, constants too, by the float32 tensors that it lists."""
+    tensors = [t for kernel in report.kernels for t in (*kernel.inputs, *kernel.outputs, *kernel.constants)]
+    return sum(4 * math.prod(tensor.shape) for tensor in tensors)
+
+
+def launches_and_bytes_saved(names: Sequence[str]) -> Found:
+    """NVIDIA's builds move fewer bytes than the nodes alone, in no more kernels, and mostly in fewer."""
+    reports = {name: witnesses.report_on(name) for name in names}
+    rows = [
+        (name, report.onnx_nodes, len(report.kernels), moved_alone(name), moved_by_nvidia(report))
+        for name, report in reports.items()
+    ]
+    holds = all(0 < kernels <= nodes and moved < alone for _, nodes, kernels, alone, moved in rows)
+    fewer = sum(kernels < nodes for _, nodes, kernels, *_ in rows)
+    return seen(reports[names[0]], holds and fewer > len(names) / 2, rows, fewer=fewer, models=len(names))
+
+
+def eight_n() -> Found:
+    rows = [
+        (name, len(read), len(written), sum(array.nbytes for array in (*read, *written)))
+        for name, (read, written) in arrays(CHAIN).items()
+    ]
+    total, n = moved_alone(CHAIN), arrays(CHAIN)["relu"][1][0].nbytes
+    holds = [row[1:3] for row in rows] == [(2, 1), (2, 1), (1, 1)] and total == 8 * n
+    return computed(holds, rows, referees=ONNX, total=total)
+
+
+def half_of_the_traffic() -> Found:
+    report, alone = witnesses.report_on(CHAIN), arrays(CHAIN)
+    middle = 2 * sum(written.nbytes for name, (_, (written,)) in alone.items() if name != "relu")
+    before, after = moved_alone(CHAIN), moved_by_nvidia(report)
+    tensors = [len(kernel.inputs) + len(kernel.outputs) for kernel in report.kernels]
+    holds = tensors == [4] and before - after == middle == after == before // 2
+    return in_kernels(report, holds, middle=middle, before=before, after=after)
+
+
+def nothing_in_the_middle() -> Found:
+    report, alone = witnesses.report_on("chain_128"), arrays("chain_128")
+    between = [written.nbytes for name, (_, (written,)) in alone.items() if name != "last"]
+    holds = report.activation_bytes == 0 and len(report.kernels) == 1 and len(between) == 127
+    return in_kernels(report, holds, count=len(between), between=sum(between))
+
+
+def planned_memory() -> Found:
+    fused, apart = witnesses.report_on("matmul_relu"), witnesses.report_on("matmul_two_readers")
+    sizes = [report.activation_bytes or 0 for report in (fused, apart)]
+    tensor = 256 * 256 * 4
+    holds = is_fused(fused, "matmul", "relu") and not is_fused(apart, "matmul", "relu")
+    return in_kernels(apart, holds and sizes[1] - sizes[0] == tensor, fused=sizes[0], apart=sizes[1], tensor=tensor)
+
+
+# --- claims: kernels, streams, passes ---------------------------------------------------------------------------------
+
+
+def five_techniques() -> Found:
+    report, api = witnesses.report_on("wide_inception"), nvidia_api.recorded_api()
+    streams = len({kernel.stream for kernel in report.kernels})
+    stubs = [kernel for kernel in report.kernels if "STUB" in kernel.tactic]
+    int8 = witnesses.support("INT8", "SM89").cell("INT8", "SM89").said
+    there = {
+        "fusion": is_fused(report, "conv1", "relu1"), "precision": int8 == "✓ Int8 × Int8", "tuning": bool(stubs),
+        "memory": report.activation_bytes, "streams": streams > 1,
+    }  # fmt: skip
+    facts = {"stubs": len(stubs), "streams": streams, "planned": report.activation_bytes, "int8": int8}
+    rows = [(said(f"technique_{name}"), said(f"seen_{name}", **facts)) for name in there]
+    since = {"DataType": "FP4", "INetworkDefinition": "add_attention", "IRuntimeConfig": "cuda_graph_strategy"}
+    added = [f"{owner}.{name}" for owner, name in since.items() if api.has(owner, name)]
+    holds = all(there.values()) and len(added) == len(since)
+    return seen(report, holds, rows, compiler=api.compiler, version=api.version, added=listed(added))
+
+
+def a_third_of_the_kernels() -> Found:
+    naive, usual = (witnesses.report_on(name) for name in ("conv_add_relu", "conv_relu"))
+    work = [[kernel for kernel in report.kernels if kernel.onnx_nodes] for report in (naive, usual)]
+    counts = {"naive": naive.onnx_nodes, "one": len(work[0]), "two": usual.onnx_nodes, "same": len(work[1])}
+    counts |= {"nvidia": len(usual.kernels), "moving": len(usual.kernels) - len(work[1])}
+    return in_kernels(usual, [*counts.values()] == [3, 1, 2, 1, 3, 2], **counts)
+
+
+def three_streams() -> Found:
+    report = witnesses.report_on("wide_inception")
+    found = [homes(report, f"conv{number}", f"relu{number}") for number in (1, 2, 3)]
+    alone = all(len(kernels) == 1 and len(kernels[0].onnx_nodes) == 2 for kernels in found)
+    streams = sorted(kernel.stream for kernels in found for kernel in kernels)
+    waits = sum(step.type in ("signal", "wait") for step in report.steps)
+    return in_kernels(report, alone and streams == [0, 1, 2] and waits > 0, streams=streams, waits=waits)
+
+
+def name_of_pointwise_fusion() -> Found:
+    report = witnesses.report_on(CHAIN)
+    passes = [line.text for line in report.log if line.text.startswith("After ")]
+    names = list(dict.fromkeys(line.removeprefix("After ").partition(":")[0] for line in passes))
+    holds = "MulAddRelu" in report.kernels[0].name and "vertical fusions" in names
+    return in_kernels(report, holds and not any("tensor fusion" in name for name in names), passes=listed(names))
+
+
+def kernels_of_chains(expected: Mapping[int, int]) -> Found:
+    """{elementwise operators: kernels that NVIDIA's builder makes of them}."""
+    reports = [witnesses.report_on(CHAIN if length == 3 else f"chain_{length}") for length in expected]
+    rows = [(report.onnx_nodes, len(report.kernels)) for report in reports]
+    return seen(reports[-1], rows == [*expected.items()], rows)
+
+
+def concat_in_place() -> Found:
+    report = witnesses.report_on("wide_inception")
+    written = [tensor for kernel in homes(report, "conv1", "conv2", "conv3") for tensor in kernel.outputs]
+    slices = {(tensor.shape[1], (tensor.strides or (0,))[-1]) for tensor in written}
+    raw = homes(witnesses.report_on("raw_concat"), "concat")
+    copies = [kernel for kernel in witnesses.report_on("matmul_concat").kernels if not kernel.onnx_nodes]
+    steps, refusals = witnesses.rewritten("matmul_concat")[2].steps, witnesses.rewritten("raw_concat")[2].refusals
+    ours = [step.what for step in steps if step.rule == "concat_elimination"]
+    holds = slices == {(64, 192)} and not homes(report, "concat") and len(raw) == 1 and len(copies) == 2
+    facts = {"raw": listed(kernel.name for kernel in raw), "copies": len(copies), "ours": listed(ours)}
+    refused = listed(refusal.reason for refusal in refusals)
+    return in_kernels(report, holds and len(ours) == 1 == len(refusals), refused=refused, **facts)
+
+
+def without_the_concat() -> Found:
+    kept, gone = witnesses.report_on("raw_concat"), witnesses.report_on("inception")
+    whole = arrays("raw_concat")["concat"][1][0].nbytes
+    kernels, moved = len(homes(kept, "concat")), moved_by_nvidia(kept)
+    holds = kernels == len(kept.kernels) == 1 and moved == 2 * whole and not homes(gone, "concat")
+    return in_kernels(gone, holds and len(homes(gone, "conv1", "conv2", "conv3")) == 3, moved=moved, whole=whole)
+
+
+# --- claims: on arrays, on a GPU, offered to others -------------------------------------------------------------------
+
+
+def changed(name: str, given: str, result: str) -> int:
+    """How many numbers of a result differ after one number of an input was raised."""
+    model = builds.model(name)
+    inputs = {key: KINDS["positive"](value) for key, value in next(sample_inputs(model)).items()}
+    other = inputs[given].copy()
+    other.flat[0] += 1
+    outputs = [reference(model, fed)[result] for fed in (inputs, inputs | {given: other})]
+    return int(np.count_nonzero(outputs[0] != outputs[1]))
+
+
+def results_that_change() -> Found:
+    elementwise, softmax = changed(CHAIN, "a", "y"), changed("common", "x", "s")
+    return computed([elementwise, softmax] == [1, 8], referees=ONNX, elementwise=elementwise, softmax=softmax)
+
+
+def one_loop() -> Found:
+    ((a, b), _), ((_, c), _), (_, (y,)) = arrays(CHAIN).values()
+    fused = np.empty_like(a)
+    for i in np.ndindex(a.shape):
+        x = a[i] * b[i]
+        fused[i] = max(x + c[i], np.float32(0))
+    once = np.maximum((a.astype(float) * b + c).astype(np.float32), 0)  # the product in full, as FMA has it
+    same, differ = bool((fused == y).all()), int(np.count_nonzero(once != fused))
+    close = np.allclose(once, fused, rtol=1e-4)
+    return computed(same and close and 0 < differ < y.size, referees=ONNX, differ=differ, size=y.size)
+
+
+def launches_take_time() -> Found:
+    sweep, size = fusion.load(), 2**10
+    ways = {"three": Way.TORCH_OUT, "one": Way.GENERATED}
+    ways |= {"graph": Way.LONG_GRAPH_UNFUSED, "graph_one": Way.LONG_GRAPH_FUSED}
+    us = {name: sweep.find(way, size).seconds * 1e6 for name, way in ways.items()}
+    holds = us["three"] > 1.5 * us["one"] and us["graph"] > 2 * us["graph_one"] and us["graph_one"] > 0.5
+    return seen(sweep, holds and sweep.find(Way.TORCH_OUT, size).kernels == 3, size=size, **us)
+
+
+def training_dropout() -> Found:
+    """What tensorrt_rtx says to a Dropout in training mode."""
+    return witnesses.told(builds.model("dropout_training"), target="SM89")
+
+
+def other_folders() -> Found:
+    model, titles = builds.model("constant_subgraph"), ("onnxslim", "ONNX Runtime BASIC", "trtlab")
+    left = [(title, len(compare.OPTIMIZERS[title](model).graph.node)) for title in titles]
+    holds = len(model.graph.node) == 4 and all(count == 1 for _, count in left)
+    return computed(holds, left, referees=("onnx", "onnxslim", "onnxruntime"))

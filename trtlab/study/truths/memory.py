@@ -1,91 +1,47 @@
-"""study/truths/memory: what planners place and NVIDIA's builder plans, for quizzes and claims on memory.
+"""study/truths/memory: what planners place and NVIDIA's builder plans, and what several streams gain: C64 to C69.
 
-In: small models and buffers. Out: `Found`s; the words are in words/quizzes and words/claims.
+In: small models and buffers, arrays of this machine, the recording of lab/streams. Out: `Found`s.
 """
 
 import math
 import statistics
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
-from trtlab.study.found import Found, computed
-from trtlab.study.truths.builds import built
+import numpy as np
+import onnx
 
-if TYPE_CHECKING:
-    import onnx
-
-    from trtlab.plan.memory import Buffer
+from trtlab.engine.measure import live
+from trtlab.engine.nvidia import explain
+from trtlab.lab import builds, streams
+from trtlab.plan.memory import Buffer, check_placement, lower_bound, place
+from trtlab.plan.streams import on_one_stream, run
+from trtlab.study import witnesses
+from trtlab.study.found import Found, computed, seen
+from trtlab.study.witnesses import most
 
 SIX = "a 4 0 3, b 2 1 4, c 3 2 5, d 4 4 7, e 2 3 6, f 1 5 8"
 CHAINS, AUXILIARY = (2, 4, 8, 12), (0, 1, 3)
+TENSOR_BYTES, RUNS = 64 * 256 * 256 * 4, 5
 LENGTHS, RESERVED, PAGE = (100, 200, 400, 1300), 2048, 16
 
 
-def six_buffers() -> "list[Buffer]":
-    """Name, MiB, first step, step behind the last."""
-    from trtlab.plan.memory import Buffer
+# --- placing ----------------------------------------------------------------------------------------------------------
 
+
+def six_buffers() -> list[Buffer]:
+    """Name, MiB, first step, step behind the last."""
     rows = [row.split() for row in SIX.split(", ")]
     return [Buffer(name, int(size) * 2**20, int(start), int(stop)) for name, size, start, stop in rows]
 
 
 def six_tensors() -> Found:
     """The smallest arena of the six, in MiB; proved by the bound, and checked."""
-    from trtlab.plan.memory import check_placement, lower_bound, place
-
     buffers = six_buffers()
     placed, bound = place(buffers), lower_bound(buffers)
-    least = (
-        placed.peak_bytes / 2**20 if placed.peak_bytes == bound and not check_placement(buffers, placed) else math.nan
-    )
-    return computed(least, bound=bound / 2**20, all=sum(b.size_bytes for b in buffers) / 2**20)
-
-
-def softmax_chain(length: int) -> "onnx.ModelProto":
-    """So many softmaxes of [64, 256, 256] in a chain, along axes 0 and 1 in turn: none can be fused with the next."""
-    import onnx.parser
-
-    nodes = [f"t{n + 1} = Softmax <axis={n % 2}> (t{n})" for n in range(length)]
-    shape = "float[64,256,256]"
-    text = f'<ir_version: 8, opset_import: ["": 17]> chain ({shape} t0) => ({shape} t{length}) {{ {" ".join(nodes)} }}'
-    return onnx.parser.parse_model(text)
-
-
-def memory_of_chains() -> Found:
-    """Bytes of activations that tensorrt_rtx plans for each length of the chain: {length: bytes}."""
-    from trtlab.engine.nvidia import explain
-
-    reports = {n: explain(softmax_chain(n), "SM89", compiler="tensorrt_rtx") for n in CHAINS}
-    found = {str(n): report.activation_bytes for n, report in reports.items()}
-    return Found(value=found, provenance=next(iter(reports.values())).provenance)
-
-
-def memory_with_auxiliary_streams() -> Found:
-    """The same for three parallel convolutions: {auxiliary streams: [bytes, streams that kernels are on]}."""
-    from trtlab.engine.nvidia import explain
-    from trtlab.lab import builds
-
-    model = builds.model("wide_inception")
-    reports = {n: explain(model, "SM89", max_aux_streams=n, compiler="tensorrt_rtx") for n in AUXILIARY}
-    found = {str(n): [r.activation_bytes, len({k.stream for k in r.kernels})] for n, r in reports.items()}
-    return Found(value=found, provenance=next(iter(reports.values())).provenance)
-
-
-def memory_of_a_chain() -> Found:
-    """Whether the longest chain needs about one tensor, two, or all."""
-    found = built(memory_of_chains)
-    tensors = round(found.value[str(CHAINS[-1])] / 2**24)
-    value = {1: "one", 2: "two", CHAINS[-1]: "all"}.get(tensors, f"{tensors} tensors")
-    planned = ", ".join(f"{size / 2**20:.1f}" for size in found.value.values())
-    return Found(value=value, facts={"planned": planned}, provenance=found.provenance)
-
-
-def memory_of_auxiliary_streams() -> Found:
-    """Whether auxiliary streams need more memory, less, or as much."""
-    found = built(memory_with_auxiliary_streams)
-    none, *_, most = (size for size, _ in found.value.values())
-    planned = ", ".join(f"{size:,}" for size, _ in found.value.values())
-    value = "more" if most > none else "less" if most < none else "same"
-    return Found(value=value, facts={"planned": planned}, provenance=found.provenance)
+    is_least = placed.peak_bytes == bound and not check_placement(buffers, placed)
+    every = sum(buffer.size_bytes for buffer in buffers) / 2**20
+    return computed(placed.peak_bytes / 2**20 if is_least else math.nan, bound=bound / 2**20, all=every)
 
 
 def reserved_and_wasted() -> Found:
@@ -94,3 +50,142 @@ def reserved_and_wasted() -> Found:
     paged = statistics.mean(-n % PAGE for n in LENGTHS)
     wasted = 100 * (1 - mean / RESERVED)
     return computed(wasted, mean=mean, used=100 - wasted, paged=100 * paged / (mean + paged))
+
+
+# --- what NVIDIA's builder plans --------------------------------------------------------------------------------------
+
+
+def chain_of_softmaxes(length: int) -> onnx.ModelProto:
+    """So many softmaxes of [64, 256, 256] in a chain, along axes 0 and 1 in turn: none can be fused with the next."""
+    nodes = [f"t{n + 1} = Softmax <axis={n % 2}> (t{n})" for n in range(length)]
+    shape = "float[64,256,256]"
+    text = f'<ir_version: 8, opset_import: ["": 17]> chain ({shape} t0) => ({shape} t{length}) {{ {" ".join(nodes)} }}'
+    return onnx.parser.parse_model(text)
+
+
+def memory_of_chains() -> Found:
+    """Bytes of activations that tensorrt_rtx plans for each length of the chain: {length: bytes}."""
+    reports = {n: explain(chain_of_softmaxes(n), "SM89", compiler="tensorrt_rtx") for n in CHAINS}
+    return seen(reports[CHAINS[0]], {str(n): report.activation_bytes for n, report in reports.items()})
+
+
+def memory_with_auxiliary_streams() -> Found:
+    """The same for three parallel convolutions: {auxiliary streams: [bytes, streams that kernels are on]}."""
+    model = builds.model("wide_inception")
+    reports = {n: explain(model, "SM89", max_aux_streams=n, compiler="tensorrt_rtx") for n in AUXILIARY}
+    found = {str(n): [r.activation_bytes, len({k.stream for k in r.kernels})] for n, r in reports.items()}
+    return seen(reports[0], found)
+
+
+def memory_of_a_chain() -> Found:
+    """Whether the longest chain needs about one tensor, two, or all; a claim says two, for each of them."""
+    found = witnesses.built(memory_of_chains)
+    tensors = round(found.value[str(CHAINS[-1])] / TENSOR_BYTES)
+    value = {1: "one", 2: "two", CHAINS[-1]: "all"}.get(tensors, f"{tensors} tensors")
+    return seen(found, value, planned=", ".join(f"{size / 2**20:.1f}" for size in found.value.values()))
+
+
+def two_tensors_are_enough() -> Found:
+    found = witnesses.built(memory_of_chains)
+    rows = [(n, int(n) * TENSOR_BYTES, size) for n, size in found.value.items()]
+    holds = all(2 <= size / TENSOR_BYTES < 2.1 for *_, size in rows)
+    return seen(found, holds, rows, tensor=TENSOR_BYTES)
+
+
+def memory_of_auxiliary_streams() -> Found:
+    """Whether auxiliary streams need more memory, less, or as much."""
+    found = witnesses.built(memory_with_auxiliary_streams)
+    sizes = [size for size, _ in found.value.values()]
+    value = "more" if sizes[-1] > sizes[0] else "less" if sizes[-1] < sizes[0] else "same"
+    return seen(found, value, planned=", ".join(f"{size:,}" for size in sizes))
+
+
+def auxiliary_streams_cost_memory() -> Found:
+    found = witnesses.built(memory_with_auxiliary_streams)
+    rows = [(n, on, size) for n, (size, on) in found.value.items()]
+    sizes = [size for *_, size in rows]
+    return seen(found, sizes == sorted(sizes) and sizes[-1] > 2 * sizes[0], rows, one=sizes[0], three=sizes[-1])
+
+
+# --- what touching new memory costs -----------------------------------------------------------------------------------
+
+
+def new_memory_is_touched_first() -> Found:
+    a = np.ones(2**24, np.float32)
+    kept = np.empty_like(a)
+    fresh_faults, kept_faults = page_faults(lambda: np.add(a, a)), page_faults(lambda: np.add(a, a, out=kept))
+    facts = {"size": a.nbytes, "fresh": fresh_faults, "kept": kept_faults}
+    holds = fresh_faults > 8 * max(kept_faults, 1)
+    return Found(value=holds, facts=facts, provenance=live(["numpy"], samples=RUNS))
+
+
+def page_faults(work: Callable[[], Any], runs: int = RUNS) -> int:
+    """Page faults of one run, the least of several, after one that does not count."""
+    import resource
+
+    def faults() -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+    work()
+    found = []
+    for _ in range(runs):
+        before = faults()
+        work()
+        found.append(faults() - before)
+    return min(found)
+
+
+# --- several streams: a model, and what an H100 did -------------------------------------------------------------------
+
+
+def three_requests() -> Found:
+    """When the last of three requests is answered, in milliseconds."""
+    kernel = streams.Alone(name="kernel", duration_s=3e-3)
+    operations = streams.pipeline(2e-3, kernel, 1e-3, chunks=3, streams=3)
+    total, serial = (round(run(each).total_s * 1e3, 6) for each in (operations, on_one_stream(operations)))
+    return computed(total, serial=serial)
+
+
+def size_that_gains() -> Found:
+    """The size of product that gained most from four streams."""
+    recorded = streams.load()
+
+    def taken(size: int, count: int) -> float:
+        return recorded.case(f"4 branches of products {size} on {count}").median_s
+
+    return most(recorded, {str(size): taken(size, 1) / taken(size, 4) for size in (256, 1024, 4096)})
+
+
+def worst_mistake() -> Found:
+    """The mistake that took longest, in milliseconds."""
+    recorded = streams.load()
+    mistakes = [case for case in recorded.cases if case.topic == "mistakes"]
+    return most(recorded, {case.name.removesuffix(" on 3"): case.median_s * 1e3 for case in mistakes}, ".1f")
+
+
+def best_throughput() -> Found:
+    """Which of three ways answered most samples a second."""
+    recorded = streams.load()
+    rates = {(s.batch, s.contexts): s.samples_per_s for s in recorded.servings}
+    return most(recorded, {f"batch {b} × {c}": rates[b, c] for b, c in ((32, 1), (1, 8), (1, 1))}, ",.0f")
+
+
+def contexts_overlap() -> Found:
+    recorded = streams.load()
+    one, many = (recorded.case(f"16 requests on {n}") for n in (1, 4))
+    facts = {"one": one.median_s * 1e3, "many": many.median_s * 1e3, "contexts": many.streams, "requests": 16}
+    return seen(recorded, one.median_s > 1.5 * many.median_s, **facts)
+
+
+def streams_help_small_batches() -> Found:
+    recorded = streams.load()
+    by = {(s.batch, s.contexts): s for s in recorded.servings}
+    gain = {b: by[b, 8].samples_per_s / by[b, 1].samples_per_s for b in (1, 32)}
+    wait = {b: by[b, 8].percentile(0.5) / by[b, 1].percentile(0.5) for b in (1, 32)}
+    rows = [
+        (s.batch, s.contexts, f"{s.samples_per_s:,.0f}", *(f"{s.percentile(p) * 1e6:.0f} µs" for p in (0.5, 0.99)),
+         s.memory_bytes)
+        for s in recorded.servings if s.batch in gain
+    ]  # fmt: skip
+    facts = {"small": gain[1], "large": gain[32], "small_wait": wait[1], "large_wait": wait[32]}
+    return seen(recorded, gain[1] > 2 and gain[32] < 1.5 and min(wait.values()) > 1.5, rows, **facts)

@@ -1,51 +1,52 @@
-"""study/truths/tuning: who wins where, which rule repeats, what a timing cache depends on, for quizzes.
+"""study/truths/tuning: where kernels come from, who wins where, what a timing cache depends on: C59 to C63.
 
-In: lab/race, its recording, the glass box. Out: `Found`s; the words are in words/quizzes.
+In: builds, lab/race and its recordings, races of tactics run here in the glass box. Out: `Found`s.
 """
 
+from collections import Counter
 from typing import Any
 
-from trtlab.study.found import Found, computed
+from onnx import numpy_helper
+
+from trtlab.engine.measure import live, one_thread
+from trtlab.graph.problem import conv
+from trtlab.lab import builds, race
+from trtlab.lab.race import TRIALS, chances
+from trtlab.study.found import Found, computed, seen
+from trtlab.study.witnesses import sizes
 
 SIZES = ((64, 56), (128, 28), (512, 7))
+STUB = "__myelin_CASK_STUB"
+NETWORK = "resnet18-FP32-SM89-static"
+
+
+# --- quizzes ----------------------------------------------------------------------------------------------------------
 
 
 def where_winograd_stops() -> Found:
     """The convolution at which Winograd loses most, of three."""
-    from trtlab.graph.problem import conv
-    from trtlab.lab import race
-
     recorded, ratios = race.load("cpu"), dict[str, float]()
+    races = {one.problem.name: one.race for one in recorded.races}
     for depth, size in SIZES:
-        name = conv(depth, size).name
-        found = next(one.race for one in recorded.races if one.problem.name == name)
+        found = races[conv(depth, size).name]
         others = [c.best_s for c in found.candidates if c.samples_s and c.name != "winograd"]
         ratios[f"{size}x{size}x{depth}"] = min(others) / found["winograd"].best_s
-    said = ", ".join(f"{name}: {ratio:.2f}" for name, ratio in ratios.items())
-    least = min(ratios, key=lambda name: ratios[name])
-    return Found(value=least, facts={"ratios": said}, provenance=recorded.provenance)
+    return seen(recorded, min(ratios, key=ratios.__getitem__), ratios=sizes(ratios))
 
 
 def rule_that_repeats() -> Found:
     """The rule whose choice two builds share most often, between two equal tactics."""
-    from trtlab.lab.race import TRIALS, chances
-
     shares = chances(gap=0, noise=40, spikes=10, rounds=10)
     asked = {name: shares[name] for name in ("ahead of the spread", "minimum", "mean")}
-    said = ", ".join(f"{name} {share:.0%}" for name, share in asked.items())
     best = max(asked, key=lambda name: asked[name] ** 2 + (1 - asked[name]) ** 2)
-    return computed(best, shares=said, trials=TRIALS)
+    return computed(best, shares=sizes(asked, ".0%"), trials=TRIALS)
 
 
 def what_keeps_a_cache() -> Found:
     """The change after which a build finds all its races in the timing cache of another one."""
-    from onnx import numpy_helper
-
     from trtlab.engine import glassbox
     from trtlab.engine.glassbox.device import Device
     from trtlab.engine.glassbox.timing import TimingCache, made_with
-    from trtlab.engine.measure import live, one_thread
-    from trtlab.graph.problem import conv
 
     def races(cache: TimingCache, batch: int = 1, factor: float = 1, level: int = 1) -> int:
         model = conv(16, 8, batch=batch).model()
@@ -62,6 +63,48 @@ def what_keeps_a_cache() -> Found:
             cache = TimingCache(made_with=made_with(Device("cpu")))
             known = races(cache)
             added[name] = races(cache, **change) - known
-    said = ", ".join(f"{name} {count}" for name, count in added.items())
     (kept,) = [name for name, count in added.items() if count == 0]
-    return Found(value=kept, facts={"added": said}, provenance=live(["torch", "numba"]))
+    return Found(value=kept, facts={"added": sizes(added, "d")}, provenance=live(["torch", "numba"]))
+
+
+# --- claims -----------------------------------------------------------------------------------------------------------
+
+
+def library_and_generated() -> Found:
+    report = builds.recorded(NETWORK)
+    counts = Counter(kernel.type for kernel in report.kernels)
+    first = {kernel.type: kernel.name for kernel in reversed(report.kernels)}
+    rows = [(kind, count, first[kind]) for kind, count in counts.most_common()]
+    holds = counts["kgen"] > 0 and any(kernel.tactic == STUB for kernel in report.kernels)
+    return seen(report, holds, rows, network=report.model_name)
+
+
+def chosen_later() -> Found:
+    report = builds.recorded(NETWORK)
+    left = [kernel for kernel in report.kernels if kernel.tactic in ("", STUB)]
+    holds = 2 * len(left) > len(report.kernels)
+    return seen(report, holds, open=len(left), kernels=len(report.kernels), stub=STUB)
+
+
+def candidates_are_timed() -> Found:
+    from trtlab.engine import glassbox
+
+    with one_thread():
+        races = glassbox.build(builds.model("conv_relu")).inspect(tactics=True)
+    longest = max((one.race for one in races if one.race), key=lambda race: len(race.candidates))
+    timed = [one for one in longest.candidates if one.samples_s]
+    rows = [(one.name, f"{one.best_s * 1e6:.1f}", len(one.samples_s), one.state) for one in longest.candidates]
+    taken = sum(len(one.samples_s) for one in timed)
+    facts = {"timed": len(timed), "samples": taken, "winner": longest.winner}
+    return Found(value=len(timed) > 1, rows=rows, facts=facts, provenance=live(["torch", "numba"], samples=taken))
+
+
+def winner_depends_on_shape() -> Found:
+    recorded = race.load("h100")
+    rows, winners = [], set()
+    for one in recorded.races:
+        times = sorted(c.best_s for c in one.race.candidates if c.samples_s)
+        if one.problem.op == "conv" and len(times) > 1:
+            rows.append((one.problem.name, one.race.winner, f"{times[1] / times[0]:.2f}"))
+            winners.add(one.race.winner)
+    return seen(recorded, len(winners) > 1, rows)
