@@ -6,6 +6,7 @@ In: a description, Python integers, reals. Out: `Decoded`; `Fraction`s, or a `Sp
 
 import bisect
 import enum
+import functools
 import math
 import re
 from dataclasses import dataclass
@@ -131,23 +132,23 @@ class Decoded:
     @property
     def ulp(self) -> Fraction | None:
         """The step to the next value away from zero (in a table: to the next entry); None for infinity and NaN."""
-        if self.exponent is not None and isinstance(self.fmt, FloatFacts):
-            return Fraction(2) ** (self.exponent - self.fmt.mantissa_bits)
+        if self.fraction is None:
+            return None
+        place = _place_of(self.fmt, self.code)
         if isinstance(self.fmt, BookFacts):
-            low = min(self.code, len(self.fmt.entries) - 2)
-            return Fraction(self.fmt.entries[low + 1]) - Fraction(self.fmt.entries[low])
-        return None if self.fraction is None else Fraction(1)
+            place = min(place, len(self.fmt.entries) - 2)
+        away = place + (1 if place >= 0 else -1)
+        return abs(_at(self.fmt, away) - _at(self.fmt, place))
 
     def neighbour(self, step: int) -> int | None:
         """The code of the next value up (step 1) or down (-1); None at the ends and for NaN."""
-        fmt, code = self.fmt, self.code >> self.fmt.padding_bits
         if self.kind == "NaN":
             return None
-        if isinstance(fmt, FloatFacts):
-            return _float_neighbour(fmt, code, step)
-        place = code - (1 << fmt.bits) if isinstance(fmt, IntegerFacts) and code > fmt.max else code
-        low, high = (fmt.min, fmt.max) if isinstance(fmt, IntegerFacts) else (0, (1 << fmt.bits) - 1)
-        return (place + step) & ((1 << fmt.bits) - 1) if low <= place + step <= high else None
+        first, last = _ends(self.fmt)
+        if isinstance(self.fmt, FloatFacts) and self.fmt.has_infinity:
+            first, last = first - self.fmt.is_signed, last + 1
+        place = _place_of(self.fmt, self.code) + step
+        return _code_at(self.fmt, place) << self.fmt.padding_bits if first <= place <= last else None
 
 
 def as_fraction(value: Real) -> Fraction | None:
@@ -163,32 +164,21 @@ def decode(fmt: FormatFacts, code: int) -> Decoded:
     fields, left = {}, code
     for kind, width in reversed(fmt.fields):
         fields[kind], left = left & ((1 << width) - 1), left >> width
-    value = _value(fmt, code >> fmt.padding_bits)
+    value = _special(fmt, code >> fmt.padding_bits) or _at(fmt, _place_of(fmt, code))
     kind = _kind(fmt, value, fields)
     return Decoded(fmt=fmt, code=code, value=value, kind=kind, fields=dict(reversed(fields.items())))
 
 
-def _value(fmt: FormatFacts, code: int) -> Real:
-    match fmt:
-        case FloatFacts():
-            return _float_value(fmt, code)
-        case IntegerFacts():
-            return Fraction(code - (1 << fmt.bits) if code > fmt.max else code)
-        case BookFacts():
-            return Fraction(fmt.entries[code])
-    raise unknown(fmt)
-
-
-def _float_value(fmt: FloatFacts, code: int) -> Real:
-    is_negative, unsigned = divmod(code, 1 << fmt.magnitude_bits)
-    if unsigned == fmt.infinity_code:
+def _special(fmt: FormatFacts, code: int) -> Special | None:
+    """Infinity, NaN or -0, if the code is one of them."""
+    if not isinstance(fmt, FloatFacts):
+        return None
+    is_negative, size = divmod(code, 1 << fmt.magnitude_bits)
+    if size == fmt.infinity_code:
         return Special.NEGATIVE_INFINITY if is_negative else Special.INFINITY
-    if unsigned > fmt.max_code or (is_negative and unsigned == 0 and not fmt.has_negative_zero):
+    if size > fmt.max_code or (is_negative and size == 0 and not fmt.has_negative_zero):
         return Special.NAN
-    value = fmt.magnitude(unsigned)
-    if is_negative:
-        return -value if value else Special.NEGATIVE_ZERO
-    return value
+    return Special.NEGATIVE_ZERO if is_negative and fmt.magnitude(size) == 0 else None
 
 
 def _kind(fmt: FormatFacts, value: Real, fields: dict[str, int]) -> str:
@@ -201,43 +191,47 @@ def _kind(fmt: FormatFacts, value: Real, fields: dict[str, int]) -> str:
     return "integer" if isinstance(fmt, IntegerFacts) else "table entry"
 
 
-def _float_neighbour(fmt: FloatFacts, code: int, step: int) -> int | None:
-    """Codes count sizes; places count along the number line, where both zeros stand at 0."""
-    sign, size = divmod(code, 1 << fmt.magnitude_bits)
-    shift = 0 if fmt.has_subnormals else 1
-    place = (-size - shift if sign else size) + step
-    last = fmt.max_code + fmt.has_infinity
-    if not (-last - shift if fmt.is_signed else 0) <= place <= last:
-        return None
-    found = place if place >= 0 else 1 << fmt.magnitude_bits | -place - shift
-    return found << fmt.padding_bits
+# --- the number line -------------------------------------------------------------------------------------------------
+
+# Finite values stand at whole places, in order. A float's places count its codes from zero to both sides (without a
+# zero from 0 up and from -1 down); an integer's are its values, a table's its codes.
+
+
+def _ends(fmt: FormatFacts) -> tuple[int, int]:
+    """The places of the lowest and the highest finite value."""
+    match fmt:
+        case FloatFacts():
+            return (-fmt.max_code - (not fmt.has_subnormals) if fmt.is_signed else 0), fmt.max_code
+        case IntegerFacts():
+            return fmt.min, fmt.max
+        case BookFacts():
+            return 0, len(fmt.entries) - 1
+    raise unknown(fmt)
+
+
+def _at(fmt: FormatFacts, place: int) -> Fraction:
+    """The value at a place; floats and integers go on beyond their ends."""
+    if isinstance(fmt, FloatFacts):
+        return fmt.magnitude(place) if place >= 0 else -fmt.magnitude(-place - (not fmt.has_subnormals))
+    return Fraction(fmt.entries[place] if isinstance(fmt, BookFacts) else place)
+
+
+def _code_at(fmt: FormatFacts, place: int) -> int:
+    """The code of the value at a place, without padding."""
+    if isinstance(fmt, FloatFacts) and place < 0:
+        return -place - (not fmt.has_subnormals) | 1 << fmt.magnitude_bits
+    return place & ((1 << fmt.bits) - 1)
+
+
+def _place_of(fmt: FormatFacts, code: int) -> int:
+    code >>= fmt.padding_bits
+    if isinstance(fmt, FloatFacts):
+        is_negative, size = divmod(code, 1 << fmt.magnitude_bits)
+        return -size - (not fmt.has_subnormals) if is_negative else size
+    return code - (1 << fmt.bits) if isinstance(fmt, IntegerFacts) and code > fmt.max else code
 
 
 # --- value to code ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Step:
-    """How to leave the gap between two neighbouring values: `fraction` of the way from the one nearer zero."""
-
-    rounding: Rounding
-    draw: int  # 32 random bits for "stochastic"
-
-    def is_away(self, fraction: Fraction, *, near_is_odd: bool, is_negative: bool) -> bool:
-        """Whether to take the neighbour farther from zero."""
-        match self.rounding:
-            case "nearest_even":
-                return fraction > Fraction(1, 2) or (fraction == Fraction(1, 2) and near_is_odd)
-            case "nearest_away":
-                return fraction >= Fraction(1, 2)
-            case "toward_zero":
-                return False
-            case "up":
-                return fraction > 0 and not is_negative
-            case "down":
-                return fraction > 0 and is_negative
-            case "stochastic":
-                return self.draw < fraction * 2**32
 
 
 def encode(
@@ -252,15 +246,72 @@ def encode(
     draw = 0
     if rounding == "stochastic" and generator is not None:
         draw = int(generator.integers(0, 1 << 32, size=1, dtype=np.uint32)[0])
-    number, step = real(value), _Step(rounding=rounding, draw=draw)
-    match fmt:
-        case FloatFacts():
-            return _encode_float(fmt, number, step, overflow) << fmt.padding_bits
-        case IntegerFacts():
-            return _encode_integer(fmt, number, step, overflow) & ((1 << fmt.bits) - 1)
-        case BookFacts():
-            return _encode_entry(fmt, number, step, overflow)
-    raise unknown(fmt)
+    number, (first, last) = real(value), _ends(fmt)
+    exactly = as_fraction(number)
+    is_negative = number.value.startswith("-") if isinstance(number, Special) else number < 0
+    place = first - 1 if is_negative else last + 1
+    if exactly is not None:
+        place = _rounded(fmt, exactly, rounding, draw)
+    lacks_zero = exactly == 0 and isinstance(fmt, FloatFacts) and not fmt.has_subnormals
+    is_beyond = lacks_zero or not first <= place <= last
+    if number is Special.NAN or (is_beyond and overflow == "ieee"):
+        code = _code_beyond(fmt, number, rounding, is_negative=is_negative, lacks_zero=lacks_zero)
+    else:
+        code = _code_at(fmt, min(max(place, first), last))
+    if isinstance(fmt, FloatFacts) and fmt.is_signed and is_negative and (code or fmt.has_negative_zero):
+        code |= 1 << fmt.magnitude_bits
+    return code << fmt.padding_bits
+
+
+def _rounded(fmt: FormatFacts, value: Fraction, rounding: Rounding, draw: int) -> int:
+    """The place that `value` goes to: one of the two around it, perhaps the first one beyond an end."""
+    (first, last), at = _ends(fmt), functools.partial(_at, fmt)
+    if isinstance(fmt, FloatFacts) and abs(value) < fmt.magnitude(0):  # there is no zero
+        return 0 if value >= 0 else -1
+    side = range(last + 2) if value >= 0 else range(first - 1, 1)
+    if isinstance(fmt, BookFacts):
+        if not fmt.min <= value <= fmt.max:
+            return last + 1 if value > 0 else first - 1
+        side = range(last + 1)
+    found = bisect.bisect_right(side, value, key=at)
+    if found in (0, len(side)):
+        return side[max(found - 1, 0)]
+    below = side[found - 1]
+    low, high = at(below), at(below + 1)
+    is_odd = _code_at(fmt, below) % 2 == 1
+    return below + _goes_up(rounding, (value - low) / (high - low), draw, is_odd=is_odd, is_positive=high > 0)
+
+
+def _goes_up(rounding: Rounding, share: Fraction, draw: int, *, is_odd: bool, is_positive: bool) -> bool:
+    """Whether a number `share` of the way up from one value to the next becomes the upper one; `is_odd` is the code of
+    the lower one. `draw`, 32 random bits, decides whether to go away from zero."""
+    half = Fraction(1, 2)
+    match rounding:
+        case "nearest_even":
+            return share > half or (share == half and is_odd)
+        case "nearest_away":
+            return share > half or (share == half and is_positive)
+        case "toward_zero":
+            return share > 0 and not is_positive
+        case "up":
+            return share > 0
+        case "down":
+            return False
+        case "stochastic":
+            return draw < share * 2**32 if is_positive else draw >= (1 - share) * 2**32
+
+
+def _code_beyond(fmt: FormatFacts, number: Real, rounding: Rounding, *, is_negative: bool, lacks_zero: bool) -> int:
+    """The code of NaN, and under overflow="ieee" of what no place stands for; without its sign. ValueError if none."""
+    code = None
+    if isinstance(fmt, FloatFacts):
+        is_nan = number is Special.NAN or lacks_zero or (is_negative and not fmt.is_signed)
+        stays = isinstance(number, Fraction) and rounding in ("toward_zero", "up" if is_negative else "down")
+        finite = fmt.max_code if stays else fmt.infinity_code
+        code = fmt.nan_code if is_nan or finite is None else finite
+    if code is None:
+        raise refusal(fmt, number if isinstance(number, Fraction) else number.value)
+    return code
 
 
 def check_modes(rounding: str, overflow: str, generator: np.random.Generator | None) -> None:
@@ -295,88 +346,3 @@ def _short_text(value: Any) -> str:
         return str(float(value))
     except OverflowError:
         return f"a number of {len(str(abs(value.numerator) // value.denominator))} digits"
-
-
-def _encode_float(fmt: FloatFacts, number: Real, step: _Step, overflow: Overflow) -> int:
-    is_negative = number in (Special.NEGATIVE_ZERO, Special.NEGATIVE_INFINITY) or (
-        isinstance(number, Fraction) and number < 0
-    )
-    if number is Special.NAN:
-        return _special_code(fmt, fmt.nan_code, number, is_negative=False)
-    is_infinite = number in (Special.INFINITY, Special.NEGATIVE_INFINITY)
-    size = abs(number) if isinstance(number, Fraction) else Fraction(0)
-    code = fmt.max_code + 1 if is_infinite else _rounded_magnitude(fmt, size, step, is_negative=is_negative)
-    beyond_least = (is_negative and not fmt.is_signed and (code > 0 or not fmt.has_subnormals)) or (
-        size == 0 and not is_infinite and not fmt.has_subnormals
-    )
-    if beyond_least and overflow == "ieee":
-        return _special_code(fmt, fmt.nan_code, number, is_negative=is_negative)
-    if beyond_least and not fmt.is_signed:
-        return 0
-    if code > fmt.max_code:
-        stays = step.rounding == "toward_zero" or step.rounding == ("up" if is_negative else "down")
-        if overflow == "ieee" and (is_infinite or not stays):
-            special = fmt.infinity_code if fmt.has_infinity else fmt.nan_code
-            return _special_code(fmt, special, number, is_negative=is_negative)
-        code = fmt.max_code
-    return _signed(fmt, code, is_negative=is_negative)
-
-
-def _rounded_magnitude(fmt: FloatFacts, size: Fraction, step: _Step, *, is_negative: bool) -> int:
-    """The code without sign; max_code + 1 stands for everything that rounds beyond the largest value."""
-    if size < fmt.magnitude(0):
-        return 0
-    rungs = range(fmt.max_code + 2)
-    near = bisect.bisect_right(rungs, size, key=fmt.magnitude) - 1
-    if near > fmt.max_code:
-        return near
-    low, high = fmt.magnitude(near), fmt.magnitude(near + 1)
-    return near + step.is_away((size - low) / (high - low), near_is_odd=near % 2 == 1, is_negative=is_negative)
-
-
-def _signed(fmt: FloatFacts, code: int, *, is_negative: bool) -> int:
-    """`code` with its sign where there is one; the code of -0 is +0 where -0 does not exist."""
-    if not is_negative or not fmt.is_signed or (code == 0 and not fmt.has_negative_zero):
-        return code
-    return code | 1 << fmt.magnitude_bits
-
-
-def _special_code(fmt: FloatFacts, code: int | None, number: Real, *, is_negative: bool) -> int:
-    if code is None:
-        raise refusal(fmt, number if isinstance(number, Fraction) else number.value)
-    return _signed(fmt, code, is_negative=is_negative)
-
-
-def _finite(fmt: IntegerFacts | BookFacts, number: Real, overflow: Overflow) -> Fraction:
-    """`number`, or for infinities the end of the range; ValueError for NaN and for infinities that may not saturate."""
-    if isinstance(number, Fraction):
-        return number
-    if number is Special.NEGATIVE_ZERO:
-        return Fraction(0)
-    if number is Special.NAN or overflow == "ieee":
-        raise refusal(fmt, number.value)
-    return Fraction(fmt.max if number is Special.INFINITY else fmt.min)
-
-
-def _encode_integer(fmt: IntegerFacts, number: Real, step: _Step, overflow: Overflow) -> int:
-    value = _finite(fmt, number, overflow)
-    near = math.floor(abs(value))
-    away = step.is_away(abs(value) - near, near_is_odd=near % 2 == 1, is_negative=value < 0)
-    whole = (near + away) * (-1 if value < 0 else 1)
-    if overflow == "ieee" and not fmt.min <= whole <= fmt.max:
-        raise refusal(fmt, value)
-    return max(fmt.min, min(fmt.max, whole))
-
-
-def _encode_entry(fmt: BookFacts, number: Real, step: _Step, overflow: Overflow) -> int:
-    value = _finite(fmt, number, overflow)
-    if overflow == "ieee" and not fmt.min <= value <= fmt.max:
-        raise refusal(fmt, value)
-    below = bisect.bisect_right(fmt.entries, value) - 1
-    if below < 0 or below == len(fmt.entries) - 1 or value == fmt.entries[below]:
-        return max(below, 0)
-    low, high = Fraction(fmt.entries[below]), Fraction(fmt.entries[below + 1])
-    if high <= 0:  # the neighbour nearer zero is the upper one
-        fraction = (high - value) / (high - low)
-        return below + 1 - step.is_away(fraction, near_is_odd=below % 2 == 0, is_negative=True)
-    return below + step.is_away((value - low) / (high - low), near_is_odd=below % 2 == 1, is_negative=False)
