@@ -1,24 +1,30 @@
 """numeric/quantize: arrays to codes that share scales (per tensor, channel or block) and back; packing; SQNR.
 
 In: a format and an array. Out: a frozen `Quantized`. Everything is float32 arithmetic, one rounding per operation; the
-tests repeat it in fractions. `Groups` cuts arrays into the rows that `blocks` quantises.
+tests repeat it in fractions. `Groups` cuts arrays into rows with one scale each; numba runs the lines at the end of
+this file on many rows, NumPy on few, with the same bits.
 """
 
+import functools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from trtlab.numeric import blocks, codec
-from trtlab.numeric.describe import BlockFacts, FloatFacts, FormatFacts, IntegerFacts, Rounding
+from trtlab.numeric import codec
+from trtlab.numeric.describe import BlockFacts, FloatFacts, FormatFacts, IntegerFacts
+from trtlab.numeric.kernels import decode_lines, encode_lines, fits
 
 Array = npt.NDArray[Any]
+ScaleRounding = Literal["floor", "ceil"]
 _FP32 = FloatFacts(name="FP32", exponent_bits=8, mantissa_bits=23)
 _FP8 = FloatFacts(name="FP8_E4M3", exponent_bits=4, mantissa_bits=3, has_infinity=False, top_nans=1)
+_MOST = np.finfo(np.float32).max
 _SECOND_BLOCK = 256  # QLoRA, section 3: constants of the constants
+_UNROLLED = 256  # rows up to this length get a kernel of their own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,13 +96,15 @@ class Quantized:
 
     @cached_property
     def values(self) -> Array:
-        """What the codes stand for: float32 in the shape of the input."""
+        """What the codes stand for: float32 in the shape of the input, at most the largest float32, since a code times
+        its scale, both right, may round beyond it."""
         rule = _rule(self.format)
         codes = codec.decode(rule.element, self.codes)
         if self.zero_points is not None:
             codes = codes - self.groups.spread(self.zero_points).astype(np.float32)
         with np.errstate(over="ignore"):
-            return np.asarray(codes * self.groups.spread(blocks.step(rule, self.scales, self.tensor_scale)))
+            products = codes * self.groups.spread(_step(rule, self.scales, self.tensor_scale))
+            return np.asarray(np.clip(products, -_MOST, _MOST))
 
     @property
     def scale_codes(self) -> Array:
@@ -135,8 +143,6 @@ def quantize(
     *,
     scale: npt.ArrayLike | None = None,
     symmetric: bool = True,
-    rounding: Rounding = "nearest_even",
-    generator: np.random.Generator | None = None,
     partial: bool = False,
     double_quantize: bool = False,
 ) -> Quantized:
@@ -155,22 +161,19 @@ def quantize(
     if symmetric and fmt.min >= 0 and array.min(initial=0) < 0:
         raise ValueError(f"{fmt} has no values below 0: got {array.min()}; use symmetric=False for a zero point")
     given = None if scale is None else _given_scales(scale, groups)
-    if given is not None or not symmetric:
-        amax(rows)  # refuses NaN and infinity, as encode_rows does
     if not symmetric:
-        scales, zeros, codes = _affine(fmt, rows, given, rounding)
+        scales, zeros, codes = _affine(fmt, rows, given)
         zero_points = groups.grid.array(zeros)
     elif given is not None:
+        amax(rows)  # refuses NaN and infinity, as _encode_rows does
         with np.errstate(over="ignore"):  # beyond float32 is beyond every code
-            scales, codes = given, codec.encode(fmt, rows / given, rounding, generator=generator)
+            scales, codes = given, codec.encode(fmt, rows / given)
     else:
-        scales, codes = blocks.encode_rows(_rule(fmt), rows, rounding=rounding, generator=generator)
+        scales, codes = _encode_rows(_rule(fmt), rows)
     scales, codes = groups.grid.array(scales), groups.array(codes)
     if double_quantize:
         scales, second = _quantized_scales(scales)
-    return _saturated(
-        Quantized(format=fmt, codes=codes, scales=scales, groups=groups, zero_points=zero_points, second=second)
-    )
+    return Quantized(format=fmt, codes=codes, scales=scales, groups=groups, zero_points=zero_points, second=second)
 
 
 def quantize_blocks(
@@ -178,10 +181,7 @@ def quantize_blocks(
     values: npt.ArrayLike,
     axis: int = -1,
     *,
-    scale_rounding: blocks.ScaleRounding = "floor",
-    tensor_scale: float | None = None,
-    rounding: Rounding = "nearest_even",
-    generator: np.random.Generator | None = None,
+    scale_rounding: ScaleRounding = "floor",
     partial: bool = False,
 ) -> Quantized:
     """Codes, scales and the tensor's scale for blocks along `axis`, computed in float32.
@@ -191,32 +191,17 @@ def quantize_blocks(
     takes the smallest power of two with amax / scale <= largest element (cuBLAS: 1D block quantization; ModelOpt).
     Other scales: amax / (largest element * tensor scale), rounded to nearest even, at least the scale format's smallest
     value (2^-9 for E4M3, as ModelOpt; torchao takes 2^-6). An all-zero block gets scale 1, or the least power of two.
-    tensor_scale: one from calibration; default amax / (largest element * largest scale): amax / 2688 for NVFP4.
+    The tensor's scale is amax / (largest element * largest scale), amax / 2688 for NVFP4; 1 for zeros alone.
     partial: the last block of an axis may be shorter; else it is a ValueError, as are NaN and infinity. Signed
     integers are symmetric: MXINT8 never uses -128.
     """
-    array = _float32(values)
+    array, tensor = _float32(values), None
     groups = _groups(array.shape, axis, fmt.block_size, partial=partial)
-    s_t = _tensor_scale(fmt, array, tensor_scale)
-    scales, codes = blocks.encode_rows(fmt, groups.rows(array), s_t, scale_rounding, rounding, generator)
+    if fmt.tensor_scale:
+        tensor = amax(array) / np.float32(fmt.element_max * fmt.scale.max) or np.float32(1)
+    scales, codes = _encode_rows(fmt, groups.rows(array), tensor, scale_rounding)
     scales, codes = groups.grid.array(scales), groups.array(codes)
-    return _saturated(Quantized(format=fmt, codes=codes, scales=scales, groups=groups, tensor_scale=s_t))
-
-
-def _saturated(made: Quantized) -> Quantized:
-    """Every value finite: near the largest float32 a code times its scale may round beyond it, although both are right;
-    such codes become the next ones towards 0."""
-    rule = _rule(made.format)
-    if float(blocks.step(rule, made.scales, made.tensor_scale).max(initial=0)) < 2.0**126 / rule.element_max:
-        return made
-    zeros = made.groups.spread(np.zeros_like(made.scales) if made.zero_points is None else made.zero_points)
-    while (beyond := np.isinf(made.values)).any():
-        codes, zero = made.codes.copy(), np.broadcast_to(zeros, beyond.shape)[beyond].astype(np.float32)
-        near = codec.decode(rule.element, codes[beyond])
-        nearer = near - np.sign(near - zero) if isinstance(rule.element, IntegerFacts) else np.nextafter(near, zero)
-        codes[beyond] = codec.encode(rule.element, nearer, "toward_zero")
-        made = replace(made, codes=codes)
-    return made
+    return Quantized(format=fmt, codes=codes, scales=scales, groups=groups, tensor_scale=tensor)
 
 
 def _rule(fmt: FormatFacts) -> BlockFacts:
@@ -226,11 +211,17 @@ def _rule(fmt: FormatFacts) -> BlockFacts:
     return BlockFacts(name=str(fmt), element=fmt, block_size=1, scale=_FP32)
 
 
+def _step(fmt: BlockFacts, scales: Array, tensor: np.float32 | None) -> Array:
+    """What an element of 1 is worth: scale * tensor scale * 2^element_exponent, each product a float32."""
+    return (scales if tensor is None else scales * tensor) * np.float32(2.0**fmt.element_exponent)
+
+
 @np.errstate(over="ignore")  # beyond float32 is beyond every code
-def _affine(fmt: FormatFacts, rows: Array, given: Array | None, rounding: Rounding) -> tuple[Array, Array, Array]:
+def _affine(fmt: FormatFacts, rows: Array, given: Array | None) -> tuple[Array, Array, Array]:
     """Scales, zero points and codes with the bits of ONNX's DynamicQuantizeLinear."""
-    if not isinstance(fmt, IntegerFacts) or rounding != "nearest_even":
-        raise ValueError(f"symmetric=False is for integers, rounded to nearest even: got {fmt}, {rounding}")
+    if not isinstance(fmt, IntegerFacts):
+        raise ValueError(f"symmetric=False is for integers: got {fmt}; leave it out")
+    amax(rows)  # refuses NaN and infinity
     low, high = rows.min(axis=1, keepdims=True, initial=0), rows.max(axis=1, keepdims=True, initial=0)
     scales = (high - low) / np.float32(fmt.max - fmt.min) if given is None else given
     if not np.isfinite(scales).all():
@@ -238,16 +229,6 @@ def _affine(fmt: FormatFacts, rows: Array, given: Array | None, rounding: Roundi
     scales = np.where(scales == 0, np.float32(1), scales)
     zero_points = np.clip(np.rint(np.float32(fmt.min) - low / scales), fmt.min, fmt.max)
     return scales, zero_points.astype(np.int32), codec.encode(fmt, np.rint(rows / scales) + zero_points)
-
-
-def _tensor_scale(fmt: BlockFacts, array: Array, given: float | None) -> np.float32 | None:
-    """amax / (largest element * largest scale), or the given one; 1 for zeros alone; None in formats without."""
-    if given is not None and not (fmt.tensor_scale and 0 < np.float32(given) < np.inf):
-        raise ValueError(f"tensor_scale is a float32 above 0, for formats that have one: got {given} for {fmt}")
-    if not fmt.tensor_scale:
-        return None
-    scale = amax(array) / np.float32(fmt.element_max * fmt.scale.max) if given is None else given
-    return np.float32(scale) or np.float32(1)
 
 
 def _quantized_scales(scales: Array) -> tuple[Array, Quantized]:
@@ -269,8 +250,15 @@ def amax(array: Array) -> np.float32:
     """The largest magnitude, 0 for an empty array. ValueError for NaN and infinity."""
     most = np.float32(max(array.max(initial=0), -array.min(initial=0)))
     if not np.isfinite(most):
-        raise ValueError(blocks.NOT_FINITE)
+        raise _not_finite()
     return most
+
+
+def _not_finite() -> ValueError:
+    return ValueError(
+        "a scale needs finite float32 values: got NaN or infinity; replace them first, for example with "
+        "numpy.nan_to_num, or with numpy.clip"
+    )
 
 
 def _groups(shape: tuple[int, ...], axis: int | None, block: int | None, *, partial: bool) -> Groups:
@@ -344,3 +332,129 @@ def sqnr_db(original: npt.ArrayLike, restored: npt.ArrayLike) -> float:
     if noise == 0:
         return math.inf
     return 10 * math.log10(signal / noise) if signal and not math.isinf(noise) else -math.inf
+
+
+# --- rows to scales and codes ----------------------------------------------------------------------------------------
+
+
+def _encode_rows(
+    fmt: BlockFacts, rows: Array, tensor: np.float32 | None = None, rounding: ScaleRounding = "floor"
+) -> tuple[Array, Array]:
+    """Scales (one column) and codes of float32 rows; ValueError for NaN and infinity."""
+    size = rows.shape[1] if rows.shape[1] <= _UNROLLED else None
+    kernel = _kernel(fmt, size, rounding, compiled=rows.size >= codec.COMPILED_FROM)
+    scales, codes = np.ones((len(rows), 1), np.float32), np.empty(rows.shape, fmt.code_dtype)
+    with np.errstate(over="ignore"):  # beyond float32 is beyond every element
+        if rows.size and kernel(np.ascontiguousarray(rows).view(np.uint32), codes, scales, tensor or np.float32(1)):
+            raise _not_finite()
+    return scales, codes
+
+
+def _power_lines(fmt: BlockFacts, rounding: ScaleRounding) -> list[str]:
+    """A power of two, read off the bits of amax as a float64: OCP MX 1.0, section 6.3.
+
+    floor: 2^(floor(log2(amax)) - emax), emax the exponent of the element's largest value; such blocks may saturate.
+    ceil: the smallest power of two p with amax / p <= that largest value. Adding `carry` moves amax into the next
+    binade exactly when its significand is above that of the largest value.
+    """
+    significand, exponent = math.frexp(fmt.element_max)
+    carry = (1 << 52) - 1 - int((2 * significand - 1) * 2**52) if rounding == "ceil" else 0
+    low, high = math.frexp(fmt.scale.magnitude(int(fmt.scale.has_subnormals)))[1] - 1, fmt.scale.max_exponent
+    return [
+        f"power = J(L(D(amax).view(L) + L({carry:#x})) >> L(52)) - J({1023 + exponent - 1})",
+        f"power = minimum(maximum(power, J({low})), J({high}))",
+        "scale = F(L(L(power + J(1023)) << L(52)).view(D))",
+    ]
+
+
+def _quotient_lines(fmt: BlockFacts) -> list[str]:
+    """amax / (largest element * tensor scale), in the scale format, at least its least; 1 for an all-zero block."""
+    divisor = f"F(F({fmt.element_max!r}) * tensor)" if fmt.tensor_scale else f"F({fmt.element_max!r})"
+    least = float(fmt.scale.magnitude(int(fmt.scale.has_subnormals)))
+    x = [f"x = F(amax / {divisor})", f"x = F(maximum(where(x == F(0.0), F(1.0), x), F({least!r})))"]
+    if fmt.scale.bits == 32:
+        return [*x, "scale = x"]
+    return [*x, "u = x.view(U)", *encode_lines(fmt.scale), "c = U(code)", *decode_lines(fmt.scale),
+            "scale = U(value).view(F)"]  # fmt: skip
+
+
+def _step_lines(fmt: BlockFacts) -> list[str]:
+    lines = ["step = F(scale * tensor)" if fmt.tensor_scale else "step = scale"]
+    if fmt.element_exponent:
+        lines.append(f"step = F(step * F({2.0**fmt.element_exponent!r}))")
+    return lines
+
+
+def _element_lines(fmt: BlockFacts) -> list[str]:
+    """From `x` to `code`; signed integers leave their lowest code unused, so that they are symmetric."""
+    if isinstance(fmt.element, IntegerFacts):
+        return [f"x = F(maximum(x, F({-fmt.element.max}.0)))", *encode_lines(fmt.element)]
+    return ["u = F(x).view(U)", *encode_lines(fmt.element)]
+
+
+# --- kernels ---------------------------------------------------------------------------------------------------------
+
+_SCALE = """
+def scale_of(amax, tensor):
+    {scale}
+    return scale
+"""
+_NUMPY = """
+def kernel(source, codes, scales, tensor):
+    chunk = max(1, 16384 // source.shape[1])
+    for start in range(0, len(source), chunk):
+        part = slice(start, start + chunk)
+        amax = U(source[part] & U(0x7fffffff)).max(axis=1, keepdims=True).view(F)
+        if not (amax < F(np.inf)).all():
+            return True
+        scales[part] = scale = scale_of(amax, tensor)
+        {step}
+        x = F(source[part].view(F) / where(step == F(0.0), F(1.0), step))
+        {elements}
+        codes[part] = code
+    return False
+"""
+_NUMBA = """
+@njit(cache=True, nogil=True, error_model="numpy")
+def kernel(source, codes, scales, tensor):
+    fault = False
+    for row in range(len(source)):
+        most = U(0)
+        for i in range({size}):
+            most = maximum(most, U(source[row, i] & U(0x7fffffff)))
+        fault |= most >= U(0x7f800000)
+        scales[row, 0] = scale = scale_of(U(most).view(F), tensor)
+        {step}
+        step = where(step == F(0.0), F(1.0), step)  # an underflow: all codes are 0
+        for i in range({size}):
+            x = F(U(source[row, i]).view(F) / step)
+            {elements}
+            codes[row, i] = T(code)
+    return fault
+"""
+
+
+@functools.lru_cache(maxsize=256)
+def _kernel(fmt: BlockFacts, size: int | None, rounding: ScaleRounding, *, compiled: bool) -> codec.Kernel:
+    if rounding not in get_args(ScaleRounding):
+        raise ValueError(f"scale_rounding is one of {', '.join(get_args(ScaleRounding))}: got {rounding!r}")
+    return codec.kernel_of(functools.partial(kernel_source, fmt, size, rounding), compiled=compiled)
+
+
+def kernel_source(fmt: BlockFacts, size: int | None, rounding: ScaleRounding, *, compiled: bool = True) -> str:
+    """The program that quantises rows of `size` floats, or of any number."""
+    if not fits(fmt.element, 32) or not fits(fmt.scale, 32) or fmt.element_max >= 2.0**128:
+        raise ValueError(
+            f"scaling is float32 arithmetic, which must hold all elements and scales: got {fmt.element} and {fmt.scale}"
+        )
+    indent = "\n            " if compiled else "\n        "
+    to_scale = _power_lines(fmt, rounding) if fmt.scale.mantissa_bits == 0 else _quotient_lines(fmt)
+    scale = _SCALE.format(scale="\n    ".join(to_scale))
+    body = (_NUMBA if compiled else _NUMPY).format(
+        size="source.shape[1]" if size is None else size,
+        step="\n        ".join(_step_lines(fmt)),
+        elements=indent.join(_element_lines(fmt)),
+    )
+    decorator = '@njit(error_model="numpy")' if compiled else ""
+    header = codec.header(fmt.element, 32, f"uint{fmt.container_bits}", compiled=compiled)
+    return f"{header}D, L, J = np.float64, np.uint64, np.int64\n{decorator}{scale}{body}"
