@@ -24,8 +24,8 @@ import pytest
 import trtlab
 from trtlab import cli
 from trtlab.cli import main
-from trtlab.engine.digits import DIGITS_ONNX
 from trtlab.engine.machine import inspect_machine
+from trtlab.engine.networks import DIGITS_ONNX
 from trtlab.engine.nvidia import BuildReport
 from trtlab.engine.planfile import load_plan, manifest_path
 from trtlab.lab import bench

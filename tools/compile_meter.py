@@ -15,7 +15,7 @@ import torch
 from trtlab.engine import glassbox
 from trtlab.engine.export import export_onnx
 from trtlab.engine.measure import live
-from trtlab.engine.modules import make_network
+from trtlab.engine.networks import teaching_model
 from trtlab.lab import builds
 
 ROUNDS, IN_A_ROW = 200, 10
@@ -44,7 +44,7 @@ def ours(model: Any) -> Callable[[], Any]:
 
 def compiled(name: str, mode: str) -> Callable[[], Any]:
     """A replay of torch.compile's kernels; its own graphs are off, since they copy inputs."""
-    module: Any = make_network(name).eval().half().cuda()
+    module: Any = teaching_model(name).make().half().cuda()
     sizes = export_onnx(name).graph.input[0].type.tensor_type.shape.dim
     x = torch.randn([size.dim_value for size in sizes], device="cuda")
     layout = {"memory_format": torch.channels_last} if x.ndim == 4 else {}

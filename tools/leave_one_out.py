@@ -47,7 +47,7 @@ def _stages(trt: Any, path: Path) -> dict[str, Callable[[Made], Any]]:
     """One function for each stage, from what was made so far to its product; it raises when the library refuses."""
     import onnx
 
-    from trtlab.engine.digits import DIGITS_ONNX
+    from trtlab.engine.networks import DIGITS_ONNX
 
     logger = trt.Logger(trt.Logger.INTERNAL_ERROR)
     builder, runtime = trt.Builder(logger), trt.Runtime(logger)

@@ -19,9 +19,9 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from trtlab.engine.digits import TRAINED, load_digits_split
 from trtlab.engine.export import export_onnx
 from trtlab.engine.modules import TransformerBlock, conv3x3
+from trtlab.engine.networks import TRAINED, load_digits_split
 
 DATASET = "scikit-learn load_digits: UCI Optical Recognition of Handwritten Digits, test part, 1,797 scans"
 BATCH_SIZE = 64

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.browser
 START = """from pathlib import Path
 import numpy as np
 from trtlab import teach
-from trtlab.engine.digits import DIGITS_ONNX
+from trtlab.engine.networks import DIGITS_ONNX
 from trtlab.engine.machine import inspect_machine
 from trtlab.engine.nvidia import minimal
 from trtlab.lab import builds, compare, fusion, life, precision, race, streams

@@ -8,7 +8,7 @@ from trtlab.graph.models import TEACHING_MODELS
 pytestmark = pytest.mark.browser
 
 VIEW = """\
-from trtlab.engine.digits import DIGITS_ONNX
+from trtlab.engine.networks import DIGITS_ONNX
 from trtlab.teach import GraphView
 view = GraphView(DIGITS_ONNX)
 view"""

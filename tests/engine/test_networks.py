@@ -11,9 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from trtlab.engine.digits import DIGITS_ONNX, TRAINED, load_digits_split
 from trtlab.engine.export import ExportError, export_onnx
-from trtlab.engine.networks import MODELS, TeachingModel, teaching_model
+from trtlab.engine.networks import DIGITS_ONNX, MODELS, TRAINED, TeachingModel, load_digits_split, teaching_model
 from trtlab.engine.ort import OrtSession
 
 NAMES = ("digits", "resnet18", "transformer")

@@ -9,7 +9,7 @@ import onnx.parser
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from trtlab.engine.digits import DIGITS_ONNX
+from trtlab.engine.networks import DIGITS_ONNX
 from trtlab.engine.ort import OptimizationLevel, OrtError, OrtModelError, OrtRunError, OrtSession
 
 

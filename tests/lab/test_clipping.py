@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from trtlab.engine.digits import load_digits_split
+from trtlab.engine.networks import load_digits_split
 from trtlab.engine.ort import OrtSession
 from trtlab.lab import precision
 from trtlab.lab.precision import STEP, accuracy_when_clipped, with_step

@@ -1,4 +1,4 @@
-"""lab/precision, repairs and engine/eager: ONNX Runtime is the referee; a repair keeps the function and brings accuracy
+"""lab/precision, repairs: ONNX Runtime is the referee; a repair keeps the function and brings accuracy
 back; what is said of the three networks is so."""
 
 import numpy as np
@@ -7,9 +7,9 @@ import onnx.parser
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from trtlab.engine.calibration import collect
-from trtlab.engine.digits import TRAINED, load_digits_split
+from trtlab.engine.networks import TRAINED, load_digits_split
 from trtlab.engine.ort import OrtSession
+from trtlab.engine.precision import collect
 from trtlab.graph.precision import insert_qdq
 from trtlab.lab.precision import (
     accuracy,

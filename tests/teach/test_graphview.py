@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 import trtlab
 from tests.teach.markup import EVIL, faults, read
-from trtlab.engine.digits import DIGITS_ONNX
+from trtlab.engine.networks import DIGITS_ONNX
 from trtlab.graph.models import LIGHT_FOLDER
 from trtlab.teach import GraphView
 from trtlab.teach.graph.draw import short_name, shortened

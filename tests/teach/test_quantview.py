@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from trtlab.engine.digits import DIGITS_ONNX
+from trtlab.engine.networks import DIGITS_ONNX
 from trtlab.numeric import FORMATS, BlockFormat, CodeBook, FloatFormat, IntegerFormat
 from trtlab.teach import QuantView
 from trtlab.teach.quantpicture import Reading

@@ -96,8 +96,8 @@ def _in_int8(made: "onnx.ModelProto", model: Any, inputs: "tuple[Tensor, ...]") 
     """With Q/DQ, calibrated in batches of the size that the model was exported for."""
     import torch
 
-    from trtlab.engine.calibration import calibrate
-    from trtlab.engine.digits import load_digits_split
+    from trtlab.engine.networks import load_digits_split
+    from trtlab.engine.precision import calibrate
     from trtlab.graph.precision import insert_qdq
 
     model = teaching_model(model) if isinstance(model, str) else model

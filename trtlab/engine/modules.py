@@ -5,10 +5,10 @@ In: nothing but torch (imported at the top: import this file lazily) and the sto
 Checked by tests/engine/test_networks.py: shapes, parameter counts, the same weights each time.
 """
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
-
-from trtlab.engine.digits import DIGITS_ONNX
 
 WEIGHTS_SEED = 0
 
@@ -131,11 +131,10 @@ class TransformerBlock(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-def make_network(name: str) -> nn.Module:
+def make_network(name: str, stored: Path | None = None) -> nn.Module:
     """A fresh FP32 module of one of `NETWORKS` in eval mode, always with the same weights.
 
-    Those of the digits are read back from its ONNX file; the others are random but sensible. torch's random state is
-    left as it was.
+    They are read back from the ONNX file `stored`, else random but sensible. torch's random state is left as it was.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(WEIGHTS_SEED)
@@ -143,8 +142,8 @@ def make_network(name: str) -> nn.Module:
         with torch.no_grad():
             for layer in module.modules():
                 _randomise(layer)
-    if name == "digits":
-        _restore(module)
+    if stored is not None:
+        _restore(module, stored)
     return module.eval()
 
 
@@ -163,11 +162,11 @@ def _randomise(layer: nn.Module) -> None:
         nn.init.uniform_(layer.running_var, 0.5, 1.5)
 
 
-def _restore(module: nn.Module) -> None:
-    """Give the digits network the weights of its ONNX file, which have the same names."""
+def _restore(module: nn.Module, path: Path) -> None:
+    """Give the network the weights of its ONNX file, which have the same names."""
     import onnx
 
-    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(DIGITS_ONNX).graph.initializer}
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
     counters = {name: value for name, value in module.state_dict().items() if name.endswith("num_batches_tracked")}
     weights = {name: torch.tensor(stored[name]) for name in module.state_dict() if name not in counters}
     module.load_state_dict(counters | weights)

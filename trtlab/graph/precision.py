@@ -1,7 +1,7 @@
 """graph/precision: a model's precision, written into the model, which is where TensorRT 11 reads it: casts and Q/DQ.
 
 In: an ONNX model, and for activations a threshold each (numeric.calibrate). Out: standard ONNX that strongly typed
-builders take. tests/graph/test_precision.py checks what is placed, tests/engine/test_calibration.py runs and builds it.
+builders take. tests/graph/test_precision.py checks what is placed, tests/engine/test_precision.py runs and builds it.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence

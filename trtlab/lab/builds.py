@@ -17,10 +17,10 @@ import onnx.parser
 import onnx_ir as ir
 
 from trtlab.engine import recordings
-from trtlab.engine.convert import convert
 from trtlab.engine.measure import Provenance
 from trtlab.engine.nvidia.errors import CompilerMissing
 from trtlab.engine.nvidia.report import BuildReport
+from trtlab.engine.precision import convert
 from trtlab.graph import optimize
 from trtlab.graph.load import export, load
 from trtlab.graph.models import LIGHT_FOLDER, OPSET, TEACHING_MODELS, randomized

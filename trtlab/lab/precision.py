@@ -1,6 +1,6 @@
 """lab/precision: what a number format costs a trained network: accuracy and bytes, and which layers are to blame.
 
-In: a network of engine.digits, formats, a calibrator. Out: frozen `Row`s: how many of 450 unseen scans are right, with
+In: a trained network, formats, a calibrator. Out: frozen `Row`s: how many of 450 unseen scans are right, with
 an interval, and how many answers are still those of FP32. FP16, INT8 and FP8 run in ONNX Runtime; of formats that it
 lacks the rounded values run in FP32, and the row says `simulated`. Checked by tests/lab/test_precision.py.
 """
@@ -16,11 +16,10 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
-from trtlab.engine.calibration import collect
-from trtlab.engine.convert import convert
-from trtlab.engine.digits import TRAINED, load_digits_split
 from trtlab.engine.measure import one_thread
+from trtlab.engine.networks import TRAINED, load_digits_split
 from trtlab.engine.ort import OptimizationLevel, OrtSession
+from trtlab.engine.precision import collect, convert
 from trtlab.graph import optimize
 from trtlab.graph.precision import insert_qdq, quantizable
 from trtlab.numeric import FORMATS
@@ -193,7 +192,7 @@ def _simulated(model: onnx.ModelProto, images: Array, formats: Mapping[str, str]
     """By torch, node by node, in FP32."""
     import torch
 
-    from trtlab.engine import eager
+    from trtlab.engine.precision import run_eagerly
 
     kept = {layer.reads for layer in layers(model) if layer.name in formats}
     weights = weights_of(model) | rounded_weights(model, formats, grain)[0]
@@ -204,7 +203,7 @@ def _simulated(model: onnx.ModelProto, images: Array, formats: Mapping[str, str]
 
     with torch.no_grad(), one_thread():
         tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
-        return eager.run(model, torch.from_numpy(np.array(images)), tensors, rounded).numpy()
+        return run_eagerly(model, torch.from_numpy(np.array(images)), tensors, rounded).numpy()
 
 
 def row(model: onnx.ModelProto, name: str, formats: str | Mapping[str, str], **how: Any) -> Row:

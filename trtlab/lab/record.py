@@ -4,7 +4,7 @@ Needs a compiler; overwrites the files of engine/recordings.
 """
 
 from trtlab.engine import recordings
-from trtlab.engine.digits import TRAINED
+from trtlab.engine.networks import TRAINED
 from trtlab.engine.nvidia.api import installed_api
 from trtlab.engine.nvidia.report import BuildReport
 from trtlab.lab import builds, support

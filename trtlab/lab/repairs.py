@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from trtlab.engine.digits import load_digits_split
 from trtlab.engine.measure import one_thread
+from trtlab.engine.networks import load_digits_split
 from trtlab.lab.precision import BATCH, Array, Layer, layers, weights_of, with_weights
 from trtlab.numeric.quantize import Groups
 
@@ -62,7 +62,7 @@ def smoothed(model: onnx.ModelProto, images: Array, alpha: float = 0.5) -> onnx.
     s_j = max|X_j|^alpha / max|W_j|^(1 - alpha), and what reads it multiplied (SmoothQuant, arXiv 2211.10438, eq. 4)."""
     import torch
 
-    from trtlab.engine import eager
+    from trtlab.engine.precision import run_eagerly
 
     weights, peaks = weights_of(model), dict[str, Array]()
 
@@ -70,7 +70,7 @@ def smoothed(model: onnx.ModelProto, images: Array, alpha: float = 0.5) -> onnx.
         peaks[name] = _largest(x.numpy(), x.ndim - 1)
         return x
 
-    eager.run(model, torch.from_numpy(np.array(images)), {k: torch.from_numpy(v) for k, v in weights.items()}, seen)
+    run_eagerly(model, torch.from_numpy(np.array(images)), {k: torch.from_numpy(v) for k, v in weights.items()}, seen)
     for node in model.graph.node:
         readers = [layer for layer in layers(model) if layer.reads == node.output[0] and layer.node.op_type != "Conv"]
         all_turn = len(readers) == len(_readers(model, node.output[0]))
@@ -100,8 +100,8 @@ def retrained(
     each. Weights are rounded to codes up to `most`, activations to INT8. Some seconds; seeded."""
     import torch
 
-    from trtlab.engine import eager
     from trtlab.engine.measure import one_thread
+    from trtlab.engine.precision import run_eagerly
 
     split, weights = load_digits_split(), {k: torch.from_numpy(v) for k, v in weights_of(model).items()}
     images, labels = torch.from_numpy(np.array(split.train_images)), torch.from_numpy(np.array(split.train_labels))
@@ -114,7 +114,7 @@ def retrained(
         for _ in range(epochs):
             for chosen in torch.randperm(len(images), generator=generator).split(BATCH):
                 now = {k: fake_quantised(v, most, axes[k]) if k in axes else v for k, v in weights.items()}
-                said = eager.run(model, images[chosen], now, lambda _, x: fake_quantised(x, 127))
+                said = run_eagerly(model, images[chosen], now, lambda _, x: fake_quantised(x, 127))
                 optimiser.zero_grad()
                 (loss := torch.nn.functional.cross_entropy(said, labels[chosen])).backward()
                 optimiser.step()

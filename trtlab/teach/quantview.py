@@ -52,7 +52,7 @@ def _with_outliers() -> Tensor:
 def _weights(name: str) -> Tensor:
     from onnx import load, numpy_helper
 
-    from trtlab.engine.digits import DIGITS_ONNX
+    from trtlab.engine.networks import DIGITS_ONNX
 
     (found,) = (each for each in load(DIGITS_ONNX).graph.initializer if each.name == name)
     values = numpy_helper.to_array(found)

@@ -12,12 +12,12 @@ import torch
 
 from tests.graph.written import check_not_degenerate
 from trtlab.engine import glassbox
-from trtlab.engine.digits import DIGITS_ONNX
 from trtlab.engine.export import export_onnx
 from trtlab.engine.glassbox import Engine
 from trtlab.engine.glassbox.builder import build
 from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.errors import DeviceError, InputError, RunError, UnsupportedError
+from trtlab.engine.networks import DIGITS_ONNX
 from trtlab.graph.models import LIGHT_FOLDER, TEACHING_MODELS, randomized
 from trtlab.graph.oracle import check_same, sample_inputs
 from trtlab.plan.tactics import prefer

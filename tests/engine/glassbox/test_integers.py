@@ -7,12 +7,11 @@ import pytest
 
 from tests.engine.glassbox.test_referee import check, parsed, referee
 from trtlab.engine import glassbox
-from trtlab.engine.calibration import calibrate
-from trtlab.engine.convert import convert
-from trtlab.engine.digits import TRAINED, load_digits_split
 from trtlab.engine.glassbox.builder import build
 from trtlab.engine.glassbox.errors import PlanError
 from trtlab.engine.glassbox.runtime import Engine
+from trtlab.engine.networks import TRAINED, load_digits_split
+from trtlab.engine.precision import calibrate, convert
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.precision import insert_qdq, quantizable
 from trtlab.plan.tactics import prefer

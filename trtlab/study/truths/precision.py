@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from trtlab.engine.digits import DIGITS_ONNX, load_digits_split
 from trtlab.engine.measure import live
+from trtlab.engine.networks import DIGITS_ONNX, load_digits_split
 from trtlab.engine.ort import OrtSession
 from trtlab.lab import builds, gemm, precision
 from trtlab.numeric import calibrate

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from trtlab.engine import machine, planfile
-from trtlab.engine.digits import DIGITS_ONNX
 from trtlab.engine.measure import live
+from trtlab.engine.networks import DIGITS_ONNX
 from trtlab.engine.nvidia import BuildError, BuildReport, choose_compiler, explain
 from trtlab.lab import builds, streams
 from trtlab.lab.workflow import WORKFLOW, recorded_needs

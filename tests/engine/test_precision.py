@@ -1,4 +1,4 @@
-"""engine/calibration and engine/convert: what ONNX Runtime collects and runs, and for whom NVIDIA's builder builds."""
+"""engine/precision: what ONNX Runtime collects and runs, and for whom NVIDIA's builder builds."""
 
 import numpy as np
 import onnx
@@ -7,12 +7,11 @@ from onnx import numpy_helper
 
 from tests.engine.nvidia.rtx import build, needs_rtx
 from tests.graph.written import written
-from trtlab.engine import calibration
-from trtlab.engine.calibration import calibrate, collect, load_cache, save_cache
-from trtlab.engine.convert import convert
-from trtlab.engine.digits import DIGITS_ONNX
+from trtlab.engine import precision
+from trtlab.engine.networks import DIGITS_ONNX
 from trtlab.engine.nvidia import UnsupportedTarget
 from trtlab.engine.ort import OptimizationLevel, OrtModelError, OrtRunError, OrtSession
+from trtlab.engine.precision import calibrate, collect, convert, load_cache, save_cache
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.precision import insert_qdq, quantizable, weight_only
 from trtlab.numeric.calibrate import CALIBRATORS, CalibrationError, Histogram, maximum
@@ -209,6 +208,4 @@ def test_onnx_runtime_says_which_formats_it_cannot_run():
         ran(convert(model, "BF16"), feeds)
     found = maximum(Histogram.of(feeds["x"]))
     assert error(model, insert_qdq(model, {"x": found}, activations="FP8_E4M3"), feeds) < 0.1
-    assert calibration.fingerprint(model) != calibration.fingerprint(
-        written("(float[2] x) => (float[2] y) { y = Neg(x) }")
-    )
+    assert precision.fingerprint(model) != precision.fingerprint(written("(float[2] x) => (float[2] y) { y = Neg(x) }"))
