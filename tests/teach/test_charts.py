@@ -8,9 +8,9 @@ import pytest
 
 from tests.teach.flows import finished
 from trtlab import teach
-from trtlab.engine.measure import Measurement, Origin, Provenance, live
+from trtlab.engine.measure import KernelTime, Measurement, Origin, Provenance, live
 from trtlab.lab import fusion
-from trtlab.lab.life import KernelTime, Life, Phase
+from trtlab.lab.life import Life, Phase
 from trtlab.lab.ways import FUSED, Way
 from trtlab.lab.workflow import WORKFLOW, Status
 from trtlab.numeric import FORMATS, FloatFormat

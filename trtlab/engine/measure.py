@@ -55,6 +55,19 @@ class Provenance:
         return ", ".join(filter(None, [f"{self.origin.value} on {self.device}", self.when[:10], versions, samples]))
 
 
+@dataclass(frozen=True, kw_only=True)
+class KernelTime:
+    """One kernel of the glass box: the ONNX nodes merged into it, its tactic, tensors in words, and its time: what its
+    builder measured, or its median while the network runs."""
+
+    name: str
+    onnx_nodes: tuple[str, ...]
+    tactic: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    time_us: float
+
+
 @functools.cache
 def describe_machine() -> str:
     """`AMD EPYC 9B14, 2 cores`: the processor that LIVE CPU numbers were made on."""

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trtlab.engine import recordings
-from trtlab.engine.measure import HOST_CLOCK, Measurement, Provenance, live, measure_in_turns, one_thread
+from trtlab.engine.measure import HOST_CLOCK, KernelTime, Measurement, Provenance, live, measure_in_turns, one_thread
 
 if TYPE_CHECKING:
     from trtlab.engine.glassbox import Engine, ExecutionContext, Stream
@@ -59,18 +59,6 @@ class Phase(enum.Enum):
 
 
 Works = dict[Phase, Callable[[], Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class KernelTime:
-    """What `engine.inspect()` says of one kernel; `time_us` is its median while the network runs."""
-
-    name: str
-    onnx_nodes: tuple[str, ...]
-    tactic: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    time_us: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +224,7 @@ def profile(context: "ExecutionContext", feeds: Arrays, repeats: int = 10) -> tu
 
     device, taken = context.engine.plan.device, context.profile(feeds, repeats)
     found = zip(context.engine.inspect(), taken, strict=True)
-    kernels = tuple(KernelTime(**vars(kernel) | {"time_us": us}) for kernel, us in found)
+    kernels = tuple(replace(kernel, time_us=us) for kernel, us in found)
     name = torch.cuda.get_device_name() if device == "cuda" else None
     return kernels, live(PACKAGES[device], samples=repeats, device=name)
 

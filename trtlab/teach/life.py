@@ -8,8 +8,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from trtlab.engine.measure import Provenance
-from trtlab.lab.life import KernelTime, Life, Phase
+from trtlab.engine.measure import KernelTime, Provenance
+from trtlab.lab.life import Life, Phase
 from trtlab.teach.card import Cell, Drawing, bold, card, chips, code, push, table, tag
 from trtlab.teach.figure import INK, finish, new
 from trtlab.teach.units import counted, seconds_text

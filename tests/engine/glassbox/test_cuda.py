@@ -99,7 +99,6 @@ def test_a_run_allocates_nothing_on_the_gpu(residual):
         context.run(feeds)
     after = torch.cuda.memory_stats()
     assert {n: after[n] for n in counts} == {n: before[n] for n in counts}
-    assert len(context.allocations(feeds)) == len(residual.inspect())
 
 
 @pytest.mark.parametrize("name", ["conv", "conv of odd sizes", "matmul", "matmul of few rows"])

@@ -88,7 +88,7 @@ def test_a_failed_save_leaves_the_old_file(engine, tmp_path, monkeypatch):
         (lambda d: d[:100], "its manifest is not what was written"),
         (lambda d: changed(d, lambda v: v | {"format": 1}), "The plan has format 1, this engine reads 3"),
         (lambda d: changed(d, lambda _: [1]), "The plan has format None"),
-        (lambda d: changed(d, lambda v: v | {"steps": 3}), "3 is not a list"),
+        (lambda d: changed(d, lambda v: v | {"steps": 3}), "3 is not a tuple"),
         (lambda d: changed(d, lambda v: v["tensors"].clear()), "does not describe"),
         (lambda d: changed(d, lambda v: v["steps"][0].update(kernel="magic")), "No kernel is called 'magic'"),
         (lambda d: changed(d, lambda v: v["steps"].reverse()), "which nothing makes"),

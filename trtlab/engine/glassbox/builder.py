@@ -14,15 +14,15 @@ import onnx.inliner
 
 from trtlab.engine.glassbox.device import is_here
 from trtlab.engine.glassbox.errors import UnsupportedError
-from trtlab.engine.glassbox.lower import CLAIMED, Lowered, claims, dtype_of, lower
-from trtlab.engine.glassbox.plan import DTYPES, Plan, TensorSpec, made_with
+from trtlab.engine.glassbox.lower import CLAIMED, dtype_of, lower
+from trtlab.engine.glassbox.plan import DTYPES
 from trtlab.engine.glassbox.runtime import Engine
 from trtlab.engine.glassbox.timing import Cache
 from trtlab.engine.glassbox.trial import QUICK, tune
 from trtlab.graph.load import read
 from trtlab.graph.onnxfile import OnnxModel
-from trtlab.graph.rewrite import Rules, rewrite
-from trtlab.graph.rule import FUSED
+from trtlab.graph.rewrite import OLDEST_OPSET, Rules, rewrite
+from trtlab.graph.rule import FUSED, STANDARD
 from trtlab.plan import memory, tactics
 
 OUTSIDE = tuple(dtype for dtype in DTYPES if dtype != "bfloat16")
@@ -56,26 +56,9 @@ def build(
         raise ValueError("a picker of your own decides anew each time: leave out pick= or timing_cache=")
     picker = pick or functools.partial(tactics.pick, level=tactics.checked_level(optimization_level))
     rewritten, _ = rewrite(_fixed(model, shapes or {}), rules)
-    plan = _untuned(lower(rewritten, precision), device, precision)
+    plan = lower(rewritten, device, precision)
     kind = f"level {optimization_level}"
     return Engine(tune(plan, pick=picker, place=place, timing_cache=timing_cache, kind=kind) if here else plan)
-
-
-def _untuned(lowered: Lowered, device: str, precision: str) -> Plan:
-    """The steps as a plan: kernels without tactics, shapes without places."""
-    used = {name for step in lowered.steps for name in step.inputs} | set(lowered.outputs)
-    made = {name for step in lowered.steps for name in step.outputs if name}
-    tensors = dict.fromkeys((*lowered.inputs, *sorted(made), *lowered.outputs))
-    return Plan(
-        device=device,
-        precision=precision,
-        inputs=lowered.inputs,
-        outputs=lowered.outputs,
-        tensors={name: TensorSpec(dtype=lowered.dtypes[name], shape=lowered.shapes[name]) for name in tensors},
-        weights={name: w for name, w in lowered.weights.items() if name in used},
-        steps=tuple(lowered.steps),
-        made_with=made_with(),
-    )
 
 
 def _fixed(model: OnnxModel, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
@@ -102,12 +85,19 @@ def _fixed(model: OnnxModel, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelP
 
 
 def _check_claimed(proto: onnx.ModelProto) -> None:
-    """UnsupportedError for an operator or a type of tensor that the glass box does not have."""
+    """UnsupportedError for an operator, an opset or a type of tensor that the glass box does not have."""
+    old = next((o for o in proto.opset_import if o.domain in STANDARD and o.version < OLDEST_OPSET), None)
+    if old is not None:
+        raise UnsupportedError(
+            f"The model is of opset {old.version}: the glass box knows what operators mean from {OLDEST_OPSET} on. "
+            "Convert it with onnx.version_converter."
+        )
     for node in proto.graph.node:
-        if (node.domain in ("", "ai.onnx") and not claims(node.op_type)) or node.domain not in ("", "ai.onnx", FUSED):
+        if node.domain != FUSED and (node.domain not in STANDARD or node.op_type not in CLAIMED):
             op = f"{node.domain}{'.' * bool(node.domain)}{node.op_type}"
             raise UnsupportedError(
-                f"Operator {op} is not one of the glass box's: {CLAIMED}. It makes {node.output[0]!r}."
+                f"Operator {op} is not one of the glass box's: {', '.join(sorted(CLAIMED))}. It makes"
+                f" {node.output[0]!r}."
             )
     for values, taken in ((proto.graph.value_info, DTYPES), ([*proto.graph.input, *proto.graph.output], OUTSIDE)):
         for value in values:
@@ -131,18 +121,15 @@ def _fix_shape(value: onnx.ValueInfoProto, wanted: Sequence[int] | None, symbols
     if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
         raise UnsupportedError(f"Input {value.name!r} is no tensor of known rank: the glass box takes nothing else.")
     dims = tensor.shape.dim
-    fits = wanted is None or (
-        isinstance(wanted, Sized)
-        and len(wanted) == len(dims)
-        and all(map(_is_size, wanted))
-        and all(not d.HasField("dim_value") or d.dim_value == n for d, n in zip(dims, wanted, strict=True))
-    )
-    if not fits:
-        have = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in dims]
+    have = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in dims]
+    told = [symbols.get(d.dim_param, 1) if type(n) is str else n for n, d in zip(have, dims, strict=True)]
+    sizes = told if wanted is None else wanted
+    is_known = isinstance(sizes, Sized) and len(sizes) == len(dims) and all(map(_is_size, sizes))
+    if not is_known or any(type(size) is int and size != n for size, n in zip(have, sizes, strict=True)):
         got = list(wanted) if isinstance(wanted, Sequence) else wanted
         raise ValueError(f"shapes[{value.name!r}] is {got}: the model says {have}, sizes are whole numbers")
-    for number, dim in enumerate(dims):
+    for dim, size in zip(dims, sizes, strict=True):
         if not dim.HasField("dim_value"):
             symbol = dim.dim_param
-            dim.dim_value = symbols.get(symbol, 1) if wanted is None else int(wanted[number])
+            dim.dim_value = int(size)
             symbols.setdefault(symbol, dim.dim_value)

@@ -6,7 +6,6 @@ once where it can, work of one stream runs in order, `synchronize` waits for all
 
 import contextlib
 import importlib.util
-import itertools
 import queue
 import threading
 import time
@@ -24,7 +23,7 @@ from trtlab.engine.glassbox.plan import TensorSpec
 Run = Callable[..., tuple[Tensor, ...]]
 Work = Callable[[], Callable[[], Any]]
 """Starts something, and returns what is to be done once the stream has come so far."""
-DEVICES = "cpu", "cuda"
+DEVICES, OLDEST_TORCH = ("cpu", "cuda"), (2, 11)
 GRAPH_CALLS, HOLD_BACK_CYCLES = 10, 20_000_000
 
 
@@ -104,6 +103,9 @@ class Device:
             raise DeviceError(
                 "This needs an NVIDIA GPU, and torch sees none here: load it where there is one, or build for 'cpu'."
             )
+        if tuple(map(int, torch.__version__.split("+")[0].split(".")[:2])) < OLDEST_TORCH:
+            oldest = ".".join(map(str, OLDEST_TORCH))
+            raise DeviceError(f"The glass box needs torch >= {oldest}, this is {torch.__version__}: update it.")
         self.name = name
 
     def description(self) -> dict[str, str]:
@@ -180,24 +182,6 @@ class Device:
             return self.seconds(first, second) / calls
 
         return seconds
-
-    def allocated(self, work: Callable[[], Any]) -> tuple[Any, int]:
-        """What `work` returns, and the most bytes that torch allocated at once for it."""
-        if self.name == "cuda":
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
-            before, result = torch.cuda.memory_allocated(), work()
-            return result, torch.cuda.max_memory_allocated() - before
-        inside: Any = torch._C  # the public profiler loses the order of what is allocated and freed
-        state, more = inside._profiler.ProfilerState.CPU, inside._profiler._ExperimentalConfig()
-        config = inside._profiler.ProfilerConfig(state, False, True, False, False, False, more)
-        inside._autograd._enable_profiler_legacy(config)
-        try:
-            result = work()
-        finally:
-            threads = inside._autograd._disable_profiler_legacy()
-        sizes = [e.cpu_memory_usage() for events in threads for e in events if e.kind() == "memory_alloc"]
-        return result, max(itertools.accumulate(sizes, initial=0))
 
     # one run of an engine
 

@@ -13,7 +13,8 @@ import math
 import os
 import platform
 import struct
-from collections.abc import Callable, Mapping
+import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,7 @@ class Step:
 
     name: str
     kernel: str
-    tactic: str
+    tactic: str = ""
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
@@ -96,18 +97,6 @@ class Plan:
     def is_tuned(self) -> bool:
         """Whether every step has a tactic. A plan built on a machine without its device has none; loading tunes it."""
         return all(step.tactic for step in self.steps)
-
-
-@dataclass(frozen=True, kw_only=True)
-class KernelInfo:
-    """What `inspect` says of one kernel. `onnx_nodes` were merged into it; `time_us` was measured by the builder."""
-
-    name: str
-    onnx_nodes: tuple[str, ...]
-    tactic: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    time_us: float
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Plan) if field.name != "races")
@@ -187,12 +176,11 @@ def plan_from_bytes(data: bytes | bytearray) -> Plan:
     """The plan in a file's bytes."""
     values, blob = _checked_parts(bytearray(data))
     try:
-        steps = tuple(_made(Step, step) for step in _list(values["steps"]))
-        tensors = {_text(name): _made(TensorSpec, spec) for name, spec in values["tensors"].items()}
-        weights = {_text(name): _weight(entry, blob) for name, entry in values["weights"].items()}
-        plan: Plan = _made(Plan, values | {"steps": steps, "tensors": tensors, "weights": weights})
-        for name in tensors if plan.is_tuned else plan.inputs:
-            _one_of(*DTYPES)(tensors[name].dtype)
+        weights = {str(name): _weight(entry, blob) for name, entry in values.pop("weights").items()}
+        plan: Plan = _made(Plan, values | {"weights": weights})
+        outside = plan.tensors.values() if plan.is_tuned else [plan.tensors[name] for name in plan.inputs]
+        if strange := [spec.dtype for spec in outside if spec.dtype not in DTYPES]:
+            raise TypeError(f"{strange[0]!r} is not one of {', '.join(DTYPES)}")
         return plan
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError, RecursionError) as error:
         raise PlanError(f"The plan's manifest does not make sense: {error!r}. {AGAIN}") from None
@@ -225,9 +213,8 @@ def _checked_parts(data: bytearray) -> tuple[dict[str, Any], memoryview]:
 
 def _weight(entry: Mapping[str, Any], blob: memoryview) -> torch.Tensor:
     """A view of the file's bytes: nothing is copied."""
-    dtype = getattr(torch, _one_of(*DTYPES)(entry["dtype"]))
-    shape, offset = _naturals(entry["shape"]), _natural(entry["offset"])
-    count = math.prod(shape)
+    shape, offset = _made(tuple[int, ...], entry["shape"]), _made(int, entry["offset"])
+    dtype, count = getattr(torch, DTYPES[DTYPES.index(entry["dtype"])]), math.prod(shape)
     if offset + count * dtype.itemsize > len(blob):
         raise ValueError(f"a weight ends at byte {offset + count * dtype.itemsize} of {len(blob)}")
     if count == 0:
@@ -235,50 +222,22 @@ def _weight(entry: Mapping[str, Any], blob: memoryview) -> torch.Tensor:
     return torch.frombuffer(blob, dtype=dtype, count=count, offset=offset).reshape(shape)
 
 
-# --- checks of values: plans come from files --------------------------------------------------------------------------
-
-
-def _kind(what: str, fits: Callable[[Any], bool]) -> Callable[[Any], Any]:
-    def check(value: Any) -> Any:
-        if not fits(value):
-            raise TypeError(f"{value!r} is not {what}")
-        return value
-
-    return check
-
-
-def _one_of(*words: str) -> Callable[[Any], Any]:
-    return _kind(f"one of {', '.join(words)}", lambda v: v in words)
-
-
-_text = _kind("a text", lambda v: isinstance(v, str))
-_natural = _kind("a natural number", lambda v: type(v) is int and 0 <= v < 2**48)
-_list = _kind("a list", lambda v: isinstance(v, list))
-
-
-def _texts(values: Any) -> tuple[str, ...]:
-    return tuple(_text(v) for v in _list(values))
-
-
-def _naturals(values: Any) -> tuple[int, ...]:
-    return tuple(_natural(v) for v in _list(values))
-
-
-_CHECKS: dict[str, Callable[[Any], Any]] = {
-    "attributes": _kind("a table", lambda v: isinstance(v, dict)),
-    "dtype": _one_of("", *DTYPES),
-    "shape": lambda v: None if v is None else _naturals(v),
-    "strides": _naturals,
-    "offset": lambda v: None if v is None else _natural(v),
-    "arena_bytes": _natural,
-    "time_us": float,
-    "made_with": lambda v: {_text(key): _text(word) for key, word in v.items()},
-} | dict.fromkeys(("inputs", "outputs", "nodes"), _texts)
-"""By the name of a field; tables of other values are checked on the way, and everything else is a text."""
-
-
-def _made(cls: type, values: Mapping[str, Any]) -> Any:
-    """A frozen value from the manifest's table for it, every field checked."""
-    checks = _CHECKS | dict.fromkeys(("steps", "tensors", "weights"), lambda v: v)
-    fields = [f.name for f in dataclasses.fields(cls) if f.name != "races"]
-    return cls(**{name: checks.get(name, _text)(values[name]) for name in fields})
+def _made(kind: Any, value: Any) -> Any:
+    """The value as a field of that type has it, from what JSON has. TypeError for one of another type: plans come from
+    files. Integers are naturals here."""
+    origin, (of, *more) = typing.get_origin(kind), typing.get_args(kind) or (None,)
+    if dataclasses.is_dataclass(kind):
+        return kind(**{f.name: _made(f.type, value[f.name]) for f in dataclasses.fields(kind) if f.name != "races"})
+    if type(None) in more:
+        return None if value is None else _made(of, value)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_made(of, one) for one in value)
+    if origin is Mapping and isinstance(value, dict):
+        return {_made(of, key): _made(more[0], one) for key, one in value.items()}
+    if kind is float:
+        return float(value)
+    if kind is not Any and (origin or not isinstance(value, kind) or isinstance(value, bool)):
+        raise TypeError(f"{value!r} is not a {kind}")
+    if kind is int and not 0 <= value < 2**48:
+        raise TypeError(f"{value!r} is not a natural number")
+    return value

@@ -20,13 +20,13 @@ from trtlab.engine.glassbox.device import Device, Run, Stream
 from trtlab.engine.glassbox.errors import DeviceError, GlassboxError, InputError, PlanError, RunError
 from trtlab.engine.glassbox.kernels import Kernel, call_of
 from trtlab.engine.glassbox.library import KERNELS, VIEW, tactics
-from trtlab.engine.glassbox.plan import KernelInfo, Memory, Plan, Step, TensorSpec, load_plan, memory_of, save_plan
+from trtlab.engine.glassbox.plan import Memory, Plan, Step, TensorSpec, load_plan, memory_of, save_plan
+from trtlab.engine.measure import KernelTime
 
 if TYPE_CHECKING:
     from trtlab.engine.glassbox.timing import Cache, Races
 
 Arrays = Mapping[str, npt.NDArray[Any]]
-OLDEST_TORCH = (2, 11)
 
 
 def load(path: str | os.PathLike[str], *, timing_cache: "Cache" = None) -> "Engine":
@@ -40,7 +40,6 @@ def load(path: str | os.PathLike[str], *, timing_cache: "Cache" = None) -> "Engi
 def _tuned(plan: Plan, timing_cache: "Cache") -> Plan:
     from trtlab.engine.glassbox.trial import tune
 
-    _check_torch()
     check_plan(plan)
     with _making_sense("The plan"):
         return tune(plan, timing_cache=timing_cache)
@@ -50,7 +49,6 @@ class Engine:
     """A plan made ready: weights packed, a function for every kernel. Immutable; contexts share all of it."""
 
     def __init__(self, plan: Plan) -> None:
-        _check_torch()
         check_plan(plan)
         self.plan, self._device = plan, Device(plan.device) if plan.is_tuned else None
         self._steps: tuple[_Bound, ...] = ()
@@ -97,17 +95,17 @@ class Engine:
         save_plan(self.plan, path)
 
     @overload
-    def inspect(self, *, tactics: Literal[False] = False) -> tuple[KernelInfo, ...]: ...
+    def inspect(self, *, tactics: Literal[False] = False) -> tuple[KernelTime, ...]: ...
 
     @overload
     def inspect(self, *, tactics: Literal[True]) -> "Races": ...
 
-    def inspect(self, *, tactics: bool = False) -> "tuple[KernelInfo, ...] | Races":
+    def inspect(self, *, tactics: bool = False) -> "tuple[KernelTime, ...] | Races":
         """Every kernel in order; without tactics before the plan is tuned. With `tactics=True` the race behind each
         tactic, where it was run or read from a timing cache here: every candidate, its samples, and why it lost."""
         specs = {name: str(spec) for name, spec in self.plan.tensors.items()}
         kernels = tuple(
-            KernelInfo(
+            KernelTime(
                 name=step.name,
                 onnx_nodes=step.nodes,
                 tactic=bound.tactic if bound else "",
@@ -172,7 +170,17 @@ class ExecutionContext:
     def profile(self, inputs: Arrays, repeats: int = 10) -> tuple[float, ...]:
         """The median time of every kernel in microseconds, in context: each runs after the one before it."""
         device, marks, table = self.engine.device, list[Any](), list[list[float]]()
-        run, tensors = self._watched(_marked, marks), _checked(self.engine.inputs, inputs)
+
+        def marked(kernel: Kernel) -> Kernel:
+            def run(*tensors: Tensor, **room: Tensor) -> Any:
+                result = kernel(*tensors, **room)
+                marks.append(device.mark())
+                return result
+
+            return run
+
+        run = _compiled(self.schedule, [marked(step.run) for step in self.engine._steps], self._places())
+        tensors = _checked(self.engine.inputs, inputs)
         with device.mode():
             there = [t.to(device.name) for t in tensors]
             for _ in range(repeats):
@@ -182,20 +190,6 @@ class ExecutionContext:
                 device.synchronize()
                 table.append([device.seconds(a, b) * 1e6 for a, b in itertools.pairwise(marks)])
         return tuple(np.median(np.array(table), axis=0))
-
-    def allocations(self, inputs: Arrays) -> tuple[int, ...]:
-        """For every kernel, the most bytes that torch allocates at once while it runs, beside the arena. Kernels of our
-        own allocate nothing; PyTorch's do, for scratch, and for a result that is then copied into the arena."""
-        device, found = self.engine.device, list[int]()
-        run, tensors = self._watched(_weighed, found), _checked(self.engine.inputs, inputs)
-        with device.mode():
-            run(*[t.to(device.name) for t in tensors])
-        return tuple(found)
-
-    def _watched(self, watch: Callable[[Kernel, list[Any], Device], Kernel], found: list[Any]) -> Run:
-        """The schedule, with something to look at behind every kernel."""
-        kernels = [watch(step.run, found, self.engine.device) for step in self.engine._steps]
-        return _compiled(self.schedule, kernels, self._places())
 
     def _launch(self, tensors: Sequence[Tensor]) -> Callable[[], dict[str, npt.NDArray[Any]]]:
         """Start the kernels, and the way back of their results; the function returned hands these out."""
@@ -207,17 +201,12 @@ class ExecutionContext:
             raise RunError(
                 f"A kernel failed: {error}. Check the values of the inputs; the engine can go on."
             ) from error
-        self._check_results(results)
-        return lambda: {name: t.contiguous().numpy() for name, t in zip(self.engine.plan.outputs, results, strict=True)}
-
-    def _check_results(self, results: Sequence[Tensor]) -> None:
-        specs = self.engine.outputs
-        for name, tensor in zip(self.engine.plan.outputs, results, strict=True):
-            spec = specs[name]
+        for (name, spec), tensor in zip(self.engine.outputs.items(), results, strict=False):
             if str(tensor.dtype)[6:] != spec.dtype or (spec.shape is not None and tuple(tensor.shape) != spec.shape):
                 raise RunError(
                     f"Output {name!r} is {tensor.dtype} {tuple(tensor.shape)}, the plan says {spec}. Build it again."
                 )
+        return lambda: {name: t.contiguous().numpy() for name, t in zip(self.engine.plan.outputs, results, strict=True)}
 
     def _places(self) -> dict[str, Tensor]:
         """The tensors that lie in the arena, and weights that are outputs as they are."""
@@ -356,24 +345,6 @@ def _compiled(text: str, kernels: Sequence[Kernel], places: Mapping[str, Tensor]
     return space["run"]
 
 
-def _marked(kernel: Kernel, marks: list[Any], device: Device) -> Kernel:
-    def run(*tensors: Tensor, **room: Tensor) -> Any:
-        result = kernel(*tensors, **room)
-        marks.append(device.mark())
-        return result
-
-    return run
-
-
-def _weighed(kernel: Kernel, found: list[int], device: Device) -> Kernel:
-    def run(*tensors: Tensor, **room: Tensor) -> Any:
-        result, allocated_bytes = device.allocated(lambda: kernel(*tensors, **room))
-        found.append(allocated_bytes)
-        return result
-
-    return run
-
-
 # --- the border to numpy ----------------------------------------------------------------------------------------------
 
 
@@ -409,11 +380,3 @@ def _tensor(name: str, spec: TensorSpec, value: Any) -> Tensor:
         else np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
     )
     return torch.from_numpy(dense)
-
-
-def _check_torch() -> None:
-    found = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
-    if found < OLDEST_TORCH:
-        raise DeviceError(
-            f"The glass box needs torch >= {'.'.join(map(str, OLDEST_TORCH))}, this is {torch.__version__}: update it."
-        )

@@ -22,8 +22,7 @@ import torch
 from trtlab.engine.files import read_regular, write_atomically
 from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.errors import TimingCacheError, TimingCacheWarning
-from trtlab.engine.glassbox.plan import KernelInfo
-from trtlab.engine.measure import installed_version, processor_name
+from trtlab.engine.measure import KernelTime, installed_version, processor_name
 from trtlab.plan.tactics import WINNER, Candidate, Race
 
 FORMAT, MOST_BYTES = 1, 2**28
@@ -128,7 +127,7 @@ def _checked(path: Path) -> TimingCache:
 class KernelRace:
     """A kernel and the race behind its tactic; None where nobody had a choice, or it was run elsewhere."""
 
-    kernel: KernelInfo
+    kernel: KernelTime
     race: Race | None
 
 
