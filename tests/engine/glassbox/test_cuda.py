@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.engine.glassbox.referee import assert_same, feeds_for, model, referee
 from tests.engine.glassbox.test_backend import report
-from tests.engine.glassbox.test_engine import assert_same, feeds_for, model, with_onnxruntime
-from tests.engine.glassbox.test_referee import parsed, referee
 from trtlab.engine import glassbox
 from trtlab.engine.glassbox.errors import InputError
 from trtlab.graph.models import LIGHT_FOLDER, TEACHING_MODELS, randomized
@@ -28,7 +27,7 @@ def test_teaching_models_equal_onnxruntime(name, precision, tmp_path):
     engine.save(tmp_path / "plan")
     feeds = feeds_for(engine)
     ours = engine.create_execution_context().run(feeds)
-    assert_same(ours, with_onnxruntime(proto, feeds), rtol=ROUNDING[precision])
+    assert_same(ours, referee(proto, feeds), rtol=ROUNDING[precision])
     again = glassbox.load(tmp_path / "plan").create_execution_context().run(feeds)
     assert_same(again, ours, rtol=ROUNDING[precision] / 10)
 
@@ -40,7 +39,7 @@ def test_architectures_equal_onnxruntime(name):
     proto = randomized(onnx.load(LIGHT_FOLDER / f"{name}.onnx"))
     engine = glassbox.build(proto, device="cuda")
     feeds = feeds_for(engine)
-    assert_same(engine.create_execution_context().run(feeds), with_onnxruntime(proto, feeds), rtol=1e-4)
+    assert_same(engine.create_execution_context().run(feeds), referee(proto, feeds), rtol=1e-4)
 
 
 def test_every_claimed_node_test_passes():
@@ -112,7 +111,7 @@ def test_products_of_int8_codes_equal_onnxruntime(name):
     text = f"(float{[*x]} x) => (float[{', '.join('abcd'[: len(x)])}] y) {{ q = QuantizeLinear (x, s, z) "
     text += f"d = DequantizeLinear (q, s, z) v = DequantizeLinear (w, s, z) p = {op} (d, v) y = Relu (p) }}"
     values = {"w": rng.integers(-127, 128, w).astype(np.int8), "s": np.float32(0.02), "z": np.int8(0)}
-    proto, feeds = parsed(text, 20, **values), {"x": rng.normal(size=x).astype(np.float32)}
+    proto, feeds = model(text, 20, **values), {"x": rng.normal(size=x).astype(np.float32)}
     engine = glassbox.build(proto, device="cuda")
     assert_same(engine.create_execution_context().run(feeds), referee(proto, feeds), rtol=1e-5)
     (product,) = [kernel for kernel in engine.inspect() if kernel.name.startswith("int8")]

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.engine.glassbox.test_engine import assert_same, feeds_for, model, with_onnxruntime
+from tests.engine.glassbox.referee import check, model
 from trtlab.engine.glassbox import kernels, products
-from trtlab.engine.glassbox.builder import build
 from trtlab.engine.glassbox.kernels import Epilogue
 from trtlab.plan.tactics import prefer
 
@@ -72,9 +71,7 @@ def test_every_tactic_that_fits_computes_the_same(text, weights, name, tactics):
             asked.append(list(works))
             return prefer(tactic if len(asked) > text.count("v)") else "onednn")(works, *rest)
 
-        engine = build(proto, pick=pick)  # the trial leaves out a tactic that disagrees with the first
-        feeds = feeds_for(engine)
-        assert_same(engine.create_execution_context().run(feeds), with_onnxruntime(proto, feeds), rtol=2e-5)
+        engine = check(proto, rtol=2e-5, pick=pick)  # the trial leaves out a tactic that disagrees with the first
         assert set(asked[-1]) == set(tactics.split())
         assert (engine.inspect()[-1].name, engine.inspect()[-1].tactic) == (name, tactic)
 
@@ -86,11 +83,9 @@ def test_one_more_kernel_as_on_a_gpu(text, weights, tactic, monkeypatch):
     pytest.importorskip("numba")
     monkeypatch.setattr(products, "_finishes_on_gpu", kernels.fits_epilogue)
     proto = with_weights(text, weights)
-    engine = build(proto, pick=prefer(tactic, "torch"))
+    engine = check(proto, rtol=2e-5, pick=prefer(tactic, "torch"))
     wanted = "product" not in tactic or "Conv (x, w" in text
     assert (engine.inspect()[-1].tactic == tactic) == wanted
-    feeds = feeds_for(engine)
-    assert_same(engine.create_execution_context().run(feeds), with_onnxruntime(proto, feeds), rtol=2e-5)
 
 
 def test_a_branch_is_read_number_by_number_only_where_it_has_the_shape_of_the_result():

@@ -8,11 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
-import onnx.parser
-import onnxruntime
 import pytest
 import torch
 
+from tests.engine.glassbox.referee import check, check_engine, feeds_for, model
 from trtlab.engine import glassbox
 from trtlab.engine.export import export_onnx
 from trtlab.engine.glassbox import kernels
@@ -22,7 +21,7 @@ from trtlab.graph.models import LIGHT_FOLDER, randomized
 from trtlab.plan.memory import Buffer, find_overlap
 from trtlab.plan.tactics import prefer
 
-HEAD = '<ir_version: 10, opset_import: ["": 20]> net (float[2,8,9,9] image) => '
+HEAD = "(float[2,8,9,9] image) => "
 ONE, THREE = "<kernel_shape = [1,1]>", "<pads = [1,1,1,1]>"
 FIRST = f"<float[8,8,1,1] a, float[8,8,3,3] b> {{ x = Conv {THREE} (image, b) "  # channels side by side
 FIRE = f"""{HEAD}(float[2,16,9,9] y) {FIRST}
@@ -34,27 +33,22 @@ OUTPUT = f"""{HEAD}(float[2,8,9,9] p, float[2,24,9,9] y) {FIRST}
 NESTED = f"""{HEAD}(float[2,32,9,9] y) {FIRST}
     p = Conv {ONE} (x, a)  q = Conv {THREE} (x, b)  r = Conv {THREE} (q, b)  s = Conv {ONE} (r, a)
     c = Concat <axis = 1> (p, s)  d = Conv {ONE} (x, a)  n = Neg (d)  y = Concat <axis = 1> (c, n, x) }}"""
-VIEWS = """<ir_version: 10, opset_import: ["": 20]> net (float[2,6,8] x) => (float[2,4,6] y, float[2,2,3,8] z)
-    <float[8,8] w, int64[4] to, int64[2] parts> {
+VIEWS = """(float[2,6,8] x) => (float[2,4,6] y, float[2,2,3,8] z) <float[8,8] w> {
+    parts = Constant <value_ints = [4, 4]> ()  to = Constant <value_ints = [2, 2, 3, 8]> ()
     m = MatMul (x, w)  a, b = Split <axis = 2> (m, parts)  t = Transpose <perm = [0,2,1]> (a)  y = Identity (t)
     k = Neg (m)  z = Reshape (k, to) }"""
-
-
 UNREAD = f"""{HEAD}(float[2,8,9,9] m) {FIRST}
     p = Conv {ONE} (x, a)  n = Neg (x)  c = Concat <axis = 1> (p, x)  m = Neg (n) }}"""
-INTEGERS = """<ir_version: 10, opset_import: ["": 20]> net (int64[2,5,3,8] x, float[2,3,8,6] k) => (float[2,3,5,6] y) {
+INTEGERS = """(int64[2,5,3,8] x, float[2,3,8,6] k) => (float[2,3,5,6] y) {
     f = Cast <to = 1> (x)  t = Transpose <perm = [0,2,1,3]> (f)  y = MatMul (t, k) }"""
-
-
-def model(text):
-    proto, rng = onnx.parser.parse_model(text), np.random.default_rng(0)
-    fixed = {"to": np.array([2, 2, 3, 8]), "parts": np.array([4, 4])}
-    shapes = {"a": (8, 8, 1, 1), "b": (8, 8, 3, 3), "w": (8, 8)}
-    for value in proto.graph.value_info:
-        made = fixed[value.name] if value.name in fixed else rng.normal(size=shapes[value.name]).astype(np.float32)
-        proto.graph.initializer.append(onnx.numpy_helper.from_array(made, value.name))
-    del proto.graph.value_info[:]
-    return proto
+DENSE = f"""{HEAD}(float[2,32,9,9] y) {FIRST}
+    p = Conv {ONE} (x, a)  q = Conv {THREE} (p, b)  c = Concat <axis = 1> (p, q)
+    n = Neg (q)  d = Concat <axis = 1> (c, n)  r = Conv {THREE} (n, b)  e = Concat <axis = 1> (d, r)  y = Relu (e) }}"""
+ACROSS = f"""{HEAD}(float[2,16,18,9] y) {FIRST}
+    p = Conv {ONE} (x, a)  q = Conv {THREE} (x, b)  r = Neg (p)  s = Neg (q)
+    c = Concat <axis = 1> (p, q)  d = Concat <axis = 1> (r, s)  e = Concat <axis = 2> (c, d)  y = Relu (e) }}"""
+writer = prefer("joined", "generated", "winograd", "product", "batched", "torch")
+"""A picker that takes the tactics that write where they are told."""
 
 
 def allocations(engine, feeds):
@@ -81,32 +75,13 @@ def allocations(engine, feeds):
     return found
 
 
-writer = prefer("joined", "generated", "winograd", "product", "batched", "torch")
-"""A picker that takes the tactics that write where they are told."""
-
-
-def assert_equal(engine, proto):
-    feeds = {
-        n: np.random.default_rng(1).normal(size=s.shape, scale=9).astype(s.dtype) for n, s in engine.inputs.items()
-    }
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    want = dict(zip([o.name for o in session.get_outputs()], session.run(None, feeds), strict=True))
-    context = engine.create_execution_context()
-    for got in (context.run(feeds), context.run(feeds)):  # the second finds the arena as the first left it
-        for name, value in got.items():
-            np.testing.assert_allclose(value, want[name], rtol=0, atol=2e-5 * np.abs(want[name]).max())
-
-
-@pytest.mark.parametrize(
-    "text", [FIRE, READ_TWICE, OUTPUT, NESTED, VIEWS, INTEGERS], ids="fire twice output nested views integers".split()
-)
-@pytest.mark.parametrize("pick", [None, writer], ids=["fastest", "in place"])
-def test_results_are_those_of_onnx_runtime_with_and_without_numba(text, pick, monkeypatch):
+@pytest.mark.parametrize("text", [FIRE, READ_TWICE, OUTPUT, NESTED, VIEWS, INTEGERS])
+@pytest.mark.parametrize("how", [{}, {"pick": writer}], ids=["fastest", "in place"])
+def test_results_are_those_of_onnx_runtime_with_and_without_numba(text, how, monkeypatch):
     proto = model(text)
-    engine = glassbox.build(proto, pick=pick) if pick else glassbox.build(proto)
-    assert_equal(engine, proto)
+    engine = check(proto, rtol=2e-5, **how)
     monkeypatch.setattr(kernels, "has_numba", lambda: False)  # other tactics, which bring their own memory
-    assert_equal(Engine(engine.plan), proto)
+    check_engine(Engine(engine.plan), proto, rtol=2e-5)
 
 
 def test_parts_of_a_concatenation_lie_in_it():
@@ -119,8 +94,7 @@ def test_parts_of_a_concatenation_lie_in_it():
 
 def test_a_concatenation_that_nobody_reads_writes_over_nothing():
     """Its memory lives from its first part to its own making, though no reader comes after."""
-    proto = model(UNREAD)
-    assert_equal(glassbox.build(proto, rules=[], pick=writer), proto)
+    check(model(UNREAD), rtol=2e-5, rules=[], pick=writer)
 
 
 def test_the_rule_alone_decides_what_is_made_in_a_concatenation():
@@ -132,20 +106,9 @@ def test_the_rule_alone_decides_what_is_made_in_a_concatenation():
         assert (tensors["p"].strides[-1] == 16) == (rules == ["concat_elimination"])
 
 
-DENSE = f"""{HEAD}(float[2,32,9,9] y) {FIRST}
-    p = Conv {ONE} (x, a)  q = Conv {THREE} (p, b)  c = Concat <axis = 1> (p, q)
-    n = Neg (q)  d = Concat <axis = 1> (c, n)  r = Conv {THREE} (n, b)  e = Concat <axis = 1> (d, r)  y = Relu (e) }}"""
-ACROSS = f"""{HEAD}(float[2,16,18,9] y) {FIRST}
-    p = Conv {ONE} (x, a)  q = Conv {THREE} (x, b)  r = Neg (p)  s = Neg (q)
-    c = Concat <axis = 1> (p, q)  d = Concat <axis = 1> (r, s)  e = Concat <axis = 2> (c, d)  y = Relu (e) }}"""
-
-
 @pytest.mark.parametrize(("text", "whole"), [(DENSE, {"c", "d"}), (ACROSS, set())], ids=["one axis", "across"])
 def test_parts_of_parts_lie_in_the_outer_one_along_one_axis(text, whole):
-    proto = model(text)
-    engine = glassbox.build(proto)
-    assert_equal(engine, proto)
-    tensors = engine.plan.tensors
+    tensors = check(model(text), rtol=2e-5).plan.tensors
     assert {n for n in "cd" if tensors[n].strides == tensors["e"].strides} == whole
     assert tensors["p"].offset == tensors["c"].offset
 
@@ -220,9 +183,9 @@ def test_kernels_bring_their_own_scratch_where_the_plan_has_too_little():
     plan = engine.plan
     small = {n: replace(t, shape=(8,)) if n.startswith("scratch of") else t for n, t in plan.tensors.items()}
     assert small != plan.tensors
-    assert_equal(Engine(replace(plan, tensors=small)), model(FIRE))
-    feeds = {"image": np.ones((2, 8, 9, 9), np.float32)}
-    assert max(allocations(Engine(replace(plan, tensors=small)), feeds)) > max(allocations(engine, feeds))
+    other = Engine(replace(plan, tensors=small))
+    check_engine(other, model(FIRE), feeds := feeds_for(engine), rtol=2e-5)
+    assert max(allocations(other, feeds)) > max(allocations(engine, feeds))
 
 
 def test_a_run_again_touches_no_new_memory(squeezenet):

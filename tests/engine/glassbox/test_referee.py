@@ -1,15 +1,15 @@
-"""engine/glassbox: the numbers of ONNX Runtime, unoptimised, for special numbers and at the edges of operators."""
+"""engine/glassbox: the numbers of ONNX Runtime for special numbers, at the edges of operators, of random models."""
 
+import itertools
 import re
 import subprocess
 import sys
 
 import numpy as np
-import onnx
-import onnx.parser
-import onnxruntime
 import pytest
 
+from tests.engine.glassbox.referee import check
+from tests.engine.glassbox.referee import model as parsed
 from trtlab.engine.glassbox.builder import build
 from trtlab.plan.tactics import prefer
 
@@ -18,53 +18,19 @@ UNARY = "Abs Erf Exp HardSwish LeakyRelu Log Neg Reciprocal Relu Sigmoid Sign Sq
 BINARY = "Add Div Max Min Mul Pow Sub Sum".split()
 
 
-def parsed(text, opset=20, **weights):
-    proto = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": {opset}]> m {text}')
-    proto.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in weights.items())
-    return proto
-
-
-def referee(proto, feeds):
-    """ONNX Runtime's answers by name, every rewriting of its own switched off."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return dict(zip([o.name for o in session.get_outputs()], session.run(None, feeds), strict=True))
-
-
-def check(proto, feeds, rtol=1e-5, **how):
-    """The glass box's engine, whose answers are ONNX Runtime's: bits of NaN and infinity, others but for rounding."""
-    engine = build(proto, **how)
-    ours, theirs = engine.create_execution_context().run(feeds), referee(proto, feeds)
-    assert list(ours) == list(theirs)
-    for name, want in theirs.items():
-        got = ours[name]
-        assert (got.dtype, got.shape) == (want.dtype, want.shape), name
-        size = np.abs(want[np.isfinite(want)]).max(initial=0)
-        np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol * size if size < 1e30 else 0, err_msg=name)
-    return engine
-
-
 @pytest.mark.parametrize("tactic", ["torch", "generated"])
-@pytest.mark.parametrize("name", [*UNARY, *BINARY])
-def test_special_numbers_of_every_elementwise_operator(name, tactic):
+def test_special_numbers_of_every_elementwise_operator(tactic):
+    """Each a kernel of its own; a Clip without a bound ends at the last finite number, and NaN is no bound."""
     pairs = {"x": np.repeat(SPECIAL, SPECIAL.size), "z": np.tile(SPECIAL, SPECIAL.size)}
-    feeds = pairs if name in BINARY else {"x": SPECIAL}
-    inputs, size = ", ".join(f"float[{v.size}] {n}" for n, v in feeds.items()), feeds["x"].size
-    check(parsed(f"({inputs}) => (float[{size}] y) {{ y = {name} ({', '.join(feeds)}) }}"), feeds,
-          pick=prefer(tactic))  # fmt: skip
-
-
-@pytest.mark.parametrize("low", [None, *SPECIAL[:6]], ids=str)
-@pytest.mark.parametrize("high", [None, *SPECIAL[:6]], ids=str)
-def test_a_missing_bound_of_clip_is_the_last_finite_number_and_nan_is_none(low, high):
-    bounds = {name: v for name, v in (("low", low), ("high", high)) if v is not None}
-    text = (
-        f"(float[13] x) => (float[13] y) {{ y = Clip (x, {'low' * ('low' in bounds)}, {'high' * ('high' in bounds)}) }}"
-    )
-    text = text.replace(", )", ")").replace(", )", ")").replace("x, , high", 'x, "", high')
-    check(parsed(text, **bounds), {"x": SPECIAL})
+    bounds = {f"c{n}": number for n, number in enumerate(SPECIAL[:6])}
+    calls = [*(f"{op} (x)" for op in UNARY), *(f"{op} (x, z)" for op in BINARY)]
+    calls += [f"Clip (x, {low}, {high})" for low, high in itertools.product(["", *bounds], bounds)]
+    calls = [call.replace("x, ,", 'x, "",') for call in [*calls, "Clip (x)", *(f"Clip (x, {low})" for low in bounds)]]
+    ends = ", ".join(f"float[{SPECIAL.size**2}] {name}" for name in ("x", "z", *(f"y{n}" for n in range(len(calls)))))
+    inputs, outputs = ", ".join(ends.split(", ")[:2]), ", ".join(ends.split(", ")[2:])
+    body = " ".join(f"y{n} = {call}" for n, call in enumerate(calls))
+    engine = check(parsed(f"({inputs}) => ({outputs}) {{ {body} }}", **bounds), pairs, rules=[], pick=prefer(tactic))
+    assert len(engine.inspect()) == len(calls)
 
 
 EDGES = [
@@ -86,20 +52,19 @@ EDGES = [
     "(float[3,3] x) => (float[3,3] a, float[3,3] b) { a = Gemm <transB=1> (x, w, w) b = Gemm <transB=1> (x, w, w) }",
     "(float[2,0] x) => (float[2] y) { y = ReduceMean <keepdims=0> (x, back) }",
     "(float[1,2] x) => (float[2] y) { a = ConstantOfShape <value=int64[1] {0}> (three) y = Squeeze (x, a) }",
-    (
-        "(float[3] x) => (float[?,?] y) { s = ConstantOfShape <value=int64[1] {3}> (two) b = ConstantOfShape (s) "
-        "a = Add (x, b) y = BatchNormalization (a, v, v, v, square) }"
-    ),
+    ("(float[3] x) => (float[?,?] y) { s = ConstantOfShape <value=int64[1] {3}> (two) b = ConstantOfShape (s) "
+     "a = Add (x, b) y = BatchNormalization (a, v, v, v, square) }"),
     '(float[1,3,4] x) => (float[1,3,4] a, float[1,3,4] b) { a = Conv (x, u, "") b = Conv (x, u, "") }',
-]
-WEIGHTS = {
-    name: np.array([n])
-    for name, n in (("start", -9), ("end", -99), ("zero", 0), ("back", -1), ("three", 3), ("two", 2))
-} | {
+    # each adds the input that both convolve: they cannot become one wide convolution
+    ("(float[1,3,6] x) => (float[1,3,6] r, float[1,3,6] s) "
+     "{ a = Conv (x, u) b = Add (a, x) r = Relu (b) c = Conv (x, u) d = Add (c, x) s = Relu (d) }"),
+]  # fmt: skip
+NUMBERS = {"start": -9, "end": -99, "zero": 0, "back": -1, "three": 3, "two": 2}
+WEIGHTS = {name: np.array([n]) for name, n in NUMBERS.items()} | {
     "w": np.arange(9, dtype=np.float32).reshape(3, 3),
     "v": np.array([1, -2, 3], np.float32),
     "square": np.array([1, 4, 9], np.float32),
-    "u": np.ones((3, 3, 1), np.float32),
+    "u": np.arange(9, dtype=np.float32).reshape(3, 3, 1),
 }
 
 
@@ -113,16 +78,26 @@ def test_edges_of_operators(text, rules):
     check(proto, feeds | ({"i": np.asarray(1)} if "i" in feeds else {}), rules=rules)
 
 
+@pytest.mark.parametrize("precision", ["FP32", "FP16"])
+def test_a_product_behind_what_made_up_numbers_cannot_show(precision):
+    """The trial divides by zero, so it never sees the product; it brings its own memory then."""
+    text = "(int64[3,4] x, int64[3,4] d) => (float[3,2] y) { q = Div (x, d) f = Cast <to = 1> (q) y = MatMul (f, w) }"
+    feeds = {"x": np.arange(12).reshape(3, 4), "d": np.ones((3, 4), np.int64)}
+    check(parsed(text, w=np.ones((4, 2), np.float32)), feeds, precision=precision)
+
+
 @pytest.mark.parametrize("opset", [12, 18, 22])
-@pytest.mark.parametrize("pool", ["MaxPool", "AveragePool", "AveragePool <count_include_pad=1>"])
-@pytest.mark.parametrize(("kernel", "stride", "pad"), [(1, 3, 0), (2, 3, 1), (3, 2, 1), (3, 2, 2)])
-def test_pools_in_ceil_mode_end_where_onnx_runtime_ends(pool, kernel, stride, pad, opset):
+def test_pools_in_ceil_mode_end_where_onnx_runtime_ends(opset):
     """Before opset 22, ONNX's inference lets the last window start behind the image; no runtime does."""
-    name, _, more = pool.partition(" <")
-    pads = f"pads={[pad] * 4}, strides={[stride] * 2}, kernel_shape={[kernel] * 2}, ceil_mode=1"
-    proto = parsed(f"(float[1,2,4,5] x) => (float[?,?,?,?] y) {{ a = {name} <{pads}{', ' * bool(more)}{more[:-1]}> (x)"
-                   " b = Relu (a) y = Add (a, b) }", opset)  # fmt: skip
-    check(proto, {"x": np.random.default_rng(0).normal(size=(1, 2, 4, 5)).astype(np.float32)})
+    kinds = ["MaxPool <", "AveragePool <", "AveragePool <count_include_pad=1, "]
+    cases = [*itertools.product(kinds, [(1, 3, 0), (2, 3, 1), (3, 2, 1), (3, 2, 2)])]
+    body = " ".join(
+        f"a{n} = {kind}pads={[pad] * 4}, strides={[stride] * 2}, kernel_shape={[kernel] * 2}, ceil_mode=1> (x)"
+        f" b{n} = Relu (a{n}) y{n} = Add (a{n}, b{n})"
+        for n, (kind, (kernel, stride, pad)) in enumerate(cases)
+    )
+    outputs = ", ".join(f"float[?,?,?,?] y{n}" for n in range(len(cases)))
+    check(parsed(f"(float[1,2,4,5] x) => ({outputs}) {{ {body} }}", opset))
 
 
 def test_a_size_decides_for_its_symbol_everywhere():
@@ -147,12 +122,12 @@ def scanned(what, first, last):
 
 def test_no_convolution_kills_the_process():
     """oneDNN reads far outside of an image where a window sees nothing but its pads. Other shapes are left to it."""
-    count, _, padded, onednn = scanned("convolutions", 0, 120)
-    assert count == 120
-    assert min(padded, onednn) > 12
+    count, _, padded, onednn = scanned("convolutions", 0, 100)
+    assert count == 100
+    assert min(padded, onednn) > 10
 
 
-@pytest.mark.parametrize(("first", "last"), [(0, 60), pytest.param(60, 300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("first", "last"), [(0, 50), pytest.param(50, 250, marks=pytest.mark.slow)])
 def test_random_models_are_what_onnx_runtime_says(first, last):
     count, faults, refused = scanned("graphs", first, last)
     assert (count, faults) == (last - first, 0)

@@ -166,7 +166,8 @@ class _Lowering:
         for inner_node in filter(is_data, [node] if inside is None else inside):
             self._constant(inner_node.outputs[0])
         what, nodes = parts(node), tuple(origins(node))
-        heavy, ops = what.heavy and self._op(what.heavy), [self._op(n) for n in what.epilogue]
+        heavy = None if what.heavy is None else self._op(what.heavy)
+        ops = [self._op(n) for n in what.epilogue]
         if heavy is not None:
             self._heavy(heavy, ops, nodes)
         elif ops:

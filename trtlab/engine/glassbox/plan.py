@@ -226,7 +226,7 @@ def _made(kind: Any, value: Any) -> Any:
     """The value as a field of that type has it, from what JSON has. TypeError for one of another type: plans come from
     files. Integers are naturals here."""
     origin, (of, *more) = typing.get_origin(kind), typing.get_args(kind) or (None,)
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return kind(**{f.name: _made(f.type, value[f.name]) for f in dataclasses.fields(kind) if f.name != "races"})
     if type(None) in more:
         return None if value is None else _made(of, value)

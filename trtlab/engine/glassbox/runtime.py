@@ -218,35 +218,45 @@ class ExecutionContext:
 
 @dataclass(frozen=True, kw_only=True)
 class _Bound:
+    """A step's function, and the line of the schedule that calls it, under the names of `_variables`."""
+
     run: Kernel
     tactic: str
     placed: bool
-    room: str
+    line: str
 
 
 def _all_bound(plan: Plan, weights: Mapping[str, Tensor], device: Device) -> tuple[_Bound, ...]:
     """Every step's function. A view is one only of what truly lies in the arena."""
-    steps, there = list[_Bound](), set[str]()
-    for step in plan.steps:
+    steps, there, variable = list[_Bound](), set[str](), _variables(plan)
+    for number, step in enumerate(plan.steps):
         views = all(name in there for name in step.inputs if name in plan.tensors)
-        steps.append(_bound(step, plan, weights, device, views=views))
-        there |= set(step.outputs) if steps[-1].placed else set()
+        with _making_sense(f"Kernel {step.name!r}"):
+            run, tactic, placed, room = _bound(step, plan, weights, device, views=views)
+        reads = [variable[name] for name in step.inputs if name and name not in plan.weights]
+        results = [variable[name] if name else "_" for name in step.outputs]
+        rooms = [f"room={variable[room]}"] if room else []
+        line = f"k{number}({', '.join([*reads, *(results if placed else []), *rooms])})"
+        line = line if placed else f"{', '.join(results)} = {line}"
+        steps.append(_Bound(run=run, tactic=tactic, placed=placed, line=line))
+        there |= set(step.outputs) if placed else set()
     return tuple(steps)
 
 
-def _bound(step: Step, plan: Plan, weights: Mapping[str, Tensor], device: Device, *, views: bool) -> _Bound:
-    """The step's function. Where the tactic it was built for cannot run here, the kernel's first one does."""
-    with _making_sense(f"Kernel {step.name!r}"):
-        call = call_of(step, plan.tensors, weights, device)
-        there = tactics(step.kernel, call)
-        placed = all(n and plan.tensors[n].offset is not None for n in step.outputs)
-        name = step.tactic if step.tactic in there and (views or step.tactic != VIEW) else next(iter(there))
-        if there[name].writes_out and not placed:
-            name = next(iter(there))
-        room = plan.tensors.get(step.scratch)
-        fits = room is not None and room.offset is not None and 0 < there[name].scratch(call) <= room.span_bytes
-        kernel = there[name].kernel(call, placed=placed)
-        return _Bound(run=kernel, tactic=name, placed=placed, room=step.scratch if fits else "")
+def _bound(
+    step: Step, plan: Plan, weights: Mapping[str, Tensor], device: Device, *, views: bool
+) -> tuple[Kernel, str, bool, str]:
+    """(function, tactic, whether its results are placed, its scratch). Where the tactic it was built for cannot run
+    here, the kernel's first one does."""
+    call = call_of(step, plan.tensors, weights, device)
+    there = tactics(step.kernel, call)
+    placed = all(n and plan.tensors[n].offset is not None for n in step.outputs)
+    name = step.tactic if step.tactic in there and (views or step.tactic != VIEW) else next(iter(there))
+    if there[name].writes_out and not placed:
+        name = next(iter(there))
+    room = plan.tensors.get(step.scratch)
+    fits = room is not None and room.offset is not None and 0 < there[name].scratch(call) <= room.span_bytes
+    return there[name].kernel(call, placed=placed), name, placed, step.scratch if fits else ""
 
 
 @contextlib.contextmanager
@@ -307,34 +317,22 @@ def schedule_source(plan: Plan, steps: Sequence[_Bound]) -> str:
     """The run as one Python function: a line for each kernel; what nobody reads any more is dropped."""
     variable = _variables(plan)
     last = {name: number for number, step in enumerate(plan.steps) for name in step.inputs}
-    placed = {name for step, bound in zip(plan.steps, steps, strict=True) if bound.placed for name in step.outputs}
-    kept = {*placed, *plan.outputs}
+    kept = {*plan.outputs, *plan.weights}
+    kept |= {name for step, bound in zip(plan.steps, steps, strict=True) if bound.placed for name in step.outputs}
     lines = [f"def run({', '.join(variable[name] for name in plan.inputs)}):"]
-    for number, (step, line) in enumerate(zip(plan.steps, _lines(plan, steps), strict=True)):
-        lines.append(f"    {line}")
-        dead = [n for n in dict.fromkeys((*step.inputs, *step.outputs)) if n in variable and n not in plan.weights]
-        dead = [variable[n] for n in dead if last.get(n, number) == number and n not in kept]
-        lines += [f"    del {', '.join(dead)}"] if dead else []
+    for number, (step, bound) in enumerate(zip(plan.steps, steps, strict=True)):
+        dead = [n for n in dict.fromkeys((*step.inputs, *step.outputs)) if n in variable and n not in kept]
+        dead = [variable[n] for n in dead if last.get(n, number) == number]
+        lines += [f"    {bound.line}", *([f"    del {', '.join(dead)}"] if dead else [])]
     outputs = "".join(f"{variable[name]}, " for name in plan.outputs)
     return "\n".join([*lines, f"    return ({outputs})"]) + "\n"
-
-
-def _lines(plan: Plan, steps: Sequence[_Bound]) -> Iterator[str]:
-    """The call of each kernel."""
-    variable = _variables(plan)
-    for number, (step, bound) in enumerate(zip(plan.steps, steps, strict=True)):
-        reads = [variable[name] for name in step.inputs if name and name not in plan.weights]
-        results = [variable[name] if name else "_" for name in step.outputs]
-        room = [f"room={variable[bound.room]}"] if bound.room else []
-        call = f"k{number}({', '.join([*reads, *(results if bound.placed else []), *room])})"
-        yield call if bound.placed else f"{', '.join(results)} = {call}"
 
 
 def _on_lanes(engine: Engine, places: Mapping[str, Tensor], streams: int) -> Run:
     from trtlab.engine.glassbox.lanes import Lanes
 
     space = {f"k{number}": step.run for number, step in enumerate(engine._steps)} | dict(places)
-    lines = [compile(line, "<schedule>", "exec") for line in _lines(engine.plan, engine._steps)]
+    lines = [compile(step.line, "<schedule>", "exec") for step in engine._steps]
     return Lanes(engine.plan, lines, space, _variables(engine.plan), engine.device, streams)
 
 
