@@ -9,7 +9,7 @@ from tools import race_meter
 from trtlab.engine import glassbox, recordings
 from trtlab.engine.measure import live
 from trtlab.graph.cost import Device, model_cost
-from trtlab.graph.problem import conv, product
+from trtlab.graph.models import conv, product
 from trtlab.lab import race as lab
 from trtlab.lab.race import Build, Raced
 from trtlab.plan.chances import chances

@@ -214,12 +214,5 @@ def infer_shapes(model: ir.Model, proto: onnx.ModelProto) -> None:
 
 def _name_nodes(graph: ir.Graph) -> None:
     """ONNX allows nodes without a name, or with one name. A report needs to tell them apart, one name a line."""
-    names: set[str] = set()
     for number, node in enumerate(graph):
-        name = wish = " ".join((node.name or f"{node.op_type}_{number}").splitlines())
-        while name in names:
-            name = f"{wish}_{number}" if name == wish else f"{name}_"
-        node.name = name
-        names.add(name)
-    graph.meta["nodes"] = names
-    graph.meta["nodes"] = names
+        node.name = fresh_name(graph, " ".join((node.name or f"{node.op_type}_{number}").splitlines()), "nodes")

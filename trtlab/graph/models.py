@@ -1,12 +1,15 @@
-"""graph/models: small models in which every rewrite finds something to do, and the light_* files of onnx with weights.
+"""graph/models: small models in which every rewrite finds something to do, the light_* files of onnx with weights, and
+one layer by itself, to race its kernels.
 
-In: teaching/*.onnxtxt and a seed. Out: checked ModelProtos; tensors that a file names without values get seeded random
-weights. Exporters already fold much, so these are written by hand. tests/graph/test_models.py: each rule finds its own.
+In: teaching/*.onnxtxt and a seed, or the sizes of a layer. Out: checked ModelProtos; tensors that a file names without
+values get seeded random weights. Exporters already fold much, so these are written by hand. tests/graph/test_models.py:
+each rule finds its own.
 """
 
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,8 @@ import numpy.typing as npt
 import onnx
 import onnx.parser
 from onnx import numpy_helper
+
+from trtlab.graph.cost import Cost
 
 LIGHT_FOLDER = Path(onnx.__file__).parent / "backend/test/data/light"
 """Nine real architectures without real weights: every weight is a ConstantOfShape. See `randomized`."""
@@ -91,3 +96,72 @@ def _weight(rng: np.random.Generator, shape: list[int], role: str) -> npt.NDArra
         return rng.normal(0, 0.1, shape).astype(np.float32)
     inputs = shape[0] if len(shape) == 2 else math.prod(shape[1:])
     return rng.normal(0, math.sqrt(2 / inputs), shape).astype(np.float32)
+
+
+# --- one layer --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A convolution with sizes (batch, channels, pixels along a side, filters, kernel), of an image that another one
+    made; or a product with (rows, depth, columns). Bias and Relu follow."""
+
+    op: str
+    sizes: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        if self.op == "matmul":
+            return f"product {'x'.join(map(str, self.sizes))}"
+        batch, depth, size, filters, kernel = self.sizes
+        wide = f" to {filters}" if filters != depth else ""
+        return f"conv {kernel}x{kernel}, {size}x{size}x{depth}{wide}, batch {batch}"
+
+    def model(self) -> onnx.ModelProto:
+        """As ONNX, with seeded weights."""
+        if self.op == "matmul":
+            m, k, n = self.sizes
+            ends, weights = f"float[{m},{k}] x) => (float[{m},{n}] y", {"w": (k, n), "b": (n,)}
+            nodes = "p = MatMul (x, w) q = Add (p, b) y = Relu (q)"
+        else:
+            batch, depth, size, filters, kernel = self.sizes
+            ends = f"float[{batch},8,{size},{size}] x) => (float[{batch},{filters},{size},{size}] y"
+            weights = {"v": (depth, 8, 3, 3), "w": (filters, depth, kernel, kernel), "b": (filters,)}
+            nodes = f"o = Conv <pads=[1, 1, 1, 1]> (x, v) p = Conv <pads={[kernel // 2] * 4}> (o, w, b) y = Relu (p)"
+        made = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": {OPSET}]> race ({ends}) {{ {nodes} }}')
+        rng = np.random.default_rng(0)
+        for name, shape in weights.items():
+            values = (rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+            made.graph.initializer.append(numpy_helper.from_array(values, name))
+        return made
+
+    @property
+    def as_product(self) -> tuple[int, int, int]:
+        """Rows, depth and columns of the product that it is."""
+        if self.op == "matmul":
+            return self.sizes[0], self.sizes[1], self.sizes[2]
+        batch, depth, size, filters, kernel = self.sizes
+        return batch * size**2, depth * kernel**2, filters
+
+    @property
+    def direct(self) -> Cost:
+        """Multiplied directly, bias and Relu in the same kernel: each number read and written once, as float32."""
+        rows, deep, columns = self.as_product
+        numbers = rows * self.sizes[1] + deep * columns
+        return Cost(flops=2 * rows * deep * columns, bytes_moved=4 * numbers + self.result_bytes, kernels=1)
+
+    @property
+    def result_bytes(self) -> int:
+        """Of the result, as float32."""
+        rows, _, columns = self.as_product
+        return 4 * rows * columns
+
+
+def conv(depth: int, size: int, filters: int | None = None, *, kernel: int = 3, batch: int = 1) -> Problem:
+    """size x size pixels of `depth` channels to as many or to `filters`."""
+    return Problem(op="conv", sizes=(batch, depth, size, filters or depth, kernel))
+
+
+def product(rows: int, depth: int, columns: int) -> Problem:
+    """[rows, depth] times weights [depth, columns]."""
+    return Problem(op="matmul", sizes=(rows, depth, columns))

@@ -22,7 +22,7 @@ import numpy as np
 from trtlab.engine import recordings
 from trtlab.engine.measure import Measurement, Provenance, live, measure_in_turns, one_thread
 from trtlab.graph.cost import Cost, Device
-from trtlab.graph.problem import Problem, conv, product
+from trtlab.graph.models import Problem, conv, product
 from trtlab.lab import builds
 from trtlab.numeric import FORMATS
 from trtlab.numeric.arithmetic import rounded

@@ -9,7 +9,7 @@ from typing import Any
 from onnx import numpy_helper
 
 from trtlab.engine.measure import live, one_thread
-from trtlab.graph.problem import conv
+from trtlab.graph.models import conv
 from trtlab.lab import builds, race
 from trtlab.lab.race import TRIALS, chances
 from trtlab.study.found import Found, computed, seen
