@@ -180,7 +180,7 @@ def test_step_forward_and_back_by_mouse(lab, stepper):
     assert stepper.locator(".st-counts b").all_inner_texts() == ["2 → 2", "2 → 1", "20.84 KiB → 8.84 KiB"]
     assert lab.ask(STORY) == "inception 5 5"
     stepper.get_by_text("Source: pattern, check, rewrite").click()
-    stepper.get_by_text("def why_copied").or_(stepper.get_by_text("rules/concat_elimination.py").first).first.wait_for()
+    stepper.get_by_text("rules/fusion.py").first.wait_for()
 
 
 def test_by_keyboard_alone(lab, stepper):

@@ -150,11 +150,11 @@ def test_time_grows_with_the_number_of_operations():
             replace(A, name=str(i), stream=str(i % 9), share=0.3, after=(str(i - 7),) if i % 3 and i > 7 else ())
             for i in range(count)
         ]
-        started = time.perf_counter()
+        started = time.process_time()
         run(ops)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
-    assert min(seconds(8_000) for _ in range(3)) < 8 * 3 * min(seconds(1_000) for _ in range(3))
+    assert min(seconds(1_600) for _ in range(3)) < 8 * 3 * min(seconds(200) for _ in range(3))
 
 
 def test_what_an_h100_did_was_predicted():

@@ -14,7 +14,6 @@ from trtlab.teach.graph.picture import (
     OTHER,
     Node,
     Tensor,
-    connected,
     family_of,
     module_path,
     picture_from_onnx,
@@ -46,7 +45,7 @@ def chain(*names):
     return picture_of("chain", [], [Node(op="Op", name=n, home=n, inputs=(a,), outputs=(b,)) for n, a, b in pairs], [])
 
 
-@pytest.mark.parametrize("name", ["digits", "squeezenet", "inception_v1"])
+@pytest.mark.parametrize("name", ["digits", "squeezenet"])
 def test_edges_are_those_found_by_hand(name):
     picture = picture_from_onnx(light(name))
     nodes = picture.nodes
@@ -147,12 +146,6 @@ def test_attributes_are_one_short_line(value, text):
     assert picture.operators[0].attributes == (("a", text),)
 
 
-def test_a_tensor_with_several_writers_is_read_from_all_of_them():
-    drawn = [("left", "a", "b"), ("right", "a", "b"), ("both", "b", "c"), ("later", "c", "b")]
-    nodes = [Node(op="k", name=n, inputs=(Tensor(name=a),), outputs=(Tensor(name=b),)) for n, a, b in drawn]
-    assert {(edge.source, edge.target) for edge in connected(nodes)} == {(0, 2), (1, 2), (2, 3)}
-
-
 def test_families_of_operators_are_the_kinds_of_the_one_table_and_a_few_more():
     cost = {
         "convolution, matrix product": "Conv QLinearConv Gemm LSTM Attention",
@@ -196,7 +189,7 @@ def test_a_module_called_twice_makes_a_group_for_each_call():
     assert [sorted(g.members) for g in module_groups(chain("m.x", "m.y", "z", "m.x", "m.y"), 100)] == [[0, 1], [3, 4]]
 
 
-@pytest.mark.parametrize("name", ["digits", "squeezenet", "inception_v2", "densenet121", "resnet50", "shufflenet"])
+@pytest.mark.parametrize("name", ["digits", "squeezenet", "densenet121"])
 def test_no_edge_is_lost_and_large_models_fold_to_the_limit_and_stay_telling(name):
     picture = picture_from_onnx(light(name))
     groups = module_groups(picture, 150)

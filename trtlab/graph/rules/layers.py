@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 
 import onnx_ir as ir
 
+from trtlab.graph.ops import Kind
 from trtlab.graph.rule import (
     Nodes,
     Rule,
@@ -14,6 +15,7 @@ from trtlab.graph.rule import (
     graph_of,
     has_place,
     is_data,
+    is_kind,
     is_op,
     one_reader,
     replace,
@@ -116,7 +118,8 @@ class CommonSubexpressions(Rule):
         for a, b in zip(*(node.outputs for node in nodes), strict=True):
             if a.is_graph_output() and b.is_graph_output():
                 return f"{a.name} and {b.name} are both outputs of the graph"
-            if place := has_place(a) or has_place(b):
+            as_one_piece = b.is_graph_output() or any(is_kind(use.node, Kind.VIEW) for use in b.uses())
+            if place := has_place(b) or (has_place(a) if as_one_piece else ""):
                 return place
         return ""
 

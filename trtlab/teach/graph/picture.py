@@ -7,7 +7,6 @@ tests/teach/test_graph_picture.py checks edges against a search by hand.
 
 import contextlib
 import re
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -141,22 +140,10 @@ def picture_of(
 
 
 def connected(nodes: Sequence[Node]) -> tuple[Edge, ...]:
-    """One edge for each tensor that a node reads, from every node that writes it.
-
-    A tensor may have several writers (kernels that each fill a part of a concatenation): those before the reader
-    count, or all of them where none is before it, since ONNX files are not always sorted.
-    """
-    writers: dict[str, list[int]] = defaultdict(list)
-    for number, node in enumerate(nodes):
-        for tensor in node.outputs:
-            writers[tensor.name].append(number)
-    edges: dict[tuple[int, int, str], Edge] = {}
-    for number, node in enumerate(nodes):
-        for tensor in node.inputs:
-            others = [writer for writer in writers[tensor.name] if writer != number]
-            for source in [writer for writer in others if writer < number] or others:
-                edges.setdefault((source, number, tensor.name), Edge(source=source, target=number, tensor=tensor))
-    return tuple(edges.values())
+    """One edge for each tensor that a node reads, from the node that writes it; ONNX files are not always sorted."""
+    writers = {tensor.name: number for number, node in enumerate(nodes) for tensor in node.outputs}
+    read = [(number, tensor) for number, node in enumerate(nodes) for tensor in node.inputs if tensor.name in writers]
+    return tuple(Edge(source=writers[tensor.name], target=number, tensor=tensor) for number, tensor in read)
 
 
 def module_path(name: str, separators: str = "./") -> tuple[str, ...]:

@@ -6,7 +6,8 @@ const STEP_MS = 450;
 
 function render({ model, el }) {
   const { planners, unit, scale, width, names } = model.get("face");
-  let busy = false, later = null, held = null, playing = 0;
+  let held = null, playing = 0;
+  const { ask, end } = inTurn(model, (_, last) => last);
   const canvas = make("div", { class: "arena", onpointerdown: grab, onpointermove: drag, onpointerup: drop, onpointercancel: drop, onkeydown: key });
   const facts = make("div", { class: "grid" }), faults = make("div", { class: "why bad", role: "status", hidden: true });
   const planner = make("select", { "aria-label": "planner" }, ...planners.map((name) => make("option", { value: name }, name)));
@@ -19,11 +20,6 @@ function render({ model, el }) {
       make("div", { class: "foot" }, "Drag a buffer up or down, or: ", ...keyHints([["Tab", "next"], ["↑ ↓", "move"], ["PgUp PgDn", "far"], ["Home", "to the floor"]]))));
   root.addEventListener("keydown", isPlainKey);
 
-  function ask(wish) {
-    if (busy) { later = wish; return; }
-    busy = true;
-    model.send(wish);
-  }
   const stop = () => { clearInterval(playing); playing = 0; };
   const isPlayed = () => model.get("shown").planner === planner.value;
   const next = () => (isPlayed() && model.get("shown").count < names.length ? model.get("shown").count + 1 : 1);
@@ -60,22 +56,16 @@ function render({ model, el }) {
     const focused = canvas.contains(document.activeElement) ? document.activeElement.dataset.buffer : null;
     canvas.replaceChildren(drawn(svg));
     if (focused) buffer(focused)?.focus({ preventScroll: true });
-    facts.replaceChildren(...found.map(([label, value, note]) =>
-      make("div", { class: "box fact" }, make("small", {}, label), make("b", {}, value), make("span", { class: "dim" }, note))));
+    facts.replaceChildren(...factBoxes(found));
     faults.hidden = !wrong.length;
     faults.textContent = wrong.join("; ");
     said.textContent = who === "by hand" ? "by hand" : `${who}: ${count} of ${names.length}`;
     root.dataset.score = found[2][1];
   }
-  function answer() { // also of a wish that changes nothing
-    busy = false;
-    if (later) { const wish = later; later = null; ask(wish); }
-  }
   el.append(root);
   draw();
   model.on("change:shown", draw);
-  model.on("msg:custom", answer);
-  return () => { stop(); model.off("change:shown", draw); model.off("msg:custom", answer); };
+  return () => { stop(); end(); model.off("change:shown", draw); };
 }
 
 export default { render: answered(render) };

@@ -30,6 +30,26 @@ function keyHints(keys) {
   return keys.flatMap(([key, what]) => [make("kbd", {}, key), ` ${what}  `]);
 }
 
+/** Facts below a picture: label, value and note of each in a box. */
+const factBoxes = (rows) => rows.map(([label, value, note]) =>
+  make("div", { class: "box fact" }, make("small", {}, label), make("b", {}, value), make("span", { class: "dim" }, note)));
+
+/** Wishes to Python, one at a time: those of meanwhile wait, joined, until an answer is here, also to what changes nothing. */
+function inTurn(model, join) {
+  let busy = false, later = null;
+  const ask = (wish) => {
+    if (busy) later = join(later, wish);
+    else { busy = true; model.send(wish); }
+  };
+  const answer = () => {
+    const wish = later;
+    [busy, later] = [false, null];
+    if (wish) ask(wish);
+  };
+  model.on("msg:custom", answer);
+  return { ask, isBehind: () => later !== null, end: () => model.off("msg:custom", answer) };
+}
+
 /** Keeps plain keys from the notebook's shortcuts; whether `event` is such a key. */
 function isPlainKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return false;

@@ -51,19 +51,16 @@ class Drawing {
   }
   // The next item for an arrow key: along the lines up and down, else whatever is nearest in that direction.
   neighbour(key, arrow) {
-    const here = this.middle(key);
-    const side = (a) => ({ ArrowDown: a.y - here.y, ArrowUp: here.y - a.y, ArrowRight: a.x - here.x, ArrowLeft: here.x - a.x })[arrow];
-    const linked = this.edges.flatMap(({ dataset: { from, to } }) =>
-      arrow === "ArrowDown" && from === key ? [to] : arrow === "ArrowUp" && to === key ? [from] : []);
-    const upright = arrow === "ArrowDown" || arrow === "ArrowUp";
+    const here = this.middle(key), upright = /Down|Up/.test(arrow), sign = /Down|Right/.test(arrow) ? 1 : -1;
+    const [near, far] = sign > 0 ? ["from", "to"] : ["to", "from"];
+    const linked = upright ? this.edges.filter((edge) => edge.dataset[near] === key).map((edge) => edge.dataset[far]) : [];
     const rank = (other) => {
-      const at = this.middle(other), along = side(at);
-      const across = Math.abs(upright ? at.x - here.x : at.y - here.y);
+      const at = this.middle(other), [dx, dy] = [at.x - here.x, at.y - here.y];
+      const along = sign * (upright ? dy : dx), across = Math.abs(upright ? dx : dy);
+      if (linked.length) return across;
       return along > 1 && (upright || across < 4 * along) ? along + (upright ? 1 : 5) * across : Infinity;
     };
-    const aside = (other) => Math.abs(this.middle(other).x - here.x);
-    if (linked.length) return linked.reduce((a, b) => (aside(b) < aside(a) ? b : a));
-    return [...this.items.keys()].reduce((a, b) => (b !== key && rank(b) < rank(a) ? b : a), key);
+    return (linked.length ? linked : [key, ...this.items.keys()]).reduce((a, b) => (rank(b) < rank(a) ? b : a));
   }
 }
 

@@ -6,16 +6,7 @@
 
 function render({ model, el }) {
   const { about, sliders: rows, buttons, hand } = model.get("face"), sliders = {}, values = {};
-  let asked = null, busy = false;
-  const ask = (wish) => {
-    asked = { ...asked, ...wish };
-    if (!busy) send();
-  };
-  const send = () => {
-    busy = true;
-    model.send(asked);
-    asked = null;
-  };
+  const { ask, isBehind, end } = inTurn(model, (all, wish) => ({ ...all, ...wish }));
   const move = (name, value) => {
     [sliders[name].value, values[name].textContent] = [value, value];
     ask({ [name]: Number(sliders[name].value) });
@@ -48,25 +39,19 @@ function render({ model, el }) {
 
   function draw() {
     const { svg, facts: found, setting } = model.get("shown");
-    if (asked) return; // a slider was moved meanwhile; its answer is drawn
+    if (isBehind()) return; // a slider was moved meanwhile; its answer is drawn
     for (const [name, value] of Object.entries(setting)) {
       if (sliders[name]) [sliders[name].value, values[name].textContent] = [value, value];
     }
     for (const each of presses) each.setAttribute("aria-pressed", String(each.dataset.press === setting.pressed));
     canvas.replaceChildren(drawn(svg));
-    facts.replaceChildren(...found.map(([label, value, note]) =>
-      make("div", { class: "box fact" }, make("small", {}, label), make("b", {}, value), make("span", { class: "dim" }, note))));
+    facts.replaceChildren(...factBoxes(found));
     root.dataset.setting = rows.map(([name]) => setting[name]).join(" ");
-  }
-  function answer() { // also to what changes nothing
-    busy = false;
-    if (asked) send();
   }
   el.append(root);
   draw();
   model.on("change:shown", draw);
-  model.on("msg:custom", answer);
-  return () => { model.off("change:shown", draw); model.off("msg:custom", answer); };
+  return () => { end(); model.off("change:shown", draw); };
 }
 
 export default { render: answered(render) };
