@@ -46,15 +46,14 @@ def tile_rows(width: int) -> int:
 
 
 @functools.cache
-def tile_of(width: int, high: int = 0) -> Any:
-    """What numba has no words for, in LLVM's: sums[rows, width] = x[rows, depth] @ panel, all sums in registers. `x`,
-    `panel` and `sums` are addresses, `stride` is from row to row in bytes; rows behind the last are the last again. As
-    many as fill the registers, if `high` does not say."""
+def tile_of(width: int, high: int) -> Any:
+    """What numba has no words for, in LLVM's: sums[high, width] = x[high, depth] @ panel, all sums in registers. `x`,
+    `panel` and `sums` are addresses, `stride` is from row to row in bytes; rows behind the last are the last again."""
     from llvmlite import ir
     from numba import types
     from numba.extending import intrinsic
 
-    lanes, high = _registers()[0], high or tile_rows(width)
+    lanes = _registers()[0]
     vectors, i64, vector = width // lanes, ir.IntType(64), ir.VectorType(ir.FloatType(), lanes)
     nothing, zeros = ir.Constant(vector, ir.Undefined), ir.Constant(vector, [0.0] * lanes)
     everywhere, first = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes), ir.IntType(32)(0)
@@ -138,8 +137,8 @@ def _version() -> str:
 
 def kernel(finish: Sequence[str], width: int, *, adds: bool) -> Callable[..., None]:
     """That source, compiled; again where the tile has changed, which numba does not look at."""
-    head = f"from {__name__} import tile_of  # {_registers()} {_version()}\ntile = tile_of({width})\n"
-    head += f"half = tile_of({width}, {tile_rows(width) // 2})\n"
+    head = f"from {__name__} import tile_of  # {_registers()} {_version()}\n"
+    head += "".join(f"{name} = tile_of({width}, {tile_rows(width) // n})\n" for name, n in (("tile", 1), ("half", 2)))
     return compiled(source(finish, width, adds=adds), head)
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 from trtlab.engine.codegen import images, pointwise
 from trtlab.engine.glassbox.kernels import FLOATS, Call, Kernel, Tactic, finished, generates, weights_of, with_weights
 from trtlab.engine.glassbox.operators import OPERATORS, conv, is_host, max_pool, parameters, window
-from trtlab.engine.glassbox.products import CONV, MATMUL
+from trtlab.engine.glassbox.products import CONV, MATMUL, ROWS
 
 # --- elementwise programs, poolings and other operators ---------------------------------------------------------------
 
@@ -227,6 +227,7 @@ KERNELS: dict[str, dict[str, Tactic]] = {
     },
     "operator": {
         "torch": Tactic(bind=_operator, into=_operator_into),
+        "generated": ROWS,
         "joined": Tactic(bind=_joined, fits=lambda call: call.attributes["operator"] == "Concat", writes_out=True),
         VIEW: Tactic(bind=lambda _: lambda *tensors: tensors[-1], writes_out=True),
     },

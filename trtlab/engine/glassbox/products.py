@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trtlab.engine.codegen import product
+from trtlab.engine.codegen import images, product, rows
 from trtlab.engine.glassbox.kernels import (
     FLOATS,
     Call,
@@ -34,6 +34,8 @@ from trtlab.engine.glassbox.kernels import (
     words,
 )
 from trtlab.engine.glassbox.operators import CONVOLUTIONS, Window, check_naturals, conv, window
+
+NO_WORDS = Words(bias=None, adds=False)
 
 
 def _has_onednn(call: Call) -> bool:
@@ -80,34 +82,28 @@ def _conv_with_torch(call: Call) -> Kernel:
 def _conv_with_onednn(call: Call) -> Kernel:
     """oneDNN with packed weights; bias, other branch and activation while the numbers are in registers."""
     w, (at, group) = weights_of(call), _conv_window(call)
-    ends = words(call, _conv_channels(call)) or Words(bias=None, adds=False)
-    padding, strides, dilations, b = at.padding, at.strides, at.dilations, ends.bias
-    pack = torch.ops.aten.mkldnn_reorder_conv2d_weight
-    packed = pack(w.to_mkldnn(), padding, strides, dilations, group, call.shapes[0])
+    ends, how = words(call, _conv_channels(call)) or NO_WORDS, (at.padding, at.strides, at.dilations, group)
+    packed = torch.ops.aten.mkldnn_reorder_conv2d_weight(w.to_mkldnn(), *how, call.shapes[0])
     if ends.adds:
-        fused = torch.ops.mkldnn._convolution_pointwise.binary
-        unary = ends.name if ends.name != "none" else None
+        fused, unary = torch.ops.mkldnn._convolution_pointwise.binary, None if ends.name == "none" else ends.name
         check = same_shape(lambda shape: _conv_result_shape(shape, w, at))
 
         def add(x: Tensor, other: Tensor) -> Tensor:
             check(x, other)
-            return fused(x, other, packed, b, padding, strides, dilations, group, "add", 1.0, unary, [], None)
+            return fused(x, other, packed, ends.bias, *how, "add", 1.0, unary, [], None)
 
         return add
-    single, name, values, algorithm = (
-        torch.ops.mkldnn._convolution_pointwise.default, ends.name, [*ends.values], ends.algorithm,
-    )  # fmt: skip
-    return lambda x: single(x, packed, b, padding, strides, dilations, group, name, values, algorithm)
+    single, activation = torch.ops.mkldnn._convolution_pointwise.default, (ends.name, [*ends.values], ends.algorithm)
+    return lambda x: single(x, packed, ends.bias, *how, *activation)
 
 
 def _conv_into_onednn(call: Call) -> Kernel | None:
     """oneDNN adds to what lies where the result belongs: zeros, or the other branch. None for words it has not here."""
     w, (at, group) = weights_of(call), _conv_window(call)
-    ends = words(call, _conv_channels(call)) or Words(bias=None, adds=False)
-    if ends.name not in ("none", "relu") or not hasattr(torch.ops.mkldnn, "_convolution_pointwise_"):
+    ends, how = words(call, _conv_channels(call)) or NO_WORDS, (at.padding, at.strides, at.dilations, group)
+    if ends.name not in ("none", "relu"):
         return None
-    padding, how = at.padding, (at.strides, at.dilations, group)
-    packed = torch.ops.aten.mkldnn_reorder_conv2d_weight(w.to_mkldnn(), padding, *how, call.shapes[0])
+    packed = torch.ops.aten.mkldnn_reorder_conv2d_weight(w.to_mkldnn(), *how, call.shapes[0])
     apart, check = _conv_with_onednn(call), same_shape(lambda shape: _conv_result_shape(shape, w, at))
     add, word = torch.ops.mkldnn._convolution_pointwise_.binary, None if ends.name == "none" else ends.name
 
@@ -117,7 +113,7 @@ def _conv_into_onednn(call: Call) -> Kernel | None:
         if not out.is_contiguous(memory_format=torch.channels_last):  # a slice of a concatenation
             return out.copy_(apart(x, *rest[:-1]))
         _ = out.copy_(rest[0]) if ends.adds else out.zero_()
-        return add(out, x, packed, ends.bias, padding, *how, "add", 1.0, word, [], None)
+        return add(out, x, packed, ends.bias, *how, "add", 1.0, word, [], None)
 
     return run
 
@@ -186,15 +182,11 @@ def _conv_generated(call: Call) -> Kernel:
 
 
 def _conv_winograd(call: Call) -> Kernel:
-    from trtlab.engine.codegen import images
-
     bias, lines, adds = ending(call, _conv_channels(call))
     return images.winograd(weights_of(call), bias, lines, _conv_window(call)[0].pairs, adds=adds)
 
 
 def _winograd_scratch(call: Call) -> int:
-    from trtlab.engine.codegen import images
-
     return 4 * sum(images.scratch_sizes(call.shapes[0] or (), weights_of(call).shape[0], _conv_window(call)[0].pairs))
 
 
@@ -230,17 +222,12 @@ CONV: dict[str, Tactic] = {
     ),
     "winograd": Tactic(bind=_conv_winograd, fits=_conv_fits_winograd, writes_out=True, scratch=_winograd_scratch),
     "cudnn": Tactic(bind=_conv_with_cudnn, fits=_conv_fits_cudnn),
-    "epilogue": Tactic(
-        bind=with_epilogue(_conv_with_torch),
-        fits=lambda c: _is_known(c) and _finishes_on_gpu(c),
-    ),
+    "epilogue": Tactic(bind=with_epilogue(_conv_with_torch), fits=lambda c: _is_known(c) and _finishes_on_gpu(c)),
     "onednn+epilogue": Tactic(
         bind=with_epilogue(_conv_with_onednn), fits=_conv_fits_onednn_epilogue, into=_conv_into_onednn_epilogue
     ),
     "product+epilogue": Tactic(
-        bind=with_epilogue(_conv_as_product),
-        fits=lambda c: _is_product(c) and _finishes_on_gpu(c),
-        writes_out=True,
+        bind=with_epilogue(_conv_as_product), fits=lambda c: _is_product(c) and _finishes_on_gpu(c), writes_out=True
     ),
 }
 """Tactics of a convolution. The first works wherever torch does; the others in the order of preference."""
@@ -271,23 +258,20 @@ def _addmm(call: Call) -> Kernel:
 
 
 def _with_onednn(call: Call) -> Kernel:
-    w, shape = weights_of(call), call.shapes[0] or (1,)
-    ends = words(call, _columns(call)) or Words(bias=None, adds=False)
-    packed = torch.ops.mkldnn._reorder_linear_weight(w.t().contiguous(), max(1, math.prod(shape[:-1])))
-    b = ends.bias
+    w, ends = weights_of(call), words(call, _columns(call)) or NO_WORDS
+    packed = torch.ops.mkldnn._reorder_linear_weight(
+        w.t().contiguous(), max(1, math.prod((call.shapes[0] or (1,))[:-1]))
+    )
     if ends.adds:
-        binary, width = torch.ops.mkldnn._linear_pointwise.binary, w.shape[1]
-        check = same_shape(lambda shape: (*shape[:-1], width))
+        binary, check = torch.ops.mkldnn._linear_pointwise.binary, same_shape(lambda x: (*x[:-1], w.shape[1]))
 
         def add(x: Tensor, other: Tensor) -> Tensor:
             check(x, other)
-            return binary(x, other, packed, b, "add")
+            return binary(x, other, packed, ends.bias, "add")
 
         return add
-    single, name, values, algorithm = (
-        torch.ops.mkldnn._linear_pointwise.default, ends.name, [*ends.values], ends.algorithm,
-    )  # fmt: skip
-    return lambda x: single(x, packed, b, name, values, algorithm)
+    single, activation = torch.ops.mkldnn._linear_pointwise.default, (ends.name, [*ends.values], ends.algorithm)
+    return lambda x: single(x, packed, ends.bias, *activation)
 
 
 def _fits_onednn(call: Call) -> bool:
@@ -334,11 +318,11 @@ def _generated(call: Call) -> Kernel:
         panels = product.packed(weights_of(call)[None])
         run = product.generated(lines, lambda t: t.flatten(0, -2)[None], width, adds=adds)
         return lambda x, *rest: run(panels, bias, x, *rest)
-    rows = lambda t: t.flatten(0, -3)  # noqa: E731
-    run = product.generated(lines, rows, width, adds=adds)
+    matrices = lambda t: t.flatten(0, -3)  # noqa: E731
+    run = product.generated(lines, matrices, width, adds=adds)
 
     def packs(a: Tensor, b: Tensor, *rest: Tensor, room: Tensor | None = None) -> Tensor:
-        return run(product.packed(rows(b), room), bias, a, *rest)
+        return run(product.packed(matrices(b), room), bias, a, *rest)
 
     return packs if call.free == [0, 1] else with_weights(packs, call)
 
@@ -361,9 +345,30 @@ MATMUL: dict[str, Tactic] = {
     "addmm": Tactic(bind=_addmm, fits=_is_linear, writes_out=True),
     "batched": Tactic(bind=_batched, fits=_is_batched, writes_out=True),
     "epilogue": Tactic(
-        bind=with_epilogue(_addmm),
-        fits=lambda c: _is_linear(c) and _finishes_on_gpu(c),
-        writes_out=True,
+        bind=with_epilogue(_addmm), fits=lambda c: _is_linear(c) and _finishes_on_gpu(c), writes_out=True
     ),
 }
 """Tactics of a product. The first works wherever torch does; the others in the order of preference."""
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def _rows(call: Call) -> Kernel:
+    if call.attributes["operator"] == "Softmax":
+        return rows.softmax
+    scale, shift = weights_of(call), call.weight(2)
+    numbers = scale.numpy(), (torch.zeros_like(scale) if shift is None else shift).numpy()
+    return lambda x, out: rows.layer_norm(x, *numbers, call.attributes.get("epsilon", 1e-5), out)
+
+
+def _fits_rows(call: Call) -> bool:
+    """Over the last axis alone, with weights of the plan."""
+    shape, known = call.shapes[0] or (), call.free == [0] and generates(call)
+    if call.attributes["operator"] not in ("Softmax", "LayerNormalization") or not known or 0 in (*shape, len(shape)):
+        return False
+    axis = call.attributes.get("axis", 1 if call.attributes.get("opset", 13) < 13 else -1)
+    return axis in (-1, len(shape) - 1) and all(w is None or w.shape == shape[-1:] for w in call.operands[1:])
+
+
+ROWS = Tactic(bind=_rows, fits=_fits_rows, writes_out=True)
+"""Softmax and LayerNormalization, generated."""
