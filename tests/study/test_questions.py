@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import itertools
 import re
 
 import pytest
@@ -24,10 +25,6 @@ GOOD = {
     "sources": ["https://example.org/page"],
     "proofs": ["C74", "C75"],
 }
-EVERY = pytest.mark.parametrize("entry", questions().values(), ids=lambda entry: entry.name)
-WRITTEN = pytest.mark.parametrize(
-    "entry", [*questions().values(), *quizzes().values(), *claims().values()], ids=lambda entry: entry.name
-)
 
 
 def read(change=lambda _: None, name="Q9-01"):
@@ -49,44 +46,26 @@ def texts(value):
             yield from texts(getattr(value, field.name))
 
 
-def test_the_questions_are_there_in_order_and_of_every_level():
-    for file in sorted((bank.WORDS / "questions").glob("*.yaml")):  # one part of the sheet, numbered on from its first
-        names = list(yaml.safe_load(file.read_text(encoding="utf-8")))
-        assert names == [f"{names[0][:3]}{int(names[0][3:]) + place:02}" for place in range(len(names))], file.name
-    for topic in ("Q1", "Q2", "Q3"):
-        assert {entry.level for entry in questions().values() if entry.name.startswith(topic)} == set(Level)
-
-
-@EVERY
-def test_a_question_leads_on_corrects_and_is_proved(entry):
+@pytest.mark.parametrize("entry", questions().values(), ids=lambda entry: entry.name)
+def test_a_question_leads_on_corrects_is_proved_and_its_answer_is_spoken(entry):
+    """First person, short sentences, no code."""
     assert min(map(len, (entry.follow_ups, entry.mistakes, entry.changes))) >= 3
     assert len(entry.sources) >= 2
     assert [find_claim(name).name for name in entry.proofs] == list(entry.proofs)
-
-
-@EVERY
-def test_the_spoken_answer_is_spoken(entry):
-    """First person, short sentences, no code."""
     assert re.search(r"\bI\b", entry.answer.en)
     assert "我" in entry.answer.zh
     assert "`" not in entry.answer.en + entry.answer.zh
     assert max(len(sentence.split()) for sentence in re.split(r"[.?!:;]\s", entry.answer.en)) <= 28
 
 
-@pytest.mark.parametrize(("topic", "about"), [("Q1-", range(1, 24)), ("Q2-", range(24, 70)), ("Q3-", range(70, 92))])
-def test_together_the_questions_of_a_topic_use_every_claim_about_it(topic, about):
-    used = {name for entry in questions().values() if entry.name.startswith(topic) for name in entry.proofs}
-    assert used == {name for name in claims() if int(name[1:]) in about}
-
-
-@WRITTEN
-def test_both_languages_name_the_same_code_facts_and_numbers(entry):
-    """What stands in one language only is a slip."""
-    for text in texts(entry):
-        assert text.en.count("`") % 2 == 0, text.en
-        for what in (r"`[^`]+`", r"\{[^}]+\}"):
-            assert sorted(re.findall(what, text.en)) == sorted(re.findall(what, text.zh)), text
-        assert numbers(text.en) == numbers(text.zh), text
+def test_the_questions_are_there_in_order_of_every_level_and_use_every_claim_of_their_topic():
+    for file in sorted((bank.WORDS / "questions").glob("*.yaml")):  # one part of the sheet, numbered on from its first
+        names = list(bank.entries_in(file.read_text(encoding="utf-8"), file.name, Question))
+        assert names == [f"{names[0][:3]}{int(names[0][3:]) + place:02}" for place in range(len(names))], file.name
+    for topic, about in (("Q1-", range(1, 24)), ("Q2-", range(24, 70)), ("Q3-", range(70, 92))):
+        asked = [entry for entry in questions().values() if entry.name.startswith(topic)]
+        assert {entry.level for entry in asked} == set(Level)
+        assert {name for entry in asked for name in entry.proofs} == {f"C{number:02}" for number in about}
 
 
 def numbers(text):
@@ -95,14 +74,19 @@ def numbers(text):
     return {number for number in found if not number.isdigit() or int(number) > 9}
 
 
-@WRITTEN
-def test_chinese_is_chinese(entry):
-    for text in texts(entry):
-        if text.en == text.zh:
-            continue
-        assert not re.search(r"[一-鿿] [一-鿿]", text.zh), "a line break left a gap"
-        assert not re.search(r"[一-鿿][,;?!]", text.zh), "ASCII punctuation after a Chinese character"
-    assert re.search(r"[一-鿿]", next(texts(entry)).zh)
+@pytest.mark.parametrize("bank_of", [questions, quizzes, claims])
+def test_both_languages_are_there_and_name_the_same_code_facts_and_numbers(bank_of):
+    """What stands in one language only is a slip."""
+    for text in itertools.chain.from_iterable(map(texts, bank_of().values())):
+        assert text.en.count("`") % 2 == 0, text
+        for what in (r"`[^`]+`", r"\{[^}]+\}"):
+            assert sorted(re.findall(what, text.en)) == sorted(re.findall(what, text.zh)), text
+        assert numbers(text.en) == numbers(text.zh), text
+        assert not [language for language, mark in bank.MISSING.items() if mark in text[language]], text
+        if text.en != text.zh:
+            assert not re.search(r"[一-鿿] [一-鿿]", text.zh), f"a line break left a gap: {text}"
+            assert not re.search(r"[一-鿿][,;?!]", text.zh), f"ASCII punctuation after a Chinese character: {text}"
+    assert all(re.search(r"[一-鿿]", next(texts(entry)).zh) for entry in bank_of().values())
 
 
 def test_how_long_an_answer_takes():
@@ -168,17 +152,6 @@ def test_an_entry_needs_no_second_language_and_what_is_missing_is_shown_as_missi
     assert read(change).mistakes[0].why == read().mistakes[0].why
 
 
-@WRITTEN
-def test_the_bank_of_the_package_has_both_languages(entry):
-    for text in texts(entry):
-        assert [language for language, mark in bank.MISSING.items() if mark in text[language]] == []
-
-
-def test_a_name_has_its_form():
-    with pytest.raises(BadEntry, match=r"test\.yaml, 3-1.*such as Q3-01"):
-        read(name="3-1")
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -203,7 +176,9 @@ def test_a_name_stands_once_in_the_bank(tmp_path, monkeypatch):
         bank.read("", Question)
 
 
-def test_an_entry_is_found_by_its_name_and_an_unknown_one_names_close_ones():
+def test_a_name_has_its_form_an_entry_is_found_by_it_and_an_unknown_one_names_close_ones():
+    with pytest.raises(BadEntry, match=r"test\.yaml, 3-1.*such as Q3-01"):
+        read(name="3-1")
     assert question("q3-01") is question("Q3-01")
     with pytest.raises(UnknownEntry, match=r"'Q3-9'; did you mean .*Q3-0\d"):
         question("q3-9")

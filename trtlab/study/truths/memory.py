@@ -3,6 +3,7 @@
 In: small models and buffers, arrays of this machine, the recording of lab/streams. Out: `Found`s.
 """
 
+import functools
 import math
 import statistics
 from collections.abc import Callable
@@ -63,12 +64,14 @@ def chain_of_softmaxes(length: int) -> onnx.ModelProto:
     return onnx.parser.parse_model(text)
 
 
+@functools.cache
 def memory_of_chains() -> Found:
     """Bytes of activations that tensorrt_rtx plans for each length of the chain: {length: bytes}."""
     reports = {n: explain(chain_of_softmaxes(n), "SM89", compiler="tensorrt_rtx") for n in CHAINS}
     return seen(reports[CHAINS[0]], {str(n): report.activation_bytes for n, report in reports.items()})
 
 
+@functools.cache
 def memory_with_auxiliary_streams() -> Found:
     """The same for three parallel convolutions: {auxiliary streams: [bytes, streams that kernels are on]}."""
     model = builds.model("wide_inception")

@@ -4,6 +4,7 @@ measured: C70 to C91.
 In: the workflow as it ran here, names of calls, builds live or recorded. Out: `Found`s.
 """
 
+import functools
 import importlib.metadata
 import re
 from collections.abc import Mapping, Sequence
@@ -120,6 +121,7 @@ def build_without_profile() -> Found:
     return witnesses.told(DIGITS_ONNX, compiler=choose_compiler())
 
 
+@functools.cache
 def two_targets() -> Found:
     """What is the same when the digits model is built for SM86 and for SM89, which tensorrt_rtx alone can do.
 
@@ -148,6 +150,7 @@ def plans_of_two_targets() -> Found:
     return replace(found, value=found.value == "kernels" and found.facts["apart"] > 0)
 
 
+@functools.cache
 def workspace_limits() -> Found:
     """What tensorrt_rtx plans for the digits model within so many MiB of workspace, or None where it refuses, with its
     words as facts; `default` is without a limit."""
