@@ -6,10 +6,11 @@ from .labpage import write_notebook
 
 pytestmark = pytest.mark.browser
 
-GUESS = """from trtlab.teach import guess, quiz
+GUESS = """from trtlab.teach import draw_number_line, guess, quiz
 asked = guess("kernels")
 print("seven of them")
-asked.measured(7)"""
+asked.measured(7)
+draw_number_line(["INT4"])"""
 HIDDEN = "node => getComputedStyle(node).visibility === 'hidden'"
 
 
@@ -37,6 +38,7 @@ def test_what_follows_a_guess_or_a_quiz_is_covered_until_it_is_answered(lab_page
     bar.get_by_text("Measured").wait_for()
     assert [hidden(page, words) for words in everything] == [False, False, False, True, True]
     assert "7" in bar.inner_text()
+    page.wait_for_function("() => document.querySelector('.js-plotly-plot').offsetHeight > 200")  # drawn under a cover
     card = page.locator(".qz")
     card.get_by_role("radio", name="execute_v2").check()
     assert hidden(page, "after the quiz")

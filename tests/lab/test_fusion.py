@@ -222,7 +222,7 @@ def test_a_machine_where_only_bytes_count_has_no_launches_and_no_cache():
     slow = with_times(load("h100"), lambda row: 1e-12 * row.bytes_moved)
     assert holds(slow) == {"two_not_three": True, "launches": False, "graph": False, "cache": False, "length": True}
     facts = findings(slow)[0].facts
-    assert (facts["gain"], facts["one"], facts["three"]) == (pytest.approx(2), "4,295 us", "8,590 us")
+    assert (facts["gain"], facts["one"], facts["three"]) == (pytest.approx(2), "4,295 µs", "8,590 µs")
 
 
 def test_a_machine_that_pays_for_arithmetic():

@@ -195,11 +195,11 @@ def power(elements: int) -> str:
 
 def _us(row: Row) -> str:
     us = row.seconds * 1e6
-    return f"{us:,.0f} us" if us >= 100 else f"{us:.3g} us"
+    return f"{us:,.0f} µs" if us >= 100 else f"{us:.3g} µs"
 
 
 def _ps(value: float) -> str:
-    return f"{value:,.0f} ps" if value >= 100 else f"{value:.3g} ps"
+    return f"{value:,.0f} ps" if abs(value) >= 100 else f"{value:.3g} ps"
 
 
 def _two_not_three(found: Sweep) -> Finding:

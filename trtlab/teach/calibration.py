@@ -190,7 +190,11 @@ def draw_candidate(h: Histogram, bins: int) -> Any:
                            line={"color": PALETTE[number], "width": 1.5, "shape": "hvh"})  # fmt: skip
     curve, least = {"color": PALETTE[2]}, float(chosen.losses.min())
     places = [bins * h.width, chosen.value], [one.divergence, least]
-    look = {"marker": {"size": 9, "color": PALETTE[0]}, "text": ["shown left", "least"], "textposition": "top right"}
+    look = {
+        "marker": {"size": 9, "color": PALETTE[0]},
+        "text": ["shown left", "least"],
+        "textposition": ["top right", "bottom right"],
+    }
     row = {"showlegend": False, "row": 1, "col": 2}
     figure.add_scatter(x=chosen.candidates * h.width, y=chosen.losses, mode="lines", line=curve, **row)
     figure.add_scatter(x=places[0], y=places[1], mode="markers+text", **look, **row)

@@ -50,7 +50,9 @@ def draw_claims(names: Sequence[str]) -> Drawing:
         rows.append((name, both(known.said), _verdict(known), opened))
     header = [both(said(f"column_{column}")) for column in ("claim", "sheet", "verdict", "today")]
     counts = [join([number, both(_kinds([kind]))], " ") for kind, number in counted(names).items()]
-    return bilingual(ui.card(block(ui.table(header, rows), "below"), head=[both(said("claims")), *counts, switch()]))
+    return bilingual(
+        ui.card(block(ui.table(header, rows), "below"), head=[ui.bold(both(said("claims"))), *counts, switch()])
+    )
 
 
 def _card(known: Claim, *head: Cell, alone: bool = True) -> Drawing:

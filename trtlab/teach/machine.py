@@ -63,7 +63,7 @@ def draw_progress(folder: Path) -> Drawing:
 def _titled(title: str, columns: str, rows: Iterable[Any], **options: Any) -> Drawing:
     """A table under a title and heads in both languages."""
     table = ui.table([both(said(f"column_{column}")) for column in columns.split()], rows)
-    return bilingual(ui.card(table, head=[both(said(title)), switch()], **options))
+    return bilingual(ui.card(table, head=[ui.bold(both(said(title))), switch()], **options))
 
 
 # --- NVIDIA's API -----------------------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ def draw_calls(calls: Iterable[Call] = CALLS) -> Drawing:
     header = (then, *(name.removeprefix("v") for name in SHOWN_TAGS), installed, now)
     made = [history.provenance, api.provenance]
     return bilingual(
-        ui.card(ui.block(ui.table(header, rows), "below"), head=[both(said("calls")), switch()], made=made)
+        ui.card(ui.block(ui.table(header, rows), "below"), head=[ui.bold(both(said("calls"))), switch()], made=made)
     )
 
 
@@ -93,12 +93,7 @@ def draw_terms(*names: str) -> Drawing:
     """Words of the field and what they mean; all of the glossary without names. UnknownEntry names close ones."""
     known = terms()
     found = [bank.find(known, name, "term") for name in names or known]
-    header = [both(said(f"column_{column}")) for column in ("word", "means")]
-    return bilingual(
-        ui.card(
-            ui.table(header, [(ui.bold(t.name), both(t.means)) for t in found]), head=[both(said("words")), switch()]
-        )
-    )
+    return _titled("words", "word means", [(ui.bold(term.name), both(term.means)) for term in found])
 
 
 def _declared(history: ApiHistory, call: Call, release: str) -> Cell:

@@ -3,6 +3,7 @@
 In: a `Race` of plan/tactics. Out: drawings, and `NoiseView`, in which made-up tactics are raced by several rules.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,15 +28,15 @@ def draw_race(race: Race, title: str, made: Sequence[Provenance] = ()) -> Any:
         name, micro = f"{one.name} ", [1e6 * s for s in one.samples_s]
         look = {"symbol": "line-ns-open", "size": 20, "color": colour, "line": {"width": 1.6}}
         figure.add_scatter(x=micro, y=[name] * len(micro), mode="markers", marker=look, hovertemplate="%{x:.4g} µs")
-        best = {"symbol": "diamond", "size": 10, "color": colour}
-        words = f"{one.best_s * 1e6:,.4g} µs · {one.state}"
-        words = f"<b>{words}</b>" if won else words
-        figure.add_scatter(
-            x=[one.best_s * 1e6], y=[name], mode="markers+text", marker=best, text=[words],
-            textposition="top center", hoverinfo="skip",
+        best, words = {"symbol": "diamond", "size": 10, "color": colour}, f"{one.best_s * 1e6:,.4g} µs · {one.state}"
+        figure.add_scatter(x=[one.best_s * 1e6], y=[name], mode="markers", marker=best, hoverinfo="skip")
+        figure.add_annotation(
+            text=f"<b>{words}</b>" if won else words, x=math.log10(one.best_s * 1e6), y=name, yshift=18, xanchor="left",
+            xshift=-5, showarrow=False, font={"color": colour},
         )  # fmt: skip
     figure.update_yaxes(autorange="reversed", tickfont={"size": 13})
-    figure.update_xaxes(title_text="microseconds, logarithmic", type="log")
+    marks = {"tickvals": [m * 10**k for k in range(8) for m in (1, 2, 5)], "tickformat": ","}
+    figure.update_xaxes(title_text="microseconds, logarithmic", type="log", **marks)
     never = [f"{c.name}: {c.state}" for c in race.candidates if not c.samples_s]
     return finish(figure, title, made, height=110 + 56 * max(1, len(rows)), says=never)
 

@@ -159,7 +159,7 @@ def test_the_table_lists_every_candidate_with_its_samples_and_why_it_lost(tmp_pa
         }
     assert next(shown, None) is None
     text = repr(races).splitlines()
-    assert text[0].split() == "kernel tactic best us quartiles samples error state".split()
+    assert text[0].split() == "kernel tactic best µs quartiles samples error state".split()
     assert len(text) == len(rows) + 1
     engine.save(tmp_path / "plan")
     loaded = glassbox.load(tmp_path / "plan").inspect(tactics=True)  # it brings its tactics, not the races

@@ -139,7 +139,7 @@ class Races(tuple[KernelRace, ...]):
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table's cells, the head first; the winner of each race, then the others by their best."""
-        rows: list[tuple[str, ...]] = [("kernel", "tactic", "best us", "quartiles", "samples", "error", "state")]
+        rows: list[tuple[str, ...]] = [("kernel", "tactic", "best µs", "quartiles", "samples", "error", "state")]
         for kernel, race in ((one.kernel, one.race) for one in self):
             ran = sorted(race.candidates if race else (), key=lambda c: (c.state != WINNER, not c.samples_s, c.best_s))
             rows += [("" if n else kernel.name, *_cells(one)) for n, one in enumerate(ran)]

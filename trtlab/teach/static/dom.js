@@ -69,13 +69,13 @@ const answered = (render) => ({ model, el, ...rest }) => {
     note.classList.toggle("trt-saved", words === SAVED);
   };
   const isBusy = () => model.widget_manager?.kernel?.status !== "idle";
-  const wait = () => {
-    say(isBusy() ? "queued: the kernel is busy" : SAVED);
-    timer = setTimeout(wait, 1000);
+  const wait = (isLate) => { // an idle kernel has a second: a page that draws much hears late
+    say(isBusy() ? "queued: the kernel is busy" : isLate ? SAVED : "");
+    timer = setTimeout(wait, 1000, true);
   };
   const ping = () => {
     clearTimeout(timer);
-    timer = setTimeout(wait, QUEUED_MS);
+    timer = setTimeout(wait, QUEUED_MS, false);
     model.send({ ping: (asked += 1) });
   };
   const hear = (message) => { if (message?.pong === asked) { clearTimeout(timer); say(""); } };
