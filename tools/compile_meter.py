@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from tools.gpu_clock import captured
 from trtlab.engine import glassbox
 from trtlab.engine.export import export_onnx
 from trtlab.engine.measure import live
@@ -20,19 +21,6 @@ from trtlab.lab import builds
 
 ROUNDS, IN_A_ROW = 200, 10
 MODES = ("reduce-overhead", "max-autotune")
-
-
-def graph_of(work: Callable[[], Any]) -> Any:
-    """A CUDA graph of the work, warm."""
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            work()
-    stream.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
-        work()
-    return graph
 
 
 def ours(model: Any) -> Callable[[], Any]:
@@ -52,7 +40,7 @@ def compiled(name: str, mode: str) -> Callable[[], Any]:
     options: Any = {"max_autotune": mode == "max-autotune", "triton.cudagraphs": False, "epilogue_fusion": True}
     fast = torch.compile(lambda x: module(x.half().to(**layout)).float(), options=options)
     with torch.no_grad():
-        graph = graph_of(lambda: fast(x))
+        graph = captured(lambda: fast(x))
     return lambda: (graph.replay(), module, x)
 
 

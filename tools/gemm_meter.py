@@ -17,10 +17,12 @@ from typing import Any
 
 import torch
 
+from tools.gpu_clock import by_events, captured, repeated
+
 COMMAND = "python -m tools.gemm_meter"
 FOLDER = Path(__file__).parents[1] / "trtlab" / "engine" / "recordings"
 GZIPPED_FROM_BYTES = 2**13
-SAMPLES, WARM_UP = 31, 5
+SAMPLES = 31
 ROWS, SIZE = (1, 16, 256, 4096), 4096
 MISALIGNED = (4088, 4090, 4095)
 READ_BYTES = 2**28
@@ -95,30 +97,15 @@ def _run(make: Iterator[Product], weights_bytes: float) -> dict[str, Any]:
     """Median, quartiles and the longest kernel's name of one product."""
     count = max(4, min(64, -(-READ_BYTES // int(weights_bytes))))
     works = [next(make) for _ in range(count)]
-    stream = torch.cuda.Stream()
-    torch.cuda.synchronize()
-    with torch.cuda.stream(stream):  # chooses kernels and workspaces before the capture
-        for work in works[:2]:
-            work()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        kept = [work() for work in works]
-    samples = [_replay_s(graph) / count for _ in range(SAMPLES + WARM_UP)][WARM_UP:]
+    kept = list[Any]()  # results live as long as the graph that writes them
+
+    def all_works() -> None:
+        kept[:] = [work() for work in works]
+
+    graph = captured(all_works)
+    samples = [seconds / count for seconds in repeated(by_events, graph.replay, SAMPLES)]
     low, median, high = statistics.quantiles(samples, method="inclusive")
-    del kept
     return {"median_s": median, "low_s": low, "high_s": high, "kernel": _kernel(works[0])}
-
-
-def _replay_s(graph: Any) -> float:
-    """One replay by CUDA events, behind a wait that hides the launch."""
-    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda._sleep(2_000_000)
-    first.record()
-    graph.replay()
-    last.record()
-    torch.cuda.synchronize()
-    return first.elapsed_time(last) / 1e3
 
 
 def _kernel(work: Product) -> str:
@@ -143,24 +130,9 @@ def _cases() -> Iterator[tuple[str, int, int, int]]:
                 yield name, m, SIZE, k
 
 
-def _copy_rate() -> float:
-    """Bytes read and written per second by a large copy."""
-    source = torch.empty(2**30, device="cuda", dtype=torch.uint8)
-    target = torch.empty_like(source)
-    found = []
-    for _ in range(SAMPLES):
-        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        first.record()
-        target.copy_(source)
-        last.record()
-        torch.cuda.synchronize()
-        found.append(2 * source.numel() / (first.elapsed_time(last) / 1e3))
-    return statistics.median(found)
-
-
 def measured() -> dict[str, Any]:
-    """All cases; what a kernel refuses is kept with its reason."""
-    runs, refused = [], []
+    """All cases that a kernel takes; of others the reason is printed."""
+    runs = []
     for name, m, n, k in _cases():
         case: dict[str, Any] = {"format": name, "m": m, "n": n, "k": k}
         if name in FORMATS:
@@ -171,9 +143,7 @@ def measured() -> dict[str, Any]:
             runs.append(case | _run(make, each))
             print(case, f"{runs[-1]['median_s'] * 1e6:,.1f} us, {runs[-1]['kernel']}", flush=True)
         except (RuntimeError, ValueError) as error:
-            reason = str(error).strip().split("\n")[0][:160]
-            refused.append(case | {"reason": reason})
-            print(case, "refused:", reason, flush=True)
+            print(case, "refused:", str(error).strip().split("\n")[0][:160], flush=True)
         torch.cuda.empty_cache()
     provenance = {
         "origin": "RECORDED",
@@ -183,7 +153,7 @@ def measured() -> dict[str, Any]:
         "samples": SAMPLES,
         "command": COMMAND,
     }
-    return {"runs": runs, "refused": refused, "copy_bytes_per_s": _copy_rate(), "provenance": provenance}
+    return {"runs": runs, "provenance": provenance}
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tools.gpu_clock import by_events, by_host, captured, repeated
 from trtlab.engine import glassbox, recordings
 from trtlab.engine.export import export_onnx
 from trtlab.engine.measure import device_name, live
@@ -26,41 +27,6 @@ COMMAND = "python -m tools.stream_meter"
 SAMPLES, CHUNKS, CHUNK_BYTES, REQUESTS = 21, 8, 2**24, 16
 SIZES = (256, 512, 1024, 2048, 4096)
 NETWORK = "resnet18"
-
-
-def _seconds(work: Callable[[], Any], samples: int = SAMPLES) -> tuple[float, ...]:
-    """Host time from the first issue until the GPU is done."""
-    found = []
-    for _ in range(samples + 3):
-        torch.cuda.synchronize()
-        started = time.perf_counter()
-        work()
-        torch.cuda.synchronize()
-        found.append(time.perf_counter() - started)
-    return tuple(found[3:])
-
-
-def _device_seconds(graph: Any, samples: int = SAMPLES) -> tuple[float, ...]:
-    """By CUDA events around one replay, behind a wait that hides what the launch takes."""
-    found = []
-    for _ in range(samples + 3):
-        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        torch.cuda._sleep(2_000_000)
-        first.record()
-        graph.replay()
-        last.record()
-        torch.cuda.synchronize()
-        found.append(first.elapsed_time(last) / 1e3)
-    return tuple(found[3:])
-
-
-def _captured(work: Callable[[], Any]) -> Any:
-    work()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
-    return graph
 
 
 def _issue_s(work: Callable[[], Any], calls: int = 200) -> float:
@@ -118,9 +84,9 @@ def _product(size: int) -> tuple[Alone, Callable[[int], Callable[[], Any]]]:
         return lambda: torch.mm(a, a, out=out)
 
     chain = [work(k) for k in range(16)]
-    graph = _captured(lambda: [one() for one in chain])
+    graph = captured(lambda: [one() for one in chain])
     kernels = _kernels(graph)
-    total = statistics.median(_device_seconds(graph)) / 16
+    total = statistics.median(repeated(by_events, graph.replay, SAMPLES)) / 16
     per = len(kernels) // 16
     busy = sum(k.duration_s for k in kernels[:per])
     share = sum(k.duration_s * k.share for k in kernels[:per]) / busy
@@ -155,7 +121,7 @@ def _branches() -> Iterator[Case]:
             yield Case(
                 name=f"4 branches of products {size} on {count}", topic="branches", streams=count,
                 operations=planned if count > 1 else on_one_stream(planned),
-                samples_s=_device_seconds(_captured(issue)),
+                samples_s=repeated(by_events, captured(issue).replay, SAMPLES),
             )  # fmt: skip
 
 
@@ -170,7 +136,9 @@ def _blocking_stream() -> Any:
 def _copied(to: Sequence[Any], source: Sequence[Any], pinned: bool) -> float:
     """Seconds for one of these copies."""
     pairs = list(zip(to, source, strict=True))
-    return statistics.median(_seconds(lambda: [t.copy_(s, non_blocking=pinned) for t, s in pairs])) / len(pairs)
+    return statistics.median(
+        repeated(by_host, lambda: [t.copy_(s, non_blocking=pinned) for t, s in pairs], SAMPLES)
+    ) / len(pairs)
 
 
 def _pipelines() -> Iterator[Case]:
@@ -205,7 +173,7 @@ def _pipelines() -> Iterator[Case]:
                 taken[name != "pageable"][0], alone, taken[name != "pageable"][1], chunks=CHUNKS, streams=count,
                 issue_s=issue_s, **mistake,
             ),
-            samples_s=_seconds(functools.partial(issue, count, **mistake)),
+            samples_s=repeated(by_host, functools.partial(issue, count, **mistake), SAMPLES),
         )  # fmt: skip
 
 
@@ -233,7 +201,8 @@ def _requests(engine: Any, feeds: Any) -> Iterator[Case]:
 
         yield Case(
             name=f"{REQUESTS} requests on {count}", topic="requests", streams=count,
-            operations=streams.requests(kernels, REQUESTS, count, launch_s=launch_s), samples_s=_seconds(issue),
+            operations=streams.requests(kernels, REQUESTS, count, launch_s=launch_s),
+            samples_s=repeated(by_host, issue, SAMPLES),
         )  # fmt: skip
 
 

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from tools.gpu_clock import by_host, repeated
 from trtlab.engine import recordings
 from trtlab.engine.measure import device_name, live
 from trtlab.lab.streams import SIZES_BYTES, Copy, Transfers
@@ -16,18 +19,7 @@ COMMAND = "python -m tools.transfer_meter"
 SAMPLES = 21
 
 
-def _median_s(torch: Any, work: Callable[[], Any]) -> float:
-    seconds = []
-    for _ in range(SAMPLES + 3):
-        torch.cuda.synchronize()
-        started = time.perf_counter()
-        work()
-        torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds[3:])
-
-
-def _copies(torch: Any) -> list[Copy]:
+def _copies() -> list[Copy]:
     found = []
     for size_bytes in SIZES_BYTES:
         device = torch.empty(size_bytes, dtype=torch.uint8, device="cuda")
@@ -38,12 +30,12 @@ def _copies(torch: Any) -> list[Copy]:
                 "device_to_host": functools.partial(host.copy_, device, non_blocking=pinned),
             }
             for direction, work in ways.items():
-                rate = size_bytes / _median_s(torch, work)
+                rate = size_bytes / statistics.median(repeated(by_host, work, SAMPLES))
                 found.append(Copy(direction=direction, pinned=pinned, size_bytes=size_bytes, bytes_per_s=rate))
     return found
 
 
-def _reads(torch: Any, trials: int) -> tuple[int, int]:
+def _reads(trials: int) -> tuple[int, int]:
     """(reads before synchronising that saw old data, reads after that saw new data)."""
     a = torch.randn(4096, 4096, device="cuda")
     stale = fresh = 0
@@ -61,7 +53,7 @@ def _reads(torch: Any, trials: int) -> tuple[int, int]:
     return stale, fresh
 
 
-def _call_and_total(torch: Any) -> tuple[float, float]:
+def _call_and_total() -> tuple[float, float]:
     a = torch.randn(4096, 4096, device="cuda")
     out = torch.empty_like(a)
     calls, totals = [], []
@@ -77,12 +69,10 @@ def _call_and_total(torch: Any) -> tuple[float, float]:
 
 def record() -> Path:
     """Measure on this machine's GPU and write the recording."""
-    import torch
-
-    stale, fresh = _reads(torch, SAMPLES)
-    call_s, total_s = _call_and_total(torch)
+    stale, fresh = _reads(SAMPLES)
+    call_s, total_s = _call_and_total()
     found = Transfers(
-        copies=tuple(_copies(torch)), trials=SAMPLES, stale_reads=stale, fresh_reads=fresh, call_s=call_s,
+        copies=tuple(_copies()), trials=SAMPLES, stale_reads=stale, fresh_reads=fresh, call_s=call_s,
         total_s=total_s, provenance=live(["torch"], samples=SAMPLES, device=torch.cuda.get_device_name()),
     )  # fmt: skip
     return recordings.save(found, f"transfers-{device_name('cuda')}", COMMAND)

@@ -21,38 +21,22 @@ def ratio(**values):
     return Ratio(**{"name": "n", "what": "w", "value": 1.0, "bound": 1.15, "peer": "p", "provenance": MADE} | values)
 
 
-@pytest.mark.parametrize(("value", "met"), [(0.0, True), (1.149, True), (1.15, True), (1.1501, False), (NAN, False)])
-def test_smaller_is_better_and_the_bound_itself_is_met(value, met):
-    assert ratio(value=value).met is met
-
-
-@pytest.mark.parametrize(("value", "met"), [(9.99, False), (10.0, True), (40.0, True), (NAN, False)])
-def test_larger_may_be_better(value, met):
-    speed = ratio(value=value, bound=10.0, larger_is_better=True)
-    assert (speed.met, speed.target, speed.to_dict()["larger_is_better"]) == (met, ">= 10x", True)
-
-
 @pytest.mark.parametrize(
-    ("values", "shown", "target"),
+    ("values", "met", "shown", "target"),
     [
-        ({"value": 1.0345}, "1.03x", "<= 1.15x"),
-        ({"value": 98.7654, "bound": 150.0, "unit": "ms"}, "98.8 ms", "<= 150 ms"),
-        ({"value": 0.0, "bound": 2.0}, "0x", "<= 2x"),
+        ({"value": 1.15}, True, "1.15x", "<= 1.15x"),  # the bound itself is met
+        ({"value": 1.1501}, False, "1.15x", "<= 1.15x"),
+        ({"value": NAN}, False, "nanx", "<= 1.15x"),
+        ({"value": 10.0, "bound": 10.0, "larger_is_better": True}, True, "10x", ">= 10x"),
+        ({"value": 9.99, "bound": 10.0, "larger_is_better": True}, False, "9.99x", ">= 10x"),
+        ({"value": 98.7654, "bound": 150.0, "unit": "ms"}, True, "98.8 ms", "<= 150 ms"),
     ],
 )
-def test_value_and_target_are_shown_with_their_unit(values, shown, target):
-    assert (ratio(**values).shown_value, ratio(**values).target) == (shown, target)
-
-
-def test_json_holds_value_peer_target_verdict_and_provenance():
-    values = json.loads(json.dumps(ratio(value=2.0).to_dict()))
-    assert values["provenance"] == {
-        "origin": "LIVE", "device": "a desk", "when": "2026-11-22T10:00:00+00:00", "versions": [], "samples": 3,
-        "command": None,
-    }  # fmt: skip
-    assert {key: values[key] for key in ("name", "what", "value", "bound", "peer", "unit", "met")} == {
-        "name": "n", "what": "w", "value": 2.0, "bound": 1.15, "peer": "p", "unit": "", "met": False,
-    }  # fmt: skip
+def test_a_ratio_says_its_value_its_target_and_whether_it_is_met(values, met, shown, target):
+    made = ratio(**values)
+    assert (made.met, made.shown_value, made.target) == (met, shown, target)
+    told = json.loads(json.dumps(made.to_dict()))
+    assert (told["met"], told["target"], told["provenance"]["origin"]) == (met, target, "LIVE")
 
 
 def test_one_benchmark_or_all_of_them_in_order(monkeypatch):
@@ -85,17 +69,15 @@ def clock(monkeypatch):
 def test_the_codec_benchmark_compares_both_ways_with_a_peer_and_with_a_copy(clock):
     clock |= {"encode": 1, "decode": 2, "peer encode": 10, "peer decode": 40, "copy": 4}
     ratios = bench.bench_codec(count=1000, rounds=7)
-    for name, (peer, to, back) in bench.CODEC_PEERS.items():
-        library = "numpy" if peer == "float16" else "ml_dtypes"
-        assert [(r.what, r.peer, r.value, r.bound) for r in ratios[:4]] == [
-            (f"{name} encode", f"{library}.{peer}", 10, to), (f"{name} encode", COPY, 4, 0.7),
-            (f"{name} decode", f"{library}.{peer}", 20, back), (f"{name} decode", COPY, 2, 0.7),
-        ]  # fmt: skip
-        assert all(r.larger_is_better and r.provenance.samples == 7 for r in ratios[:4])
-        del ratios[:4]
-    assert ratios == []
+    assert len(ratios) == 4 * len(bench.CODEC_PEERS)
+    assert [(r.what, r.peer, r.value, r.bound) for r in ratios[:4]] == [
+        ("FP16 encode", "numpy.float16", 10, 8.0), ("FP16 encode", COPY, 4, 0.7),
+        ("FP16 decode", "numpy.float16", 20, 5.0), ("FP16 decode", COPY, 2, 0.7),
+    ]  # fmt: skip
+    assert all(r.larger_is_better and r.provenance.samples == 7 for r in ratios)
 
 
+@pytest.mark.slow
 def test_the_block_benchmark_compares_with_torchao(clock):
     pytest.importorskip("torchao", reason="torchao is not installed")
     clock |= {"torchao": 6, "ours": 2}
@@ -112,8 +94,8 @@ def test_the_block_benchmark_without_its_peer_says_so(monkeypatch):
 
 
 def test_the_import_benchmark_subtracts_a_bare_start(clock, monkeypatch):
-    started, real = [], bench.subprocess.run
-    monkeypatch.setattr(bench.subprocess, "run", lambda command, **o: (started.append(command[-1]), real(command, **o)))
+    started = []
+    monkeypatch.setattr(bench.subprocess, "run", lambda command, **_: started.append(command[-1]))
     clock |= {"pass": 0.02, "import trtlab": 0.05}
     (result,) = bench.bench_import(rounds=2)
     assert (result.name, result.unit, result.value) == ("import", "ms", pytest.approx(30))
@@ -130,27 +112,24 @@ def test_one_call_a_round_and_ratios_round_by_round():
     assert (found.value, found.provenance) == (taken["a"].ratio_to(taken["b"]), taken["a"].provenance)
 
 
+@pytest.mark.slow
 def test_every_target_of_the_engine_is_measured(monkeypatch):
     monkeypatch.setattr(bench, "LATENCY_BOUNDS", {"digits": (9.0, 9.0)})
-    live, *recorded = bench.bench_glassbox(rounds=2)
+    live, *recorded = bench.bench_glassbox(rounds=1)
     assert live.value > 0
     assert (live.what, live.target, live.provenance.origin) == ("digits latency", "<= 9x", Origin.LIVE)
-    assert [r.what for r in recorded] == ["resnet18 FP16, kernels", "light_resnet50 FP16, kernels"]
     assert live.peer.endswith(torch.backends.cpu.get_cpu_capability())
+    assert [r.what for r in recorded] == ["resnet18 FP16, kernels", "light_resnet50 FP16, kernels"]
     assert {(r.unit, r.provenance.origin) for r in recorded} == {("us", Origin.RECORDED)}
 
 
 def test_every_target_of_fusion_is_measured(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    *live, recorded = bench.bench_fusion(sizes=(1024, 4096), samples=2)
+    *live, recorded = bench.bench_fusion(sizes=(1024,), samples=2)
     assert [(r.what, r.peer, r.target) for r in live] == [
-        row
-        for size in ("2^10", "2^12")
-        for row in (
-            (f"ReLU(A*B + C), {size}", COPY, "<= 1.111x"),
-            (f"16 operations, {size}", "3 operations", "<= 1.3x"),
-            (f"16 operations, {size}", "numpy, out=", ">= 8x"),
-        )
+        ("ReLU(A*B + C), 2^10", COPY, "<= 1.111x"),
+        ("16 operations, 2^10", "3 operations", "<= 1.3x"),
+        ("16 operations, 2^10", "numpy, out=", ">= 8x"),
     ]
     assert all(r.value > 0 and r.provenance.origin is Origin.LIVE for r in live)
     assert (recorded.what, recorded.peer, recorded.target) == ("Triton kernel's bandwidth, 2^26", COPY, ">= 0.97x")
@@ -167,17 +146,22 @@ def test_the_rewriter_is_timed_at_two_sizes():
     assert all(r.value > 0 for r in ratios)
 
 
-def test_hard_buffers_fill_a_rectangle_and_arenas_are_measured_against_the_bound():
+def test_hard_buffers_fill_a_rectangle():
     buffers = bench.hard_buffers(3)
     assert 150 <= len(buffers) <= 450
     assert sum(b.size_bytes * (b.stop - b.start) for b in buffers) == 2**20 * 1024
     assert lower_bound(buffers) == 2**20
+
+
+@pytest.mark.slow
+def test_arenas_are_measured_against_the_bound():
     found = bench.bench_memory(seeds=1, networks=("light_squeezenet",), budget_s=0.1)
     assert [ratio.value for ratio in found[:2]] == [1.0, 1.0]
     assert all(1.0 <= ratio.value < 1.6 for ratio in found[2:])
     assert len(found) == 4
 
 
+@pytest.mark.slow
 def test_calibration_is_measured_in_milliseconds_and_against_the_naive_search():
     """An infinite time would say that the two found different bins."""
     found = {f"{r.what}, {r.peer}": r for r in bench.bench_calibrate(count=40_000, rounds=1)}
@@ -186,6 +170,7 @@ def test_calibration_is_measured_in_milliseconds_and_against_the_naive_search():
     assert {r.unit for name, r in found.items() if name.endswith(", ")} == {"ms", "G values/s"}
 
 
+@pytest.mark.slow
 def test_tuning_is_timed_from_nothing_and_from_a_cache_and_repeats_are_counted():
     nothing, cache, differ = bench.bench_tuning("digits", rounds=2)
     assert (nothing.what, nothing.unit, nothing.bound) == ("digits, from nothing", "s", 3.0)

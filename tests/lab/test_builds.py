@@ -1,10 +1,12 @@
-"""lab/builds: small models that invite a fusion, the builder's reports on them, and those of the workflow's models."""
+"""lab/builds: small models that invite a fusion, the builder's reports on them, and those of the workflow's models; why
+INT8 can be slower."""
 
 import importlib.util
 import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import onnx
 import pytest
 
@@ -12,6 +14,7 @@ from trtlab.engine import recordings
 from trtlab.engine.measure import Origin
 from trtlab.engine.networks import MODELS
 from trtlab.engine.nvidia import CompilerMissing
+from trtlab.engine.ort import OptimizationLevel, OrtSession
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.oracle import reference, sample_inputs
 from trtlab.lab import builds, record
@@ -79,6 +82,7 @@ def test_without_a_compiler_the_recordings_answer(monkeypatch):
         report = builds.recorded(f"light-{name}-SM89")
         whole(report, f"light-{name}")
         assert len(report.kernels) < report.onnx_nodes
+    assert builds.why_slow() == recordings.load(builds.Builds, "why-slow")
 
 
 @pytest.mark.parametrize("name", FLOWS)
@@ -109,7 +113,9 @@ def alike(recorded, found):
 
 
 @needs_rtx
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if number % 4 else []) for number, name in enumerate(NAMES)]
+)
 def test_a_recording_is_what_the_compiler_still_says(name):
     recorded, found = builds.recorded(f"fusion-{name}-SM89"), builds.report(name)
     alike(recorded, found)
@@ -166,3 +172,55 @@ def test_where_no_compiler_can_be_installed_the_workflow_uses_recordings():
     assert "recording" in why_not
     assert stages["deserialise"] == stages["enqueue"] == ("STOOD_IN", "LIVE", "ONNX Runtime")
     assert {stages[name][:2] for name in ("compare", "export", "check")} == {("DONE", "LIVE")}
+
+
+# --- why INT8 can be slower -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cases() -> builds.Builds:
+    return builds.why_slow()
+
+
+@needs_rtx
+def test_int8_in_the_right_places_takes_more_kernels_and_moves_more_bytes_than_fp16(cases):
+    rows = {one.name: one for one in cases.rows}
+    half, right = rows["FP16"], rows["INT8, Q/DQ where they belong"]
+    assert (half.products, right.products) == (("Half -> Half",), ("Int8 -> Float",))
+    assert right.weights_bytes < 0.6 * half.weights_bytes
+    assert right.kernels > half.kernels
+    assert right.moved_bytes > half.moved_bytes
+    assert rows["the same, weights per tensor"].moved_bytes < right.moved_bytes
+
+
+@needs_rtx
+def test_what_is_misplaced_splits_kernels_and_leaves_convolutions_as_they_were(cases):
+    rows = {one.name: one for one in cases.rows}
+    wrong, odd, half = rows["Q/DQ between Conv and ReLU alone"], rows["FP16, 63 channels"], rows["FP16"]
+    assert wrong.products == ("Half -> Half",)
+    assert min(wrong.generated, odd.generated) > half.generated
+    assert min(wrong.moved_bytes, odd.moved_bytes) > half.moved_bytes
+
+
+@needs_rtx
+@pytest.mark.slow
+def test_the_recordings_say_what_the_builder_says(cases):
+    assert recordings.load(builds.Builds, "why-slow").rows == cases.rows
+    found = builds.engines("digits")
+    assert recordings.load(builds.Builds, "engines-digits").rows == found.rows
+    sizes = {one.name: one.weights_bytes for one in found.rows}
+    assert sizes["INT8"] < sizes["FP16"] < sizes["FP32"]
+
+
+def test_pairs_behind_convolutions_are_all_that_reads_them_and_round_as_numpy_does():
+    made = builds.behind_convolutions(builds.residual_blocks(8), threshold=0.5)
+    convolutions = {node.output[0] for node in made.graph.node if node.op_type == "Conv"}
+    assert len(convolutions) == 4
+    assert {n.op_type for n in made.graph.node if convolutions & set(n.input)} == {"QuantizeLinear"}
+    (relu,) = (node for node in made.graph.node if node.name == "block1_relu")
+    made.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in ("c1", relu.input[0]))
+    x = np.random.default_rng(0).standard_normal((1, 8, 56, 56)).astype(np.float32) / 50
+    _, exact, rounded = OrtSession(made, level=OptimizationLevel.BASIC).run({"x": x}).values()
+    step = np.float32(0.5 / 127)
+    np.testing.assert_allclose(rounded, np.clip(np.rint(exact / step), -128, 127) * step, atol=1e-6)
+    assert np.abs(exact).max() > 0.5

@@ -26,25 +26,19 @@ TINY = {"budget_s": 0.0, "samples": 2, "sample_s": 1e-6}
 # --- what is computed -------------------------------------------------------------------------------------------------
 
 
-def test_each_operation_reads_the_one_before():
+def test_each_operation_reads_the_one_before_and_fused_none_moves_more_bytes():
     assert chain(3) == (("Mul", (0, 1), {}), ("Add", (3, 2), {}), ("Relu", (4,), {}))
     for length in LENGTHS:
         assert [reads[0] for _, reads, _ in chain(length)] == [0, *range(INPUTS, INPUTS + length - 1)]
-
-
-def test_the_traffic_model_is_that_of_the_graph_room():
+    assert {traffic_bytes(chain(k), 10, fused=True) for k in LENGTHS} == {4 * 10 * 4}
+    assert traffic_bytes(chain(16), 10, fused=False) == (11 * 3 + 5 * 2) * 10 * 4
     model = TEACHING_MODELS["multiply_add_relu"]()
-    for found, fused in ((model, False), (optimize(model)[0], True)):
+    for found, fused in ((model, False), (optimize(model)[0], True)):  # the traffic model is that of the graph room
         assert traffic_bytes(chain(3), 16 * 16, fused=fused) == cost.model_cost(found).bytes_moved
 
 
-def test_a_longer_chain_moves_no_more_bytes_fused():
-    assert {traffic_bytes(chain(k), 10, fused=True) for k in LENGTHS} == {4 * 10 * 4}
-    assert traffic_bytes(chain(16), 10, fused=False) == (11 * 3 + 5 * 2) * 10 * 4
-
-
 @pytest.mark.parametrize("operations", LENGTHS)
-@pytest.mark.parametrize("elements", [1, 7, 1000])
+@pytest.mark.parametrize("elements", [1, 1000])
 def test_every_way_computes_the_same(elements, operations):
     arrays, program = Arrays("cpu", elements), chain(operations)
     for way in QUICK:
@@ -78,11 +72,6 @@ def test_a_wrong_number_at_either_end_is_seen(place, value):
     result[place] = value
     with pytest.raises(RuntimeError, match=r"torch is wrong: off by .* for 3 operations"):
         check(Way.TORCH, result, chain(3), arrays)
-
-
-def test_kernels():
-    assert {ways.kernels(way, chain(3)) for way in (Way.TORCH, Way.NUMPY_OUT, Way.LONG_GRAPH_UNFUSED)} == {3}
-    assert {ways.kernels(way, chain(3)) for way in (Way.GENERATED, Way.COMPILED, Way.COPY, Way.GRAPH_FUSED)} == {1}
 
 
 # --- the generated kernels --------------------------------------------------------------------------------------------
@@ -135,11 +124,8 @@ def test_rows_are_found(small):
     assert (row.kernels, row.bytes_moved) == (4, 11 * 1024 * 4)
     assert [r.operations for r in small.chains(Way.NUMPY)] == [2, 3, 4]
     assert [r.elements for r in small.of(Way.NUMPY)] == [64, 256, 1024]
-    with pytest.raises(KeyError, match=r"no 'torch' of 9 operations on 64 elements; there are numpy, .* on \(64, 256"):
+    with pytest.raises(KeyError, match=r"way='torch', elements=64, operations=9; there are way='numpy', elements=64"):
         small.find(Way.TORCH, 64, 9)
-
-
-def test_ratios_are_those_of_the_rows(small):
     three, one, copy = (small.find(way, 256) for way in (Way.TORCH_OUT, Way.GENERATED, Way.COPY))
     assert small.ratio(Way.TORCH_OUT, Way.GENERATED, 256) == three.seconds / one.seconds
     assert small.of_copy(Way.GENERATED, 256) == pytest.approx(copy.seconds / one.seconds)  # they move as many bytes
@@ -154,7 +140,7 @@ def test_a_way_that_is_wrong_is_not_timed(monkeypatch):
 
 def test_a_sweep_of_nothing_or_without_its_device_is_refused(monkeypatch):
     for device, sizes in (("tpu", (8,)), ("cpu", ()), ("cpu", (0, 8))):
-        with pytest.raises(ValueError, match=rf"'{device}'.*expected 'cpu' or 'cuda', and sizes from 1 on"):
+        with pytest.raises(ValueError, match=rf"'{device}'.*expected 'cpu' or 'cuda', and sizes from 1"):
             sweep(device, sizes=sizes)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=r"use 'cpu', or load\('h100'\)"):

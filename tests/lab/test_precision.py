@@ -1,5 +1,5 @@
-"""lab/precision, repairs: ONNX Runtime is the referee; a repair keeps the function and brings accuracy
-back; what is said of the three networks is so."""
+"""lab/precision and lab/repairs: ONNX Runtime is the referee; a repair keeps the function and brings accuracy
+back; what is said of the three networks is so; one tensor rounded inside a network."""
 
 import numpy as np
 import onnx
@@ -12,7 +12,9 @@ from trtlab.engine.ort import OrtSession
 from trtlab.engine.precision import collect
 from trtlab.graph.precision import insert_qdq
 from trtlab.lab.precision import (
+    STEP,
     accuracy,
+    accuracy_when_clipped,
     images_needed,
     layers,
     logits,
@@ -24,6 +26,7 @@ from trtlab.lab.precision import (
     thresholds,
     weights_of,
     wilson,
+    with_step,
     with_weights,
 )
 from trtlab.lab.repairs import equalised, retrained, smoothed
@@ -104,7 +107,8 @@ def test_the_three_networks_teach_what_they_are_for():
 def test_equal_weights_bring_the_depthwise_network_back_and_keep_its_function():
     model = network("depthwise")
     repaired = equalised(model)
-    np.testing.assert_allclose(of_ort(repaired, SPLIT.test_images), of_ort(model, SPLIT.test_images), atol=1e-3)
+    for before, after in ((model, repaired), *((network(n), equalised(network(n))) for n in ("digits", "transformer"))):
+        np.testing.assert_allclose(of_ort(after, SPLIT.test_images), of_ort(before, SPLIT.test_images), atol=1e-3)
     assert int8(model, "tensor").accuracy < 0.3
     assert int8(repaired, "tensor").interval[0] > 0.95
 
@@ -150,12 +154,6 @@ def test_a_tensor_that_others_read_too_is_not_rescaled(repair, op):
     assert set(changed) == ({"v", "u"} if repair is equalised else set())
 
 
-@pytest.mark.parametrize("name", ["digits", "transformer"])
-def test_equalisation_keeps_the_function_of_the_others_too(name):
-    repaired = equalised(network(name))
-    np.testing.assert_allclose(of_ort(repaired, SPLIT.test_images), of_ort(network(name), SPLIT.test_images), atol=1e-3)
-
-
 @pytest.mark.slow
 def test_training_with_rounding_in_place_brings_the_depthwise_network_back():
     made, losses = retrained(network("depthwise"))
@@ -190,6 +188,29 @@ def test_wilson_against_its_quadratic():
         wilson(5, 4)
 
 
+SMALL = """<ir_version: 10, opset_import: ["": 20]> small (float[1,4] x) => (float[1,4] y, float[1,4] z) {
+    t = Relu (x) y = Add (t, t) z = Neg (t) }"""
+
+
+def test_every_reader_of_the_tensor_gets_it_rounded_and_clipped():
+    x = np.array([[-1.0, 0.26, 1.0, 900.0]], np.float32)
+    session = OrtSession(with_step(onnx.parser.parse_model(SMALL), "t"))
+    found = session.run({"x": x, STEP: np.array(0.5, np.float32)})
+    want = np.array([[0.0, 0.5, 1.0, 63.5]], np.float32)  # 127 steps at most
+    assert (found["y"] == 2 * want).all()
+    assert (found["z"] == -want).all()
+
+
+def test_a_wide_threshold_loses_what_the_outliers_take_and_a_tiny_one_all():
+    images, labels = SPLIT.test_images, SPLIT.test_labels
+    right = accuracy_when_clipped(network("transformer"), "layer_norm_2", images, labels)
+    (tiny, total), (good, _), (wide, _) = right(0.01), right(190.0), right(1e6)
+    assert total == 450
+    assert tiny < good - 50
+    assert wide < good - 50
+    assert right(190.0) == (good, total)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -197,6 +218,10 @@ def test_wilson_against_its_quadratic():
         (lambda: row(network("digits"), "", {"conv9": "INT8"}), r"'conv9'.*conv1/Conv"),
         (lambda: row(network("digits"), "", "INT5"), r"'INT5'.*INT4"),
         (lambda: row(network("digits"), "", "INT8", grain="row"), r"'row'.*tensor, channel, block"),
+        (
+            lambda: with_step(onnx.parser.parse_model(SMALL), "q"),
+            r"no tensor 'q' in the model: expected one of t, y, z",
+        ),
         (lambda: thresholds({}, "median"), r"'median'.*max, percentile, entropy, mse"),
     ],
 )

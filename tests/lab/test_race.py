@@ -1,4 +1,4 @@
-"""lab/race: races, builds, guesses, chances and errors, against what must be so on any machine."""
+"""lab/race: races, builds, guesses, chances, errors and noise, against what must be so on any machine."""
 
 import numpy as np
 import onnx
@@ -94,24 +94,37 @@ def test_builds_are_compared_kernel_by_kernel():
     assert lab.differing([one("x", "y", "z")] * 3) == ()
 
 
+@pytest.mark.slow
 def test_a_cache_repeats_a_build_and_every_level_runs():
     none, *filled = lab.cached("digits")
     assert [b.how for b in filled] == ["no cache yet", "from the cache", "from the cache again"]
     assert len({b.sha256 for b in filled}) == 1
     assert len(none.tactics) == len(filled[0].tactics)
-    found = lab.budgets("digits", levels=(0, 1))
+    found = race_meter.budgets("digits", levels=(0, 1))
     assert [(b.how, b.run.median_s > 0) for b in found] == [("level 0", True), ("level 1", True)]
 
 
 def test_the_meter_writes_what_is_read_again(tmp_path, monkeypatch):
     monkeypatch.setattr(recordings, "FOLDER", tmp_path)
-    for name, value in {
-        "SHAPES": PROBLEMS[2:],
-        "budgets": lambda *_, **__: (),
-        "repeated": lambda *_, **__: (),
-    }.items():
-        monkeypatch.setattr(lab, name, value)
+    monkeypatch.setattr(race_meter, "SHAPES", PROBLEMS[2:])
+    monkeypatch.setattr(race_meter, "budgets", lambda *_, **__: ())
     assert race_meter.record("cpu").stem.partition(".")[0] == "race-cpu"
     (found,) = lab.load("cpu").races
     assert found.problem == PROBLEMS[2]
     assert found.provenance.command == "python -m tools.race_meter cpu"
+
+
+def test_noise_only_adds_and_the_same_seed_gives_the_same_times():
+    first, second = lab.samples(gap=100, noise=50, spikes=20, rounds=200, seed=3)
+    assert (first, second) == lab.samples(gap=100, noise=50, spikes=20, rounds=200, seed=3)
+    assert min(first) >= 100
+    assert min(second) >= 90
+    assert sum(value > 115 for value in first) in range(15, 80)  # spikes
+
+
+def test_rules_find_the_faster_one_and_only_one_of_them_settles_a_tie():
+    clear, tie = lab.chances(gap=150, noise=20, spikes=0, rounds=12), lab.chances(gap=0, noise=40, spikes=10, rounds=10)
+    assert list(clear) == list(lab.RULES)
+    assert min(clear.values()) > 0.95
+    assert tie["ahead of the spread"] < 0.2
+    assert all(0.3 < share < 0.7 for name, share in tie.items() if name != "ahead of the spread")

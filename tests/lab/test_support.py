@@ -1,14 +1,18 @@
-"""lab/support: the matrix of formats and GPU generations, built with the real compiler and recorded."""
+"""lab/support: the matrix of formats and GPU generations, built with the real compiler and recorded; how headers are
+read, and what is recorded of them."""
+
+import itertools
 
 import numpy as np
 import onnx
 import pytest
 
 from tests.engine.nvidia.rtx import needs_rtx
+from tools.headers import NAMES, TAGS, declared
 from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia import CompilerMissing, ModelError, UnsupportedTarget
 from trtlab.lab import record, support
-from trtlab.lab.support import TARGETS, matrix, network, report
+from trtlab.lab.support import TARGETS, Declared, api_history, matrix, network, report
 from trtlab.numeric import FORMATS
 
 TOO_OLD = "Cannot compile for target(s) {}, because the model contains HW-specific datatypes: {}"
@@ -54,7 +58,7 @@ def test_the_recording_is_whole_and_says_what_it_is(recorded):
     assert (recorded.formats, recorded.targets) == (tuple(FIRST), TARGETS)
     assert (recorded.provenance.origin, recorded.provenance.command) == (Origin.RECORDED, record.COMMAND)
     for cell in recorded.cells:
-        assert cell.is_accepted == bool(cell.stored and cell.reads and cell.kernels and cell.weights_bytes)
+        assert cell.is_accepted == bool(cell.stored and cell.reads and cell.weights_bytes)
         assert cell.is_accepted != bool(cell.by)
         assert "/" not in cell.refusal
 
@@ -66,6 +70,7 @@ def test_a_format_is_taken_from_one_generation_on(fmt, recorded):
 
 
 @needs_rtx
+@pytest.mark.slow
 def test_the_compiler_here_says_what_was_recorded(recorded):
     made = matrix()
     assert made.provenance.origin is Origin.LIVE
@@ -138,5 +143,72 @@ def test_what_is_unknown_is_named(recorded):
         matrix(["FP7"])
     with pytest.raises(UnsupportedTarget, match="ninety"):
         matrix(["FP16"], "ninety")
-    with pytest.raises(KeyError, match=r"'INT8' on 'SM80'.*BF16 on SM75"):
+    with pytest.raises(KeyError, match=r"format='INT8', target='SM80'; there are format='BF16', target='SM75'"):
         recorded.only(["BF16"], ["SM75"]).cell("INT8", "SM80")
+
+
+# --- NVIDIA's headers -------------------------------------------------------------------------------------------------
+
+YES, OLD, NO = Declared.YES, Declared.DEPRECATED, Declared.NO
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "state"),
+    [
+        ("virtual bool enqueueV3(cudaStream_t stream) noexcept;", "enqueueV3", YES),
+        ("TRT_DEPRECATED bool enqueueV2(void* const* bindings);", "enqueueV2", OLD),
+        ("bool enqueueV3(int); bool myenqueueV2(int); bool enqueueV2Fast(int);", "enqueueV2", NO),
+        ("class IPluginV3 : public IVersionedInterface {", "IPluginV3", YES),
+        ("class TRT_DEPRECATED IPluginV2DynamicExt : public nvinfer1::IPluginV2Ext {", "IPluginV2DynamicExt", OLD),
+        ("enum class F : int32_t { kFP16 TRT_DEPRECATED_ENUM = 0, kTF32 = 7 };", "kFP16", OLD),
+        ("enum class F : int32_t { kFP16 TRT_DEPRECATED_ENUM = 0, kTF32 = 7 };", "kTF32", YES),
+        ("bool f() { return mImpl->executeV2(bindings); }", "executeV2", NO),
+        ("using IPluginV3 = v_1_0::IPluginV3;", "IPluginV3", NO),
+        ("bool a(); TRT_DEPRECATED bool setMaxBatchSize(int); void b();", "setMaxBatchSize", OLD),
+        ("TRT_DEPRECATED bool f(int); bool f(long);", "f", YES),  # one way to call it is left
+        ("enum class DataType { kINT8 = 2 }; enum class BuilderFlag { kTF32 = 7 };", "BuilderFlag::kINT8", NO),
+        ("enum class DataType { kINT8 = 2 }; enum class BuilderFlag { kINT8 };", "BuilderFlag::kINT8", YES),
+        ("enum class BuilderFlag : int32_t { kINT8 TRT_DEPRECATED_ENUM = 1, kTF32 };", "BuilderFlag::kINT8", OLD),
+    ],
+)
+def test_a_declaration_is_read(code, name, state):
+    assert declared(code, name) is state
+
+
+def test_the_history_is_complete():
+    history = api_history()
+    assert (history.tags, tuple(history.names), tuple(history.headers)) == (TAGS, NAMES, TAGS)
+    assert all(tuple(states) == TAGS for states in history.names.values())
+    assert all("NvInfer.h" in headers for headers in history.headers.values())
+    assert (history.provenance.origin, history.provenance.samples) == (Origin.RECORDED, len(TAGS))
+    with pytest.raises(KeyError, match=r"enqueueV2.*v12\.0.*enqueueV3.*v11\.1"):
+        history.state("enqueueV2", "v12.0")
+
+
+@pytest.mark.parametrize(
+    ("name", "first_deprecated", "first_absent"),
+    [
+        ("enqueueV2", "8.5.1", "v10.0.0"),  # release notes of 8.5 and 10.0
+        ("setMaxWorkspaceSize", "8.4.1", "v10.0.0"),
+        ("setMaxBatchSize", "8.4.1", "v10.0.0"),
+        ("BuilderFlag::kFP16", "v10.12.0", "v11.0"),
+        ("BuilderFlag::kINT8", "v10.12.0", "v11.0"),
+        ("executeV2", None, None),
+        ("enqueueV3", None, None),
+        ("BuilderFlag::kTF32", None, None),
+        ("createInferRuntime", None, None),
+        ("MemoryPoolType::kWORKSPACE", None, None),
+    ],
+)
+def test_known_dates(name, first_deprecated, first_absent):
+    states = [(tag, api_history().state(name, tag)) for tag in TAGS]
+    later = list(itertools.dropwhile(lambda pair: pair[1] is NO, states))
+    assert next((tag for tag, state in later if state is OLD), None) == first_deprecated
+    assert next((tag for tag, state in later if state is NO), None) == first_absent
+
+
+def test_what_left_has_not_come_back_unless_it_is_known_to():
+    """buildEngineWithConfig left in 10.0 and returned in 10.6; nothing else did such a thing."""
+    there = {name: [state is not NO for state in states.values()] for name, states in api_history().names.items()}
+    ends = {name: sum(a and not b for a, b in itertools.pairwise([*row, False])) for name, row in there.items()}
+    assert [name for name, count in ends.items() if count > 1] == ["buildEngineWithConfig"]

@@ -18,10 +18,19 @@ from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia import BuildCancelled, PlanFileError, installed_api
 from trtlab.engine.nvidia.execute import Execution
 from trtlab.lab import workflow
-from trtlab.lab.workflow import STAGES, TOLERANCES, WORKFLOW, StageOrderError, Status, Workflow, recorded_needs
+from trtlab.lab.workflow import (
+    STAGES,
+    TOLERANCES,
+    WORKFLOW,
+    StageOrderError,
+    Status,
+    Workflow,
+    recorded_needs,
+    trtexec_command,
+)
 
 BUILT = ("export", "check", "parse", "configure", "build", "serialise")
-VARIANTS = [("FP32", False), ("FP32", True), ("FP16", False), ("FP16", True), ("INT8", False)]
+VARIANTS = [("FP32", False), ("FP16", True), ("INT8", False)]
 
 
 @pytest.fixture(params=VARIANTS, ids=lambda p: f"{p[0]}-{p[1]}")
@@ -186,13 +195,8 @@ def test_a_wrong_output_is_detected(plain, where, value, error):
 
 
 @pytest.mark.parametrize(
-    ("stage", "needs"),
-    [
-        ("check", "export"), ("parse", "check"), ("configure", "parse"), ("build", "parse"), ("serialise", "build"),
-        ("deserialise", "serialise"), ("context", "deserialise"), ("host_to_device", "deserialise"),
-        ("enqueue", "deserialise"), ("device_to_host", "deserialise"), ("compare", "enqueue"),
-    ],
-)  # fmt: skip
+    ("stage", "needs"), [("check", "export"), ("build", "parse"), ("enqueue", "deserialise"), ("compare", "enqueue")]
+)
 def test_a_stage_asked_for_too_early_names_what_it_needs(stage, needs):
     with pytest.raises(StageOrderError, match=rf"'{needs}' first: call {needs}\(\) or run\(\)"):
         getattr(Workflow("digits"), stage)()
@@ -205,6 +209,8 @@ def test_unknown_words_name_the_known():
         Workflow("vgg")
     with pytest.raises(ValueError, match=r"'fly'.*export, check"):
         list(Workflow("digits").run(("fly",)))
+    with pytest.raises(ValueError, match=r"'9'; expected one of 8, 10, 11"):
+        trtexec_command("digits", precision="FP32", major="9")
 
 
 @needs_rtx
@@ -227,3 +233,29 @@ def test_progress_and_cancel_are_passed_on(plain):
     cancel.set()
     with pytest.raises(BuildCancelled, match="cancelled"):
         flow.build()
+
+
+# --- trtexec ----------------------------------------------------------------------------------------------------------
+
+IMAGES = {"image": ((1, 1, 8, 8), (16, 1, 8, 8), (64, 1, 8, 8))}
+TWO = {"a": ((1, 2), (4, 2), (8, 2)), "b": ((1,), (4,), (8,))}
+IMAGE_WORDS = "--minShapes=image:1x1x8x8 --optShapes=image:16x1x8x8 --maxShapes=image:64x1x8x8"
+TWO_WORDS = "--minShapes=a:1x2,b:1 --optShapes=a:4x2,b:4 --maxShapes=a:8x2,b:8"
+
+
+@pytest.mark.parametrize(
+    ("precision", "major", "expected"),
+    [
+        ("FP32", "8", "--onnx=digits.onnx --saveEngine=digits-fp32.plan"),
+        ("FP16", "8", "--onnx=digits.onnx --saveEngine=digits-fp16.plan --fp16"),
+        ("INT8", "8", "--onnx=digits.onnx --saveEngine=digits-int8.plan --int8 --calib=digits.cache"),
+        ("INT8", "10", "--onnx=digits-int8.onnx --saveEngine=digits-int8.plan --stronglyTyped"),
+        ("INT8", "11", "--onnx=digits-int8.onnx --saveEngine=digits-int8.plan"),
+        ("FP16", "11", "--onnx=digits-fp16.onnx --saveEngine=digits-fp16.plan"),
+    ],
+)
+@pytest.mark.parametrize(("profile", "shapes"), [(None, ""), ({}, ""), (IMAGES, IMAGE_WORDS), (TWO, TWO_WORDS)])
+def test_each_major_says_precision_and_shapes_in_its_own_way(precision, major, expected, profile, shapes):
+    command = trtexec_command("digits", precision=precision, major=major, profile=profile)
+    last = "--buildOnly" if major == "8" else "--skipInference"
+    assert command.split() == f"trtexec {expected} {shapes} --profilingVerbosity=detailed {last}".split()

@@ -13,9 +13,9 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
-from trtlab.engine.measure import Measurement, Ratio, live, measure_in_turns, one_thread
+from trtlab.engine.measure import Measurement, Provenance, Ratio, live, measure_in_turns, one_thread
 
 COPY = "a copy of as many bytes"
 
@@ -33,8 +33,11 @@ def _in_turns(works: Mapping[str, Callable[[], Any]], rounds: int, *packages: st
 
 
 def _ratio(name: str, what: str, above: Measurement, below: Measurement, bound: float, peer: str, **more: Any) -> Ratio:
-    made = above.provenance
-    return Ratio(name=name, what=what, value=above.ratio_to(below), bound=bound, peer=peer, provenance=made, **more)
+    return _row(name, what, above.ratio_to(below), bound, above.provenance, peer, **more)
+
+
+def _row(name: str, what: str, value: float, bound: float, made: Provenance, peer: str = "", **more: Any) -> Ratio:
+    return Ratio(name=name, what=what, value=value, bound=bound, peer=peer, provenance=made, **more)
 
 
 # --- importing, and the real compiler ---------------------------------------------------------------------------------
@@ -49,11 +52,8 @@ def bench_import(rounds: int = 15) -> list[Ratio]:
     bare, ours = _in_turns(works, rounds).values()
     more_ms = statistics.median(b - a for a, b in zip(bare.samples_s, ours.samples_s, strict=True)) * 1e3
     return [
-        Ratio(
-            name="import", what="import trtlab", value=max(0.0, more_ms), bound=150.0, unit="ms",
-            peer="bare Python, subtracted", provenance=ours.provenance,
-        )
-    ]  # fmt: skip
+        _row("import", "import trtlab", max(0.0, more_ms), 150.0, ours.provenance, "bare Python, subtracted", unit="ms")
+    ]
 
 
 _BARE_CALLS = """
@@ -94,21 +94,14 @@ def bench_wrapper(rounds: int = 10) -> list[Ratio]:
         path.write_bytes(export_onnx("resnet18").SerializeToString())
         command = [sys.executable, "-c", _BARE_CALLS]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as peer:
-            works = {
+            ask, answer = cast("IO[str]", peer.stdin), cast("IO[str]", peer.stdout)
+            works: dict[str, Callable[[], Any]] = {
                 "explain": lambda: len(trtlab.explain(path, compiler="tensorrt_rtx").plan),
-                "bare": lambda: _ask(peer, str(path)),
+                "bare": lambda: (print(path, file=ask, flush=True), answer.readline()),
             }
             taken = _in_turns(works, rounds, "tensorrt-rtx", "onnx")
     peer_name = "bare tensorrt_rtx calls"
     return [_ratio("wrapper", "explain(ResNet-18)", taken["explain"], taken["bare"], 1.15, peer_name)]
-
-
-def _ask(peer: "subprocess.Popen[str]", line: str) -> int:
-    assert peer.stdin is not None
-    assert peer.stdout is not None
-    peer.stdin.write(line + "\n")
-    peer.stdin.flush()
-    return int(peer.stdout.readline())
 
 
 # --- number formats ---------------------------------------------------------------------------------------------------
@@ -179,24 +172,18 @@ def bench_blocks(count: int = 10_000_000, rounds: int = 9) -> list[Ratio]:
     except ImportError as missing:
         warnings.warn(f"no peer for `trtlab bench blocks` ({missing}): pip install torchao", stacklevel=2)
         return []
-    ratios = []
     with one_thread():
-        for name, work in theirs.items():
-            works = {"torchao": work, "ours": _quantising(name, values)}
-            taken = _in_turns(works, rounds, "numpy", "numba", "torchao", "torch")
-            what = f"{name} quantize"
-            ratio = _ratio("blocks", what, taken["torchao"], taken["ours"], 5.0, "torchao", larger_is_better=True)
-            ratios.append(ratio)
-    return ratios
+        return [_blocks_ratio(name, values, work, rounds) for name, work in theirs.items()]
 
 
-def _quantising(name: str, values: Any) -> Callable[[], Any]:
+def _blocks_ratio(name: str, values: Any, theirs: Callable[[], Any], rounds: int) -> Ratio:
     from trtlab.numeric import FORMATS, quantize
 
     fmt = FORMATS[name]
-    if fmt.bits == 4:
-        return lambda: quantize.pack(fmt.quantize(values).codes)
-    return lambda: fmt.quantize(values)
+    ours = (lambda: quantize.pack(fmt.quantize(values).codes)) if fmt.bits == 4 else lambda: fmt.quantize(values)
+    taken = _in_turns({"torchao": theirs, "ours": ours}, rounds, "numpy", "numba", "torchao", "torch")
+    above, below = taken["torchao"], taken["ours"]
+    return _ratio("blocks", f"{name} quantize", above, below, 5.0, "torchao", larger_is_better=True)
 
 
 def _torchao_works(values: Any) -> dict[str, Callable[[], Any]]:
@@ -259,10 +246,10 @@ def _recorded_latency(name: str, bound: float) -> Ratio:
     from trtlab.lab import life
 
     found = life.load("h100")[name]
-    return Ratio(
-        name="glassbox", what=f"{name} FP16, kernels", value=found.seconds(life.Phase.KERNELS) * 1e6, bound=bound,
-        unit="us", peer="a recorded run on an H100", provenance=found.provenance,
-    )  # fmt: skip
+    us = found.seconds(life.Phase.KERNELS) * 1e6
+    return _row(
+        "glassbox", f"{name} FP16, kernels", us, bound, found.provenance, "a recorded run on an H100", unit="us"
+    )
 
 
 def bench_fusion(sizes: Sequence[int] = (2**20, 2**22, 2**24), samples: int = 21) -> list[Ratio]:
@@ -298,10 +285,8 @@ def _fusion_on_gpu(elements: int = 2**26) -> Ratio:
 
     ways = (Way.GENERATED, Way.COPY)
     found = sweep("cuda", sizes=(elements,), lengths=(), ways=ways) if torch.cuda.is_available() else load("h100")
-    return Ratio(
-        name="fusion", what=f"Triton kernel's bandwidth, {power(elements)}", bound=0.97, peer=COPY,
-        value=found.of_copy(Way.GENERATED, elements), provenance=found.provenance, larger_is_better=True,
-    )  # fmt: skip
+    what, share = f"Triton kernel's bandwidth, {power(elements)}", found.of_copy(Way.GENERATED, elements)
+    return _row("fusion", what, share, 0.97, found.provenance, COPY, larger_is_better=True)
 
 
 def bench_tuning(network: str = "resnet18", rounds: int = 5) -> list[Ratio]:
@@ -320,12 +305,12 @@ def bench_tuning(network: str = "resnet18", rounds: int = 5) -> list[Ratio]:
         taken = _in_turns(works, rounds, "torch", "numba")
     tactics = [*zip(*([step.tactic for step in one.steps] for one in found), strict=True)]
     alike, made = sum(len({*row}) == 1 for row in tactics) / len(tactics), taken["from nothing"].provenance
-    rows = [(how, taken[how].median_s, bound, "s", "") for how, bound in zip(works, (3.0, 0.3), strict=True)]
-    rows.append((f"kernels that differ in {len(found)} races", 1 - alike, 0.1, "", "all kernels"))
-    return [
-        Ratio(name="tuning", what=f"{network}, {how}", value=value, bound=bound, unit=unit, peer=peer, provenance=made)
-        for how, value, bound, unit, peer in rows
+    differ = f"{network}, kernels that differ in {len(found)} races"
+    rows = [
+        _row("tuning", f"{network}, {how}", taken[how].median_s, bound, made, unit="s")
+        for how, bound in zip(works, (3.0, 0.3), strict=True)
     ]
+    return [*rows, _row("tuning", differ, 1 - alike, 0.1, made, "all kernels")]
 
 
 # --- rewriting --------------------------------------------------------------------------------------------------------
@@ -351,10 +336,8 @@ def bench_rewrite(sizes: Sequence[int] = (1_000, 10_000), rounds: int = 3) -> li
         small, large = _in_turns(works, rounds, "onnx", "onnx-ir").values()
         what, peer, made = f"{form}, {sizes[1]:,} nodes", f"{sizes[0]:,} nodes", large.provenance
         value = large.median_s / sizes[1] / (small.median_s / sizes[0])
-        ratios += [
-            Ratio(name="rewrite", what=what, value=large.median_s, bound=10.0, unit="s", peer="", provenance=made),
-            Ratio(name="rewrite", what=f"{what}, time a node", value=value, bound=2.0, peer=peer, provenance=made),
-        ]
+        ratios.append(_row("rewrite", what, large.median_s, 10.0, made, unit="s"))
+        ratios.append(_row("rewrite", f"{what}, time a node", value, 2.0, made, peer))
     return ratios
 
 
@@ -384,9 +367,7 @@ def bench_memory(seeds: int = 20, networks: Sequence[str] = (), budget_s: float 
     def ratio(what: str, buffers: Sequence[Any], bound: float, capacity: int | None = None) -> Ratio:
         placed = place(buffers, capacity, budget_s)
         value = math.inf if check_placement(buffers, placed) else placed.peak_bytes / lower_bound(buffers)
-        return Ratio(
-            name="memory", what=what, value=value, bound=bound, peer="bytes that live at once", provenance=made
-        )
+        return _row("memory", what, value, bound, made, "bytes that live at once")
 
     made, found, rows = live(("numba", "numpy")), list[Any](), dict[str, list[Any]]()
     for name in networks or sorted(path.stem for path in builds.light_path("").parent.glob("light_*.onnx")):
@@ -452,10 +433,8 @@ def _calibrate_ratios(kind: str, x: Any, rounds: int) -> Iterator[Ratio]:
     for what, value, bound, unit in (
         ("entropy", ms if is_same else math.inf, 5.0, "ms"), ("histogram", speed, 0.5, "G values/s"),
     ):  # fmt: skip
-        yield Ratio(
-            name="calibrate", what=f"{what}, {kind}", value=value, bound=bound, peer="", unit=unit,
-            provenance=taken["of"].provenance, larger_is_better=unit != "ms",
-        )  # fmt: skip
+        larger, made = unit != "ms", taken["of"].provenance
+        yield _row("calibrate", f"{what}, {kind}", value, bound, made, unit=unit, larger_is_better=larger)
     for what, above, below, bound in (("entropy", "naive", "entropy", 10.0), ("histogram", "numpy", "of", 4.0)):
         peer = "each candidate by itself" if above == "naive" else "numpy.histogram"
         yield _ratio("calibrate", f"{what}, {kind}", taken[above], taken[below], bound, peer, larger_is_better=True)

@@ -13,6 +13,7 @@ import numpy as np
 
 from trtlab.engine import recordings
 from trtlab.engine.measure import Measurement, Provenance, measure_in_turns, one_thread
+from trtlab.lab import find
 from trtlab.lab.ways import (
     FUSED,
     ITEM_BYTES,
@@ -65,13 +66,7 @@ class Sweep:
 
     def find(self, way: Way, elements: int, operations: int = 3) -> Row:
         """One row; KeyError says what there is."""
-        for row in self.rows:
-            if (row.way, row.elements, row.operations) == (way, elements, operations):
-                return row
-        raise KeyError(
-            f"no {way.value!r} of {operations} operations on {elements} elements; there are"
-            f" {', '.join(w.value for w in self.ways())} on {self.sizes()}"
-        )
+        return find(self.rows, way=way, elements=elements, operations=operations)
 
     def ways(self) -> tuple[Way, ...]:
         """The ways that were timed."""
@@ -107,7 +102,12 @@ def sweep(
 ) -> Sweep:  # fmt: skip
     """ReLU(A*B + C) at all sizes, and chains of all lengths at one. One thread. Without `ways`: all, but torch.compile
     only on CUDA, since on a CPU it takes seconds for each size. As it stands this takes about 10 s on a CPU."""
-    _check_asked(device, sizes)
+    import torch
+
+    if device not in WAYS or not sizes or min(sizes) < 1:
+        raise ValueError(f"cannot time device={device!r}, sizes={sizes!r}: expected 'cpu' or 'cuda', and sizes from 1")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device='cuda', but torch sees no NVIDIA GPU here: use 'cpu', or load('h100') for a recording")
     chosen = ways or tuple(way for way in WAYS[device] if device == "cuda" or way is not Way.COMPILED)
     size = min(CHAIN_ELEMENTS[device], max(sizes))
     cases = [(3, n) for n in sizes] + [(k, size) for k in lengths if k != 3 or size not in sizes]
@@ -118,17 +118,6 @@ def sweep(
         rows = [row for length, n in cases for row in _rows(device, chain(length), n, chosen, **how)]
     made = min((row.time.provenance for row in rows), key=lambda p: p.samples)
     return Sweep(device=device, rows=tuple(rows), provenance=made)
-
-
-def _check_asked(device: str, sizes: Sequence[int]) -> None:
-    import torch
-
-    if device not in WAYS or not sizes or min(sizes) < 1:
-        raise ValueError(
-            f"cannot time device={device!r}, sizes={sizes!r}: expected 'cpu' or 'cuda', and sizes from 1 on"
-        )
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device='cuda', but torch sees no NVIDIA GPU here: use 'cpu', or load('h100') for a recording")
 
 
 def _rows(device: str, program: Program, elements: int, ways: Sequence[Way], **how: Any) -> Iterator[Row]:

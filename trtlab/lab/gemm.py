@@ -10,19 +10,17 @@ from dataclasses import dataclass
 
 from trtlab.engine import recordings
 from trtlab.engine.measure import Provenance
+from trtlab.lab import find
 
 GPUS: Mapping[str, Mapping[str, float]] = {
     "A100": {"memory": 2.039, "TF32": 156, "FP16": 312, "BF16": 312, "INT8": 624},
     "H100": {"memory": 3.35, "TF32": 494.7, "FP16": 989.4, "BF16": 989.4, "INT8": 1978.9, "FP8": 1978.9},
     "B200": {"memory": 8, "TF32": 1100, "FP16": 2250, "BF16": 2250, "INT8": 4500, "FP8": 4500, "NVFP4": 9000},
 }
-"""Peaks in tera per second: bytes of memory, and operations of dense products by format (a multiply-add is two)."""
-SOURCES: Mapping[str, str] = {
-    "A100": "SXM, 80 GB: NVIDIA's A100 data sheet",
-    "H100": "SXM, 80 GB: NVIDIA's H100 data sheet, half of what it gives with sparsity",
-    "B200": "of an HGX, 1,000 W: NVIDIA's Blackwell technical brief, half of what it gives with sparsity",
-}
-"""All three stand side by side at glennklockwood.com/garden/processors."""
+"""Peaks in tera per second: bytes of memory, and operations of dense products by format (a multiply-add is two).
+From NVIDIA's data sheets of A100 (SXM, 80 GB) and H100 (SXM, 80 GB) and its Blackwell technical brief for B200 (of an
+HGX, 1,000 W); of the last two half of what they give with sparsity. All three stand side by side at
+glennklockwood.com/garden/processors."""
 FORMATS: Mapping[str, tuple[float, float, float, str]] = {
     "TF32": (4, 4, 4, "TF32"),
     "FP16": (2, 2, 2, "FP16"),
@@ -79,11 +77,6 @@ def gemm_time(m: int, n: int, k: int, format: str, device: str) -> GemmTime:  # 
     return GemmTime(format=format, gpu=device, memory_s=times[0], compute_s=times[1], intensity=operations / moved)
 
 
-def gemm_times(m: int, n: int = 4096, k: int = 4096) -> tuple[GemmTime, ...]:
-    """All formats on all GPUs that multiply them."""
-    return tuple(gemm_time(m, n, k, name, gpu) for gpu in GPUS for name, how in FORMATS.items() if how[-1] in GPUS[gpu])
-
-
 # --- a run ------------------------------------------------------------------------------------------------------------
 
 
@@ -103,33 +96,15 @@ class GemmRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refusal:
-    """What torch's kernel said of shapes that it does not take."""
-
-    format: str
-    m: int
-    n: int
-    k: int
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class GemmRuns:
     """What a GPU did. Weights come from memory: products in a row read others, more than its caches hold."""
 
     runs: tuple[GemmRun, ...]
-    refused: tuple[Refusal, ...]
-    copy_bytes_per_s: float
     provenance: Provenance
 
     def run(self, format: str, m: int, k: int = 4096) -> GemmRun:  # noqa: A002
-        """The run with so many rows and terms; KeyError says what was measured, or why it was not."""
-        for one in self.runs:
-            if (one.format, one.m, one.k) == (format, m, k):
-                return one
-        said = [one.reason for one in self.refused if (one.format, one.m, one.k) == (format, m, k)]
-        measured = "measured are " + ", ".join(f"{one.format} m={one.m} k={one.k}" for one in self.runs)
-        raise KeyError(f"no {format} m={m} k={k}: {(*said, measured)[0]}")
+        """The run with so many rows and terms; KeyError says what was measured."""
+        return find(self.runs, format=format, m=m, k=k)
 
 
 def load(gpu: str = "h100") -> GemmRuns:

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from trtlab.engine import recordings
 from trtlab.engine.measure import HOST_CLOCK, KernelTime, Measurement, Provenance, live, measure_in_turns, one_thread
+from trtlab.lab import find
 
 if TYPE_CHECKING:
     from trtlab.engine.glassbox import Engine, ExecutionContext, Stream
@@ -72,13 +73,10 @@ class Life:
     plan_bytes: int
     error: float
     times: Mapping[Phase, Measurement]
-    kernels: tuple[KernelTime, ...]
 
     def seconds(self, phase: Phase) -> float:
         """The median of a phase. KeyError says what was timed."""
-        if phase not in self.times:
-            raise KeyError(f"no {phase.value!r} of {self.network}; there are {', '.join(p.value for p in self.times)}")
-        return self.times[phase].median_s
+        return find(self.times.values(), name=phase.value).median_s
 
     @property
     def rebuild_s(self) -> float:
@@ -174,31 +172,27 @@ def build_all(
     networks: Sequence[str], folder: Path, device: str = "cpu", precision: str = "FP32", processes: int = 1
 ) -> None:
     """Each network in processes of its own; NETWORK.json keeps how long that took."""
-    from cattrs.preconf.json import make_converter
-
     for network in networks:
         rows = [fresh("build", network, folder, device, precision) for _ in range(processes)]
         taken = _measured(Phase.BUILD, [row[Phase.BUILD] for row in rows], live(("torch", "onnx")))
-        (folder / f"{network}.json").write_text(make_converter().dumps(taken), encoding="utf-8")
+        text = json.dumps(recordings.converter().unstructure(taken))
+        (folder / f"{network}.json").write_text(text, encoding="utf-8")
 
 
 def measure_life(plan: Path, *, processes: int = 1, samples: int = 9) -> Life:
     """The life of the engine in a file that `build_all` wrote, on the device that it is for."""
-    from cattrs.preconf.json import make_converter
-
-    built = make_converter().loads(plan.with_suffix(".json").read_text("utf-8"), Measurement)
+    built = recordings.read(Measurement, plan.with_suffix(".json").read_text("utf-8"))
     feeds, expected = (read_arrays(plan.with_suffix(".npz"), prefix) for prefix in (FED, ANSWERED))
     with tempfile.TemporaryDirectory() as name, one_thread():
         tuned, answered = Path(name) / "tuned.plan", Path(name) / "answers.npz"
         engine, starts = _starts(plan, tuned, answered, processes)
-        kernels, made = profile(engine.create_execution_context(), feeds, samples)
+        made = _made(engine, samples)
         times = [built, *(_measured(phase, taken, made) for phase, taken in starts.items())]
         times += _steady(engine, plan.stem, feeds, samples, made)
         return Life(
             network=plan.stem, device=engine.plan.device, precision=engine.plan.precision,
-            plan_bytes=tuned.stat().st_size,
-            error=largest_error(read_arrays(answered, ANSWERED), expected),
-            times={Phase(taken.name): taken for taken in times}, kernels=kernels,
+            plan_bytes=tuned.stat().st_size, error=largest_error(read_arrays(answered, ANSWERED), expected),
+            times={Phase(taken.name): taken for taken in times},
         )  # fmt: skip
 
 
@@ -218,15 +212,18 @@ def _starts(plan: Path, tuned: Path, answered: Path, processes: int) -> "tuple[E
     return engine, {phase: [row[phase] for row in rows] for phase in rows[0]}
 
 
-def profile(context: "ExecutionContext", feeds: Arrays, repeats: int = 10) -> tuple[tuple[KernelTime, ...], Provenance]:
-    """What `engine.inspect()` says, each kernel with its time in this context; and where the times are from."""
+def profile(context: "ExecutionContext", feeds: Arrays, repeats: int = 10) -> "tuple[list[KernelTime], Provenance]":
+    """What `engine.inspect()` says, each kernel with its median time in this context; and where the times are from."""
+    found = zip(context.engine.inspect(), context.profile(feeds, repeats), strict=True)
+    return [replace(kernel, time_us=us) for kernel, us in found], _made(context.engine, repeats)
+
+
+def _made(engine: "Engine", samples: int) -> Provenance:
     import torch
 
-    device, taken = context.engine.plan.device, context.profile(feeds, repeats)
-    found = zip(context.engine.inspect(), taken, strict=True)
-    kernels = tuple(replace(kernel, time_us=us) for kernel, us in found)
+    device = engine.plan.device
     name = torch.cuda.get_device_name() if device == "cuda" else None
-    return kernels, live(PACKAGES[device], samples=repeats, device=name)
+    return live(PACKAGES[device], samples=samples, device=name)
 
 
 def largest_error(found: Arrays, expected: Arrays) -> float:

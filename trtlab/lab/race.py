@@ -13,7 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import numpy as np
 from trtlab.engine import recordings
 from trtlab.engine.measure import Measurement, Provenance, live, measure_in_turns, one_thread
 from trtlab.graph.cost import Cost, Device
-from trtlab.graph.models import Problem, conv, product
+from trtlab.graph.models import Problem
 from trtlab.lab import builds
 from trtlab.numeric import FORMATS
 from trtlab.numeric.arithmetic import rounded
@@ -77,14 +77,6 @@ def products(n: int = 384) -> dict[str, Measurement]:
         if not torch.allclose(result.double(), want, rtol=0, atol=1e-5 * float(want.abs().max())):
             raise RuntimeError(f"{name} is wrong by {float((result - want).abs().max()):.2g}")
     return taken
-
-
-SHAPES = (
-    *(conv(depth, size, batch=batch) for batch in (1, 8) for depth, size in ((64, 56), (128, 28), (256, 14), (512, 7))),
-    conv(64, 56, 256, kernel=1), conv(1024, 14, 256, kernel=1), conv(512, 7, 2048, kernel=1),
-    product(1, 512, 1000), product(128, 256, 1024), product(128, 768, 768), product(512, 512, 512),
-)  # fmt: skip
-"""Layers of ResNet-18 and ResNet-50, and products as in transformers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,22 +151,6 @@ def differing(found: Sequence[Build]) -> tuple[tuple[int, str, tuple[str, ...]],
     """(number, name, tactic in each build) of every kernel that was not built the same way each time."""
     rows = ([*zip(*row, strict=True)] for row in zip(*(one.tactics for one in found), strict=True))
     return tuple((number, names[0], tactics) for number, (names, tactics) in enumerate(rows) if len({*tactics}) > 1)
-
-
-def budgets(name: str = "light_squeezenet", levels: Sequence[int] = range(6), **options: Any) -> tuple[Build, ...]:
-    """Each level: how long the build takes, and then how long a run of its engine does, on a GPU its kernels alone; the
-    engines run in turns."""
-    made = [build(name, f"level {level}", optimization_level=level, **options) for level in levels]
-    feeds = {name: np.zeros(spec.shape, spec.dtype) for name, spec in made[0][1].inputs.items()}
-    works = {one.how: _run(engine.create_execution_context(), feeds) for one, engine in made}
-    with one_thread():
-        runs = measure_in_turns(works, sample_s=0.0, packages=PACKAGES)
-    return tuple(replace(one, run=runs[one.how]) for one, _ in made)
-
-
-def _run(context: Any, feeds: Mapping[str, Any]) -> Callable[[], Any]:
-    graph = getattr(context._run, "graph", None)
-    return (lambda: context.run(feeds)) if graph is None else lambda: (graph.replay(), context._arena)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,11 +229,10 @@ def accuracies(depth: int = 64, size: int = 28) -> dict[str, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Races:
-    """One run of tools/race_meter.py: SHAPES raced, ResNet-18 built at every level, and some times over."""
+    """One run of tools/race_meter.py: layers of ResNets and products raced, ResNet-18 built at every level."""
 
     races: tuple[Raced, ...]
     budgets: tuple[Build, ...]
-    repeated: tuple[Build, ...]
     provenance: Provenance
 
 

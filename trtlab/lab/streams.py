@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from trtlab.engine import recordings
 from trtlab.engine.measure import Provenance
+from trtlab.lab import find
 from trtlab.plan.streams import COPY_IN, COPY_OUT, DEFAULT_STREAM, Operation, Timeline, limits, run
 
 
@@ -82,10 +83,7 @@ class StreamRuns:
 
     def case(self, name: str) -> Case:
         """KeyError says which there are."""
-        for case in self.cases:
-            if case.name == name:
-                return case
-        raise KeyError(f"no case {name!r}: there are {', '.join(case.name for case in self.cases)}")
+        return find(self.cases, name=name)
 
 
 def load(gpu: str = "h100") -> StreamRuns:
@@ -123,10 +121,7 @@ class Transfers:
 
     def bandwidth(self, direction: str, *, pinned: bool, size_bytes: int) -> float:
         """Bytes per second of one measured copy; KeyError names what was measured."""
-        for copy in self.copies:
-            if (copy.direction, copy.pinned, copy.size_bytes) == (direction, pinned, size_bytes):
-                return copy.bytes_per_s
-        raise KeyError(f"no copy {direction!r} of {size_bytes} bytes; measured are {SIZES_BYTES} both ways")
+        return find(self.copies, direction=direction, pinned=pinned, size_bytes=size_bytes).bytes_per_s
 
 
 def load_transfers(gpu: str = "h100") -> Transfers:

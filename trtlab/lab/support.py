@@ -23,6 +23,7 @@ from trtlab.engine.measure import Provenance, live
 from trtlab.engine.nvidia.errors import BuildError, CompilerError, CompilerMissing, ParseError, UnsupportedTarget
 from trtlab.engine.nvidia.explain import explain, normalise_targets
 from trtlab.engine.nvidia.report import BuildReport, TensorInfo
+from trtlab.lab import find
 from trtlab.numeric import FORMATS
 from trtlab.numeric.quantize import pack
 
@@ -42,7 +43,6 @@ class Cell:
     target: str
     stored: str = ""
     reads: tuple[str, ...] = ()
-    kernels: tuple[str, ...] = ()
     weights_bytes: int | None = None
     refusal: str = ""
     by: str = ""
@@ -76,10 +76,7 @@ class Support:
 
     def cell(self, fmt: str, target: str) -> Cell:
         """KeyError names what the matrix has."""
-        for cell in self.cells:
-            if (cell.format, cell.target) == (fmt, target):
-                return cell
-        raise KeyError(f"no {fmt!r} on {target!r}; it has {', '.join(self.formats)} on {', '.join(self.targets)}")
+        return find(self.cells, format=fmt, target=target)
 
     def only(self, formats: Iterable[str], targets: Sequence[str]) -> "Support":
         """The part of it that these name, in their order."""
@@ -131,7 +128,6 @@ def _cell(fmt: str, target: str) -> Cell:
         target=target,
         stored=_matrices(constant for kernel in built.kernels for constant in kernel.constants)[0],
         reads=_matrices(product.inputs + product.constants),
-        kernels=tuple(f"{kernel.name} <- {', '.join(kernel.onnx_nodes)}" for kernel in built.kernels),
         weights_bytes=built.weights_bytes,
     )
 

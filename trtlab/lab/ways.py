@@ -5,6 +5,7 @@ chain once, and what it moves by the traffic model. lab/fusion runs and times th
 """
 
 import functools
+import itertools
 import warnings
 from collections.abc import Callable
 from enum import Enum
@@ -49,13 +50,9 @@ WAYS = {
 def chain(operations: int) -> Program:
     """x*B, x+C, ReLU(x), x*B, ...: so many operators, each on the result of the one before, starting with A. A program
     of codegen/pointwise; three operations are ReLU(A*B + C)."""
-    steps = (("Mul", 1), ("Add", 2), ("Relu", None))
-    program: list[tuple[str, tuple[int, ...], dict[str, float]]] = []
-    for i in range(operations):
-        name, other = steps[i % 3]
-        before = 0 if i == 0 else INPUTS + i - 1
-        program.append((name, (before,) if other is None else (before, other), {}))
-    return tuple(program)
+    steps = (("Mul", (1,)), ("Add", (2,)), ("Relu", ()))
+    before = [0, *range(INPUTS, INPUTS + operations - 1)]
+    return tuple((name, (x, *others), {}) for x, (name, others) in zip(before, itertools.cycle(steps), strict=False))
 
 
 def traffic_bytes(program: Program, elements: int, *, fused: bool) -> int:
@@ -114,16 +111,16 @@ NUMPY: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
+def _with_numpy(program: Program, registers: list[Any]) -> Any:
+    """The chain, each result in memory of its own."""
+    for name, reads, _ in program:
+        registers.append(NUMPY[name](*[registers[r] for r in reads]))
+    return registers[-1]
+
+
 def _numpy(program: Program, arrays: Arrays) -> Work:
     rows: Any = arrays.numpy
-
-    def work() -> Any:
-        registers = [*rows[:INPUTS]]
-        for name, reads, _ in program:
-            registers.append(NUMPY[name](*[registers[r] for r in reads]))
-        return registers[-1]
-
-    return work
+    return lambda: _with_numpy(program, [*rows[:INPUTS]])
 
 
 def _torch_function(program: Program) -> Callable[..., Any]:
@@ -235,11 +232,10 @@ def check(way: Way, result: Any, program: Program, arrays: Arrays, part: int = 2
         return
     for ends in (slice(0, part), slice(-part, None)):
         registers = [row[ends].double().cpu().numpy() for row in arrays.tensors[:INPUTS]]
-        for name, reads, _ in program:
-            registers.append(NUMPY[name](*[registers[r] for r in reads]))
+        want = _with_numpy(program, registers)
         found = result[ends] if isinstance(result, np.ndarray) else result[ends].cpu().numpy()
-        if not np.allclose(found, registers[-1], rtol=1e-5, atol=1e-5):
+        if not np.allclose(found, want, rtol=1e-5, atol=1e-5):
             raise RuntimeError(
-                f"{way.value} is wrong: off by {np.abs(found - registers[-1]).max()} for {len(program)} operations"
+                f"{way.value} is wrong: off by {np.abs(found - want).max()} for {len(program)} operations"
             )
     arrays.tensors[INPUTS:] = float("nan")  # the next way must write every result itself

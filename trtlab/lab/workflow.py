@@ -128,6 +128,18 @@ def _impossible(executor: str, went_in: str, why: str, artefact: Any = None) -> 
     return _made(executor, went_in, "nothing", None, artefact) | {"status": Status.IMPOSSIBLE, "why_not": why}
 
 
+def _stood_in(went_in: str, came_out: str, seconds: float, artefact: Any, why: str | None) -> Made:
+    made = _made("ONNX Runtime", went_in, came_out, seconds, artefact, "onnxruntime")
+    return made | {"status": Status.STOOD_IN, "why_not": why}
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """What the work returns, and its seconds."""
+    started = time.perf_counter()
+    made = work()
+    return made, time.perf_counter() - started
+
+
 WORKFLOW: dict[str, Stage] = {}
 """The stages in order. The methods of `Workflow` below enter themselves: their docstring says what they do."""
 
@@ -175,7 +187,10 @@ class Workflow:
         self.model = teaching_model(model)
         self.precision, self.target, self.dynamic_batch = precision, target, dynamic_batch
         self.batch = self.model.batch if batch is None else batch
-        self.directory = Path(directory) if directory is not None else _temporary_folder(self)
+        if directory is None:
+            directory = tempfile.mkdtemp(prefix="trtlab-")
+            weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
+        self.directory = Path(directory)
         self.compiler, self.on_progress, self.cancel = compiler, on_progress, cancel
         self.records: dict[str, StageRecord] = {}
 
@@ -221,8 +236,8 @@ class Workflow:
         from trtlab.engine.export import export_onnx
 
         module, example = self.model.make(), self.model.example_input(self.batch)
-        write = functools.partial(export_onnx, precision=self.precision, dynamic_batch=self.dynamic_batch)
-        proto, seconds = _timed(lambda: write(self.model, example, fold_batchnorm=False))
+        how: dict[str, Any] = {"precision": self.precision, "dynamic_batch": self.dynamic_batch}
+        proto, seconds = _timed(lambda: export_onnx(self.model, example, fold_batchnorm=False, **how))
         counts, data = count_nodes(proto), proto.SerializeToString()
         parameters = sum(parameter.numel() for parameter in module.parameters())
         went_in = f"{type(module).__name__}, {parameters:,} parameters"
@@ -263,10 +278,9 @@ class Workflow:
         """From network and configuration to kernels: everything TensorRT is known for happens here."""
         parsed: BuildReport = self.artefact("parse")
         report = self._explain(stop_after="build")
-        came_out = (
-            f"{len(report.kernels)} kernels on {len({k.stream for k in report.kernels})} stream(s), "
-            f"{_mebibytes(report.activation_bytes)} of activations, {_mebibytes(report.weights_bytes)} of weights"
-        )
+        kernels, streams = len(report.kernels), len({kernel.stream for kernel in report.kernels})
+        sizes = f"{_mebibytes(report.activation_bytes)} of activations, {_mebibytes(report.weights_bytes)} of weights"
+        came_out = f"{kernels} kernels on {streams} stream(s), {sizes}"
         return _reported("build", report, f"{parsed.layer_counts[0]} network layers", came_out, report)
 
     @_stage("Serialise", makes="model.plan and its manifest", call="planfile.save_plan")
@@ -347,14 +361,9 @@ class Workflow:
         with torch.inference_mode():
             reference = self.model.make()(samples).numpy()
         result = Comparison(
-            outputs=outputs,
-            reference=reference,
-            labels=labels,
-            inputs=samples.numpy(),
-            tolerance=TOLERANCES[self.precision],
-            executor=ran.executor,
-            provenance=ran.provenance,
-        )
+            outputs=outputs, reference=reference, labels=labels, inputs=samples.numpy(),
+            tolerance=TOLERANCES[self.precision], executor=ran.executor, provenance=ran.provenance,
+        )  # fmt: skip
         went_in = f"{result.executor} {self.precision} against torch FP32"
         return _made("torch (reference)", went_in, result.verdict, None, result, "torch")
 
@@ -370,15 +379,9 @@ class Workflow:
             key = builds.key(self.model.name, self.precision, target, dynamic_batch=self.dynamic_batch)
             return builds.recorded(key, missing)
         return explain(
-            data,
-            self.target,
-            name=self.model.name,
-            profiles=self.profiles(),
-            compiler=compiler,
-            stop_after=stop_after,
-            cancel=self.cancel,
-            on_progress=self.on_progress,
-        )
+            data, self.target, name=self.model.name, profiles=self.profiles(), compiler=compiler, stop_after=stop_after,
+            cancel=self.cancel, on_progress=self.on_progress,
+        )  # fmt: skip
 
     def _try_to_execute(self) -> Execution | ExecutionImpossible:
         path, report = self.artefact("serialise"), self.report
@@ -427,25 +430,6 @@ def _reported(name: str, report: BuildReport, went_in: str, came_out: str, artef
     log = tuple(line.text for line in report.log if line.severity in ("WARNING", "INFO") and len(line.text) < 200)
     executor, seconds = f"{report.compiler} {report.compiler_version}", report.phase_seconds(name)
     return _made(executor, went_in, came_out, seconds, artefact) | {"provenance": report.provenance, "log": log}
-
-
-def _stood_in(went_in: str, came_out: str, seconds: float, artefact: Any, why: str | None) -> Made:
-    made = _made("ONNX Runtime", went_in, came_out, seconds, artefact, "onnxruntime")
-    return made | {"status": Status.STOOD_IN, "why_not": why}
-
-
-def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    """What the work returns, and its seconds."""
-    started = time.perf_counter()
-    made = work()
-    return made, time.perf_counter() - started
-
-
-def _temporary_folder(owner: object) -> Path:
-    """A folder that goes when `owner` does."""
-    folder = Path(tempfile.mkdtemp(prefix="trtlab-"))
-    weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
-    return folder
 
 
 def _mebibytes(size_bytes: int | None) -> str:

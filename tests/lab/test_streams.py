@@ -1,4 +1,4 @@
-"""lab/transfers: the shipped measurement is whole, and a GPU can make it again."""
+"""lab/streams: what copies cost was measured whole, and a GPU can make it again."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_the_shipped_recording():
     check(load())
     copy = load().copies[0]
     assert load().bandwidth(copy.direction, pinned=copy.pinned, size_bytes=copy.size_bytes) == copy.bytes_per_s
-    with pytest.raises(KeyError, match=r"'sideways' of 3 bytes; measured are \(65536, "):
+    with pytest.raises(KeyError, match=r"direction='sideways'.*there are .*size_bytes=65536"):
         load().bandwidth("sideways", pinned=True, size_bytes=3)
 
 
