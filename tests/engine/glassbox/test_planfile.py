@@ -6,11 +6,10 @@ import json
 import random
 
 import numpy as np
-import onnx
-import onnx.parser
 import pytest
 import torch
 
+from tests.engine.glassbox.referee import model
 from trtlab.engine import glassbox
 from trtlab.engine.glassbox import runtime
 from trtlab.engine.glassbox.errors import DeviceError, GlassboxError, PlanError
@@ -18,20 +17,10 @@ from trtlab.engine.glassbox.plan import HEAD, MAGIC, bytes_from_plan, plan_from_
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.plan.tactics import prefer
 
-POOLED = """<ir_version: 10, opset_import: ["": 20]> pooled (float[1,8,9,9] x) => (float[1,8,4,4] y)
-    <float[8,8,3,3] w, float[8] b> {
+POOLED = """(float[1,8,9,9] x) => (float[1,8,4,4] y) <float[8,8,3,3] w, float[8] b> {
     c = Conv <pads = [1,1,1,1]> (x, w, b)  a = Add (c, x)  r = Relu (a)  m = Mul (r, r)  s = Add (m, x)
     y = MaxPool <kernel_shape = [3,3], strides = [2,2]> (s) }"""
-
-
-def pooled():
-    """A convolution with a branch, a pointwise program, a pooling: what the teaching models lack."""
-    proto = onnx.parser.parse_model(POOLED)
-    rng = np.random.default_rng(0)
-    for value, shape in (("w", (8, 8, 3, 3)), ("b", (8,))):
-        proto.graph.initializer.append(onnx.numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), value))
-    del proto.graph.value_info[:]
-    return proto
+"""A convolution with a branch, a pointwise program, a pooling: what the teaching models lack."""
 
 
 @pytest.fixture(scope="module")
@@ -60,22 +49,16 @@ def changed(data, change):
     return head + text + bytes(-(len(head) + len(text)) % 64) + blob
 
 
-def test_saving_again_gives_the_same_bytes(engine, data, tmp_path):
-    engine.save(tmp_path / "a")
-    assert (tmp_path / "a").read_bytes() == data
-    assert bytes_from_plan(glassbox.load(tmp_path / "a").plan) == data
-    assert [p.name for p in tmp_path.iterdir()] == ["a"]
-
-
-def test_a_failed_save_leaves_the_old_file(engine, tmp_path, monkeypatch):
+def test_saving_again_gives_the_same_bytes_and_a_failed_save_leaves_the_old_file(engine, data, tmp_path, monkeypatch):
     path = tmp_path / "a"
     engine.save(path)
-    before = path.read_bytes()
+    assert path.read_bytes() == data
+    assert bytes_from_plan(glassbox.load(path).plan) == data
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         engine.save(path)
-    assert path.read_bytes() == before
-    assert len(list(tmp_path.iterdir())) == 1
+    assert path.read_bytes() == data
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -100,20 +83,14 @@ def test_what_is_no_good_plan_is_refused(data, bad, message):
         opened(bad(data))
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_another_device_and_an_old_torch_are_told(engine, tmp_path, monkeypatch):
     with pytest.raises(PlanError, match="The plan none cannot be read: No such file"):
         glassbox.load(tmp_path / "none")
-
-
-def test_a_plan_for_another_device_is_told(engine):
+    with pytest.raises(DeviceError, match="There is no device 'tpu'"):
+        runtime.Engine(dataclasses.replace(engine.plan, device="tpu"))
     if not torch.cuda.is_available():
         with pytest.raises(DeviceError, match="needs an NVIDIA GPU"):
             runtime.Engine(dataclasses.replace(engine.plan, device="cuda"))
-    with pytest.raises(DeviceError, match="There is no device 'tpu'"):
-        runtime.Engine(dataclasses.replace(engine.plan, device="tpu"))
-
-
-def test_an_old_torch_is_told(engine, monkeypatch):
     monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
     with pytest.raises(DeviceError, match=r"needs torch >= 2\.11, this is 2\.9\.1"):
         runtime.Engine(engine.plan)
@@ -141,35 +118,22 @@ def test_a_thousand_damaged_files_are_all_refused(data):
 
 
 VALUES = [
-    None,
-    -1,
-    0,
-    1,
-    3,
-    2**31,
-    2**62,
-    1.5,
-    float("nan"),
-    "",
-    "x",
-    "y",
-    "float16",
-    [],
-    {},
-    [0],
-    [[]],
-    True,
-    [2**40],
+    None, -1, 0, 1, 3, 2**31, 2**62, 1.5, float("nan"), "", "x", "y", "float16", [], {}, [0], [[]], True, [2**40],
     [-1, -1],
-]
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("tactic", ["torch", "onednn", "generated"])
-@pytest.mark.parametrize(("make", "shape"), [(TEACHING_MODELS["attention"], (1, 8, 16)), (pooled, (1, 8, 9, 9))])
-def test_false_manifests_end_in_an_answer_or_a_typed_error(make, shape, tactic):
+@pytest.mark.parametrize(
+    ("name", "shape", "tactic"),
+    [
+        ("attention", (1, 8, 16), "torch"), ("attention", (1, 8, 16), "onednn"),
+        ("pooled", (1, 8, 9, 9), "onednn"), ("pooled", (1, 8, 9, 9), "generated"),
+    ],
+)  # fmt: skip
+def test_false_manifests_end_in_an_answer_or_a_typed_error(name, shape, tactic):
     """The checksum is right, the manifest is not: no crash, no other error."""
-    engine = glassbox.build(make(), pick=prefer(tactic, "torch"))
-    data = bytes_from_plan(engine.plan)
+    proto = model(POOLED) if name == "pooled" else TEACHING_MODELS[name]()
+    data = bytes_from_plan(glassbox.build(proto, pick=prefer(tactic, "torch")).plan)
     rng, feeds = random.Random(1), {"x": np.ones(shape, np.float32)}
     answers, rounds = 0, 300
     for _ in range(rounds):
