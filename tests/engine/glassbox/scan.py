@@ -11,8 +11,8 @@ import sys
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 
+from tests.engine.glassbox.referee import model
 from tests.graph.random_models import random_model, run
 from trtlab.engine import glassbox
 from trtlab.engine.glassbox import kernels
@@ -24,7 +24,7 @@ RTOL = 1e-4
 """Of the largest number, or of 1 where all are smaller: inputs are, and differences of sums may cancel."""
 
 
-def fault_of(model, feeds, rng, **how):
+def fault_of(proto, feeds, rng, **how):
     """(what is wrong or "", the tactics that were offered): types, shapes and numbers of every output, of two runs."""
     offered = []
 
@@ -33,10 +33,10 @@ def fault_of(model, feeds, rng, **how):
         return prefer(*rng.sample(list(works), len(works)))(works, *rest)
 
     try:
-        want = run(model, feeds)
+        want = run(proto, feeds)
     except Exception:  # noqa: BLE001 - of no base of their own; what it refuses is no model
         return "", []
-    engine = glassbox.build(model, pick=by_lot, **how)
+    engine = glassbox.build(proto, pick=by_lot, **how)
     context = engine.create_execution_context()
     for _ in range(2):
         got = context.run({name: feeds[name] for name in engine.inputs})
@@ -54,18 +54,18 @@ def graphs(seeds):
     """Random models of the operators that the glass box claims; sizes of inputs fixed where they are symbols."""
     faults, refused = 0, 0
     for seed in seeds:
-        rng, (model, feeds) = random.Random(seed), random_model(seed, operators=CLAIMED)
-        print("at", seed, [node.op_type for node in model.graph.node], flush=True)
+        rng, (proto, feeds) = random.Random(seed), random_model(seed, operators=CLAIMED)
+        print("at", seed, [node.op_type for node in proto.graph.node], flush=True)
         given = {name: array.shape for name, array in feeds.items()}
-        for value in model.graph.input if rng.random() < 0.5 else ():  # a symbol that another input tells
-            known = {d.dim_param: n for v in model.graph.input if v.name in given and v.name != value.name
+        for value in proto.graph.input if rng.random() < 0.5 else ():  # a symbol that another input tells
+            known = {d.dim_param: n for v in proto.graph.input if v.name in given and v.name != value.name
                      for d, n in zip(v.type.tensor_type.shape.dim, given[v.name], strict=True)}  # fmt: skip
             dims = zip(value.type.tensor_type.shape.dim, given[value.name], strict=True)
             if all(known.get(d.dim_param) == n for d, n in dims if d.dim_param):
                 del given[value.name]
         kernels.has_numba = lambda seed=seed: seed % 4 == 0  # most without, which would compile a kernel for each
         try:
-            fault, _ = fault_of(model, feeds, rng, shapes=given, rules=[] if seed % 3 == 0 else None)
+            fault, _ = fault_of(proto, feeds, rng, shapes=given, rules=[] if seed % 3 == 0 else None)
         except UnsupportedError:  # the second result of a MaxPool, say
             fault, refused = "", refused + 1
         except Exception as error:  # noqa: BLE001 - whatever it is, a valid model met it
@@ -85,20 +85,13 @@ def convolution(rng, seed):
     if any(n + 2 * p < (k - 1) * d + 1 for k, p, _, d, n in axes):
         return convolution(rng, seed)
     kernel, pads, strides, dilations, sizes = map(list, zip(*axes, strict=True))
-    group, depth, wide, data = rng.choice([1, 1, 2]), rng.choice([1, 3, 8]), rng.choice([1, 3, 8]), rng.randint(0, 9999)
-    data = np.random.default_rng(data)
-    w, b, x = (
-        data.normal(size=shape).astype(np.float32)
-        for shape in ((wide * group, depth, *kernel), wide * group, (rng.randint(1, 2), depth * group, *sizes))
-    )
-    how = {"kernel_shape": kernel, "strides": strides, "dilations": dilations, "group": group}
-    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=pads * 2, **how)]
-    ends = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * x.ndim)]
-    graph = helper.make_graph([*nodes, helper.make_node("Relu", ["c"], ["y"])], "one",
-                              [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)], ends,
-                              [numpy_helper.from_array(w, "w"), numpy_helper.from_array(b, "b")])  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return model, {"x": x}, any(p >= (k - 1) * d + 1 for k, p, _, d, _ in axes)
+    group, depth, wide = rng.choice([1, 1, 2]), rng.choice([1, 3, 8]), rng.choice([1, 3, 8])
+    shape, n = [rng.randint(1, 2), depth * group, *sizes], wide * group
+    how = f"pads = {pads * 2}, strides = {strides}, dilations = {dilations}, group = {group}"
+    proto = model(f"(float{shape} x) => (float[{', '.join('abcde'[: len(shape)])}] y) <float{[n, depth, *kernel]} w, "
+                  f"float[{n}] b> {{ c = Conv <{how}> (x, w, b) y = Relu (c) }}", 17)  # fmt: skip
+    feeds = {"x": np.random.default_rng(seed).normal(size=shape).astype(np.float32)}
+    return proto, feeds, any(p >= (k - 1) * d + 1 for k, p, _, d, _ in axes)
 
 
 def convolutions(seeds):
@@ -106,9 +99,9 @@ def convolutions(seeds):
     faults, padded, offers = 0, 0, 0
     for seed in seeds:
         rng = random.Random(seed)
-        model, feeds, hidden = convolution(rng, seed)
-        print("at", seed, onnx.printer.to_text(model.graph.node[0]).strip(), feeds["x"].shape, flush=True)
-        fault, offered = fault_of(model, feeds, rng)
+        proto, feeds, hidden = convolution(rng, seed)
+        print("at", seed, onnx.printer.to_text(proto.graph.node[0]).strip(), feeds["x"].shape, flush=True)
+        fault, offered = fault_of(proto, feeds, rng)
         fault = fault or "oneDNN" * (hidden and any("onednn" in tactic for tactic in offered))
         padded, offers = padded + hidden, offers + ("onednn" in offered)
         if fault:

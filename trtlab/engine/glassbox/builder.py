@@ -99,15 +99,14 @@ def _check_claimed(proto: onnx.ModelProto) -> None:
                 f"Operator {op} is not one of the glass box's: {', '.join(sorted(CLAIMED))}. It makes"
                 f" {node.output[0]!r}."
             )
-    for values, taken in ((proto.graph.value_info, DTYPES), ([*proto.graph.input, *proto.graph.output], OUTSIDE)):
-        for value in values:
-            kind, is_tensor = value.type.tensor_type.elem_type, value.type.HasField("tensor_type")
-            word = onnx.TensorProto.DataType.Name(kind) if is_tensor else value.type.WhichOneof("value")
-            if dtype_of(word or "nothing") not in taken and (kind or taken is OUTSIDE):
-                way_out = "pass float32 and build with precision='BF16'" if word == "BFLOAT16" else "cast it before"
-                raise UnsupportedError(
-                    f"Tensor {value.name!r} is {word}: the glass box takes {', '.join(taken)}; {way_out}."
-                )
+    for value in (*proto.graph.input, *proto.graph.output):
+        kind, is_tensor = value.type.tensor_type.elem_type, value.type.HasField("tensor_type")
+        word = onnx.TensorProto.DataType.Name(kind) if is_tensor else value.type.WhichOneof("value")
+        if dtype_of(word or "nothing") not in OUTSIDE:
+            way_out = "pass float32 and build with precision='BF16'" if word == "BFLOAT16" else "cast it before"
+            raise UnsupportedError(
+                f"Tensor {value.name!r} is {word}: the glass box takes {', '.join(OUTSIDE)}; {way_out}."
+            )
 
 
 def _is_size(value: Any) -> bool:
@@ -130,6 +129,5 @@ def _fix_shape(value: onnx.ValueInfoProto, wanted: Sequence[int] | None, symbols
         raise ValueError(f"shapes[{value.name!r}] is {got}: the model says {have}, sizes are whole numbers")
     for dim, size in zip(dims, sizes, strict=True):
         if not dim.HasField("dim_value"):
-            symbol = dim.dim_param
+            symbols.setdefault(dim.dim_param, int(size))
             dim.dim_value = int(size)
-            symbols.setdefault(symbol, dim.dim_value)

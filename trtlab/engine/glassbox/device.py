@@ -219,17 +219,14 @@ class Staging:
         sent.record()
 
 
-def pinned(like: Tensor) -> Tensor:
-    """Memory of the host for as many numbers, which the GPU reads and writes itself."""
-    return torch.empty(like.shape, dtype=like.dtype, device="cpu", pin_memory=True)
-
-
 class _Replay:
     """A schedule on a GPU: copies in, then one launch of its graph, or all its kernels where there can be none."""
 
     def __init__(self, mode: Callable[[], AbstractContextManager[None]], run: Run, held: Sequence[Tensor]) -> None:
         self._mode, self._run, self._held = mode, run, held
-        self._staging = Staging(lambda: [pinned(t) for t in held], torch.cuda.Event)
+        self._staging = Staging(
+            lambda: [torch.empty_like(t, device="cpu", pin_memory=True) for t in held], torch.cuda.Event
+        )
         self.graph, self._results = None, ()
         with mode(), contextlib.suppress(ArithmeticError, IndexError, RuntimeError, ValueError):
             run(*held)  # cuDNN chooses, Triton compiles; made-up zeros may be no input for an operator

@@ -79,18 +79,6 @@ def _operator(call: Call) -> Kernel:
     return finished(with_weights(OPERATORS[name], call, fixed, attributes), call)
 
 
-def _operator_into(call: Call) -> Kernel | None:
-    """A change of shape copies the numbers once, in order, to where they belong."""
-    if call.attributes["operator"] not in ("Reshape", "Flatten") or call.free != [0]:
-        return None
-
-    def run(x: Tensor, out: Tensor) -> Tensor:
-        out.view(x.shape).copy_(x)
-        return out
-
-    return run
-
-
 def _joined(call: Call) -> Kernel:
     """A concatenation that copies the parts which were not made where they belong."""
     axis, known = call.attributes.get("axis", 1), set[tuple[int, ...]]()
@@ -226,7 +214,7 @@ KERNELS: dict[str, dict[str, Tactic]] = {
         ),
     },
     "operator": {
-        "torch": Tactic(bind=_operator, into=_operator_into),
+        "torch": Tactic(bind=_operator),
         "generated": ROWS,
         "joined": Tactic(bind=_joined, fits=lambda call: call.attributes["operator"] == "Concat", writes_out=True),
         VIEW: Tactic(bind=lambda _: lambda *tensors: tensors[-1], writes_out=True),
