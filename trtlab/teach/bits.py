@@ -17,24 +17,13 @@ import traitlets
 from trtlab.numeric.describe import Overflow, Rounding
 from trtlab.numeric.exact import Decoded, Real, Special, as_fraction, check_modes, decode, encode, real
 from trtlab.numeric.formats import FORMATS, FloatFormat, Format
-from trtlab.teach.bitwords import (
-    decimal_parts,
-    describe_format,
-    draw_bits,
-    exact_forms,
-    formula,
-    hex_text,
-    number_text,
-    readings,
-    relative_text,
-    signed_text,
-    step_text,
-)
+from trtlab.teach import bitwords
+from trtlab.teach.bitwords import number_text
 from trtlab.teach.card import Drawing
 from trtlab.teach.formats import find_format, has_codes, name_of
 from trtlab.teach.widget import Widget, script, styles
 
-_BASES = {"hex": (16, "0x"), "bin": (2, "0b"), "dec": (10, "")}
+_BASES = {"hex": (16, "3c or 0x3c"), "bin": (2, "0011 1100"), "dec": (10, "60")}
 _NOBODY = ["", 0]
 
 
@@ -65,9 +54,9 @@ class BitEditor(Widget):
     """One code of one format, to flip, to type and to step through; `BitEditor("FP16", "1/3")`.
 
     `format` is a name of FORMATS or any format with codes of its own, also your own FloatFormat; `formats` are those
-    offered and compared. `code`, `value`, `format`, `rounding` and `overflow` may be read and set; `shown`, all that is
+    offered and compared. `code` and `value` may be read and set, the rest is chosen on the page; `shown`, all that is
     on the page, changes with each of them and can be observed. ValueError says what has no code, KeyError which names
-    there are. `generator` draws for stochastic rounding.
+    there are.
     """
 
     _esm = script("bits")
@@ -83,15 +72,14 @@ class BitEditor(Widget):
         formats: Iterable[str | Format] | None = None,
         rounding: Rounding = "nearest_even",
         overflow: Overflow | None = None,
-        generator: np.random.Generator | None = None,
     ) -> None:
         fmt = find_format(format)
-        names = [n for n, f in FORMATS.items() if has_codes(f)] if formats is None else formats
-        offered = [*map(find_format, names)]
+        offered = [*filter(has_codes, FORMATS.values())] if formats is None else [*map(find_format, formats)]
         self._offered: dict[str, Format] = {}
         for each in offered if fmt in offered else [fmt, *offered]:
-            self._offer(each)
-        self._generator = generator or np.random.default_rng(0)
+            if self._offered.setdefault(name_of(each), each) != each:
+                raise ValueError(f"two formats are called {name_of(each)}; give yours a name of its own: name=...")
+        self._generator = np.random.default_rng(0)
         start = Held(fmt=fmt, code=0, target=real(0), rounding=rounding, overflow=overflow)
         self._held = self._with_value(start, value)
         self._refusal, self._answers = dict[str, str](), _NOBODY
@@ -121,44 +109,14 @@ class BitEditor(Widget):
 
     @property
     def format(self) -> Format:
-        """The format; another one takes over the number that was asked for, not the bits."""
+        """The format that was given, or chosen on the page."""
         return self._held.fmt
-
-    @format.setter  # noqa: A003
-    def format(self, which: str | Format) -> None:
-        fmt = find_format(which)
-        held = self._again(replace(self._held, fmt=fmt))
-        self._offer(fmt)
-        self._hold(held)
-
-    @property
-    def rounding(self) -> Rounding:
-        """How typed values and the table are rounded."""
-        return self._held.rounding
-
-    @rounding.setter
-    def rounding(self, rounding: Rounding) -> None:
-        self._hold(self._again(replace(self._held, rounding=rounding)))
-
-    @property
-    def overflow(self) -> Overflow:
-        """Whether typed values and the table saturate, or go to infinity and NaN; None: as is usual for each format."""
-        return self._held.overflows
-
-    @overflow.setter
-    def overflow(self, overflow: Overflow | None) -> None:
-        self._hold(self._again(replace(self._held, overflow=overflow)))
 
     def static(self) -> Drawing:
         """The editor without a kernel: bits, value, formula and the table of formats as a picture and as text."""
-        return draw_bits(self.face, self.shown)
+        return bitwords.draw_bits(self.face, self.shown)
 
     # --- state ------------------------------------------------------------------------------------------------------
-
-    def _offer(self, fmt: Format) -> None:
-        """Offer a format under its name. ValueError if another one has it."""
-        if self._offered.setdefault(name_of(fmt), fmt) != fmt:
-            raise ValueError(f"two formats are called {name_of(fmt)}; give yours a name of its own: name=...")
 
     def _with_value(self, held: Held, value: Any) -> Held:
         target = real(value)
@@ -182,7 +140,7 @@ class BitEditor(Widget):
             if self.face.get("name") != name:
                 layouts = [(n, f.fields) for n, f in self._offered.items()]  # a saved page sorts what is no list
                 modes = {"roundings": get_args(Rounding), "overflows": get_args(Overflow)}
-                self.face = {"name": name, "layouts": layouts, **modes, **describe_format(held.fmt)}
+                self.face = {"name": name, "layouts": layouts, **modes, **bitwords.describe_format(held.fmt)}
             self.shown = shown | {"refusal": self._refusal, "answers": self._answers}
 
     # --- the page ---------------------------------------------------------------------------------------------------
@@ -226,18 +184,15 @@ def _with_code(held: Held, code: int) -> Held:
 
 def code_from_text(text: str, base: str) -> int:
     """The number that `text` spells in hex, bin or dec; spaces and _ may part digits, 0x and 0b may lead."""
-    radix, prefix = _BASES[base]
-    word = "".join(text.lower().replace("_", "").split())
-    if base != "hex" and word.startswith("0x"):
-        radix, prefix = _BASES["hex"]
-    elif base == "dec" and word.startswith("0b"):
-        radix, prefix = _BASES["bin"]
-    digits = word.removeprefix(prefix)
-    known = "0123456789abcdef"[:radix]
-    if not digits or len(digits) > 100 or digits.strip(known):
-        example = {"hex": "3c or 0x3c", "bin": "0011 1100", "dec": "60"}[base]
-        raise ValueError(f"no {base} code: {text[:40]!r}; expected digits {known[0]} to {known[-1]}, such as {example}")
-    return int(digits, radix)
+    (radix, example), word = _BASES[base], "".join(text.split())
+    prefix = word[:2].lower()
+    if base != "hex" and prefix in ("0x", "0b"):
+        radix = 16 if prefix == "0x" else 2
+    try:
+        return int(word if len(word) <= 100 else "", radix)
+    except ValueError:
+        known = f"digits 0 to {'0123456789abcdef'[radix - 1]}"
+        raise ValueError(f"no {base} code: {text[:40]!r}; expected {known}, such as {example}") from None
 
 
 # --- what is shown of a code ----------------------------------------------------------------------------------------
@@ -248,12 +203,12 @@ def describe(held: Held, offered: Iterable[tuple[str, Format]], generator: np.ra
     found, value = held.found, held.found.value
     fields = zip(held.fmt.fields, found.fields.values(), strict=True)
     return {
-        "code": hex_text(held.fmt, held.code), "dec": str(held.code),
+        "code": bitwords.hex_text(held.fmt, held.code), "dec": str(held.code),
         "bin": " ".join(f"{number:0{width}b}" for (_, width), number in fields),
         "entry": held.typed or _entry(held.target), "value": number_text(value), "kind": found.kind,
-        "forms": exact_forms(value) if isinstance(value, Fraction) and found.kind != "integer" else [],
-        "decimal": decimal_parts(value) if isinstance(value, Fraction) else [number_text(value)],
-        "formula": formula(found), "readings": readings(found),
+        "forms": bitwords.exact_forms(value) if isinstance(value, Fraction) and found.kind != "integer" else [],
+        "decimal": bitwords.decimal_parts(value) if isinstance(value, Fraction) else [number_text(value)],
+        "formula": bitwords.formula(found), "readings": bitwords.readings(found),
         "around": surroundings(held), "error": error(held),
         "rows": [row(held, name, other, generator) for name, other in offered],
         "rounding": held.rounding, "overflow": held.overflows,
@@ -272,22 +227,22 @@ def _entry(value: Real) -> str:
 
 def surroundings(held: Held) -> dict[str, Any]:
     """The values below and above, the ULP, and where here and the target stand between them (0 to 1)."""
-    codes = {name: held.found.neighbour(step) for name, step in (("below", -1), ("above", 1))}
-    around = {name: None if code is None else decode(held.fmt, code) for name, code in codes.items()}
-    shown = {
-        name: one and {"code": hex_text(held.fmt, one.code), "value": number_text(one.value)}
-        for name, one in around.items()
+    codes = [held.found.neighbour(step) for step in (-1, 1)]
+    around = [None if code is None else decode(held.fmt, code) for code in codes]
+    shown: dict[str, Any] = {
+        name: one and {"code": bitwords.hex_text(held.fmt, one.code), "value": number_text(one.value)}
+        for name, one in zip(("below", "above"), around, strict=True)
     }
     here, step, target = held.found.fraction, held.found.ulp, as_fraction(held.target)
     if here is None or step is None:
-        return {**shown, "ulp": "", "here": None, "target": None}
-    low, high = (one.fraction if one else None for one in around.values())
+        return shown | {"ulp": "", "here": None, "target": None}
+    low, high = (one.fraction if one else None for one in around)
     low, high = here - step if low is None else low, here + step if high is None else high
-    place = None if target is None or target == here else (target - low) / (high - low)
-    return {
-        **shown, "ulp": step_text(step), "short": number_text(here), "here": float((here - low) / (high - low)),
-        "target": None if place is None else float(max(Fraction(-1), min(Fraction(2), place))),
-    }  # fmt: skip
+    place = None
+    if target is not None and target != here:
+        place = float(max(Fraction(-1), min(Fraction(2), (target - low) / (high - low))))
+    at = float((here - low) / (high - low))
+    return shown | {"ulp": bitwords.step_text(step), "short": number_text(here), "here": at, "target": place}
 
 
 def verdict(held: Held) -> tuple[str, str]:
@@ -338,7 +293,11 @@ def error(held: Held) -> dict[str, str]:
         return found | {"absolute": "–", "relative": "–", "steps": "–"}
     gap = value - wanted
     steps = number_text(abs(gap) / step, 3, rounded=True)
-    return found | {"absolute": signed_text(gap), "relative": relative_text(wanted, value), "steps": steps}
+    return found | {
+        "absolute": bitwords.signed_text(gap),
+        "relative": bitwords.relative_text(wanted, value),
+        "steps": steps,
+    }
 
 
 def code_for(held: Held, generator: np.random.Generator) -> int:
@@ -354,5 +313,5 @@ def row(held: Held, name: str, fmt: Format, generator: np.random.Generator) -> l
     except ValueError:
         return [name, "", "–", "–", "lost", "no NaN" if held.target is Special.NAN else "no code for it"]
     wanted, value = as_fraction(held.target), other.found.fraction
-    relative = "–" if wanted is None or value is None else relative_text(wanted, value)
-    return [name, hex_text(fmt, other.code), number_text(other.found.value, 10), relative, *verdict(other)]
+    relative = "–" if wanted is None or value is None else bitwords.relative_text(wanted, value)
+    return [name, bitwords.hex_text(fmt, other.code), number_text(other.found.value, 10), relative, *verdict(other)]

@@ -183,40 +183,29 @@ def formula(found: Decoded) -> list[list[Part]]:
     fmt, result = found.fmt, f"= {number_text(found.value, 12)}"
     if isinstance(fmt, IntegerFormat):
         return [[*_sum_of_weights(fmt, found.code), _plain(result)]]
-    if isinstance(fmt, CodeBook):
+    if not isinstance(fmt, FloatFormat):
         return [[_plain("table["), (str(found.code), "index", False), _plain(f"] {result}")]]
-    if found.fraction is None:
-        return [[_plain(_reason(found))]]
-    return [_rule(found), [_plain("= "), *_worked(found), _plain(f" {result}")]]
+    if found.exponent is None or found.significand is None:
+        return [[_plain(_reason(fmt, found))]]
+    fields, times = found.fields, _plain(" × ")
+    bias = f" − {fmt.bias}" if fmt.bias >= 0 else f" + {-fmt.bias}"
+    raised_to = "1" if found.is_small else str(fields["exponent"])
+    rule = [_plain("2"), (raised_to, "exponent", True), (bias, "", True)]
+    worked: list[Part] = [(power(found.exponent), "exponent", False)]
+    if fmt.is_signed:
+        rule = [_plain("(−1)"), (str(fields["sign"]), "sign", True), times, *rule]
+        worked = [("−1" if fields["sign"] else "+1", "sign", False), times, *worked]
+    if fmt.mantissa_bits:
+        mantissa = (str(fields["mantissa"]), "mantissa", False)
+        rule += [_plain(f" × ({int(not found.is_small)} + "), mantissa, _plain(f"/{1 << fmt.mantissa_bits})")]
+        worked += [times, (number_text(found.significand, 12), "mantissa", False)]
+    elif found.is_small:
+        rule, worked = [*rule, _plain(" × 0")], [*worked, _plain(" × 0")]
+    return [rule, [_plain("= "), *worked, _plain(f" {result}")]]
 
 
 def _plain(text: str) -> Part:
     return text, "", False
-
-
-def _rule(found: Decoded) -> list[Part]:
-    """(−1)^s × 2^(e − bias) × (1 + m/2^n) with the numbers of the fields."""
-    fmt, part, small = found.fmt, found.fields, found.is_small
-    assert isinstance(fmt, FloatFormat)
-    sign = [_plain("(−1)"), (str(part["sign"]), "sign", True), _plain(" × ")] if fmt.is_signed else []
-    bias = f" − {fmt.bias}" if fmt.bias >= 0 else f" + {-fmt.bias}"
-    power = [_plain("2"), ("1" if small else str(part["exponent"]), "exponent", True), (bias, "", True)]
-    if fmt.mantissa_bits:
-        mantissa = (str(part["mantissa"]), "mantissa", False)
-        return [*sign, *power, _plain(f" × ({int(not small)} + "), mantissa, _plain(f"/{1 << fmt.mantissa_bits})")]
-    return [*sign, *power, *[_plain(" × 0")] * small]
-
-
-def _worked(found: Decoded) -> list[Part]:
-    fmt = found.fmt
-    assert isinstance(fmt, FloatFormat)
-    assert found.exponent is not None
-    assert found.significand is not None
-    sign = [("−1" if found.fields["sign"] else "+1", "sign", False), _plain(" × ")] if fmt.is_signed else []
-    scale = (power(found.exponent), "exponent", False)
-    if fmt.mantissa_bits:
-        return [*sign, scale, _plain(" × "), (number_text(found.significand, 12), "mantissa", False)]
-    return [*sign, scale, *[_plain(" × 0")] * found.is_small]
 
 
 def _sum_of_weights(fmt: IntegerFormat, code: int) -> list[Part]:
@@ -228,9 +217,7 @@ def _sum_of_weights(fmt: IntegerFormat, code: int) -> list[Part]:
     return parts
 
 
-def _reason(found: Decoded) -> str:
-    fmt = found.fmt
-    assert isinstance(fmt, FloatFormat)
+def _reason(fmt: FloatFormat, found: Decoded) -> str:
     is_ieee = fmt.has_infinity and fmt.top_nans == (1 << fmt.mantissa_bits) - 1
     if found.kind == "infinity":
         why = "Exponent all ones, mantissa zero" if is_ieee else "The code just above the largest value"
@@ -270,20 +257,20 @@ _MONO: dict[str, Any] = {"font_family": "ui-monospace, SFMono-Regular, Menlo, Co
 
 def draw_bits(face: Mapping[str, Any], shown: Mapping[str, Any]) -> Drawing:
     """Bits, value, formula, error and the same number in the other formats: as a picture, and as tables of words."""
-    title = f"{face['name']} {shown['code']}: {shown['value']} ({shown['kind']})"
-    lines = [_line(parts) for parts in shown["formula"]]
-    error, rows = shown["error"], [[*row[:4], row[5]] for row in shown["rows"]]
+    name, error, lines = face["name"], shown["error"], [_line(parts) for parts in shown["formula"]]
+    title = f"{name} {shown['code']}: {shown['value']} ({shown['kind']})"
     said = f"{error['target']} → {shown['value']} · {error['words']}, relative error {error['relative']}"
-    kinds = [kind for kind, _ in face["fields"]]
     fields = [*zip(face["names"], shown["bin"].split(), shown["readings"], strict=True)]
-    top = [_text(20, 26, face["name"], 15, weight=600), _text(20, 44, face["summary"], 12, svg.DIM)]
-    top += [_text(20, 82, shown["value"], 26, weight=600)]
-    top += [_text(860, 82, shown["kind"], 13, svg.DIM, text_anchor="end"), *_strip(kinds, fields)]
-    top += [_text(20, 206 + 22 * i, line, 14, **_MONO) for i, line in enumerate(lines)]
-    top += [_text(20, 256, said, 13, svg.DIM), *_table(face["name"], rows)]
+    rows = [[*row[:4], row[5]] for row in shown["rows"]]
     height = 296 + 18 * len(rows)
-    frame = svg.tag("rect", width=_WIDTH, height=height, rx=10, fill="none", stroke="#d0d7de")
-    picture = svg.whole(title, _WIDTH, height, frame, *top)
+    picture = svg.whole(
+        title, _WIDTH, height, svg.tag("rect", width=_WIDTH, height=height, rx=10, fill="none", stroke="#d0d7de"),
+        _text(20, 26, name, 15, weight=600), _text(20, 44, face["summary"], 12, svg.DIM),
+        _text(20, 82, shown["value"], 26, weight=600), _text(860, 82, shown["kind"], 13, svg.DIM, text_anchor="end"),
+        *_strip([kind for kind, _ in face["fields"]], fields),
+        *(_text(20, 206 + 22 * i, line, 14, **_MONO) for i, line in enumerate(lines)),
+        _text(20, 256, said, 13, svg.DIM), *_table(name, rows),
+    )  # fmt: skip
     words = [face["summary"], table(("field", "bits", "says"), fields), *lines, said, table([*_COLUMNS], rows)]
     text = details(title, *words)
     return SvgDrawing(html=block(Cell(html=picture, text="")).html + text.html, text=text.text, svg=picture)
@@ -312,23 +299,19 @@ def _strip(kinds: list[str], fields: list[tuple[str, str, str]]) -> list[str]:
         place, anchor = (middle, "middle") if kind == name else (x, "start")
         found += [_text(place, 112, name, 12, colour, text_anchor=anchor)]
         found += [_text(middle, 174, reading, 12, colour, text_anchor="middle", **_MONO)]
-        for i, digit in enumerate(digits):
-            found += _box(x + i * cell, cell, digit == "1", colour)
-        x += len(digits) * cell + _GAP
+        for digit in digits:
+            size = {"x": round(x + 0.75, 2), "y": 120, "width": round(cell - 1.5, 2), "height": 36, "rx": 4}
+            found += [svg.tag("rect", **size, fill=colour, stroke=colour, fill_opacity="1" if digit == "1" else "0.1")]
+            look = {"fill": svg.PAPER if digit == "1" else colour, "text_anchor": "middle", **_MONO}
+            found += [_text(x + cell / 2, 144, digit, 16 if cell > 14 else 11, **look)]
+            x += cell
+        x += _GAP
     return found
-
-
-def _box(x: float, width: float, is_on: bool, colour: str) -> list[str]:
-    size = {"x": round(x + 0.75, 2), "y": 120, "width": round(width - 1.5, 2), "height": 36, "rx": 4}
-    ink = svg.PAPER if is_on else colour
-    digit = _text(x + width / 2, 144, str(int(is_on)), 16 if width > 14 else 11, ink, text_anchor="middle", **_MONO)
-    return [svg.tag("rect", **size, fill=colour, stroke=colour, fill_opacity="1" if is_on else "0.1"), digit]
 
 
 def _table(name: str, rows: list[list[str]]) -> list[str]:
     found = [_text(x, 284, head, 11, svg.DIM) for head, x in _COLUMNS.items()]
-    for number, row in enumerate(rows):
-        weight = 600 if row[0] == name else 400
-        for cell, x in zip(row, _COLUMNS.values(), strict=True):
-            found.append(_text(x, 302 + 18 * number, cell, 12, weight=weight, **(_MONO if x != 620 else {})))
+    for y, row in enumerate(rows):
+        look = {"weight": 600 if row[0] == name else 400, **_MONO}
+        found += [_text(x, 302 + 18 * y, cell, 12, **look) for cell, x in zip(row, _COLUMNS.values(), strict=True)]
     return found
