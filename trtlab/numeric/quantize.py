@@ -107,6 +107,11 @@ class Quantized:
             return np.asarray(np.clip(products, -_MOST, _MOST))
 
     @property
+    def element(self) -> FormatFacts:
+        """What one code is, whether or not its format is one of blocks."""
+        return _rule(self.format).element
+
+    @property
     def scale_codes(self) -> Array:
         """The scales as codes: E8M0 for MX, E4M3 for NVFP4, FP32 where the format names no other."""
         return codec.encode(_rule(self.format).scale, self.scales)

@@ -181,8 +181,7 @@ def draw_block(values: npt.ArrayLike, quantized: Quantized) -> Drawing:
 
     More than 16 stand in two columns.
     """
-    x, fmt = np.asarray(values, np.float32).ravel(), quantized.format
-    element = fmt.element if isinstance(fmt, BlockFormat) else fmt
+    x, element = np.asarray(values, np.float32).ravel(), quantized.element
     codes, restored = quantized.codes.ravel(), quantized.values.ravel()
     rows: list[list[Any]] = [
         [f"{a:.5g}", f"{word:X}", code(f"{word:0{element.bits}b}"), f"{float(codec.decode(element, word)):.5g}",
@@ -195,7 +194,7 @@ def draw_block(values: npt.ArrayLike, quantized: Quantized) -> Drawing:
         pairs = itertools.zip_longest(rows[:half], rows[half:], fillvalue=[""] * 6)
         rows = [left + right for left, right in pairs]
     foot = f"{counted(quantized.size_bits, 'bit')} for {counted(x.size, 'value')} · SQNR {sqnr_db(x, restored):.2f} dB"
-    return card(table(header, rows), head=[bold(fmt), dim(_scales(quantized))], foot=[foot])
+    return card(table(header, rows), head=[bold(quantized.format), dim(_scales(quantized))], foot=[foot])
 
 
 def _scales(quantized: Quantized) -> str:
