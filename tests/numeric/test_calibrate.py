@@ -49,39 +49,26 @@ def test_a_histogram_is_that_of_numpy(shape):
     assert h.amax < h.limit <= 2 * h.amax
 
 
-FLOATS = st.sampled_from([np.float16, np.float32]).flatmap(
-    lambda kind: arrays(
-        kind,
-        st.integers(0, 30),
-        elements=st.floats(width=16 if kind is np.float16 else 32, allow_nan=False, allow_infinity=False),
-    )
-)
+FLOATS = arrays(np.float32, st.integers(0, 30), elements=st.floats(width=32, allow_nan=False, allow_infinity=False))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(FLOATS, min_size=1, max_size=5), st.randoms(use_true_random=False))
-def test_batches_in_any_order_and_merged_are_all_values_at_once(batches, random):
-    at_once = Histogram.of(np.concatenate([batch.astype(np.float32) for batch in batches]))
+def test_batches_in_any_order_are_all_values_at_once(batches, random):
+    at_once = Histogram.of(np.concatenate(batches))
     random.shuffle(batches)
     added = Histogram.of([])
     for batch in batches:
-        added = added.add(batch)
-    merged = sum((Histogram.of(batch) for batch in batches[1:]), Histogram.of(batches[0]))
+        added += Histogram.of(batch)
     assert same(added, at_once)
-    assert same(merged, at_once)
 
 
 @pytest.mark.parametrize(
     ("make", "said"),
     [
         (lambda: Histogram.of([1.0, math.nan, math.inf]), "2 of 3 values are NaN, infinite"),
-        (lambda: Histogram.of([1.0]).add(np.float64([1e300])), "1 of 1 values"),
-        (lambda: Histogram.of([1.0], bins=7), "got 7"),
-        (lambda: Histogram(counts=np.ones(2048, int), limit=3.0) + Histogram.of([1.0]), "got 2 and 3; use"),
-        (lambda: Histogram.of([1.0], bins=8) + Histogram.of([1.0]), "got 8 and 2048"),
+        (lambda: Histogram.of(np.float64([1e300])), "1 of 1 values"),
         (lambda: percentile(Histogram.of([1.0]), 0.9999e4), "percent"),
-        (lambda: mse(Histogram.of([1.0]), 1), "bits is 2 to 16"),
-        (lambda: entropy(Histogram.of([1.0], bins=8)), "start is the fewest bins to keep, 128 to 8: got 128"),
         (lambda: candidate(Histogram.of([1.0]), 0), "1 to 2048 bins: got 0"),
         *[(lambda f=f: f(Histogram.of(np.empty((0, 3)))), "no values") for f in CALIBRATORS.values()],
     ],
@@ -94,12 +81,12 @@ def test_what_cannot_be_calibrated_says_why(make, said):
 # --- calibrators ------------------------------------------------------------------------------------------------------
 
 
-def naive_entropy(counts, levels, start):
+def naive_entropy(counts, levels):
     """NVIDIA's slides (GTC 2017, S7310), one candidate after the other, one bin after the other."""
     counts = [float(count) for count in counts]
     counts[0] = counts[1]
     curve = []
-    for kept in range(start, len(counts) + 1):
+    for kept in range(levels, len(counts) + 1):
         p = counts[:kept]
         p[-1] += sum(counts[kept:])
         q = [0.0] * kept
@@ -111,17 +98,17 @@ def naive_entropy(counts, levels, start):
         lost = any(a and not b for a, b in zip(p, q, strict=True))
         kl = math.inf if lost else math.fsum(a * math.log(a / b) for a, b in zip(p, q, strict=True) if a)
         curve.append(kl)
-    return max(k for k, kl in enumerate(curve) if kl <= min(curve) + 1e-12) + start, curve
+    return max(k for k, kl in enumerate(curve) if kl <= min(curve) + 1e-12) + levels, curve
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.sampled_from([(8, 2, 2), (64, 8, 8), (96, 8, 12), (30, 7, 7)]), st.data())
+@settings(max_examples=50, deadline=None)
+@given(st.sampled_from([(8, 2), (64, 8), (30, 7)]), st.data())
 def test_entropy_is_the_naive_search(sizes, data):
-    bins, levels, start = sizes
+    bins, levels = sizes
     counts = data.draw(arrays(np.int64, bins, elements=st.one_of(st.just(0), st.integers(0, 9), st.integers(0, 10**9))))
     counts[data.draw(st.integers(2, bins - 1))] += 1
     h = Histogram(counts=counts, limit=1.0, low=0.0, high=1.0)
-    found, (best, curve) = entropy(h, levels=levels, start=start), naive_entropy(counts, levels, start)
+    found, (best, curve) = entropy(h, levels=levels), naive_entropy(counts, levels)
     np.testing.assert_allclose(found.losses, np.maximum(curve, 0), atol=1e-9)
     assert found.bin == best
     for kept, loss in zip(found.candidates, found.losses, strict=True):
@@ -159,10 +146,10 @@ def test_the_others_against_all_values(shape):
         exact, found = np.quantile(x, percent / 100, method="inverted_cdf"), percentile(h, percent)
         assert exact <= found.value <= exact + h.width
         assert found.losses[found.bin - 1] <= 1 - percent / 100 + 1e-12
-    for bits in (4, 8) if len(set(x)) > 20 else ():  # a bin is taken at its centre
-        errors = {}
-        for kept in (found := mse(h, bits)).candidates[::40]:
-            made = FORMATS[f"INT{bits}"].quantize(x, scale=kept * h.width / (2 ** (bits - 1) - 1)).values
+    if len(set(x)) > 20:  # a bin is taken at its centre
+        errors, found = {}, mse(h)
+        for kept in found.candidates[::40]:
+            made = FORMATS["INT8"].quantize(x, scale=kept * h.width / 127).values
             errors[kept] = float(np.mean((made - x) ** 2))
         curve = dict(zip(found.candidates, found.losses, strict=True))
         least = min(errors, key=errors.get)

@@ -12,8 +12,7 @@ import pytest
 from trtlab.engine.networks import DIGITS_ONNX
 from trtlab.numeric import FORMATS, BlockFormat, CodeBook, FloatFormat, IntegerFormat
 from trtlab.teach import QuantView
-from trtlab.teach.quantview import Reading
-from trtlab.teach.quantview import AFFINE, GRANULARITIES, MOST, OFFERED, TENSORS
+from trtlab.teach.quantview import AFFINE, GRANULARITIES, MOST, OFFERED, TENSORS, Reading
 
 from .markup import EVIL, alike
 

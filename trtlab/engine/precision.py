@@ -48,7 +48,7 @@ def collect(model: OnnxModel, batches: Iterable[Batch]) -> dict[str, Histogram]:
         arrays = session.run(feeds) | feeds
         for name in names:
             try:
-                found[name] = found[name].add(arrays[name])
+                found[name] += Histogram.of(arrays[name])
             except CalibrationError as error:
                 raise CalibrationError(f"batch {number}, tensor {name!r}: {error}") from error
     return found

@@ -18,6 +18,7 @@ from trtlab.numeric import codec, kernelfile
 
 Array = npt.NDArray[Any]
 BINS, START, LEVELS = 2048, 128, 128  # TensorRT's; 128 levels, because the sign takes the other half of 256 codes
+_MOST = 127  # INT8's largest code
 _NO_CURVE = np.zeros(0)
 
 
@@ -40,33 +41,24 @@ class Histogram:
     high: float = -math.inf
 
     @classmethod
-    def of(cls, values: npt.ArrayLike, *, bins: int = BINS) -> "Histogram":
+    def of(cls, values: npt.ArrayLike) -> "Histogram":
         """The histogram of one batch of any shape, perhaps of no values; CalibrationError for NaN and infinity."""
-        if bins < 2 or bins % 2:
-            raise CalibrationError(f"bins is an even number, since neighbours become one: got {bins}")
         with np.errstate(over="ignore"):
             array = codec.float_array(values).astype(np.float32, copy=False).reshape(-1)
         low, high = float(array.min(initial=np.inf)), float(array.max(initial=-np.inf))
-        amax, counts = max(high, -low, 0.0), np.zeros(bins, np.int64)
+        amax, counts = max(high, -low, 0.0), np.zeros(BINS, np.int64)
         if array.size and not math.isfinite(low + high):
             bad = f"{np.sum(~np.isfinite(array))} of {array.size} values are NaN, infinite or beyond float32"
             raise CalibrationError(f"{bad}: find the layer that makes them, or leave the batch out")
         limit = 2.0 ** math.frexp(amax)[1] if amax else 0.0
-        _count(array, bins / (limit or 1.0), counts)
+        _count(array, BINS / (limit or 1.0), counts)
         return cls(counts=counts, limit=limit, low=low, high=high)
 
-    def add(self, values: npt.ArrayLike) -> "Histogram":
-        """This histogram and another batch: `Histogram.of(a).add(b)` is that of both together."""
-        return self + Histogram.of(values, bins=self.counts.size)
-
     def __add__(self, other: "Histogram") -> "Histogram":
-        """Both together. CalibrationError if the bins of one are not whole bins of the other."""
-        limit = max(self.limit, other.limit)
-        ours, theirs = self._counts_up_to(limit), other._counts_up_to(limit)
-        if ours.size != theirs.size:
-            raise CalibrationError(f"both have as many bins: got {ours.size} and {theirs.size}")
-        low, high = min(self.low, other.low), max(self.high, other.high)
-        return Histogram(counts=ours + theirs, limit=limit, low=low, high=high)
+        """That of both together: `Histogram.of(a) + Histogram.of(b)`."""
+        limit, low, high = max(self.limit, other.limit), min(self.low, other.low), max(self.high, other.high)
+        counts = self._counts_up_to(limit) + other._counts_up_to(limit)
+        return Histogram(counts=counts, limit=limit, low=low, high=high)
 
     @property
     def count(self) -> int:
@@ -89,13 +81,9 @@ class Histogram:
         return np.arange(self.counts.size + 1) * self.width
 
     def _counts_up_to(self, limit: float) -> Array:
-        """The counts when the last bin ends at `limit`: neighbours become one as often as it takes."""
-        significand, doublings = math.frexp(limit / self.limit) if self.limit else (0.5, 1)
-        if significand != 0.5:
-            ends = f"{self.limit:g} and {limit:g}"
-            raise CalibrationError(f"ranges merge where one is the other doubled: got {ends}; use Histogram.of")
+        """The counts when the last bin ends at `limit`: neighbours become one as often as this limit doubles."""
         counts = self.counts.copy()
-        for _ in range(doublings - 1):
+        for _ in range(math.frexp(limit)[1] - math.frexp(self.limit)[1] if self.limit else 0):
             counts = np.pad(counts.reshape(-1, 2).sum(axis=1), (0, counts.size // 2))
         return counts
 
@@ -173,7 +161,7 @@ def percentile(h: Histogram, percent: float = 99.99) -> Threshold:
     return _threshold("percentile", h, kept, np.arange(1, within.size + 1), 1 - within / max(1, within[-1]))
 
 
-def entropy(h: Histogram, *, levels: int = LEVELS, start: int = START) -> Threshold:
+def entropy(h: Histogram, *, levels: int = LEVELS) -> Threshold:
     """TensorRT's: as many bins as make the clipped distribution, quantised, diverge least; of equals the most.
 
     `candidate` says what is compared; here all at once, from running sums. With n_j filled bins of mass S_j in level j,
@@ -181,7 +169,7 @@ def entropy(h: Histogram, *, levels: int = LEVELS, start: int = START) -> Thresh
     last bin's end, as in ModelOpt; NVIDIA's slides add half a bin (GTC 2017, S7310).
     """
     counts = _without_zeros(h)
-    kept = (cuts := _cuts(counts.size, levels, start))[:, -1]
+    kept = (cuts := _cuts(counts.size, levels))[:, -1]
     parts = (counts, counts > 0, counts * np.log(np.maximum(counts, 1)))
     sums, filled, information = (np.concatenate([[0.0], np.cumsum(part)]) for part in parts)
     inside, last, tail, spread = sums[kept], counts[kept - 1], sums[-1] - sums[kept], np.empty(kept.size)
@@ -199,18 +187,16 @@ def entropy(h: Histogram, *, levels: int = LEVELS, start: int = START) -> Thresh
     return _threshold("entropy", h, int(kept[best]), kept, losses)
 
 
-def mse(h: Histogram, bits: int = 8, *, start: int = START) -> Threshold:
-    """The threshold with the least mean square error of symmetric integers of `bits` bits: rounding error against
-    clipping error, each bin taken at its centre. Loss: that error, in units of the values, squared."""
-    if not 2 <= bits <= 16:
-        raise CalibrationError(f"bits is 2 to 16: got {bits}")
-    most, kept, filled = 2 ** (bits - 1) - 1, _cuts(h.counts.size, 1, start)[:, -1], np.flatnonzero(h.counts)
+def mse(h: Histogram) -> Threshold:
+    """The threshold with the least mean square error of INT8: rounding error against clipping error, each bin taken at
+    its centre. Loss: that error, in units of the values, squared."""
+    kept, filled = np.arange(START, h.counts.size + 1), np.flatnonzero(h.counts)
     centres, weights, losses = filled + 0.5, h.counts[filled].astype(np.float64), np.empty(kept.size)
     for first in range(0, kept.size, 16):  # 256 KB at a time stay in the cache
-        step = kept[first : first + 16, None] / most
-        error = np.minimum(np.rint(centres / step), most) * step - centres
+        step = kept[first : first + 16, None] / _MOST
+        error = np.minimum(np.rint(centres / step), _MOST) * step - centres
         losses[first : first + 16] = np.square(error) @ weights
-    return _threshold("mse", h, int(kept[losses.argmin()]), kept, losses * h.width**2 / max(1, h.count), most)
+    return _threshold("mse", h, int(kept[losses.argmin()]), kept, losses * h.width**2 / max(1, h.count))
 
 
 def candidate(h: Histogram, bins: int, *, levels: int = LEVELS) -> Candidate:
@@ -234,7 +220,7 @@ CALIBRATORS = {"max": maximum, "percentile": percentile, "entropy": entropy, "ms
 
 
 def _threshold(
-    name: str, h: Histogram, kept: int, candidates: Array = _NO_CURVE, losses: Array = _NO_CURVE, most: int = 127
+    name: str, h: Histogram, kept: int, candidates: Array = _NO_CURVE, losses: Array = _NO_CURVE
 ) -> Threshold:
     """Never beyond the largest magnitude, where nothing would use the codes."""
     if not h.count:
@@ -242,7 +228,7 @@ def _threshold(
     if not h.amax:
         return Threshold(name=name, value=0.0, scale=1.0)
     value = h.amax if name == "max" else min(kept * h.width, h.amax)
-    scale = float(np.float32(value) / np.float32(most)) or 1.0
+    scale = float(np.float32(value) / np.float32(_MOST)) or 1.0
     return Threshold(name=name, value=value, scale=scale, bin=kept, candidates=candidates, losses=losses)
 
 
@@ -252,8 +238,6 @@ def _without_zeros(h: Histogram) -> Array:
 
 
 @functools.lru_cache(maxsize=8)
-def _cuts(bins: int, levels: int, start: int) -> Array:
+def _cuts(bins: int, levels: int) -> Array:
     """Where the levels of a candidate begin, a row for each, and where it ends: bin k has level k * levels // kept."""
-    if not levels <= start <= bins:
-        raise CalibrationError(f"start is the fewest bins to keep, {levels} to {bins}: got {start}")
-    return -(-np.arange(levels + 1) * np.arange(start, bins + 1)[:, None] // levels)
+    return -(-np.arange(levels + 1) * np.arange(levels, bins + 1)[:, None] // levels)

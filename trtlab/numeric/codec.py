@@ -41,11 +41,11 @@ def encode(
     """
     exact.check_modes(rounding, overflow, generator)
     array = float_array(values)
-    codes = _output(out, array.shape, fmt.code_dtype, "codes")
+    codes = _output(out, array.shape, fmt.code_dtype)
     if rounding == "stochastic" and isinstance(fmt, BookFacts):
         each = [exact.encode(fmt, value, rounding, overflow, generator) for value in array.flat]
         codes[...] = np.array(each, fmt.code_dtype).reshape(array.shape)
-        return _returned(codes, out)
+        return codes
     if rounding == "stochastic" or not fits(fmt, array.itemsize * 8):
         array = array.astype(np.float64)
     source = draws = _bits(array) if isinstance(fmt, FloatFacts) else array.reshape(-1)
@@ -54,21 +54,21 @@ def encode(
     kernel = _kernel(fmt, array.itemsize * 8, (rounding, overflow), compiled=array.size >= COMPILED_FROM)
     if kernel(source, draws, codes.reshape(-1)):
         raise exact.refusal(fmt, _worst(fmt, array))
-    return _returned(codes, out)
+    return codes if codes.ndim else codes[()]  # a scalar for a scalar
 
 
 def decode(fmt: FormatFacts, codes: npt.ArrayLike, out: Array | None = None) -> Array:
     """The exact values of `codes`: float32 where that holds all, else float64. ValueError for what is no code."""
     array = _code_array(fmt, codes)
     width = 32 if fits(fmt, 32) else 64
-    values = _output(out, array.shape, np.dtype(f"float{width}"), "values")
+    values = _output(out, array.shape, np.dtype(f"float{width}"))
     is_large = array.size >= _PAST_CACHES_FROM
     kernel = _kernel(fmt, width, None, compiled=array.size >= COMPILED_FROM, past_caches=is_large)
     target = _bits(values) if isinstance(fmt, FloatFacts) else values.reshape(-1)
     flat = array.reshape(-1)
     if kernel(flat, flat, target):
         _check_codes(fmt, flat)
-    return _returned(values, out)
+    return values if values.ndim else values[()]
 
 
 # --- arrays in and out -----------------------------------------------------------------------------------------------
@@ -106,18 +106,14 @@ def _check_codes(fmt: FormatFacts, array: Array) -> None:
         fmt.check_code(int(code))
 
 
-def _output(out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> Array:
-    """`out` itself, or fresh memory where there is none or it is not contiguous and aligned."""
-    if out is not None and (out.shape != shape or out.dtype != dtype):
-        raise ValueError(f"out holds {what}, {dtype} of shape {shape}: got {out.dtype} of shape {out.shape}")
-    return out if out is not None and out.flags.carray else np.empty(shape, dtype)
-
-
-def _returned(result: Array, out: Array | None) -> Array:
+def _output(out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """`out` itself, or fresh memory; ValueError for what cannot take the results."""
     if out is None:
-        return result[()]  # a scalar for a scalar
-    if out is not result:
-        out[...] = result
+        return np.empty(shape, dtype)
+    if out.shape != shape or out.dtype != dtype or not out.flags.carray:
+        raise ValueError(
+            f"out is contiguous {dtype} of shape {shape}: got {out.dtype} of shape {out.shape}, strides {out.strides}"
+        )
     return out
 
 

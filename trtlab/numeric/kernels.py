@@ -64,9 +64,7 @@ class _FloatLines:
         self.fmt, self.width = fmt, width
         self.mantissa, self.bias = _MANTISSA_AND_BIAS[width]
         self.drop = self.mantissa - fmt.mantissa_bits
-        self.lowest = (
-            self.bias - fmt.bias + fmt.has_subnormals
-        )  # the exponent where the format's spacing ends to shrink
+        self.lowest = self.bias - fmt.bias + fmt.has_subnormals  # the exponent where the spacing ends to shrink
         self.sign, self.infinity = 1 << (width - 1), (2 * self.bias + 1) << self.mantissa
 
     def encode(self, rounding: Rounding, overflow: Overflow) -> list[str]:
@@ -155,8 +153,10 @@ class _FloatLines:
         if overflow == "saturate":
             lines.append(f"code = U(minimum(code, {most}))")
         else:
-            if stays := self._stays_finite(rounding):
-                lines.append(f"code = where({stays}, U(minimum(code, {most})), code)")
+            finite, negative = f"(a < U({self.infinity:#x}))", f"(u > U({self.sign:#x}))"
+            stays = {"toward_zero": finite, "up": f"{finite} & {negative}", "down": f"u < U({self.infinity:#x})"}
+            if rounding in stays:  # what lies beyond the largest is rounded back to it
+                lines.append(f"code = where({stays[rounding]}, U(minimum(code, {most})), code)")
             lines.append(f"over = code > {most}")
         if least := self._is_below_all():
             lines.append(f"least = {least}")
@@ -172,14 +172,6 @@ class _FloatLines:
         choose(f"a > U({self.infinity:#x})", nan)
         shift = [f"code = U(code << U({fmt.padding_bits}))"] if fmt.padding_bits else []
         return lines + shift + ([f"bad = {' | '.join(bad)}"] if bad else [])
-
-    def _stays_finite(self, rounding: Rounding) -> str | None:
-        """When a finite value beyond the largest is rounded back to it."""
-        return {
-            "toward_zero": f"a < U({self.infinity:#x})",
-            "up": f"(a < U({self.infinity:#x})) & (u > U({self.sign:#x}))",
-            "down": f"u < U({self.infinity:#x})",
-        }.get(rounding)
 
     def _is_below_all(self) -> str | None:
         """When a value lies below an unsigned format, or is zero where there is no zero."""

@@ -5,7 +5,7 @@ numeric quantises, a `Reading` counts and draws: values above the levels they ma
 stand in attributes, since GitHub removes style sheets; static/quantview.css replaces them.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -388,6 +388,7 @@ class QuantView(Widget):
     def _hold(self, choice: dict[str, Any]) -> None:
         """The one place where the page is made; nothing changes when it cannot be. KeyError for unknown names,
         ValueError for what cannot be quantised."""
+        there: dict[str, Mapping[str, Any]]
         there = {"tensor": self._tensors, "format": self._formats, "granularity": GRANULARITIES}
         for kind, names in there.items():
             if choice[kind] not in names:
