@@ -5,7 +5,7 @@ from fractions import Fraction
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trtlab.numeric import FORMATS, arithmetic, exact
@@ -14,6 +14,7 @@ NARROW = [FORMATS[name] for name in ("TF32", "FP16", "BF16", "FP8_E4M3", "FP8_E5
 
 
 @pytest.mark.parametrize("fmt", NARROW, ids=str)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_one_addition_rounds_the_exact_sum_once(fmt, data):
     values = st.floats(-fmt.max / 4, fmt.max / 4)
@@ -34,18 +35,16 @@ def test_sums_are_those_of_numpy_and_ml_dtypes(name, dtype):
     assert arithmetic.running_sum(FORMATS[name], values.astype(np.float32)).tolist() == totals
 
 
-@pytest.mark.parametrize(("name", "stall"), [("FP16", 2048), ("BF16", 256)])
-def test_ones_stall_and_kahan_does_not(name, stall):
-    ones = np.ones(4096)
-    assert arithmetic.running_sum(FORMATS[name], ones)[-1] == stall
-    assert arithmetic.kahan_sum(FORMATS[name], ones)[-1] == 4096
+def test_ones_stall_and_kahan_does_not():
+    ones, fmt = np.ones(600), FORMATS["BF16"]
+    assert (arithmetic.running_sum(fmt, ones)[-1], arithmetic.kahan_sum(fmt, ones)[-1]) == (256, 600)
 
 
 def test_stochastic_rounding_goes_on_growing_and_columns_are_independent():
-    sums = arithmetic.running_sum(FORMATS["BF16"], np.ones((2048, 40)), "stochastic", np.random.default_rng(3))
-    assert sums.shape == (2048, 40)
+    sums = arithmetic.running_sum(FORMATS["BF16"], np.ones((1024, 60)), "stochastic", np.random.default_rng(3))
+    assert sums.shape == (1024, 60)
     assert len(set(sums[-1])) > 5
-    assert abs(sums[-1].mean() / 2048 - 1) < 0.05
+    assert abs(sums[-1].mean() / 1024 - 1) < 0.05
 
 
 def test_flush_to_zero_keeps_the_sign_and_every_normal():

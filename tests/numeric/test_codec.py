@@ -79,9 +79,7 @@ def boundaries(fmt, dtype, most=120):
         values = np.concatenate([values[:9], np.random.default_rng(6).choice(values, most - 18), values[-9:]])
         values.sort()
     middles = values[:-1] / 2 + values[1:] / 2
-    ends = (
-        np.array([fmt.max * 1.01, fmt.max * (1 + 2.0**-9), fmt.max * 2.5]) if fmt.max < 1e307 else np.array([fmt.max])
-    )
+    ends = np.array([fmt.max * 1.01, fmt.max * (1 + 2.0**-9), fmt.max * 2.5] if fmt.max < 1e307 else [fmt.max])
     tiny = np.array([0.0, 5e-324, 2.0**-149, 2.0**-130, 2.0**-128, 2.0**-127 * 1.5, 1e-30])
     with np.errstate(over="ignore", under="ignore"):
         some = np.concatenate([values, middles, ends, tiny]).astype(dtype)
@@ -105,39 +103,48 @@ def specified(fmt, values, rounding, overflow, draws):
 
 
 @pytest.mark.parametrize("fmt", ALL, ids=str)
-@pytest.mark.usefixtures("compiled")
 def test_codes_mean_what_exact_says(fmt):
     """All codes of small formats, some of large ones."""
-    codes = (
-        fmt.all_codes()[:: 1 if fmt.bits <= 8 else 5 << max(0, fmt.bits - 12)] if fmt.bits <= 20 else some_codes(fmt)
-    )
+    step = 1 if fmt.bits <= 8 else 5 << max(0, fmt.bits - 11)
+    codes = fmt.all_codes()[::step] if fmt.bits <= 20 else some_codes(fmt)
     for code, value in zip(codes.tolist(), fmt.decode(codes), strict=True):
         assert exact.real(value) == exact.decode(fmt, code).value, hex(code)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("fmt", ALL, ids=str)
+IN_FLOAT64 = ("FP64", "FP32", "FP16", "FP8_E4M3", "E8M0", "INT8", "NF4", "E5M3U", "NOZERO", "WIDE", "LOW", "E8M23B100")
+
+
+@pytest.mark.parametrize(
+    ("fmt", "dtype"),
+    [(fmt, np.float32) for fmt in ALL] + [(fmt, np.float64) for fmt in ALL if fmt.name in IN_FLOAT64],
+    ids=str,
+)
 def test_every_boundary_in_every_mode_is_as_specified(fmt, dtype):
-    values = boundaries(fmt, dtype, most=32)
+    values = boundaries(fmt, dtype, most=22)
     draws = np.random.default_rng(4).integers(0, 1 << 32, values.size, dtype=np.uint32)
-    for rounding, overflow in product(ROUNDINGS, OVERFLOWS):
-        expected = specified(fmt, values, rounding, overflow, draws)
-        has_code = np.array([code is not None for code in expected])
-        codes = fmt.encode(values[has_code], rounding, overflow, Draws(draws[has_code]))
-        right = np.array([code for code in expected if code is not None], fmt.code_dtype)
-        wrong = np.flatnonzero(codes != right)[:3]
-        assert wrong.size == 0, (rounding, overflow, values[has_code][wrong], codes[wrong], right[wrong])
-        for value in values[~has_code][:4]:
-            with pytest.raises(ValueError, match="has neither infinity nor NaN"):
-                fmt.encode([value], rounding, overflow, Draws([0]))
+    inside = (values >= np.float64(fmt.min)) & (values <= np.float64(fmt.max)) & (values != 0)
+    for rounding in ROUNDINGS:
+        expected = dict.fromkeys(OVERFLOWS, specified(fmt, values, rounding, "ieee", draws))
+        beyond = specified(fmt, values[~inside], rounding, "saturate", draws[~inside])
+        expected["saturate"] = np.array(expected["ieee"], object)
+        expected["saturate"][~inside] = beyond
+        for overflow, codes in expected.items():
+            has_code = np.array([code is not None for code in codes])
+            made = fmt.encode(values[has_code], rounding, overflow, Draws(draws[has_code]))
+            right = np.array([code for code in codes if code is not None], fmt.code_dtype)
+            wrong = np.flatnonzero(made != right)[:3]
+            assert wrong.size == 0, (rounding, overflow, values[has_code][wrong], made[wrong], right[wrong])
+            for value in values[~has_code][:2]:
+                with pytest.raises(ValueError, match="has neither infinity nor NaN"):
+                    fmt.encode([value], rounding, overflow, Draws([0]))
 
 
 @pytest.mark.parametrize("name", ["FP8_E4M3", "FP16", "BF16", "FP4_E2M1", "E8M0", "INT8", "NF4", "FP64"])
-def test_numba_and_numpy_agree_on_random_bits(name, both_ways):
+def test_numba_and_numpy_agree(name, both_ways):
     """In one more mode than to nearest even; all modes of all formats are for the sweep: each is to be compiled."""
     fmt, mode = FORMATS[name], DETERMINISTIC[1 + len(name) % 4]
     values = np.random.default_rng(7).integers(0, 1 << 32, 50_000, dtype=np.uint32).view(np.float32)
-    values = values[~np.isnan(values)]
+    values = np.concatenate([values[~np.isnan(values)], boundaries(fmt, np.float32)])
     results = both_ways(lambda: (codes := fmt.encode(values), fmt.decode(codes), fmt.encode(values, mode)))
     assert all(np.array_equal(one, other) for one, other in zip(*results, strict=True))
 
@@ -148,7 +155,7 @@ def test_numba_and_numpy_agree_on_random_bits(name, both_ways):
 @pytest.mark.parametrize("rounding", DETERMINISTIC)
 @pytest.mark.parametrize("fmt", UP_TO_16, ids=str)
 def test_what_a_code_means_becomes_that_code_again(fmt, rounding):
-    codes = fmt.all_codes()
+    codes = fmt.all_codes()[:: 1 if fmt.bits <= 8 else 7]
     values = fmt.decode(codes)
     is_number = ~np.isnan(values)
     assert np.array_equal(fmt.encode(values[is_number], rounding, "ieee"), codes[is_number])
@@ -166,7 +173,7 @@ def test_encoding_is_monotone(fmt):
         assert (np.diff(values) >= 0).all(), rounding
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(arrays(st.sampled_from([np.float32, np.float64]), array_shapes(min_dims=0, min_side=0, max_dims=3)), st.data())
 def test_any_array_keeps_its_shape_and_its_neighbours(values, data):
     fmt = data.draw(st.sampled_from(SMALL))
@@ -192,11 +199,11 @@ def test_stochastic_rounding_is_unbiased_and_draws_alike_for_one_value_and_for_m
 
 
 @pytest.mark.parametrize("name", NAMES_OF_PEERS)
-def test_every_4096th_float32_and_every_boundary_against_ml_dtypes_and_numpy(name):
+def test_some_float32_and_every_boundary_against_ml_dtypes_and_numpy(name):
+    """All 2^32 are for the sweep."""
     fmt = FORMATS[name]
-    values = np.concatenate(
-        [np.arange(0, 1 << 32, 1 << 12, dtype=np.uint32).view(np.float32), boundaries(fmt, np.float32)]
-    )
+    values = np.arange(0, 1 << 32, (1 << 18) + 1, dtype=np.uint32).view(np.float32)
+    values = np.concatenate([values, boundaries(fmt, np.float32)])
     overflow = "ieee" if fmt.nan_code is not None else "saturate"
     values = values[~np.isnan(values)]
     rounding = "nearest_even"
@@ -278,13 +285,11 @@ def test_scalars_lists_empty_strided_swapped_and_whole_numbers():
 
 
 @pytest.mark.usefixtures("compiled")
-def test_out_is_filled_and_returned_also_with_gaps():
-    fmt, values = FORMATS["FP16"], np.arange(6, dtype=np.float32).reshape(2, 3)
-    for out in (np.zeros((2, 3), np.uint16), np.zeros((2, 6), np.uint16)[:, ::2]):
-        assert fmt.encode(values, out=out) is out
-        back = np.zeros((3, 2), np.float32).T
-        assert fmt.decode(out, out=back) is back
-        assert np.array_equal(back, values)
+def test_out_is_filled_and_returned():
+    fmt, values, out = FORMATS["FP16"], np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros((2, 3), np.uint16)
+    assert fmt.encode(values, out=out) is out
+    assert fmt.decode(out, out=(back := np.zeros((2, 3), np.float32))) is back
+    assert np.array_equal(back, values)
 
 
 @pytest.mark.parametrize(
@@ -301,8 +306,8 @@ def test_arrays_that_do_not_fit_are_refused():
         FORMATS["FP16"].encode([2**53 + 1])
     with pytest.raises(TypeError, match="codes are integers: got float64; did you mean encode"):
         FORMATS["FP8_E4M3"].decode([1.0])
-    for out in (np.zeros(3, np.uint16), np.zeros(2, np.uint8)):
-        with pytest.raises(ValueError, match=r"out holds codes, uint8 of shape \(3,\): got"):
+    for out in (np.zeros(3, np.uint16), np.zeros(2, np.uint8), np.zeros(6, np.uint8)[::2]):
+        with pytest.raises(ValueError, match=r"out is contiguous uint8 of shape \(3,\): got"):
             FORMATS["FP8_E4M3"].encode(np.ones(3), out=out)
 
 
@@ -319,7 +324,6 @@ def test_arrays_that_do_not_fit_are_refused():
         ("TF32", 1, "got 0x1"),
     ],
 )
-@pytest.mark.usefixtures("compiled")
 def test_codes_beyond_the_format_are_refused(name, code, message):
     fmt = FORMATS[name]
     arrays = [[code]] if not 0 <= code <= 255 else [[code], np.array([0, code, 0], np.uint8)]
@@ -328,7 +332,7 @@ def test_codes_beyond_the_format_are_refused(name, code, message):
             action()
 
 
-@pytest.mark.parametrize("name", ["FP4_E2M1", "FP6_E2M3", "INT8", "UINT4", "NF4"])
+@pytest.mark.parametrize("name", ["FP4_E2M1", "INT8", "NF4"])
 @pytest.mark.usefixtures("compiled")
 def test_nan_and_ieee_overflow_are_refused_in_formats_with_neither(name):
     fmt = FORMATS[name]
@@ -371,6 +375,7 @@ def test_without_numba_numpy_gives_the_same_bits(monkeypatch, tmp_path):
     codec._kernel.cache_clear()
 
 
+@pytest.mark.slow
 def test_kernels_are_kept_on_disk_and_a_changed_file_is_rewritten(monkeypatch, tmp_path):
     monkeypatch.setenv("TRTLAB_CACHE", str(tmp_path))
     code = """
@@ -413,7 +418,7 @@ def past_caches(monkeypatch):
     monkeypatch.setattr(codec, "_PAST_CACHES_FROM", 0)
 
 
-@pytest.mark.parametrize("name", ["BF16", "FP8_E4M3", "INT8", "NF4", "FP64"])
+@pytest.mark.parametrize("name", ["FP8_E4M3", "INT8", "FP64"])
 def test_stores_past_the_caches_reach_every_address_and_length(name, request):
     """Only whole chunks at addresses that 32 divides go that way; what lies before and after must come too."""
     fmt = FORMATS[name]
@@ -429,11 +434,7 @@ def test_stores_past_the_caches_reach_every_address_and_length(name, request):
 
 
 @pytest.mark.usefixtures("past_caches")
-def test_arrays_that_are_not_aligned_and_wrong_codes_past_the_caches():
-    out = np.zeros(4 * 5000 + 1, np.uint8)[1:].view(np.float32)
-    assert not out.flags.aligned
-    FORMATS["INT8"].decode(np.full(5000, 0xFF, np.uint8), out=out)
-    assert (out == -1).all()
+def test_wrong_codes_past_the_caches():
     for place in (0, 3000, 6999):
         codes = np.zeros(7000, np.uint8)
         codes[place] = 16

@@ -8,7 +8,7 @@ from itertools import pairwise
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trtlab.numeric import FORMATS, CodeBook, FloatFormat, exact
@@ -80,7 +80,8 @@ def test_things_that_are_no_number_are_refused(value):
         exact.real(value)
 
 
-@given(st.text(max_size=12))
+@settings(max_examples=60)
+@given(st.text(alphabet="0123456789.-+/abcdefinptx ∞−", max_size=12))
 def test_any_text_is_read_or_refused(text):
     with contextlib.suppress(ValueError):
         assert isinstance(exact.real(text), Special | Fraction)
@@ -126,7 +127,7 @@ def test_all_codes_mean_what_ml_dtypes_and_numpy_say(name):
     fmt = FORMATS[name]
     with np.errstate(invalid="ignore"):  # signalling NaNs
         theirs = np.arange(2**fmt.bits).astype(fmt.code_dtype).view(peer_dtype(name)).astype(np.float64)
-    for code in range(0, 2**fmt.bits, 1 if fmt.bits <= 8 else 7):
+    for code in range(0, 2**fmt.bits, 1 if fmt.bits <= 8 else 23):
         assert exact.decode(fmt, code).value == exact.real(theirs[code]), hex(code)
 
 
@@ -166,8 +167,7 @@ def test_every_midpoint_goes_each_modes_way(fmt):
         assert middle == 0 or (got["toward_zero"], got["nearest_away"]) == (inner, outer)
         assert codes_of["nearest_even"] % 2 == 0
         for nudge, end in ((Fraction(-1, 10**60), ends[0]), (Fraction(1, 10**60), ends[1])):
-            for mode in ("nearest_even", "nearest_away"):
-                assert order(exact.decode(fmt, exact.encode(fmt, middle + nudge, mode)).value) == end
+            assert order(exact.decode(fmt, exact.encode(fmt, middle + nudge)).value) == end
 
 
 NEITHER = [  # infinity nor NaN
