@@ -110,7 +110,7 @@ class HorizontalFusion(Rule):
         """The node and all that can be computed with it; or one that cannot, to say why."""
         if not produces(node) or is_op(first_op(node), "ConvTranspose") or node.outputs[0].shape is None:
             return []
-        uses = [use for use in node.inputs[0].uses() if use.idx == 0 and use.node.graph is node.graph]
+        uses = [use for use in source(node).uses() if use.idx == 0 and use.node.graph is node.graph]
         readers = [use.node for use in uses if produces(use.node)]
         group = [reader for reader in readers if reader is node or not why_apart(node, reader)]
         pair = readers[:2] if len(readers) > 1 else []
