@@ -38,8 +38,8 @@ def both(words: Words | str, name: str = "span", facts: Mapping[str, Any] | None
 
 
 def stack_of(cells: list[Cell]) -> Cell:
-    """Blocks of two languages below each other."""
-    return Cell(html="".join(found.html for found in cells), text="\n".join(found.text for found in cells))
+    """Cells behind each other in HTML, below each other as text."""
+    return Cell(html="".join(found.html for found in cells), text="\n".join(c.text for c in cells if c.text))
 
 
 def _spoken(text: str, language: str, name: str) -> Cell:
@@ -48,13 +48,19 @@ def _spoken(text: str, language: str, name: str) -> Cell:
 
 
 def switch(language: str = "en") -> Cell:
-    """The switch that stands at the right end of a card's head."""
+    """The switch that stands at the right end of a card's head, with the script that it needs."""
+    label = toggle(language)
+    return Cell(html=f"{label.html}<script>{_script()}</script>", text=label.text)
+
+
+def toggle(language: str = "en") -> Cell:
+    """The switch alone, for a widget, whose script has what it needs."""
     checked = " checked" if language == "zh" else ""
     says = "turns the card to Chinese (中文)"
     does = f'role="switch" aria-label="{says}" title="{says}" onchange="trtTongue(this.checked)"{checked}'
     words = '<span lang="en">English</span><span class="or"> / </span><span lang="zh-CN">中文</span>'
     label = f'<label class="tongue push"><input type="checkbox" {does}>{words}</label>'
-    return Cell(html=f"{label}<script>{_script()}</script>", text="English / 中文")
+    return Cell(html=label, text="English / 中文")
 
 
 @functools.cache

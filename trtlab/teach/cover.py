@@ -60,6 +60,10 @@ def covering(drawing: Cell) -> Drawing:
 
 def shows() -> Cell:
     """What uncovers all that follows, and what uncovers all of this page."""
+    return join([uncovers(), tag("button", both(said("show_all")), "trt-all", type="button")], apart())
+
+
+def uncovers() -> Cell:
+    """What uncovers all that follows."""
     words = both(said("show_what_follows"))
-    one = tag("label", Cell(html=_BOX + words.html, text=words.text), "trt-uncovers")
-    return join([one, tag("button", both(said("show_all")), "trt-all", type="button")], apart())
+    return tag("label", Cell(html=_BOX + words.html, text=words.text), "trt-uncovers")

@@ -1,41 +1,30 @@
 """teach/quizcard: a quiz as a card to answer: `quiz("q3-stage-order")`.
 
 In: a quiz of the bank in study, or one made in a cell. Out: `QuizCard`. Replies come from the page or from `check()`,
-are graded here and sent back in both languages; static/quizcard.js only shows them. At rest the answer waits inside a
-closed <details>.
+are graded here and sent back as markup in both languages; static/quizcard.js only puts it in its place. At rest the
+answer waits inside a closed <details>.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import traitlets
 
+from trtlab.study import quiz as bank
 from trtlab.study.bank import Words, entries_in, said
 from trtlab.study.curriculum import keep_reply
-from trtlab.study.quiz import (
-    Choice,
-    Entry,
-    Mark,
-    NotAnAnswer,
-    Number,
-    Option,
-    Ordering,
-    Quiz,
-    Result,
-    find_quiz,
-    load_quiz,
-)
+from trtlab.study.quiz import Choice, Mark, NotAnAnswer, Number, Ordering, Quiz, Result
 from trtlab.teach import card as ui
 from trtlab.teach import source
-from trtlab.teach.bilingual import bilingual, both, switch
-from trtlab.teach.card import Cell, Drawing, bold, join, tag
-from trtlab.teach.cover import covering, shows
+from trtlab.teach.bilingual import bilingual, both, stack_of, switch, toggle
+from trtlab.teach.card import Cell, Drawing, block, bold, join, tag
+from trtlab.teach.cover import covering, shows, uncovers
 from trtlab.teach.widget import Widget, script, styles
 
-VERDICTS, SIGNS = ("wrong", "right"), ("✗", "✓")
-PHRASES = ("quiz", "check", "show_answer", "start_over", "typical_slips", "how_computed", "move_up", "move_down",
-           "no_answer", "show_what_follows")  # fmt: skip
+VERDICTS, SIGNS = ("wrong", "right"), {"wrong": "✗", "right": "✓"}
+BUTTONS = {"check": "check", "answer": "show_answer", "again": "start_over"}
+"""What a button of the card asks for, and what it says."""
+TYPED = '<input type="text" inputmode="decimal" autocomplete="off" spellcheck="false" placeholder="?">'
 
 
 def quiz(which: str | Quiz, truth: Callable[[], Any] | None = None) -> "QuizCard":
@@ -44,9 +33,9 @@ def quiz(which: str | Quiz, truth: Callable[[], Any] | None = None) -> "QuizCard
     if isinstance(which, Quiz):
         return QuizCard(which, truth=truth)
     if truth is not None:
-        written = next(iter(entries_in(which, "your text", Entry).values()))
+        written = next(iter(entries_in(which, "your text", bank.Entry).values()))
         return QuizCard(written.asked(truth()), truth=truth)
-    return QuizCard(load_quiz(which), truth=find_quiz(which).find)
+    return QuizCard(bank.load_quiz(which), truth=bank.find_quiz(which).find)
 
 
 class QuizCard(Widget):
@@ -57,7 +46,7 @@ class QuizCard(Widget):
 
     _esm = script("tongue", "quizcard")
     _css = styles("cards", "quizcard", "cover")
-    face = traitlets.Dict().tag(sync=True)
+    face = traitlets.Unicode().tag(sync=True)
     feedback = traitlets.Dict().tag(sync=True)
     result = traitlets.Instance(Result, allow_none=True)
 
@@ -65,7 +54,7 @@ class QuizCard(Widget):
         self.quiz, self._truth = asked, truth
         self.attempts: tuple[Result, ...] = ()
         self._since = 0  # attempts before the last fresh start
-        super().__init__(face=_face(asked), feedback={"attempts": 0, "serial": 0})
+        super().__init__(face=_face(asked, f"qz-{id(self):x}"), feedback={"attempts": 0, "serial": 0})
         self.on_msg(self._on_message)
 
     @property
@@ -82,8 +71,7 @@ class QuizCard(Widget):
         result = self.quiz.grade(reply)
         self.attempts += (result,)
         self.result = result
-        verdict = "right" if result.correct else "wrong"
-        self._tell(verdict, result.headline, result.explanation, finished=result.correct)
+        self._tell(VERDICTS[result.correct], result.headline, result.explanation, finished=result.correct)
         return result
 
     def show_answer(self) -> None:
@@ -93,7 +81,7 @@ class QuizCard(Widget):
     def start_over(self) -> None:
         """Clear the card for another try; `attempts` are kept."""
         self._since = len(self.attempts)
-        self.feedback = self._numbered({})
+        self._feed(tries=self.quiz.name)
 
     def _on_message(self, _widget: Any, message: Any, _buffers: Any) -> None:
         what = message.get("what") if isinstance(message, dict) else None
@@ -101,46 +89,54 @@ class QuizCard(Widget):
             try:
                 keep_reply(self.quiz.name, self.check(message.get("reply")).correct)
             except NotAnAnswer as unread:
-                self.feedback = self._numbered({**self.feedback, "verdict": "unread", "says": asdict(unread.words)})
+                self._feed(**{**self.feedback, "verdict": "unread", "told": both(unread.words).html})
         elif what == "answer" and self._tries:
             self.show_answer()
         elif what == "again":
             self.start_over()
 
     def _tell(self, verdict: str, headline: Words, says: Words, *, finished: bool) -> None:
-        self.feedback = self._numbered(
-            {
-                "verdict": verdict,
-                "headline": asdict(headline),
-                "says": asdict(says),
-                "marks": {m.key: _mark(m) for m in (self.quiz.answer_marks if finished else self._marks())},
-                "tried": list(dict.fromkeys(mark.key for mark in self._marks())),
-                "reply": self.reply,
-                "answer": self._answer() if finished else None,
-            }
+        asked, tried = self.quiz, self._marks()
+        marks = asked.answer_marks if finished else tried
+        echoed = verdict == "wrong" and any(mark.why and mark.why.en in says.en for mark in marks)
+        lead = bold(join([_sign(verdict), both(headline)], " "))
+        self._feed(
+            verdict=verdict,
+            told=stack_of([lead, Cell(html=" ", text=""), tag("span", both(says), "qz-unseen" * echoed)]).html,
+            marks={mark.key: _mark(mark) for mark in marks},
+            tried=list(dict.fromkeys(mark.key for mark in tried)),
+            reply=list(asked.truth.value) if finished and isinstance(asked, Ordering) else self.reply,
+            answer=self._answer(given=verdict == "right").html if finished else "",
+            tries=both(said("attempts", n=len(self._tries))).html,
         )
 
-    def _numbered(self, values: dict[str, Any]) -> dict[str, Any]:
+    def _feed(self, **values: Any) -> None:
         """With the count of attempts since the fresh start, and a serial number, so that a repeated verdict is told."""
-        tries = len(self._tries)
-        counted = {"attempts": tries, "tries": asdict(said("attempts", n=tries))}
-        return {**values, **counted, "serial": self.feedback["serial"] + 1}
+        self.feedback = values | {"attempts": len(self._tries), "serial": self.feedback["serial"] + 1}
 
     def _marks(self) -> tuple[Mark, ...]:
         """Marks of the last reply; a single choice keeps those of its earlier ones, so that none is tried twice."""
         results = self._tries if isinstance(self.quiz, Choice) else self._tries[-1:]
         return tuple(mark for result in results for mark in result.marks)
 
-    def _answer(self) -> dict[str, Any]:
-        asked, made = self.quiz, self.quiz.truth.provenance
+    def _answer(self, *, given: bool) -> Drawing:
+        """What is shown below a verdict: the number, unless it was given, and its slips; the evidence."""
+        if not isinstance(self.quiz, Number):
+            return ui.stack(self._seen())
+        right = [] if given else [tag("p", bold(both(self.quiz.answer)))]
+        return ui.stack([*right, ui.details(both(said("typical_slips")), self._explained()), *self._seen()])
+
+    def _explained(self) -> Cell:
+        marks = (_explained(mark, self.quiz) for mark in self.quiz.answer_marks)
+        return ui.listed(marks, "ol" if isinstance(self.quiz, Ordering) else "ul")
+
+    def _seen(self) -> list[Cell]:
+        """The evidence and where it is from; the function that found the truth opens on demand."""
+        made = self.quiz.truth.provenance
         where, code = source.call_and_code(self._truth)
-        return {
-            "text": asdict(asked.answer) if isinstance(asked, Number) else None,
-            "order": list(asked.truth.value) if isinstance(asked, Ordering) else [],
-            "slips": [_mark(m) for m in asked.answer_marks] if isinstance(asked, Number) else [],
-            "evidence": asdict(asked.evidence), "origin": made.origin.value, "provenance": made.line(),
-            "where": where, "code": code,
-        }  # fmt: skip
+        seen = join([both(self.quiz.evidence), ui.origin_badge(made.origin)], ui.apart())
+        how = [ui.details(join([both(said("how_computed")), where], ": "), ui.pre(code))] if code else []
+        return [ui.callout([seen, ui.dim(made.line())]), *how]
 
     def static(self) -> Drawing:
         """The card with no kernel; what follows it stays covered until a box is ticked or the right one is found."""
@@ -149,66 +145,81 @@ class QuizCard(Widget):
     def drawn(self, *below: Cell) -> Drawing:
         """The question and its options; below them, closed, the answer with every explanation and its evidence."""
         asked = self.quiz
-        head = [bold(both(said("quiz"))), ui.dim(both(said(f"asks_{asked.kind}"))), ui.dim(asked.name), switch()]
-        answer = ui.details(both(said("answer_and_explanations")), *self._static_answer())
-        parts = [tag("p", bold(both(asked.question))), self._static_options(), answer, *below]
-        return bilingual(ui.block(ui.card(*parts, head=head), "trt-asked"))
-
-    def _static_options(self) -> Cell:
-        asked = self.quiz
-        if isinstance(asked, Number):
-            words = said("a_number_in", unit=asked.unit) if asked.unit.en else said("a_number")
-            return tag("p", both(words), "dim")
-        if not isinstance(asked, Choice):
-            return ui.listed(both(option.text) for option in asked.shown)
-        return ui.listed(_to_pick(asked.name, option) for option in asked.shown)
-
-    def _static_answer(self) -> list[Cell]:
-        asked, made = self.quiz, self.quiz.truth.provenance
-        where, code = source.call_and_code(self._truth)
         right, slips = [], []
         if isinstance(asked, Number):
             right = [tag("p", join(["✓", bold(both(asked.answer))], " "))]
             slips = [tag("p", both(said("typical_slips")), "dim")]
-        marks = ui.listed(
-            (_explained(m, asked) for m in asked.answer_marks), "ol" if asked.kind == "ordering" else "ul"
-        )
-        how = [ui.details(join([both(said("how_computed")), where], ": "), ui.pre(code))] if code else []
-        seen = join([both(asked.evidence), ui.origin_badge(made.origin)], ui.apart())
-        evidence = ui.callout([seen, ui.dim(made.line())])
-        return [*right, ui.block(both(asked.explanation, "p")), *slips, marks, evidence, *how]
+        parts = [*right, block(both(asked.explanation, "p")), *slips, self._explained(), *self._seen()]
+        answer = ui.details(both(said("answer_and_explanations")), *parts)
+        asks = [tag("p", bold(both(asked.question))), _options(asked, is_live=False), answer, *below]
+        return bilingual(block(ui.card(*asks, head=_head(asked, ui.dim(asked.name), switch())), "trt-asked"))
 
 
-def _to_pick(name: str, option: Option) -> Cell:
-    """An option that is answered on a saved page: static/tongue.js shows its explanation out of the closed part."""
-    box, words = f'<input type="radio" name="{ui.escape(name)}" value="{ui.escape(option.key)}">', both(option.text)
-    return tag("label", Cell(html=f"{box} {words.html}", text=words.text))
+# --- pieces -----------------------------------------------------------------------------------------------------------
+
+
+def _head(asked: Quiz, state: Cell, turns: Cell) -> list[Cell]:
+    return [bold(both(said("quiz"))), ui.dim(both(said(f"asks_{asked.kind}"))), state, turns]
+
+
+def _options(asked: Quiz, *, is_live: bool) -> Cell:
+    """What a reply is chosen from, or typed into; a saved page (static/tongue.js) can answer a single choice alone."""
+    if isinstance(asked, Number):
+        if is_live:
+            return block(stack_of([Cell(html=TYPED, text=""), tag("span", both(asked.unit))]), "qz-number")
+        return tag("p", both(said("a_number_in", unit=asked.unit) if asked.unit.en else said("a_number")), "dim")
+    texts = [tag("span", both(option.text), "qz-text", data_key=option.key) for option in asked.shown]
+    if isinstance(asked, Choice) or (is_live and not isinstance(asked, Ordering)):
+        kind, name = "radio" if isinstance(asked, Choice) else "checkbox", ui.escape(asked.name)
+        boxes = [f'<input type="{kind}" name="{name}" value="{ui.escape(option.key)}"> ' for option in asked.shown]
+        texts = [
+            tag("label", stack_of([Cell(html=box, text=""), text])) for box, text in zip(boxes, texts, strict=True)
+        ]
+    return ui.listed(texts, "ol" if is_live and isinstance(asked, Ordering) else "ul")
+
+
+def _face(asked: Quiz, name: str) -> str:
+    """The card before a reply; static/quizcard.js finds its parts by their classes, and adds digits, signs, arrows."""
+    head = stack_of(_head(asked, tag("span", asked.name, "dim qz-state"), toggle()))
+    buttons = [
+        tag("button", both(said(words)), "qz-button" + " qz-main" * (what == "check"), type="button", data_what=what)
+        for what, words in BUTTONS.items()
+    ]
+    how = tag("span", both(said(f"how_{asked.kind}", n=len(asked.options))), "dim qz-how")
+    arrows = [
+        tag("button", stack_of([tag("span", drawn, aria_hidden="true"), tag("span", both(said(words)), "qz-unseen")]),
+            type="button", data_step=step)
+        for drawn, words, step in (("▲", "move_up", "-1"), ("▼", "move_down", "1"))
+    ]  # fmt: skip
+    parts = [
+        tag("p", both(asked.question), "qz-question", id=name), _options(asked, is_live=True),
+        block(stack_of([*buttons, uncovers(), how]), "qz-actions"), tag("template", stack_of(arrows)),
+        tag("div", "", "qz-told", role="status", aria_live="polite", tabindex="-1"), block("", "qz-answer"),
+        tag("div", "", "qz-heard qz-unseen", aria_live="polite"),
+    ]  # fmt: skip
+    named = {"aria_labelledby": name, "data_kind": asked.kind, "data_lm_suppress_shortcuts": "true"}
+    inside = stack_of([block(head, "head"), block(stack_of(parts), "body")])
+    return tag("div", inside, "card qz bilingual", role="group", **named).html
 
 
 def _explained(mark: Mark, asked: Quiz) -> Cell:
     """An option or slip with its sign, which an order has none of, and why."""
-    named = bold(both(mark.text))
-    signed = named if isinstance(asked, Ordering) else join([SIGNS[mark.is_right], named], " ")
+    named, verdict = bold(both(mark.text)), VERDICTS[mark.is_right]
+    signed = named if isinstance(asked, Ordering) else join([SIGNS[verdict], named], " ")
     words = join([signed, both(mark.why)], ui.apart(": ")) if mark.why else signed
-    return tag("span", words, VERDICTS[mark.is_right], data_key=mark.key)
+    return tag("span", words, verdict, data_key=mark.key)
 
 
-def _face(asked: Quiz) -> dict[str, Any]:
-    options = [{"key": option.key, "text": asdict(option.text)} for option in asked.shown]
-    return {
-        "name": asked.name, "kind": asked.kind, "question": asdict(asked.question), "options": options,
-        "asks": asdict(said(f"asks_{asked.kind}")), "how": asdict(said(f"how_{asked.kind}", n=len(options))),
-        "unit": asdict(asked.unit) if isinstance(asked, Number) else None,
-        "words": {name: asdict(said(name)) for name in PHRASES},
-    }  # fmt: skip
+def _sign(verdict: str) -> Cell:
+    """A sign, and its word for those who do not see it."""
+    if verdict not in SIGNS:
+        return Cell(html="", text="")
+    return stack_of([tag("span", SIGNS[verdict], aria_hidden="true"), tag("span", verdict, "qz-unseen")])
 
 
-def _mark(mark: Mark) -> dict[str, Any]:
-    return {
-        "text": asdict(mark.text),
-        "verdict": VERDICTS[mark.is_right],
-        "why": asdict(mark.why) if mark.why else None,
-    }
+def _mark(mark: Mark) -> dict[str, str]:
+    verdict = VERDICTS[mark.is_right]
+    return {"verdict": verdict, "sign": _sign(verdict).html, "why": both(mark.why).html if mark.why else ""}
 
 
 __all__ = ["QuizCard", "quiz"]

@@ -1,66 +1,48 @@
-// static/quizcard.js: shows a quiz, sends replies, shows the verdicts. Grading is Python's (teach/quizcard.py).
-// In: model.get("face") (question, options) and model.get("feedback") (verdict, marks, answer), with words as {en, zh}.
-// Out: messages {what: "check", reply} | {what: "answer"} | {what: "again"}. Texts become text nodes.
+// static/quizcard.js: makes the card that Python drew take replies and show verdicts (teach/quizcard.py, which grades).
+// In: model.get("face"), the card, and model.get("feedback"): verdict, marks, answer. Markup is Python's, escaped there.
+// Out: messages {what: "check", reply} | {what: "answer"} | {what: "again"}.
 
-const SIGNS = { right: "✓", wrong: "✗" };
-const PATIENCE_MS = 2000;
-const LANG = { en: "en", zh: "zh-CN" };
-let cards = 0;
+let cards = 0; // on this page
 
-/** Text in which `backticks` become <code>. */
-const spans = (text) => text.split("`").map((part, i) => (i % 2 ? make("code", {}, part) : part));
-
-/** Both languages, of which the style sheet shows one; words that are the same are there once. */
-function both(words) {
-  if (!words) return [];
-  if (words.en === words.zh) return spans(words.en);
-  return Object.keys(LANG).map((tongue) =>
-    make("span", { class: tongue, lang: LANG[tongue] }, ...spans(words[tongue])));
-}
-
-/** Words for a screen reader, in the language of the page. */
-const spoken = (words) => words[window.trtTongue.isChinese() ? "zh" : "en"].replaceAll("`", "");
-
-function tongueSwitch() {
-  const box = make("input", { type: "checkbox", role: "switch", title: "turns the card to Chinese (中文)", "aria-label": "turns the card to Chinese (中文)",
-    onchange: () => window.trtTongue(box.checked) });
-  box.checked = window.trtTongue.isChinese();
-  return make("label", { class: "tongue push" }, box, make("span", { lang: "en" }, "English"),
-    make("span", { lang: "zh-CN" }, "中文"));
-}
-
-/** A sign, and its word for those who do not see it. */
-function sign(verdict) {
-  if (!SIGNS[verdict]) return [];
-  return [make("span", { "aria-hidden": "true" }, SIGNS[verdict]), make("span", { class: "qz-unseen" }, verdict)];
+function fill(node, markup = "") {
+  node.innerHTML = markup;
 }
 
 /** A wrong option that nobody picked is explained without red. */
 function setMark(row, mark, picked = true) {
   row.classList.remove("qz-right", "qz-wrong", "qz-left");
   if (mark) row.classList.add(mark.verdict === "wrong" && !picked ? "qz-left" : `qz-${mark.verdict}`);
-  row.querySelector(".qz-sign").replaceChildren(...sign(mark?.verdict));
-  row.querySelector(".qz-why").replaceChildren(...both(mark?.why));
+  fill(row.querySelector(".qz-sign"), mark?.sign);
+  fill(row.querySelector(".qz-why"), mark?.why);
 }
 
-// --- the kinds: each has {node, read, show(reply), enable(on), focus}, most mark(marks, tried), digit(n) -----------------------
+// --- the kinds: each has {read, show(reply), enable(on), focus}, most mark(marks, tried), digit(n) ----------------------
 
-function ticks(face, id) {
-  const several = face.kind === "several";
-  const rows = face.options.map((option, i) => {
-    const input = make("input", {
-      type: several ? "checkbox" : "radio", name: `${id}-options`, value: option.key,
-      "aria-describedby": `${id}-why-${i}`,
-    });
-    const digit = make("span", { class: "qz-digit", "aria-hidden": "true" }, String(i + 1));
-    const label = make("label", {}, input, digit, make("span", { class: "qz-text" }, ...both(option.text)),
-      make("span", { class: "qz-sign" }));
-    return make("div", { class: "qz-row", "data-key": option.key }, label,
-      make("div", { class: "qz-why", id: `${id}-why-${i}` }));
+/** The rows of a list, with a digit and a sign beside each text, and room for why. */
+function dressed(list) {
+  return [...list.children].map((row, i) => {
+    const text = row.querySelector(".qz-text"), line = row.querySelector("label") ?? make("div", { class: "qz-step" });
+    line.append(make("span", { class: "qz-digit", "aria-hidden": "true" }, String(i + 1)), text, make("span", { class: "qz-sign" }));
+    row.replaceChildren(line, make("div", { class: "qz-why" }));
+    row.className = "qz-row";
+    row.dataset.key = text.dataset.key;
+    return row;
   });
-  const inputs = rows.map((row) => row.querySelector("input"));
-  const node = make("div", { role: several ? "group" : "radiogroup", "aria-labelledby": `${id}-question` }, ...rows);
-  if (several) node.addEventListener("keydown", (event) => {
+}
+
+function ticks(card) {
+  const isSeveral = card.dataset.kind === "several", list = card.querySelector("ul");
+  const rows = dressed(list), inputs = rows.map((row) => row.querySelector("input"));
+  cards += 1;
+  inputs.forEach((input, i) => {
+    input.name = `qz-${cards}`; // not those of another view
+    input.setAttribute("aria-describedby", `qz-${cards}-${i}`);
+    rows[i].lastChild.id = `qz-${cards}-${i}`;
+    rows[i].setAttribute("role", "presentation");
+  });
+  list.setAttribute("role", isSeveral ? "group" : "radiogroup");
+  list.setAttribute("aria-labelledby", card.getAttribute("aria-labelledby"));
+  if (isSeveral) list.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!step) return;
     event.preventDefault();
@@ -68,8 +50,7 @@ function ticks(face, id) {
   });
   const picked = () => inputs.filter((input) => input.checked).map((input) => input.value);
   return {
-    node,
-    read: () => (several ? picked() : (picked()[0] ?? "")),
+    read: () => (isSeveral ? picked() : (picked()[0] ?? "")),
     show: (reply) => inputs.forEach((input) => { input.checked = [].concat(reply ?? []).includes(input.value); }),
     mark: (marks, tried) => rows.forEach((row, i) =>
       setMark(row, marks[row.dataset.key], inputs[i].checked || tried?.includes(row.dataset.key))),
@@ -79,13 +60,10 @@ function ticks(face, id) {
   };
 }
 
-function number(face, id) {
-  const input = make("input", {
-    type: "text", inputmode: "decimal", autocomplete: "off", spellcheck: "false", placeholder: "?",
-    "aria-labelledby": `${id}-question ${id}-unit`,
-  });
+function number(card) {
+  const input = card.querySelector(".qz-number input");
+  input.setAttribute("aria-labelledby", card.getAttribute("aria-labelledby"));
   return {
-    node: make("div", { class: "qz-number" }, input, make("span", { id: `${id}-unit` }, ...both(face.unit))),
     read: () => input.value,
     show: (reply) => { if (reply === undefined) input.value = ""; else if (!input.value) input.value = reply; },
     enable: (on) => { input.disabled = !on; },
@@ -93,14 +71,13 @@ function number(face, id) {
   };
 }
 
-function ordering(face, id, announce) {
-  const list = make("ol", { class: "qz-order", "aria-labelledby": `${id}-question` });
-  const rows = face.options.map((option) => make("li", { class: "qz-row", "data-key": option.key },
-    make("div", { class: "qz-step" },
-      make("span", { class: "qz-grip", "aria-hidden": "true" }, "⠿"), make("span", { class: "qz-digit" }),
-      make("span", { class: "qz-text" }, ...both(option.text)), make("span", { class: "qz-sign" }),
-      make("button", { type: "button", "data-step": "-1" }, "▲"), make("button", { type: "button", "data-step": "1" }, "▼")),
-    make("div", { class: "qz-why" })));
+function ordering(card, announce) {
+  const list = card.querySelector("ol"), rows = dressed(list), arrows = card.querySelector("template").content;
+  for (const row of rows) {
+    row.firstChild.prepend(make("span", { class: "qz-grip", "aria-hidden": "true" }, "⠿"));
+    row.firstChild.append(arrows.cloneNode(true));
+  }
+  list.setAttribute("aria-labelledby", card.getAttribute("aria-labelledby"));
   let enabled = true;
   const now = () => [...list.children];
   const keys = () => now().map((row) => row.dataset.key);
@@ -108,16 +85,11 @@ function ordering(face, id, announce) {
   function settle(active) {
     now().forEach((row, i) => {
       row.querySelector(".qz-digit").textContent = String(i + 1);
-      const text = spoken(face.options.find((option) => option.key === row.dataset.key).text);
-      row.setAttribute("aria-label", `${text}, ${i + 1} / ${rows.length}`);
+      row.setAttribute("aria-label", `${row.querySelector(".qz-text").innerText}, ${i + 1} / ${rows.length}`);
       row.tabIndex = row === active ? 0 : -1;
       const [up, down] = row.querySelectorAll("button");
-      for (const [arrow, words] of [[up, face.words.move_up], [down, face.words.move_down]]) {
-        arrow.tabIndex = row.tabIndex;
-        arrow.setAttribute("aria-label", `${spoken(words)}: ${text}`);
-      }
-      up.disabled = !enabled || i === 0;
-      down.disabled = !enabled || i === rows.length - 1;
+      up.tabIndex = down.tabIndex = row.tabIndex;
+      [up.disabled, down.disabled] = [!enabled || i === 0, !enabled || i === rows.length - 1];
     });
   }
   function place(row, target, focused = row) {
@@ -130,32 +102,25 @@ function ordering(face, id, announce) {
     (focused.disabled ? row : focused).focus(); // a moved node loses the focus
   }
   list.addEventListener("click", (event) => {
-    const button = event.target.closest("button");
-    const row = event.target.closest("li");
-    if (button) place(row, now().indexOf(row) + Number(button.dataset.step), button);
+    const arrow = event.target.closest("button"), row = event.target.closest("li");
+    if (arrow) place(row, now().indexOf(row) + Number(arrow.dataset.step), arrow);
   });
   list.addEventListener("focusin", (event) => settle(event.target.closest("li")));
   list.addEventListener("keydown", (event) => {
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    const row = event.target.closest("li");
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key], row = event.target.closest("li");
     if (!step) return;
     event.preventDefault();
     if (event.altKey) place(row, now().indexOf(row) + step);
     else now()[now().indexOf(row) + step]?.focus();
   });
   dragging(list, now, place, () => enabled);
-  const fill = (order) => {
-    list.replaceChildren(...order.map((key) => rows.find((row) => row.dataset.key === key)));
-    settle(list.firstChild);
-  };
-  const start = face.options.map((option) => option.key);
-  fill(start);
+  const start = keys();
   return {
-    node: list,
     read: keys,
     show: (reply) => {
       const order = reply ?? start;
-      if (order.join() !== keys().join()) fill(order);
+      if (order.join() !== keys().join()) list.replaceChildren(...order.map((key) => rows.find((row) => row.dataset.key === key)));
+      settle(list.firstChild);
     },
     mark: (marks) => rows.forEach((row) => setMark(row, marks[row.dataset.key])),
     digit: (n) => {
@@ -183,105 +148,55 @@ function dragging(list, now, place, isEnabled) {
   });
   list.addEventListener("pointermove", (event) => {
     if (!held) return;
-    const others = now().filter((row) => row !== held);
-    const above = others.filter((row) => {
-      const box = row.getBoundingClientRect();
-      return box.top + box.height / 2 < event.clientY;
-    });
-    place(held, above.length);
+    const middle = (row) => row.getBoundingClientRect().top + row.getBoundingClientRect().height / 2;
+    place(held, now().filter((row) => row !== held && middle(row) < event.clientY).length);
   });
   for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) list.addEventListener(end, drop);
-}
-
-// --- the answer, once it may be seen -------------------------------------------------------------------------------
-
-function answerPanel(answer, given, words) {
-  const slips = answer.slips.map((slip) => make("li", {}, make("b", {}, ...both(slip.text)), ": ", ...both(slip.why)));
-  const parts = slips.length && !given ? [make("p", {}, make("b", {}, ...both(answer.text)))] : [];
-  if (slips.length) parts.push(make("details", {}, make("summary", {}, ...both(words.typical_slips)), make("ul", {}, ...slips)));
-  parts.push(make("div", { class: "qz-evidence" }, ...both(answer.evidence), " ",
-    make("span", { class: `badge ${answer.origin}` }, answer.origin), make("div", { class: "dim" }, answer.provenance)));
-  if (answer.code) parts.push(make("details", {}, make("summary", {}, ...both(words.how_computed), `: ${answer.where}`),
-    make("pre", { class: "mono", tabindex: "0" }, answer.code)));
-  return parts;
 }
 
 // --- the card ------------------------------------------------------------------------------------------------------
 
 function render({ model, el }) {
-  const face = model.get("face");
-  const id = `qz-${(cards += 1)}-${Math.random().toString(36).slice(2, 8)}`;
-  const heard = make("div", { class: "qz-unseen", "aria-live": "polite" });
-  const told = make("div", { class: "qz-told", role: "status", "aria-live": "polite", tabindex: "-1" });
-  const answer = make("div", { class: "qz-answer" });
-  const state = make("span", { class: "dim" });
-  const announce = (text) => { heard.textContent = text; };
-  const kind = { choice: ticks, several: ticks, number, ordering }[face.kind](face, id, announce);
-  const how = make("span", { class: "dim" }, ...both(face.how));
-  let waiting = 0;
+  fill(el, model.get("face"));
+  el.classList.add("trt");
+  const card = el.firstChild, part = (name) => card.querySelector(name);
+  const [told, answer, state, how, heard] = [".qz-told", ".qz-answer", ".qz-state", ".qz-how", ".qz-heard"].map(part);
+  const [check, show, again] = ["check", "answer", "again"].map((what) => part(`[data-what=${what}]`));
+  const kind = { choice: ticks, several: ticks, number, ordering }[card.dataset.kind](card, (text) => { heard.textContent = text; });
+  const send = (what) => model.send(what === "check" ? { what, reply: kind.read() } : { what });
+  for (const does of [check, show, again]) does.addEventListener("click", () => send(does.dataset.what));
 
-  const unanswered = () => tell("unread", null, face.words.no_answer);
-  function send(message) {
-    clearTimeout(waiting);
-    waiting = setTimeout(unanswered, PATIENCE_MS);
-    try { model.send(message); } catch { unanswered(); } // no kernel to send to
-  }
-  const check = () => { if (!checkButton.hidden) send({ what: "check", reply: kind.read() }); };
-  const does = (words, onclick, style = "") =>
-    make("button", { type: "button", class: `qz-button ${style}`, onclick }, ...both(words));
-  const checkButton = does(face.words.check, check, "qz-main");
-  const showButton = does(face.words.show_answer, () => send({ what: "answer" }));
-  const againButton = does(face.words.start_over, () => send({ what: "again" }));
-  const uncovers = make("input", { type: "checkbox", class: "trt-show" });
-
-  /** `echoed`: a row of the card shows the explanation already, so it is only spoken here. */
-  function tell(verdict, headline, says, echoed = false) {
-    told.className = `qz-told qz-${verdict}`;
-    const lead = headline ? [make("b", {}, ...sign(verdict), " ", ...both(headline)), " "] : [];
-    told.replaceChildren(...lead, make("span", { class: echoed && "qz-unseen" }, ...both(says)));
-  }
-  function show(fresh) {
-    clearTimeout(waiting);
-    const { verdict, headline, says, marks = {}, tried, reply, attempts, tries, answer: found } = model.get("feedback");
+  function update(fresh) {
+    const { verdict, told: words, marks = {}, tried, reply, attempts, tries, answer: found } = model.get("feedback");
     const hadFocus = el.contains(document.activeElement);
-    if (verdict === "unread") return tell("unread", null, says);
-    if (verdict) tell(verdict, headline, says,
-      verdict === "wrong" && Object.values(marks).some((mark) => mark.why && says.en.includes(mark.why.en)));
-    else told.replaceChildren();
-    if (reply !== undefined || !fresh) kind.show(found?.order.length ? found.order : (reply ?? undefined));
+    told.className = `qz-told qz-${verdict}`;
+    fill(told, words);
+    if (verdict === "unread") return;
+    if (reply !== undefined || !fresh) kind.show(reply ?? undefined);
     kind.mark?.(marks, tried);
     kind.enable(!found);
-    answer.replaceChildren(...(found ? answerPanel(found, verdict === "right", face.words) : []));
-    checkButton.hidden = Boolean(found);
-    showButton.hidden = Boolean(found) || !attempts;
-    againButton.hidden = !found;
-    if (found || (!attempts && !fresh)) uncovers.checked = Boolean(found);
+    fill(answer, found);
+    check.hidden = how.hidden = Boolean(found);
+    show.hidden = Boolean(found) || !attempts;
+    again.hidden = !found;
+    if (found || (!attempts && !fresh)) part(".trt-show").checked = Boolean(found);
     window.trtTongue.again?.();
-    how.hidden = Boolean(found);
-    state.replaceChildren(...(attempts ? both(tries) : [face.name]));
+    if (tries) fill(state, tries);
     if (hadFocus && found) told.focus({ preventScroll: true });
     else if (hadFocus && !verdict && !fresh) kind.focus();
   }
 
-  const card = make("div", { class: "card qz bilingual", role: "group", "aria-labelledby": `${id}-question`, "data-lm-suppress-shortcuts": "true" },
-    make("div", { class: "head" }, make("b", {}, ...both(face.words.quiz)), make("span", { class: "dim" }, ...both(face.asks)),
-      state, tongueSwitch()),
-    make("div", { class: "body" }, make("p", { class: "qz-question", id: `${id}-question` }, ...both(face.question)),
-      kind.node, make("div", { class: "qz-actions" }, checkButton, showButton, againButton,
-        make("label", { class: "trt-uncovers" }, uncovers, make("span", {}, ...both(face.words.show_what_follows))), how), told, answer, heard));
   card.addEventListener("keydown", (event) => {
     event.stopPropagation(); // the notebook has shortcuts on plain letters and digits
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("summary, pre")) return;
-    const typing = event.target.matches("input[type=text]");
-    if (event.key === "Enter" && !event.target.closest("button")) { event.preventDefault(); check(); }
-    else if (/^[1-9]$/.test(event.key) && !typing) { event.preventDefault(); kind.digit?.(Number(event.key)); }
+    const isTyping = event.target.matches("input[type=text]");
+    if (event.key === "Enter" && !event.target.closest("button")) { event.preventDefault(); if (!check.hidden) send("check"); }
+    else if (/^[1-9]$/.test(event.key) && !isTyping) { event.preventDefault(); kind.digit?.(Number(event.key)); }
   });
-  el.classList.add("trt");
-  el.append(card);
-  const update = () => show(false);
-  model.on("change:feedback", update);
-  show(true);
-  return () => { clearTimeout(waiting); model.off("change:feedback", update); };
+  const changed = () => update(false);
+  model.on("change:feedback", changed);
+  update(true);
+  return () => model.off("change:feedback", changed);
 }
 
 export default { render: answered(render) };
