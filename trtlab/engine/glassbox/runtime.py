@@ -273,30 +273,27 @@ def _making_sense(what: str) -> Iterator[None]:
 
 def check_plan(plan: Plan) -> None:
     """PlanError unless every step reads what is there, and everything placed in the arena lies inside it."""
+    if fault := next(_faults(plan), ""):
+        raise PlanError(f"{fault}. Build the plan again.")
+
+
+def _faults(plan: Plan) -> Iterator[str]:
     known = {*plan.inputs, *plan.weights}
-    if missing := [n for n in (*plan.inputs, *plan.outputs) if n not in plan.tensors]:
-        raise PlanError(f"The plan does not describe {missing[0]!r}. Build it again.")
+    yield from (f"The plan does not describe {n!r}" for n in (*plan.inputs, *plan.outputs) if n not in plan.tensors)
     for step in plan.steps:
+        kernel, made = f"Kernel {step.name!r}", [name for name in step.outputs if name]
         if step.kernel not in KERNELS:
-            raise PlanError(
-                f"No kernel is called {step.kernel!r}: expected one of {', '.join(KERNELS)}. Build the plan again."
-            )
-        if unknown := [n for n in step.inputs if n and n not in known]:
-            raise PlanError(f"Kernel {step.name!r} reads {unknown[0]!r}, which nothing makes. Build the plan again.")
-        if unknown := [n for n in step.outputs if n and (n not in plan.tensors or n in known)]:
-            raise PlanError(
-                f"Kernel {step.name!r} writes {unknown[0]!r}, unknown or written before. Build the plan again."
-            )
-        known |= {n for n in step.outputs if n}
-    if missing := [n for n in plan.outputs if n not in known]:
-        raise PlanError(f"Nothing makes the output {missing[0]!r}. Build the plan again.")
+            yield f"No kernel is called {step.kernel!r}: expected one of {', '.join(KERNELS)}"
+        yield from (f"{kernel} reads {n!r}, which nothing makes" for n in step.inputs if n and n not in known)
+        yield from (
+            f"{kernel} writes {n!r}, unknown or written before" for n in made if n not in plan.tensors or n in known
+        )
+        known.update(made)
+    yield from (f"Nothing makes the output {name!r}" for name in plan.outputs if name not in known)
     for name, spec in plan.tensors.items():
-        if spec.offset is not None and (
-            spec.shape is None
-            or len(spec.strides) != len(spec.shape)
-            or spec.offset + spec.span_bytes > plan.arena_bytes
-        ):
-            raise PlanError(f"{name!r} does not fit into the arena of {plan.arena_bytes} bytes. Build the plan again.")
+        is_whole = spec.shape is not None and len(spec.strides) == len(spec.shape)
+        if spec.offset is not None and not (is_whole and spec.offset + spec.span_bytes <= plan.arena_bytes):
+            yield f"{name!r} does not fit into the arena of {plan.arena_bytes} bytes"
 
 
 def _view(arena: Tensor, spec: TensorSpec) -> Tensor:
