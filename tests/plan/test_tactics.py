@@ -7,7 +7,7 @@ import pytest
 from trtlab.plan.tactics import LEVELS, Budget, NoTacticError, is_ahead, pick, prefer
 
 
-def raced(clocks, check=lambda _: (0.0, 1.0), **how):
+def raced(clocks, check=lambda *_: (0.0, 1.0), **how):
     """(the race, how often each was timed): `clocks` are lists of seconds, the last for ever, or functions."""
     runs = dict.fromkeys(clocks, 0)
 
@@ -111,7 +111,8 @@ def fails(_=None):
 def test_who_raises_or_leaves_its_bound_is_discarded_and_reported():
     errors = {"good": (1e-7, 1e-4), "off": (3e-2, 1e-2), "lost": (float("nan"), 1e-2)}
 
-    def check(name):
+    def check(name, result):
+        assert name == result
         return errors.get(name, (0.0, 0.0)) if name != "shapeless" else fails()
 
     clocks = {"shapeless": [1], "off": [1e-9], "late": [1, 1, 1, 1], "lost": [1], "good": [2]}
@@ -140,7 +141,7 @@ def test_one_discarded_wins_where_the_leader_breaks_later():
 def test_a_preference_takes_the_first_that_runs():
     works = {"a": fails, "b": lambda: 1, "c": lambda: 2}
     for names, winner in (("ca", "c"), ("xac", "c"), ("", "b")):
-        race = prefer(*names)(works, fails, lambda _: (0.0, 0.0))
+        race = prefer(*names)(works, fails, lambda *_: (0.0, 0.0))
         assert (race.winner, race.time_us, race[winner].state) == (winner, 0.0, "winner")
 
 

@@ -4,10 +4,10 @@ In: an ONNX model and rules. Out: a valid model that does the same with fewer ke
 and refusals. A stepper goes through `Report.steps`. Checked by graph/oracle, which shares none of this code.
 """
 
+import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import onnx
 import onnx_ir as ir
@@ -25,7 +25,8 @@ OLDEST_OPSET = 7
 Rules = Iterable[str | Rule] | None
 
 
-class Counts(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Counts:
     """What a graph asks for: nodes that compute (constants do not), kernels, bytes that they read and write."""
 
     nodes: int = 0
@@ -43,7 +44,18 @@ class Step:
     where: tuple[str, ...]
     before: Counts
     after: Counts
-    number: int
+    number: int = 0
+    _replay: Callable[[int], onnx.ModelProto] = field(repr=False, compare=False)
+
+    @property
+    def model_before(self) -> onnx.ModelProto:
+        """The model before this step; all steps before it are done again, so a step back costs time."""
+        return self._replay(self.number)
+
+    @property
+    def model_after(self) -> onnx.ModelProto:
+        """The model after this step."""
+        return self._replay(self.number + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +69,11 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was done, in order, what was left alone in the end, and what the result asks for. `model_at(number)` is the
-    model after the first `number` steps; they are done again, and a step back is all of them from the start."""
+    """What was done, in order, what was left alone in the end, and what the result asks for."""
 
     steps: tuple[Step, ...]
     refusals: tuple[Refusal, ...]
     counts: Counts
-    model_at: Callable[[int], onnx.ModelProto] = field(repr=False, compare=False)
 
 
 def optimize(model: OnnxModel, rules: Rules = None) -> tuple[onnx.ModelProto, Report]:
@@ -75,10 +85,9 @@ def optimize(model: OnnxModel, rules: Rules = None) -> tuple[onnx.ModelProto, Re
 
 def rewrite(model: OnnxModel, rules: Rules = None) -> tuple[ir.Model, Report]:
     """The same, before it becomes a file again: shapes are known, and fused nodes carry what is inside them."""
-    run, film = _Run(model, chosen(rules)), _Film(model, chosen(rules))
+    run = _Run(model, chosen(rules))
     steps = tuple(run)
-    found = Report(steps=steps, refusals=tuple(run.refusals), counts=run.counts, model_at=film.model_at)
-    return run.model, found
+    return run.model, Report(steps=steps, refusals=tuple(run.refusals), counts=run.counts)
 
 
 def chosen(rules: Rules) -> tuple[Rule, ...]:
@@ -96,28 +105,29 @@ class _Run:
         self.model = load(model)
         self.rules = rules
         self.refusals: dict[Refusal, None] = {}
-        self.counts, self.done = _sum(Counts(), self.model.graph), 0
+        self.counts = self._counted()
+        self._film = _Film(model, rules)
 
     def __iter__(self) -> Iterator[Step]:
         """Each rule until it finds nothing more, all rules in turn until none does."""
-        inferred, folded = 0, False
-        while True:
-            before = self.done
+        done, before, folded, inferred = 0, -1, False, 0
+        while before != done:
+            before = done
             self.refusals.clear()
             for rule in self.rules:
                 for step in self._exhaust(rule):
-                    yield step
-                    folded = folded or rule.name == "constant_folding"
-            unknown = any(value.shape is None for node in self.model.graph for value in node.outputs)
-            if before == self.done and (inferred == self.done or not (folded or unknown)):
-                return
-            if before == self.done:
+                    yield replace(step, number=done)
+                    done, folded = done + 1, folded or rule.name == "constant_folding"
+            if before == done > inferred and (folded or self._has_unknown()):
                 # constants may tell more shapes, and these more constants; so may an input that stands in for a result
                 infer_shapes(self.model, export(self.model))
                 for node in self.model.graph:
                     node.meta.pop("counts", None)
-                self.counts = _sum(Counts(), self.model.graph)
-                inferred, folded = self.done, False
+                self.counts = self._counted()
+                before, folded, inferred = -1, False, done
+
+    def _has_unknown(self) -> bool:
+        return any(value.shape is None for node in self.model.graph for value in node.outputs)
 
     def _exhaust(self, rule: Rule) -> Iterator[Step]:
         found = True
@@ -140,30 +150,29 @@ class _Run:
         return not reason
 
     def _apply(self, rule: Rule, nodes: Nodes) -> Step:
-        """The step. Counts change by what `replace` wrote down: nodes that came and are there, nodes that went."""
         where, before, changes = _names(nodes), self.counts, list[tuple[Nodes, Nodes]]()
-        graph = self.model.graph
-        graph.meta["changes"] = changes
+        self.model.graph.meta["changes"] = changes
         what = rule.rewrite(nodes)
-        gone = dict.fromkeys(node for old, _ in changes for node in old if "counts" in node.meta)
-        came = dict.fromkeys(node for _, new in changes for node in new if node.graph is graph)
-        self.counts, self.done = _sum(_sum(before, gone, -1), came), self.done + 1
-        number = self.done - 1
-        return Step(rule=rule.name, what=what, where=where, before=before, after=self.counts, number=number)
+        self.counts = after = self._counted(changes)
+        return Step(rule=rule.name, what=what, where=where, before=before, after=after, _replay=self._film.model_at)
+
+    def _counted(self, changes: Sequence[tuple[Nodes, Nodes]] = ()) -> Counts:
+        """All nodes, or, where `replace` wrote down what changed, the old counts and the difference."""
+        graph, start = self.model.graph, dataclasses.astuple(self.counts) if changes else (0, 0, 0)
+        gone = {node: None for old, _ in changes for node in old if "counts" in node.meta}
+        came = {node: None for _, new in changes for node in new if node.graph is graph} if changes else graph
+        found = [*map(_counts, came), *(tuple(-number for number in _counts(node)) for node in gone)]
+        nodes, kernels, moved = (sum(column) for column in zip(start, *found, strict=True))
+        return Counts(nodes=nodes, kernels=kernels, bytes_moved=moved)
 
 
-def _sum(start: Counts, nodes: Iterable[ir.Node], sign: int = 1) -> Counts:
-    rows = [tuple(sign * number for number in _counts(node)) for node in nodes]
-    return Counts(*(sum(column) for column in zip(start, *rows, strict=True)))
-
-
-def _counts(node: ir.Node) -> Counts:
+def _counts(node: ir.Node) -> tuple[int, int, int]:
     """Of one node, worked out once: rules replace nodes, they never change one."""
     if "counts" not in node.meta:
         cost = node_cost(node)
-        node.meta["counts"] = Counts(0 if is_data(node) else 1, cost.kernels, cost.bytes_moved)
-    found: Counts = node.meta["counts"]
-    return found
+        node.meta["counts"] = (0 if is_data(node) else 1, cost.kernels, cost.bytes_moved)
+    counts: tuple[int, int, int] = node.meta["counts"]
+    return counts
 
 
 class _Film:

@@ -16,8 +16,8 @@ Work = Callable[[], Any]
 Clock = Callable[[], float]
 Timer = Callable[[Work], Clock]
 """Makes of a work a function that runs it and returns the seconds it took."""
-Check = Callable[[Any], tuple[float, float]]
-"""The error of a work's result, and the bound it has to keep."""
+Check = Callable[[str, Any], tuple[float, float]]
+"""The error of the result of the work of that name, and the bound that it states."""
 WINNER, SLOWER, WITHIN, UNTIMED = "winner", "slower", "within the spread", "not timed"
 LEAST_ROUNDS, LEAST_AHEAD = 3, 0.01
 """Rounds that are run in any case, before one is discarded or the budget ends a race; a smaller lead is none."""
@@ -80,7 +80,7 @@ Picker = Callable[[Mapping[str, Work], Timer, Check], Race]
 
 
 def pick(
-    works: Mapping[str, Work], timer: Timer, check: Check = lambda _: (0.0, 0.0), *, level: int | Budget = 3
+    works: Mapping[str, Work], timer: Timer, check: Check = lambda *_: (0.0, 0.0), *, level: int | Budget = 3
 ) -> Race:
     """Race the works, given in the order of preference, as hard as LEVELS[level] says, or a budget of your own.
 
@@ -128,7 +128,7 @@ def is_ahead(a: Sequence[float], b: Sequence[float]) -> bool:
 def _entered(one: Candidate, work: Work, timer: Timer, check: Check, *, timed: bool) -> tuple[Candidate, Clock | None]:
     """The candidate with its error, and its clock; no clock for one that raises, or is wrong."""
     try:
-        error, bound = check(work())
+        error, bound = check(one.name, work())
         if not error <= bound:
             wrong = f"wrong: error {error:.2g} > bound {bound:.2g}"
             return replace(one, state=wrong, error=error if math.isfinite(error) else None), None

@@ -91,9 +91,52 @@ def test_a_tactic_that_disagrees_is_discarded(ahead, monkeypatch):
     plan = ahead(export_onnx("digits")).plan
     tuned = trial.tune(plan, pick=prefer("wrong", "broken"))
     races = [race for race in tuned.races if race and "wrong" in {c.name for c in race.candidates}]
-    assert {race["wrong"].state for race in races} == {"wrong: error 1 > bound 0.0001"}
+    assert {race["wrong"].state for race in races} == {"wrong: error 1 > bound 2e-05"}
     assert {race["broken"].state for race in races} == {"raised: ValueError: math domain error"}
     assert not {"wrong", "broken"} & {step.tactic for step in tuned.steps}
+
+
+def test_a_tactic_is_held_to_the_bound_that_it_states(ahead, monkeypatch):
+    from trtlab.engine.glassbox import kernels, library
+
+    torch_s = library.KERNELS["matmul"]["torch"].bind
+    rough = lambda call: lambda *tensors: torch_s(call)(*tensors) * (1 + 5e-5)  # noqa: E731
+    monkeypatch.setitem(library.KERNELS["matmul"], "rough", kernels.Tactic(bind=rough))
+    says_so = kernels.Tactic(bind=rough, bounds={"float32": 1e-4})
+    monkeypatch.setitem(library.KERNELS["matmul"], "says so", says_so)
+    tuned = trial.tune(ahead(export_onnx("digits")).plan, pick=prefer("rough", "says so"))
+    races = [race for race in tuned.races if race and "rough" in {c.name for c in race.candidates}]
+    assert {race["rough"].state for race in races} == {"wrong: error 5e-05 > bound 2e-05"}
+    assert {race.winner for race in races} == {"says so"}
+
+
+W = {"w": np.ones((8, 8, 1, 1), np.float32), "v": np.ones((8, 8, 3, 3), np.float32), "m": np.ones((8, 4), np.float32)}
+TWO = "(float[2,8,8,8] x, float[2,8,8,8] z) => (float[2,8,8,8] y)"
+AXES = {
+    "1x1 into planes": "(float[1,8,8,8] x) => (float[1,16,8,8] y) {"
+                       " c = Conv (x, w) d = Conv (x, w) y = Concat <axis=1> (c, d) }",
+    "two images": "(float[2,8,8,8] x) => (float[2,16,8,8] y) {"
+                  " c = Conv (x, w) d = Relu (x) y = Concat <axis=1> (d, c) }",
+    "windows": "(float[1,8,9,9] x) => (float[1,16,9,9] y) {"
+               " d = MaxPool <kernel_shape=[3,3], pads=[1,1,1,1]> (x) e = Relu (x) y = Concat <axis=1> (e, d) }",
+    "planes beside 1x1": f"{TWO} {{ c = Conv (x, w) y = Add (c, z) }}",
+    "planes beside 3x3": f"{TWO} {{ c = Conv <pads=[1,1,1,1]> (x, v) y = Add (c, z) }}",
+    "columns": "(float[3,8,5] x) => (float[3,5,4] y) {"
+               " r = Relu (x) t = Transpose <perm=[0,2,1]> (r) y = MatMul (t, m) }",
+    "apart": "(float[3,5,4,8] x) => (float[4,3,5,4] y) {"
+             " r = Relu (x) t = Transpose <perm=[2,0,1,3]> (r) y = MatMul (t, m) }",
+}  # fmt: skip
+"""What lies otherwise than some tactic walks."""
+
+
+@pytest.mark.parametrize("text", AXES.values(), ids=AXES)
+def test_no_tactic_enters_a_race_over_numbers_that_it_cannot_walk_through(text):
+    proto = parsed(text, **{name: w for name, w in W.items() if f", {name})" in text})
+    rng = np.random.default_rng(0)
+    sizes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in proto.graph.input}
+    engine = check(proto, {name: rng.standard_normal(size).astype(np.float32) for name, size in sizes.items()})
+    states = {(c.name, c.state) for one in engine.inspect(tactics=True) if one.race for c in one.race.candidates}
+    assert not {(name, state) for name, state in states if state.startswith("raised")}
 
 
 def test_calls_that_are_alike_are_timed_once():

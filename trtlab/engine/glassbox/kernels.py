@@ -8,7 +8,7 @@ change from run to run (packed weights, padding) is done beforehand.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,7 +21,11 @@ from trtlab.engine.glassbox.plan import Step, TensorSpec
 
 Kernel = Callable[..., Any]
 Shape = tuple[int, ...] | None
+RESULT = -1
 FLOATS = frozenset({"float32", "float16", "bfloat16"})
+DIRECT = {"float32": 2e-5, "float16": 2e-2, "bfloat16": 1e-1}
+"""How far a sum of products in this type may be from another order of it, of the largest number: sums of 16-bit floats
+may be rounded on the way. Other types: 1e-6."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +70,8 @@ class Epilogue:
 @dataclass(frozen=True, kw_only=True)
 class Call:
     """What is known of a step before it runs. `operands` has a tensor for every weight, `shapes` their shapes; None
-    where that is not known, or the operand is left out. `present` tells left out from not known."""
+    where that is not known, or the operand is left out. `present` tells left out from not known. `strides` are those of
+    the operands by number, of the epilogue's others behind them, and of the RESULT, where they are seen."""
 
     attributes: Mapping[str, Any]
     operands: tuple[Tensor | None, ...]
@@ -77,6 +82,7 @@ class Call:
     results: int
     result_shape: Shape
     epilogue: Epilogue
+    strides: Mapping[int, tuple[int, ...]]
 
     def weight(self, number: int) -> Tensor | None:
         return self.operands[number] if number < len(self.operands) else None
@@ -103,6 +109,7 @@ def call_of(step: Step, tensors: Mapping[str, TensorSpec], weights: Mapping[str,
     if count < 0 or "" in step.inputs[count:]:
         raise ValueError(f"the epilogue reads {others} others, the step has {len(step.inputs)} inputs")
     result = tensors.get(step.outputs[0])
+    seen = {n: tensors.get(name) for n, name in enumerate(step.inputs)} | {RESULT: result}
     return Call(
         attributes={name: value for name, value in step.attributes.items() if name != "epilogue"},
         operands=operands[:count],
@@ -113,6 +120,7 @@ def call_of(step: Step, tensors: Mapping[str, TensorSpec], weights: Mapping[str,
         results=len(step.outputs),
         result_shape=None if result is None else result.shape,
         epilogue=epilogue,
+        strides={n: spec.strides for n, spec in seen.items() if spec and spec.strides},
     )
 
 
@@ -120,13 +128,15 @@ def call_of(step: Step, tensors: Mapping[str, TensorSpec], weights: Mapping[str,
 class Tactic:
     """One way to compute a kernel. `fits` says whether it can compute this call here. A tactic that `writes_out` is
     told where its results belong; another makes them `into` that memory, if it has a way, or else they are copied.
-    `scratch` is how many bytes it needs while it runs; the kernel takes them as `room`, or else allocates them."""
+    `scratch` is how many bytes it needs while it runs; the kernel takes them as `room`, or else allocates them. It is
+    out of a race if its error, against the first tactic, is more than its own of the `bounds`."""
 
     bind: Callable[[Call], Kernel]
     fits: Callable[[Call], bool] = lambda _: True
     writes_out: bool = False
     into: Callable[[Call], Kernel | None] = lambda _: None
     scratch: Callable[[Call], int] = lambda _: 0
+    bounds: Mapping[str, float] = field(default_factory=lambda: DIRECT)
 
     def kernel(self, call: Call, *, placed: bool) -> Kernel:
         """The kernel; if its results are `placed`, it takes their memory behind the operands."""

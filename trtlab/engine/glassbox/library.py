@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 from trtlab.engine.codegen import images, pointwise
 from trtlab.engine.glassbox.kernels import FLOATS, Call, Kernel, Tactic, finished, generates, weights_of, with_weights
 from trtlab.engine.glassbox.operators import OPERATORS, conv, is_host, max_pool, parameters, window
-from trtlab.engine.glassbox.products import CONV, MATMUL, ROWS
+from trtlab.engine.glassbox.products import CONV, MATMUL, PIXELS, ROWS, lies
 
 # --- elementwise programs, poolings and other operators ---------------------------------------------------------------
 
@@ -62,7 +62,7 @@ def _fits_max_pool(call: Call) -> bool:
         return False
     at = window(call.shapes[0][2:], call.attributes["kernel_shape"], call.attributes)
     small = all(a < k for (a, _), k in zip(at.pairs, at.kernel, strict=True))
-    return small and len(at.strides) == 2 and {*at.dilations} == {1}
+    return small and len(at.strides) == 2 and {*at.dilations} == {1} and lies(call, (*PIXELS, 1), 1)
 
 
 def _operator(call: Call) -> Kernel:

@@ -4,6 +4,7 @@ In: a `Call` of x and weights (a convolution also has a bias if that is none of 
 Out: `CONV` and `MATMUL`, tactic by tactic. The trial times them; codegen/ has those that we generate.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from torch import Tensor
 from trtlab.engine.codegen import images, product, rows
 from trtlab.engine.glassbox.kernels import (
     FLOATS,
+    RESULT,
     Call,
     Epilogue,
     Kernel,
@@ -36,6 +38,9 @@ from trtlab.engine.glassbox.kernels import (
 from trtlab.engine.glassbox.operators import CONVOLUTIONS, Window, check_naturals, conv, window
 
 NO_WORDS = Words(bias=None, adds=False)
+PIXELS = 0, 2, 3
+WINOGRAD = {"float32": 1e-4}
+"""Its sums have factors up to 8 that cancel each other: some digits go."""
 
 
 def _has_onednn(call: Call) -> bool:
@@ -45,6 +50,24 @@ def _has_onednn(call: Call) -> bool:
 def _finishes_on_gpu(call: Call) -> bool:
     """Where a pass that is saved is worth one more kernel."""
     return call.device.name == "cuda" and fits_epilogue(call)
+
+
+def lies(call: Call, merged: Sequence[int], dense: int | None = None, among: Sequence[int] = (RESULT,)) -> bool:
+    """Whether the result, or what else is named `among` the call's strides, lies so that the `merged` axes are steps of
+    one size, and the `dense` one of 1: what is a view as rows. True of what is not seen."""
+    for number in among:
+        strides, inside = call.strides.get(number), 0 <= number < len(call.operands)
+        if strides and (shape := call.shapes[number] if inside else call.result_shape):
+            runs = [(shape[a], strides[a]) for a in merged if shape[a] > 1]
+            steps = all(outer == n * inner for (_, outer), (n, inner) in itertools.pairwise(runs))
+            if not steps or (dense is not None and strides[dense] != 1 < shape[dense]):
+                return False
+    return True
+
+
+def _written(call: Call) -> list[int]:
+    """What a generated kernel walks through besides its operands: other branches, and the result."""
+    return [n for n in call.strides if n == RESULT or n >= len(call.operands)]
 
 
 # --- convolutions -----------------------------------------------------------------------------------------------------
@@ -150,7 +173,7 @@ def _is_product(call: Call) -> bool:
     if not _is_known(call) or weights_of(call).shape[2:] != (1, 1):
         return False
     at, group = _conv_window(call)
-    return group == 1 and at.padding == [0, 0]
+    return group == 1 and at.padding == [0, 0] and lies(call, PIXELS)
 
 
 def _pixels(call: Call) -> Callable[[Tensor], Tensor]:
@@ -181,6 +204,10 @@ def _conv_generated(call: Call) -> Kernel:
     return lambda x, *rest: run(panels, bias, pixels(x).contiguous(memory_format=torch.channels_last), *rest)
 
 
+def _conv_fits_generated(call: Call) -> bool:
+    return _is_product(call) and fits_generated(call, _conv_channels(call)) and lies(call, PIXELS, 1, _written(call))
+
+
 def _conv_winograd(call: Call) -> Kernel:
     bias, lines, adds = ending(call, _conv_channels(call))
     return images.winograd(weights_of(call), bias, lines, _conv_window(call)[0].pairs, adds=adds)
@@ -194,7 +221,8 @@ def _conv_fits_winograd(call: Call) -> bool:
     if not _is_known(call) or weights_of(call).shape[2:] != (3, 3):
         return False
     at, group = _conv_window(call)
-    return group == 1 and {*at.strides, *at.dilations} == {1} and fits_generated(call, _conv_channels(call))
+    plain = group == 1 and {*at.strides, *at.dilations} == {1} and lies(call, (), 1, _written(call))
+    return plain and fits_generated(call, _conv_channels(call))
 
 
 def _conv_with_cudnn(call: Call) -> Kernel:
@@ -217,10 +245,10 @@ CONV: dict[str, Tactic] = {
     "torch": Tactic(bind=_conv_with_torch),
     "onednn": Tactic(bind=_conv_with_onednn, fits=_conv_fits_onednn, into=_conv_into_onednn),
     "product": Tactic(bind=_conv_as_product, fits=_is_product, writes_out=True),
-    "generated": Tactic(
-        bind=_conv_generated, fits=lambda c: _is_product(c) and fits_generated(c, _conv_channels(c)), writes_out=True
+    "generated": Tactic(bind=_conv_generated, fits=_conv_fits_generated, writes_out=True),
+    "winograd": Tactic(
+        bind=_conv_winograd, fits=_conv_fits_winograd, writes_out=True, scratch=_winograd_scratch, bounds=WINOGRAD
     ),
-    "winograd": Tactic(bind=_conv_winograd, fits=_conv_fits_winograd, writes_out=True, scratch=_winograd_scratch),
     "cudnn": Tactic(bind=_conv_with_cudnn, fits=_conv_fits_cudnn),
     "epilogue": Tactic(bind=with_epilogue(_conv_with_torch), fits=lambda c: _is_known(c) and _finishes_on_gpu(c)),
     "onednn+epilogue": Tactic(
@@ -334,16 +362,21 @@ def _packing_scratch(call: Call) -> int:
 
 
 def _fits_generated(call: Call) -> bool:
-    known = _is_linear(call) or _is_batched(call)
-    return known and fits_generated(call, ((call.shapes[1] or (0,))[-1],))
+    known = (_is_linear(call) or _is_batched(call)) and fits_generated(call, ((call.shapes[1] or (0,))[-1],))
+    return known and lies(call, _outer(call), -1, [0, *_written(call)])
+
+
+def _outer(call: Call) -> range:
+    """The axes before one row of x, where the weights are the plan's, or before one matrix."""
+    return range(len(call.result_shape or ()) - (1 if _is_linear(call) else 2))
 
 
 MATMUL: dict[str, Tactic] = {
     "torch": Tactic(bind=_matmul),
     "onednn": Tactic(bind=_with_onednn, fits=_fits_onednn),
     "generated": Tactic(bind=_generated, fits=_fits_generated, writes_out=True, scratch=_packing_scratch),
-    "addmm": Tactic(bind=_addmm, fits=_is_linear, writes_out=True),
-    "batched": Tactic(bind=_batched, fits=_is_batched, writes_out=True),
+    "addmm": Tactic(bind=_addmm, fits=lambda c: _is_linear(c) and lies(c, _outer(c)), writes_out=True),
+    "batched": Tactic(bind=_batched, fits=lambda c: _is_batched(c) and lies(c, _outer(c)), writes_out=True),
     "epilogue": Tactic(
         bind=with_epilogue(_addmm), fits=lambda c: _is_linear(c) and _finishes_on_gpu(c), writes_out=True
     ),

@@ -19,16 +19,13 @@ from torch import Tensor
 
 from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.errors import GlassboxError, RunError, UnsupportedError
-from trtlab.engine.glassbox.kernels import Call, Kernel, Tactic, call_of
+from trtlab.engine.glassbox.kernels import RESULT, Call, Kernel, Tactic, call_of
 from trtlab.engine.glassbox.library import VIEW, tactics
 from trtlab.engine.glassbox.operators import is_host
 from trtlab.engine.glassbox.plan import Plan, Step, TensorSpec
 from trtlab.engine.glassbox.timing import Cache, left_alone, opened
 from trtlab.plan import memory
 from trtlab.plan.tactics import NoTacticError, Picker, Race, pick
-
-AGREE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
-"""How far a tactic may be from the first one, of the largest number."""
 
 QUICK: memory.Placer = functools.partial(memory.place, budget_s=0.5)
 
@@ -117,7 +114,10 @@ class _Trial:
             return self._unseen(step, there)
         if view and self._is_view(step, reference, reads):
             return replace(step, tactic=VIEW)
-        own = self._can_place(step, reference, [*tensors, *self._weights.values()])
+        if own := self._can_place(step, reference, [*tensors, *self._weights.values()]):
+            memory = self._memory(step.outputs[0], reference[0])
+            call = replace(call, strides={**call.strides, RESULT: memory.stride()})
+            there = {name: tactic for name, tactic in there.items() if tactic.fits(call)}  # now that it is seen where
         race, work = self._race(step, call, tensors, there, lambda: first(*tensors), reference, own)
         self.races[-1], name = race, race.winner
         self._keep(step, self._results(step, work()))  # with its own strides
@@ -163,7 +163,7 @@ class _Trial:
         works = {n: self._at_work(there[n], call, tensors, step, reference, placed=placed[n]) for n in order}
         writers = {name: work for name, work in works.items() if there[name].writes_out}
         key = self._signature(step, call, tensors, [*works, inside, own])
-        check = functools.partial(_error_of, reference)
+        check = functools.partial(_error_of, reference, there)
         if (known := self._known.get(key)) and known.winner in works:
             with contextlib.suppress(NoTacticError):
                 pick({known.winner: works[known.winner]}, self._device.timer, check, level=0)  # it runs, and agrees
@@ -308,11 +308,10 @@ def _parts(plan: Plan) -> dict[str, tuple[str, int, int]]:
     return found
 
 
-def _error_of(reference: Sequence[Tensor], result: Any) -> tuple[float, float]:
-    """How far a tactic's results are from the reference, of the largest number, and how far they may be; the worst."""
-    found = [
-        (_difference(a, b), AGREE.get(str(b.dtype)[6:], 1e-6)) for a, b in zip(_listed(result), reference, strict=False)
-    ]
+def _error_of(reference: Sequence[Tensor], there: Mapping[str, Tactic], name: str, result: Any) -> tuple[float, float]:
+    """How far a tactic's results are from the reference, of the largest number, and how far it says; the worst."""
+    pairs, bounds = zip(_listed(result), reference, strict=False), there[name].bounds
+    found = [(_difference(a, b), bounds.get(str(b.dtype)[6:], 1e-6)) for a, b in pairs]
     return max(found, key=lambda pair: pair[0] / pair[1])
 
 

@@ -40,8 +40,9 @@ class Story:
     report: Report
 
     def model(self, number: int) -> onnx.ModelProto:
-        """The model after the first `number` steps."""
-        return self.result if number == len(self.report.steps) else self.report.model_at(number)
+        """The model after the first `number` steps. A step back is all steps from the start."""
+        steps = self.report.steps
+        return self.result if number == len(steps) else steps[number].model_before
 
     @property
     def counts(self) -> list[Counts]:
