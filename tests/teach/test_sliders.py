@@ -7,7 +7,7 @@ from trtlab.lab import gemm, precision
 from trtlab.numeric.calibrate import CALIBRATORS, Histogram
 from trtlab.plan import tactics
 from trtlab.teach import ClipView, NoiseView, RooflineView, StreamView, draw_accuracies, draw_candidate, draw_race
-from trtlab.teach.calibration import errors
+from trtlab.teach.precision import errors
 
 VALUES = np.random.default_rng(0).laplace(size=20_000).astype(np.float32)
 SEEN = Histogram.of(VALUES)

@@ -9,28 +9,26 @@ from typing import Any
 
 _NAMES_IN = {
     "bits": "BitEditor",
-    "calibration": "ClipView draw_accuracies draw_accuracy_chart draw_candidate",
     "charts": "draw_fusion_bandwidth draw_fusion_chains draw_fusion_times draw_waterfall",
     "claimcard": "ClaimFailed claim draw_claims",
     "cover": "guess",
     "diagrams": "draw_diagram",
+    "engines": "NoiseView draw_engine_life draw_enqueue draw_kernels draw_lives draw_race",
     "formatcharts": "draw_curves draw_density draw_levels draw_number_line draw_precision draw_spread draw_staircase"
     " draw_sums draw_tradeoff",
     "formats": "draw_block draw_codes draw_formats draw_sqnr draw_value",
     "door": "draw_build draw_door draw_flips draw_map",
     "fusion": "draw_agreement draw_fusion_findings draw_optimizers",
     "graph.view": "GraphView",
-    "life": "draw_engine_life draw_enqueue draw_kernels draw_lives",
     "machine": "draw_badges draw_calls draw_machine draw_progress draw_refusal draw_support draw_terms",
     "memory": "ArenaView draw_arena draw_planners",
     "pipeline": "PipelineView draw_artefact",
+    "precision": "ClipView RooflineView draw_accuracies draw_accuracy_chart draw_candidate",
     "quantview": "QuantView",
     "quizcard": "QuizCard quiz",
-    "roofline": "RooflineView",
     "saycard": "say",
     "stepper": "RewriteStepper",
     "streams": "StreamView draw_cases draw_serving draw_timeline",
-    "tuning": "NoiseView draw_race",
     "tables": "draw_configuration draw_engine draw_error draw_layers draw_outputs draw_plan_file"
     " draw_predictions draw_rows draw_stage draw_workflow",
 }

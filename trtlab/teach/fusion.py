@@ -10,17 +10,8 @@ from collections.abc import Iterable, Sequence
 import onnx
 
 from trtlab.engine.nvidia.report import Kernel
-from trtlab.lab.compare import (
-    NVIDIA,
-    Agreement,
-    Match,
-    OurGroup,
-    Row,
-    Verdict,
-    compare_groups,
-    compare_teaching_models,
-    is_slice,
-)
+from trtlab.lab import compare
+from trtlab.lab.compare import Agreement, Match, OurGroup, Row, Verdict
 from trtlab.lab.fusion import Sweep, findings
 from trtlab.study.bank import said
 from trtlab.teach import card as ui
@@ -30,13 +21,9 @@ from trtlab.teach.tables import merged_nodes
 from trtlab.teach.units import counted
 
 KINDS = {
-    Verdict.SAME: "done",
-    Verdict.NVIDIA_MORE: "stood",
-    Verdict.WE_MORE: "stood",
-    Verdict.DECLINED: "bad",
-    Verdict.OTHERWISE: "not",
-    Verdict.ADDED: "not",
-}
+    Verdict.SAME: "done", Verdict.NVIDIA_MORE: "stood", Verdict.WE_MORE: "stood", Verdict.DECLINED: "bad",
+    Verdict.OTHERWISE: "not", Verdict.ADDED: "not",
+}  # fmt: skip
 LAUNCHES = "kernels to launch: a fused node is one, a view or constant none; NVIDIA's are those of its engine"
 ORT_ALL = "ONNX Runtime's level ALL knows this processor: what it adds (ReorderOutput) differs between machines"
 FEWEST = "✓ fewest of the row: a count of launches, not a time"
@@ -47,7 +34,7 @@ FEWEST = "✓ fewest of the row: a count of launches, not a time"
 
 def draw_optimizers(rows: Sequence[Row] | None = None) -> Drawing:
     """A table of what each optimiser left, a line for each model; left out, of all teaching models."""
-    rows = compare_teaching_models() if rows is None else rows
+    rows = compare.compare_teaching_models() if rows is None else rows
     if not rows:
         raise ValueError("no rows to draw: expected at least one from trtlab.lab.compare.compare_optimizers")
     titles = [outcome.optimizer.replace("ONNX Runtime DISABLE_ALL", "ORT off") for outcome in rows[0].outcomes]
@@ -74,7 +61,7 @@ def _agreed(rows: Sequence[Row]) -> list[str]:
             if outcome.kernels is None:
                 failed[f"{outcome.optimizer}: {outcome.note}"].append(row.model)
     lines = [f"{', '.join(models)}: {what}" for what, models in failed.items()]
-    if all(what.startswith(NVIDIA) for what in failed):
+    if all(what.startswith(compare.NVIDIA) for what in failed):
         worst = max((o.error for row in rows for o in row.outcomes if o.error is not None), default=0.0)
         lines.append(f"every result that ran agrees with the model as written: largest relative difference {worst:.1e}")
     return lines
@@ -89,16 +76,13 @@ def draw_agreement(what: onnx.ModelProto | Agreement, target: str = "SM89", *, m
 
     >>> draw_agreement(TEACHING_MODELS["inception"]())
     """
-    found = what if isinstance(what, Agreement) else compare_groups(what, target)
+    found = what if isinstance(what, Agreement) else compare.compare_groups(what, target)
     folded = len(found.matches) > most
     same = [match for match in found.matches if folded and match.verdict is Verdict.SAME]
     header = ("ours", "NVIDIA's", "compared")
     shown = ui.table(header, [_match(match) for match in found.matches if match not in same])
-    fold = [
-        ui.details(
-            f"{counted(len(same), 'group')} that agree{'s' * (len(same) == 1)}", ui.table(header, map(_match, same))
-        )
-    ] * folded
+    alike = f"{counted(len(same), 'group')} that agree{'s' * (len(same) == 1)}"
+    fold = [ui.details(alike, ui.table(header, map(_match, same)))] * folded
     total = f"{counted(found.our_kernels, 'kernel')} of ours, {len(found.report.kernels)} of NVIDIA's"
     counts = [(verdict, found.count(verdict)) for verdict in Verdict if found.count(verdict)]
     verdicts = [ui.badge(f"{count} × {verdict.value}", KINDS[verdict]) for verdict, count in counts]
@@ -126,7 +110,7 @@ def _ours(group: OurGroup) -> Cell:
 
 
 def _theirs(kernel: Kernel) -> Cell:
-    slices = [tensor for tensor in kernel.outputs if is_slice(tensor)]
+    slices = [tensor for tensor in kernel.outputs if compare.is_slice(tensor)]
     where = [f"strides {', '.join(map(str, slices[0].strides or ()))}"] if slices else []
     name = kernel.name.rsplit("_myl", 1)[0].removeprefix("__myl_")  # __myl_MulAddRelu_myl0_2 -> MulAddRelu
     about = [ui.code(name), *map(ui.dim, (f"stream {kernel.stream}", kernel.type, *where))]

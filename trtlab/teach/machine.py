@@ -72,21 +72,14 @@ def _titled(title: str, columns: str, rows: Iterable[Any], **options: Any) -> Dr
 def draw_calls(calls: Iterable[Call] = CALLS) -> Drawing:
     """Said then, say now: each old name by release, whether the installed module has it, and what replaces it."""
     history, api = support.api_history(), installed_api()
-    rows = [
-        (
-            ui.tag("span", call.name, "mono"),
-            *(_declared(history, call, name) for name in SHOWN_TAGS),
-            _installed(api, call),
-            both(call.now),
-        )
-        for call in calls
-    ]
+    rows = []
+    for call in calls:
+        states = (_declared(history, call, name) for name in SHOWN_TAGS)
+        rows.append((ui.tag("span", call.name, "mono"), *states, _installed(api, call), both(call.now)))
     then, installed, now = (both(said(f"column_{name}")) for name in ("then", "installed", "say_now"))
     header = (then, *(name.removeprefix("v") for name in SHOWN_TAGS), installed, now)
-    made = [history.provenance, api.provenance]
-    return bilingual(
-        ui.card(ui.block(ui.table(header, rows), "below"), head=[ui.bold(both(said("calls"))), switch()], made=made)
-    )
+    table, made = ui.block(ui.table(header, rows), "below"), [history.provenance, api.provenance]
+    return bilingual(ui.card(table, head=[ui.bold(both(said("calls"))), switch()], made=made))
 
 
 def draw_terms(*names: str) -> Drawing:

@@ -17,16 +17,8 @@ from trtlab.engine.networks import MODELS
 from trtlab.engine.nvidia import BuildCancelled, CompilerError, CompilerMissing, Progress
 from trtlab.engine.nvidia.execute import Execution
 from trtlab.engine.nvidia.explain import DEFAULT_TARGET, PORTABLE, normalise_targets
-from trtlab.lab.workflow import (
-    MAJORS,
-    STAGES,
-    TOLERANCES,
-    WORKFLOW,
-    Precision,
-    StageRecord,
-    Workflow,
-    trtexec_command,
-)
+from trtlab.lab import workflow
+from trtlab.lab.workflow import STAGES, WORKFLOW, Precision, StageRecord, Workflow
 from trtlab.teach import tables
 from trtlab.teach.card import Cell, Drawing, bold, callout, card, code, details, dim, join, pre, stack
 from trtlab.teach.graph.view import GraphView
@@ -55,14 +47,9 @@ class PipelineView(Widget):
     command = traitlets.Unicode("").tag(sync=True)
 
     def __init__(
-        self,
-        model: str = "digits",
-        *,
-        precision: Precision = "FP32",
-        target: str | None = None,
-        dynamic: bool = False,
-        major: str = "11",
-    ) -> None:
+        self, model: str = "digits", *, precision: Precision = "FP32", target: str | None = None,
+        dynamic: bool = False, major: str = "11",
+    ) -> None:  # fmt: skip
         self.workflow: Workflow | None = None
         self.error: Exception | None = None
         self._cancel, self._thread = threading.Event(), threading.Thread()
@@ -121,14 +108,11 @@ class PipelineView(Widget):
     # --- the run ----------------------------------------------------------------------------------------------------
 
     def _new_workflow(self, cancel: threading.Event) -> Workflow:
+        model, precision, target, dynamic = (self.choice[name] for name in ("model", "precision", "target", "dynamic"))
         return Workflow(
-            self.choice["model"],
-            precision=self.choice["precision"],
-            target=self.choice["target"],
-            dynamic_batch=self.choice["dynamic"],
-            cancel=cancel,
+            model, precision=precision, target=target, dynamic_batch=dynamic, cancel=cancel,
             on_progress=lambda progress: self._on_progress(cancel, progress),
-        )
+        )  # fmt: skip
 
     def _work(self, workflow: Workflow, cancel: threading.Event) -> None:
         """Stage after stage, for as long as this run is listened to: until its cancel is set."""
@@ -163,11 +147,9 @@ class PipelineView(Widget):
     def _finish(self, record: StageRecord) -> None:
         """The selection follows the run, unless the reader looks at a stage that is still to come."""
         follows = self._stage(self.selected)["state"] != "waiting"
-        took = {
-            "time": seconds_text(record.seconds) if record.seconds is not None else "",
-            "seconds": record.seconds or 0,
-        }
-        self._set_stage(record.name, state=tables.STATES[record.status], note=record.executor, fraction=None, **took)
+        took, state = "" if record.seconds is None else seconds_text(record.seconds), tables.STATES[record.status]
+        how = {"note": record.executor, "fraction": None, "time": took, "seconds": record.seconds or 0}
+        self._set_stage(record.name, state=state, **how)
         self.selected = record.name if follows else self.selected
 
     def _fail(self, name: str, error: Exception) -> None:
@@ -209,15 +191,16 @@ class PipelineView(Widget):
         if self.records and not self.running:
             self.message = callout("What you see is the run before this choice. Press Run for the new one.").html
         flow, major = self._new_workflow(threading.Event()), self.choice["major"]
-        self.command = trtexec_command(flow.model.name, precision=flow.precision, major=major, profile=flow.profiles())
+        self.command = workflow.trtexec_command(
+            flow.model.name, precision=flow.precision, major=major, profile=flow.profiles()
+        )
 
     def _show(self, _change: Any = None) -> None:
         """Draw the selected stage, unless it is drawn already."""
         with self._lock:
             state = self._stage(self.selected)["state"]
-            record = (
-                self.workflow.records.get(self.selected) if self.workflow and state in tables.STATES.values() else None
-            )
+            done = self.workflow and state in tables.STATES.values()
+            record = self.workflow.records.get(self.selected) if self.workflow and done else None
             if (self.selected, state, record) != self._shown:
                 self.detail = (draw_artefact(record) if record else _explained(self.selected, state)).html
                 self._shown = (self.selected, state, record)
@@ -227,10 +210,10 @@ def _options() -> dict[str, list[tuple[Any, str]]]:
     titles = {name: f"{model.title}{'' if model.trained else ' (random weights)'}" for name, model in MODELS.items()}
     return {
         "model": list(titles.items()),
-        "precision": [(name, name) for name in TOLERANCES],
+        "precision": [(name, name) for name in workflow.TOLERANCES],
         "target": _targets(),
         "dynamic": [(False, "static"), (True, "dynamic, with a profile")],
-        "major": [(name, f"TensorRT {name}") for name in MAJORS],
+        "major": [(name, f"TensorRT {name}") for name in workflow.MAJORS],
     }
 
 
@@ -268,9 +251,8 @@ def _draw_inspector(ran: Any) -> Cell:
     """What EngineInspector says, where an engine was deserialised; for a stand-in, why there is no inspector."""
     if isinstance(ran, Execution):
         return details("EngineInspector, as JSON", pre(ran.inspector))
-    return dim(
-        "EngineInspector needs a deserialised engine. The kernels under Build come from the builder's log instead."
-    )
+    why = "EngineInspector needs a deserialised engine. The kernels under Build come from the builder's log instead."
+    return dim(why)
 
 
 def draw_artefact(record: StageRecord) -> Drawing:
@@ -287,6 +269,3 @@ def draw_artefact(record: StageRecord) -> Drawing:
     }.get(record.name)
     stage = tables.draw_stage(record)
     return stage if draw is None or record.artefact is None else stack([stage, draw(record.artefact)])
-
-
-__all__ = ["PipelineView", "draw_artefact"]

@@ -38,18 +38,16 @@ def draw_error(error: BaseException) -> Drawing:
 # --- stages ---------------------------------------------------------------------------------------------------------
 
 
-def _status(record: StageRecord) -> Cell:
-    return ui.badge(record.status.value, STATES[record.status])
-
-
-def _number(record: StageRecord) -> int:
-    return STAGES.index(record.name) + 1
+def _named(record: StageRecord) -> tuple[int, str, Cell]:
+    """Its number, its title, its status."""
+    status = ui.badge(record.status.value, STATES[record.status])
+    return STAGES.index(record.name) + 1, WORKFLOW[record.name].title, status
 
 
 def draw_stage(record: StageRecord) -> Drawing:
     """One stage: what went in, what came out, how long, by whom, and what was not possible here."""
     took = "" if record.seconds is None else seconds_text(record.seconds)
-    title = ui.bold(f"{_number(record)}. {WORKFLOW[record.name].title}")
+    number, title, status = _named(record)
     ways = [ui.block(ui.labelled("in", record.went_in), "box"), ui.block(ui.labelled("out", record.came_out), "box")]
     parts: list[Any] = [ui.block(ways, "flow")]
     if record.why_not:
@@ -58,7 +56,7 @@ def draw_stage(record: StageRecord) -> Drawing:
         parts.append(
             ui.details(f"{counted(len(record.log), 'line')} of the compiler's log", ui.pre("\n".join(record.log)))
         )
-    head = [title, _status(record), ui.push(ui.join([record.executor, took]))]
+    head = [ui.bold(f"{number}. {title}"), status, ui.push(ui.join([record.executor, took]))]
     return ui.card(*parts, head=head, made=[record.provenance] * (record.status is not Status.IMPOSSIBLE))
 
 
@@ -66,13 +64,11 @@ def draw_workflow(records: Iterable[StageRecord]) -> Drawing:
     """All stages in one table: the map of Q3, filled in by this machine."""
     records = list(records)
     done = [record for record in records if record.status is not Status.IMPOSSIBLE]
-    rows = [
-        (
-            _number(record), ui.bold(WORKFLOW[record.name].title), _status(record), record.executor,
-            seconds_text(record.seconds), record.came_out if record in done else record.why_not or "",
-        )
-        for record in records
-    ]  # fmt: skip
+    rows = []
+    for record in records:
+        number, title, status = _named(record)
+        out = record.came_out if record in done else record.why_not or ""
+        rows.append((number, ui.bold(title), status, record.executor, seconds_text(record.seconds), out))
     header = ("", "stage", "status", "by", "time", "out")
     return ui.card(ui.table(header, rows), made=[record.provenance for record in done])
 
@@ -119,33 +115,20 @@ def _profile_text(profile: Any) -> str:
 
 def draw_engine(report: BuildReport) -> Drawing:
     """The kernels, in order, each with the ONNX nodes it swallowed; a dashed box is a kernel the compiler added."""
-    rows = [
-        (
-            number,
-            ui.code(k.name),
-            k.type,
-            merged_nodes(k),
-            ui.tag("span", _shape(k.outputs[0]), "one") if k.outputs else "–",
-            k.dtype,
-            k.stream,
-        )
-        for number, k in enumerate(report.kernels)
-    ]
+    rows = []
+    for number, k in enumerate(report.kernels):
+        writes = ui.tag("span", _shape(k.outputs[0]), "one") if k.outputs else "–"
+        rows.append((number, ui.code(k.name), k.type, merged_nodes(k), writes, k.dtype, k.stream))
     body = ui.table(("#", "kernel", "type", "ONNX nodes merged into it", "writes", "dtype", "stream"), rows, fold=True)
     waits = len(report.steps) - len(report.kernels)
-    note = ui.dim(
-        f"{waits} more in the engine launch nothing: signals and waits between streams, arithmetic on shapes."
-    )
-    by = ui.push(f"{report.compiler} {report.compiler_version}")
-    head = [ui.bold("Engine"), by]
+    said = f"{waits} more in the engine launch nothing: signals and waits between streams, arithmetic on shapes."
+    note, head = ui.dim(said), [ui.bold("Engine"), ui.push(f"{report.compiler} {report.compiler_version}")]
     return ui.card(_engine_facts(report), body, *[note] * bool(waits), head=head, made=[report.provenance])
 
 
 def _engine_facts(report: BuildReport) -> Cell:
     by_profile = report.kernels_by_profile()
-    apart = f"{counted(report.onnx_constants, 'constant')} counted apart" + (
-        "; by profile" if len(by_profile) > 1 else ""
-    )
+    apart = f"{counted(report.onnx_constants, 'constant')} counted apart{'; by profile' * (len(by_profile) > 1)}"
     kernels = " or ".join(str(len(found)) for found in by_profile)
     return ui.facts(
         ("ONNX nodes → kernels", f"{report.onnx_nodes} → {kernels}", apart),

@@ -1,26 +1,27 @@
-"""teach/calibration: where to clip: a histogram under a threshold that can be dragged, and what an entropy calibrator
-compares.
+"""teach/precision: where to clip, and what a format buys.
 
 In: a `Histogram` of numeric/calibrate and, for the widget, a function that tells how many samples are right at a
-threshold. Out: drawings, and `ClipView`.
+threshold; lab/precision's rows; lab/gemm's arithmetic and its recording of one GPU. Out: drawings; `ClipView`, a
+histogram under a threshold that can be dragged; `RooflineView`, bytes against operations of one product on three GPUs.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from trtlab.engine.measure import live
+from trtlab.engine.recordings import RecordingMissing
+from trtlab.lab import gemm
 from trtlab.lab.precision import Row
 from trtlab.numeric.calibrate import CALIBRATORS, Histogram, candidate, entropy
 from trtlab.teach import svg
 from trtlab.teach.card import Drawing, bold, card, table
 from trtlab.teach.figure import PALETTE, axes, finish, new
 from trtlab.teach.sliders import SliderView
-from trtlab.teach.units import bytes_text
+from trtlab.teach.units import bytes_text, seconds_text
 
 Array = npt.NDArray[Any]
 Right = Callable[[float], tuple[int, int]]
@@ -54,39 +55,23 @@ class ClipView(SliderView):
             raise ValueError(
                 f"{histogram!r} has no value above 0: expected activations to clip; run some batches first"
             )
-        self._scene, self._right = _Scene(histogram), right
-        self._known: dict[int, list[tuple[str, str, str]]] = {}
-        most = self._scene.last
-        chosen = {name: {"bins": min(most, max(1, t.bin))} for name, t in self._scene.chosen.items()}
-        slider = {"bins": ("bins that are kept", 1, most, most)}
-        super().__init__(slider, {}, buttons=chosen, hand=("bins", self._scene.x(histogram.width), RIGHT))
+        self.h, self.last = histogram, min(histogram.counts.size, math.ceil(histogram.amax / histogram.width))
+        self.chosen = {name: find(histogram) for name, find in CALIBRATORS.items()}
+        self._right, self._known = right, dict[int, list[tuple[str, str, str]]]()
+        self._ground = "".join([*self._bars(), *self._curves(), *self._marks(), *self._axis()])  # what does not move
+        buttons = {name: {"bins": min(self.last, max(1, t.bin))} for name, t in self.chosen.items()}
+        slider = {"bins": ("bins that are kept", 1, self.last, self.last)}
+        super().__init__(slider, {}, buttons=buttons, hand=("bins", self.x(histogram.width), RIGHT))
 
     @property
     def threshold(self) -> float:
-        return self.setting["bins"] * self._scene.h.width
-
-    def picture(self) -> str:
-        return self._scene.picture(self.threshold)
-
-    def facts(self) -> list[tuple[str, str, str]]:
-        bins = self.setting["bins"]
-        if bins not in self._known:
-            self._known[bins] = self._scene.facts(self.threshold, self._right)
-        return self._known[bins]
-
-
-class _Scene:
-    """A histogram as it is drawn; what does not move with the threshold is drawn once."""
-
-    def __init__(self, h: Histogram) -> None:
-        self.h = h
-        self.last = min(h.counts.size, math.ceil(h.amax / h.width))
-        self.chosen = {name: find(h) for name, find in CALIBRATORS.items()}
+        return self.setting["bins"] * self.h.width
 
     def x(self, value: float) -> float:
         return LEFT + (RIGHT - LEFT) * value / (self.last * self.h.width)
 
-    def picture(self, threshold: float) -> str:
+    def picture(self) -> str:
+        threshold = self.threshold
         at = self.x(threshold)
         beyond = svg.tag("rect", x=at, y=TOP, width=max(0.0, RIGHT - at), height=HIGH, fill="#d55e00", opacity="0.13")
         stem = svg.tag("line", x1=at, x2=at, y1=TOP - 8, y2=TOP + HIGH + LOW + 40, stroke="#d55e00", stroke_width="2.5")
@@ -97,11 +82,6 @@ class _Scene:
         said = svg.text("tl-ink", words, (at + dx, TOP - 14), 14, svg.INK, 600, text_anchor=place)
         height = TOP + HIGH + LOW + 66
         return svg.whole(f"Histogram, {words}", WIDTH, height, self._ground, beyond, stem, grip, said)
-
-    @cached_property
-    def _ground(self) -> str:
-        """Bars, curves, the calibrators' choices, the axis."""
-        return "".join([*self._bars(), *self._curves(), *self._marks(), *self._axis()])
 
     def _bars(self) -> list[str]:
         """Counts of neighbouring bins together, on a logarithmic scale."""
@@ -160,10 +140,14 @@ class _Scene:
         ]
         return [floor, *words]
 
-    def facts(self, threshold: float, right: Right | None) -> list[tuple[str, str, str]]:
-        """Label, value, note."""
-        rounding, clipping = errors(self.h, threshold)
-        bins = max(1, round(threshold / self.h.width))
+    def facts(self) -> list[tuple[str, str, str]]:
+        bins = self.setting["bins"]
+        if bins not in self._known:
+            self._known[bins] = self._facts(bins)
+        return self._known[bins]
+
+    def _facts(self, bins: int) -> list[tuple[str, str, str]]:
+        rounding, clipping = errors(self.h, self.threshold)
         beyond = int(self.h.counts[bins:].sum())
         found = [
             ("clipped", f"{beyond / max(1, self.h.count):.3%}", f"{beyond:,} of {self.h.count:,} values"),
@@ -171,8 +155,8 @@ class _Scene:
             ("rounding error", f"{math.sqrt(rounding):.3g}", "root of the mean square"),
             ("divergence", f"{candidate(self.h, bins).divergence:.3g}".replace("inf", "∞"), "KL(P‖Q), in nats"),
         ]
-        if right is not None:
-            good, of = right(threshold)
+        if self._right is not None:
+            good, of = self._right(self.threshold)
             found.insert(0, ("accuracy", f"{good / of:.1%}", f"{good} of {of} test images"))
         return found
 
@@ -232,3 +216,98 @@ def draw_accuracy_chart(networks: Mapping[str, Sequence[Row]]) -> Any:
     height = 130 + 21 * max(len(rows) for rows in networks.values())
     made = [live(["onnxruntime", "torch"], samples=1)]
     return finish(figure, "Three networks, every format", made, height=height, legend_px=24)
+
+
+# --- the roofline -----------------------------------------------------------------------------------------------------
+
+FROM, TO, ROW = 90, 800, 46
+MEMORY, COMPUTE = "#0072b2", "#d55e00"
+SLIDERS = {
+    "rows": ("rows at once (batch × tokens), 2 to the", 0, 13, 0), "size": ("columns and terms, 2 to the", 8, 14, 12),
+    "gpu": ("", 0, len(gemm.GPUS) - 1, 1),
+}  # fmt: skip
+
+
+class RooflineView(SliderView):
+    """The least time of y [m, n] = x [m, k] w [k, n] in every format that a GPU multiplies; n = k."""
+
+    ABOUT = "What a format buys"
+
+    def __init__(self, **setting: int) -> None:
+        super().__init__(SLIDERS, setting, buttons={name: {"gpu": n} for n, name in enumerate(gemm.GPUS)})
+
+    @property
+    def times(self) -> list[gemm.GemmTime]:
+        """One for each format that the chosen GPU multiplies."""
+        rows, size, gpu = 2 ** self.setting["rows"], 2 ** self.setting["size"], [*gemm.GPUS][self.setting["gpu"]]
+        return [
+            gemm.gemm_time(rows, size, size, name, gpu)
+            for name, how in gemm.FORMATS.items()
+            if how[-1] in gemm.GPUS[gpu]
+        ]
+
+    def picture(self) -> str:
+        times = self.times
+        low = math.floor(math.log10(min(min(t.memory_s, t.compute_s) for t in times)))
+        high = math.ceil(math.log10(max(t.seconds for t in times)))
+        scale = (TO - FROM) / max(1, high - low)
+
+        def x(seconds: float) -> float:
+            return FROM + (math.log10(seconds) - low) * scale
+
+        parts = self._axis(low, high, scale, 40 + ROW * len(times))
+        for number, one in enumerate(times):
+            y = 36 + ROW * number
+            parts.append(svg.text("tl-ink", one.format, (8, y + 22), 14, svg.INK, 600))
+            for seconds, colour, top in ((one.memory_s, MEMORY, y), (one.compute_s, COMPUTE, y + 17)):
+                faint = "1" if seconds == one.seconds else "0.35"
+                parts.append(svg.tag("rect", x=FROM, y=top + 2, width=max(1.0, x(seconds) - FROM), height=14, rx=2,
+                                     fill=colour, opacity=faint))  # fmt: skip
+            words = f"{seconds_text(one.seconds)}, {one.limit}"
+            parts.append(svg.text("tl-ink", words, (TO + 10, y + 22), 13, svg.INK))
+            if (measured := self._measured(one)) is not None:
+                at = min(x(measured), TO)
+                mark = svg.tag("path", svg.title(f"measured: {seconds_text(measured)}"), fill=svg.INK,
+                               d=f"M{at:.1f} {y + 17}l7 -7l7 7l-7 7Z")  # fmt: skip
+                parts.append(mark)
+        return svg.whole("Least time of a product, by format", WIDTH, 66 + ROW * len(times), *parts)
+
+    def _axis(self, low: int, high: int, scale: float, bottom: float) -> list[str]:
+        key = (("bytes over bandwidth", MEMORY, FROM), ("operations over rate", COMPUTE, FROM + 190))
+        parts = [svg.tag("rect", x=at, y=8, width=12, height=12, rx=2, fill=colour) for _, colour, at in key]
+        parts += [svg.text("tl-ink", words, (at + 18, 18), 12, svg.INK) for words, _, at in key]
+        if any(self._measured(one) for one in self.times):
+            parts.append(svg.text("tl-ink", "◆ measured", (FROM + 380, 18), 12, svg.INK))
+        for power in range(low, high + 1):
+            at = FROM + (power - low) * scale
+            parts.append(svg.tag("line", x1=at, x2=at, y1=30, y2=bottom, stroke="#d7dce1"))
+            parts.append(
+                svg.text("tl-dim", seconds_text(10.0**power), (at, bottom + 16), 12, svg.DIM, text_anchor="middle")
+            )
+        return parts
+
+    def _measured(self, one: gemm.GemmTime) -> float | None:
+        """What such a product took on the GPU that was measured."""
+        size = 2 ** self.setting["size"]
+        try:
+            recorded = gemm.load(one.gpu.lower())
+            found = recorded.run(one.format, 2 ** self.setting["rows"], size)
+        except (RecordingMissing, KeyError):
+            return None
+        return found.median_s if found.n == size else None
+
+    def facts(self) -> list[tuple[str, str, str]]:
+        times = {one.format: one for one in self.times}
+        best, half = min(times.values(), key=lambda t: t.seconds), times["FP16"]
+        gpu = gemm.GPUS[half.gpu]
+        balance = gpu["FP16"] / gpu["memory"]
+        return [
+            ("product", f"{2 ** self.setting['rows']:,} × {2 ** self.setting['size']:,}²", f"on {half.gpu}"),
+            ("FP16", seconds_text(half.seconds), f"{half.intensity:.0f} operations a byte; balance {balance:.0f}"),
+            ("least", best.format, f"{half.seconds / best.seconds:.2f} times as fast as FP16"),
+            (
+                "INT4 weights",
+                seconds_text(times["W4A16"].seconds),
+                f"{half.seconds / times['W4A16'].seconds:.2f} times",
+            ),
+        ]
