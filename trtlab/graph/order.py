@@ -1,6 +1,6 @@
 """graph/order: which node must run before which.
 
-In: the nodes of one graph (onnx_ir). Out: predecessors, a topological order, and whether nodes can become one node.
+In: the nodes of one graph (onnx_ir). Out: predecessors, a topological order, and which nodes can become one node.
 Checked by tests/graph/test_order.py on random graphs against definitions by hand.
 """
 
@@ -89,7 +89,9 @@ def renumber(node: ir.Node) -> None:
 
 
 class Region:
-    """A convex region that grows from a node of a numbered graph: `is_convex` without asking anew for every member."""
+    """A convex region that grows from a node of a numbered graph: no path leaves it and comes back. One that did would
+    make the region, folded into one node, wait for itself. We walk back from what the region reads, no further than
+    where it begins: meeting the region again is such a path."""
 
     def __init__(self, first: ir.Node) -> None:
         self.places: Mapping[ir.Node, float] = first.graph.meta["places"] if first.graph is not None else {}
@@ -125,19 +127,3 @@ class Region:
                     seen.add(maker)
                     stack.append(maker)
         return False
-
-
-def is_convex(region: Collection[ir.Node]) -> bool:
-    """Whether no path leaves the region and comes back. One that did would make the region, folded into one node, wait
-    for itself. We walk back from what the region reads: meeting the region again is such a path."""
-    inside = set(region)
-    stack = [maker for node in inside for maker in predecessors(node) if maker not in inside]
-    seen = set(stack)
-    while stack:
-        for maker in predecessors(stack.pop()):
-            if maker in inside:
-                return False
-            if maker not in seen:
-                seen.add(maker)
-                stack.append(maker)
-    return True

@@ -54,7 +54,7 @@ class ConstantFolding(Rule):
 
     Algebra: f(constants) is a constant, if f is deterministic. The value comes from onnx's reference evaluator, which
     knows one opset and has mistakes: FOLDS are the operators for which it does what ONNX Runtime does
-    (tests/graph/test_rules.py). Results larger than LIMIT_BYTES and than what they are made of stay computed: a
+    (tests/graph/test_folding.py). Results larger than LIMIT_BYTES and than what they are made of stay computed: a
     ConstantOfShape would explode.
     """
 

@@ -203,7 +203,7 @@ class PointwiseFusion(Rule):
         a, b, c -> Mul(a, b) -> Add(c) -> Relu -> y   ->   a, b, c -> [Mul Add Relu] -> y
 
     Algebra: none. Number i of every result depends on number i of the inputs alone (after broadcasting), so one loop
-    over i can do all operators. The region must be convex (no path leaves it and comes back: see order.is_convex), its
+    over i can do all operators. The region must be convex (no path leaves it and comes back: see order.Region), its
     results of one shape (one loop), in one graph.
     """
 
