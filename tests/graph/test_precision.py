@@ -1,5 +1,7 @@
 """graph/precision: where pairs stand, with which scales, what is stored; and that the model still says the same."""
 
+# ruff: noqa: E501 (a graph reads better on one line)
+
 import numpy as np
 import onnx
 import pytest
@@ -37,9 +39,8 @@ def feeds_of(model):
 def pairs(model):
     """Tensor -> its scale, for all Q/DQ of activations; all else that holds of a pair is checked on the way."""
     held = {t.name: numpy_helper.to_array(t).astype(np.float32) for t in model.graph.initializer}
-    readers = {
-        name: [n for n in model.graph.node if name in n.input] for node in model.graph.node for name in node.output
-    }
+    nodes = model.graph.node
+    readers = {name: [n for n in nodes if name in n.input] for node in nodes for name in node.output}
     found = {}
     for node in (node for node in model.graph.node if node.op_type == "QuantizeLinear"):
         (dequantize,) = readers[node.output[0]]
@@ -96,10 +97,8 @@ def test_weights_are_codes_with_a_scale_per_output_channel_or_per_tensor():
     del model.graph.initializer[[t.name for t in model.graph.initializer].index("z")]
     thresholds = dict.fromkeys("xzb", 4.0)
     for per_channel, axes in ((True, {"w": 0, "m": 1, "g": 0}), (False, dict.fromkeys("wmg"))):
-        held = {
-            t.name: numpy_helper.to_array(t)
-            for t in insert_qdq(model, thresholds, per_channel=per_channel).graph.initializer
-        }
+        made = insert_qdq(model, thresholds, per_channel=per_channel)
+        held = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
         for name, array in (("w", w), ("m", m), ("g", g)):
             expected = FORMATS["INT8"].quantize(array, axes[name])
             assert held[f"{name}_codes"].dtype == np.int8
@@ -115,35 +114,18 @@ PLACED = {
     "two readers": ("a = Conv(x, w) b = Conv(x, w) c = Mul(a, b) y = Conv(c, v)", {"x": 3, "c": 9}, {}),
     "residual": ("a = Conv(x, u) s = Add(a, x) r = Relu(s) y = Conv(r, t)", {"x": 3, "r": 2}, {}),
     "residual, other side": ("a = Conv(x, u) s = Add(x, a) y = Conv(s, t)", {"x": 3, "s": 2}, {}),
-    "both are products": (
-        "a = Conv(x, u) b = Conv(x, u) s = Add(b, a) y = Conv(s, t)",
-        {"x": 3, "s": 2, "a": 5},
-        {},
-    ),
+    "both are products": ("a = Conv(x, u) b = Conv(x, u) s = Add(b, a) y = Conv(s, t)", {"x": 3, "s": 2, "a": 5}, {}),
     "no product": ("a = Relu(x) s = Add(a, x) y = Conv(s, t)", {"s": 2}, {}),
     "a bias": ("a = Conv(x, w) s = Add(a, k) y = Conv(s, v)", {"x": 3, "s": 2}, {}),
     "read twice": ("a = Conv(x, u) s = Add(a, x) m = Mul(a, s) y = Conv(m, t)", {"x": 3, "m": 2}, {}),
-    "concat": (
-        "a = Conv(x, u) r = Relu(a) c = Concat <axis = 1> (r, x) b = Conv(r, u) d = Conv(c, q) y = Conv(d, v)",
-        {"x": 3, "r": 2, "c": 3.5, "d": 1},
-        {"x": 3.5, "r": 3.5},
-    ),
-    "concats that share": (
-        "c = Concat <axis = 1> (x, x) d = Concat <axis = 1> (c, c) e = Conv(d, o) f = Conv(c, q) y = Conv(f, v)",
-        {"c": 3, "d": 8, "f": 1},
-        {"c": 8},
-    ),
-    "a concat that nobody quantises": (
-        "a = Conv(x, u) c = Concat <axis = 1> (a, x) s = Softmax(c) y = Conv(s, six)",
-        {"x": 3, "s": 1},
-        {},
-    ),
-    "a pool": (
-        "b = Conv(x, u) p = MaxPool <kernel_shape = [1, 1]> (x) y = Conv(p, t)",
-        {"x": 3, "p": 2},
-        {"p": 3},
-    ),
-}
+    "concat": ("a = Conv(x, u) r = Relu(a) c = Concat <axis = 1> (r, x) b = Conv(r, u) d = Conv(c, q) y = Conv(d, v)",
+               {"x": 3, "r": 2, "c": 3.5, "d": 1}, {"x": 3.5, "r": 3.5}),
+    "concats that share": ("c = Concat <axis = 1> (x, x) d = Concat <axis = 1> (c, c) e = Conv(d, o) f = Conv(c, q) y = Conv(f, v)",
+                           {"c": 3, "d": 8, "f": 1}, {"c": 8}),
+    "a concat that nobody quantises": ("a = Conv(x, u) c = Concat <axis = 1> (a, x) s = Softmax(c) y = Conv(s, six)",
+                                       {"x": 3, "s": 1}, {}),
+    "a pool": ("b = Conv(x, u) p = MaxPool <kernel_shape = [1, 1]> (x) y = Conv(p, t)", {"x": 3, "p": 2}, {"p": 3}),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("nodes", "thresholds", "others"), PLACED.values(), ids=PLACED)
@@ -173,9 +155,8 @@ def test_nodes_that_are_left_and_products_of_two_activations():
 
 def test_half_precision_keeps_its_type_and_scales_above_zero():
     w = np.full((2, 3, 1, 1), 6e-8, np.float16)
-    made = insert_qdq(
-        written("(float16[1,3,4,4] x) => (float16[1,2,4,4] y) { y = Conv(x, w) }", opset=17, w=w), {"x": 1.0}
-    )
+    model = written("(float16[1,3,4,4] x) => (float16[1,2,4,4] y) { y = Conv(x, w) }", opset=17, w=w)
+    made = insert_qdq(model, {"x": 1.0})
     held = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
     assert held["x_scale"].dtype == held["w_scale"].dtype == np.float16
     assert (held["w_scale"] > 0).all()

@@ -32,13 +32,13 @@ def test_every_step_is_a_valid_model_that_does_the_same(name):
     assert all(one.after == two.before for one, two in itertools.pairwise(report.steps))
     for step in (*report.steps, *reversed(report.steps)):
         for film, kernels, moved in (
-            (step.model_before, step.before.kernels, step.before.bytes_moved),
-            (step.model_after, step.after.kernels, step.after.bytes_moved),
+            (report.model_at(step.number), step.before.kernels, step.before.bytes_moved),
+            (report.model_at(step.number + 1), step.after.kernels, step.after.bytes_moved),
         ):
             check_same(model, film, feeds)
             cost = model_cost(film)  # worked out again from the file alone
             assert (cost.kernels, cost.bytes_moved, cost.unknown) == (kernels, moved, ())
-    assert (report.steps[-1].model_after, report.steps[-1].after) == (result, report.counts)
+    assert (report.model_at(len(report.steps)), report.steps[-1].after) == (result, report.counts)
     check_same(model, result, feeds, run=onnxruntime_runs)
     assert model == TEACHING_MODELS[name](), "the original is not changed"
     twice, report = optimize(result)

@@ -187,7 +187,7 @@ def all_as_long(sweep):
 
 def idle(world):
     rewritten = witnesses.rewritten
-    nothing = Report(steps=(), refusals=(), counts=())
+    nothing = Report(steps=(), refusals=(), counts=(), model_at=None)
     world.setattr(witnesses, "rewritten", lambda *asked: (*rewritten(*asked)[:2], nothing))
 
 

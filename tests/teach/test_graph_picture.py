@@ -123,18 +123,9 @@ def test_a_fused_node_is_one_box_with_its_operators_inside():
     assert (concat.op, concat.members, concat.apart) == ("Concat in place", ("Concat",), "no kernel")
 
 
-@pytest.mark.parametrize(
-    ("broken", "error", "words"),
-    [
-        (onnx.ModelProto(), ValueError, "'model' has no nodes"),
-        (b"garbage, not a model", ValueError, "Expected what onnx.save writes"),
-        ("no/such/file.onnx", FileNotFoundError, "does not exist"),
-        (17, TypeError, "got int"),
-    ],
-)
-def test_what_cannot_be_drawn_says_why(broken, error, words):
-    with pytest.raises(error, match=words):
-        picture_from_onnx(broken)
+def test_what_cannot_be_drawn_says_why():
+    with pytest.raises(ValueError, match="'model' has no nodes"):
+        picture_from_onnx(onnx.ModelProto())
 
 
 @pytest.mark.parametrize(
@@ -147,17 +138,10 @@ def test_attributes_are_one_short_line(value, text):
 
 
 def test_families_of_operators_are_the_kinds_of_the_one_table_and_a_few_more():
-    cost = {
-        "convolution, matrix product": "Conv QLinearConv Gemm LSTM Attention",
-        "pointwise": "Relu HardSwish Exp Log Max Where Softplus GreaterOrEqual",
-        "normalisation, softmax": "BatchNormalization LRN LogSoftmax RMSNormalization",
-        "pooling, reduction": "MaxPool ReduceMax ArgMax CumSum",
-        "shape, data movement": "Reshape Expand Concat SpaceToDepth Compress Shape",
-        "type, quantisation": "Cast QuantizeLinear",
-        "control flow": "If Loop",
-        OTHER: "<script> RandomNormal GridSample",
-    }
-    assert {family: " ".join(o for o in ops.split() if family_of(o) == family) for family, ops in cost.items()} == cost
+    one = "Conv LSTM Relu LogSoftmax CumSum ReduceMax Expand QuantizeLinear Loop RandomNormal".split()
+    product, cost = "convolution, matrix product", "pooling, reduction"
+    more = ["shape, data movement", "type, quantisation", "control flow", OTHER]
+    assert [*map(family_of, one)] == [product, product, "pointwise", "normalisation, softmax", cost, cost, *more]
     known = {schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == ""}
     assert {op for ops in FAMILIES.values() for op in ops.split()} <= known
 

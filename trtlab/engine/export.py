@@ -54,6 +54,7 @@ def export_onnx(
             f"export_onnx writes {' or '.join(PRECISIONS)}: got precision={precision!r}; "
             "FP8 and four bits are made from an exported FP32 model by graph.precision"
         )
+    model = teaching_model(model) if isinstance(model, str) else model
     module, inputs, options = _resolve(model, example_inputs)
     module = copy.deepcopy(module).eval()
     if precision == "FP16":
@@ -69,27 +70,24 @@ def export_onnx(
     return _in_int8(made, model, inputs) if precision == "INT8" else made
 
 
-def _resolve(
-    model: "str | TeachingModel | nn.Module", example_inputs: "Tensor | Sequence[Tensor] | None"
-) -> "tuple[nn.Module, tuple[Tensor, ...], dict[str, Any]]":
+def _resolve(model: Any, example_inputs: Any) -> "tuple[nn.Module, tuple[Tensor, ...], dict[str, Any]]":
     """The module, its example inputs, and names of input and output where they are known (torch's otherwise)."""
     import torch
 
-    if isinstance(model, str):
-        model = teaching_model(model)
+    options = {}
     if isinstance(model, TeachingModel):
-        names = {"input_names": [model.input_name], "output_names": [model.output_name]}
-        return model.make(), _tensors(model.example_input() if example_inputs is None else example_inputs), names
+        options = {"input_names": [model.input_name], "output_names": [model.output_name]}
+        example_inputs = model.example_input() if example_inputs is None else example_inputs
+        model = model.make()
     if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"export_onnx takes a teaching model's name or a torch.nn.Module: got {type(model).__name__}")
+    inputs = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs or ())
+    if wrong := [type(x).__name__ for x in inputs if not isinstance(x, torch.Tensor)] or ["none at all"] * (not inputs):
         raise TypeError(
-            f"export_onnx takes the name of a teaching model or a torch.nn.Module: got {type(model).__name__}"
-        )
-    if example_inputs is None:
-        raise ValueError(
-            f"{type(model).__name__} needs example inputs, because export traces one call: got None; "
+            f"{type(model).__name__} needs example inputs, because export traces one call: got {', '.join(wrong)}; "
             "pass a tuple of tensors such as (torch.randn(1, 3, 224, 224),)"
         )
-    return model, _tensors(example_inputs), {}
+    return model, inputs, options
 
 
 def _in_int8(made: "onnx.ModelProto", model: Any, inputs: "tuple[Tensor, ...]") -> "onnx.ModelProto":
@@ -100,7 +98,6 @@ def _in_int8(made: "onnx.ModelProto", model: Any, inputs: "tuple[Tensor, ...]") 
     from trtlab.engine.precision import calibrate
     from trtlab.graph.precision import insert_qdq
 
-    model = teaching_model(model) if isinstance(model, str) else model
     batches = [inputs]
     if isinstance(model, TeachingModel) and model.trained:
         scans = torch.from_numpy(load_digits_split().calibration_images.copy()).split(len(inputs[0]))
@@ -108,19 +105,6 @@ def _in_int8(made: "onnx.ModelProto", model: Any, inputs: "tuple[Tensor, ...]") 
     names = [value.name for value in made.graph.input]
     feeds = [{name: x.numpy() for name, x in zip(names, batch, strict=True)} for batch in batches]
     return insert_qdq(made, calibrate(made, feeds))
-
-
-def _tensors(inputs: "Tensor | Sequence[Tensor]") -> "tuple[Tensor, ...]":
-    import torch
-
-    tensors = (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
-    wrong = [type(x).__name__ for x in tensors if not isinstance(x, torch.Tensor)]
-    if wrong or not tensors:
-        raise TypeError(
-            f"example inputs are a tuple of torch tensors: got {', '.join(wrong) or 'none at all'}; "
-            "torch.from_numpy(array) makes one"
-        )
-    return tensors
 
 
 def _open_batch(inputs: "tuple[Tensor, ...]") -> tuple["tuple[Tensor, ...]", tuple[Any, ...]]:
@@ -169,22 +153,18 @@ def _tidy(model: "ir.Model") -> None:
 
 
 def _finish(model: "ir.Model") -> "onnx.ModelProto":
-    """Readable node names, and no stack traces, whose paths would tell of the exporting machine."""
+    """Names such as layer1.0.conv1/Conv, attention/MatMul, attention/MatMul_1: where in the module, and which operator;
+    and no stack traces, whose paths would tell of the exporting machine."""
     import onnx_ir as ir
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-    _name_nodes(model)
-    ClearMetadataAndDocStringPass()(model)
-    return ir.to_proto(model)
-
-
-def _name_nodes(model: "ir.Model") -> None:
-    """layer1.0.conv1/Conv, attention/MatMul, attention/MatMul_1: where in the module, and which operator."""
     seen: Counter[str] = Counter()
     for node in model.graph:
         base = "/".join(filter(None, [_module_path(node), node.op_type]))
         node.name = f"{base}_{seen[base]}" if seen[base] else base
         seen[base] += 1
+    ClearMetadataAndDocStringPass()(model)
+    return ir.to_proto(model)
 
 
 def _module_path(node: "ir.Node") -> str:

@@ -147,7 +147,7 @@ def _memory_bytes() -> int | None:
 
 # --- the CUDA driver ------------------------------------------------------------------------------------------------
 
-_MAJOR, _MINOR, _MULTIPROCESSORS = 75, 76, 16  # attributes of a device, in cuda.h
+_ATTRIBUTES = (75, 76, 16)  # of a device, in cuda.h: compute capability, major and minor, and multiprocessors
 _NO_DEVICE = 100
 
 
@@ -181,8 +181,7 @@ def _gpu(cuda: Any, index: int) -> Gpu:
     name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
     cuda.cuDeviceGetName(name, len(name), device)
     cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
-    attributes = (_asked(cuda.cuDeviceGetAttribute, which, device) for which in (_MAJOR, _MINOR, _MULTIPROCESSORS))
-    major, minor, multiprocessors = attributes
+    major, minor, multiprocessors = (_asked(cuda.cuDeviceGetAttribute, which, device) for which in _ATTRIBUTES)
     return Gpu(
         name=name.value.decode("utf-8", "replace"),
         compute_capability=f"{major}.{minor}",
@@ -199,10 +198,7 @@ def gpu_target() -> str | None:
 
 def is_installed(name: str) -> bool:
     """Whether an import name can be found, without importing it."""
-    try:
-        return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):
-        return False
+    return importlib.util.find_spec(name) is not None
 
 
 # --- libraries ------------------------------------------------------------------------------------------------------

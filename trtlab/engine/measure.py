@@ -86,11 +86,13 @@ def processor_name() -> str:
 
 def device_name(device: str) -> str:
     """What a recording of this machine's device is named after: "cpu", or the GPU, such as "h100"."""
-    if device == "cpu":
-        return "cpu"
+    return "cpu" if device == "cpu" else _gpu().split()[1].lower()
+
+
+def _gpu() -> str:
     import torch
 
-    return torch.cuda.get_device_name().split()[1].lower()
+    return torch.cuda.get_device_name()
 
 
 def usable_cores() -> int:
@@ -188,12 +190,13 @@ def measure_in_turns(
         raise ValueError(
             f"nothing to measure: got {len(works)} works, samples={samples}, warm_up={warm_up}; expected at least 1"
         )
-    timers = {name: _timer(work, warm_up) for name, work in works.items()}
-    calls = {name: max(1, math.ceil(sample_s / max(timer(1), 1e-9))) for name, timer in timers.items()}
+    clocks = {name: _warmed_up(work, warm_up) for name, work in works.items()}
+    seconds = {name: functools.partial(_SECONDS[clocks[name]], work) for name, work in works.items()}
+    calls = {name: max(1, math.ceil(sample_s / max(taken(1), 1e-9))) for name, taken in seconds.items()}
     order, begun, rounds = random.Random(0), time.perf_counter(), list[dict[str, float]]()
     while len(rounds) < samples:
         turns = order.sample(list(works), len(works))
-        rounds.append({name: timers[name](calls[name]) / calls[name] for name in turns})
+        rounds.append({name: seconds[name](calls[name]) / calls[name] for name in turns})
         if len(rounds) >= LEAST_ROUNDS and time.perf_counter() - begun > budget_s * len(works):
             break
     return {
@@ -201,10 +204,10 @@ def measure_in_turns(
             name=name,
             samples_s=tuple(taken[name] for taken in rounds),
             calls=calls[name],
-            clock=timer.clock,
-            provenance=live(packages, samples=len(rounds), device=timer.device()),
+            clock=clock,
+            provenance=live(packages, samples=len(rounds), device=_gpu() if clock == CUDA_EVENTS else None),
         )
-        for name, timer in timers.items()
+        for name, clock in clocks.items()
     }
 
 
@@ -221,57 +224,43 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _timer(work: Callable[[], Any], warm_up: int) -> "_Timer":
-    """Warm `work` up, and choose the clock by where its result lies."""
+def _warmed_up(work: Callable[[], Any], warm_up: int) -> str:
+    """The clock for a work, by where its result lies, once it ran so often."""
     result: Any = None
     for _ in range(warm_up):
         result = work()
     parts = result if isinstance(result, list | tuple) else [result]
-    return _Timer(work, CUDA_EVENTS if any(getattr(part, "is_cuda", False) for part in parts) else HOST_CLOCK)
+    return CUDA_EVENTS if any(getattr(part, "is_cuda", False) for part in parts) else HOST_CLOCK
 
 
-@dataclass(frozen=True)
-class _Timer:
-    """Seconds of so many calls back to back, by one of the two clocks."""
+def _by_host(work: Callable[[], Any], calls: int) -> float:
+    for _ in range(min(calls - 1, max(1, calls // 4))):
+        work()
+    started = time.perf_counter()
+    for _ in range(calls):
+        work()
+    return time.perf_counter() - started
 
-    work: Callable[[], Any]
-    clock: str
 
-    def __call__(self, calls: int) -> float:
-        return self._by_events(calls) if self.clock == CUDA_EVENTS else self._by_host(calls)
+def _by_events(work: Callable[[], Any], calls: int) -> float:
+    """From the moment the GPU comes to the first event, behind calls that are not timed, to when it comes to the
+    second. Where the host is the slower one, this is the host's time for its launches."""
+    import torch
 
-    def _by_host(self, calls: int) -> float:
-        work = self.work
-        for _ in range(min(calls - 1, max(1, calls // 4))):
-            work()
-        started = time.perf_counter()
-        for _ in range(calls):
-            work()
-        return time.perf_counter() - started
+    first, second = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    for _ in range(max(1, calls // 4)):
+        work()
+    first.record()
+    for _ in range(calls):
+        work()
+    second.record()
+    second.synchronize()
+    return first.elapsed_time(second) / 1e3
 
-    def _by_events(self, calls: int) -> float:
-        """From the moment the GPU comes to the first event, behind calls that are not timed, to when it comes to the
-        second. Where the host is the slower one, this is the host's time for its launches."""
-        import torch
 
-        first, second = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        torch.cuda.synchronize()
-        for _ in range(max(1, calls // 4)):
-            self.work()
-        first.record()
-        for _ in range(calls):
-            self.work()
-        second.record()
-        second.synchronize()
-        return first.elapsed_time(second) / 1e3
-
-    def device(self) -> str | None:
-        """The GPU's name; None for this machine's processor."""
-        if self.clock == HOST_CLOCK:
-            return None
-        import torch
-
-        return torch.cuda.get_device_name()
+_SECONDS = {HOST_CLOCK: _by_host, CUDA_EVENTS: _by_events}
+"""Seconds of so many calls back to back, by one of the two clocks."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,7 @@ class OrtSession:
         threads: int | None = None,
     ) -> None:
         self._source: Any = model.SerializeToString() if hasattr(model, "SerializeToString") else model
-        self.level, self.threads = OptimizationLevel(level), threads
+        self._level, self._threads = OptimizationLevel(level), threads
         self._session = self._open()
 
     def run(self, feeds: Mapping[str, npt.NDArray]) -> dict[str, npt.NDArray]:
@@ -86,8 +86,8 @@ class OrtSession:
 
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 4  # its errors come to us as exceptions; no second copy on stderr
-        settings.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, self.level.value)
-        settings.intra_op_num_threads = self.threads or 0
+        settings.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, self._level.value)
+        settings.intra_op_num_threads = self._threads or 0
         for name, value in options.items():
             setattr(settings, name, value)
         with _as(OrtModelError, "ONNX Runtime cannot load this model", "onnx.checker.check_model says more"):

@@ -87,12 +87,8 @@ def load_plan(
         raise PlanFileError(what, hint=again)
     if hashlib.sha256(plan).hexdigest() != manifest.sha256:
         raise PlanFileError(f"The plan {target.name!r} was altered: its SHA-256 is not the manifest's.", hint=again)
-    _check_version(manifest, compiler, compiler_version)
-    return plan, manifest
-
-
-def _check_version(manifest: Manifest, compiler: str | None, version: str | None) -> None:
-    if compiler not in (None, manifest.compiler) or version not in (None, manifest.compiler_version):
-        wanted = " ".join(filter(None, (compiler, version)))
+    if compiler not in (None, manifest.compiler) or compiler_version not in (None, manifest.compiler_version):
+        wanted = " ".join(filter(None, (compiler, compiler_version)))
         what = f"The plan was built by {manifest.compiler} {manifest.compiler_version}, this is {wanted}."
         raise PlanFileError(what, hint="A plan runs on the version that built it: build it again.")
+    return plan, manifest

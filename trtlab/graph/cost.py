@@ -54,11 +54,6 @@ class Cost:
         return max(self.flops / device.flops, self.bytes_moved / device.bandwidth)
 
 
-def roofline_s(costs: Iterable[Cost], device: Device) -> float:
-    """The least time of kernels that run one after another, launches not counted."""
-    return sum(cost.time_s(device) for cost in costs)
-
-
 def node_costs(model: OnnxModel) -> dict[str, Cost]:
     """The cost of every node of the main graph by name. A symbolic size counts as 1: one item of a batch."""
     return {str(node.name): node_cost(node) for node in load(model).graph}

@@ -4,10 +4,10 @@ In: an ONNX model and rules. Out: a valid model that does the same with fewer ke
 and refusals. A stepper goes through `Report.steps`. Checked by graph/oracle, which shares none of this code.
 """
 
-import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import onnx
 import onnx_ir as ir
@@ -25,8 +25,7 @@ OLDEST_OPSET = 7
 Rules = Iterable[str | Rule] | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Counts:
+class Counts(NamedTuple):
     """What a graph asks for: nodes that compute (constants do not), kernels, bytes that they read and write."""
 
     nodes: int = 0
@@ -44,18 +43,7 @@ class Step:
     where: tuple[str, ...]
     before: Counts
     after: Counts
-    number: int = 0
-    _replay: Callable[[int], onnx.ModelProto] = field(repr=False, compare=False)
-
-    @property
-    def model_before(self) -> onnx.ModelProto:
-        """The model before this step; all steps before it are done again, so a step back costs time."""
-        return self._replay(self.number)
-
-    @property
-    def model_after(self) -> onnx.ModelProto:
-        """The model after this step."""
-        return self._replay(self.number + 1)
+    number: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +57,13 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was done, in order, what was left alone in the end, and what the result asks for."""
+    """What was done, in order, what was left alone in the end, and what the result asks for. `model_at(number)` is the
+    model after the first `number` steps; they are done again, and a step back is all of them from the start."""
 
     steps: tuple[Step, ...]
     refusals: tuple[Refusal, ...]
     counts: Counts
+    model_at: Callable[[int], onnx.ModelProto] = field(repr=False, compare=False)
 
 
 def optimize(model: OnnxModel, rules: Rules = None) -> tuple[onnx.ModelProto, Report]:
@@ -85,9 +75,10 @@ def optimize(model: OnnxModel, rules: Rules = None) -> tuple[onnx.ModelProto, Re
 
 def rewrite(model: OnnxModel, rules: Rules = None) -> tuple[ir.Model, Report]:
     """The same, before it becomes a file again: shapes are known, and fused nodes carry what is inside them."""
-    run = _Run(model, chosen(rules))
+    run, film = _Run(model, chosen(rules)), _Film(model, chosen(rules))
     steps = tuple(run)
-    return run.model, Report(steps=steps, refusals=tuple(run.refusals), counts=run.counts)
+    found = Report(steps=steps, refusals=tuple(run.refusals), counts=run.counts, model_at=film.model_at)
+    return run.model, found
 
 
 def chosen(rules: Rules) -> tuple[Rule, ...]:
@@ -105,29 +96,28 @@ class _Run:
         self.model = load(model)
         self.rules = rules
         self.refusals: dict[Refusal, None] = {}
-        self.counts = self._counted()
-        self._film = _Film(model, rules)
+        self.counts, self.done = _sum(Counts(), self.model.graph), 0
 
     def __iter__(self) -> Iterator[Step]:
         """Each rule until it finds nothing more, all rules in turn until none does."""
-        done, before, folded, inferred = 0, -1, False, 0
-        while before != done:
-            before = done
+        inferred, folded = 0, False
+        while True:
+            before = self.done
             self.refusals.clear()
             for rule in self.rules:
                 for step in self._exhaust(rule):
-                    yield replace(step, number=done)
-                    done, folded = done + 1, folded or rule.name == "constant_folding"
-            if before == done > inferred and (folded or self._has_unknown()):
+                    yield step
+                    folded = folded or rule.name == "constant_folding"
+            unknown = any(value.shape is None for node in self.model.graph for value in node.outputs)
+            if before == self.done and (inferred == self.done or not (folded or unknown)):
+                return
+            if before == self.done:
                 # constants may tell more shapes, and these more constants; so may an input that stands in for a result
                 infer_shapes(self.model, export(self.model))
                 for node in self.model.graph:
                     node.meta.pop("counts", None)
-                self.counts = self._counted()
-                before, folded, inferred = -1, False, done
-
-    def _has_unknown(self) -> bool:
-        return any(value.shape is None for node in self.model.graph for value in node.outputs)
+                self.counts = _sum(Counts(), self.model.graph)
+                inferred, folded = self.done, False
 
     def _exhaust(self, rule: Rule) -> Iterator[Step]:
         found = True
@@ -150,29 +140,30 @@ class _Run:
         return not reason
 
     def _apply(self, rule: Rule, nodes: Nodes) -> Step:
+        """The step. Counts change by what `replace` wrote down: nodes that came and are there, nodes that went."""
         where, before, changes = _names(nodes), self.counts, list[tuple[Nodes, Nodes]]()
-        self.model.graph.meta["changes"] = changes
+        graph = self.model.graph
+        graph.meta["changes"] = changes
         what = rule.rewrite(nodes)
-        self.counts = after = self._counted(changes)
-        return Step(rule=rule.name, what=what, where=where, before=before, after=after, _replay=self._film.model_at)
-
-    def _counted(self, changes: Sequence[tuple[Nodes, Nodes]] = ()) -> Counts:
-        """All nodes, or, where `replace` wrote down what changed, the old counts and the difference."""
-        graph, start = self.model.graph, dataclasses.astuple(self.counts) if changes else (0, 0, 0)
-        gone = {node: None for old, _ in changes for node in old if "counts" in node.meta}
-        came = {node: None for _, new in changes for node in new if node.graph is graph} if changes else graph
-        found = [*map(_counts, came), *(tuple(-number for number in _counts(node)) for node in gone)]
-        nodes, kernels, moved = (sum(column) for column in zip(start, *found, strict=True))
-        return Counts(nodes=nodes, kernels=kernels, bytes_moved=moved)
+        gone = dict.fromkeys(node for old, _ in changes for node in old if "counts" in node.meta)
+        came = dict.fromkeys(node for _, new in changes for node in new if node.graph is graph)
+        self.counts, self.done = _sum(_sum(before, gone, -1), came), self.done + 1
+        number = self.done - 1
+        return Step(rule=rule.name, what=what, where=where, before=before, after=self.counts, number=number)
 
 
-def _counts(node: ir.Node) -> tuple[int, int, int]:
+def _sum(start: Counts, nodes: Iterable[ir.Node], sign: int = 1) -> Counts:
+    rows = [tuple(sign * number for number in _counts(node)) for node in nodes]
+    return Counts(*(sum(column) for column in zip(start, *rows, strict=True)))
+
+
+def _counts(node: ir.Node) -> Counts:
     """Of one node, worked out once: rules replace nodes, they never change one."""
     if "counts" not in node.meta:
         cost = node_cost(node)
-        node.meta["counts"] = (0 if is_data(node) else 1, cost.kernels, cost.bytes_moved)
-    counts: tuple[int, int, int] = node.meta["counts"]
-    return counts
+        node.meta["counts"] = Counts(0 if is_data(node) else 1, cost.kernels, cost.bytes_moved)
+    found: Counts = node.meta["counts"]
+    return found
 
 
 class _Film:

@@ -103,23 +103,13 @@ def _lines(buffers: Sequence[Buffer], offsets: Mapping[str, int], high: float) -
 
 
 def _rectangle(buffer: Buffer, at: int, place: svg.Point, size: svg.Point, colour: str) -> str:
-    said = (
-        f"{buffer.name}: {bytes_text(buffer.size_bytes)}, steps {buffer.start} to {buffer.stop - 1}, from byte {at:,}"
-    )
-    (x, y), (width, height) = place, size
+    (x, y), (width, height), bytes_ = place, size, bytes_text(buffer.size_bytes)
+    said = f"{buffer.name}: {bytes_}, steps {buffer.start} to {buffer.stop - 1}, from byte {at:,}"
     box = svg.tag("rect", svg.title(said), x=x + 1, y=y, width=max(width - 2, 1), height=max(height - 1, 1), rx=3,
                   fill=colour, fill_opacity="0.85", stroke=colour)  # fmt: skip
-    words = [
-        w
-        for w in (f"{buffer.name} · {bytes_text(buffer.size_bytes)}", buffer.name)
-        if svg.text_width(w, 13) < width - 8
-    ]
-    shown = height >= 15 and words
-    name = (
-        svg.text("ar-on", words[0], (x + 6, y + height / 2 + 4), 13, "#1f2328" if colour in PALE else "#ffffff", 600)
-        if shown
-        else ""
-    )
+    fits = [w for w in (f"{buffer.name} · {bytes_}", buffer.name) if svg.text_width(w, 13) < width - 8 and height >= 15]
+    ink = svg.INK if colour in PALE else "#ffffff"
+    name = svg.text("ar-on", fits[0], (x + 6, y + height / 2 + 4), 13, ink, 600) if fits else ""
     known = {"data_buffer": buffer.name, "data_at": str(at), "tabindex": "0", "role": "button", "aria_label": said}
     return svg.tag("g", box, name, class_="ar-buffer", **known)
 
@@ -143,15 +133,10 @@ class ArenaView(Widget):
         self.buffers = tuple(buffers)
         self.offsets = dict(steps("no reuse", self.buffers))
         self._height = _peak(self.buffers, self.offsets)
-        unit = math.gcd(*(b.size_bytes for b in self.buffers)) or 1
-        scale = HEIGHT / self._height
         self.face = {
-            "planners": [*PLANNERS],
-            "unit": unit,
-            "scale": scale,
-            "width": WIDTH,
-            "names": [b.name for b in buffers],
-        }
+            "planners": [*PLANNERS], "unit": math.gcd(*(b.size_bytes for b in self.buffers)) or 1,
+            "scale": HEIGHT / self._height, "width": WIDTH, "names": [b.name for b in buffers],
+        }  # fmt: skip
         self._show("by hand", len(buffers))
         self.on_msg(self._on_message)
 

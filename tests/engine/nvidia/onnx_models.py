@@ -238,31 +238,15 @@ def external_weights():
 
 
 BATCHES = {"x": ((1, 4), (2, 4), (8, 4))}
-STEPS = {"x": ((1, 2, 4), (3, 2, 4), (9, 2, 4))}
 X, ONE = "float[N, 4] x", np.int64(1)
-PARTS = {
-    "LSTM": {"w": (1, 12, 4), "r": (1, 12, 3)}, "GRU": {"w": (1, 9, 4), "r": (1, 9, 3)},
-    "RNN": {"w": (1, 3, 4), "r": (1, 3, 3)},
-}  # fmt: skip
 
 
 def corpus():
     """{name: (model, profiles)}: operators that make the builder print other lines than convolutions do: shapes that
     leave the host, loops, branches, recurrences, sorts, sizes known at run time only."""
-    found = {
+    return {
         "shape as output": (make(f"g ({X}) => ({X[:-1]}y, int64[2] z) {{ y = Relu(x) z = Shape(x) }}"), BATCHES),
-        "shape alone": (make(f"g ({X}) => (int64[2] z) {{ z = Shape(x) }}"), BATCHES),
-        "size": (make(f"g ({X}) => (int64 z) {{ z = Size(x) }}"), BATCHES),
         "two profiles": (make(f"g ({X}) => (int64[2] z) {{ z = Shape(x) }}"), [BATCHES, BATCHES]),
-        "shape as number": (
-            make(
-                f"""g ({X}) => ({X[:-1]}y, float n) {{
-                    s = Shape(x) i = Gather(s, z) n = Cast<to = 1>(i) y = Mul(x, n)
-                }}""",
-                z=np.int64(0),
-            ),
-            BATCHES,
-        ),
         "range": (
             make(
                 f"g ({X}) => (int64[M] y) {{ s = Shape(x) n = Gather(s, z) y = Range(z, n, o) }}",
@@ -270,7 +254,6 @@ def corpus():
             ),
             BATCHES,
         ),
-        "filled shape": (make(f"g ({X}) => (float[M, K] y) {{ s = Shape(x) y = ConstantOfShape(s) }}"), BATCHES),
         "loop over a size": (
             make(
                 f"""g ({X}) => (float[N, 4] y) {{
@@ -345,10 +328,14 @@ def corpus():
             ),
             {"past": ((1, 4, 0, 64), (1, 4, 64, 64), (1, 4, 128, 64))},
         ),
+        "LSTM": (
+            make(
+                """g (float[L, 2, 4] x) => (float[L, 1, 2, 3] y, float[1, 2, 3] h, float[1, 2, 3] c) {
+                    y, h, c = LSTM<hidden_size = 3>(x, w, r)
+                }""",
+                w=(1, 12, 4), r=(1, 12, 3),
+            ),
+            {"x": ((1, 2, 4), (3, 2, 4), (9, 2, 4))},
+        ),
+        "If": (if_else(), None),
     }  # fmt: skip
-    for op, weights in PARTS.items():
-        more, states = (", c", ", float[1, 2, 3] c") if op == "LSTM" else ("", "")
-        text = f"g (float[L, 2, 4] x) => (float[L, 1, 2, 3] y, float[1, 2, 3] h{states}) "
-        text += f"{{ y, h{more} = {op}<hidden_size = 3>(x, w, r) }}"
-        found[op] = (make(text, **weights), STEPS)
-    return found

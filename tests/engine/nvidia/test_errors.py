@@ -11,6 +11,7 @@ import onnx
 import pytest
 
 from tests.graph.written import nested
+from trtlab.engine import machine
 from trtlab.engine.nvidia import (
     BuildError,
     CompilerError,
@@ -22,53 +23,48 @@ from trtlab.engine.nvidia import (
     choose_compiler,
     errors,
 )
-from trtlab.engine.nvidia.errors import hint_for
 
 from . import onnx_models as models
 from .rtx import build, needs_rtx
 
 DYNAMIC = models.dynamic_conv()
+SCALES = np.array([1, 1, 0.5, 0.5], np.float32)
+RESIZE = ("Resize", '<mode = "cubic", antialias = 1>', "float[1, 1, 8, 8] x", "float[1, 1, 4, 4] y", "x, , s")
 
 
 @needs_rtx
 @pytest.mark.parametrize(
-    ("model", "node", "op", "code", "said", "way_out"),
+    ("model", "node", "op", "code", "said"),
     [
-        (models.mixed_types(), "mixed", "MatMul", "INVALID_NODE", "must have same input types", "Insert a Cast"),
-        (models.unknown_op(), "mystery", "Mystery", "INVALID_NODE", "Plugin not found", "no operator of this name"),
+        (models.mixed_types(), "mixed", "MatMul", "INVALID_NODE", "must have same input types.*Insert a Cast"),
+        (models.unknown_op(), "mystery", "Mystery", "INVALID_NODE", "Plugin not found.*no operator of this name"),
         (
             models.single("Det", inputs="float[1, 8, 8] x", output="float[1] y"),
-            "node1", "Det", "UNSUPPORTED_NODE", "this form of the operator is not supported", "Change node 'node1'",
+            "node1", "Det", "UNSUPPORTED_NODE", "this form of the operator is not supported.*Change node 'node1'",
         ),
-        (models.dropout_in_training_mode(), "drop", "Dropout", "UNSUPPORTED_NODE", "training mode", r"model\.eval\(\)"),
+        (models.dropout_in_training_mode(), "drop", "Dropout", "UNSUPPORTED_NODE", r"training mode.*model\.eval\(\)"),
         (
             models.qdq_conv(zero_point=3),
-            "q1", "QuantizeLinear", "INVALID_NODE", "Non-zero zero point", "every zero point 0",
+            "q1", "QuantizeLinear", "INVALID_NODE", "Non-zero zero point.*every zero point 0",
         ),
         (
             models.qdq_int32_bias(),
-            "dq_bias", "DequantizeLinear", "INVALID_NODE", "input has type Int32", "QuantizeBias=False",
+            "dq_bias", "DequantizeLinear", "INVALID_NODE", "input has type Int32.*QuantizeBias=False",
         ),
         (
-            models.single(
-                "Resize", '<mode = "cubic", antialias = 1>', "float[1, 1, 8, 8] x", "float[1, 1, 4, 4] y", "x, , s",
-                s=np.array([1, 1, 0.5, 0.5], np.float32),
-            ),
-            "node1", "Resize", "UNSUPPORTED_NODE_ATTR",
-            r"\(operator Resize\): Antialiasing is not supported", "Change node 'node1'",
+            models.single(*RESIZE, s=SCALES),
+            "node1", "Resize", "UNSUPPORTED_NODE_ATTR", r"Antialiasing is not supported.*Change node 'node1'",
         ),
     ],
     ids=["mixed types", "unknown operator", "false", "training mode", "zero point", "INT32 bias", "attribute"],
 )  # fmt: skip
-def test_a_parse_error_names_node_operator_reason_and_way_out(model, node, op, code, said, way_out):
-    with pytest.raises(ParseError, match=said) as caught:
+def test_a_parse_error_names_node_operator_reason_and_way_out(model, node, op, code, said):
+    with pytest.raises(ParseError, match=rf"'{node}' \(operator {op}\): .*{said}") as caught:
         build(model)
     details = caught.value.details
     assert (details["node"], details["op"], details["code"], details["phase"]) == (node, op, code, "parse")
     assert details["index"] == [n.name for n in model.graph.node].index(node)
     assert details["description"]
-    assert f"'{node}'" in str(caught.value)
-    assert re.search(way_out, str(caught.value))
 
 
 @needs_rtx
@@ -80,35 +76,29 @@ def test_a_parse_error_names_node_operator_reason_and_way_out(model, node, op, c
 def test_a_parse_error_with_an_odd_name_is_readable(name, node):
     model = models.unknown_op()
     model.graph.node[0].name = "n" * len(name)
-    data = model.SerializeToString().replace(b"n" * len(name), name)
     with pytest.raises(ParseError) as caught:
-        build(data)
+        build(model.SerializeToString().replace(b"n" * len(name), name))
     assert caught.value.details["node"] == node
     assert len(str(caught.value)) < 1000
 
 
-def tensor_of(kind, name="weight", shape=(4,)):
-    number = onnx.TensorProto.DataType.Value(kind)
-    values = [b"a" if kind == "STRING" else 1] * int(np.prod(shape))
-    return onnx.helper.make_tensor(name, number, shape, values)
-
-
 def refused_types():
     """(model, name, type): types that the parser does not take, wherever ONNX lets a tensor stand."""
-    for kind in ("UINT16", "UINT32", "UINT64", "INT16", "STRING", "COMPLEX64", "FLOAT8E5M2", "FLOAT8E4M3FNUZ", "UINT4"):
-        number = onnx.TensorProto.DataType.Value(kind)
+    for kind in ("UINT16", "COMPLEX64", "STRING"):
         model = models.make("g (float[4] pixels) => (float[4] y) { h = Identity(pixels) y = Identity(h) }")
         for value in (model.graph.input[0], model.graph.output[0]):
-            value.type.tensor_type.elem_type = number
+            value.type.tensor_type.elem_type = onnx.TensorProto.DataType.Value(kind)
         yield model, "pixels", kind
-        model = models.make("g (int64[2] i) => (float[2] y) { y = Gather(weight, i) }", weight=tensor_of(kind))
+    for kind in ("UINT4", "FLOAT8E5M2"):
+        number = onnx.TensorProto.DataType.Value(kind)
+        tensor = onnx.helper.make_tensor("weight", number, (4,), [1] * 4)
+        model = models.make("g (int64[2] i) => (float[2] y) { y = Gather(weight, i) }", weight=tensor)
         model.graph.output[0].type.tensor_type.elem_type = number
         yield model, "weight", kind
-        if kind not in ("FLOAT8E4M3FNUZ", "UINT4", "COMPLEX64"):
-            node = onnx.helper.make_node("Constant", [], ["filled"], value=tensor_of(kind))
-            model = models.make("g (float[4] x) => (float[4] y) { c = Cast<to = 1>(filled) y = Add(x, c) }")
-            model.graph.node.insert(0, node)
-            yield model, "filled", kind
+    value = onnx.helper.make_tensor("", onnx.TensorProto.INT16, (4,), [1] * 4)
+    model = models.make("g (float[4] x) => (float[4] y) { c = Cast<to = 1>(filled) y = Add(x, c) }")
+    model.graph.node.insert(0, onnx.helper.make_node("Constant", [], ["filled"], value=value))
+    yield model, "filled", "INT16"
     sequence = models.make("g (float[4] x) => (float[4] y) { y = Relu(x) }")
     sequence.graph.input.add(name="many").type.sequence_type.elem_type.tensor_type.elem_type = 1
     yield sequence, "many", "SEQUENCE"
@@ -118,72 +108,46 @@ def refused_types():
     yield inner, "deep", "UINT16"
 
 
-REFUSED_TYPES = list(refused_types())
-
-
 @needs_rtx
 @pytest.mark.parametrize(
-    ("model", "name", "kind"), REFUSED_TYPES, ids=[f"{kind} {name}" for _, name, kind in REFUSED_TYPES]
+    ("model", "name", "kind"), [pytest.param(*case, id=f"{case[2]} {case[1]}") for case in refused_types()]
 )
 def test_a_type_that_the_parser_lacks_is_named_with_its_tensor_and_what_is_taken(model, name, kind):
-    with pytest.raises(
-        ParseError, match=rf"'{name}' is {kind}; the parser takes FLOAT, .*Cast to a type that is taken"
-    ):
+    said = rf"'{name}' is {kind}; the parser takes FLOAT, .*Cast to a type that is taken"
+    with pytest.raises(ParseError, match=said):
         build(model, stop_after="parse")
 
 
-UNNAMED = {  # the operator, what refuses it, and the way out
-    "Unique": (
-        models.make("g (float[4] x) => (float[K] result) { h = Relu(x) result = Unique(h) }"),
-        "Change the node",
-    ),
-    "Mod": (
-        models.make("g (float[4] x) => (float[4] result) { h = Relu(x) result = Mod(h, x) }"),
-        "Cast to a type that is taken",
-    ),
-    "NonZero": (
-        models.make("g (float[4] x) => (int64[1, K] result) { result = NonZero(x) }"),
-        "no operator of this name",
-    ),
-    "Relu": (
-        models.make("g (uint8[4] x) => (uint8[4] result) { result = Relu(x) }", opset=14),
-        "Cast to a type",
-    ),
-    "CumSum": (
-        models.make("g (float[4] x) => (int8[4] result) { h = Cast<to = 3>(x) result = CumSum(h, n) }", n=np.int64(0)),
-        "Cast to a type",
-    ),
-}
-
-
 @needs_rtx
-@pytest.mark.parametrize("op", UNNAMED)
-def test_a_node_without_a_name_is_known_by_what_it_writes(op):
-    model, way_out = UNNAMED[op]
-    with pytest.raises(CompilerError, match=rf"the node that writes 'result' \(operator {op}\): ") as caught:
-        build(model)
+@pytest.mark.parametrize(
+    ("text", "op", "way_out"),
+    [
+        ("(float[4] x) => (float[K] result) { h = Relu(x) result = Unique(h) }", "Unique", "Change the node"),
+        ("(float[4] x) => (float[4] result) { h = Relu(x) result = Mod(h, x) }", "Mod", "Cast to a type that is"),
+        ("(float[4] x) => (int64[1, K] result) { result = NonZero(x) }", "NonZero", "no operator of this name"),
+    ],
+)
+def test_a_node_without_a_name_is_known_by_what_it_writes(text, op, way_out):
+    with pytest.raises(CompilerError, match=rf"the node that writes 'result' \(operator {op}\): .*{way_out}") as caught:
+        build(models.make(f"g {text}"))
     assert "''" not in str(caught.value)
-    assert way_out in str(caught.value)
 
 
 @needs_rtx
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("text", "said"),
     [
+        ("(int8[4, 4] x) => (int8[4, 4] y) { [s] y = Sigmoid(x) }", r"sigmoid \(node s, which reads x-\(i8"),
         (
-            models.make("g (int8[4, 4] x) => (int8[4, 4] y) { [s] y = Sigmoid(x) }"),
-            r"sigmoid \(node s, which reads x-\(i8",
-        ),
-        (
-            models.make("g (float16[4] x) => (int8[4] y) { h = Cast<to = 3>(x) y = Add(h, w) }", w=np.ones(4, np.int8)),
+            "(float16[4] x) => (int8[4] y) <int8[4] w = {1, 1, 1, 1}> { h = Cast<to = 3>(x) y = Add(h, w) }",
             r"Quantized constant \(w\).*only go into DequantizeLinear",
         ),
     ],
     ids=["a dump", "a quantised constant"],
 )
-def test_what_the_builder_refuses_is_a_sentence_with_a_way_out(model, said):
+def test_what_the_builder_refuses_is_a_sentence_with_a_way_out(text, said):
     with pytest.raises(BuildError, match=said) as caught:
-        build(model)
+        build(models.make(f"g {text}"))
     assert not re.search(r"mem_prop|\.cpp|\[\w+::", str(caught.value))
     assert caught.value.hint
 
@@ -207,12 +171,9 @@ def test_what_onnx_checker_leaves_open_is_named(said):
 
 def ifs(depth):
     """An If in the first branch of an If, and so on."""
-    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2])
 
     def graph(level, op="If"):
-        name, inner = f"{op}{level}", {}
-        if level == depth:
-            op = "Neg"
+        name, inner, op = f"{op}{level}", {}, "Neg" if level == depth else op
         if op == "If":
             inner = {"then_branch": graph(level + 1), "else_branch": graph(level, "Relu")}
         node = onnx.helper.make_node(op, ["c"] if op == "If" else ["x"], [name], **inner)
@@ -220,7 +181,8 @@ def ifs(depth):
         return onnx.helper.make_graph([node], name, [], [result])
 
     main = graph(0)
-    main.input.extend([x, onnx.helper.make_tensor_value_info("c", onnx.TensorProto.BOOL, [])])
+    main.input.add().CopyFrom(onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2]))
+    main.input.add().CopyFrom(onnx.helper.make_tensor_value_info("c", onnx.TensorProto.BOOL, []))
     return onnx.helper.make_model(main, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
 
 
@@ -234,42 +196,30 @@ def test_what_is_nested_too_deep_is_refused_with_a_way_out():
 
 @needs_rtx
 def test_names_and_paths_of_the_user_are_no_words_of_nvidia(tmp_path):
-    """A folder called train, nodes and weights called like messages: the hint is about what happened."""
-    folder = tmp_path / "workspace limit, in training mode"
-    folder.mkdir()
-    model, _ = models.external_weights()
-    (folder / "m.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(CompilerError, match="its weight files beside it"):
-        build(folder / "m.onnx")
+    """A folder called train, nodes and weights called like messages: the hint is about what happened. The weights that
+    lie beside the file are not there, then cut."""
+    path = tmp_path / "workspace limit, in training mode.onnx"
+    model, data = models.external_weights()
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(CompilerError, match=r"weights\.bin.*its weight files beside it"):
+        build(path)
+    (tmp_path / "weights.bin").write_bytes(data[:10])
+    with pytest.raises(CompilerError, match=r"weights\.bin.*its weight files beside it"):
+        build(path)
+    with pytest.raises(CompilerError, match=r"weights\.bin.*lie in a second file\. Pass the path"):
+        build(model)
     model = models.mixed_types()
     model.graph.node[0].name = "Plugin not found"
     with pytest.raises(ParseError, match=r"'Plugin not found'.*Insert a Cast"):
         build(model)
 
 
-@needs_rtx
-@pytest.mark.parametrize("as_path", [True, False])
-@pytest.mark.parametrize("left", [None, 10], ids=["missing", "truncated"])
-def test_external_data_that_is_not_there_is_named(tmp_path, as_path, left):
-    model, data = models.external_weights()
-    path = tmp_path / "model.onnx"
-    path.write_bytes(model.SerializeToString())
-    if left is not None:
-        (tmp_path / "weights.bin").write_bytes(data[:left])
-    with pytest.raises(
-        CompilerError, match=r"weights\.bin.*(lie in a second file\. Pass the path|weight files beside it)"
-    ):
-        build(path if as_path else model)
-
-
-# --- profiles --------------------------------------------------------------------------------------------------------
+# --- profiles, targets, flags ----------------------------------------------------------------------------------------
 
 
 @needs_rtx
 def test_a_missing_profile_suggests_one_that_works():
-    with pytest.raises(
-        ProfileError, match=r"no optimization profile has been defined\. Pass profiles=\{'image': "
-    ) as caught:
+    with pytest.raises(ProfileError, match=r"no optimization profile has been defined\. Pass profiles=\{'") as caught:
         build(DYNAMIC)
     suggestion = caught.value.hint.removeprefix("Pass profiles=").split(": minimum")[0]
     assert suggestion == "{'image': ((1, 3, 8, 8), (8, 3, 8, 8), (32, 3, 8, 8))}"
@@ -278,30 +228,18 @@ def test_a_missing_profile_suggests_one_that_works():
 
 @needs_rtx
 @pytest.mark.parametrize(
-    ("profile", "said"),
+    ("name", "shapes", "said"),
     [
-        ({"picture": ((1, 3, 8, 8),) * 3}, r"names 'picture', which is no input\. The inputs are image"),
-        ({"image": ((8, 3, 8, 8), (4, 3, 8, 8), (8, 3, 8, 8))}, "minimum <= optimum <= maximum"),
-        ({"image": ((1, 3, 8, 8), (4, 3, 8, 8), (2, 3, 8, 8))}, "minimum <= optimum <= maximum"),
-        ({"image": ((1, 3, 9, 8),) * 3}, r"profile has min=9, .* but tensor has 8\. Give each dynamic input"),
-        ({"image": ((1, 3, 8),) * 3}, r"4 dimensions but profile 0 has 3 .*Give each dynamic input"),
-        ({"image": ((-1, 3, 8, 8),) * 3}, r"\(-1, 3, 8, 8\) / .*is refused: .*Give each dynamic input"),
+        ("picture", ((1, 3, 8, 8),) * 3, r"names 'picture', which is no input\. The inputs are image"),
+        ("image", ((8, 3, 8, 8), (4, 3, 8, 8), (8, 3, 8, 8)), "minimum <= optimum <= maximum"),
+        ("image", ((1, 3, 9, 8),) * 3, r"profile has min=9, .* but tensor has 8\. Give each dynamic input"),
+        ("image", ((1, 3, 8),) * 3, r"4 dimensions but profile 0 has 3 .*Give each dynamic input"),
+        ("image", ((-1, 3, 8, 8),) * 3, r"\(-1, 3, 8, 8\) / .*is refused: .*Give each dynamic input"),
     ],
-    ids=["name", "minimum", "maximum", "static size", "rank", "negative"],
 )
-def test_a_profile_that_does_not_fit(profile, said):
+def test_a_profile_that_does_not_fit(name, shapes, said):
     with pytest.raises(ProfileError, match=said):
-        build(DYNAMIC, profiles=profile)
-
-
-# --- the builder -----------------------------------------------------------------------------------------------------
-
-
-@needs_rtx
-@pytest.mark.parametrize("workspace", [0, 1])
-def test_too_small_a_workspace(workspace):
-    with pytest.raises(BuildError, match=r"workspace.*Raise workspace_bytes"):
-        build(models.parallel_convs(branches=4, channels=64, kernel=3), workspace_bytes=workspace)
+        build(DYNAMIC, profiles={name: shapes})
 
 
 @needs_rtx
@@ -312,18 +250,19 @@ def test_too_small_a_workspace(workspace):
         (models.fp8_matmul(), "SM86", r"target\(s\) sm86, because the model contains HW-specific datatypes: fp8"),
         (models.bf16_matmul(), "SM75", r"target\(s\) sm75, because the model contains HW-specific datatypes: b16"),
         (models.matmul(), ["SM75", "SM89"], "FP32 GEMM is not supported"),
-        (models.pointwise(), "SM42", r"cannot build for 'SM42'\. Expected one of SM75, .*'portable'"),
-        (models.pointwise(), ["SM89", "SM53"], r"cannot build for 'SM53'"),
+        (models.pointwise(), ["SM89", "SM53"], r"cannot build for 'SM53'\. Expected one of SM75, .*'portable'"),
     ],
-    ids=["FP32 GEMM", "FP8", "BF16", "one of two", "unknown", "second unknown"],
-)  # fmt: skip
+    ids=["FP32 GEMM", "FP8", "BF16", "one of two", "unknown"],
+)
 def test_a_target_that_cannot(model, target, said):
     with pytest.raises(UnsupportedTarget, match=said):
         build(model, target)
 
 
 @needs_rtx
-def test_a_flag_of_another_age():
+def test_too_small_a_workspace_and_a_flag_of_another_age():
+    with pytest.raises(BuildError, match=r"workspace.*Raise workspace_bytes"):
+        build(models.parallel_convs(branches=4, channels=64, kernel=3), workspace_bytes=1)
     with pytest.raises(BuildError, match=r"no builder flag 'FP16'\. It has .*TF32.*type the model instead"):
         build(models.pointwise(), set_flags=["FP16"])
 
@@ -331,13 +270,8 @@ def test_a_flag_of_another_age():
 @needs_rtx
 @pytest.mark.parametrize(
     ("model", "options"),
-    [
-        (models.unknown_op(), {}),
-        (models.matmul(), {"target": "SM75"}),
-        (models.parallel_convs(kernel=3), {"workspace_bytes": 1}),
-        (DYNAMIC, {}),
-    ],
-    ids=["parser", "target", "workspace", "profile"],
+    [(models.unknown_op(), {}), (models.matmul(), {"target": "SM75"}), (DYNAMIC, {})],
+    ids=["parser", "target", "profile"],
 )
 def test_no_message_blames_the_missing_driver(model, options):
     """Most failures drag a `cudaError 35` line along, which has nothing to do with them."""
@@ -346,41 +280,34 @@ def test_no_message_blames_the_missing_driver(model, options):
     assert "cuda" not in str(caught.value.log).lower()
 
 
-# --- the compiler itself ---------------------------------------------------------------------------------------------
+# --- the compiler itself, and the types ------------------------------------------------------------------------------
 
 
 def test_no_such_compiler_and_none_at_all(monkeypatch):
     with pytest.raises(CompilerMissing, match=r"There is no compiler 'tvm'\. Expected one of tensorrt, tensorrt_rtx"):
         choose_compiler("tvm")
-    monkeypatch.setattr("trtlab.engine.machine.is_installed", lambda _name: False)
+    monkeypatch.setattr(machine, "is_installed", lambda _name: False)
     with pytest.raises(CompilerMissing, match=r"tensorrt: not inst.*tensorrt_rtx: not inst.*pip install tensorrt-rtx"):
         choose_compiler()
-    monkeypatch.setattr("trtlab.engine.machine.is_installed", lambda name: name == "tensorrt_rtx")
+    monkeypatch.setattr(machine, "is_installed", lambda name: name == "tensorrt_rtx")
     with pytest.raises(CompilerMissing, match=r"\(tensorrt: not installed\).*tensorrt_rtx can be used here"):
         choose_compiler("tensorrt")
 
 
 @pytest.mark.parametrize(("why_not", "chosen"), [(None, "tensorrt"), ("no driver", "tensorrt_rtx")])
 def test_tensorrt_is_chosen_where_a_driver_loads(monkeypatch, why_not, chosen):
-    from trtlab.engine import machine
-
     monkeypatch.setattr(machine, "is_installed", lambda _name: True)
     monkeypatch.setattr(machine, "cuda_driver", lambda: machine.Driver(version=None, gpus=(), why_not=why_not))
     assert choose_compiler() == chosen
     assert choose_compiler("tensorrt_rtx") == "tensorrt_rtx"
 
 
-# --- the types -------------------------------------------------------------------------------------------------------
-
-
 def test_errors_survive_the_process_border_whole():
     error = ParseError("What.", hint="Way out.", log=("a", "b"), node="n", op="Op", index=3, code="C", description="d")
     error.details["phase"] = "parse"
     again = pickle.loads(pickle.dumps(error))
-    assert type(again) is ParseError
-    assert str(again) == "What. Way out."
+    assert (type(again), str(again)) == (ParseError, "What. Way out.")
     assert (again.log, again.details) == (error.log, error.details)
-    assert again.details["node"] == "n"
 
 
 HINTS = {  # a message of NVIDIA's or onnx.checker's, and a word of the hint that must belong to it
@@ -399,11 +326,8 @@ HINTS = {  # a message of NVIDIA's or onnx.checker's, and a word of the hint tha
 }
 
 
-@pytest.mark.parametrize(("message", "word"), HINTS.items(), ids=HINTS.values())
-def test_every_message_finds_its_hint(message, word):
-    assert word in hint_for(message)
-
-
-def test_every_hint_is_found_by_some_message():
-    assert {hint_for(message) for message in HINTS} == set(errors._HINTS.values())
-    assert hint_for("all is well") == ""
+def test_every_message_finds_its_hint_and_every_hint_a_message():
+    found = {message: errors.hint_for(message) for message in HINTS}
+    assert {message: hint for message, hint in found.items() if HINTS[message] not in hint} == {}
+    assert set(found.values()) == set(errors._HINTS.values())
+    assert errors.hint_for("all is well") == ""

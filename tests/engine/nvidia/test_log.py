@@ -1,7 +1,7 @@
 """engine/nvidia/log: the reader of the builder's log, on lines as NVIDIA prints them and on damaged ones."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trtlab.engine.nvidia import log
@@ -89,6 +89,7 @@ def test_a_log_without_a_list_gives_nothing():
     assert log.steps_from_log([]) == ((), ())
 
 
+@settings(max_examples=50)
 @given(st.text(max_size=200), st.integers(min_value=0, max_value=len(STEP)))
 def test_nothing_in_a_list_raises(noise, position):
     steps, unread = log.steps_from_log(listing(STEP[:position] + noise + STEP[position:]))

@@ -35,6 +35,7 @@ def test_a_live_report_round_trips_with_its_plan():
 def test_a_recorded_report_round_trips(recorded, text):
     assert BuildReport.from_json(text) == recorded
     assert BuildReport.from_json(recorded.to_json(indent=2)) == recorded
+    assert [step for step in recorded.steps if step.type not in NOT_KERNELS] == list(recorded.kernels)
 
 
 def test_without_plan_keeps_size_and_hash(recorded):
@@ -57,9 +58,7 @@ def changed(text, **values):
 
 DAMAGE = {
     "nothing": (lambda _text: "", "JSONDecodeError"),
-    "cut": (lambda text: text[: len(text) // 2], "JSONDecodeError"),
     "a list": (lambda _text: "[1, 2]", "this is not a BuildReport"),
-    "null": (lambda _text: "null", "this is not a BuildReport"),
     "an empty object": (lambda _text: "{}", "model_name"),
     "a field too many": (lambda text: changed(text, surprise=1), "surprise"),
     "a wrong type": (lambda text: changed(text, onnx_nodes="many"), "onnx_nodes"),
@@ -75,15 +74,3 @@ def test_damaged_json_says_what_is_wrong(text, damage):
     spoil, said = DAMAGE[damage]
     with pytest.raises(ValueError, match=f"this is not a BuildReport in JSON.*{said}|{said}.*Expected what was saved"):
         BuildReport.from_json(spoil(text))
-
-
-def test_an_unknown_phase_names_the_known(recorded):
-    with pytest.raises(KeyError, match="no phase 'fly'; this report has check, parse, configure, build"):
-        recorded.phase_seconds("fly")
-
-
-def test_counts_are_derived(recorded):
-    assert [step for step in recorded.steps if step.type not in NOT_KERNELS] == list(recorded.kernels)
-    assert sum(recorded.layer_counts) == len(recorded.layers)
-    assert recorded.activation_bytes == recorded.memory.activation_bytes
-    assert recorded.weights_bytes == recorded.memory.weights_bytes

@@ -1,19 +1,26 @@
-"""What differs between tensorrt 10, tensorrt 11 and tensorrt_rtx, and that every call exists in the real library.
+"""What differs between tensorrt 10, tensorrt 11 and tensorrt_rtx: every call exists in the real library, whose names
+are asked of itself, or recorded; and the code on the whiteboard builds what `explain` builds.
 
-tensorrt_rtx is asked itself. Of tensorrt 10 and 11, which need a GPU, only the enumerations that tell them apart are
-made by hand here, after the documentation.
+Of tensorrt 10 and 11, which need a GPU, only the enumerations that tell them apart are made by hand here, after the
+documentation.
 """
 
 import ast
 import enum
 import inspect
 import json
+import re
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 
+from trtlab.engine.measure import Origin, live
 from trtlab.engine.nvidia import (
+    Api,
     BuildError,
+    CompilerMissing,
     ParseError,
     ProfileError,
     UnsupportedTarget,
@@ -23,9 +30,12 @@ from trtlab.engine.nvidia import (
     log,
     minimal,
 )
+from trtlab.engine.nvidia import api as api_module
+from trtlab.engine.nvidia.api import recorded_api
 from trtlab.engine.nvidia.report import LogLine
 
-from .rtx import needs_rtx
+from . import onnx_models as models
+from .rtx import build, needs_rtx
 
 FLAGS_10 = enum.IntEnum("NetworkDefinitionCreationFlag", {"EXPLICIT_BATCH": 0, "STRONGLY_TYPED": 1})
 FLAGS_11 = enum.IntEnum("NetworkDefinitionCreationFlag", {"PREFER_AOT_PYTHON_PLUGINS": 2})
@@ -78,12 +88,6 @@ def test_only_rtx_builds_for_other_gpus(trt):
     compiler._set_targets(trt, None, ())
     with pytest.raises(UnsupportedTarget, match=r"SM89.*Leave target out"):
         compiler._set_targets(trt, None, ("SM89",))
-
-
-def test_precision_flags_ended_with_tensorrt_11():
-    assert compiler._flag(TENSORRT_10, "FP16") is TENSORRT_10.BuilderFlag.FP16
-    with pytest.raises(BuildError, match=r"no builder flag 'FP16'.*TF32.*type the model"):
-        compiler._flag(TENSORRT_11, "FP16")
 
 
 @pytest.mark.parametrize(
@@ -156,3 +160,98 @@ def test_a_plan_of_another_gpu_has_no_steps_and_that_is_said():
     asked = SimpleNamespace(trt=refusing, logger=None, lines=[])
     assert compiler._steps(asked, memoryview(b"plan")) == ((), ("The log brought no kernel list.",))
     assert compiler._steps(asked, memoryview(b"")) == ((), ())
+
+
+# --- the names of the installed compiler ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_compiler(monkeypatch):
+    """A machine on which no compiler can be used."""
+
+    def choose(compiler=None):
+        raise CompilerMissing(f"No TensorRT compiler can be used here ({compiler}).")
+
+    monkeypatch.setattr(api_module, "choose_compiler", choose)
+    installed_api.cache_clear()
+    yield
+    installed_api.cache_clear()
+
+
+def test_has_wants_both_the_class_and_the_name():
+    api = Api(compiler="c", version="1", names={"Runtime": ("logger",), "Dims": ()}, provenance=live())
+    assert api.has("Runtime", "logger")
+    assert not api.has("Runtime", "log")
+    assert not api.has("Dims", "logger")
+    assert not api.has("Nothing", "logger")
+
+
+@needs_rtx
+def test_it_is_what_the_module_itself_says():
+    """A fresh interpreter's `dir()` and `__members__`, for classes and enumerations of every kind."""
+    code = """
+import json, tensorrt_rtx as trt
+public = lambda owner: sorted(name for name in dir(owner) if not name.startswith("_"))
+classes = [trt.Builder, trt.IExecutionContext, trt.ICudaEngine, trt.Runtime, trt.OnnxParser, trt.IBuilderConfig]
+print(json.dumps([trt.__version__, {c.__name__: public(c) for c in classes}, sorted(trt.BuilderFlag.__members__)]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    version, classes, flags = json.loads(done.stdout)
+    api = installed_api("tensorrt_rtx")
+    assert (api.compiler, api.version) == ("tensorrt_rtx", version)
+    assert (api.provenance.origin, dict(api.provenance.versions)) == (Origin.LIVE, {"tensorrt-rtx": version})
+    assert installed_api("tensorrt_rtx") is api
+    for owner, names in api.names.items():
+        assert re.fullmatch(r"[A-Z]\w*", owner)
+        assert not [name for name in names if name.startswith("_")]
+        assert len(set(names)) == len(names)
+    assert {name: sorted(api.names[name]) for name in classes} == classes
+    assert sorted(api.names["BuilderFlag"]) == flags
+
+
+@needs_rtx
+def test_the_recording_is_what_the_same_version_says():
+    recorded, here = recorded_api(), installed_api("tensorrt_rtx")
+    if recorded.version != here.version:
+        pytest.skip(f"recorded with {recorded.version}, here is {here.version}")
+    assert recorded.names == here.names
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_without_a_compiler_the_recording_answers():
+    api = installed_api()
+    assert api is recorded_api()
+    assert api.provenance.origin is Origin.RECORDED
+    assert api.provenance.command == "python -m trtlab.lab.record"
+    assert api.has("IExecutionContext", "execute_async_v3")
+    assert not api.has("IExecutionContext", "execute_async_v2")
+    with pytest.raises(CompilerMissing, match="tensorrt"):
+        installed_api("tensorrt")
+
+
+# --- the whiteboard ---------------------------------------------------------------------------------------------------
+
+
+def run_minimal(model, folder):
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    code = "import sys, pathlib, tensorrt_rtx; from trtlab.engine.nvidia.minimal import build; source, plan = map("
+    code += "pathlib.Path, sys.argv[1:]); plan.write_bytes(build(tensorrt_rtx, source.read_bytes()))"
+    command = [sys.executable, "-c", code, folder / "model.onnx", folder / "model.plan"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@needs_rtx
+def test_the_whiteboard_builds_the_same_plan(tmp_path):
+    done = run_minimal(models.conv_bn_relu(), tmp_path)
+    assert done.returncode == 0, done.stderr
+    plan = (tmp_path / "model.plan").read_bytes()
+    assert plan[:4] == build(models.conv_bn_relu()).plan[:4]
+    assert len(plan) == pytest.approx(build(models.conv_bn_relu()).plan_size_bytes, rel=0.01)
+
+
+@needs_rtx
+@pytest.mark.parametrize("model", [models.unknown_op(), models.dynamic_conv()], ids=["parser", "builder"])
+def test_what_cannot_be_built_raises(model, tmp_path):
+    done = run_minimal(model, tmp_path)
+    assert done.returncode == 1
+    assert "ValueError: " in done.stderr

@@ -20,7 +20,7 @@ from trtlab.engine.nvidia.errors import (
     UnsupportedTarget,
 )
 from trtlab.engine.nvidia.explain import explain, warm
-from trtlab.engine.nvidia.report import BuildReport, Kernel, NetworkLayer, Phase, Progress, TensorInfo
+from trtlab.engine.nvidia.report import BuildReport, Kernel, Phase, Progress
 
 __all__ = [
     "Api",
@@ -35,13 +35,11 @@ __all__ = [
     "ExecutionImpossible",
     "Kernel",
     "ModelError",
-    "NetworkLayer",
     "ParseError",
     "Phase",
     "PlanFileError",
     "ProfileError",
     "Progress",
-    "TensorInfo",
     "UnsupportedTarget",
     "choose_compiler",
     "explain",

@@ -28,13 +28,7 @@ from trtlab.engine.nvidia.errors import (
 from trtlab.engine.nvidia.explain import PORTABLE
 from trtlab.engine.nvidia.log import Session, make_monitor
 from trtlab.engine.nvidia.names import Names, incomplete, not_taken, where_is
-from trtlab.engine.nvidia.report import (
-    BuildReport,
-    BuildRequest,
-    Kernel,
-    LogLine,
-    Profile,
-)
+from trtlab.engine.nvidia.report import BuildReport, BuildRequest, Kernel, LogLine, Profile
 from trtlab.graph.onnxfile import count_nodes, every_graph, load_outside, outside, sha256_of, source_from_model
 
 LARGEST_BYTES = 2**31 - 1  # of one ONNX message
@@ -172,14 +166,6 @@ def _add_profile(builder: Any, config: Any, network: Any, profile: Profile) -> N
         raise ProfileError(f"The builder refused the optimisation profile {profile.shapes}.", hint=hint_for("kMIN"))
 
 
-def build_plan(builder: Any, network: Any, config: Any, session: Session) -> Any:
-    """The serialised plan (IHostMemory). Raises UnsupportedTarget, ProfileError or BuildError."""
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise _build_error(logs.failures(session.lines), network)
-    return plan
-
-
 def _build_error(reasons: tuple[str, ...], network: Any) -> CompilerError:
     text = "; ".join(reasons) or "the builder gave no reason"
     what = f"The builder made no plan: {text}."
@@ -252,7 +238,9 @@ def _compiled(session: Session, model: bytes, request: BuildRequest) -> tuple[di
     facts["flags"] = logs.flag_names(trt, config)
     if request.stop_after != "parse":
         with session.phase("build"):
-            plan = build_plan(builder, network, config, session)
+            plan = builder.build_serialized_network(network, config)
+            if plan is None:
+                raise _build_error(logs.failures(session.lines), network)
     del config, parser, network, builder
     block = memoryview(plan or b"")
     facts["steps"], facts["unread_lines"] = _steps(session, block)

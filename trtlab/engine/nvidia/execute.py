@@ -62,8 +62,15 @@ def run_plan(
     """In the worker: what minimal.infer does, with a clock beside each call. Pinning is not timed."""
     trt, seconds = session.trt, dict[str, float]()
     with _timed(seconds, "deserialise"):
-        engine = _deserialised(session, plan)
-    torch = _torch_with_cuda()
+        engine = trt.Runtime(session.logger).deserialize_cuda_engine(plan)
+    if engine is None:
+        what = f"NVIDIA's runtime refuses the plan here: {_reason(session)}."
+        raise ExecutionImpossible(what, hint="The same network runs on ONNX Runtime.")
+    import torch
+
+    if not torch.cuda.is_available():
+        what = "The plan was deserialised, but torch here is a CPU build and has no device memory."
+        raise ExecutionImpossible(what, hint="Install torch with CUDA.")
     stream = torch.cuda.Stream()
     pinned = {name: _tensor(torch, array).pin_memory() for name, array in feeds.items()}
     on_gpu, seconds["host_to_device"] = _copied(torch, pinned, stream, "cuda")
@@ -85,14 +92,6 @@ def run_plan(
         inspector=inspector_json(trt, engine),
     )
     return execution, b""
-
-
-def _deserialised(session: Session, plan: bytes) -> Any:
-    engine = session.trt.Runtime(session.logger).deserialize_cuda_engine(plan)
-    if engine is None:
-        what = f"NVIDIA's runtime refuses the plan here: {_reason(session)}."
-        raise ExecutionImpossible(what, hint="The same network runs on ONNX Runtime.")
-    return engine
 
 
 def _tensor(torch: Any, array: npt.ArrayLike) -> Any:
@@ -147,12 +146,3 @@ def _reason(session: Session) -> str:
     text = " ".join(errors[-1].split()) if errors else "it gave no reason"
     cuda = re.search(r"cudaError \d+: [^()]+", text)
     return cuda[0] if cuda else readable(text)
-
-
-def _torch_with_cuda() -> Any:
-    import torch
-
-    if not torch.cuda.is_available():
-        what = "The plan was deserialised, but torch here is a CPU build and has no device memory."
-        raise ExecutionImpossible(what, hint="Install torch with CUDA.")
-    return torch

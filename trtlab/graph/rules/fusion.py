@@ -38,7 +38,6 @@ from trtlab.graph.rules.layers import kind
 
 LONGEST = 32
 """Operators behind a product in its kernel: each needs registers."""
-CONVOLUTIONS = "Conv", "ConvTranspose"
 
 
 class VerticalFusion(Rule):
@@ -109,9 +108,9 @@ class HorizontalFusion(Rule):
 
     def pattern(self, node: ir.Node) -> Nodes:
         """The node and all that can be computed with it; or one that cannot, to say why."""
-        if not produces(node) or node.inputs[0] is None or node.outputs[0].shape is None:
+        if not produces(node) or is_op(first_op(node), "ConvTranspose") or node.outputs[0].shape is None:
             return []
-        uses = [use for use in node.inputs[0].uses() if use.idx == 0 and use.node.graph is node.graph]
+        uses = [use for use in source(node).uses() if use.idx == 0 and use.node.graph is node.graph]
         readers = [use.node for use in uses if produces(use.node)]
         group = [reader for reader in readers if reader is node or not why_apart(node, reader)]
         pair = readers[:2] if len(readers) > 1 else []
@@ -129,7 +128,7 @@ class HorizontalFusion(Rule):
             arrays = np.concatenate([weight(node, number) for node in nodes], widening_axis(first, number))
             wide[source(first, number)] = new_weight(graph, f"{source(first, number).name}_wide", arrays)
         sizes = [channels(node) for node in nodes]
-        axis = 1 if is_op(first_op(first), *CONVOLUTIONS) else len(first.outputs[0].shape or ()) - 1
+        axis = 1 if is_op(first_op(first), "Conv") else len(first.outputs[0].shape or ()) - 1
         work = list(copied([first], wide))
         for value in (value for node in work for value in node.outputs):
             value.shape = ir.Shape([sum(sizes) if i == axis else size for i, size in enumerate(value.shape or ())])
@@ -153,9 +152,8 @@ def first_op(node: ir.Node) -> ir.Node:
 def widening_axis(node: ir.Node, number: int) -> int:
     """The axis of constant input `number` along which the channels of the result lie, counted from the end."""
     first, rank = first_op(node), len(source(node).shape or ())
-    if is_op(first, *CONVOLUTIONS):  # bias (channels,), whatever follows (channels, 1, 1)
-        along = -rank if is_op(first, "Conv") else 1 - rank  # weights (channels, ...), or (inputs, channels, ...)
-        return along if number == 1 else -1 if number == 2 and has_input(first, 2) else 1 - rank
+    if is_op(first, "Conv"):  # weights (channels, ...), bias (channels,), whatever follows (channels, 1, 1)
+        return -rank if number == 1 else -1 if number == 2 and has_input(first, 2) else 1 - rank
     return -2 if number == 1 and first.attributes.get_int("transB", 0) == 1 else -1
 
 

@@ -15,7 +15,7 @@ import onnx
 
 from trtlab.engine.nvidia import BuildReport
 from trtlab.engine.nvidia import api as nvidia_api
-from trtlab.graph.cost import Device, node_costs, roofline_s
+from trtlab.graph.cost import Device, node_costs
 from trtlab.graph.oracle import KINDS, reference, sample_inputs
 from trtlab.graph.rules.constants import fold
 from trtlab.lab import builds, compare, fusion
@@ -74,7 +74,7 @@ def best_speedup(model: str) -> Found:
     """How many times faster a fused model is where memory alone decides."""
     before, after, _ = witnesses.rewritten(model)
     device = Device(name="any that waits for memory", flops=1e15, bandwidth=1e9)
-    ratio = roofline_s([before], device) / roofline_s([after], device)
+    ratio = before.time_s(device) / after.time_s(device)
     return computed(ratio, before=before.bytes_moved, after=after.bytes_moved)
 
 

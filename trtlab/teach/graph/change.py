@@ -40,9 +40,8 @@ class Story:
     report: Report
 
     def model(self, number: int) -> onnx.ModelProto:
-        """The model after the first `number` steps. A step back is all steps from the start."""
-        steps = self.report.steps
-        return self.result if number == len(steps) else steps[number].model_before
+        """The model after the first `number` steps."""
+        return self.result if number == len(self.report.steps) else self.report.model_at(number)
 
     @property
     def counts(self) -> list[Counts]:

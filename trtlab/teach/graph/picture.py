@@ -46,18 +46,12 @@ TEXT_LIMIT = 160
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
-    """A tensor on an edge. `shape` is None where even the rank is unknown; a dimension is a size, a symbol or None."""
+    """A tensor on an edge. `shape_text` is `batch×32×8×8`, `?` for an unknown dimension, `scalar`, or nothing where
+    even the rank is unknown."""
 
     name: str
-    shape: tuple[int | str | None, ...] | None = None
+    shape_text: str = ""
     dtype: str = ""
-
-    @property
-    def shape_text(self) -> str:
-        """`batch×32×8×8`, `?` for an unknown dimension, `scalar`, or nothing where the rank is unknown."""
-        if self.shape is None:
-            return ""
-        return "×".join("?" if size in {None, "", -1} else str(size) for size in self.shape) or "scalar"
 
     @property
     def type_text(self) -> str:
@@ -230,8 +224,9 @@ def _tensors(values: Iterable[ir.Value]) -> tuple[Tensor, ...]:
 def _tensor(value: ir.Value | ir.TensorProtocol) -> Tensor:
     held = value.type if isinstance(value, ir.Value) else ir.TensorType(value.dtype)
     word = held.dtype.name.lower() if isinstance(held, ir.TensorType) else str(held or "").lower()
-    shape = None if value.shape is None else tuple(s if isinstance(s, int) else s.value for s in value.shape)
-    return Tensor(name=value.name or "", shape=shape, dtype=DTYPES.get(word, word))
+    sizes = [str(size if isinstance(size, int) else size.value or "?") for size in value.shape or ()]
+    shape = "" if value.shape is None else "×".join(sizes).replace("-1", "?") or "scalar"
+    return Tensor(name=value.name or "", shape_text=shape, dtype=DTYPES.get(word, word))
 
 
 def attribute_text(attribute: ir.Attr) -> str:
