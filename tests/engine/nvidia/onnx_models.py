@@ -108,17 +108,8 @@ def dynamic_conv():
 
 def matmul(dtype="float"):
     """x @ w in one type."""
-    weight = (
-        np.random.default_rng(0)
-        .normal(size=(64, 64))
-        .astype({"float": np.float32, "float16": np.float16, "double": np.float64}[dtype])
-    )
+    weight = np.random.default_rng(0).normal(size=(64, 64)).astype({"float": np.float32, "float16": np.float16}[dtype])
     return make(f"g ({dtype}[32, 64] x) => ({dtype}[32, 64] y) {{ [matmul1] y = MatMul(x, w) }}", w=weight)
-
-
-def double_add():
-    """FP64, which TensorRT computes in FP32."""
-    return make("g (double[8] a, double[8] b) => (double[8] y) { [add1] y = Add(a, b) }")
 
 
 def mixed_types():

@@ -26,15 +26,10 @@ def test_without_a_driver_the_refusal_says_so():
     plan = build(models.single("Relu")).plan
     with pytest.raises(ExecutionImpossible, match=r"refuses the plan here: .*cudaError 35.*runs on ONNX Runtime"):
         execute(plan, {}, compiler="tensorrt_rtx")
-
-
-@needs_rtx
-@no_driver
-@pytest.mark.parametrize("plan", [b"", b"hello", bytes(5000)], ids=["empty", "text", "zeros"])
-def test_a_broken_plan_is_refused_and_the_worker_lives(plan):
-    with pytest.raises(ExecutionImpossible, match="NVIDIA's runtime refuses the plan here: "):
-        execute(plan, {}, compiler="tensorrt_rtx")
-    assert build(models.single("Relu")).kernels
+    for broken in (b"", b"hello", bytes(5000)):
+        with pytest.raises(ExecutionImpossible, match="NVIDIA's runtime refuses the plan here: "):
+            execute(broken, {}, compiler="tensorrt_rtx")
+    assert build(models.single("Relu")).kernels  # the worker lives
 
 
 # --- fakes: an engine with several outputs of several types, and torch.cuda on the CPU -------------------------------
@@ -198,11 +193,7 @@ def test_a_type_of_ml_dtypes_goes_over_as_bits_and_a_scalar_stays_one():
 @pytest.mark.parametrize(
     ("plan", "said", "words"),
     [
-        (
-            b"another",
-            ["IRuntime: Error Code 1: Serialization (plan of another version)"],
-            "plan of another version. The",
-        ),
+        (b"another", ["IRuntime: Error Code 1: Serialization (of another version)"], "here: of another version. The"),
         (b"another", ["E (cudaError 35: no driver (file))"], "here: cudaError 35: no driver"),
         (b"another", [], "it gave no reason"),
         (b"plan", [], "torch here is a CPU build and has no device memory. Install torch with CUDA"),

@@ -16,9 +16,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from trtlab.engine.measure import Origin, live
+from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia import (
-    Api,
     BuildError,
     CompilerMissing,
     ParseError,
@@ -117,34 +116,26 @@ def test_a_parser_that_refuses_without_an_error():
 
 COMMON = {"Name": "conv1 + relu1", "LayerType": "CaskConvolution", "StreamId": 1}
 COMMON |= {"Metadata": "[ONNX Layer: conv1]\x1f[ONNX Layer: relu1]"}
-TENSOR_10 = {
-    "Name": "x",
-    "Dimensions": [1, 3, 8, 8],
-    "Format/Datatype": "Channel major FP16 format where C % 8 == 0 Half",
-}
-TENSOR_11 = {"Name": "x", "Dimensions": [1, 3, 8, 8], "Strides": [192, 64, 8, 1]}
-TENSOR_11 |= {"Format": "Row major linear", "Datatype": "Half"}
+X = {"Name": "x", "Dimensions": [1, 3, 8, 8]}
+TENSOR_10 = X | {"Format/Datatype": "Channel major FP16 format where C % 8 == 0 Half"}
+TENSOR_11 = X | {"Strides": [192, 64, 8, 1], "Format": "Row major linear", "Datatype": "Half"}
 
 
 def steps_of(*layers):
     return log.steps_from_inspector(json.dumps({"Layers": layers, "Bindings": ["x", "y"]}))
 
 
-def test_tensorrt_10_joins_format_and_type():
+def test_tensorrt_10_joins_format_and_type_and_11_splits_them():
     (step,) = steps_of(COMMON | {"Inputs": [TENSOR_10], "Outputs": [TENSOR_10], "TacticName": "t", "TacticValue": "1"})
     assert (step.name, step.type, step.tactic, step.stream) == ("conv1 + relu1", "CaskConvolution", "t", 1)
-    assert step.onnx_nodes == ("conv1", "relu1")
-    assert step.inputs[0].dtype == step.dtype == "Half"
-    assert (step.inputs[0].format, step.inputs[0].strides) == (TENSOR_10["Format/Datatype"], None)
-
-
-def test_tensorrt_11_splits_them():
-    (step,) = steps_of(
-        COMMON | {"Inputs": [TENSOR_11], "Constants": ["w", TENSOR_11], "TacticValue": "7", "EventId": 3}
-    )
-    assert (step.tactic, step.event, len(step.constants)) == ("7", 3, 1)
-    assert (step.inputs[0].dtype, step.inputs[0].format) == ("Half", "Row major linear")
-    assert step.inputs[0].strides == (192, 64, 8, 1)
+    assert (step.onnx_nodes, step.dtype) == (("conv1", "relu1"), "Half")
+    (tensor,) = step.inputs
+    assert (tensor.dtype, tensor.format, tensor.strides) == ("Half", TENSOR_10["Format/Datatype"], None)
+    more = {"Inputs": [TENSOR_11], "Constants": ["w", TENSOR_11], "TacticValue": "7", "EventId": 3}
+    (step,) = steps_of(COMMON | more)
+    assert (step.tactic, step.event, step.constants) == ("7", 3, step.inputs)
+    (tensor,) = step.inputs
+    assert (tensor.dtype, tensor.format, tensor.strides) == ("Half", "Row major linear", (192, 64, 8, 1))
 
 
 def test_a_bare_layer_no_layers_and_names_only():
@@ -176,14 +167,6 @@ def no_compiler(monkeypatch):
     installed_api.cache_clear()
     yield
     installed_api.cache_clear()
-
-
-def test_has_wants_both_the_class_and_the_name():
-    api = Api(compiler="c", version="1", names={"Runtime": ("logger",), "Dims": ()}, provenance=live())
-    assert api.has("Runtime", "logger")
-    assert not api.has("Runtime", "log")
-    assert not api.has("Dims", "logger")
-    assert not api.has("Nothing", "logger")
 
 
 @needs_rtx
