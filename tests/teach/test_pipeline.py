@@ -15,7 +15,6 @@ import pytest
 import traitlets
 
 from tests.teach.flows import finished
-from trtlab.engine.networks import MODELS
 from trtlab.engine.nvidia import BuildCancelled, UnsupportedTarget
 from trtlab.engine.nvidia.execute import Execution
 from trtlab.lab.workflow import MAJORS, STAGES, WORKFLOW, Workflow
@@ -219,6 +218,7 @@ def test_run_again_starts_from_nothing_and_start_while_running_changes_nothing(v
 
 
 @needs_rtx
+@pytest.mark.slow
 def test_cancel_in_the_middle_of_a_real_build(view):
     """ResNet-18 builds for more than a second; what is seen of the cancel does not wait for the builder."""
     tell(view, choice={"model": "resnet18"})
@@ -264,11 +264,10 @@ def test_a_stage_that_cannot_be_stopped_ends_unheard(view, monkeypatch):
 
 
 def test_cancel_at_any_moment_leaves_no_stage_running(view, monkeypatch):
-    """The run's thread and the page's cancel meet at every stage, many times; once it is over, cancel is nothing."""
+    """The run's thread and the page's cancel meet at every stage; once it is over, cancel is nothing."""
     finish(monkeypatch)
-    for number in range(36):
+    for name in STAGES:
         view.start()
-        name = STAGES[number % len(STAGES)]
         until(lambda name=name: states(view)[name] != "waiting" or not view.running)
         view.cancel()
         settle(view)
@@ -283,6 +282,7 @@ def test_cancel_at_any_moment_leaves_no_stage_running(view, monkeypatch):
 
 
 @needs_rtx
+@pytest.mark.slow
 def test_a_target_that_cannot_run_the_model(view):
     """SM75 has no FP32 matrix product: the builder refuses, the message says so, and another precision works."""
     tell(view, choice={"target": "SM75"})
@@ -336,7 +336,7 @@ def test_a_defect_in_a_drawing_is_shown_too(view, monkeypatch):
     [
         ("model", "vgg", "digits, resnet18, transformer"), ("precision", "INT4", "FP32, FP16, INT8"),
         ("target", "SM90", "SM89, SM75, SM80, SM86, SM120, SM121, portable"), ("dynamic", "yes", "False, True"),
-        ("major", "9", "8, 10, 11"), ("model", None, "digits"), ("model", ["digits"], "digits"),
+        ("major", "9", "8, 10, 11"), ("model", ["digits"], "digits"),
     ],
 )  # fmt: skip
 def test_a_wrong_choice_names_the_choices(view, name, value, known):
@@ -361,13 +361,11 @@ def test_a_run_brings_its_choice_along(view, monkeypatch):
     assert "fp16" in view.command
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_the_command_follows_every_choice(view, name):
-    tell(view, choice={"model": name})
-    assert view.command.startswith(f"trtexec --onnx={name}-fp32.onnx")
+def test_the_command_follows_every_choice(view):
+    assert view.command.startswith("trtexec --onnx=digits-fp32.onnx")
     assert "Shapes" not in view.command
-    tell(view, choice={"precision": "FP16", "dynamic": True})
-    assert f"--onnx={name}-fp16.onnx" in view.command
+    tell(view, choice={"model": "resnet18", "precision": "FP16", "dynamic": True})
+    assert "--onnx=resnet18-fp16.onnx" in view.command
     assert view.command.count("Shapes=") == 3
     for major in MAJORS:
         tell(view, choice={"major": major})
