@@ -4,7 +4,7 @@ import statistics
 
 import pytest
 
-from .labpage import SCREEN, notebook_page
+from .labpage import SCREEN
 from .voilapage import VoilaPage, voila_server
 
 pytestmark = pytest.mark.browser
@@ -292,16 +292,3 @@ def test_it_fits_the_page_in_both_themes(lab):
     for theme in ("dark", "light"):
         lab.set_theme(theme)
         lab.screenshot(f"bits_{theme}", whole=True)
-
-
-def test_without_a_kernel_the_page_says_that_its_value_is_old(chromium, lab_url, lab_folder):
-    source = "from trtlab.teach import BitEditor\nBitEditor('FP8_E4M3', '1.5')"
-    with notebook_page(chromium, lab_url, lab_folder, "lost.ipynb", [source]) as page:
-        page.run_all()
-        lost = page.page.locator(".be-lost-kernel")
-        lost.wait_for(state="attached")
-        assert lost.inner_text() == ""
-        page.close()
-        bit(page, 0).click()
-        lost.get_by_text("run this cell again").wait_for()
-        assert bit(page, 0).get_attribute("aria-checked") == "true"

@@ -165,14 +165,6 @@ def test_what_a_code_means_becomes_that_code_again(fmt, rounding):
         assert np.isnan(fmt.decode(fmt.encode(values[~is_number]))).all()
 
 
-@pytest.mark.parametrize("fmt", ELEMENTS, ids=str)
-def test_encoding_is_monotone(fmt):
-    numbers = np.sort(np.random.default_rng(9).standard_cauchy(3000)).astype(np.float32)
-    for rounding in DETERMINISTIC:
-        values = fmt.decode(fmt.encode(numbers, rounding))
-        assert (np.diff(values) >= 0).all(), rounding
-
-
 @settings(max_examples=50, deadline=None)
 @given(arrays(st.sampled_from([np.float32, np.float64]), array_shapes(min_dims=0, min_side=0, max_dims=3)), st.data())
 def test_any_array_keeps_its_shape_and_its_neighbours(values, data):
@@ -209,15 +201,11 @@ def test_some_float32_and_every_boundary_against_ml_dtypes_and_numpy(name):
     rounding = "nearest_even"
     if name == "E8M0":  # zero, negatives, and the binade that ml_dtypes misrounds have tests of their own
         values, rounding = values[values >= 2.0**-126], "nearest_away"
+    if name not in ("FP6_E3M2", "FP6_E2M3", "FP4_E2M1"):  # NaN keeps its sign
+        values = np.append(values, np.array([0x7FC00000, 0xFFC00000], np.uint32).view(np.float32))
     ours, theirs = fmt.encode(values, rounding, overflow), peer_codes(name, values)
     differ = np.flatnonzero(ours != theirs)[:4]
     assert differ.size == 0, (values[differ], ours[differ], theirs[differ])
-
-
-@pytest.mark.parametrize("name", [name for name in NAMES_OF_PEERS if FORMATS[name].nan_code is not None])
-def test_nan_keeps_its_sign_as_in_ml_dtypes(name):
-    values = np.array([0x7FC00000, 0xFFC00000], np.uint32).view(np.float32)
-    assert FORMATS[name].encode(values).tolist() == peer_codes(name, values).tolist()
 
 
 @pytest.mark.parametrize("name", ["FP8_E4M3", "FP8_E5M2", "FP8_E3M4", "FP6_E2M3", "FP4_E2M1", "BF16"])
@@ -231,13 +219,6 @@ def test_defect_ml_dtypes_rounds_float64_twice(name):
     assert peer_codes(name, nearly_ties[:300]).tolist() != expected
 
 
-def test_float64_is_rounded_once_as_numpy_does():
-    ties = FORMATS["FP16"].decode(np.arange(0x3C00, 0x4000, dtype=np.uint16)).astype(np.float64)
-    nearly = (ties[:-1] + ties[1:]) / 2 * (1 + np.array([[2.0**-40], [-(2.0**-40)]]))
-    assert np.array_equal(FORMATS["FP16"].encode(nearly), nearly.astype(np.float16).view(np.uint16))
-    assert not np.array_equal(nearly.astype(np.float32).astype(np.float16), nearly.astype(np.float16))
-
-
 def test_defects_of_ml_dtypes():
     e8m0, above = FORMATS["E8M0"], np.nextafter(np.float32(2.0**-127), np.float32(1))
     assert (e8m0.encode(above), exact.encode(e8m0, above), peer_codes("E8M0", np.array([above]))[0]) == (0, 0, 1)
@@ -247,26 +228,6 @@ def test_defects_of_ml_dtypes():
     assert peer_codes("FP4_E2M1", np.array([np.nan], np.float32))[0] == 8, "NaN becomes -0"
     wrapped = np.array([9.0], np.float32).astype(ml_dtypes.int4).astype(int)[0]
     assert (wrapped, FORMATS["INT4"].decode(FORMATS["INT4"].encode(9.0))) == (-7, 7)
-
-
-def test_e4m3_saturates_where_ml_dtypes_gives_nan():
-    values = np.array([465.0, -1e9, np.inf], np.float32)
-    assert FORMATS["FP8_E4M3"].encode(values).tolist() == [0x7E, 0xFE, 0x7E]
-    ieee = FORMATS["FP8_E4M3"].encode(values, overflow="ieee")
-    assert ieee.tolist() == peer_codes("FP8_E4M3", values).tolist() == [0x7F, 0xFF, 0x7F]
-
-
-def test_int8_is_clip_of_rint():
-    values = np.random.default_rng(2).standard_normal(5000).astype(np.float32) * 90
-    assert np.array_equal(FORMATS["INT8"].encode(values).view(np.int8), np.clip(np.rint(values), -128, 127))
-
-
-def test_tf32_truncation_and_the_hardware_way():
-    bits = np.array([0x3F800FFF, 0x3F801000, 0x3F803000], np.uint32)
-    tf32, values = FORMATS["TF32"], bits.view(np.float32)
-    assert tf32.encode(values, "toward_zero").tolist() == [0x3F800000, 0x3F800000, 0x3F802000]
-    assert tf32.encode(values, "nearest_away").tolist() == [0x3F800000, 0x3F802000, 0x3F804000]  # PTX cvt.rna.tf32
-    assert tf32.encode(values).tolist() == [0x3F800000, 0x3F800000, 0x3F804000]
 
 
 # --- arrays in and out -----------------------------------------------------------------------------------------------

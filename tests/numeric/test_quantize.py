@@ -157,21 +157,14 @@ def test_every_group_is_quantised_as_if_it_were_alone(cut, fmt):
     index, shape = groups(values.shape, axis, block)
     got = fmt.quantize(values, axis, block, partial=True)
     assert (got.codes.shape, got.scales.shape, got.zero_points, got.tensor_scale) == (values.shape, shape, None, None)
-    assert fmt.name != "INT8" or 0x80 not in got.codes
+    affine = INT8.quantize(values, axis, block, partial=True, symmetric=False)
+    assert affine.zero_points.shape == shape
     for group in range(math.prod(shape)):
-        rule = BlockFormat(element=fmt, block_size=int((index == group).sum()), scale=FP32)
-        alone = rule.quantize(values[index == group])
+        here = index == group
+        alone = BlockFormat(element=fmt, block_size=int(here.sum()), scale=FP32).quantize(values[here])
         assert alone.scales == got.scales.reshape(-1)[group]
-        assert alone.codes.tolist() == got.codes[index == group].tolist()
-        assert alone.values.tolist() == got.values[index == group].tolist()
-
-
-@settings(max_examples=30, deadline=None)
-@given(arrays(np.float32, (2, 40), elements=NUMBERS))
-def test_a_shorter_last_block_of_a_block_format(values):
-    got, filled = MXFP4.quantize(values, partial=True), np.pad(values, [(0, 0), (0, 24)])
-    assert got.values.tolist() == MXFP4.quantize(filled).values[:, :40].tolist()
-    assert got.size_bits == 2 * (40 * 4 + 2 * 8)
+        assert (alone.codes.tolist(), alone.values.tolist()) == (got.codes[here].tolist(), got.values[here].tolist())
+        assert INT8.quantize(values[here], symmetric=False).values.tolist() == affine.values[here].tolist()
 
 
 def test_block_formats_run_along_any_axis():
@@ -211,20 +204,6 @@ def test_affine_by_hand():
     assert (int(ties.zero_points), ties.values.tolist()) == (1, [-1, 0, 2, 2])
 
 
-@settings(max_examples=50, deadline=None)
-@given(cut=cuts(), fmt=st.sampled_from([FORMATS[name] for name in ("UINT8", "INT8", "INT4", "UINT4")]))
-def test_affine_keeps_zero_and_errs_by_at_most_one_step(cut, fmt):
-    values, axis, block = cut
-    got = fmt.quantize(values, axis, block, symmetric=False, partial=True)
-    index, shape = groups(values.shape, axis, block)
-    assert got.zero_points.shape == got.scales.shape == shape
-    assert not got.values[values == 0].any()
-    step = got.scales.reshape(-1)[index]
-    is_normal = step >= 2.0**-126  # a subnormal scale is itself rounded coarsely
-    assert (abs(got.values - values) <= 1.0001 * step)[is_normal].all()
-    assert got.size_bits == (values.size + got.zero_points.size) * fmt.bits + got.scales.size * 32
-
-
 def test_given_scales():
     values = np.array([[1.0, -2.0], [200.0, -200.0]], np.float32)
     assert INT8.quantize(values, scale=1).values.tolist() == [[1, -2], [127, -128]]
@@ -236,49 +215,7 @@ def test_given_scales():
         assert INT8.decode(q.codes).tolist() == [-128, 127]
 
 
-def test_all_zero_groups_have_scale_one():
-    values = np.array([[0, 0], [0, 127]], np.float32)
-    for symmetric in (True, False):
-        got = INT8.quantize(values, axis=0, symmetric=symmetric)
-        assert got.scales[0] == 1
-        assert got.values[0].tolist() == [0, 0]
-
-
-@given(arrays(np.float32, (5, 12), elements=NUMBERS))
-@settings(max_examples=40, deadline=None)
-def test_double_quantised_scales_stay_near_theirs(values):
-    plain, double = (FORMATS["NF4"].quantize(values, block=4, double_quantize=flag) for flag in (False, True))
-    spread = float(abs(plain.scales.astype(np.float64) - plain.scales.mean(dtype=np.float64)).max())
-    error = abs(double.scales.astype(np.float64) - plain.scales)
-    assert (error <= spread / 16 * 1.001 + 1e-6 * plain.scales.max()).all()
-    assert (double.scales >= 0).all()
-    assert double.second.codes.size == plain.scales.size
-    assert np.array_equal(plain.codes, double.codes)
-
-
 # --- blocks by hand --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("compiled")
-def test_every_element_boundary_in_one_block():
-    """Codes of FP4 at each midpoint and the floats beside it, under a scale of 1: ties go to even."""
-    middles = np.array([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0], np.float32)
-    values = np.concatenate([[4.0], np.nextafter(middles, 0), middles, np.nextafter(middles, 9, dtype=np.float32)])
-    values = np.pad(np.concatenate([values, -values]), (0, 20)).astype(np.float32)
-    got = MXFP4.quantize(values)
-    assert got.scales.tolist() == [1, 1]
-    assert got.values[8:15].tolist() == [0, 1, 1, 2, 2, 4, 4]
-    assert got.values[1:8].tolist() == [0, 0.5, 1, 1.5, 2, 3, 4]
-    assert got.values[15:22].tolist() == [0.5, 1, 1.5, 2, 3, 4, 6]
-
-
-def test_floor_saturates_where_ceil_does_not():
-    """amax 7 = 1.75 * 2^2 and FP4's largest value is 6 = 1.5 * 2^2: floor keeps the scale 1, ceil doubles it."""
-    block = np.zeros(32, np.float32)
-    block[:2] = 7, 1
-    floor, ceil = (MXFP4.quantize(block, scale_rounding=mode) for mode in ("floor", "ceil"))
-    assert (floor.scales.tolist(), floor.values[:2].tolist()) == ([1], [6, 1])
-    assert (ceil.scales.tolist(), ceil.values[:2].tolist()) == ([2], [8, 1])
 
 
 def test_nvfp4_by_hand():
@@ -291,21 +228,12 @@ def test_nvfp4_by_hand():
     assert got.values[:, :2].tolist() == [[2688, 0], [6, -0.5]]
 
 
-@pytest.mark.usefixtures("compiled")
-def test_mxint8_is_a_multiple_of_one_sixty_fourth_and_never_minus_two():
-    block = np.array([1.999, -1.999, 1 / 64, -1, *[0] * 28], np.float32)
-    got = FORMATS["MXINT8"].quantize(block)
-    assert got.scales.tolist() == [1]
-    assert got.values[:4].tolist() == [127 / 64, -127 / 64, 1 / 64, -1]
-    assert 0x80 not in got.codes
-
-
-@pytest.mark.parametrize(("fmt", "scale"), [("MXFP4", 2.0**-127), ("MXINT8", 2.0**-127), ("NVFP4", 1.0)])
-def test_an_all_zero_block(fmt, scale):
-    got = FORMATS[fmt].quantize(np.zeros((2, 32), np.float32))
-    assert set(got.scales.reshape(-1).tolist()) == {scale}
-    assert not got.values.any()
-    assert got.tensor_scale == (1 if fmt == "NVFP4" else None)
+def test_groups_of_zeros_alone():
+    for name, scale in (("MXFP4", 2.0**-127), ("MXINT8", 2.0**-127), ("NVFP4", 1.0), ("INT8", 1.0), ("UINT8", 1.0)):
+        got = FORMATS[name].quantize(np.zeros((2, 32), np.float32))
+        assert set(np.ravel(got.scales).tolist()) == {scale}
+        assert not got.values.any()
+    assert INT8.quantize(np.zeros(3), symmetric=False).scales == 1
 
 
 @pytest.mark.parametrize("fmt", BLOCKS, ids=str)

@@ -15,7 +15,7 @@ import numpy as np
 import traitlets
 
 from trtlab.numeric.describe import Overflow, Rounding
-from trtlab.numeric.exact import Decoded, Real, Special, as_fraction, check_modes, decode, encode, real
+from trtlab.numeric.exact import Decoded, Real, Special, as_fraction, decode, encode, real
 from trtlab.numeric.formats import FORMATS, FloatFormat, Format
 from trtlab.teach import bitwords
 from trtlab.teach.bitwords import number_text
@@ -24,7 +24,6 @@ from trtlab.teach.formats import find_format, has_codes, name_of
 from trtlab.teach.widget import Widget, script, styles
 
 _BASES = {"hex": (16, "3c or 0x3c"), "bin": (2, "0011 1100"), "dec": (10, "60")}
-_NOBODY = ["", 0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +81,7 @@ class BitEditor(Widget):
         self._generator = np.random.default_rng(0)
         start = Held(fmt=fmt, code=0, target=real(0), rounding=rounding, overflow=overflow)
         self._held = self._with_value(start, value)
-        self._refusal, self._answers = dict[str, str](), _NOBODY
+        self._refusal = dict[str, str]()
         super().__init__()
         self._show()
         self.on_msg(self._on_message)
@@ -128,7 +127,7 @@ class BitEditor(Widget):
         return replace(held, code=code_for(held, self._generator))
 
     def _hold(self, held: Held) -> None:
-        self._held, self._refusal, self._answers = held, {}, _NOBODY
+        self._held, self._refusal = held, {}
         self._show()
 
     def _show(self) -> None:
@@ -139,41 +138,41 @@ class BitEditor(Widget):
         with self.hold_sync():
             if self.face.get("name") != name:
                 layouts = [(n, f.fields) for n, f in self._offered.items()]  # a saved page sorts what is no list
-                modes = {"roundings": get_args(Rounding), "overflows": get_args(Overflow)}
+                modes = {"roundings": [*get_args(Rounding)], "overflows": [*get_args(Overflow)]}
                 self.face = {"name": name, "layouts": layouts, **modes, **bitwords.describe_format(held.fmt)}
-            self.shown = shown | {"refusal": self._refusal, "answers": self._answers}
+            self.shown = shown | {"refusal": self._refusal}
 
     # --- the page ---------------------------------------------------------------------------------------------------
 
     def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        """A wish of the page; one that cannot be fulfilled comes back as a sentence beside the entry it came from."""
+        """Wishes of the page by their name, the last one last; what cannot be fulfilled comes back as a sentence beside
+        the entry it came from."""
         if not isinstance(content, dict):
             return
-        self._refusal, self._answers = {}, content.get("answers", _NOBODY)
-        try:
-            self._held = self._after(content)
-        except ValueError as refusal:
-            self._refusal = {"at": content.get("base", "value"), "text": str(refusal)}
+        self._refusal = {}
+        for what, text in content.items():
+            try:
+                self._held = self._after(what, str(text))
+            except ValueError as refusal:
+                self._refusal = {"at": what if what in _BASES else "value", "text": str(refusal)}
         self._show()
 
-    def _after(self, content: dict[str, Any]) -> Held:
-        """What is held after a message. A format without a code for the number starts at zero; modes stay as chosen."""
-        match content:
-            case {"do": "code", "code": str(text)}:
+    def _after(self, what: str, text: str) -> Held:
+        """What is held after a wish. A format without a code for the number starts at zero; modes stay as chosen."""
+        match what:
+            case "code":
                 return _with_code(self._held, int(text, 16))
-            case {"do": "text", "base": "hex" | "bin" | "dec" as base, "text": str(text)} if text.strip():
-                return _with_code(self._held, code_from_text(text, base))
-            case {"do": "value", "text": str(text)} if text.strip():
+            case "hex" | "bin" | "dec" if text.strip():
+                return _with_code(self._held, code_from_text(text, what))
+            case "value" if text.strip():
                 return self._with_value(self._held, text)
-            case {"do": "format", "name": str(name)} if name in self._offered:
-                fmt = self._offered[name]
-                wanted = replace(self._held, fmt=fmt)
-                self._held = _with_code(wanted, encode(fmt, 0))
+            case "format" if text in self._offered:
+                wanted = replace(self._held, fmt=self._offered[text])
+                self._held = _with_code(wanted, encode(wanted.fmt, 0))
                 return self._again(wanted)
-            case {"do": "modes", "rounding": str(rounding), "overflow": str(overflow)}:
-                check_modes(rounding, overflow, self._generator)
-                chosen = self._held.overflow if overflow == self._held.overflows else overflow
-                self._held = replace(self._held, rounding=rounding, overflow=chosen)  # type: ignore[arg-type]
+            case "rounding" | "overflow" if text in self.face[f"{what}s"]:
+                chosen: dict[str, Any] = {what: text}
+                self._held = replace(self._held, **chosen)
                 return self._again(self._held)
         return self._held
 

@@ -3,7 +3,6 @@
 // {tensor | format | granularity | zoom: value}. Texts become text nodes; the picture is parsed as SVG, never as HTML.
 
 const WORDS = { tensor: "tensor", channel: "row" };
-const SLOW_MS = 400;
 const HEAD = 54; // the picture's own headline, which the page says in its bar
 
 function picture(source) {
@@ -15,21 +14,17 @@ function picture(source) {
 }
 
 function render({ model, el }) {
-  const id = `qv-${Math.random().toString(36).slice(2)}`; // every widget loads a module of its own, so no counter
-  let slow;
-  const send = (message) => {
-    clearTimeout(slow);
-    slow = setTimeout(() => root.classList.add("qv-slow"), SLOW_MS);
-    model.send(message);
-  };
-  const select = (name) => make("select", { "data-of": name, "aria-label": name, onchange: (event) => send({ [name]: event.target.value }) });
+  let svg = null;
+  const group = Math.random().toString(36).slice(2); // every widget loads a module of its own, so no counter
+  const select = (name) => make("select", { "data-of": name, "aria-label": name, onchange: (event) => model.send({ [name]: event.target.value }) });
+  const grain = (name) => make("label", {}, make("input", { type: "radio", name: group, value: name, onchange: () => model.send({ granularity: name }) }), make("span", {}, WORDS[name] ?? name));
   const tensor = select("tensor"), format = select("format");
-  const grains = make("fieldset", { class: "qv-grains" });
-  const zoom = make("input", { type: "checkbox", onchange: () => send({ zoom: zoom.checked }) });
-  const fixed = make("span", { class: "qv-fixed" }), canvas = make("div", { class: "qv-canvas" });
-  const facts = make("dl", { class: "qv-facts" }), refusal = make("div", { class: "why bad", role: "alert", hidden: true });
-  const about = make("span"), live = make("span", { class: "qv-unseen", "aria-live": "polite" });
-  const trials = make("tbody");
+  const grains = make("fieldset", { class: "qv-grains" }, make("legend", { class: "qv-unseen" }, "One scale per"),
+    make("span", { class: "qv-word", "aria-hidden": "true" }, "a scale per"), ...model.get("face").granularities.map(grain));
+  const zoom = make("input", { type: "checkbox", onchange: () => model.send({ zoom: zoom.checked }) });
+  const fixed = make("span", { class: "qv-fixed" }), canvas = make("div", { class: "qv-canvas" }), facts = make("div", { class: "qv-facts" });
+  const refusal = make("div", { class: "why bad", role: "alert", hidden: true }), about = make("span"), trials = make("tbody");
+  const live = make("span", { class: "qv-unseen", "aria-live": "polite" });
   const head = ["tensor", "format", "scales", "SQNR", "bits per value"].map((word) => make("th", { scope: "col" }, word));
   const root = make("div", { class: "trt qv", role: "group", "aria-label": "Quantisation view", "data-lm-suppress-shortcuts": "true" },
     make("div", { class: "card" },
@@ -43,33 +38,17 @@ function render({ model, el }) {
   function options(node, names) {
     if (node.options.length !== names.length) node.replaceChildren(...names.map((name) => make("option", { value: name }, name)));
   }
-  function drawFace() {
-    const face = model.get("face");
+  function draw() {
+    const face = model.get("face"), shown = model.get("shown");
     options(tensor, face.tensors);
     options(format, face.formats);
-    if (grains.childElementCount) return;
-    const one = (name) => {
-      const input = make("input", { type: "radio", name: id, value: name, onchange: () => send({ granularity: name }) });
-      return make("label", {}, input, make("span", {}, WORDS[name] ?? name));
-    };
-    grains.append(make("legend", { class: "qv-unseen" }, "One scale per"), make("span", { class: "qv-word", "aria-hidden": "true" }, "a scale per"), ...face.granularities.map(one));
-  }
-  function draw() {
-    const shown = model.get("shown");
-    drawFace();
-    clearTimeout(slow);
-    root.classList.remove("qv-slow");
     [tensor.value, format.value, zoom.checked] = [shown.tensor, shown.format, shown.zoom];
     grains.hidden = grains.disabled = shown.fixed;
     for (const input of grains.querySelectorAll("input")) input.checked = input.value === shown.granularity;
     fixed.textContent = shown.fixed ? shown.shared : "";
-    refusal.hidden = !shown.refusal;
-    refusal.textContent = shown.refusal;
-    if (canvas.dataset.of !== shown.svg) {
-      canvas.replaceChildren(picture(shown.svg));
-      canvas.dataset.of = shown.svg;
-    }
-    facts.replaceChildren(...shown.facts.map(([label, value, note]) => make("div", {}, make("dt", {}, label), make("dd", {}, make("b", {}, value), make("small", {}, note)))));
+    [refusal.textContent, refusal.hidden] = [shown.refusal, !shown.refusal];
+    if (svg !== shown.svg) canvas.replaceChildren(picture(svg = shown.svg));
+    facts.replaceChildren(...factBoxes(shown.facts));
     trials.replaceChildren(...shown.trials.map((row, i) => make("tr", { class: i === 0 && "qv-now" }, ...row.map((text) => make("td", {}, text)))));
     about.textContent = shown.about;
     live.textContent = `${shown.title}: ${shown.facts.map(([label, value]) => `${label} ${value}`).join(", ")}`;
@@ -78,7 +57,7 @@ function render({ model, el }) {
   el.append(root);
   draw();
   model.on("change:shown", draw);
-  return () => { clearTimeout(slow); model.off("change:shown", draw); };
+  return () => model.off("change:shown", draw);
 }
 
 export default { render: answered(render) };
