@@ -27,9 +27,8 @@ SHAPES = {
     "outlier": (lambda: np.append(random().standard_normal(50_000).astype(np.float32), 60.0), 130),
     "spiky": (lambda: np.concatenate([np.zeros(999), np.full(500, 3.0), random().exponential(size=3000), [90]]), 1552),
     "whole numbers": (lambda: random().integers(0, 17, 5000), 2048),
-    "few": (lambda: random().standard_normal(40), 2048),
-    "constant": (lambda: np.full(1000, 5.0), None),
-}
+    "few": (lambda: random().standard_normal(40), 2048), "constant": (lambda: np.full(1000, 5.0), None),
+}  # fmt: skip
 
 
 def same(a, b):
@@ -72,7 +71,7 @@ def test_batches_in_any_order_are_all_values_at_once(batches, random):
         (lambda: candidate(Histogram.of([1.0]), 0), "1 to 2048 bins: got 0"),
         *[(lambda f=f: f(Histogram.of(np.empty((0, 3)))), "no values") for f in CALIBRATORS.values()],
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_calibrated_says_why(make, said):
     with pytest.raises(CalibrationError, match=said):
         make()

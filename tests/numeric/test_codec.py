@@ -40,11 +40,10 @@ OWN = [
     FloatFormat(name="E10M52", exponent_bits=10, mantissa_bits=52),
     FloatFormat(name="E5M0", exponent_bits=5, mantissa_bits=0),
     FloatFormat(name="E1M2", exponent_bits=1, mantissa_bits=2),
-    FloatFormat(name="PADDED", exponent_bits=4, mantissa_bits=3, padding_bits=8),
-    IntegerFormat(name="INT3", bits=3),
+    FloatFormat(name="PADDED", exponent_bits=4, mantissa_bits=3, padding_bits=8), IntegerFormat(name="INT3", bits=3),
     IntegerFormat(name="UINT16", bits=16, is_signed=False),
     CodeBook(name="NOT_EVEN", entries=(-3.0, -1.0, -0.25, 0.5, 0.625, 4.0, 1000.0, 2.0**127)),
-]
+]  # fmt: skip
 ALL = [*ELEMENTS, *OWN]
 
 
@@ -275,16 +274,13 @@ def test_arrays_that_do_not_fit_are_refused():
 @pytest.mark.parametrize(
     ("name", "code", "message"),
     [
-        ("FP8_E4M3", 256, "FP8_E4M3 has codes 0 to 0xff: got 0x100"),
-        ("FP8_E4M3", -1, "got -0x1; .* by `& 0xff`"),
-        ("FP4_E2M1", 16, "0 to 0xf: got 0x10"),
-        ("FP6_E3M2", 255, "0 to 0x3f: got 0xff"),
-        ("INT4", 16, "0 to 0xf: got 0x10"),
-        ("NF4", 16, "0 to 0xf: got 0x10"),
+        ("FP8_E4M3", 256, "FP8_E4M3 has codes 0 to 0xff: got 0x100"), ("FP8_E4M3", -1, "got -0x1; .* by `& 0xff`"),
+        ("FP4_E2M1", 16, "0 to 0xf: got 0x10"), ("FP6_E3M2", 255, "0 to 0x3f: got 0xff"),
+        ("INT4", 16, "0 to 0xf: got 0x10"), ("NF4", 16, "0 to 0xf: got 0x10"),
         ("TF32", 0x3F800001, "keeps its 19 bits above 13 zero bits: got 0x3f800001; encode a float32"),
         ("TF32", 1, "got 0x1"),
     ],
-)
+)  # fmt: skip
 def test_codes_beyond_the_format_are_refused(name, code, message):
     fmt = FORMATS[name]
     arrays = [[code]] if not 0 <= code <= 255 else [[code], np.array([0, code, 0], np.uint8)]

@@ -34,33 +34,16 @@ def order(value):
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("0x1.8p3", 12),
-        ("-0x.8", Fraction(-1, 2)),
-        ("0x1p-1074", Fraction(1, 2**1074)),
-        ("0X1F", 31),
-        ("1/3", Fraction(1, 3)),
-        (" -22/7 ", Fraction(-22, 7)),
-        ("0.1", Fraction(1, 10)),
-        ("−1.5e-3", Fraction(-3, 2000)),
-        (".5", Fraction(1, 2)),
-        ("7.", 7),
-        ("inf", Special.INFINITY),
-        ("+Infinity", Special.INFINITY),
-        ("-∞", Special.NEGATIVE_INFINITY),
-        ("NaN", Special.NAN),
-        ("-nan", Special.NAN),
-        ("-0.0", Special.NEGATIVE_ZERO),
-        ("-0x0p0", Special.NEGATIVE_ZERO),
-        (0.1, Fraction(3602879701896397, 2**55)),
-        (np.float32(0.1), Fraction(13421773, 2**27)),
-        (np.float16(-0.0), Special.NEGATIVE_ZERO),
-        (np.int8(-3), -3),
-        (2**80, 2**80),
-        (-math.inf, Special.NEGATIVE_INFINITY),
-        (math.nan, Special.NAN),
-        (Fraction(2, 3), Fraction(2, 3)),
+        ("0x1.8p3", 12), ("-0x.8", Fraction(-1, 2)), ("0x1p-1074", Fraction(1, 2**1074)), ("0X1F", 31),
+        ("1/3", Fraction(1, 3)), (" -22/7 ", Fraction(-22, 7)), ("0.1", Fraction(1, 10)),
+        ("−1.5e-3", Fraction(-3, 2000)), (".5", Fraction(1, 2)), ("7.", 7), ("inf", Special.INFINITY),
+        ("+Infinity", Special.INFINITY), ("-∞", Special.NEGATIVE_INFINITY), ("NaN", Special.NAN),
+        ("-nan", Special.NAN), ("-0.0", Special.NEGATIVE_ZERO), ("-0x0p0", Special.NEGATIVE_ZERO),
+        (0.1, Fraction(3602879701896397, 2**55)), (np.float32(0.1), Fraction(13421773, 2**27)),
+        (np.float16(-0.0), Special.NEGATIVE_ZERO), (np.int8(-3), -3), (2**80, 2**80),
+        (-math.inf, Special.NEGATIVE_INFINITY), (math.nan, Special.NAN), (Fraction(2, 3), Fraction(2, 3)),
     ],
-)
+)  # fmt: skip
 def test_a_number_is_read_exactly(text, value):
     assert exact.real(text) == value
 

@@ -89,10 +89,8 @@ def test_codes_above_padding():
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        ((0, 3), r"exponent_bits is .* 1 to 11: got 0"),
-        (("4", 3), r"exponent_bits is .* 1 to 11: got '4'"),
-        ((True, 3), r"exponent_bits is .* 1 to 11: got True"),
-        ((4, 53), r"mantissa_bits is .* 0 to 52: got 53"),
+        ((0, 3), r"exponent_bits is .* 1 to 11: got 0"), (("4", 3), r"exponent_bits is .* 1 to 11: got '4'"),
+        ((True, 3), r"exponent_bits is .* 1 to 11: got True"), ((4, 53), r"mantissa_bits is .* 0 to 52: got 53"),
         ((4, 3, {"bias": 1.5}), r"bias is .* -2048 to 2048: got 1\.5"),
         ((4, 3, {"top_nans": -1}), r"top_nans is .* 0"),
         ((4, 3, {"padding_bits": 60}), r"padding_bits is .* 0 to 52"),
@@ -103,7 +101,7 @@ def test_codes_above_padding():
         ((5, 3, {"bias": 1024}), r"must be a float64.*got -1023 to -994"),
         ((11, 52, {"padding_bits": 1}), r"at most 64 bits: got 64 and 1 of padding"),
     ],
-)
+)  # fmt: skip
 def test_a_bad_float_description_is_refused(facts, message):
     exponent, mantissa, *more = facts
     with pytest.raises(ValueError, match=message):
@@ -121,15 +119,11 @@ def test_integers_have_2_to_16_bits():
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ((1.0, 0.0), "ascending"),
-        ((0.0, 0.0), "ascending"),
-        ((0.0,), "2 to 256 finite values"),
-        ((0.0, float("nan")), "2 to 256 finite values"),
-        ((0.0, float("inf")), "2 to 256 finite values"),
-        ((-1.0, 0.0, 1.0), "2\\^k entries: got 3"),
-        ((0.0, 0.1), "float32 values.*round them first"),
+        ((1.0, 0.0), "ascending"), ((0.0, 0.0), "ascending"), ((0.0,), "2 to 256 finite values"),
+        ((0.0, float("nan")), "2 to 256 finite values"), ((0.0, float("inf")), "2 to 256 finite values"),
+        ((-1.0, 0.0, 1.0), "2\\^k entries: got 3"), ((0.0, 0.1), "float32 values.*round them first"),
     ],
-)
+)  # fmt: skip
 def test_a_bad_code_book_is_refused(entries, message):
     with pytest.raises(ValueError, match=message):
         CodeBook(entries=entries)

@@ -176,29 +176,21 @@ def test_numbers_look_like_this():
 @pytest.mark.parametrize(
     ("name", "value", "overflow", "kind", "words"),
     [
-        ("FP8_E4M3", "448", "saturate", "exact", "exact"),
-        ("FP8_E4M3", "460", "saturate", "rounded", "rounded"),
+        ("FP8_E4M3", "448", "saturate", "exact", "exact"), ("FP8_E4M3", "460", "saturate", "rounded", "rounded"),
         ("FP8_E4M3", "464.1", "saturate", "lost", "saturates"),
         ("FP8_E4M3", "464.1", "ieee", "lost", "overflows to NaN"),
-        ("FP8_E4M3", "inf", "saturate", "lost", "saturates"),
-        ("FP8_E4M3", "inf", "ieee", "lost", "∞ becomes NaN"),
-        ("FP16", "65520", "ieee", "lost", "overflows to ∞"),
-        ("FP16", "65519", "ieee", "rounded", "rounded"),
-        ("FP16", "-inf", "ieee", "exact", "exact"),
-        ("FP16", "1e-9", "saturate", "lost", "underflows"),
+        ("FP8_E4M3", "inf", "saturate", "lost", "saturates"), ("FP8_E4M3", "inf", "ieee", "lost", "∞ becomes NaN"),
+        ("FP16", "65520", "ieee", "lost", "overflows to ∞"), ("FP16", "65519", "ieee", "rounded", "rounded"),
+        ("FP16", "-inf", "ieee", "exact", "exact"), ("FP16", "1e-9", "saturate", "lost", "underflows"),
         ("FP16", "1e-7", "saturate", "small", "subnormal"),
         ("FP8_E4M3_FNUZ", "-0", "saturate", "rounded", "loses −0's sign"),
-        ("E8M0", "0", "saturate", "lost", "no zero"),
-        ("E8M0", "-2", "saturate", "lost", "no negatives"),
-        ("E8M0", "1e-50", "saturate", "lost", "below the smallest"),
-        ("E8M0", "-2", "ieee", "lost", "becomes NaN"),
-        ("UINT8", "-2", "saturate", "lost", "no negatives"),
-        ("INT8", "127.4", "saturate", "rounded", "rounded"),
-        ("INT8", "128", "saturate", "lost", "saturates"),
-        ("INT8", "0.4", "saturate", "lost", "rounds to 0"),
+        ("E8M0", "0", "saturate", "lost", "no zero"), ("E8M0", "-2", "saturate", "lost", "no negatives"),
+        ("E8M0", "1e-50", "saturate", "lost", "below the smallest"), ("E8M0", "-2", "ieee", "lost", "becomes NaN"),
+        ("UINT8", "-2", "saturate", "lost", "no negatives"), ("INT8", "127.4", "saturate", "rounded", "rounded"),
+        ("INT8", "128", "saturate", "lost", "saturates"), ("INT8", "0.4", "saturate", "lost", "rounds to 0"),
         ("NF4", "0.3", "saturate", "rounded", "rounded"),
     ],
-)
+)  # fmt: skip
 def test_verdicts(name, value, overflow, kind, words):
     editor = BitEditor(name, value, overflow=overflow)
     assert (editor.shown["error"]["kind"], editor.shown["error"]["words"]) == (kind, words)
@@ -260,9 +252,8 @@ REASONS = {
     ("FP16", 0xFC00): "Exponent all ones, mantissa zero: −∞",
     ("FP16", 0x7C01): "Exponent all ones, mantissa not zero: NaN",
     ("FP8_E4M3", 0xFF): "The highest code of each sign: NaN",
-    ("FP8_E4M3_FNUZ", 0x80): "The code that would be −0: NaN",
-    ("E8M0", 0xFF): "The highest code: NaN",
-}
+    ("FP8_E4M3_FNUZ", 0x80): "The code that would be −0: NaN", ("E8M0", 0xFF): "The highest code: NaN",
+}  # fmt: skip
 KINDS = {"zero": 0x00, "subnormal": 0x01, "normal": 0x04, "infinity": 0x7C, "NaN": 0x7D}
 
 
@@ -319,7 +310,7 @@ def test_wrong_arguments_say_what_is_there():
         (("INT8", float("nan")), ValueError, "INT8 has no NaN"),
         ((OWN, "1", [twin]), ValueError, "two formats are called E3M2; give yours a name of its own"),
         (("FP16", "1", None, "odd"), ValueError, "rounding is one of nearest_even, .* got 'odd'"),
-    ):
+    ):  # fmt: skip
         with pytest.raises(error, match=message):
             BitEditor(*arguments[:2], **dict(zip(("formats", "rounding"), arguments[2:], strict=False)))
     editor = BitEditor("FP8_E4M3", "nan")
@@ -366,10 +357,9 @@ def test_a_flip_is_answered_by_one_message(monkeypatch):
         ({"hex": "1ff"}, "hex", "INT8 has codes 0 to 0xff: got 0x1ff"),
         ({"dec": "-1"}, "dec", "INT8 has codes 0 to 0xff: got -0x1"),
         ({"bin": "12"}, "bin", "no bin code: '12'; expected digits 0 to 1"),
-        ({"hex": "x" * 200}, "hex", "no hex code"),
-        ({"code": "0x100"}, "value", "INT8 has codes 0 to 0xff"),
+        ({"hex": "x" * 200}, "hex", "no hex code"), ({"code": "0x100"}, "value", "INT8 has codes 0 to 0xff"),
     ],
-)
+)  # fmt: skip
 def test_a_refusal_is_a_sentence_beside_its_entry_and_changes_nothing(message, at, text):
     editor = BitEditor("INT8", "7")
     shown = send(editor, **message)

@@ -184,7 +184,7 @@ def test_what_cannot_be_is_said_and_nothing_changes():
         ((np.zeros(MOST + 1),), ValueError, "pass a slice"),
         (([1.0, np.nan],), ValueError, "finite float32 values: got NaN or infinity"),
     ],
-)
+)  # fmt: skip
 def test_errors_say_the_way_out(arguments, error, message):
     with pytest.raises(error, match=message):
         QuantView(*arguments)
