@@ -6,43 +6,23 @@ import pytest
 
 from trtlab.engine.measure import Origin
 from trtlab.teach import card as cards
-from trtlab.teach.card import (
-    Drawing,
-    apart,
-    badge,
-    bold,
-    callout,
-    card,
-    cell,
-    chips,
-    code,
-    details,
-    dim,
-    facts,
-    join,
-    labelled,
-    link,
-    pre,
-    push,
-    stack,
-    table,
-    tag,
-)
+from trtlab.teach.card import Drawing, apart, badge, bold, callout, card, cell, details, join, stack, table, tag
 from trtlab.teach.units import bytes_text, counted, power_text, seconds_text
 
 from .markup import EVIL, alike, faults, shown
 
-WORDS = (bold, code, dim, push, badge, callout, pre, lambda word: link(word, word), lambda word: tag("i", word, word),
-         lambda word: chips([word, word]), lambda word: labelled(word, word), lambda word: details(word, word),
-         lambda word: facts((word, word, word, word)), lambda word: table([word], [[word], [bold(word)]]),
+WORDS = (bold, cards.code, cards.dim, cards.push, badge, callout, cards.pre, lambda word: cards.link(word, word),
+         lambda word: tag("i", word, word), lambda word: cards.chips([word, word]),
+         lambda word: cards.labelled(word, word), lambda word: details(word, word),
+         lambda word: cards.facts((word, word, word, word)), lambda word: table([word], [[word], [bold(word)]]),
          lambda word: badge("kind", word))  # fmt: skip
 
 
-@pytest.mark.parametrize("word", [EVIL, 'a"b', "a'b", "a&b", "<", 3, "x y"])
 @pytest.mark.parametrize("make", WORDS)
-def test_every_piece_says_its_words_in_both_forms_and_keeps_them_text(make, word):
-    page = alike(stack([make(word)]), *[word] * (make is not WORDS[-1]))
-    assert page.count("img") == 0
+def test_every_piece_says_its_words_in_both_forms_and_keeps_them_text(make):
+    for word in (EVIL, 'a"b', "a'b", "a&b", "<", 3, "x y"):
+        page = alike(stack([make(word)]), *[word] * (make is not WORDS[-1]))
+        assert page.count("img") == 0
 
 
 def test_a_drawing_is_html_for_notebooks_and_text_for_everything_else():
@@ -54,24 +34,18 @@ def test_a_drawing_is_html_for_notebooks_and_text_for_everything_else():
 
 def test_the_stylesheet_speaks_of_nothing_outside_its_cards_and_loads_nothing():
     rules = re.sub(r"/\*.*?\*/|@container [^{]*{|} }", "}", cards.stylesheet("cards")).split("}")[:-1]
-    rules = [rule for rule in rules if rule.strip()]
-    assert len(rules) > 20
-    assert [s for rule in rules for s in rule.split("{")[0].split(",") if ".trt" not in s and "[data-" not in s] == []
+    heads = [re.sub(r"\([^()]*\)", "", rule.partition("{")[0]) for rule in rules if rule.strip()]
+    assert len(heads) > 20
+    assert [one for head in heads for one in head.split(",") if ".trt" not in one and "[data-" not in one] == []
     assert not {"url(", "@import"} & {word for rule in rules for word in ("url(", "@import") if word in rule}
 
 
 def test_a_card_with_all_its_parts():
     body = table(("name", "bytes"), [("a", 1234), (None, 0)])
-    drawn = card(body, callout("careful"), head=[bold("T"), badge("yes"), push("")], foot=["made here", "by hand"])
-    assert drawn.text.split("\n") == [
-        "T · yes",
-        "name  bytes",
-        "a     1,234",
-        "–     0",
-        "careful",
-        "made here",
-        "by hand",
-    ]
+    drawn = card(
+        body, callout("careful"), head=[bold("T"), badge("yes"), cards.push("")], foot=["made here", "by hand"]
+    )
+    assert drawn.text == "T · yes\nname  bytes\na     1,234\n–     0\ncareful\nmade here\nby hand"
     kinds = [attributes["class"] for name, attributes in alike(drawn).tags if name == "div" and attributes]
     assert kinds == ["trt", "card", "head", "body", "scroll", "why", "foot"]
     assert shown(card(head=["alone"]).html) == "alone"
@@ -84,7 +58,7 @@ def test_numbers_stand_at_the_right_of_a_column_of_numbers():
     assert '<th class="num">n</th><th>words</th>' in html
 
 
-@pytest.mark.parametrize(("count", "more"), [(cards.LONG, 0), (cards.LONG + 1, 1), (1200, 1200 - cards.LONG)])
+@pytest.mark.parametrize(("count", "more"), [(cards.LONG, 0), (cards.LONG + 1, 1)])
 def test_a_long_table_shows_its_first_rows_and_says_how_many_open_on_demand(count, more):
     folded = stack([table(("n", "twice"), [(n, 2 * n) for n in range(count)], fold=True)])
     page = alike(folded)
@@ -102,14 +76,10 @@ def test_a_table_of_blocks_of_nothing_and_of_ragged_rows():
         table(("a", "b"), [("1",)])
 
 
-def test_pieces_are_apart_and_empty_ones_leave_no_mark():
+def test_pieces_are_apart_empty_ones_leave_no_mark_and_an_origin_is_its_word_in_its_colour():
     assert join(["a", "", 7, None], apart()).text == "a · 7 · –"
     assert cell(True).text == "True"
-
-
-@pytest.mark.parametrize("origin", Origin)
-def test_an_origin_is_its_word_in_its_colour(origin):
-    assert f'badge {origin.value}">{origin.value}<' in cards.origin_badge(origin).html
+    assert all(f'badge {origin.value}">{origin.value}<' in cards.origin_badge(origin).html for origin in Origin)
 
 
 @pytest.mark.parametrize(
@@ -130,24 +100,17 @@ def test_the_reader_without_style_finds_what_touches_and_what_differs(html, text
     assert (found == []) if fault is None else any(fault in line for line in found)
 
 
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(None, "unknown"), (0, "0 B"), (1023, "1,023 B"), (444_044, "433.64 KiB"), (2**20, "1.00 MiB"),
-     (5 * 2**40, "5,120.00 GiB")],
-)  # fmt: skip
-def test_sizes(size, text):
-    assert bytes_text(size) == text
+SIZES = {
+    None: "unknown", 0: "0 B", 1023: "1,023 B", 444_044: "433.64 KiB", 2**20: "1.00 MiB", 5 * 2**40: "5,120.00 GiB",
+}  # fmt: skip
+TIMES = {
+    None: "–", 0.0: "0 µs", 1e-7: "0.1 µs", 0.1234: "123 ms", 0.0045: "4.5 ms", 0.9999: "1,000 ms", 1.234: "1.23 s",
+    1234.5: "1,234 s",
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(None, "–"), (0.0, "0 µs"), (1e-7, "0.1 µs"), (0.1234, "123 ms"), (0.0045, "4.5 ms"), (0.9999, "1,000 ms"),
-     (1.234, "1.23 s"), (1234.5, "1,234 s")],
-)  # fmt: skip
-def test_times(seconds, text):
-    assert seconds_text(seconds) == text
-
-
-def test_counts_and_powers():
+def test_sizes_times_counts_and_powers():
+    assert {size: bytes_text(size) for size in SIZES} == SIZES
+    assert {seconds: seconds_text(seconds) for seconds in TIMES} == TIMES
     assert (counted(1, "line"), counted(1234, "line")) == ("1 line", "1,234 lines")
     assert [power_text(value) for value in (2.0**-14, 0.125, 65504.0, 3.4e38)] == ["2⁻¹⁴", "0.125", "65,504", "3.4e+38"]
