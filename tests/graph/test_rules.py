@@ -56,6 +56,7 @@ REWRITTEN = [
     ("common_subexpressions", "(float[4,4] x, float[4,4] z) => (float[4,4] y) { a = Sub(x, z) b = Sub(z, x) y = Mul(a, b) }", ["Sub", "Sub", "Mul"]),
     ("transposes", "(float[2,3] x) => (float[2,3] y) { a = Transpose(x) b = Transpose(a) y = Relu(b) }", ["Relu"]),
     ("transposes", "(float[2,3,4] x) => (float[4,2,3] y) { a = Transpose<perm = [1,2,0]>(x) y = Transpose<perm = [1,2,0]>(a) }", ["Transpose"]),
+    ("transposes", "(float[2,3,4] x) => (float[3,4,2] y) { a = Transpose<perm = [1,0,2]>(x) y = Transpose<perm = [0,2,1]>(a) }", ["Transpose"]),
     ("transposes", "(float[2,3] x) => (float[2,3] y) { a = Transpose<perm = [0,1]>(x) y = Relu(a) }", ["Relu"]),
     ("transposes", "(float[2,3] x) => (float[2,3] y, float[3,2] z) { a = Transpose(x) z = Exp(a) b = Transpose(a) y = Relu(b) }", ["Transpose", "Exp", "Relu"]),
     ("transposes", "(float[2,3] x) => (float[2,3] y) { a = Transpose(x) y = Transpose(a) }", ["Transpose"]),
