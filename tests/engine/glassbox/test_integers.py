@@ -130,7 +130,9 @@ def test_teaching_models_with_pairs(name):
     )
 
 
-@pytest.mark.parametrize("network", TRAINED.values(), ids=TRAINED)
+@pytest.mark.parametrize(
+    "network", [pytest.param(n, id=name, marks=[pytest.mark.slow] * (name != "digits")) for name, n in TRAINED.items()]
+)
 def test_trained_networks_answer_as_onnx_runtime_has_it(network, tmp_path):
     split = load_digits_split()
     batch, shapes = {"image": split.test_images}, {"image": split.test_images.shape}

@@ -48,7 +48,7 @@ def assert_equal_bits(engine, streams, runs):
 @pytest.mark.parametrize("text", CASES.values(), ids=CASES)
 def test_hundreds_of_runs_on_three_threads_are_those_on_one(text, how):
     engine = glassbox.build(model(text), rules=[], **how)
-    context = assert_equal_bits(engine, 3, 400 if text is BRANCHES else 30)
+    context = assert_equal_bits(engine, 3, 200 if text is BRANCHES else 30)
     if text is BRANCHES and how:
         assert len({lane for lane, _ in context._run.turns}) == 3
 

@@ -122,12 +122,12 @@ def scanned(what, first, last):
 
 def test_no_convolution_kills_the_process():
     """oneDNN reads far outside of an image where a window sees nothing but its pads. Other shapes are left to it."""
-    count, _, padded, onednn = scanned("convolutions", 0, 100)
-    assert count == 100
-    assert min(padded, onednn) > 10
+    count, _, padded, onednn = scanned("convolutions", 0, 70)
+    assert count == 70
+    assert min(padded, onednn) > 7
 
 
-@pytest.mark.parametrize(("first", "last"), [(0, 50), pytest.param(50, 250, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("first", "last"), [(0, 40), pytest.param(40, 240, marks=pytest.mark.slow)])
 def test_random_models_are_what_onnx_runtime_says(first, last):
     count, faults, refused = scanned("graphs", first, last)
     assert (count, faults) == (last - first, 0)
