@@ -39,19 +39,11 @@ def flatten(x: Tensor, *, axis: int = 1) -> Tensor:
     return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
 
 
-def squeeze(x: Tensor, axes: Ints | None = None) -> Tensor:
-    return x.squeeze() if axes is None else x.squeeze(tuple({a % x.ndim for a in ints(axes)}))
-
-
 def unsqueeze(x: Tensor, axes: Ints) -> Tensor:
     where = [a % (x.ndim + len(ints(axes))) for a in ints(axes)]
     for axis in sorted(where):
         x = x.unsqueeze(axis)
     return x
-
-
-def transpose(x: Tensor, *, perm: Sequence[int] | None = None) -> Tensor:
-    return x.permute([*range(x.ndim)][::-1] if perm is None else [*perm])
 
 
 def concat(*parts: Tensor, axis: int = 1, in_place: int = 0) -> Tensor:  # noqa: ARG001 - decided by a rule
@@ -70,11 +62,11 @@ def split(
 
 def slice_(x: Tensor, starts: Ints, ends: Ints, axes: Ints | None = None, steps: Ints | None = None) -> Tensor:
     """Python's slices; a negative step runs backwards."""
-    for number, axis in enumerate(ints(axes) if axes is not None else range(len(ints(starts)))):
-        start, end = ints(starts)[number], ints(ends)[number]
-        step = ints(steps)[number] if steps is not None else 1
-        start = max(start, -x.shape[axis])  # ONNX starts inside, where Python's slice with a negative step is empty
-        places = range(x.shape[axis])[slice(start, end if step > 0 or end >= -x.shape[axis] else None, step)]
+    count = len(first := ints(starts))
+    along, strides = range(count) if axes is None else ints(axes), [1] * count if steps is None else ints(steps)
+    for axis, start, end, step in zip(along, first, ints(ends), strides, strict=True):
+        size = x.shape[axis]  # ONNX starts inside, where Python's slice with a negative step is empty
+        places = range(size)[slice(max(start, -size), end if step > 0 or end >= -size else None, step)]
         if step > 0:
             x = x[(slice(None),) * (axis % x.ndim) + (slice(places.start, max(places.start, places.stop), step),)]
         else:
@@ -88,10 +80,6 @@ def gather(x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
     flat = indices.reshape(-1).long()
     picked = x.index_select(axis, torch.where(flat < 0, flat + size, flat))
     return picked.reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
-
-
-def expand(x: Tensor, shape: Ints) -> Tensor:
-    return x.expand(torch.broadcast_shapes(x.shape, ints(shape)))
 
 
 def shape_of(x: Tensor, *, start: int = 0, end: int | None = None) -> Tensor:
@@ -187,7 +175,8 @@ class Window:
 def window(sizes: Sequence[int], kernel: Sequence[int], a: Mapping[str, Any]) -> Window:
     """The window that ONNX's attributes describe. SAME makes as many results as strides fit into the size."""
     rank, modes = len(sizes), {"SAME_UPPER", "SAME_LOWER"}
-    strides, dilations, pads = (a.get(n) or d for n, d in _defaults(rank).items())
+    strides, dilations = (a.get(name) or [1] * rank for name in ("strides", "dilations"))
+    pads = a.get("pads") or [0] * 2 * rank
     check_naturals(kernel, strides, dilations, least=1)
     pairs, over, counts, same = [], [], [], a.get("auto_pad", "NOTSET")
     for d, size in enumerate(sizes):
@@ -204,10 +193,6 @@ def window(sizes: Sequence[int], kernel: Sequence[int], a: Mapping[str, Any]) ->
         over.append(max(0, (count - 1) * strides[d] - room))
         counts.append(max(0, count))
     return Window(kernel=[*kernel], strides=[*strides], dilations=[*dilations], pairs=pairs, over=over, counts=counts)
-
-
-def _defaults(rank: int) -> dict[str, list[int]]:
-    return {"strides": [1] * rank, "dilations": [1] * rank, "pads": [0] * 2 * rank}
 
 
 def check_naturals(*rows: Sequence[int], least: int) -> None:
@@ -311,7 +296,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Conv": conv,
     "DequantizeLinear": dequantize_linear,
     "Dropout": identity,
-    "Expand": expand,
+    "Expand": lambda x, shape: x.expand(torch.broadcast_shapes(x.shape, ints(shape))),
     "Flatten": flatten,
     "Gather": gather,
     "Gemm": gemm,
@@ -330,8 +315,8 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Slice": slice_,
     "Softmax": softmax,
     "Split": split,
-    "Squeeze": squeeze,
-    "Transpose": transpose,
+    "Squeeze": lambda x, axes=None: x.squeeze() if axes is None else x.squeeze(tuple({a % x.ndim for a in ints(axes)})),
+    "Transpose": lambda x, *, perm=None: x.permute([*range(x.ndim)][::-1] if perm is None else [*perm]),
     "Unsqueeze": unsqueeze,
 }
 """ONNX operator -> its function."""

@@ -360,18 +360,12 @@ def _wanted(specs: Mapping[str, TensorSpec]) -> str:
 
 def _tensor(name: str, spec: TensorSpec, value: Any) -> Tensor:
     if not isinstance(value, np.ndarray):
-        raise InputError(
-            f"Input {name!r} is of type {type(value).__name__}: expected a numpy array {spec}; use np.asarray."
-        )
-    if value.dtype.name != spec.dtype:
-        raise InputError(f"Input {name!r} is {value.dtype.name}: expected {spec}; use x.astype('{spec.dtype}').")
-    if value.shape != spec.shape:
-        raise InputError(
-            f"Input {name!r} has shape {value.shape}: expected {spec}; one engine runs one shape, build for yours."
-        )
-    dense = (
-        value
-        if value.flags.c_contiguous and value.flags.writeable and value.dtype.isnative
-        else np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
-    )
-    return torch.from_numpy(dense)
+        fault = f"is of type {type(value).__name__}: expected a numpy array {spec}; use np.asarray"
+    elif value.dtype.name != spec.dtype:
+        fault = f"is {value.dtype.name}: expected {spec}; use x.astype('{spec.dtype}')"
+    elif value.shape != spec.shape:
+        fault = f"has shape {value.shape}: expected {spec}; one engine runs one shape, build for yours"
+    else:
+        is_dense = value.flags.c_contiguous and value.flags.writeable and value.dtype.isnative
+        return torch.from_numpy(value if is_dense else np.array(value, value.dtype.newbyteorder("="), order="C"))
+    raise InputError(f"Input {name!r} {fault}.")
