@@ -15,8 +15,6 @@ from trtlab.engine.measure import (
     measure,
     measure_in_turns,
     merged,
-    one_thread,
-    processor_name,
 )  # fmt: skip
 
 MADE = Provenance(origin=Origin.LIVE, device="a desk", when="2026-11-22T10:00:00+00:00")
@@ -145,17 +143,6 @@ def test_what_cannot_be_measured_or_compared_is_refused():
         measurement(1.0, 2.0).ratio_to(measurement(1.0))
 
 
-def test_torch_gets_its_threads_back():
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    with one_thread():
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == 2
-    torch.set_num_threads(before)
-
-
 @pytest.mark.gpu
 def test_a_real_gpu():
     import torch
@@ -175,15 +162,6 @@ def test_the_line_for_a_figure_has_no_gap():
     assert made.line() == "RECORDED on a GPU, 2026-11-22, numpy 2.4, 20 samples"
     made = Provenance(origin=Origin.SIMULATED, device="a model", when="2026-11-22")
     assert made.line() == "SIMULATED on a model, 2026-11-22, 1 sample"
-
-
-def test_a_system_without_cpuinfo_still_has_a_name(monkeypatch):
-    def missing(*_args, **_options):
-        raise FileNotFoundError
-
-    monkeypatch.setattr("builtins.open", missing)
-    monkeypatch.setattr("pathlib.Path.open", missing)
-    assert processor_name()
 
 
 def test_merging_keeps_one_line_per_origin_device_and_day():

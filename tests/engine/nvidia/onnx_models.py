@@ -234,31 +234,10 @@ X, ONE = "float[N, 4] x", np.int64(1)
 
 def corpus():
     """{name: (model, profiles)}: operators that make the builder print other lines than convolutions do: shapes that
-    leave the host, loops, branches, recurrences, sorts, sizes known at run time only."""
+    leave the host, branches, recurrences, sizes known at run time only. Loops, sorts, scans print no other forms."""
     return {
         "shape as output": (make(f"g ({X}) => ({X[:-1]}y, int64[2] z) {{ y = Relu(x) z = Shape(x) }}"), BATCHES),
         "two profiles": (make(f"g ({X}) => (int64[2] z) {{ z = Shape(x) }}"), [BATCHES, BATCHES]),
-        "range": (
-            make(
-                f"g ({X}) => (int64[M] y) {{ s = Shape(x) n = Gather(s, z) y = Range(z, n, o) }}",
-                z=np.int64(0), o=ONE,
-            ),
-            BATCHES,
-        ),
-        "loop over a size": (
-            make(
-                f"""g ({X}) => (float[N, 4] y) {{
-                    s = Shape(x) n = Gather(s, z)
-                    y = Loop(n, t, x) <
-                        body = b (int64 i, bool m, float[N, 4] v) => (bool k, float[N, 4] w) {{
-                            k = Identity(m) w = Sin(v)
-                        }}
-                    >
-                }}""",
-                z=np.int64(0), t=np.array(True),
-            ),
-            BATCHES,
-        ),
         "branches of other sizes": (
             make(
                 f"""g ({X}) => (float[a, b] y) {{
@@ -272,32 +251,9 @@ def corpus():
             ),
             BATCHES,
         ),
-        "a loop's own outputs": (
-            make(
-                """g (float[1, 8] x, int64 n) => (float[1, 8] y, float[K, 1, 8] z) {
-                    y, z = Loop(n, t, x) <
-                        body = s (int64 i, bool m, float[1, 8] v) => (bool k, float[1, 8] w, float[1, 8] u) {
-                            k = Identity(m) w = Add(v, v) u = Relu(w)
-                        }
-                    >
-                }""",
-                t=np.array(True),
-            ),
-            {"n": ((1,), (4,), (8,))},
-        ),
         "sizes given as values": (
             make("g (float[2, 6] x, int64[2] s) => (float[a, b] y) { y = Reshape(x, s) }"),
             {"s": ((1, 1), (3, 4), (12, 12))},
-        ),
-        "scan": (
-            make(
-                """g (float[5, 2] x, float[2] h) => (float[2] y, float[5, 2] z) {
-                    y, z = Scan<num_scan_inputs = 1, body = b (float[2] s, float[2] e) => (float[2] t, float[2] o) {
-                        t = Add(s, e) o = Identity(t)
-                    }>(h, x)
-                }"""
-            ),
-            None,
         ),
         "spectra": (
             make(
@@ -305,19 +261,6 @@ def corpus():
                 st=np.int64(160), w=(400,), opset=17,
             ),
             None,
-        ),
-        "sort": (
-            make("g (float[3, 9] x) => (float[3, 2] y, int64[3, 2] z) { y, z = TopK(x, k) }", k=np.array([2])),
-            None,
-        ),
-        "a cache that grows": (
-            make(
-                """g (float16[1, 4, 1, 64] k, float16[1, 4, S, 64] past) => (float16[1, 4, P, 64] present, int64[1] n) {
-                    present = Concat<axis = 2>(past, k) s = Shape(present) n = Gather(s, two)
-                }""",
-                two=np.array([2]),
-            ),
-            {"past": ((1, 4, 0, 64), (1, 4, 64, 64), (1, 4, 128, 64))},
         ),
         "LSTM": (
             make(

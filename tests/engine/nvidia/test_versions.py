@@ -21,7 +21,6 @@ from trtlab.engine.nvidia import (
     BuildError,
     CompilerMissing,
     ParseError,
-    ProfileError,
     UnsupportedTarget,
     compiler,
     execute,
@@ -89,20 +88,11 @@ def test_only_rtx_builds_for_other_gpus(trt):
         compiler._set_targets(trt, None, ("SM89",))
 
 
-@pytest.mark.parametrize(
-    ("reasons", "kind", "said"),
-    [
-        (("something broke",), BuildError, "something broke"),
-        ((), BuildError, "no reason"),
-        (("Cannot compile operation 'n' for Turing (SM75): FP32 GEMM",), UnsupportedTarget, "newer target"),
-        (("optimization profile 0 is bad", "kMIN > kMAX"), ProfileError, "minimum <= optimum"),
-    ],
-)
-def test_a_builder_that_gives_no_plan(reasons, kind, said):
-    error = compiler._build_error(reasons, None)
-    assert type(error) is kind
-    assert said in str(error)
-    assert error.log == reasons
+def test_a_builder_that_gives_no_plan_and_no_known_reason():
+    for reasons, said in ((("something broke",), "something broke"), ((), "no reason")):
+        error = compiler._build_error(reasons, None)
+        assert (type(error), error.log) == (BuildError, reasons)
+        assert said in str(error)
 
 
 def test_a_parser_that_refuses_without_an_error():
