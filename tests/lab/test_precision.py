@@ -12,7 +12,6 @@ from trtlab.engine.ort import OrtSession
 from trtlab.engine.precision import collect
 from trtlab.graph.precision import insert_qdq
 from trtlab.lab.precision import (
-    STEP,
     accuracy,
     accuracy_when_clipped,
     images_needed,
@@ -26,7 +25,6 @@ from trtlab.lab.precision import (
     thresholds,
     weights_of,
     wilson,
-    with_step,
     with_weights,
 )
 from trtlab.lab.repairs import equalised, retrained, smoothed
@@ -188,17 +186,13 @@ def test_wilson_against_its_quadratic():
         wilson(5, 4)
 
 
-SMALL = """<ir_version: 10, opset_import: ["": 20]> small (float[1,4] x) => (float[1,4] y, float[1,4] z) {
-    t = Relu (x) y = Add (t, t) z = Neg (t) }"""
-
-
-def test_every_reader_of_the_tensor_gets_it_rounded_and_clipped():
-    x = np.array([[-1.0, 0.26, 1.0, 900.0]], np.float32)
-    session = OrtSession(with_step(onnx.parser.parse_model(SMALL), "t"))
-    found = session.run({"x": x, STEP: np.array(0.5, np.float32)})
-    want = np.array([[0.0, 0.5, 1.0, 63.5]], np.float32)  # 127 steps at most
-    assert (found["y"] == 2 * want).all()
-    assert (found["z"] == -want).all()
+def test_one_tensor_is_rounded_and_clipped_as_by_hand():
+    model, images, labels = network("digits"), SPLIT.test_images, SPLIT.test_labels
+    right = accuracy_when_clipped(model, "image", images, labels)
+    for threshold in (0.1, 0.4, 1.0):
+        step = np.float32(threshold / 127)
+        rounded = np.clip(np.rint(images / step), -128, 127).astype(np.float32) * step
+        assert right(threshold) == ((of_ort(model, rounded).argmax(axis=1) == labels).sum(), 450)
 
 
 def test_a_wide_threshold_loses_what_the_outliers_take_and_a_tiny_one_all():
@@ -218,10 +212,7 @@ def test_a_wide_threshold_loses_what_the_outliers_take_and_a_tiny_one_all():
         (lambda: row(network("digits"), "", {"conv9": "INT8"}), r"'conv9'.*conv1/Conv"),
         (lambda: row(network("digits"), "", "INT5"), r"'INT5'.*INT4"),
         (lambda: row(network("digits"), "", "INT8", grain="row"), r"'row'.*tensor, channel, block"),
-        (
-            lambda: with_step(onnx.parser.parse_model(SMALL), "q"),
-            r"no tensor 'q' in the model: expected one of t, y, z",
-        ),
+        (lambda: accuracy_when_clipped(network("digits"), "q", SPLIT.test_images, []), r"reads 'q'.*image, max_pool2d"),
         (lambda: thresholds({}, "median"), r"'median'.*max, percentile, entropy, mse"),
     ],
 )
