@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
+from tools import record
 from trtlab.engine import recordings
 from trtlab.engine.measure import Origin
 from trtlab.engine.networks import MODELS
@@ -17,7 +18,7 @@ from trtlab.engine.nvidia import CompilerMissing
 from trtlab.engine.ort import OptimizationLevel, OrtSession
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.oracle import reference, sample_inputs
-from trtlab.lab import builds, record
+from trtlab.lab import builds
 from trtlab.lab.workflow import Workflow
 
 NAMES = builds.recorded_names()

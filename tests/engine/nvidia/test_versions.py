@@ -195,7 +195,7 @@ def test_without_a_compiler_the_recording_answers():
     api = installed_api()
     assert api is recorded_api()
     assert api.provenance.origin is Origin.RECORDED
-    assert api.provenance.command == "python -m trtlab.lab.record"
+    assert api.provenance.command == "python -m tools.record"
     assert api.has("IExecutionContext", "execute_async_v3")
     assert not api.has("IExecutionContext", "execute_async_v2")
     with pytest.raises(CompilerMissing, match="tensorrt"):

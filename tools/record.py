@@ -1,7 +1,5 @@
-"""lab/record: `python -m trtlab.lab.record` builds every teaching model again and records the reports.
-
-Needs a compiler; overwrites the files of engine/recordings.
-"""
+"""Builds every teaching model again and records the reports: `python -m tools.record`. Needs a compiler; overwrites the
+files of engine/recordings."""
 
 from trtlab.engine import recordings
 from trtlab.engine.networks import TRAINED
@@ -10,7 +8,7 @@ from trtlab.engine.nvidia.report import BuildReport
 from trtlab.lab import builds, support
 from trtlab.lab.workflow import Precision, Workflow
 
-COMMAND = "python -m trtlab.lab.record"
+COMMAND = "python -m tools.record"
 TARGETS = {"digits": ("SM75", "SM86", "SM89", "SM120"), "resnet18": ("SM89",), "transformer": ("SM89",)}
 PRECISIONS: tuple[Precision, ...] = ("FP32", "FP16", "INT8")
 LIGHT = ("vgg19", "inception_v1", "resnet50")
