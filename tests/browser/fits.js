@@ -1,5 +1,7 @@
 // What holds more than it shows, reaches beyond its cell, or cuts a choice; with `least`, words of pictures that are smaller.
+// Pictures may scroll sideways, so that their words stay large.
 (least) => {
+    const PICTURE = '.timeline, .arena, .diagram, .qv-canvas';
     const faults = [], known = new Set(), { content } = window.jupyterapp.shell.currentWidget;
     const pen = document.createElement("canvas").getContext('2d');
     const pad = (style) => parseFloat(style.paddingLeft) + parseFloat(style.paddingRight);
@@ -8,7 +10,7 @@
         const style = getComputedStyle(node), { scrollWidth: wide, clientWidth: w, scrollHeight: high, clientHeight: h } = node;
         if (node.tagName === 'text') {
             const scale = node.getScreenCTM(), size = parseFloat(style.fontSize) * Math.hypot(scale.a, scale.b);
-            return size < least - 0.05 ? `${size.toFixed(1)} px` : inside(node, edge) ? '' : 'beyond';
+            return size < least - 0.05 ? `${size.toFixed(1)} px` : node.closest(PICTURE) || inside(node, edge) ? '' : 'beyond';
         }
         if (node.classList.contains('grid')) { // a tile alone in the last row, as wide as those above
             const [first, last] = [node.firstElementChild, node.lastElementChild].map((tile) => tile.getBoundingClientRect());
@@ -21,7 +23,7 @@
             const most = Math.max(...[...node.options].map((option) => pen.measureText(option.textContent).width));
             return most > w - pad(style) - 14 ? `choice ${most.toFixed()}/${w}` : '';
         }
-        if ((style.overflowX !== 'visible' || ['TD', 'TH', 'DD'].includes(node.tagName)) && wide > w + 1) return `wide ${wide}/${w}`;
+        if ((style.overflowX !== 'visible' || ['TD', 'TH', 'DD'].includes(node.tagName)) && wide > w + 1 && !node.matches(PICTURE)) return `wide ${wide}/${w}`;
         if (style.overflowY !== 'visible' && high > h + 1) return `high ${high}/${h}`;
         return inside(node, edge) ? '' : 'beyond';
     };

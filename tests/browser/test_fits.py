@@ -83,10 +83,12 @@ teach.draw_serving(found)
 teach.draw_engine_life(life.load("cpu")["resnet18"], life.load("h100")["resnet18"])
 teach.draw_enqueue(life.load("cpu")["resnet18"], life.load("h100")["resnet18"])""".split("\n")
 
-LEAST_PX = {SCREEN["width"]: 11, 1000: 0}
+LEAST_PX = {SCREEN["width"]: 11, 1000: 10}
 """Width of the window, and the smallest words of a picture in it."""
 FAULTS = (Path(__file__).parent / "fits.js").read_text("utf-8")
 DRAWN = "() => [...document.querySelectorAll('.js-plotly-plot')].every((one) => one.scrollWidth <= one.clientWidth)"
+GRID = """() => [...new Set([...document.querySelectorAll('.gridlayer path')].map((line) =>
+    `${getComputedStyle(line).stroke} ${getComputedStyle(line).strokeOpacity}`))]"""
 OPEN = "() => { for (const one of document.querySelectorAll('.jp-OutputArea details')) one.open = true; }"
 
 
@@ -107,5 +109,6 @@ def test_every_card_figure_and_widget_shows_all_it_holds(lab_page, lab_folder):
             page.wait_for_function(DRAWN)
             faults[theme, width] = page.evaluate(FAULTS, LEAST_PX[width])
             lab_page.screenshot(f"fits_{width}_{theme}")
+        assert page.evaluate(GRID) == ["rgb(125, 133, 144) 0.25"]  # of both themes, and never white
         page.evaluate(OPEN)  # dark: with all that opens on demand
     assert {key: found for key, found in faults.items() if found} == {}

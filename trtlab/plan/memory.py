@@ -87,7 +87,7 @@ def whole(buffers: Sequence[Buffer]) -> list[Buffer]:
         raise PlacementError(f"The buffers have {total:,} bytes together: stay below 2**62.")
     for part in (b for b in buffers if b.alias is not None):
         if (root := roots.get(str(part.alias))) is None or part.at_bytes % part.alignment:
-            wants = f"one of {', '.join([*roots][:9])}, and bytes in multiples of {part.alignment}"
+            wants = f"one of {', '.join([*roots][:9]) or 'none'}, and bytes in multiples of {part.alignment}"
             raise PlacementError(f"{part.name!r} is at byte {part.at_bytes} of {part.alias!r}: expected {wants}.")
         size, alignment = max(root.size_bytes, part.at_bytes + part.size_bytes), max(root.alignment, part.alignment)
         start, stop = min(root.start, part.start), max(root.stop, part.stop)

@@ -128,7 +128,7 @@ def draw_kernels(kernels: Sequence[KernelTime], provenance: Provenance) -> Drawi
     header = ("#", "kernel", "ONNX nodes merged into it", "tactic", "writes", "time", "share")
     whole = sum(kernel.time_us for kernel in kernels)
     rows = [
-        (number, k.name, chips(k.onnx_nodes), code(k.tactic), code("; ".join(k.outputs)),
+        (number, k.name, chips(k.onnx_nodes), tag("span", k.tactic, "mono one"), code("; ".join(k.outputs)),
          seconds_text(k.time_us / 1e6), _bar(k.time_us / whole))
         for number, k in enumerate(kernels)
     ]  # fmt: skip

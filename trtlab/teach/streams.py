@@ -76,7 +76,7 @@ def _legend() -> list[str]:
 def _bar(one: Operation, x: float, width: float, y: float) -> str:
     said = svg.title(f"{one.name}: {seconds_text(one.duration_s)} alone, fills {one.share:.0%}")
     name = one.name.split(" ")
-    word = next((w for w in (one.name, " ".join(name[:2])) if svg.text_width(w, 13) < width - 6), "")
+    word = next((w for w in (one.name, " ".join(name[:2])) if svg.text_width(w, 14.6) < width - 6), "")
     box = svg.tag("rect", said, x=x, y=y + 3, width=max(width, 0.8), height=ROW - 8, rx=2, fill=COLOURS[one.engine],
                   stroke="#ffffff", stroke_width=min(1.0, width / 6))  # fmt: skip
     return box + (svg.text("tl-on", word, (x + 4, y + 16), 13, "#ffffff", 600) if word else "")

@@ -57,7 +57,7 @@ function isPlainKey(event) {
   return true;
 }
 
-const QUEUED_MS = 150, SAVED = "a saved picture: run this cell to make it live";
+const QUEUED_MS = 100, SAVED = "a saved picture: run this cell to make it live";
 
 /** The same widget, never silent: each message to Python is followed by a ping. What is not answered soon waits behind
  *  other work of the kernel, or there is nobody to answer: the notebook was opened again, or the kernel restarted. */
