@@ -14,9 +14,8 @@ _NAMES_IN = {
     "cover": "guess",
     "diagrams": "draw_diagram",
     "engines": "NoiseView draw_engine_life draw_enqueue draw_kernels draw_lives draw_race",
-    "formatcharts": "draw_curves draw_density draw_levels draw_number_line draw_precision draw_spread draw_staircase"
-    " draw_sums draw_tradeoff",
-    "formats": "draw_block draw_codes draw_formats draw_sqnr draw_value",
+    "formats": "draw_block draw_codes draw_curves draw_density draw_formats draw_levels draw_number_line draw_precision"
+    " draw_spread draw_sqnr draw_staircase draw_sums draw_tradeoff draw_value",
     "door": "draw_build draw_door draw_flips draw_map",
     "fusion": "draw_agreement draw_fusion_findings draw_optimizers",
     "graph.view": "GraphView",
