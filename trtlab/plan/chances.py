@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trtlab.plan.tactics import LEAST_AHEAD, Race, is_ahead
+from trtlab.plan.tactics import Race, is_ahead
 
 
 def chances(
@@ -21,7 +21,7 @@ def chances(
     running = [c.samples_s for c in found.candidates if c.samples_s]
     table, rng = np.array([s[: min(map(len, running))] for s in running]), np.random.default_rng(0)
     typical, rows = np.quantile(table, 0.25, axis=1), dict[int, dict[str, float]]()
-    right = typical <= (1 + LEAST_AHEAD) * typical.min()
+    right = typical <= 1.01 * typical.min()
     for count in rounds:
         drawn = table[:, rng.integers(table.shape[1], size=(trials, count))]  # [candidates, trials, rounds]
         chosen = {"least": drawn.min(2).argmin(0), "median": np.median(drawn, axis=2).argmin(0)}

@@ -19,7 +19,7 @@ Timer = Callable[[Work], Clock]
 Check = Callable[[str, Any], tuple[float, float]]
 """The error of the result of the work of that name, and the bound that it states."""
 WINNER, SLOWER, WITHIN, UNTIMED = "winner", "slower", "within the spread", "not timed"
-LEAST_ROUNDS, LEAST_AHEAD = 3, 0.01
+LEAST_ROUNDS, LEAST_AHEAD = 3, 0.03
 """Rounds that are run in any case, before one is discarded or the budget ends a race; a smaller lead is none."""
 
 
@@ -118,7 +118,7 @@ def prefer(*names: str) -> Picker:
 
 def is_ahead(a: Sequence[float], b: Sequence[float]) -> bool:
     """Whether a is faster than b by more than the spread: their best samples are further apart than a's best and its
-    lower quartile, and one in a hundred. So the fastest quarter of a's samples, three at least, is below all of b's.
+    lower quartile, and three in a hundred. So the fastest quarter of a's samples, three at least, is below all of b's.
     What disturbs a machine only ever adds to its times: the slow samples say nothing; a lucky one wins no race."""
     count = min(len(a), len(b))
     quarter = max(LEAST_ROUNDS, count // 4)

@@ -243,9 +243,9 @@ def _conv_fits_cudnn(call: Call) -> bool:
 
 CONV: dict[str, Tactic] = {
     "torch": Tactic(bind=_conv_with_torch),
+    "generated": Tactic(bind=_conv_generated, fits=_conv_fits_generated, writes_out=True),
     "onednn": Tactic(bind=_conv_with_onednn, fits=_conv_fits_onednn, into=_conv_into_onednn),
     "product": Tactic(bind=_conv_as_product, fits=_is_product, writes_out=True),
-    "generated": Tactic(bind=_conv_generated, fits=_conv_fits_generated, writes_out=True),
     "winograd": Tactic(
         bind=_conv_winograd, fits=_conv_fits_winograd, writes_out=True, scratch=_winograd_scratch, bounds=WINOGRAD
     ),
@@ -373,8 +373,8 @@ def _outer(call: Call) -> range:
 
 MATMUL: dict[str, Tactic] = {
     "torch": Tactic(bind=_matmul),
-    "onednn": Tactic(bind=_with_onednn, fits=_fits_onednn),
     "generated": Tactic(bind=_generated, fits=_fits_generated, writes_out=True, scratch=_packing_scratch),
+    "onednn": Tactic(bind=_with_onednn, fits=_fits_onednn),
     "addmm": Tactic(bind=_addmm, fits=lambda c: _is_linear(c) and lies(c, _outer(c)), writes_out=True),
     "batched": Tactic(bind=_batched, fits=lambda c: _is_batched(c) and lies(c, _outer(c)), writes_out=True),
     "epilogue": Tactic(
