@@ -87,7 +87,7 @@ WEIGHTED = [
     ("vertical_fusion", "(float[N,3] x) => (float[N,4] y) { c = MatMul(x, w) d = Add(c, k) y = Gelu(d) }", (3, 4), ["MatMul_Add_Gelu"]),
     ("vertical_fusion", "(float[2,3] x) => (float[2,4] y) { c = Gemm<transB = 1>(x, w, k) y = LeakyRelu(c) }", (4, 3), ["Gemm_LeakyRelu"]),
     ("vertical_fusion", "(float[2,3] x) => (float[2,4] y) <float lo = {-1}, float hi = {1}> { c = Gemm(x, w, k) y = Clip(c, lo, hi) }", (3, 4), ["Gemm_Clip"]),
-    ("horizontal_fusion", "(float[2,3] x) => (float[2,4] y, float[2,4] z) { y = MatMul(x, w) z = MatMul(x, w) }", (3, 4), ["MatMul_Split"]),
+    ("horizontal_fusion", "(float[5,2,3] x) => (float[5,2,4] y, float[5,2,4] z) { y = MatMul(x, w) z = MatMul(x, w) }", (3, 4), ["MatMul_Split"]),
     ("horizontal_fusion", "(float[2,3] x) => (float[2,4] y, float[2,4] z) { y = Gemm<transB = 1>(x, w, k) z = Gemm<transB = 1>(x, w, s) }", (4, 3), ["Gemm_Split"]),
     ("horizontal_fusion", "(float[N,3,5,5] x) => (float[N,4,3,3] y, float[N,4,3,3] z) { y = Conv(x, w, k) z = Conv(x, w, s) }", (4, 3, 3, 3), ["Conv_Split"]),
 ]  # fmt: skip
