@@ -21,7 +21,7 @@ from trtlab.lab import builds, precision, support
 from trtlab.study import bank, claims, witnesses
 from trtlab.study.claims import CAN_FAIL, Behind, Claim, counted, find_claim
 
-from .worlds import WORLDS, name_of, worlds_of
+from .worlds import WORLDS, as_recorded, worlds_of
 from .worlds import recording as recording_of_the_flow
 
 ALL = claims.claims()
@@ -44,7 +44,7 @@ def world(monkeypatch):
     monkeypatch.setattr(witnesses, "api", nvidia_api.recorded_api)
     monkeypatch.setattr(witnesses, "support", lambda fmt, target: recorded.only([fmt], [target]))
     monkeypatch.setattr(witnesses, "report_on", lambda name: builds.recorded(f"fusion-{name}-SM89"))
-    monkeypatch.setattr(witnesses, "built", lambda find: witnesses.recorded(name_of(find)))
+    monkeypatch.setattr(witnesses, "built", as_recorded)
     return monkeypatch
 
 

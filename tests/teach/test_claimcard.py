@@ -1,5 +1,6 @@
 """teach/claimcard: a claim is shown with its evidence in two languages, or it fails the notebook."""
 
+import functools
 import re
 
 import pytest
@@ -33,10 +34,10 @@ def of_ones_own(monkeypatch, found, **words):
         return found
 
     monkeypatch.setattr(claims, "claims", lambda: {"X1": made})
-    monkeypatch.setattr(bank, "call", lambda *_: proof)
+    monkeypatch.setattr(bank, "call", lambda *_: functools.partial(proof))
 
 
-@pytest.mark.parametrize("name", ["C18", "C70", "C72", "C80", "C85"])  # one of each verdict, and history
+@pytest.mark.parametrize("name", ["C18", "C70", "C72", "C80", "C85", "C91"])  # one of each verdict, and history
 def test_a_claim_shows_sentence_verdict_answer_evidence_and_check_in_both_languages(name):
     """First what the sheet says, then the verdict, then the answer."""
     known, drawing = find_claim(name), claim(name)
@@ -52,6 +53,7 @@ def test_a_claim_shows_sentence_verdict_answer_evidence_and_check_in_both_langua
         assert "✓" not in page
         return
     assert "How it is checked" in page
+    assert ("def build_without_profile(" in page) is (name == "C91")  # what a shape of a proof asks is shown as well
     for _, call in known.parts():
         found = call()
         assert f"def {call.func.__name__}(" in page

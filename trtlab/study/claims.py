@@ -8,7 +8,7 @@ behind its parts, each a function of study/truths. teach.claim draws it, and fai
 import enum
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +43,10 @@ CAN_FAIL = (Behind.MEASURED, Behind.COMPUTED, Behind.BUILT)
 """What proves something about numbers or builds; the others say what is written where."""
 
 
+ASKING = ("answers", "refused")
+"""Shapes of a proof whose first argument names another function."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Claim:
     """`said`: the sheet's sentence in other words. `today`: what is true now, which the proof shows in a `shown` filled
@@ -69,11 +73,18 @@ class Claim:
             raise ValueError(f"{self.name} is a date or an author: nothing here can prove it; read {self.source}")
         return all_of([part() for _, part in self.parts()])
 
-    def parts(self) -> Iterator[tuple[Behind, Callable[[], Found]]]:
+    def parts(self) -> Iterator[tuple[Behind, Any]]:
         """Each part of the proof: its kind, and the call that runs it; `func` is the function whose source is shown."""
         for kind, written in self.proof.items():
             for part in written:
                 yield kind, bank.call(part)
+
+    def calls(self) -> Iterator[Any]:
+        """What runs: the calls of all parts, and behind one that asks a function by its name, that function."""
+        for _, call in self.parts():
+            yield call
+            if call.func.__name__ in ASKING:
+                yield bank.call(call.args[0])
 
 
 def find_claim(name: str) -> Claim:

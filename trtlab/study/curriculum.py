@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,20 +22,13 @@ ASKED = re.compile(r"""\bquiz\(["']([\w-]+)""")
 
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
-    """A notebook: the file's stem, the interview question it answers, what a learner can do afterwards, minutes."""
+    """A notebook: the file's stem, the interview question it answers, what a learner can do afterwards, minutes; what
+    is only planned has a question alone."""
 
     name: str
     question: Words
-    outcome: Words
-    minutes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Planned:
-    """A notebook that is not written yet."""
-
-    name: str
-    question: Words
+    outcome: Words = field(default_factory=Words)
+    minutes: int = 0
 
 
 LESSONS = tuple(bank.read("lessons", Lesson).values())
@@ -50,7 +43,7 @@ def lessons_in(folder: Path) -> tuple[Lesson, ...]:
 
 def planned_in(folder: Path) -> dict[str, Words]:
     """What the notebooks ask that do not lie in `folder` yet, by name."""
-    planned = bank.read("planned", Planned).values()
+    planned = bank.read("planned", Lesson).values()
     return {one.name: one.question for one in planned if not (folder / f"{one.name}.ipynb").exists()}
 
 

@@ -8,7 +8,6 @@ teach/saycard and teach/machine draw them.
 import enum
 import functools
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trtlab.study import bank
@@ -71,8 +70,9 @@ class Question:
     proofs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_form([self.name], NAME, "a name such as Q3-01")
-        _check_form(self.proofs, PROOF, "names of claims such as C74")
+        for name, form, such in ((self.name, NAME, "Q3-01"), *((proof, PROOF, "C74") for proof in self.proofs)):
+            if not form.fullmatch(name):
+                raise ValueError(f"found {name!r}; expected a name such as {such}")
         for language, (allowed, unit) in SPOKEN.items():
             size = spoken_size(self.answer[language], language)
             if size not in allowed and MISSING[language] not in self.answer[language]:
@@ -101,12 +101,6 @@ def spoken_size(text: str, language: str) -> int:
     if language == "en":
         return len(text.split())
     return sum(1 if len(found) == 1 and found >= "一" else 2 for found in _CHINESE_OR_WORD.findall(text))
-
-
-def _check_form(words: Iterable[str], form: re.Pattern[str], expected: str) -> None:
-    for word in words:
-        if not form.fullmatch(word):
-            raise ValueError(f"found {word!r}; expected {expected}")
 
 
 # --- calls and words --------------------------------------------------------------------------------------------------

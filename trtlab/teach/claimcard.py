@@ -111,7 +111,7 @@ def _evidence(found: Found, known: Claim | None = None) -> list[Cell]:
 def _how(known: Claim) -> Cell:
     """The calls of the proof with their arguments, each with the source of its function, once; opens on demand."""
     shown: dict[str, list[str]] = {}
-    for _, call in known.parts():
+    for call in known.calls():
         asked, source = call_and_code(call)
         shown.setdefault(source.rstrip(), []).append(asked)
     return ui.details(

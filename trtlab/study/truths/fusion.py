@@ -87,12 +87,16 @@ def middle_as_output() -> Found:
 
 
 def parallel_convolutions(model: str, nodes: Sequence[str]) -> Found:
-    """Whether convolutions of one input become `one` kernel, several on `streams`, or several that are `serial`."""
+    """Whether convolutions of one input become `one` kernel, several on `streams` of their own, which wait for each
+    other, or several that are `serial`."""
     report = witnesses.report_on(model)
     kernels = homes(report, *nodes)
-    many = "streams" if len({kernel.stream for kernel in kernels}) == len(kernels) else "serial"
+    streams = sorted({kernel.stream for kernel in kernels})
+    waits = sum(step.type in ("signal", "wait") for step in report.steps)
+    many = "streams" if len(streams) == len(nodes) == len(kernels) and waits else "serial"
     placed = ", ".join(f"{kernel.name}: {kernel.stream}" for kernel in kernels)
-    return in_kernels(report, "one" if len(kernels) == 1 else many, placed=placed)
+    value = "one" if len(kernels) == 1 else many
+    return in_kernels(report, value, placed=placed, streams=listed(streams), waits=waits)
 
 
 def folded_bytes(model: str) -> Found:
@@ -214,15 +218,6 @@ def a_third_of_the_kernels() -> Found:
     counts = {"naive": naive.onnx_nodes, "one": len(work[0]), "two": usual.onnx_nodes, "same": len(work[1])}
     counts |= {"nvidia": len(usual.kernels), "moving": len(usual.kernels) - len(work[1])}
     return in_kernels(usual, [*counts.values()] == [3, 1, 2, 1, 3, 2], **counts)
-
-
-def three_streams() -> Found:
-    report = witnesses.report_on("wide_inception")
-    found = [homes(report, f"conv{number}", f"relu{number}") for number in (1, 2, 3)]
-    alone = all(len(kernels) == 1 and len(kernels[0].onnx_nodes) == 2 for kernels in found)
-    streams = sorted(kernel.stream for kernels in found for kernel in kernels)
-    waits = sum(step.type in ("signal", "wait") for step in report.steps)
-    return in_kernels(report, alone and streams == [0, 1, 2] and waits > 0, streams=streams, waits=waits)
 
 
 def name_of_pointwise_fusion() -> Found:

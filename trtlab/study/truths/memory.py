@@ -19,7 +19,7 @@ from trtlab.plan.memory import Buffer, check_placement, lower_bound, place
 from trtlab.plan.streams import on_one_stream, run
 from trtlab.study import witnesses
 from trtlab.study.found import Found, computed, seen
-from trtlab.study.witnesses import most
+from trtlab.study.witnesses import listed, most
 
 SIX = "a 4 0 3, b 2 1 4, c 3 2 5, d 4 4 7, e 2 3 6, f 1 5 8"
 CHAINS, AUXILIARY = (2, 4, 8, 12), (0, 1, 3)
@@ -81,33 +81,23 @@ def memory_with_auxiliary_streams() -> Found:
 
 
 def memory_of_a_chain() -> Found:
-    """Whether the longest chain needs about one tensor, two, or all; a claim says two, for each of them."""
-    found = witnesses.built(memory_of_chains)
-    tensors = round(found.value[str(CHAINS[-1])] / TENSOR_BYTES)
-    value = {1: "one", 2: "two", CHAINS[-1]: "all"}.get(tensors, f"{tensors} tensors")
-    return seen(found, value, planned=", ".join(f"{size / 2**20:.1f}" for size in found.value.values()))
-
-
-def two_tensors_are_enough() -> Found:
+    """Whether chains need about one tensor each, two, or all."""
     found = witnesses.built(memory_of_chains)
     rows = [(n, int(n) * TENSOR_BYTES, size) for n, size in found.value.items()]
-    holds = all(2 <= size / TENSOR_BYTES < 2.1 for *_, size in rows)
-    return seen(found, holds, rows, tensor=TENSOR_BYTES)
+    tensors = tuple(sorted({10 * size // TENSOR_BYTES / 10 for *_, size in rows}))
+    value = {(1,): "one", (2,): "two", CHAINS: "all"}.get(tensors, listed(tensors))
+    planned = ", ".join(f"{size / 2**20:.1f}" for *_, size in rows)
+    return seen(found, value, rows, planned=planned, tensor=TENSOR_BYTES)
 
 
 def memory_of_auxiliary_streams() -> Found:
     """Whether auxiliary streams need more memory, less, or as much."""
     found = witnesses.built(memory_with_auxiliary_streams)
-    sizes = [size for size, _ in found.value.values()]
-    value = "more" if sizes[-1] > sizes[0] else "less" if sizes[-1] < sizes[0] else "same"
-    return seen(found, value, planned=", ".join(f"{size:,}" for size in sizes))
-
-
-def auxiliary_streams_cost_memory() -> Found:
-    found = witnesses.built(memory_with_auxiliary_streams)
     rows = [(n, on, size) for n, (size, on) in found.value.items()]
     sizes = [size for *_, size in rows]
-    return seen(found, sizes == sorted(sizes) and sizes[-1] > 2 * sizes[0], rows, one=sizes[0], three=sizes[-1])
+    value = "same" if sizes[-1] == sizes[0] else "more" if sizes == sorted(sizes) else "less"
+    planned = ", ".join(f"{size:,}" for size in sizes)
+    return seen(found, value, rows, planned=planned, one=sizes[0], three=sizes[-1])
 
 
 # --- what touching new memory costs -----------------------------------------------------------------------------------

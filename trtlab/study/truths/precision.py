@@ -33,12 +33,13 @@ def scale_of_maximum() -> Found:
 
 
 def place_of_the_pair() -> Found:
-    """Where a pair of Q and DQ leaves fewer kernels of NVIDIA's builder."""
+    """Where a pair of Q and DQ leaves fewer kernels of NVIDIA's builder, and lets the second convolution read INT8."""
     reports = {place: witnesses.report_on(f"qdq_{place}_relu") for place in ("behind", "before")}
     kernels = {place: len(report.kernels) for place, report in reports.items()}
-    best = min(kernels, key=kernels.__getitem__)
-    reads = listed(homes(report, "conv2")[0].inputs[0].dtype for report in reports.values())
-    return seen(reports[best], best, reads=reads, **kernels)
+    reads = {place: _types(homes(report, "conv2")[0].inputs[:1]) for place, report in reports.items()}
+    differ = kernels["behind"] != kernels["before"] and reads == {"behind": "Int8", "before": "Float"}
+    value = min(kernels, key=kernels.__getitem__) if differ else "neither"
+    return in_kernels(reports["before"], value, **kernels, reads=listed(reads.values()), then=reads["before"])
 
 
 def fastest_for_one_row() -> Found:
@@ -95,14 +96,6 @@ def int8_is_read() -> Found:
     ]
     holds = len(rows) == 2 and all((activations, weights) == ("Int8", "Int8") for _, activations, weights, _ in rows)
     return seen(report, holds, rows)
-
-
-def misplaced_pair() -> Found:
-    good, bad = (witnesses.report_on(f"qdq_{place}_relu") for place in ("behind", "before"))
-    (second,) = homes(bad, "conv2")
-    reads = _types(second.inputs)
-    holds = len(bad.kernels) > len(good.kernels) and reads == "Float"
-    return in_kernels(bad, holds, good=len(good.kernels), bad=len(bad.kernels), reads=reads)
 
 
 def _activations() -> Any:

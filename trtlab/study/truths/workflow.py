@@ -8,7 +8,6 @@ import functools
 import importlib.metadata
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from trtlab.engine import machine, planfile
@@ -143,11 +142,6 @@ def two_targets() -> Found:
 
 def _bytes_apart(one: bytes, other: bytes) -> int:
     return abs(len(one) - len(other)) + sum(a != b for a, b in zip(one, other, strict=False))
-
-
-def plans_of_two_targets() -> Found:
-    found = witnesses.built(two_targets)
-    return replace(found, value=found.value == "kernels" and found.facts["apart"] > 0)
 
 
 @functools.cache
