@@ -45,16 +45,10 @@ class TrainedNetwork:
 
 TRAINED: Mapping[str, TrainedNetwork] = MappingProxyType(
     {
-        name: TrainedNetwork(name=name, title=title, hard=hard, path=DATA / file)
-        for name, title, hard, file in (
-            ("digits", "CNN", "nothing: its weights and activations are all of one size", "digits.onnx"),
-            ("depthwise", "depthwise-separable CNN", "weights of some channels, a hundred times as large as of others",
-             "digits_depthwise.onnx"),
-            ("transformer", "transformer", "two channels of activations, a hundred times as large as the others",
-             "digits_transformer.onnx"),
-        )
+        one["name"]: TrainedNetwork(path=DATA / one.pop("file"), **one)
+        for one in json.loads((DATA / "trained.json").read_text("utf-8"))
     }
-)  # fmt: skip
+)
 """The networks of the quantisation lessons; tools/train_digits makes the last two."""
 
 

@@ -201,7 +201,8 @@ def build(session: Session, data: bytes, request: BuildRequest) -> tuple[BuildRe
     for end in (value.name for value in (*proto.graph.input, *proto.graph.output) if value.name in names.own):
         what = f"The plan calls {names.own[end]!r} {end!r}, because its name could be read as part of NVIDIA's log."
         session.emit("warning", what)
-    safe = replace(request, path=path, profiles=names.safe_profiles(request.profiles))
+    profiles = [Profile(shapes=tuple((names.safe(s[0]), *s[1:]) for s in one.shapes)) for one in request.profiles]
+    safe = replace(request, path=path, profiles=tuple(profiles))
     try:
         facts, block = _compiled(session, proto.SerializeToString() if names.own else model, safe)
     except CompilerError as error:

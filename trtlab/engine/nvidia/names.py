@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 
 from trtlab.engine.nvidia.errors import MEANT, CompilerError
-from trtlab.engine.nvidia.report import Kernel, Profile
+from trtlab.engine.nvidia.report import Kernel
 from trtlab.graph.onnxfile import every_graph
 
 LONGEST = 200
@@ -54,10 +54,6 @@ class Names:
             self._known[name] = own if is_safe else f"trtlab{len(self.own)}_"
             self.own |= {} if is_safe else {self._known[name]: own}
         return self._known[name]
-
-    def safe_profiles(self, profiles: tuple[Profile, ...]) -> tuple[Profile, ...]:
-        """The profiles in the names of the build."""
-        return tuple(Profile(shapes=tuple((self.safe(s[0]), *s[1:]) for s in p.shapes)) for p in profiles)
 
     def put_back(self, value: Any, *, shown: bool = False) -> Any:
         """`value`, of texts, tuples, mappings and dataclasses, with the model's own names; `shown`: in sentences and

@@ -56,10 +56,14 @@ class Worker:
         self._block = open_block()
         self._connection, theirs = multiprocessing.Pipe()
         with theirs:
-            command = [sys.executable, "-u", "-m", "trtlab.engine.nvidia.child", self.compiler, str(theirs.fileno())]
+            number = theirs.fileno()  # on Windows a handle
+            if sys.platform == "win32":
+                os.set_handle_inheritable(number, True)
+            handed_over: Any = {"close_fds": False} if sys.platform == "win32" else {"pass_fds": [number]}
+            command = [sys.executable, "-u", "-m", "trtlab.engine.nvidia.child", self.compiler, str(number)]
             self._process = subprocess.Popen(
                 command, stdin=self._block, stdout=self._printed, stderr=self._printed,
-                env=os.environ | _ENVIRONMENT, start_new_session=True, **_handing_over(theirs.fileno()),
+                env=os.environ | _ENVIRONMENT, start_new_session=True, **handed_over,
             )  # fmt: skip
 
     @property
@@ -75,7 +79,7 @@ class Worker:
             if self._connection.poll(STARTUP_S):
                 kind, said = self._connection.recv()
         except (EOFError, OSError):
-            said = self._printed_since(0)[-4000:].strip() or "its process ended at once"
+            said = "\n".join(line.text for line in self.new_lines())[-4000:] or "its process ended at once"
         if kind == "ready":
             self.version = said
             return
@@ -164,19 +168,16 @@ class Worker:
         return errors.BuildCrashed(
             f"{what} during {self._phase!r}; your session is unharmed.{self._known}",
             hint=f"{_KILLED if is_killed else _DEFECT}; the next build uses a fresh worker.",
-            log=tuple(self._printed_since(0)[-4000:].splitlines()), signal=name, phase=self._phase,
+            log=tuple(line.text for line in self.new_lines()[-40:]), signal=name, phase=self._phase,
         )  # fmt: skip
 
-    def _printed_since(self, start: int) -> str:
-        """What the child printed past its logger. Only while it prints nothing: both share one place in the file."""
-        self._printed.seek(start)
-        text = self._printed.read()
-        self._printed_read = start + len(text)
-        return text.decode("utf-8", "replace")
-
     def new_lines(self) -> tuple[LogLine, ...]:
-        """The lines that the child printed since the last call, for the log of a build that has ended."""
-        lines = self._printed_since(self._printed_read).splitlines()
+        """The lines that the child printed past its logger since the last call, for the log of a build that has ended:
+        only while it prints nothing, because both share one place in the file."""
+        self._printed.seek(self._printed_read)
+        text = self._printed.read()
+        self._printed_read += len(text)
+        lines = text.decode("utf-8", "replace").splitlines()
         return tuple(LogLine(severity="STDERR", text=line) for line in lines if line.strip())
 
     def kill(self) -> None:
@@ -189,13 +190,6 @@ class Worker:
             os.close(self._block)
             self._block = -1
         self._printed.close()
-
-
-def _handing_over(number: int) -> dict[str, Any]:
-    """Options of Popen under which the child gets the open file (on Windows the handle) `number`."""
-    if sys.platform == "win32":
-        os.set_handle_inheritable(number, True)
-    return {"close_fds": False} if sys.platform == "win32" else {"pass_fds": [number]}
 
 
 class Pool:
