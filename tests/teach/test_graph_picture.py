@@ -8,7 +8,7 @@ from onnx import helper, numpy_helper
 from trtlab.engine.networks import DIGITS_ONNX
 from trtlab.graph import optimize
 from trtlab.graph.models import LIGHT_FOLDER, TEACHING_MODELS
-from trtlab.teach.graph.groups import fold_to_fit, kernel_groups, module_groups, scene
+from trtlab.teach.graph.arrange import fold_to_fit, kernel_groups, module_groups, scene
 from trtlab.teach.graph.picture import (
     FAMILIES,
     OTHER,

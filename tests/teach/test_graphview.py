@@ -11,9 +11,8 @@ from tests.teach.markup import EVIL, faults, read
 from trtlab.engine.networks import DIGITS_ONNX
 from trtlab.graph.models import LIGHT_FOLDER
 from trtlab.teach import GraphView
+from trtlab.teach.graph.arrange import Group, lay_out
 from trtlab.teach.graph.draw import short_name, shortened
-from trtlab.teach.graph.groups import Group
-from trtlab.teach.graph.layout import lay_out
 from trtlab.teach.graph.picture import Node, Tensor, picture_of
 from trtlab.teach.svg import text_width
 from trtlab.teach.widget import STATIC

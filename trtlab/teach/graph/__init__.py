@@ -1,4 +1,4 @@
-"""teach/graph: graphs as drawings: picture and groups (values), layout and draw, view (the widget), report and change.
+"""teach/graph: graphs as drawings: picture (values), arrange and draw, view (the widget), change (a step).
 
 In: ONNX models, build reports, steps of a rewriting. Out: SVG, and `GraphView`.
 """

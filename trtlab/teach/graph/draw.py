@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from trtlab.teach import svg
 from trtlab.teach.card import Cell, apart, block, join, stylesheet
-from trtlab.teach.graph.groups import Group, Scene
-from trtlab.teach.graph.layout import Layout, Rectangle, lay_out
+from trtlab.teach.graph.arrange import Group, Layout, Rectangle, Scene, lay_out
 from trtlab.teach.graph.picture import ENDS, FAMILIES, OTHER, Edge, Node, Picture, family_of
 from trtlab.teach.svg import DIM, INK, LINE, PAPER, Point, text_width
 from trtlab.teach.units import counted
