@@ -35,6 +35,7 @@ def test_every_lesson_of_the_map_is_there_and_every_notebook_is_on_the_map():
 def test_anatomy(book):
     code, prose = cells(book, "code"), "\n".join(cells(book, "markdown"))
     assert all(cell.count("\n") < LONGEST_CELL for cell in code)
+    assert not any(re.search(r'(?m)^(teach\.)?guess\("', cell) for cell in code)  # a value asked for is measured
     assert not any(re.search(r"\bgo\.Figure|\bpx\.|plotly", cell) for cell in code)
     assert all(
         word in prose
