@@ -15,6 +15,7 @@ from trtlab.engine.export import export_onnx
 from trtlab.engine.glassbox import lanes
 from trtlab.engine.glassbox.device import Staging
 from trtlab.engine.glassbox.errors import RunError
+from trtlab.engine.glassbox.plan import TensorSpec
 from trtlab.engine.glassbox.runtime import Engine
 from trtlab.graph.models import LIGHT_FOLDER, randomized
 from trtlab.plan.memory import Placement, steps
@@ -51,6 +52,17 @@ def test_hundreds_of_runs_on_three_threads_are_those_on_one(text, how):
     context = assert_equal_bits(engine, 3, 200 if text is BRANCHES else 30)
     if text is BRANCHES and how:
         assert len({lane for lane, _ in context._run.turns}) == 3
+
+
+@pytest.mark.parametrize("strides", [(6, 3, 1), (12, 6, 1), (12, 5, 1), (1, 2, 4), (7, 1, 1), (9, 2, 1), (3, 3, 6)])
+def test_rows_of_an_extent_hold_every_byte_of_a_tensor(strides):
+    spec = TensorSpec(dtype="float32", shape=(2, 2, 3), strides=strides, offset=64)
+    extent = lanes.extent(spec)
+    places = {4 * sum(i * s for i, s in zip(index, strides, strict=True)) for index in np.ndindex(spec.shape)}
+    used = {place + byte for place in places for byte in range(4)}
+    rows = {at for at in range(extent.span) if not extent.step or at % extent.step < extent.run}
+    assert (extent.offset, extent.span) == (64, max(used) + 1)
+    assert used <= rows
 
 
 def test_memory_used_again_forbids_what_could_run_at_once():
