@@ -188,12 +188,11 @@ def probe(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("source", "why_not"),
     [
-        ("raise ImportError('libnvinfer.so.10: cannot open')", "ImportError: libnvinfer.so.10: cannot open"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "its process ended at once"),
         ("__version__ = '11.4'\nclass ILogger: pass", "it has a runtime but no Builder"),
         ("class Builder: pass", "__version__"),
     ],
-    ids=["ImportError", "SIGSEGV", "lean", "no version"],
+    ids=["SIGSEGV", "lean", "no version"],
 )
 def test_a_broken_compiler_is_not_usable_and_says_why(probe, source, why_not):
     state = probe("tensorrt_rtx", source)
