@@ -20,17 +20,17 @@ BATCH = "(float[3,4,6] p, float[3,6,5] q, float[3,4,5] r) => (float[3,4,5] y) { 
 # a graph, its weights, the name of its kernel, the tactics that can do it on a CPU
 CASES = [
     (f"{CONV} Conv <pads=[1,1,1,1]> (x, w, b) d = Add (c, x) y = Relu (d) }}", THREE | BIAS,
-     "conv Add Relu", "torch onednn winograd"),
+     "conv Add Relu", "torch onednn winograd im2col planes"),
     (f"{CONV} Conv <pads=[1,1,1,1]> (x, w, b) d = Add (x, c) y = Sigmoid (d) }}", THREE | BIAS,
-     "conv Add Sigmoid", "torch winograd onednn+epilogue"),
+     "conv Add Sigmoid", "torch winograd onednn+epilogue im2col planes"),
     (f"{CONV} Conv (x, w) m = Mul (c, k) y = Relu (m) }}", ONE | {"k": (8, 1, 1)},
-     "conv Relu", "torch product onednn+epilogue"),
+     "conv Relu", "torch product onednn+epilogue planes"),
     (f"{CONV} Conv (x, w) d = Add (c, k) e = Add (d, x) f = Add (x, e) y = LeakyRelu <alpha=0.3> (f) }}",
-     ONE | {"k": (1, 8, 1, 1)}, "conv Add Add LeakyRelu", "torch product generated onednn+epilogue"),
+     ONE | {"k": (1, 8, 1, 1)}, "conv Add Add LeakyRelu", "torch product generated onednn+epilogue planes"),
     (f"{CONV} Conv (x, w, b) d = Mul (c, s) e = Add (d, x) y = Tanh (e) }}", ONE | BIAS | {"s": 0.5},
-     "conv Add Tanh", "torch product generated onednn+epilogue"),
+     "conv Add Tanh", "torch product generated onednn+epilogue planes"),
     (f"{CONV} Conv (x, w, b) y = Clip (c, s, t) }}", ONE | BIAS | {"s": -0.5, "t": 0.5},
-     "conv Clip", "torch onednn product"),
+     "conv Clip", "torch onednn product planes"),
     (f"{CONV} Conv (x, w, image) y = Relu (c) }}".replace(f"({IMAGE} image)", f"(float[8] image, {IMAGE} u)").replace(
         "(image, v)", "(u, v)"), ONE, "conv Relu", "torch"),
     (f"{ROWS} MatMul (x, w) a = Add (b, m) y = Add (a, z) }}", MATRIX, "matmul Add", "torch addmm onednn generated"),
@@ -47,7 +47,7 @@ CASES = [
     (f"{BATCH} y = Mul (m, s) }}", {"s": 0.25}, "matmul", "torch batched generated"),
     (f"{BATCH} n = Mul (s, m) y = Add (n, r) }}", {"s": 0.25}, "matmul Add", "torch batched generated"),
     (f"{CONV} Conv <strides=[2,3]> (x, w, b) y = Relu (c) }}".replace(f"({IMAGE} y)", "(float[2,8,5,3] y)"), ONE | BIAS,
-     "conv Relu", "torch onednn product generated"),
+     "conv Relu", "torch onednn product generated planes"),
 ]  # fmt: skip
 
 

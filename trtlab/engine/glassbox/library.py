@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from trtlab.engine.codegen import images, pointwise
 from trtlab.engine.glassbox.kernels import FLOATS, Call, Kernel, Tactic, finished, generates, weights_of, with_weights
 from trtlab.engine.glassbox.operators import OPERATORS, conv, is_host, max_pool, parameters, window
-from trtlab.engine.glassbox.products import CONV, MATMUL, PIXELS, ROWS, lies
+from trtlab.engine.glassbox.products import CONV, MATMUL, PIXELS, ROWS, lies, windows
 
 # --- elementwise programs, poolings and other operators ---------------------------------------------------------------
 
@@ -156,16 +155,11 @@ def _conv_fits_integers(call: Call) -> bool:
 
 def _conv_in_integers(call: Call) -> Kernel:
     """Every window is a row of codes: one product of matrices, whose sums are INT32."""
-    w = weights_of(call)
-    at, columns = window((call.shapes[0] or ())[2:], w.shape[2:], call.attributes), w.permute(2, 3, 1, 0).flatten(0, 2)
-    columns, ((top, bottom), (left, right)), (down, across) = columns.contiguous(), at.pairs, at.dilations
-    height, width = [(k - 1) * d + 1 for k, d in zip(at.kernel, at.dilations, strict=True)]
+    columns, rows_of = weights_of(call).permute(2, 3, 1, 0).flatten(0, 2).contiguous(), windows(call)
 
     def run(x: Tensor) -> Tensor:
-        image = F.pad(x.permute(0, 2, 3, 1), (0, 0, left, right, top, bottom))
-        windows = image.unfold(1, height, at.strides[0]).unfold(2, width, at.strides[1])[..., ::down, ::across]
-        rows = windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, len(columns))
-        return torch._int_mm(rows, columns).view(*windows.shape[:3], -1).permute(0, 3, 1, 2)
+        rows = rows_of(x).permute(0, 2, 3, 1)
+        return torch._int_mm(rows.flatten(0, 2), columns).view(*rows.shape[:3], -1).permute(0, 3, 1, 2)
 
     return run
 

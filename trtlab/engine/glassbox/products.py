@@ -4,6 +4,7 @@ In: a `Call` of x and weights (a convolution also has a bias if that is none of 
 Out: `CONV` and `MATMUL`, tactic by tactic. The trial times them; codegen/ has those that we generate.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from trtlab.engine.codegen import images, product, rows
 from trtlab.engine.glassbox.kernels import (
@@ -92,14 +94,20 @@ def _conv_window(call: Call) -> tuple[Window, int]:
     return window((call.shapes[0] or ())[2:], weights_of(call).shape[2:], a), group
 
 
-def _conv_with_torch(call: Call) -> Kernel:
+def _conv_with_torch(call: Call, layout: torch.memory_format = torch.channels_last) -> Kernel:
     """Any convolution."""
     if not _is_known(call) or _conv_window(call)[0].padding is None:
         return finished(with_weights(conv, call, attributes=call.attributes), call)
     w, (at, group), (b, rest) = weights_of(call), _conv_window(call), call.epilogue.split_bias(_conv_channels(call))
-    w = w.contiguous(memory_format=torch.channels_last) if w.ndim == 4 else w
+    w = w.contiguous(memory_format=layout) if w.ndim == 4 else w
     run, strides, padding, dilations = CONVOLUTIONS[w.ndim - 3], at.strides, at.padding, at.dilations
     return finished(lambda x: run(x, w, b, strides, padding, dilations, group), call, rest)
+
+
+def _conv_in_planes(call: Call) -> Kernel:
+    """The other layout, NCHW: one channel after the other."""
+    kernel = _conv_with_torch(call, torch.contiguous_format)
+    return lambda x, *rest: kernel(x.contiguous(), *rest)
 
 
 def _conv_with_onednn(call: Call) -> Kernel:
@@ -127,14 +135,15 @@ def _conv_into_onednn(call: Call) -> Kernel | None:
     if ends.name not in ("none", "relu"):
         return None
     packed = torch.ops.aten.mkldnn_reorder_conv2d_weight(w.to_mkldnn(), *how, call.shapes[0])
-    apart, check = _conv_with_onednn(call), same_shape(lambda shape: _conv_result_shape(shape, w, at))
+    check = same_shape(lambda shape: _conv_result_shape(shape, w, at))
+    apart = functools.cache(lambda: _conv_with_onednn(call))  # packs its weights where it is needed
     add, word = torch.ops.mkldnn._convolution_pointwise_.binary, None if ends.name == "none" else ends.name
 
     def run(x: Tensor, *rest: Tensor) -> Tensor:
         out = rest[-1]
         check(x, out)
         if not out.is_contiguous(memory_format=torch.channels_last):  # a slice of a concatenation
-            return out.copy_(apart(x, *rest[:-1]))
+            return out.copy_(apart()(x, *rest[:-1]))
         _ = out.copy_(rest[0]) if ends.adds else out.zero_()
         return add(out, x, packed, ends.bias, *how, "add", 1.0, word, [], None)
 
@@ -196,12 +205,34 @@ def _conv_as_product(call: Call) -> Kernel:
     return finished(run, call, rest)
 
 
+def windows(call: Call) -> Callable[[Tensor], Tensor]:
+    """Of an image, the numbers of every window side by side like channels (im2col): its convolution is then 1x1."""
+    at = _conv_window(call)[0]
+    ((top, bottom), (left, right)), (down, across) = at.pairs, at.dilations
+    height, width = [(k - 1) * d + 1 for k, d in zip(at.kernel, at.dilations, strict=True)]
+
+    def run(x: Tensor) -> Tensor:
+        image = F.pad(x.permute(0, 2, 3, 1), (0, 0, left, right, top, bottom))
+        found = image.unfold(1, height, at.strides[0]).unfold(2, width, at.strides[1])[..., ::down, ::across]
+        return found.permute(0, 1, 2, 4, 5, 3).flatten(3).permute(0, 3, 1, 2)
+
+    return run
+
+
 def _conv_generated(call: Call) -> Kernel:
-    """The same product, finished while its numbers are at hand."""
-    columns, (bias, lines, adds) = weights_of(call).flatten(1).t(), ending(call, _conv_channels(call))
+    """Pixels, or windows, times weights, finished while the numbers are at hand."""
+    columns, (bias, lines, adds) = (
+        weights_of(call).permute(2, 3, 1, 0).flatten(0, 2),
+        ending(call, _conv_channels(call)),
+    )
     run = product.generated(lines, lambda t: t.permute(0, 2, 3, 1).flatten(0, 2)[None], len(bias), adds=adds)
-    panels, pixels = product.packed(columns[None]), _pixels(call)
+    panels, pixels = product.packed(columns[None]), _pixels(call) if _is_product(call) else windows(call)
     return lambda x, *rest: run(panels, bias, pixels(x).contiguous(memory_format=torch.channels_last), *rest)
+
+
+def _conv_fits_windows(call: Call) -> bool:
+    here = _is_image(call) and weights_of(call).shape[2:] != (1, 1) and _conv_window(call)[1] == 1
+    return here and fits_generated(call, _conv_channels(call)) and lies(call, PIXELS, 1, _written(call))
 
 
 def _conv_fits_generated(call: Call) -> bool:
@@ -249,6 +280,8 @@ CONV: dict[str, Tactic] = {
     "winograd": Tactic(
         bind=_conv_winograd, fits=_conv_fits_winograd, writes_out=True, scratch=_winograd_scratch, bounds=WINOGRAD
     ),
+    "im2col": Tactic(bind=_conv_generated, fits=_conv_fits_windows, writes_out=True),
+    "planes": Tactic(bind=_conv_in_planes, fits=lambda c: _has_onednn(c) and _is_image(c)),
     "cudnn": Tactic(bind=_conv_with_cudnn, fits=_conv_fits_cudnn),
     "epilogue": Tactic(bind=with_epilogue(_conv_with_torch), fits=lambda c: _is_known(c) and _finishes_on_gpu(c)),
     "onednn+epilogue": Tactic(
