@@ -7,7 +7,7 @@ mistakes, said then / say now, sources. Nothing but HTML and CSS, so it also ope
 from collections.abc import Callable
 
 from trtlab.study.bank import LANGUAGES, Words, said
-from trtlab.study.questions import Mistake, Question, question, spoken_size
+from trtlab.study.questions import Question, question, spoken_size
 from trtlab.teach import card as ui
 from trtlab.teach.bilingual import bilingual, both, stack_of, switch
 from trtlab.teach.card import Cell, Drawing, apart, block, bold, join, tag
@@ -24,25 +24,17 @@ def say(which: str | Question, *, language: str = "en") -> Drawing:
     asked = which if isinstance(which, Question) else question(which)
     head = [bold(asked.name), ui.badge(asked.level.value), ui.dim(asked.topic), switch(language)]
     asks = tag("div", both(asked.question, "div"), "ask", role="heading", aria_level="3")
-    steps = [
-        _step(number, name, asked) for number, name in enumerate(filter(lambda step: getattr(asked, step), _STEPS), 1)
-    ]
-    inside = stack_of([block(join(head, apart()), "head"), asks, _clock(), *steps])
-    style = f"<style>{ui.stylesheet('saycard')}</style>"
-    section = f'<section class="card say" aria-label="{ui.escape(asked.name)}">{inside.html}</section>'
-    return bilingual(Cell(html=f"<div>{style}{section}</div>", text=inside.text))
+    bar = Cell(html='<div class="time" aria-hidden="true"><div></div></div>', text="")
+    clock = _opens("clock", both(said("say_it")), stack_of([bar, both(said("speak_now"), "div")]))
+    steps = enumerate(filter(lambda step: getattr(asked, step), _STEPS), 1)
+    parts = [block(join(head, apart()), "head"), asks, clock, *(_step(number, name, asked) for number, name in steps)]
+    style = Cell(html=f"<style>{ui.stylesheet('saycard')}</style>", text="")
+    return bilingual(block(stack_of([style, tag("section", stack_of(parts), "card say", aria_label=asked.name)])))
 
 
 def _opens(kind: str, summary: Cell, inside: Cell) -> Cell:
     """A part that opens on demand, with a class for the style sheet."""
-    markup = f'<details class="{kind}"><summary>{summary.html}</summary>{inside.html}</details>'
-    return Cell(html=markup, text=f"{summary.text}\n{inside.text}")
-
-
-def _clock() -> Cell:
-    bar = Cell(html='<div class="time" aria-hidden="true"><div></div></div>', text="")
-    speak = both(said("speak_now"), "div")
-    return _opens("clock", both(said("say_it")), Cell(html=bar.html + speak.html, text=speak.text))
+    return tag("details", stack_of([tag("summary", summary), inside]), kind)
 
 
 def _step(number: int, name: str, asked: Question) -> Cell:
@@ -59,23 +51,21 @@ def _answer(asked: Question) -> Cell:
 
 
 def _follow_ups(asked: Question) -> Cell:
-    total = len(asked.follow_ups)
-    heads = [
-        join([tag("span", f"{number}/{total}", "dim"), both(rung.question)], apart(": "))
-        for number, rung in enumerate(asked.follow_ups, 1)
-    ]
+    rungs = [(tag("span", f"{n}/{len(asked.follow_ups)}", "dim"), rung) for n, rung in enumerate(asked.follow_ups, 1)]
     return stack_of(
-        [_opens("rung", head, both(rung.answer, "div")) for head, rung in zip(heads, asked.follow_ups, strict=True)]
+        [
+            _opens("rung", join([place, both(rung.question)], apart(": ")), both(rung.answer, "div"))
+            for place, rung in rungs
+        ]
     )
 
 
 def _mistakes(asked: Question) -> Cell:
-    return ui.stack(map(_mistake, asked.mistakes))
+    def mistake(heard: Words, why: Words) -> Cell:
+        parts = [("heard", "often_said", heard), ("truth", "in_fact", why)]
+        return block([block(_labelled(said(label), words), kind) for kind, label, words in parts], "mistake")
 
-
-def _mistake(mistake: Mistake) -> Cell:
-    heard = block(_labelled(said("often_said"), mistake.said), "heard")
-    return block([heard, block(_labelled(said("in_fact"), mistake.why), "truth")], "mistake")
+    return ui.stack(mistake(one.said, one.why) for one in asked.mistakes)
 
 
 def _labelled(label: Words, words: Words) -> Cell:
@@ -94,20 +84,12 @@ def _changes(asked: Question) -> Cell:
 
 
 def _sources(asked: Question) -> Cell:
-    listed = ui.listed(map(_source, asked.sources))
+    links = [ui.link(s.removeprefix("https://"), s) if s.startswith("https://") else ui.cell(s) for s in asked.sources]
     proofs = ui.chips([f'claim("{name}")' for name in asked.proofs], mark=", ")
     proved = [join([both(said("proved_by")), proofs], ": ")] if asked.proofs else []
-    return ui.stack([both(said("read_more")), listed, *proved])
-
-
-def _source(source: str) -> Cell:
-    return ui.link(source.removeprefix("https://"), source) if source.startswith("https://") else ui.cell(source)
+    return ui.stack([both(said("read_more")), ui.listed(links), *proved])
 
 
 _STEPS: dict[str, Callable[[Question], Cell]] = {
-    "answer": _answer,
-    "follow_ups": _follow_ups,
-    "mistakes": _mistakes,
-    "changes": _changes,
-    "sources": _sources,
-}
+    "answer": _answer, "follow_ups": _follow_ups, "mistakes": _mistakes, "changes": _changes, "sources": _sources,
+}  # fmt: skip
