@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from html.parser import HTMLParser
 
-from trtlab.teach.bilingual import switch
+from trtlab.teach.card import switch
 
 VOID = {"br", "img", "hr", "input", "wbr"}
 RUNS = {"script", "iframe", "object", "embed", "link", "base", "form", "meta"}

@@ -10,7 +10,7 @@ from trtlab.study import bank, claims
 from trtlab.study.bank import UnknownEntry, Words, said
 from trtlab.study.claims import Behind, Claim, Verdict, find_claim
 from trtlab.study.found import Found
-from trtlab.teach.bilingual import switch
+from trtlab.teach.card import switch
 from trtlab.teach.claimcard import ClaimFailed, claim, draw_claims
 
 from .markup import EVIL, faults, read, shown

@@ -3,18 +3,20 @@
 In: plain values and cells. Out: `Cell`s, and `Drawing`s that a notebook shows. Text is escaped here, so that no name
 in an ONNX file can inject markup. Pieces stand apart by marks (class `sep`) that are hidden where the style sheet makes
 boxes of the pieces, and show where a page drops style sheets. tests/teach/markup.py compares both forms.
+`Words` in English and Chinese are both in a card, which shows one; all cards of a notebook share a switch.
 """
 
 import base64
 import functools
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 from trtlab.engine.measure import Origin, Provenance, merged
+from trtlab.study.bank import LANGUAGES, Words
 from trtlab.teach.units import counted
 
 _NUMBER = re.compile(
@@ -64,9 +66,14 @@ class SvgDrawing(Drawing):
 
 
 @functools.cache
+def asset(file: str) -> str:
+    """The text of static/`file`."""
+    return resources.files("trtlab.teach").joinpath(f"static/{file}").read_text(encoding="utf-8")
+
+
 def stylesheet(name: str) -> str:
     """The text of static/`name`.css."""
-    return resources.files("trtlab.teach").joinpath(f"static/{name}.css").read_text(encoding="utf-8")
+    return asset(f"{name}.css")
 
 
 def escape(value: Any) -> str:
@@ -241,3 +248,55 @@ def card(*parts: Any, head: Iterable[Any] = (), foot: Iterable[Any] = (), made: 
     top, bottom = join([title, *badges, *rest], apart()), stack([*foot, *(one.line() for one in sources)])
     pieces = (("head", top), ("body", stack(parts)), ("foot", bottom))
     return stack([block([block(inside, kind) for kind, inside in pieces if inside.html], "card")])
+
+
+# --- two languages in one card, of which it shows one -----------------------------------------------------------------
+
+LANG = {"en": "en", "zh": "zh-CN"}
+MARK = Cell(html='<span class="or"> / </span>', text=" / ")
+"""Between both languages where no style sheet hides one. The switch is a checkbox, so it works with no kernel."""
+
+
+def rich(text: str) -> Cell:
+    """Escaped text in which `backticks` became code; each line a paragraph of its own."""
+    lines = [re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(line)) for line in text.splitlines()]
+    inside = lines[0] if len(lines) == 1 else "".join(f"<p>{line}</p>" for line in lines)
+    return Cell(html=inside, text=text.replace("`", ""))
+
+
+def both(words: Words | str, name: str = "span", facts: Mapping[str, Any] | None = None) -> Cell:
+    """Both languages in elements of that name, with facts in their places; words that are the same are said once."""
+    if isinstance(words, str):
+        words = Words(en=words, zh=words)
+    if facts is not None:
+        words = words.filled(facts)
+    if words.en == words.zh:
+        return tag(name, rich(words.en))
+    cells = [tag(name, rich(words[language]), language, lang=LANG[language]) for language in LANGUAGES]
+    return join(cells, MARK) if name == "span" else stack_of(cells)
+
+
+def stack_of(cells: list[Cell]) -> Cell:
+    """Cells behind each other in HTML, below each other as text."""
+    return Cell(html="".join(found.html for found in cells), text="\n".join(c.text for c in cells if c.text))
+
+
+def switch(language: str = "en") -> Cell:
+    """The switch that stands at the right end of a card's head, with the script that it needs."""
+    label = toggle(language)
+    return Cell(html=f"{label.html}<script>{asset('tongue.js')}</script>", text=label.text)
+
+
+def toggle(language: str = "en") -> Cell:
+    """The switch alone, for a widget, whose script has what it needs."""
+    checked = " checked" if language == "zh" else ""
+    says = "turns the card to Chinese (中文)"
+    does = f'role="switch" aria-label="{says}" title="{says}" onchange="trtTongue(this.checked)"{checked}'
+    words = '<span lang="en">English</span><span class="or"> / </span><span lang="zh-CN">中文</span>'
+    label = f'<label class="tongue push"><input type="checkbox" {does}>{words}</label>'
+    return Cell(html=label, text="English / 中文")
+
+
+def bilingual(drawing: Cell) -> Drawing:
+    """A card whose words in two languages obey the switch in its head."""
+    return stack([block(drawing, "bilingual")])

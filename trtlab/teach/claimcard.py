@@ -12,8 +12,7 @@ from trtlab.study.bank import Words, said
 from trtlab.study.claims import CAN_FAIL, Behind, Claim, Verdict, counted, find_claim
 from trtlab.study.found import Found, all_of
 from trtlab.teach import card as ui
-from trtlab.teach.bilingual import bilingual, both, switch
-from trtlab.teach.card import Cell, Drawing, apart, badge, block, join, tag
+from trtlab.teach.card import Cell, Drawing, apart, badge, bilingual, block, both, join, switch, tag
 from trtlab.teach.source import call_and_code
 
 LOOKS = {Verdict.RIGHT: "done", Verdict.IMPRECISE: "stood", Verdict.OUTDATED: "stood", Verdict.WRONG: "bad"}

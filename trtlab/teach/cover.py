@@ -11,8 +11,7 @@ from IPython.display import DisplayHandle, display
 
 from trtlab.study.bank import said
 from trtlab.teach import card as ui
-from trtlab.teach.bilingual import bilingual, both, switch
-from trtlab.teach.card import Cell, Drawing, apart, block, join, labelled, tag
+from trtlab.teach.card import Cell, Drawing, apart, bilingual, block, both, join, labelled, switch, tag
 
 _ENTRY = '<input type="text" class="trt-entry" autocomplete="off" spellcheck="false">'
 _BOX = '<input type="checkbox" class="trt-show">'

@@ -15,9 +15,8 @@ from trtlab.numeric.formats import Format
 from trtlab.study.bank import Words, said
 from trtlab.study.curriculum import lessons_in, planned_in
 from trtlab.teach import card as ui
-from trtlab.teach.bilingual import bilingual, both, switch
 from trtlab.teach.bitwords import hex_text, number_text
-from trtlab.teach.card import Cell, Drawing, apart, block, bold, join, tag
+from trtlab.teach.card import Cell, Drawing, apart, bilingual, block, bold, both, join, switch, tag
 from trtlab.teach.quizcard import quiz
 from trtlab.teach.tables import merged_nodes
 

@@ -15,8 +15,7 @@ from trtlab.lab.compare import Agreement, Match, OurGroup, Row, Verdict
 from trtlab.lab.fusion import Sweep, findings
 from trtlab.study.bank import said
 from trtlab.teach import card as ui
-from trtlab.teach.bilingual import bilingual, both, switch
-from trtlab.teach.card import Cell, Drawing
+from trtlab.teach.card import Cell, Drawing, bilingual, both, switch
 from trtlab.teach.tables import merged_nodes
 from trtlab.teach.units import counted
 

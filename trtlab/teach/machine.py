@@ -20,8 +20,7 @@ from trtlab.study.bank import said
 from trtlab.study.curriculum import scores
 from trtlab.study.questions import CALLS, Call, terms
 from trtlab.teach import card as ui
-from trtlab.teach.bilingual import bilingual, both, switch
-from trtlab.teach.card import Cell, Drawing
+from trtlab.teach.card import Cell, Drawing, bilingual, both, switch
 from trtlab.teach.tables import draw_engine, draw_error
 from trtlab.teach.units import bytes_text, counted
 

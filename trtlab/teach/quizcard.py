@@ -16,8 +16,7 @@ from trtlab.study.curriculum import keep_reply
 from trtlab.study.quiz import Choice, Mark, NotAnAnswer, Number, Ordering, Quiz, Result
 from trtlab.teach import card as ui
 from trtlab.teach import source
-from trtlab.teach.bilingual import bilingual, both, stack_of, switch, toggle
-from trtlab.teach.card import Cell, Drawing, block, bold, join, tag
+from trtlab.teach.card import Cell, Drawing, bilingual, block, bold, both, join, stack_of, switch, tag, toggle
 from trtlab.teach.cover import covering, shows, uncovers
 from trtlab.teach.widget import Widget, script, styles
 

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from trtlab.study.bank import LANGUAGES, Words, said
 from trtlab.study.questions import Question, question, spoken_size
 from trtlab.teach import card as ui
-from trtlab.teach.bilingual import bilingual, both, stack_of, switch
-from trtlab.teach.card import Cell, Drawing, apart, block, bold, join, tag
+from trtlab.teach.card import Cell, Drawing, apart, bilingual, block, bold, both, join, stack_of, switch, tag
 
 
 def say(which: str | Question, *, language: str = "en") -> Drawing:
