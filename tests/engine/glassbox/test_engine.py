@@ -259,7 +259,8 @@ def test_any_operand_may_be_constant(text, how):
     check(model(text), **how)
 
 
-def test_outputs_may_be_inputs_weights_views_and_the_same_twice():
+@pytest.mark.parametrize("precision", ["FP32", "FP16"])
+def test_outputs_may_be_inputs_weights_views_and_the_same_twice(precision):
     proto = model(
         "(float[2,3] x) => (float[3,2] t, float[2] w2, float[6] f, float[2,3] x2) "
         "{ t = Transpose (x)  w2 = Identity (w)  s = Constant <value_ints = [6]> ()  f = Reshape (t, s) "
@@ -268,7 +269,7 @@ def test_outputs_may_be_inputs_weights_views_and_the_same_twice():
     )
     proto.graph.output.append(proto.graph.output[0])
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
-    ours = build(proto).create_execution_context().run({"x": x})
+    ours = build(proto, precision=precision).create_execution_context().run({"x": x})
     assert_same(ours, {"t": x.T, "w2": np.array([1, 2], np.float32), "f": x.T.reshape(6), "x2": x})
     ours["x2"][:] = 7
     assert x[0, 1] == 1
