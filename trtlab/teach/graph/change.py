@@ -142,18 +142,18 @@ def _panel(head: str, whole: Picture, drawn: Picture, counts: Counts) -> Shown:
     return {"head": head, "caption": caption, "notice": notice, "svg": svg, "legend": legend(drawn)}
 
 
-UNITS: dict[str, tuple[str, Callable[[int], str]]] = {
-    "Nodes": ("nodes", "{:,}".format),
-    "Kernels": ("kernels", "{:,}".format),
-    "Memory traffic": ("bytes_moved", bytes_text),
+UNITS: dict[str, Callable[[int], str]] = {
+    "Nodes": "{:,}".format,
+    "Kernels": "{:,}".format,
+    "Memory traffic": bytes_text,
 }
+"""How each of `Counts` is called and written."""
 
 
 def counts_of(story: Story, position: int) -> list[Shown]:
     """Nodes, kernels and bytes before and after the step, and how many are gone since the start."""
-    rows, ends = [], (0, *story.ends(position))
-    for label, (name, unit) in UNITS.items():
-        first, before, after = (getattr(story.counts[number], name) for number in ends)
+    rows, ends = [], [story.counts[number] for number in (0, *story.ends(position))]
+    for (label, unit), first, before, after in zip(UNITS.items(), *ends, strict=True):
         left = f", {100 * after / first:.0f} % left" if first else ""
         row = {"label": label, "before": unit(before), "after": unit(after)}
         row["step"] = f"{_change(before, after, unit)} in this step" if position else ""
