@@ -259,6 +259,7 @@ def torchao():
     return mx_tensor, nvfp4_tensor
 
 
+@pytest.mark.slow  # torchao is
 @pytest.mark.parametrize("rounding", ["floor", "ceil"])
 @pytest.mark.parametrize("name", MX_PEERS)
 def test_mx_as_torchao(torchao, name, rounding):
@@ -272,6 +273,7 @@ def test_mx_as_torchao(torchao, name, rounding):
     assert ours.tolist() == codes.view(torch.uint8).reshape(-1).tolist()
 
 
+@pytest.mark.slow
 def test_nvfp4_as_torchao_but_for_its_scale_floor_and_its_reciprocals(torchao):
     """torchao multiplies by a rounded reciprocal, so a value beside a midpoint may fall to the other side."""
     import torch

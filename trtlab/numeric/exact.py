@@ -9,6 +9,7 @@ import enum
 import functools
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, get_args
@@ -28,6 +29,7 @@ class Special(enum.Enum):
 
 
 Real = Fraction | Special
+_HALF = Fraction(1, 2)
 
 
 # --- reading numbers -------------------------------------------------------------------------------------------------
@@ -201,7 +203,8 @@ def _ends(fmt: FormatFacts) -> tuple[int, int]:
     """The places of the lowest and the highest finite value."""
     match fmt:
         case FloatFacts():
-            return (-fmt.max_code - (not fmt.has_subnormals) if fmt.is_signed else 0), fmt.max_code
+            last = fmt.max_code
+            return (-last - (not fmt.has_subnormals) if fmt.is_signed else 0), last
         case IntegerFacts():
             return fmt.min, fmt.max
         case BookFacts():
@@ -251,7 +254,7 @@ def encode(
     is_negative = number.value.startswith("-") if isinstance(number, Special) else number < 0
     place = first - 1 if is_negative else last + 1
     if exactly is not None:
-        place = _rounded(fmt, exactly, rounding, draw)
+        place = _rounded(fmt, (first, last), exactly, rounding, draw)
     lacks_zero = exactly == 0 and isinstance(fmt, FloatFacts) and not fmt.has_subnormals
     is_beyond = lacks_zero or not first <= place <= last
     if number is Special.NAN or (is_beyond and overflow == "ieee"):
@@ -263,11 +266,14 @@ def encode(
     return code << fmt.padding_bits
 
 
-def _rounded(fmt: FormatFacts, value: Fraction, rounding: Rounding, draw: int) -> int:
+def _rounded(fmt: FormatFacts, ends: tuple[int, int], value: Fraction, rounding: Rounding, draw: int) -> int:
     """The place that `value` goes to: one of the two around it, perhaps the first one beyond an end."""
-    (first, last), at = _ends(fmt), functools.partial(_at, fmt)
-    if isinstance(fmt, FloatFacts) and abs(value) < fmt.magnitude(0):  # there is no zero
-        return 0 if value >= 0 else -1
+    first, last = ends
+    at: Callable[[int], Fraction] = functools.partial(_at, fmt)
+    if isinstance(fmt, FloatFacts):
+        if abs(value) < fmt.magnitude(0):  # there is no zero
+            return 0 if value >= 0 else -1
+        at = fmt.magnitude if value >= 0 else at
     side = range(last + 2) if value >= 0 else range(first - 1, 1)
     if isinstance(fmt, BookFacts):
         if not fmt.min <= value <= fmt.max:
@@ -285,12 +291,11 @@ def _rounded(fmt: FormatFacts, value: Fraction, rounding: Rounding, draw: int) -
 def _goes_up(rounding: Rounding, share: Fraction, draw: int, *, is_odd: bool, is_positive: bool) -> bool:
     """Whether a number `share` of the way up from one value to the next becomes the upper one; `is_odd` is the code of
     the lower one. `draw`, 32 random bits, decides whether to go away from zero."""
-    half = Fraction(1, 2)
     match rounding:
         case "nearest_even":
-            return share > half or (share == half and is_odd)
+            return share > _HALF or (share == _HALF and is_odd)
         case "nearest_away":
-            return share > half or (share == half and is_positive)
+            return share > _HALF or (share == _HALF and is_positive)
         case "toward_zero":
             return share > 0 and not is_positive
         case "up":
