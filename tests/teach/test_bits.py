@@ -407,7 +407,7 @@ def test_a_format_without_the_number_starts_at_zero_and_says_why():
 
 def test_other_messages_and_cleared_entries_change_nothing():
     editor = BitEditor("INT8", "7")
-    cleared = {"value": ""}, {"hex": " "}
+    cleared = {"value": " "}, {"hex": " "}
     for message in ("text", None, {}, {"dance": "x"}, {"format": "x"}, {"rounding": "odd"}, *cleared):
         editor._handle_custom_msg(message, [])
         assert (editor.code, editor.shown["refusal"]) == (7, {})
