@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.study.record import COMMAND
+from tools.truths import COMMAND
 from trtlab.engine.measure import Origin, live
 from trtlab.engine.nvidia import CompilerMissing
 from trtlab.engine.nvidia.api import recorded_api

@@ -68,7 +68,7 @@ def flow() -> "Workflow":
 # --- what only a compiler tells ---------------------------------------------------------------------------------------
 
 RECORDED = "truths"
-"""The recording of what the functions found that are given to `built`; tests/study/record.py makes it."""
+"""The recording of what the functions found that are given to `built`; tools/truths.py makes it."""
 
 
 def built(find: Callable[[], Found]) -> Found:

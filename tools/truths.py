@@ -1,4 +1,4 @@
-"""What only a compiler tells, recorded for machines where none can be installed: `python -m tests.study.record`."""
+"""What only a compiler tells, recorded for machines where none can be installed: `python -m tools.truths`."""
 
 from dataclasses import asdict
 
@@ -6,7 +6,7 @@ from trtlab.engine import recordings
 from trtlab.study.truths import fusion, memory, precision, workflow
 from trtlab.study.witnesses import RECORDED
 
-COMMAND = "python -m tests.study.record"
+COMMAND = "python -m tools.truths"
 FINDS = (
     workflow.build_without_profile,
     workflow.two_targets,

@@ -1,4 +1,4 @@
-"""Meters what TF32 products of a GPU read and keep. On a GPU: `python -m tests.study.tf32_meter`."""
+"""Meters what TF32 products of a GPU read and keep. On a GPU: `python -m tools.tf32_meter`."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from trtlab.engine import recordings
 from trtlab.engine.measure import device_name, live
 
 SIZE = 1024
-COMMAND = "python -m tests.study.tf32_meter"
+COMMAND = "python -m tools.tf32_meter"
 NUMBERS = {
     "1 + 2^-10": 1 + 2**-10, "1 + 2^-11": 1 + 2**-11, "1 + 2^-11 + 2^-12": 1 + 2**-11 + 2**-12,
     "1 + 2^-10 + 2^-11": 1 + 2**-10 + 2**-11, "-(1 + 2^-11 + 2^-12)": -(1 + 2**-11 + 2**-12), "1e38": 1e38,
@@ -28,7 +28,7 @@ def through(numbers: list[float], *, tf32: bool = True, half: bool = False) -> l
     a, one = torch.zeros(SIZE, SIZE, device="cuda"), torch.eye(SIZE, device="cuda")
     a.diagonal()[: len(numbers)] = torch.tensor(numbers, dtype=torch.float32, device="cuda")
     made = (a.half() @ one.half()).float() if half else product(a, one, tf32=tf32)
-    return made.diagonal()[: len(numbers)].tolist()  # type: ignore[no-any-return]
+    return made.diagonal()[: len(numbers)].tolist()
 
 
 def meter() -> dict[str, Any]:
