@@ -40,6 +40,7 @@ teach.draw_sqnr(noise, ["INT8", "FP8_E4M3", "INT4", "FP4_E2M1", "NF4", "MXFP8_E4
 teach.draw_claims(("C03", "C04", "C05", "C06"))
 teach.draw_claims(("C70", "C71", "C72", "C89"))
 teach.claim("C15")
+teach.claim("C61")
 teach.say("Q2-01")
 teach.quiz("q1-order-by-range")
 teach.quiz("q1-seventy-thousand")

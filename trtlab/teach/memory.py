@@ -107,7 +107,9 @@ def _rectangle(buffer: Buffer, at: int, place: svg.Point, size: svg.Point, colou
     said = f"{buffer.name}: {bytes_}, steps {buffer.start} to {buffer.stop - 1}, from byte {at:,}"
     box = svg.tag("rect", svg.title(said), x=x + 1, y=y, width=max(width - 2, 1), height=max(height - 1, 1), rx=3,
                   fill=colour, fill_opacity="0.85", stroke=colour)  # fmt: skip
-    fits = [w for w in (f"{buffer.name} · {bytes_}", buffer.name) if svg.text_width(w, 13) < width - 8 and height >= 15]
+    fits = [
+        w for w in (f"{buffer.name} · {bytes_}", buffer.name) if svg.text_width(w, 14.6) < width - 8 and height >= 15
+    ]
     ink = svg.INK if colour in PALE else "#ffffff"
     name = svg.text("ar-on", fits[0], (x + 6, y + height / 2 + 4), 13, ink, 600) if fits else ""
     known = {"data_buffer": buffer.name, "data_at": str(at), "tabindex": "0", "role": "button", "aria_label": said}
