@@ -92,13 +92,7 @@ def race(problem: Problem, level: int = 5, *, device: str = "cpu", precision: st
     """Every tactic of the glass box on one problem, on one thread; at level 5 all are timed in every round."""
     from trtlab.engine import glassbox
 
-    asked = list[Any]()
-
-    def picker(works: Any, timer: Any, check: Any) -> Race:
-        if len(works) > 1:
-            asked.append(works)
-        return pick(works, timer, check, level=0 if problem.op == "conv" and len(asked) == 1 else level)
-
+    picker = functools.partial(pick, level=level)
     with one_thread():
         engine = glassbox.build(problem.model(), device, precision=precision, pick=picker)
     races = [one.race for one in reversed(engine.inspect(tactics=True)) if one.race]
