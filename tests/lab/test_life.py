@@ -28,11 +28,17 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def life(tmp_path_factory):
-    """The command `build` has a process build the plan, another one serves it: ten seconds."""
+def commanded(tmp_path_factory):
+    """What the command `build` leaves: a process of its own has built the plan."""
     made = tmp_path_factory.mktemp("plans") / "new"
     life_meter.main(["build", "digits", "--processes", "1", "--out", str(made)])
-    return lives.measure_life(made / "digits.plan", samples=5)
+    return made
+
+
+@pytest.fixture(scope="module")
+def life(commanded):
+    """Another process serves the plan: ten seconds."""
+    return lives.measure_life(commanded / "digits.plan", samples=5)
 
 
 # --- processes of their own -------------------------------------------------------------------------------------------
@@ -79,10 +85,11 @@ def test_arrays_keep_any_name(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_life_is_whole_and_its_times_contain_each_other(life, folder):
+def test_a_life_is_whole_and_its_times_contain_each_other(life, commanded):
     assert set(life.times) == STARTS | STEADY | {Phase.ORT}
     assert all(taken.median_s > 0 and taken.name == phase.value for phase, taken in life.times.items())
-    assert life.plan_bytes == (folder / "digits.plan").stat().st_size
+    assert sorted(path.name for path in commanded.iterdir()) == ["digits.json", "digits.npz", "digits.plan"]
+    assert life.plan_bytes == (commanded / "digits.plan").stat().st_size
     assert life.error < 1e-5  # of what the other process answered
     assert (life.provenance.origin, life.provenance.samples) == (Origin.LIVE, len(life.times[Phase.RUN].samples_s))
     assert [name for name, _ in life.provenance.versions] == ["torch", "numba", "onnxruntime"]
