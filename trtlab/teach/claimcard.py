@@ -116,6 +116,3 @@ def _how(known: Claim) -> Cell:
     return ui.details(
         both(said("how_checked")), ui.stack([ui.pre("\n".join([*calls, source])) for source, calls in shown.items()])
     )
-
-
-__all__ = ["ClaimFailed", "claim", "draw_claims"]

@@ -219,6 +219,3 @@ def _sign(verdict: str) -> Cell:
 def _mark(mark: Mark) -> dict[str, str]:
     verdict = VERDICTS[mark.is_right]
     return {"verdict": verdict, "sign": _sign(verdict).html, "why": both(mark.why).html if mark.why else ""}
-
-
-__all__ = ["QuizCard", "quiz"]
