@@ -115,8 +115,9 @@ def test_one_call_a_round_and_ratios_round_by_round():
 @pytest.mark.slow
 def test_every_target_of_the_engine_is_measured(monkeypatch):
     monkeypatch.setattr(bench, "LATENCY_BOUNDS", {"digits": (9.0, 9.0)})
-    live, *recorded = bench.bench_glassbox(rounds=1)
+    live, share, *recorded = bench.bench_glassbox(rounds=3)
     assert live.value > 0
+    assert (share.what, share.target, share.value > 0) == ("product 128x256x1024", ">= 0.85x", True)
     assert (live.what, live.target, live.provenance.origin) == ("digits latency", "<= 9x", Origin.LIVE)
     assert live.peer.endswith(torch.backends.cpu.get_cpu_capability())
     assert [r.what for r in recorded] == ["resnet18 FP16, kernels", "light_resnet50 FP16, kernels"]

@@ -213,10 +213,36 @@ ON_H100_US = {"resnet18": 185, "light_resnet50": 380}
 def bench_glassbox(rounds: int = 11) -> list[Ratio]:
     """Our engine against ONNX Runtime with all its optimisations, on one thread, batch 1. Both take turns in one
     process, some runs each, as in steady use: an engine that follows the other would first have to fetch its code and
-    weights into the caches again. The GPU's times are recorded ones."""
+    weights into the caches again. The GPU's times are recorded ones. And our product's share of the processor's peak.
+
+    Another processor's instructions: ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 NUMBA_CPU_NAME=znver2
+    NUMBA_CPU_FEATURES=+avx2,+fma,+f16c,+bmi,+bmi2,+popcnt,+lzcnt; ONNX Runtime goes on with all of this one's."""
     with one_thread():
         ratios = [_latency_ratio(name, bounds, rounds) for name, bounds in LATENCY_BOUNDS.items()]
+        ratios.append(_share_of_peak(rounds))
     return ratios + [_recorded_latency(name, bound) for name, bound in ON_H100_US.items()]
+
+
+def _share_of_peak(rounds: int, m: int = 128, depth: int = 256, n: int = 1024, times: int = 1000) -> Ratio:
+    """FLOP/s of a product against those of its innermost tile over and over the same numbers: the peak of FMA."""
+    import numpy as np
+    import torch
+
+    from trtlab.engine.codegen import product
+    from trtlab.engine.codegen.pointwise import compiled
+
+    width, x, y, bias = product.panel_width(n), torch.ones(m, depth), torch.empty(m, n), np.zeros(n, np.float32)
+    rows, panels = product.tile_rows(width), product.packed(torch.ones(1, depth, n))
+    run = product.generated([], lambda t: t[None], n)
+    loop = f"def kernel(x, w, y, n, times):\n    for _ in range(times):\n        tile(x, 0, {rows - 1}, w, n, y)\n"
+    tile = compiled(loop, f"from {product.__name__} import tile_of\ntile = tile_of({width}, {rows})\n")
+    numbers = [t.data_ptr() for t in (x, panels, y)]
+    works: dict[str, Callable[[], Any]] = {"product": lambda: run(panels, bias, x, y)}
+    works["tile"] = lambda: tile(*numbers, 64, times)
+    taken = measure_in_turns(works, samples=rounds, sample_s=0.05, budget_s=1e9, packages=("torch", "numba"))
+    value = taken["tile"].ratio_to(taken["product"]) * (m * depth * n) / (rows * width * 64 * times)
+    what, made = f"product {m}x{depth}x{n}", taken["tile"].provenance
+    return _row("glassbox", what, value, 0.85, made, "its innermost tile alone: the peak", larger_is_better=True)
 
 
 def _latency_ratio(name: str, bounds: tuple[float, float], rounds: int) -> Ratio:
