@@ -32,7 +32,7 @@
             const edge = output.getBoundingClientRect();
             for (const node of [output, ...output.querySelectorAll('*')]) {
                 const seen = node.checkVisibility({ visibilityProperty: true }) && node.getBoundingClientRect().width;
-                if (!seen || getComputedStyle(node).clipPath !== 'none' || node.closest('.gv-canvas svg, .st-canvas svg')) continue;
+                if (!seen || getComputedStyle(node).clipPath !== 'none' || node.closest('[class*=unseen], .gv-canvas svg, .st-canvas svg')) continue;
                 const fault = known.has(node.parentElement) ? 'with it' : found(node, edge);
                 if (fault) known.add(node);
                 if (fault && fault !== 'with it') faults.push(`cell ${number}: ${fault}: ${node.tagName}.${node.getAttribute('class')} ${node.textContent.trim().slice(0, 40)}`);
