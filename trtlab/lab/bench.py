@@ -269,12 +269,19 @@ def _latency_ratio(name: str, bounds: tuple[float, float], rounds: int) -> Ratio
 
 
 def _recorded_latency(name: str, bound: float) -> Ratio:
-    from trtlab.lab import life
+    """The default build among ResNet-18's levels, as that is the later recording; a network's life for others."""
+    from trtlab.lab import life, race
 
-    found = life.load("h100")[name]
-    us = found.seconds(life.Phase.KERNELS) * 1e6
+    recorded = life.load("h100")[name].times[life.Phase.KERNELS]
+    found = (race.load("h100").budgets[3].run if name == "resnet18" else None) or recorded
     return _row(
-        "glassbox", f"{name} FP16, kernels", us, bound, found.provenance, "a recorded run on an H100", unit="us"
+        "glassbox",
+        f"{name} FP16, kernels",
+        found.median_s * 1e6,
+        bound,
+        found.provenance,
+        "a run recorded on an H100",
+        unit="us",
     )
 
 
