@@ -1,6 +1,7 @@
 """The notebooks as files: what every lesson has, and that all items of the sheet are answered. CI executes them too."""
 
 import json
+import pkgutil
 import re
 from pathlib import Path
 
@@ -152,3 +153,18 @@ def test_claims_stand_where_their_thing_is_shown_not_in_walls(book):
         row = row + len(found) if found else 0
         longest = max(longest, row)
     assert longest <= 4
+
+
+ROOT = FOLDER.parent
+WRITTEN = [*ROOT.glob("*.md"), *(ROOT / "trtlab" / "study" / "words").rglob("*.yaml")]
+NAME, FILE = r"\btrtlab(?:\.[A-Za-z_]\w*)+", r"`((?:trtlab|tools|tests|notebooks)/[\w./*]+)`"
+
+
+def test_names_and_files_of_ours_that_guides_and_words_speak_of_are_there():
+    texts = [(path.name, path.read_text("utf-8")) for path in WRITTEN]
+    names = {(file, name) for file, text in texts for name in re.findall(NAME, text)}
+    files = {(file, name) for file, text in texts for name in re.findall(FILE, text) if "NN_" not in name}
+    assert len(names) > 3 < len(files)
+    for _, name in sorted(names):
+        pkgutil.resolve_name(name)
+    assert [pair for pair in sorted(files) if not any(ROOT.glob(pair[1]))] == []

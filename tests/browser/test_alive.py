@@ -69,3 +69,25 @@ def test_a_busy_kernel_is_said_and_a_notebook_opened_again_shows_its_widgets(lab
     assert page.evaluate(DRAWN) == [[True, True]] * len(PRESSED)
     assert page.get_by_text("Error displaying widget").count() == 0
     lab_page.screenshot("reopened")
+
+
+GONE = """async (how) => {
+    const { session } = window.jupyterapp.shell.currentWidget.sessionContext;
+    await (how === "restarted" ? session.kernel.restart() : window.jupyterapp.serviceManager.sessions.shutdownAll());
+}"""
+
+
+def test_what_is_pressed_when_the_kernel_was_restarted_or_shut_down_is_said_to_reach_nobody(lab_page, lab_folder):
+    asked = [one for one in PRESSED if "BitEditor" in one or "quiz" in one]
+    write_notebook(lab_folder / "gone.ipynb", [START, *asked])
+    lab_page.open("gone.ipynb")
+    page = lab_page.page
+    for how in ("restarted", "shut down"):
+        lab_page.run_all()
+        page.wait_for_function(QUIET)
+        page.evaluate(GONE, how)
+        page.wait_for_timeout(500)
+        assert page.evaluate(NOTES) == ["", ""]
+        for one in asked:
+            page.locator(PRESSED[one]).first.click()
+        page.wait_for_function(ALL_SAY, arg=SAVED, timeout=5000)

@@ -98,6 +98,14 @@ def test_shapes_are_inferred_where_the_file_has_none_and_missing_where_nobody_kn
     assert ("domain", "elsewhere") in first.facts
 
 
+def test_a_dimension_is_its_size_its_symbol_or_unknown():
+    given = model(node("Relu", ["x"], ["y"]))
+    for dimension in given.graph.input[0].type.tensor_type.shape.dim:
+        dimension.Clear()
+    given.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n-1"
+    assert picture_from_onnx(given).nodes[0].outputs[0].shape_text == "n-1×?"
+
+
 def test_a_graph_inside_a_node_captures_what_it_reads_and_not_what_it_makes():
     out = helper.make_tensor_value_info("out", 1, None)
     branch = helper.make_graph([node("Neg", ["h"], ["t"]), node("Relu", ["t"], ["out"])], "then", [], [out])

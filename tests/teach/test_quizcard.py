@@ -208,5 +208,7 @@ def test_names_from_models_cannot_inject_markup():
     made = Choice(name=EVIL, question=evil, explanation=evil, evidence=evil, truth=truth, options=options)
     card = QuizCard(made)
     assert card.check("a").correct
-    for markup in (card.static().html, card.face, card.feedback["told"], card.feedback["answer"]):
+    marked = [card.static().html, card.face, card.feedback["told"], card.feedback["answer"]]
+    card.start_over()
+    for markup in (*marked, card.feedback["tries"]):
         assert page_of(markup).count("img") == 0

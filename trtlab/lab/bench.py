@@ -97,7 +97,7 @@ def bench_wrapper(rounds: int = 10) -> list[Ratio]:
             ask, answer = cast("IO[str]", peer.stdin), cast("IO[str]", peer.stdout)
             works: dict[str, Callable[[], Any]] = {
                 "explain": lambda: len(trtlab.explain(path, compiler="tensorrt_rtx").plan),
-                "bare": lambda: (print(path, file=ask, flush=True), answer.readline()),
+                "bare": lambda: (print(path, file=ask, flush=True), int(answer.readline())),
             }
             taken = _in_turns(works, rounds, "tensorrt-rtx", "onnx")
     peer_name = "bare tensorrt_rtx calls"

@@ -80,7 +80,7 @@ class QuizCard(Widget):
     def start_over(self) -> None:
         """Clear the card for another try; `attempts` are kept."""
         self._since = len(self.attempts)
-        self._feed(tries=self.quiz.name)
+        self._feed(tries=ui.escape(self.quiz.name))
 
     def _on_message(self, _widget: Any, message: Any, _buffers: Any) -> None:
         what = message.get("what") if isinstance(message, dict) else None

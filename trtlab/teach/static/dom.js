@@ -1,5 +1,5 @@
 // What every widget's script begins with: teach/widget.py puts this file in front of it. Text becomes text nodes or goes
-// through the XML parser, never through the HTML parser.
+// through the XML parser; what goes through the HTML parser is markup that Python made, and escaped.
 
 /** An element. Attributes `on…` are listeners; false, null and undefined are left out, true is an empty attribute. */
 function make(tag, attributes = {}, ...children) {
@@ -68,7 +68,10 @@ const answered = (render) => ({ model, el, ...rest }) => {
     [note.textContent, note.hidden] = [words, !words];
     note.classList.toggle("trt-saved", words === SAVED);
   };
-  const isBusy = () => model.widget_manager?.kernel?.status !== "idle";
+  const isBusy = () => {
+    const kernel = model.widget_manager?.kernel; // null: it was shut down
+    return kernel !== null && !["idle", "dead"].includes(kernel?.status);
+  };
   const wait = (isLate) => { // an idle kernel has a second: a page that draws much hears late
     say(isBusy() ? "queued: the kernel is busy" : isLate ? SAVED : "");
     timer = setTimeout(wait, 1000, true);
@@ -76,10 +79,13 @@ const answered = (render) => ({ model, el, ...rest }) => {
   const ping = () => {
     clearTimeout(timer);
     timer = setTimeout(wait, QUEUED_MS, false);
-    model.send({ ping: (asked += 1) });
+    attempt("send", { ping: (asked += 1) });
+  };
+  const attempt = (name, ...given) => {
+    try { model[name](...given); } catch { clearTimeout(timer); say(SAVED); } // nobody is there: the kernel was restarted, or shut down
   };
   const hear = (message) => { if (message?.pong === asked) { clearTimeout(timer); say(""); } };
-  const followed = (name) => (...given) => { model[name](...given); ping(); };
+  const followed = (name) => (...given) => { attempt(name, ...given); ping(); };
   model.on("msg:custom", hear);
   const place = make("div");
   el.append(note, place);
