@@ -45,6 +45,11 @@ def test_every_step_is_a_valid_model_that_does_the_same(name):
     assert (ops(twice), report.steps) == (ops(result), ())
 
 
+def test_the_film_knows_rules_that_were_told_one_after_the_other():
+    _, report = optimize(written("(float[3] x) => (float[3] y) { a = Identity(x) y = Relu(a) }"), iter(["dead_layers"]))
+    assert [ops(report.model_at(number)) for number in (1, 0)] == [["Relu"], ["Identity", "Relu"]]
+
+
 def test_the_constants_of_the_original_are_not_changed():
     model = written("(float[2] x) => (float[2] y) { k = Constant<value = float[2] {1, 2}>() a = Neg(k) y = Add(x, a) }")
     untouched = model.SerializeToString()

@@ -112,6 +112,7 @@ SIDE_BY_SIDE = {
     "the same tensor twice": ("t = Reshape(x, s) y = Gemm<transB = 1>(t, w, w) z = Gemm<transB = 1>(t, u, u)", (4, 4), False),
     "its own input": ("k = Identity(w) y = MatMul(w, w) z = MatMul(w, u)", (4, 4), False),
     "turned round": ("y = ConvTranspose<strides = [2]>(x, w) z = ConvTranspose<strides = [2]>(x, u)", (4, 3, 2), False),
+    "two turned round before one": ("y = ConvTranspose(x, w) z = ConvTranspose(x, u) t = Conv(x, w)", (4, 4, 2), False),
 }  # fmt: skip
 
 

@@ -75,7 +75,8 @@ def optimize(model: OnnxModel, rules: Rules = None) -> tuple[onnx.ModelProto, Re
 
 def rewrite(model: OnnxModel, rules: Rules = None) -> tuple[ir.Model, Report]:
     """The same, before it becomes a file again: shapes are known, and fused nodes carry what is inside them."""
-    run, film = _Run(model, chosen(rules)), _Film(model, chosen(rules))
+    picked = chosen(rules)
+    run, film = _Run(model, picked), _Film(model, picked)
     steps = tuple(run)
     found = Report(steps=steps, refusals=tuple(run.refusals), counts=run.counts, model_at=film.model_at)
     return run.model, found

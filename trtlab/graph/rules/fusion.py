@@ -108,10 +108,10 @@ class HorizontalFusion(Rule):
 
     def pattern(self, node: ir.Node) -> Nodes:
         """The node and all that can be computed with it; or one that cannot, to say why."""
-        if not produces(node) or is_op(first_op(node), "ConvTranspose") or node.outputs[0].shape is None:
+        if not widens(node) or node.outputs[0].shape is None:
             return []
         uses = [use for use in source(node).uses() if use.idx == 0 and use.node.graph is node.graph]
-        readers = [use.node for use in uses if produces(use.node)]
+        readers = [use.node for use in uses if widens(use.node)]
         group = [reader for reader in readers if reader is node or not why_apart(node, reader)]
         pair = readers[:2] if len(readers) > 1 else []
         return group if len(group) > 1 else pair  # which cannot; check says why
@@ -137,6 +137,11 @@ class HorizontalFusion(Rule):
             node.metadata_props.update(standing_for([] if number else nodes))
         replace(nodes, work, dict(zip((node.outputs[0] for node in nodes), work[-1].outputs, strict=True)))
         return f"{len(nodes)} results of one {first_op(first).op_type}: {fuse(work).name}"
+
+
+def widens(node: ir.Node) -> bool:
+    """Whether it may have more channels: weights of a ConvTranspose lie in another order."""
+    return produces(node) and not is_op(first_op(node), "ConvTranspose")
 
 
 def has_input(node: ir.Node, number: int) -> bool:
