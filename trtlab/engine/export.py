@@ -81,7 +81,8 @@ def _resolve(model: Any, example_inputs: Any) -> "tuple[nn.Module, tuple[Tensor,
         model = model.make()
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"export_onnx takes a teaching model's name or a torch.nn.Module: got {type(model).__name__}")
-    inputs = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs or ())
+    given = () if example_inputs is None else example_inputs
+    inputs = tuple(given) if isinstance(given, Sequence) else (given,)
     if wrong := [type(x).__name__ for x in inputs if not isinstance(x, torch.Tensor)] or ["none at all"] * (not inputs):
         raise TypeError(
             f"{type(model).__name__} needs example inputs, because export traces one call: got {', '.join(wrong)}; "

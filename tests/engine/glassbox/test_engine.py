@@ -259,6 +259,12 @@ def test_any_operand_may_be_constant(text, how):
     check(model(text), **how)
 
 
+def test_an_output_listed_twice_is_one():
+    proto = model("(float[3] x) => (float[3] y, float[3] y, float[1] z) { y = Relu(x) z = ReduceSum(x) }")
+    found = build(proto).create_execution_context().run({"x": np.ones(3, np.float32)})
+    assert {name: array.tolist() for name, array in found.items()} == {"y": [1, 1, 1], "z": [3]}
+
+
 @pytest.mark.parametrize("precision", ["FP32", "FP16"])
 def test_outputs_may_be_inputs_weights_views_and_the_same_twice(precision):
     proto = model(

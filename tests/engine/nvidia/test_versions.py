@@ -129,8 +129,10 @@ def test_tensorrt_10_joins_format_and_type_and_11_splits_them():
 
 
 def test_a_bare_layer_no_layers_and_names_only():
-    (step,) = steps_of({"Name": "n"})
-    assert (step.type, step.tactic, step.stream, step.onnx_nodes, step.inputs) == ("", "", 0, (), ())
+    for layer in ({"Name": "n"}, {"Name": "n", "EventId": None}):
+        (step,) = steps_of(layer)
+        assert (step.type, step.tactic, step.stream, step.onnx_nodes, step.inputs) == ("", "", 0, (), ())
+        assert step.event is None
     assert log.steps_from_inspector("{}") == ()
     with pytest.raises(ValueError, match=r"ProfilingVerbosity\.DETAILED"):
         steps_of("conv1 + relu1")

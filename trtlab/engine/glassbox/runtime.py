@@ -201,7 +201,9 @@ class ExecutionContext:
             raise RunError(
                 f"A kernel failed: {error}. Check the values of the inputs; the engine can go on."
             ) from error
-        for (name, spec), tensor in zip(self.engine.outputs.items(), results, strict=False):
+        specs = self.engine.outputs
+        for name, tensor in zip(self.engine.plan.outputs, results, strict=True):
+            spec = specs[name]
             if str(tensor.dtype)[6:] != spec.dtype or (spec.shape is not None and tuple(tensor.shape) != spec.shape):
                 raise RunError(
                     f"Output {name!r} is {tensor.dtype} {tuple(tensor.shape)}, the plan says {spec}. Build it again."

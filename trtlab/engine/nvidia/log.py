@@ -102,7 +102,7 @@ def _step(fields: Mapping[str, Any]) -> Kernel:
         type=fields.get("LayerType", ""),
         tactic=str(fields.get("TacticName") or fields.get("TacticValue") or ""),
         stream=int(fields.get("StreamId", 0)),
-        event=int(fields["EventId"]) if "EventId" in fields else None,
+        event=None if fields.get("EventId") is None else int(fields["EventId"]),
         onnx_nodes=onnx_nodes_from_metadata(fields.get("Metadata") or ""),
         inputs=inputs,
         constants=constants,
