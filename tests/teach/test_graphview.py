@@ -1,6 +1,7 @@
 """GraphView without a browser: what is selected, found and folded, what the SVG holds, and names that mean harm."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -9,7 +10,7 @@ from onnx import TensorProto, helper
 import trtlab
 from tests.teach.markup import EVIL, faults, read
 from trtlab.engine.networks import DIGITS_ONNX
-from trtlab.graph.models import LIGHT_FOLDER
+from trtlab.graph.models import LIGHT_FOLDER, TEACHING_MODELS
 from trtlab.teach import GraphView
 from trtlab.teach.graph.arrange import Group, lay_out
 from trtlab.teach.graph.draw import short_name, shortened
@@ -233,3 +234,11 @@ def test_short_names():
     assert short("Reshape", "Reshape") == ""
     assert shortened("a" * 40, 11) == "aaaa…aaaaaa"
     assert text_width("汉字", 10) == 20
+
+
+def test_threads_draw_one_at_a_time():
+    """Graphviz runs in one WebAssembly memory, which two threads at once would spoil."""
+    models = [make() for make in TEACHING_MODELS.values()]
+    with ThreadPoolExecutor(4) as pool:
+        drawn = list(pool.map(lambda model: GraphView(model).svg, models * 4))
+    assert drawn[: len(models)] * 4 == drawn

@@ -67,6 +67,11 @@ def test_the_widest_and_the_median_group_are_told_apart():
     assert np.diff(reading.levels(0.5)).tolist() == [2.0] * 15
 
 
+def test_levels_of_an_affine_format_start_at_its_zero_point():
+    reading = reading_of(np.array([[0.0, 1.0, 15.0]], np.float32), "INT4", symmetric=False)
+    assert (reading.levels().tolist(), reading.saturated) == (list(range(16)), 0)
+
+
 def test_saturation_counts_what_lies_more_than_half_a_step_beyond():
     values = np.array([[6.9, 7.1, -7.1, 3.0]], np.float32)  # the largest FP4 is 6, after a step of 2
     assert Reading(values=values, quantized=FORMATS["FP4_E2M1"].quantize(values, scale=1)).saturated == 2

@@ -1,7 +1,7 @@
 """lab/life: the life of a glass-box engine in numbers: build, load in a fresh process, run, enqueue.
 
-In: networks by name. Out: a frozen `Life` for each: times, kernels, and how far the answers are from ONNX Runtime's in
-FP32; live or recorded by tools/life_meter.py. `build` and `serve`, the two halves of the workflow, run in Python
+In: networks by name. Out: a frozen `Life` for each: times, and how far the answers are from ONNX Runtime's in FP32;
+live or recorded by tools/life_meter.py. `build` and `serve`, the two halves of the workflow, run in Python
 processes of their own, where nothing is warm; `serve` needs numpy and torch alone (and triton on CUDA): it never sees
 the model, nor onnx.
 """
