@@ -18,12 +18,12 @@ from trtlab.engine.nvidia.report import MemoryFigures
 from trtlab.lab import builds, support
 from trtlab.lab.workflow import STAGES, WORKFLOW, Status
 from trtlab.numeric import FORMATS, exact
+from trtlab.numeric.units import bytes_text, seconds_text
 from trtlab.study.bank import UnknownEntry
 from trtlab.study.curriculum import LESSONS, planned_in
 from trtlab.study.questions import CALLS
 from trtlab.teach import machine as machine_cards
 from trtlab.teach import tables
-from trtlab.teach.units import bytes_text, seconds_text
 
 from .markup import EVIL, alike
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from trtlab.numeric.exact import Decoded, Real, Special, decode, encode
 from trtlab.numeric.formats import CodeBook, FloatFormat, Format, IntegerFormat
+from trtlab.numeric.units import power_text, raised
 from trtlab.teach import svg
 from trtlab.teach.card import Cell, Drawing, SvgDrawing, block, details, table
 from trtlab.teach.formats import field_names
-from trtlab.teach.units import power_text, raised
 
 Part = tuple[str, str, bool]  # text, kind of the field it comes from, raised
 _WORDS = {

@@ -16,8 +16,8 @@ from importlib import resources
 from typing import Any
 
 from trtlab.engine.measure import Origin, Provenance, merged
+from trtlab.numeric.units import counted
 from trtlab.study.bank import LANGUAGES, Words
-from trtlab.teach.units import counted
 
 _NUMBER = re.compile(
     r"(✓ )?[-+−]?[\d.,]+([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+|e[-+]?\d+| of \d+| · [\d.]+)?( ?(%|×|[mµn]?s|[KMG]?i?B|dB|bits))?"

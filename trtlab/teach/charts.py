@@ -11,8 +11,8 @@ from typing import Any
 from trtlab.lab.fusion import Row, Sweep
 from trtlab.lab.ways import FUSED, Way
 from trtlab.lab.workflow import WORKFLOW, StageRecord, Status
+from trtlab.numeric.units import raised, seconds_text
 from trtlab.teach.figure import INK, finish, new
-from trtlab.teach.units import raised, seconds_text
 
 COLOURS = {Status.DONE: "#76b900", Status.STOOD_IN: "#d29922", Status.IMPOSSIBLE: "#8c959f"}
 WAYS = {

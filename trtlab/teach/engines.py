@@ -12,13 +12,13 @@ from typing import Any
 from trtlab.engine.measure import KernelTime, Provenance
 from trtlab.lab.life import Life, Phase
 from trtlab.lab.race import RULES, TRIALS, chances, samples
+from trtlab.numeric.units import counted, seconds_text
 from trtlab.plan import tactics
 from trtlab.plan.tactics import Race
 from trtlab.teach import svg
 from trtlab.teach.card import Cell, Drawing, bold, card, chips, code, push, table, tag
 from trtlab.teach.figure import INK, PALETTE, finish, new
 from trtlab.teach.sliders import SliderView
-from trtlab.teach.units import counted, seconds_text
 
 LOOKS = (
     ("#009e73", "circle", "top center"),

@@ -18,9 +18,9 @@ from trtlab.engine.measure import live
 from trtlab.numeric import FORMATS, BlockFormat, CodeBook, FloatFormat, Format, IntegerFormat, arithmetic, codec, exact
 from trtlab.numeric.describe import Overflow, Rounding
 from trtlab.numeric.quantize import Quantized, sqnr_db
+from trtlab.numeric.units import counted, power_text, raised
 from trtlab.teach.card import Cell, Drawing, apart, bold, card, code, dim, join, table, tag
 from trtlab.teach.figure import INK, PALETTE, axes, finish, line, lines, new, ticks
-from trtlab.teach.units import counted, power_text, raised
 
 Array = npt.NDArray[Any]
 GRANULARITIES: dict[str, dict[str, Any]] = {

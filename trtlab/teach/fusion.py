@@ -13,11 +13,11 @@ from trtlab.engine.nvidia.report import Kernel
 from trtlab.lab import compare
 from trtlab.lab.compare import Agreement, Match, OurGroup, Row, Verdict
 from trtlab.lab.fusion import Sweep, findings
+from trtlab.numeric.units import counted
 from trtlab.study.bank import said
 from trtlab.teach import card as ui
 from trtlab.teach.card import Cell, Drawing, bilingual, both, switch
 from trtlab.teach.tables import merged_nodes
-from trtlab.teach.units import counted
 
 KINDS = {
     Verdict.SAME: "done", Verdict.NVIDIA_MORE: "stood", Verdict.WE_MORE: "stood", Verdict.DECLINED: "bad",

@@ -15,6 +15,7 @@ from trtlab.engine.nvidia import Api, CompilerError, explain, installed_api
 from trtlab.lab import support
 from trtlab.lab.support import ApiHistory, Declared
 from trtlab.numeric import FORMATS
+from trtlab.numeric.units import bytes_text, counted
 from trtlab.study import bank
 from trtlab.study.bank import said
 from trtlab.study.curriculum import scores
@@ -22,7 +23,6 @@ from trtlab.study.questions import CALLS, Call, terms
 from trtlab.teach import card as ui
 from trtlab.teach.card import Cell, Drawing, bilingual, both, switch
 from trtlab.teach.tables import draw_engine, draw_error
-from trtlab.teach.units import bytes_text, counted
 
 SHOWN_TAGS = ("v8.6.1", "v10.0.0", "v10.12.0", "v11.1")
 _KIND = {Declared.YES: "done", Declared.DEPRECATED: "stood", Declared.NO: "not"}

@@ -12,11 +12,11 @@ from typing import Any
 
 import traitlets
 
+from trtlab.numeric.units import bytes_text, counted
 from trtlab.plan.memory import PLANNERS, Buffer, check_placement, lower_bound, steps
 from trtlab.teach import svg
 from trtlab.teach.card import Cell, Drawing, SvgDrawing, block, bold, card, facts, listed, stack, table
 from trtlab.teach.figure import PALETTE
-from trtlab.teach.units import bytes_text, counted
 from trtlab.teach.widget import Widget, script, styles
 
 WIDTH, HEIGHT, LEFT, TOP, BAD = 1000, 330, 124, 18, "#cf222e"

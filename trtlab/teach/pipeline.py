@@ -19,10 +19,10 @@ from trtlab.engine.nvidia.execute import Execution
 from trtlab.engine.nvidia.explain import DEFAULT_TARGET, PORTABLE, normalise_targets
 from trtlab.lab import workflow
 from trtlab.lab.workflow import STAGES, WORKFLOW, Precision, StageRecord, Workflow
+from trtlab.numeric.units import seconds_text
 from trtlab.teach import tables
 from trtlab.teach.card import Cell, Drawing, bold, callout, card, code, details, dim, join, pre, stack
 from trtlab.teach.graph.view import GraphView
-from trtlab.teach.units import seconds_text
 from trtlab.teach.widget import Widget, script, styles
 
 WAITING = {"state": "waiting", "note": "", "time": "", "seconds": 0.0, "fraction": None}

@@ -17,11 +17,11 @@ from trtlab.engine.recordings import RecordingMissing
 from trtlab.lab import gemm
 from trtlab.lab.precision import Row
 from trtlab.numeric.calibrate import CALIBRATORS, Histogram, candidate, entropy
+from trtlab.numeric.units import bytes_text, seconds_text
 from trtlab.teach import svg
 from trtlab.teach.card import Drawing, bold, card, table
 from trtlab.teach.figure import PALETTE, axes, finish, new
 from trtlab.teach.sliders import SliderView
-from trtlab.teach.units import bytes_text, seconds_text
 
 Array = npt.NDArray[Any]
 Right = Callable[[float], tuple[int, int]]

@@ -16,10 +16,10 @@ import traitlets
 
 from trtlab.numeric import FORMATS, BlockFormat, Format, IntegerFormat, codec, quantize
 from trtlab.numeric.quantize import Quantized, sqnr_db
+from trtlab.numeric.units import bytes_text, counted
 from trtlab.teach import svg
 from trtlab.teach.card import Cell, Drawing, SvgDrawing, block, details, table
 from trtlab.teach.formats import GRANULARITIES, name_of
-from trtlab.teach.units import bytes_text, counted
 from trtlab.teach.widget import Widget, script, styles
 
 Array = npt.NDArray[Any]

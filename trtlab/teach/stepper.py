@@ -24,6 +24,7 @@ from trtlab.graph.rewrite import Refusal, Report, chosen, optimize
 from trtlab.graph.rule import Rule
 from trtlab.graph.rules import RULES
 from trtlab.lab.compare import compare_groups
+from trtlab.numeric.units import counted
 from trtlab.teach import source
 from trtlab.teach.card import (
     Cell,
@@ -43,7 +44,6 @@ from trtlab.teach.fusion import draw_agreement
 from trtlab.teach.graph.change import Model, Shown, Story, counts_of
 from trtlab.teach.graph.draw import still
 from trtlab.teach.svg import side_by_side
-from trtlab.teach.units import counted
 from trtlab.teach.widget import Widget, script, styles
 
 OURS = "trtlab's own rewriting, step by step. NVIDIA's builder shows no steps, only its kernels: draw_agreement(model)."

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from trtlab.lab.streams import Alone, Case, Serving, StreamRuns, pipeline
+from trtlab.numeric.units import bytes_text, counted, seconds_text
 from trtlab.plan.streams import COMPUTE, COPY_IN, COPY_OUT, Operation, Timeline, limits, on_one_stream, run
 from trtlab.teach import svg
 from trtlab.teach.card import Drawing, SvgDrawing, bold, card, table
 from trtlab.teach.figure import axes, finish, line, new
 from trtlab.teach.sliders import SliderView, pictured
-from trtlab.teach.units import bytes_text, counted, seconds_text
 
 COLOURS = {COPY_IN: "#0072b2", COMPUTE: "#009e73", COPY_OUT: "#cc79a7"}
 WIDTH, LEFT, ROW, FULL = 1000, 112, 26, 48

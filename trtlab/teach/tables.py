@@ -13,10 +13,10 @@ from trtlab.engine.measure import Provenance
 from trtlab.engine.nvidia.report import BuildReport, Kernel, TensorInfo
 from trtlab.engine.planfile import load_plan
 from trtlab.lab.workflow import STAGES, WORKFLOW, Comparison, StageRecord, Status
+from trtlab.numeric.units import bytes_text, counted, seconds_text
 from trtlab.teach import card as ui
 from trtlab.teach import svg
 from trtlab.teach.card import Cell, Drawing, SvgDrawing
-from trtlab.teach.units import bytes_text, counted, seconds_text
 
 STATES = {Status.DONE: "done", Status.STOOD_IN: "stood", Status.IMPOSSIBLE: "not"}
 

@@ -15,6 +15,7 @@ import numpy as np
 from trtlab.engine import recordings
 from trtlab.numeric import FORMATS, arithmetic, quantize
 from trtlab.numeric.quantize import sqnr_db
+from trtlab.numeric.units import number_text, power_text
 from trtlab.study import witnesses
 from trtlab.study.found import Found, computed, read_back, seen
 from trtlab.study.witnesses import listed
@@ -58,7 +59,7 @@ def ascending(sizes: Mapping[str, float]) -> Found:
     """An order from the least to the largest; equals may come in either order."""
     keys = sorted(sizes, key=sizes.__getitem__)
     needs = {key: tuple(other for other in keys if sizes[other] < sizes[key]) for key in keys}
-    return computed(needs, sizes=", ".join(f"{key} {sizes[key]:.4g}" for key in keys))
+    return computed(needs, sizes=", ".join(f"{key} {number_text(sizes[key])}" for key in keys))
 
 
 def first_gap(name: str) -> Found:
@@ -177,12 +178,12 @@ def fp16_ends_at_65504() -> Found:
 
 def counts(expected: Mapping[str, Sequence[float]]) -> Found:
     """{format: [finite, infinite, NaN, largest]} of all 256 codes."""
-    rows = []
+    rows = list[tuple[str, int, int, int, float]]()
     for name in expected:
         values = all_codes(name, 8)
-        kinds = [int(of(values).sum()) for of in (np.isfinite, np.isinf, np.isnan)]
-        rows.append((name, *kinds, float(np.max(values, initial=0, where=np.isfinite(values)))))
-    shown = [(name, *kinds, f"{largest:g}") for name, *kinds, largest in rows]
+        finite, infinite, nan = (int(of(values).sum()) for of in (np.isfinite, np.isinf, np.isnan))
+        rows.append((name, finite, infinite, nan, float(np.max(values, initial=0, where=np.isfinite(values)))))
+    shown = [(name, *kinds, number_text(largest)) for name, *kinds, largest in rows]
     return computed(rows == [(name, *numbers) for name, numbers in expected.items()], shown, referees=BOTH)
 
 
@@ -235,7 +236,7 @@ def bf16_range() -> Found:
     (wide, least), (brain, same), (half, _) = ends
     holds = 0.996 < brain / wide < 1 and same == least and half < 1e-30 * wide
     agrees = ends == [(fmt(name).max, fmt(name).min_normal) for name in names]
-    rows = [(name, *(f"{end:.4g}" for end in pair)) for name, pair in zip(names, ends, strict=True)]
+    rows = [(name, *map(number_text, pair)) for name, pair in zip(names, ends, strict=True)]
     return computed(holds and agrees, rows, referees=BOTH, share=brain / wide)
 
 
@@ -246,7 +247,7 @@ def bf16_errors() -> Found:
     agrees = all((arithmetic.rounded(fmt(name), single) == made).all() for name, made in theirs.items())
     errors = {name: float(np.median(np.abs(made / values - 1))) for name, made in theirs.items()}
     median = errors["BF16"] / errors["FP16"]
-    rows = [(name, f"2^{math.log2(fmt(name).epsilon):g}", f"{error:.1e}") for name, error in errors.items()]
+    rows = [(name, power_text(fmt(name).epsilon), f"{error:.1e}") for name, error in errors.items()]
     return computed(agrees and 7 < median < 9, rows, referees=BOTH, median=median)
 
 

@@ -15,10 +15,10 @@ from trtlab.graph.onnxfile import OnnxModel
 from trtlab.graph.ops import NO_KERNEL
 from trtlab.graph.rewrite import Counts, Report
 from trtlab.graph.rule import Rule
+from trtlab.numeric.units import bytes_text, counted
 from trtlab.teach.graph.arrange import fold_to_fit, module_groups, scene
 from trtlab.teach.graph.draw import draw_graph, legend
 from trtlab.teach.graph.picture import Node, Picture, connected, picture_from_onnx
-from trtlab.teach.units import bytes_text, counted
 
 Model = OnnxModel | Callable[[], onnx.ModelProto]
 Shown = dict[str, Any]

@@ -7,12 +7,12 @@ replaces its colours. Elements come from teach/svg, which escapes all text from 
 import re
 from collections.abc import Iterable, Sequence
 
+from trtlab.numeric.units import counted
 from trtlab.teach import svg
 from trtlab.teach.card import Cell, apart, block, join, stylesheet
 from trtlab.teach.graph.arrange import Group, Layout, Rectangle, Scene, lay_out
 from trtlab.teach.graph.picture import ENDS, FAMILIES, OTHER, Edge, Node, Picture, family_of
 from trtlab.teach.svg import DIM, INK, LINE, PAPER, Point, text_width
-from trtlab.teach.units import counted
 
 FRAME = "#f6f8fa"
 COLOURS = ("#0072b2", "#c2571a", "#a8478c", "#00805c", "#6e7781", "#8a6d00", "#5b4fc4", "#9a3d3d", "#57606a")

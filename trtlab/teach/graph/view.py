@@ -12,11 +12,11 @@ import traitlets
 
 from trtlab.engine.nvidia.report import BuildReport
 from trtlab.graph.onnxfile import OnnxModel
+from trtlab.numeric.units import counted
 from trtlab.teach.card import Drawing, SvgDrawing, bold, card, details, table
 from trtlab.teach.graph.arrange import Group, Scene, fold_to_fit, kernel_groups, module_groups, scene, with_kernels
 from trtlab.teach.graph.draw import draw_graph, legend, still
 from trtlab.teach.graph.picture import Node, Picture, Tensor, picture_from_onnx
-from trtlab.teach.units import counted
 from trtlab.teach.widget import Widget, script, styles
 
 BOX_LIMIT = 150

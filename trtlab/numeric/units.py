@@ -1,4 +1,4 @@
-"""teach/units: numbers as a reader meets them: sizes, times, counts, powers of two.
+"""numeric/units: numbers as a reader meets them: sizes, times, counts, powers of two.
 
 In: numbers. Out: text. An unknown number is said to be unknown; it never becomes zero.
 """
@@ -35,6 +35,11 @@ def counted(number: int, word: str) -> str:
 def raised(exponent: int) -> str:
     """An exponent as it stands beside its base: `⁻¹⁴`."""
     return str(exponent).translate(_SUPERSCRIPT)
+
+
+def number_text(value: float) -> str:
+    """`65,504`, `8,388,608`, `0.5`, `3.39e+38`: whole where that is short, else four digits."""
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e7 else f"{value:.4g}"
 
 
 def power_text(value: float) -> str:
