@@ -72,6 +72,10 @@ def test_saving_again_gives_the_same_bytes_and_a_failed_save_leaves_the_old_file
         (lambda d: changed(d, lambda v: v | {"format": 1}), "The plan has format 1, this engine reads 3"),
         (lambda d: changed(d, lambda _: [1]), "The plan has format None"),
         (lambda d: changed(d, lambda v: v | {"steps": 3}), "3 is not a tuple"),
+        (
+            lambda d: changed(d, lambda v: next(iter(v["weights"].values())).update(dtype="int5")),
+            "'int5' is not one of",
+        ),
         (lambda d: changed(d, lambda v: v["tensors"].clear()), "does not describe"),
         (lambda d: changed(d, lambda v: v["steps"][0].update(kernel="magic")), "No kernel is called 'magic'"),
         (lambda d: changed(d, lambda v: v["steps"].reverse()), "which nothing makes"),

@@ -178,9 +178,8 @@ def plan_from_bytes(data: bytes | bytearray) -> Plan:
     try:
         weights = {str(name): _weight(entry, blob) for name, entry in values.pop("weights").items()}
         plan: Plan = _made(Plan, values | {"weights": weights})
-        outside = plan.tensors.values() if plan.is_tuned else [plan.tensors[name] for name in plan.inputs]
-        if strange := [spec.dtype for spec in outside if spec.dtype not in DTYPES]:
-            raise TypeError(f"{strange[0]!r} is not one of {', '.join(DTYPES)}")
+        for name in plan.tensors if plan.is_tuned else plan.inputs:
+            _torch_type(plan.tensors[name].dtype)
         return plan
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError, RecursionError) as error:
         raise PlanError(f"The plan's manifest does not make sense: {error!r}. {AGAIN}") from None
@@ -211,10 +210,16 @@ def _checked_parts(data: bytearray) -> tuple[dict[str, Any], memoryview]:
     return values, blob
 
 
+def _torch_type(word: Any) -> Any:
+    if word not in DTYPES:
+        raise TypeError(f"{word!r} is not one of {', '.join(DTYPES)}")
+    return getattr(torch, word)
+
+
 def _weight(entry: Mapping[str, Any], blob: memoryview) -> torch.Tensor:
     """A view of the file's bytes: nothing is copied."""
     shape, offset = _made(tuple[int, ...], entry["shape"]), _made(int, entry["offset"])
-    dtype, count = getattr(torch, DTYPES[DTYPES.index(entry["dtype"])]), math.prod(shape)
+    dtype, count = _torch_type(entry["dtype"]), math.prod(shape)
     if offset + count * dtype.itemsize > len(blob):
         raise ValueError(f"a weight ends at byte {offset + count * dtype.itemsize} of {len(blob)}")
     if count == 0:
