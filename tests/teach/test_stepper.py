@@ -16,7 +16,7 @@ from trtlab.graph.rules import RULES
 from trtlab.teach import GraphView, RewriteStepper, draw_agreement
 from trtlab.teach.graph.change import AROUND, Story
 from trtlab.teach.graph.draw import MEMBERS
-from trtlab.teach.stepper import about
+from trtlab.teach.stepper import about, draw_about
 from trtlab.teach.widget import STATIC
 
 FUSED_LINEAR = "one fused kernel MatMul Relu linear, relu"
@@ -205,6 +205,12 @@ def test_rules_can_be_left_out_and_brought_along():
     with pytest.raises(ValueError, match="no rule is called 'fusion'"):
         stepper.choose(rules=["fusion"])
     assert stepper.position == 1, "a refused choice changes nothing"
+
+
+def test_a_rule_that_was_typed_into_a_terminal_says_that_its_source_is_not_there():
+    typed = {"Rule": Rule}
+    exec("class Typed(Rule):\n    name = 'typed'\n    def check(self, nodes): return ''", typed)
+    assert "Typed.check has no Python source" in draw_about(typed["Typed"]()).text
 
 
 def test_refusals_are_listed_with_their_reasons():

@@ -8,7 +8,7 @@ shows what is here.
 import inspect
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from trtlab.teach.card import (
     SvgDrawing,
     block,
     bold,
+    callout,
     card,
     details,
     dim,
@@ -291,9 +292,15 @@ def about(rule: Rule) -> About:
 def draw_about(rule: Rule) -> Cell:
     """Before -> after, algebra, and on demand the code."""
     told = about(rule)
-    code = details(
-        "Source: pattern, check, rewrite", *(source.show(f) for f in (rule.pattern, rule.check, rule.rewrite))
-    )
+    functions: tuple[Callable[..., Any], ...] = (rule.pattern, rule.check, rule.rewrite)
+    code = details("Source: pattern, check, rewrite", *map(_source, functions))
     head = join([bold(told.title), told.meaning], ": ")
     parts = [head, pre(told.picture) if told.picture else "", block(told.algebra, "st-algebra") if told.algebra else ""]
     return stack([*parts, code])
+
+
+def _source(function: Callable[..., Any]) -> Cell:
+    try:
+        return source.show(function)
+    except TypeError:  # typed into a terminal
+        return callout(f"{function.__qualname__} has no Python source")

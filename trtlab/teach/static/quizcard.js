@@ -62,7 +62,9 @@ function ticks(card) {
 
 function number(card) {
   const input = card.querySelector(".qz-number input");
-  input.setAttribute("aria-labelledby", card.getAttribute("aria-labelledby"));
+  const name = card.getAttribute("aria-labelledby");
+  input.nextElementSibling?.setAttribute("id", `${name}-unit`);
+  input.setAttribute("aria-labelledby", `${name} ${name}-unit`);
   return {
     read: () => input.value,
     show: (reply) => { if (reply === undefined) input.value = ""; else if (!input.value) input.value = reply; },
