@@ -241,7 +241,11 @@ class NoiseView(SliderView):
         repeats = {name: share**2 + (1 - share) ** 2 for name, share in self.chances.items()}
         steady = max(repeats, key=lambda name: repeats[name])
         return [
-            ("truly", f"{gap / 10:g} % faster" if gap else "equally fast", "the other one"),
+            (
+                "truly",
+                f"{gap / 10:g} % faster" if gap else "equally fast",
+                "the other one" if wanted else f"under {tactics.LEAST_AHEAD:.0%} is no lead",
+            ),
             ("right most often", best, f"{right[best]:.0%} of the races"),
             ("two builds agree", f"{repeats[steady]:.0%}", steady),
             ("samples", counted(2 * rounds, "sample"), f"{rounds} of each"),

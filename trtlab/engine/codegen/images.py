@@ -9,6 +9,7 @@ Triton, for a GPU, each number reads its window (torch's kernel also writes wher
 Checked in float64 and against torch by test_images.py.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -214,7 +215,8 @@ def triton_maxima(
 def max_pool(window: Sequence[int], strides: Sequence[int], before: Sequence[int]) -> Callable[..., Tensor]:
     """A function (x, out) of tensors [N, C, H, W] in NHWC order, float32 on a CPU; there `room` are bytes for w * c
     numbers."""
-    text = maxima(window, strides, before)
+    kernel = functools.cache(lambda: compiled(maxima(window, strides, before)))  # a GPU needs none
+    texts = functools.cache(functools.partial(triton_maxima, window, strides, before))
 
     def run(x: Tensor, out: Tensor, *, room: Tensor | None = None) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -224,11 +226,10 @@ def max_pool(window: Sequence[int], strides: Sequence[int], before: Sequence[int
             raise ValueError(f"{tuple(x.shape)} does not pool to {tuple(out.shape)} in {x.dtype}, NHWC")
         n, c, h, w = x.shape
         if x.is_cuda:
-            here = triton_maxima(window, strides, before, x.shape[1:], out.shape[2:])
-            launch_triton(here, (x, out), out.numel())
+            launch_triton(texts(x.shape[1:], out.shape[2:]), (x, out), out.numel())
         else:
             row = torch.empty(w * c) if room is None else room.view(torch.float32)
-            compiled(text)(flat(x), flat(out), row.numpy(), n, h, w, c, *out.shape[2:])
+            kernel()(flat(x), flat(out), row.numpy(), n, h, w, c, *out.shape[2:])
         return out
 
     return run

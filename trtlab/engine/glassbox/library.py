@@ -57,9 +57,9 @@ def _max_pool_generated(call: Call) -> Kernel:
 
 def _fits_max_pool(call: Call) -> bool:
     here = generates(call) or (call.device.has_triton and call.dtype in FLOATS)
-    if not here or call.free != [0] or not call.shapes[0]:
+    if not here or call.free != [0] or not 0 < math.prod(call.shapes[0] or ()) < 2**31:  # a GPU counts in 32 bits
         return False
-    at = window(call.shapes[0][2:], call.attributes["kernel_shape"], call.attributes)
+    at = window((call.shapes[0] or ())[2:], call.attributes["kernel_shape"], call.attributes)
     small = all(a < k for (a, _), k in zip(at.pairs, at.kernel, strict=True))
     return small and len(at.strides) == 2 and {*at.dilations} == {1} and lies(call, (*PIXELS, 1), 1)
 
