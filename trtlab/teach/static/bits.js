@@ -52,6 +52,11 @@ function render({ model, el }) {
     if (next === code || next < 0n || next >= one(total())) return;
     code = next;
     paint();
+    const digits = code.toString(2).padStart(total(), "0");
+    let at = 0;
+    fill("hex", `0x${code.toString(16).padStart(Math.ceil(total() / 4), "0")}`);
+    fill("bin", face.fields.map(([, width]) => digits.slice(at, (at += width))).join(" "));
+    fill("dec", String(code));
     ask({ code: `0x${code.toString(16)}` });
   }
   const step = (by) => change(code + BigInt(by) * one(padding()));
