@@ -148,14 +148,14 @@ QUANTITIES = {
     ),
     "a small call of torch on an H100, in us": (
         call_us, 4,
-        (r"about ([\d.]+) microseconds a call", r"每次调用约 ([\d.]+) 微秒", r"28\.2 us, ([\d.]+) us a call",
-         r"28\.2 us，中间大小时每次调用 ([\d.]+) us"),
+        (r"about ([\d.]+) microseconds a call", r"每次调用约 ([\d.]+) 微秒", r"28\.2 µs, ([\d.]+) µs a call",
+         r"28\.2 µs，中间大小时每次调用 ([\d.]+) µs"),
     ),
     "one kernel against three, CPU, 2^26": (
         lambda: ratio("cpu", 2**26), 1, (r"near two: ([\d.]+) at 2\^26", r"([\d.]+)x at 2\^26"),
     ),
     "one kernel against three, H100, 2^28": (
-        lambda: ratio("h100", 2**28), 1, (r"([\d.]+) times as fast: 1,372 us", r"速度是 ([\d.]+) 倍：2,824 us"),
+        lambda: ratio("h100", 2**28), 1, (r"([\d.]+) times as fast: 1,372 µs", r"速度是 ([\d.]+) 倍：2,824 µs"),
     ),
     "types that TensorRT 11.1 stores": (
         lambda: 12, 3, (r"TensorRT 11\.1 stores (\d+) types", r"TensorRT 11\.1 能存 (\d+) 种类型"),
