@@ -13,7 +13,7 @@ from trtlab.graph.fused import ORIGINS
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.rule import Rule, is_op, replace, source
 from trtlab.graph.rules import RULES
-from trtlab.teach import GraphView, RewriteStepper, draw_agreement
+from trtlab.teach import GraphView, RewriteStepper
 from trtlab.teach.graph.change import AROUND, Story
 from trtlab.teach.graph.draw import MEMBERS
 from trtlab.teach.stepper import about, draw_about
@@ -303,7 +303,8 @@ def test_nvidias_kernels_for_the_same_model_are_one_message_away_and_a_refusal_i
     stepper = RewriteStepper("inception")
     ask(stepper, {"do": "nvidia"})
     theirs = stepper.run["nvidia"]
-    assert theirs == draw_agreement(TEACHING_MODELS["inception"]()).html
+    # NVIDIA's builder was seen to make five kernels of it, and seven
+    assert re.search(r"inception</b>.*1 kernel of ours, \d of NVIDIA&#x27;s", theirs)
     ask(stepper, {"do": "go", "to": 1})
     assert (stepper.position, stepper.run["nvidia"]) == (1, theirs)
     ask(stepper, {"do": "choose", "model": "qkv", "rules": []})
