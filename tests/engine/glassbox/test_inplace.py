@@ -160,7 +160,7 @@ def test_memory_is_that_of_the_plan_and_each_context_has_its_own(squeezenet):
     assert {t.offset for t in squeezenet.inputs.values()} == {None}
 
 
-def test_our_kernels_allocate_nothing_and_others_no_more_than_scratch_and_a_result():
+def test_our_kernels_allocate_nothing_and_others_no_more_than_scratch_and_a_result_twice():
     pytest.importorskip("numba")
     engine = glassbox.build(randomized(onnx.load(LIGHT_FOLDER / "light_squeezenet.onnx")), pick=writer)
     feeds = {n: np.ones(s.shape, np.float32) for n, s in engine.inputs.items()}
@@ -171,7 +171,7 @@ def test_our_kernels_allocate_nothing_and_others_no_more_than_scratch_and_a_resu
     assert not {tactic for _, tactic in listed} & ours
     image = sum(a.nbytes for a in feeds.values())  # the first convolution wants channels side by side
     largest = max(t.span_bytes for t in engine.plan.tensors.values())
-    assert max(allocated) <= image + largest + 2**15
+    assert max(allocated) <= image + 2 * largest + 2**15  # bare, and finished
     assert engine.memory.scratch_bytes > 0
     assert Engine(plan_from_bytes(bytes_from_plan(engine.plan))).memory == engine.memory
 

@@ -116,6 +116,12 @@ def run_with_torch(program: Sequence[Instruction], results: Sequence[int], input
     return [registers[r] for r in results]
 
 
+def through_torch(program: Sequence[Instruction], results: Sequence[int]) -> Callable[..., None]:
+    """A function (*inputs, *outs) that computes with torch and copies the results."""
+    last = len(results)
+    return lambda *tensors: copy(run_with_torch(program, results, tensors[:-last]), tensors[-last:])
+
+
 def checked(
     program: Sequence[Instruction], results: Sequence[int], inputs: int
 ) -> tuple[Sequence[Instruction], Sequence[int]]:
@@ -199,7 +205,7 @@ def _specialised(
     alike = all(t.stride() == like.stride() and t.shape == like.shape for t in outs)
     known = {torch.float32, torch.float16, torch.bfloat16} if like.is_cuda else {torch.float32}
     if found is None or not alike or any(t.dtype not in known or not t.numel() for t in tensors):
-        return lambda *ts: copy(run_with_torch(program, results, ts[:count]), ts[count:])
+        return through_torch(program, results)
     sizes, rows = found
     if like.is_cuda:
         text = triton_source(program, results, sizes, rows, half=like.dtype != torch.float32)

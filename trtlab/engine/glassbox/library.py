@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trtlab.engine.codegen import images, pointwise
-from trtlab.engine.glassbox.kernels import FLOATS, Call, Kernel, Tactic, finished, generates, weights_of, with_weights
+from trtlab.engine.codegen import images, pointwise, rows
+from trtlab.engine.glassbox.kernels import Call, Kernel, Tactic, finished, generates, weights_of, with_weights
 from trtlab.engine.glassbox.operators import OPERATORS, conv, is_host, max_pool, parameters, window
-from trtlab.engine.glassbox.products import CONV, MATMUL, PIXELS, ROWS, lies, windows
+from trtlab.engine.glassbox.products import CONV, MATMUL, PIXELS, lies, windows
 
 # --- elementwise programs, poolings and other operators ---------------------------------------------------------------
 
@@ -26,13 +26,12 @@ def _program(call: Call) -> tuple[Any, Any]:
 
 def _pointwise_with_torch(call: Call) -> Kernel:
     program, results = _program(call)
-    operation, reads, attributes = pointwise.POINTWISE[program[0][0]].torch, program[0][1], program[0][2]
-    if len(program) == 1 and reads == list(range(len(call.operands))) and all(call.present):
-        return with_weights(operation, call, attributes=attributes)
-    run = pointwise.run_with_torch
-    if len(results) == 1:
-        return with_weights(lambda *tensors: run(program, results, tensors)[0], call)
-    return with_weights(lambda *tensors: run(program, results, tensors), call)
+
+    def run(*tensors: Tensor) -> Any:
+        made = pointwise.run_with_torch(program, results, tensors)
+        return made if len(made) > 1 else made[0]
+
+    return with_weights(run, call)
 
 
 def _pointwise_generated(call: Call) -> Kernel:
@@ -46,8 +45,7 @@ def _pointwise_generated(call: Call) -> Kernel:
 
 
 def _fits_generated(call: Call) -> bool:
-    here = generates(call) or call.device.has_triton
-    return here and call.dtype in FLOATS and pointwise.is_generated(call.attributes["program"])
+    return generates(call, triton=True) and pointwise.is_generated(call.attributes["program"])
 
 
 def _max_pool_generated(call: Call) -> Kernel:
@@ -56,8 +54,8 @@ def _max_pool_generated(call: Call) -> Kernel:
 
 
 def _fits_max_pool(call: Call) -> bool:
-    here = generates(call) or (call.device.has_triton and call.dtype in FLOATS)
-    if not here or call.free != [0] or not 0 < math.prod(call.shapes[0] or ()) < 2**31:  # a GPU counts in 32 bits
+    count = math.prod(call.shapes[0] or ())
+    if not generates(call, triton=True) or call.free != [0] or not 0 < count < 2**31:  # a GPU counts in 32 bits
         return False
     at = window((call.shapes[0] or ())[2:], call.attributes["kernel_shape"], call.attributes)
     small = all(a < k for (a, _), k in zip(at.pairs, at.kernel, strict=True))
@@ -96,39 +94,52 @@ def _joined(call: Call) -> Kernel:
     return with_weights(run, call)
 
 
+# --- Softmax and LayerNormalization, generated ------------------------------------------------------------------------
+
+
+def _rows(call: Call) -> Kernel:
+    if call.attributes["operator"] == "Softmax":
+        return rows.softmax
+    scale, shift = weights_of(call), call.weight(2)
+    numbers = scale.numpy(), (torch.zeros_like(scale) if shift is None else shift).numpy()
+    return lambda x, out: rows.layer_norm(x, *numbers, call.attributes.get("epsilon", 1e-5), out)
+
+
+def _fits_rows(call: Call) -> bool:
+    """Over the last axis alone, with weights of the plan."""
+    shape, known = call.shapes[0] or (), call.free == [0] and generates(call)
+    if call.attributes["operator"] not in ("Softmax", "LayerNormalization") or not known or 0 in (*shape, len(shape)):
+        return False
+    axis = call.attributes.get("axis", 1 if call.attributes.get("opset", 13) < 13 else -1)
+    return axis in (-1, len(shape) - 1) and all(w is None or w.shape == shape[-1:] for w in call.operands[1:])
+
+
 # --- products of INT8 codes, both symmetric: operands x, w, and the product of their scales ---------------------------
 
-MOST = 128 * 128
-"""The largest product of two codes."""
 
-
-def _int8(sums_of: Callable[[Call], Kernel], fits: Callable[[Call], bool] | None = None) -> Tactic:
-    """A tactic: sums of products of codes, times the scales, in the result's type; then the epilogue. Those that have
-    to `fit` write where they are told."""
+def _int8(sums_of: Callable[[Call], Kernel], fits: Callable[[Call], bool] = lambda _: True) -> Tactic:
+    """A tactic: sums of products of codes, times the scales, in the result's type; then the epilogue."""
 
     def bind(call: Call) -> Kernel:
         sums, scale, dtype = sums_of(call), call.weight(2), getattr(torch, call.attributes["dtype"])
         if scale is None:
             raise ValueError("the scales of this kernel are not in the plan")
-        if fits is None:
-            return finished(lambda *codes: (sums(*codes) * scale).to(dtype), call)
-        return finished(lambda *tensors: _scaled(sums(*tensors[:-1]), scale, tensors[-1]), call)
+        return finished(lambda *codes: (sums(*codes) * scale).to(dtype), call)
 
-    return Tactic(bind=bind, fits=fits, writes_out=True) if fits else Tactic(bind=bind)
+    return Tactic(bind=bind, fits=fits)
 
 
-def _scaled(sums: Tensor, scale: Tensor, out: Tensor) -> Tensor:
-    """Into `out`; torch would give a result of another size other memory."""
-    if sums.shape != out.shape:
-        raise ValueError(f"a product of shape {tuple(sums.shape)} does not go into {tuple(out.shape)}")
-    return torch.mul(sums, scale, out=out)
+def _in_floats(function: Kernel) -> Callable[[Call], Kernel]:
+    """Any product: float64 holds all sums exactly."""
 
+    def bind(call: Call) -> Kernel:
+        how = {name: value for name, value in call.attributes.items() if name != "dtype"}
+        if (w := call.weight(1)) is None:
+            return lambda a, b: function(a.double(), b.double(), **how)
+        wide = w.double()
+        return lambda x: function(x.double(), wide, **how)
 
-def _wide(call: Call, terms: int | None) -> torch.dtype:
-    """A float type that holds every sum of so many products exactly, in any order: float32 up to 2^24. On a GPU, where
-    convolutions may take ways through other numbers, and for unknown sizes, float64."""
-    known = terms is not None and call.device.name == "cpu" and terms * MOST <= 1 << 24
-    return torch.float32 if known else torch.float64
+    return bind
 
 
 def _multiplies(call: Call, rows: int, terms: int, columns: int) -> bool:
@@ -137,20 +148,12 @@ def _multiplies(call: Call, rows: int, terms: int, columns: int) -> bool:
     return rows * terms * columns > 0 and (call.device.name == "cpu" or (rows > 16 and terms % 8 == columns % 8 == 0))
 
 
-def _conv_in_floats(call: Call) -> Kernel:
-    """Any convolution: floats that hold all sums."""
-    w, how = weights_of(call), {name: value for name, value in call.attributes.items() if name != "dtype"}
-    wide = _wide(call, math.prod(w.shape[1:]))
-    filters = w.to(wide).contiguous(memory_format=torch.channels_last) if w.ndim == 4 else w.to(wide)
-    return lambda x: conv(x.to(wide), filters, **how)
-
-
 def _conv_fits_integers(call: Call) -> bool:
     w, x = call.weight(1), call.shapes[0]
     if w is None or w.ndim != 4 or x is None or call.attributes.get("group", 1) != 1:
         return False
-    rows = x[0] * math.prod(window(x[2:], w.shape[2:], call.attributes).counts)
-    return _multiplies(call, rows, *w.flatten(1).t().shape)
+    pixels = x[0] * math.prod(window(x[2:], w.shape[2:], call.attributes).counts)
+    return _multiplies(call, pixels, *w.flatten(1).t().shape)
 
 
 def _conv_in_integers(call: Call) -> Kernel:
@@ -158,19 +161,11 @@ def _conv_in_integers(call: Call) -> Kernel:
     columns, rows_of = weights_of(call).permute(2, 3, 1, 0).flatten(0, 2).contiguous(), windows(call)
 
     def run(x: Tensor) -> Tensor:
-        rows = rows_of(x).permute(0, 2, 3, 1)
-        return torch._int_mm(rows.flatten(0, 2), columns).view(*rows.shape[:3], -1).permute(0, 3, 1, 2)
+        codes = rows_of(x).permute(0, 2, 3, 1)
+        sums = torch._int_mm(codes.flatten(0, 2).contiguous(), columns)
+        return sums.view(*codes.shape[:3], -1).permute(0, 3, 1, 2)
 
     return run
-
-
-def _matmul_in_floats(call: Call) -> Kernel:
-    w, shape = call.weight(1), call.shapes[1]
-    wide = _wide(call, None if not shape else shape[-2] if len(shape) > 1 else shape[0])
-    if w is None:
-        return lambda a, b: torch.matmul(a.to(wide), b.to(wide))
-    matrix = w.to(wide)
-    return lambda x: torch.matmul(x.to(wide), matrix)
 
 
 def _matmul_fits_integers(call: Call) -> bool:
@@ -192,8 +187,11 @@ VIEW = "view"
 KERNELS: dict[str, dict[str, Tactic]] = {
     "conv": CONV,
     "matmul": MATMUL,
-    "int8 conv": {"exact": _int8(_conv_in_floats), "int8": _int8(_conv_in_integers, _conv_fits_integers)},
-    "int8 matmul": {"exact": _int8(_matmul_in_floats), "int8": _int8(_matmul_in_integers, _matmul_fits_integers)},
+    "int8 conv": {"exact": _int8(_in_floats(conv)), "int8": _int8(_conv_in_integers, _conv_fits_integers)},
+    "int8 matmul": {
+        "exact": _int8(_in_floats(torch.matmul)),
+        "int8": _int8(_matmul_in_integers, _matmul_fits_integers),
+    },
     "pointwise": {
         "torch": Tactic(bind=_pointwise_with_torch),
         "generated": Tactic(bind=_pointwise_generated, fits=_fits_generated, writes_out=True),
@@ -209,7 +207,7 @@ KERNELS: dict[str, dict[str, Tactic]] = {
     },
     "operator": {
         "torch": Tactic(bind=_operator),
-        "generated": ROWS,
+        "generated": Tactic(bind=_rows, fits=_fits_rows, writes_out=True),
         "joined": Tactic(bind=_joined, fits=lambda call: call.attributes["operator"] == "Concat", writes_out=True),
         VIEW: Tactic(bind=lambda _: lambda *tensors: tensors[-1], writes_out=True),
     },

@@ -148,8 +148,8 @@ class ExecutionContext:
 
     def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """The outputs by name, as arrays of their own. InputError where inputs do not fit. NaN and infinity are values
-        like any other, with three exceptions: a Relu or Clip that oneDNN fuses (tactic `onednn`) makes a number of NaN,
-        its Gelu, which is torch's too, makes NaN of infinity, and `winograd` makes NaN of the 4x4 pixels that share a
+        like any other, with three exceptions: a Relu that oneDNN fuses (tactic `onednn`) makes a number of NaN, the
+        Gelu of torch makes NaN of infinity, and `winograd` makes NaN of the 4x4 pixels that share a
         tile with either. ONNX Runtime has others: its MaxPool forgets NaN and never goes below the lowest finite
         number, its LRN makes NaN of channels that stand beside infinity, a pad times an infinite weight is NaN."""
         fetch = self._launch(_checked(self.engine.inputs, inputs))
