@@ -46,7 +46,6 @@ def save_plan(report: BuildReport, path: str | os.PathLike[str]) -> Manifest:
     if not report.plan:
         what = "This report carries no plan (recordings keep only its size and hash)."
         raise PlanFileError(what, hint="Build the model to get one.")
-    target = Path(path)
     manifest = Manifest(
         model_name=report.model_name,
         model_sha256=report.model_sha256,
@@ -57,38 +56,28 @@ def save_plan(report: BuildReport, path: str | os.PathLike[str]) -> Manifest:
         size_bytes=len(report.plan),
         sha256=report.plan_sha256,
     )
-    write_atomically(target, report.plan)
-    write_atomically(manifest_path(target), json.dumps(dataclasses.asdict(manifest), indent=2).encode())
+    write_atomically(Path(path), report.plan)
+    write_atomically(manifest_path(Path(path)), json.dumps(dataclasses.asdict(manifest), indent=2).encode())
     return manifest
 
 
-def load_plan(
-    path: str | os.PathLike[str], *, compiler: str | None = None, compiler_version: str | None = None
-) -> tuple[bytes, Manifest]:
-    """(plan, manifest) after every check. With `compiler` and `compiler_version`, a plan of another one is refused too.
+def load_plan(path: str | os.PathLike[str], made_by: tuple[str, str] | None = None) -> tuple[bytes, Manifest]:
+    """(plan, manifest) after every check. A plan that is not `made_by` this (compiler, version) is refused too.
 
     Raises PlanFileError: missing or unreadable manifest, truncated or altered plan, other compiler or version.
     """
-    target, again = Path(path), "Build and save the plan again."
-    beside = manifest_path(target)
+    target, beside, again = Path(path), manifest_path(Path(path)), "Build and save the plan again."
     try:
-        manifest = read(Manifest, read_regular(beside, MANIFEST_BYTES))
-        if manifest.format != FORMAT:
-            raise ValueError(f"it is not of format {FORMAT} ({manifest.format!r})")
+        manifest, plan = read(Manifest, read_regular(beside, MANIFEST_BYTES)), read_regular(target, 2**40)
     except (OSError, ValueError) as error:
-        reason = str(getattr(error, "strerror", error)).rstrip(".")
-        raise PlanFileError(f"The manifest {beside.name!r} cannot be read: {reason}.", hint=again) from None
-    try:
-        plan = read_regular(target, 2**40)
-    except OSError as error:
-        raise PlanFileError(f"The plan {target.name!r} cannot be read: {error.strerror}.", hint=again) from None
-    if len(plan) != manifest.size_bytes:
-        what = f"The plan {target.name!r} has {len(plan)} bytes, its manifest says {manifest.size_bytes}."
-        raise PlanFileError(what, hint=again)
-    if hashlib.sha256(plan).hexdigest() != manifest.sha256:
-        raise PlanFileError(f"The plan {target.name!r} was altered: its SHA-256 is not the manifest's.", hint=again)
-    if compiler not in (None, manifest.compiler) or compiler_version not in (None, manifest.compiler_version):
-        wanted = " ".join(filter(None, (compiler, compiler_version)))
-        what = f"The plan was built by {manifest.compiler} {manifest.compiler_version}, this is {wanted}."
+        what = f"The plan {target.name!r} or its manifest {beside.name!r} cannot be read"
+        raise PlanFileError(f"{what}: {str(error).rstrip('.')}.", hint=again) from None
+    if (len(plan), hashlib.sha256(plan).hexdigest(), FORMAT) != (manifest.size_bytes, manifest.sha256, manifest.format):
+        what = (
+            f"has {len(plan)} bytes, and is not that of its manifest, {manifest.size_bytes} bytes in {manifest.format}"
+        )
+        raise PlanFileError(f"The plan {target.name!r} {what}: it was altered or cut.", hint=again)
+    if made_by not in (None, (manifest.compiler, manifest.compiler_version)):
+        what = f"The plan was built by {manifest.compiler} {manifest.compiler_version}, this is {' '.join(made_by)}."
         raise PlanFileError(what, hint="A plan runs on the version that built it: build it again.")
     return plan, manifest

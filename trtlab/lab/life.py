@@ -200,13 +200,12 @@ def _starts(plan: Path, tuned: Path, answered: Path, processes: int) -> "tuple[E
     """The engine, loaded only after others have started cold, and seconds of each phase of their starts. A plan without
     tactics has them timed by those loads; the plan saved then knows the fastest ones."""
     from trtlab.engine import glassbox
-    from trtlab.engine.glassbox.plan import load_plan
 
     asked, cache = plan.with_suffix(".npz"), tuned.parent
     rows = [fresh("serve", plan, asked, answered, TRITON_CACHE_DIR=f"{cache}/{i}") for i in range(processes)]
     engine = glassbox.load(plan)
     engine.save(tuned)
-    if not load_plan(plan).is_tuned:
+    if engine.plan.races:  # it was tuned by loading it
         again = [fresh("serve", tuned, asked, answered) for _ in range(processes)]
         rows = [new | {Phase.TUNE: old[Phase.LOAD]} for new, old in zip(again, rows, strict=True)]
     return engine, {phase: [row[phase] for row in rows] for phase in rows[0]}

@@ -387,7 +387,7 @@ class Workflow:
         path, report = self.artefact("serialise"), self.report
         if path is None:
             return ExecutionImpossible(f"There is no plan file to load: {self.records['serialise'].why_not}.")
-        plan, _ = planfile.load_plan(path, compiler=report.compiler, compiler_version=report.compiler_version)
+        plan, _ = planfile.load_plan(path, made_by=(report.compiler, report.compiler_version))
         try:
             return execute(plan, self.feeds(), compiler=report.compiler, cancel=self.cancel)
         except BuildCancelled:

@@ -108,7 +108,7 @@ def test_contexts_share_an_engine_run_at_once_and_results_are_the_callers_own(di
     assert all(map(np.array_equal, first, want))
 
 
-def test_a_stream_runs_in_order_tells_errors_when_synchronised_and_closed_takes_no_more(digits):
+def test_a_stream_runs_in_order_and_tells_errors_when_synchronised(digits):
     stream, context, outputs = digits.device.new_stream(), digits.create_execution_context(), [{}, {}]
     feeds = [feeds_for(digits, seed) for seed in range(2)]
     for f, out in zip(feeds, outputs, strict=True):
@@ -116,14 +116,10 @@ def test_a_stream_runs_in_order_tells_errors_when_synchronised_and_closed_takes_
     stream.synchronize()
     assert all(np.array_equal(context.run(f)["logits"], out["logits"]) for f, out in zip(feeds, outputs, strict=True))
     stream.submit(lambda: 1 / 0)
+    context.enqueue(feeds[0], last := {}, stream)
     with pytest.raises(ZeroDivisionError):
         stream.synchronize()
-    context.enqueue(feeds[0], last := {}, stream)
-    stream.close()
-    stream.synchronize()
     assert np.array_equal(last["logits"], outputs[0]["logits"])
-    with pytest.raises(RunError, match="The stream is closed"):
-        context.enqueue(feeds[0], {}, stream)
 
 
 # what comes in
@@ -142,12 +138,12 @@ def test_arrays_that_are_not_dense_are_fine(digits):
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({}, "Input 'image' is missing: the engine takes image float32\\[1, 1, 8, 8\\]"),
-        ({"image": np.zeros((1, 1, 8, 8), np.float32), "x": np.zeros(1)}, "Input 'x' is unknown"),
-        ({"image": np.zeros((2, 1, 8, 8), np.float32)}, "has shape \\(2, 1, 8, 8\\): expected float32\\[1, 1, 8, 8\\]"),
-        ({"image": np.zeros((1, 1, 8, 8))}, "is float64: expected float32.*astype\\('float32'\\)"),
-        ({"image": [[0.0]]}, "is of type list: expected a numpy array"),
-        ([np.zeros(1)], "run takes a dict of arrays by name: got list"),
+        ({}, r"Inputs are none: expected a dict of arrays by name, image float32\[1, 1, 8, 8\]"),
+        ({"image": np.zeros((1, 1, 8, 8), np.float32), "x": np.zeros(1)}, "Inputs are image, x: expected"),
+        ([np.zeros(1)], "Inputs are list: expected a dict of arrays"),
+        ({"image": np.zeros((2, 1, 8, 8), np.float32)}, r"is float32\[2, 1, 8, 8\]: expected .* float32\[1, 1, 8, 8\]"),
+        ({"image": np.zeros((1, 1, 8, 8))}, r"is float64\[1, 1, 8, 8\]: expected .*asarray\(x, 'float32'\)"),
+        ({"image": [[0.0]]}, "is list: expected an array"),
     ],
 )
 def test_what_does_not_fit_is_told_and_the_engine_goes_on(digits, inputs, message):
@@ -205,11 +201,12 @@ RELU = "(float[N,2] x) => (float[N,2] y) { y = Relu (x) }"
 @pytest.mark.parametrize(
     ("text", "how", "error", "message"),
     [
-        ("(float[4] x) => (float[4] y) { y = Det (x) }", {}, UnsupportedError, "Operator Det is not one of .*: Abs, A"),
+        ("(float[4,4] x) => (float y) { y = Det (x) }", {}, UnsupportedError, "Operator Det is not one of .*: Abs"),
         ("(float[4] x) => (float[4] y) { y = com.me.Magic (x) }", {}, UnsupportedError, "com.me.Magic is not one"),
-        ("(uint16[4] x) => (uint16[4] y) { y = Add (x, x) }", {}, UnsupportedError, "Tensor 'x' is UINT16: the glass"),
-        ("(string[4] x) => (string[4] y) { y = Identity (x) }", {}, UnsupportedError, "Tensor 'x' is STRING"),
-        ("(bfloat16[4] x) => (bfloat16[4] y) { y = Relu (x) }", {}, UnsupportedError, "bool; pass float32 and build"),
+        ("(uint16[4] x) => (uint16[4] y) { y = Identity (x) }", {}, UnsupportedError, "Input 'x' is uint16: expected"),
+        ("(string[4] x) => (string[4] y) { y = Identity (x) }", {}, UnsupportedError, "Input 'x' is string"),
+        ("(bfloat16[4] x) => (bfloat16[4] y) { y = Relu (x) }", {}, UnsupportedError, "bool; .*pass float32 and build"),
+        ("(float[4] x) => (bfloat16[4] y) { y = Cast <to=16> (x) }", {}, UnsupportedError, "Output 'y' is bfloat16"),
         ("(float[4] x, float r, bool t) => (float[4] y) { y = Dropout (x, r, t) }", {}, UnsupportedError, "training"),
         (RELU, {"opset": 6}, UnsupportedError, "opset 6: the glass box .* from 7 on"),
         (RELU, {"precision": "FP7"}, UnsupportedError, "no precision 'FP7': expected one of FP32"),
@@ -222,6 +219,7 @@ RELU = "(float[N,2] x) => (float[N,2] y) { y = Relu (x) }"
 )  # fmt: skip
 def test_what_cannot_be_built_is_told(text, how, error, message):
     proto = model(text, how.get("opset", 20))
+    proto.opset_import.add(domain="com.me", version=1)
     with pytest.raises(error, match=message):
         build(proto, **{name: value for name, value in how.items() if name != "opset"})
 

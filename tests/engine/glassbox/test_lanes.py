@@ -6,14 +6,12 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-import torch
 
 from tests.engine.glassbox.referee import feeds_for, model
 from tests.engine.glassbox.test_inplace import DENSE, FIRE, HEAD, NESTED, ONE, THREE, VIEWS
 from trtlab.engine import glassbox
 from trtlab.engine.export import export_onnx
 from trtlab.engine.glassbox import lanes
-from trtlab.engine.glassbox.device import Staging
 from trtlab.engine.glassbox.errors import RunError
 from trtlab.engine.glassbox.plan import TensorSpec
 from trtlab.engine.glassbox.runtime import Engine
@@ -114,46 +112,6 @@ def test_a_kernel_that_fails_on_one_stream_stops_nobody_and_the_context_goes_on(
     assert np.array_equal(context.run(feeds)["y"], engine.create_execution_context().run(feeds)["y"])
     with pytest.raises(ScheduleError, match="0 streams: expected 1 or more"):
         engine.create_execution_context(streams=0)
-
-
-class Gpu:
-    """Copies happen as late as they may: when the host waits for an event behind them."""
-
-    def __init__(self):
-        self.under_way, self.arrived, self.waits = [], [], 0
-
-    def copy_(self, buffer, *, non_blocking):
-        assert non_blocking
-        self.under_way.append(buffer)
-
-    def synchronize(self, count=None):
-        self.waits += 1
-        for _ in range(len(self.under_way) if count is None else count):
-            self.arrived.append(self.under_way.pop(0).clone())
-
-
-class Event:
-    def __init__(self, gpu):
-        self.gpu, self.behind = gpu, 0
-
-    def record(self):
-        self.behind = len(self.gpu.arrived) + len(self.gpu.under_way)
-
-    def synchronize(self):
-        self.gpu.synchronize(max(0, self.behind - len(self.gpu.arrived)))
-
-
-def test_no_buffer_is_filled_while_it_travels_and_one_is_always_free():
-    gpu, most = Gpu(), 0
-    staging = Staging(lambda: [torch.zeros(3)], lambda: Event(gpu))
-    feeds = [torch.full((3,), float(n)) for n in range(20)]
-    for feed in feeds:
-        staging.send([feed], [gpu])
-        feed.add_(100)  # the caller's own again
-        most = max(most, len(gpu.under_way))
-    gpu.synchronize()
-    assert [t.tolist() for t in gpu.arrived] == [[float(n)] * 3 for n in range(20)]
-    assert most == 2
 
 
 @pytest.mark.gpu

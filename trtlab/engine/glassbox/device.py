@@ -6,93 +6,50 @@ once where it can, work of one stream runs in order, `synchronize` waits for all
 
 import contextlib
 import importlib.util
-import queue
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from trtlab.engine.glassbox.errors import DeviceError, RunError
+from trtlab.engine.glassbox.errors import DeviceError
 from trtlab.engine.glassbox.plan import TensorSpec
 
 Run = Callable[..., tuple[Tensor, ...]]
 Work = Callable[[], Callable[[], Any]]
 """Starts something, and returns what is to be done once the stream has come so far."""
-DEVICES, OLDEST_TORCH = ("cpu", "cuda"), (2, 11)
-GRAPH_CALLS, HOLD_BACK_CYCLES = 10, 20_000_000
+DEVICES = "cpu", "cuda"
+GRAPH_CALLS = 10
 
 
-class ThreadStream:
-    """A stream on the CPU: one thread that takes work in order and ends with the stream."""
+class Stream:
+    """Work in order: on a CPU one thread does it, which ends with the stream; on a GPU it is launched at once, and runs
+    when a stream of CUDA comes to it."""
 
-    def __init__(self) -> None:
-        self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
-        self._error: BaseException | None = None
-        self._closed = False
-        self._thread = threading.Thread(target=self._run, args=(self._work,), daemon=True)
-        self._thread.start()
+    def __init__(self, device: str) -> None:
+        self._cuda = torch.cuda.Stream() if device == "cuda" else None
+        self._thread, self._unfinished = ThreadPoolExecutor(1), list[Callable[[], Any]]()
 
     def submit(self, work: Work) -> None:
-        """Have it done after everything that was submitted before. RunError once the stream is closed."""
-        if self._closed:
-            raise RunError("The stream is closed: nothing would run what is submitted; make a new one.")
-        self._work.put(work)
+        """Have it done after everything that was submitted before."""
+        if self._cuda is None:
+            self._unfinished.append(self._thread.submit(lambda: work()()).result)
+        else:
+            with torch.cuda.stream(self._cuda):
+                self._unfinished.append(work())
 
     def synchronize(self) -> None:
         """Wait for all submitted work; raises the first error among it."""
-        if self._closed:
-            self._thread.join()
+        if self._cuda is None:
+            self._thread.submit(lambda: None).result()
         else:
-            done = threading.Event()
-            self._work.put(lambda: done.set)
-            done.wait()
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
-
-    def _run(self, works: "queue.SimpleQueue[Work | None]") -> None:
-        while (work := works.get()) is not None:
-            try:
-                work()()
-            except BaseException as error:  # noqa: BLE001 - it comes up again in synchronize
-                self._error = self._error or error
-
-    def close(self) -> None:
-        """Let the thread end after what is submitted."""
-        self._closed = True
-        self._work.put(None)
-
-
-class CudaStream:
-    """A stream of CUDA: work is launched at once and runs when the GPU comes to it."""
-
-    def __init__(self) -> None:
-        self.cuda = torch.cuda.Stream()
-        self._unfinished: list[Callable[[], Any]] = []
-
-    def submit(self, work: Work) -> None:
-        """Launch it; its results are fetched in `synchronize`."""
-        with torch.cuda.stream(self.cuda):
-            self._unfinished.append(work())
-
-    def synchronize(self) -> None:
-        """Wait for all submitted work."""
-        self.cuda.synchronize()
+            self._cuda.synchronize()
         finished, self._unfinished = self._unfinished, []
         for finish in finished:
             finish()
-
-    def close(self) -> None:
-        """Nothing to end: CUDA's streams belong to torch."""
-
-
-Stream = ThreadStream | CudaStream
-"""Work in order: `submit`, `synchronize`, which raises what went wrong, `close`."""
 
 
 class Device:
@@ -103,9 +60,6 @@ class Device:
             raise DeviceError(
                 "This needs an NVIDIA GPU, and torch sees none here: load it where there is one, or build for 'cpu'."
             )
-        if tuple(map(int, torch.__version__.split("+")[0].split(".")[:2])) < OLDEST_TORCH:
-            oldest = ".".join(map(str, OLDEST_TORCH))
-            raise DeviceError(f"The glass box needs torch >= {oldest}, this is {torch.__version__}: update it.")
         self.name = name
 
     def description(self) -> dict[str, str]:
@@ -113,7 +67,7 @@ class Device:
         return {"gpu": torch.cuda.get_device_name()} if self.name == "cuda" else {}
 
     def new_stream(self) -> Stream:
-        return ThreadStream() if self.name == "cpu" else CudaStream()
+        return Stream(self.name)
 
     def synchronize(self) -> None:
         """Wait until everything launched here so far is done."""
@@ -123,21 +77,15 @@ class Device:
     @contextlib.contextmanager
     def mode(self) -> Iterator[None]:
         """How kernels run: without gradients; on a GPU float32 is float32, not TF32, and cuDNN times its own ways."""
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(torch.inference_mode())
-            if self.name == "cuda":
-                stack.enter_context(torch.device("cuda"))
-                stack.enter_context(torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False))
+        on_gpu = torch.device("cuda") if self.name == "cuda" else contextlib.nullcontext()
+        with torch.inference_mode(), on_gpu, torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
             yield
 
     @property
     def has_onednn(self) -> bool:
         """Whether oneDNN's fused kernels, and weights packed for them, are here."""
-        return (
-            self.name == "cpu"
-            and torch.backends.mkldnn.is_available()
-            and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
-        )
+        there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+        return self.name == "cpu" and there
 
     @property
     def has_triton(self) -> bool:
@@ -158,11 +106,6 @@ class Device:
         """From one mark to another; on a GPU it must have come so far."""
         return second - first if self.name == "cpu" else first.elapsed_time(second) / 1e3
 
-    def hold_back(self) -> None:
-        """Have the GPU wait some milliseconds, so that what is launched now runs without gaps between kernels."""
-        if self.name == "cuda":
-            torch.cuda._sleep(HOLD_BACK_CYCLES)
-
     def timer(self, work: Callable[[], Any]) -> Callable[[], float]:
         """A function that runs `work` and returns seconds. On a GPU a graph of several calls runs: how long a launch
         takes the host does not matter there, since the engine's launches are in a graph too."""
@@ -171,27 +114,17 @@ class Device:
             for _ in range(GRAPH_CALLS):
                 work()
 
-        graph, _ = _captured(repeated) if self.name == "cuda" else (None, None)
-        calls = 1 if graph is None else GRAPH_CALLS
+        graph = _captured(repeated)[0] if self.name == "cuda" else None
+        run, calls = (work, 1) if graph is None else (graph.replay, GRAPH_CALLS)
 
         def seconds() -> float:
             first = self.mark()
-            work() if graph is None else graph.replay()
+            run()
             second = self.mark()
             self.synchronize()
             return self.seconds(first, second) / calls
 
         return seconds
-
-    # one run of an engine
-
-    def prepared(self, run: Run, inputs: Sequence[TensorSpec]) -> Run:
-        """The schedule as this device runs it best. On a GPU it is captured as a CUDA graph, and launched as one; a
-        schedule that asks for values on the way cannot be, and runs kernel by kernel."""
-        if self.name == "cpu":
-            return run
-        held = [torch.zeros(spec.shape or (), dtype=getattr(torch, spec.dtype), device="cuda") for spec in inputs]
-        return _Replay(self.mode, run, held)
 
     def fetched(self, tensor: Tensor) -> Tensor:
         """A copy in the host's memory, there once the stream has come so far, in the same layout: a GPU would make room
@@ -201,41 +134,23 @@ class Device:
         return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
 
 
-class Staging:
-    """Two sets of buffers in pinned memory, in turns: while one travels to the GPU, the host fills the other."""
+class Replay:
+    """A schedule on a GPU: copies in, then one launch of its CUDA graph; or all its kernels where there can be none, as
+    of a schedule that asks for values on the way."""
 
-    def __init__(self, buffers: Callable[[], Sequence[Tensor]], event: Callable[[], Any]) -> None:
-        self._slots = [(buffers(), event()) for _ in range(2)]
-
-    def send(self, tensors: Sequence[Tensor], to: Sequence[Tensor]) -> None:
-        """Have them copied on the current stream; they may change as soon as this returns. It waits only if both sets
-        are still under way."""
-        buffers, sent = self._slots.pop(0)
-        self._slots.append((buffers, sent))
-        sent.synchronize()
-        for buffer, here, there in zip(buffers, tensors, to, strict=True):
-            buffer.copy_(here)
-            there.copy_(buffer, non_blocking=True)
-        sent.record()
-
-
-class _Replay:
-    """A schedule on a GPU: copies in, then one launch of its graph, or all its kernels where there can be none."""
-
-    def __init__(self, mode: Callable[[], AbstractContextManager[None]], run: Run, held: Sequence[Tensor]) -> None:
-        self._mode, self._run, self._held = mode, run, held
-        self._staging = Staging(
-            lambda: [torch.empty_like(t, device="cpu", pin_memory=True) for t in held], torch.cuda.Event
-        )
-        self.graph, self._results = None, ()
-        with mode(), contextlib.suppress(ArithmeticError, IndexError, RuntimeError, ValueError):
-            run(*held)  # cuDNN chooses, Triton compiles; made-up zeros may be no input for an operator
-            self.graph, self._results = _captured(lambda: run(*held))
+    def __init__(self, device: Device, run: Run, inputs: Sequence[TensorSpec]) -> None:
+        self._device, self._run, self.graph, self._results = device, run, None, ()
+        self._held = [torch.zeros(one.shape or (), dtype=getattr(torch, one.dtype), device="cuda") for one in inputs]
+        with device.mode(), contextlib.suppress(ArithmeticError, IndexError, RuntimeError, ValueError):
+            run(*self._held)  # cuDNN chooses, Triton compiles; made-up zeros may be no input for an operator
+            self.graph, self._results = _captured(lambda: run(*self._held))
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        self._staging.send(tensors, self._held)
+        """The tensors may change as soon as this returns: torch keeps pinned copies of them until they have arrived."""
+        for held, tensor in zip(self._held, tensors, strict=True):
+            held.copy_(tensor.pin_memory(), non_blocking=True)
         if self.graph is None:
-            with self._mode():
+            with self._device.mode():
                 return self._run(*self._held)
         self.graph.replay()
         return tuple(self._results)

@@ -5,10 +5,9 @@ and the weights as torch tensors. The rules have decided what is one kernel: her
 the library lacks is an UnsupportedError that names it.
 """
 
+import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -17,35 +16,31 @@ import torch
 from trtlab.engine.codegen.pointwise import POINTWISE
 from trtlab.engine.glassbox.errors import UnsupportedError
 from trtlab.engine.glassbox.operators import OPERATORS, dequantize_linear, takes
-from trtlab.engine.glassbox.plan import DTYPES, Plan, Step, TensorSpec, made_with
+from trtlab.engine.glassbox.plan import DTYPES, Plan, Step, TensorSpec
 from trtlab.graph.fused import body, origins, parts
 from trtlab.graph.ops import JOINING
 from trtlab.graph.order import topological_order
-from trtlab.graph.rule import is_data, is_in_place_concat, opset
+from trtlab.graph.rewrite import OLDEST_OPSET
+from trtlab.graph.rule import STANDARD, is_data, is_in_place_concat, opset
 
 PRECISIONS = {"FP32": "float32", "FP16": "float16", "BF16": "bfloat16"}
 """What float32 tensors of the model become inside the engine."""
 CLAIMED = frozenset({*OPERATORS, *POINTWISE, "Constant"})
 """The operators that the glass box has."""
+OUTSIDE = tuple(dtype for dtype in DTYPES if dtype != "bfloat16")
+"""Types of inputs and outputs: those that numpy has."""
 _DTYPE_OF_IR = {"FLOAT": "float32", "DOUBLE": "float64", "BFLOAT16": "bfloat16"}
 _IGNORED = set("saturate round_mode stash_type seed ratio momentum storage_order".split())
 """Attributes that change nothing here."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Op:
+class Op(NamedTuple):
     """One ONNX operator with plain values."""
 
     kind: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    attributes: Mapping[str, Any]
-    opset: int
-
-
-def dtype_of(word: str) -> str:
-    """ONNX's word for a type as torch's."""
-    return _DTYPE_OF_IR.get(word, word.lower())
+    attributes: dict[str, Any]
 
 
 def lower(model: ir.Model, device: str = "cpu", precision: str = "FP32") -> Plan:
@@ -53,24 +48,26 @@ def lower(model: ir.Model, device: str = "cpu", precision: str = "FP32") -> Plan
     library lacks."""
     if precision not in PRECISIONS:
         raise UnsupportedError(f"There is no precision {precision!r}: expected one of {', '.join(PRECISIONS)}.")
+    if (version := model.opset_imports.get("", OLDEST_OPSET)) < OLDEST_OPSET:
+        what = f"opset {version}: the glass box knows what operators mean from {OLDEST_OPSET} on"
+        raise UnsupportedError(f"The model is of {what}. Convert it with onnx.version_converter.")
     done = _Lowering(model.graph, PRECISIONS[precision])
-    read = {name for step in done.steps for name in step.inputs} | set(done.outputs)
-    steps = [
-        step
-        for step in done.steps  # who reads codes needs no floats that were made of them
-        if step.attributes.get("operator") != "DequantizeLinear" or step.outputs[0] in read
-    ]
-    used = {name for step in steps for name in step.inputs} | set(done.outputs)
-    made = sorted({name for step in steps for name in step.outputs if name})
+    read = {*done.outputs, *(name for step in done.steps for name in step.inputs)}
+    unread = {  # who reads codes needs no floats that were made of them
+        s.outputs[0] for s in done.steps if s.attributes.get("operator") == "DequantizeLinear"
+    } - read
+    steps = tuple(step for step in done.steps if step.outputs[0] not in unread)
+    used = {*done.inputs, *done.outputs, *(name for step in steps for name in (*step.inputs, *step.outputs))}
+    tensors = used - (done.weights.keys() - {*done.outputs})
     return Plan(
         device=device,
         precision=precision,
         inputs=done.inputs,
         outputs=done.outputs,
-        tensors={name: done.specs[name] for name in dict.fromkeys((*done.inputs, *made, *done.outputs))},
+        tensors={name: spec for name, spec in done.specs.items() if name in tensors},
         weights={name: weight for name, weight in done.weights.items() if name in used},
-        steps=tuple(steps),
-        made_with=made_with(),
+        steps=steps,
+        made_with={"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine()},
     )
 
 
@@ -86,38 +83,39 @@ class _Lowering:
         self._aside = {str(v.name) for v in floats if float_type != "float32"}  # names that their casts will have
         given = [v for v in graph.inputs if not v.is_initializer()]
         self.inputs, self.outputs = (tuple(str(v.name) for v in values) for values in (given, graph.outputs))
-        for value in given:
-            self._known(value, str(value.name), own=True)
+        for name, value in zip(self.inputs, given, strict=True):
+            dtype, self._names[value] = self._dtype(value.dtype, f"Input {name!r}", OUTSIDE), name
+            self.specs[name] = _spec(value, dtype)
+            if self._inner(dtype) != dtype:
+                self._names[value] = self._cast(name, f"{name} as {self._float}", self._float)
         for value in graph.initializers.values():
             self._constant(value)
-        for name, value in zip(self.inputs, given, strict=True):
-            if self._inner(self.specs[name].dtype) != self.specs[name].dtype:
-                self._names[value] = self._cast(name, f"{name} as {self._float}", self._float)
         for node in topological_order(graph):  # rules put nodes anywhere
             self._node(node)
         for name, value in zip(self.outputs, graph.outputs, strict=True):
-            want = self._dtype(value.dtype, f"output {name!r}")
+            dtype = self._dtype(value.dtype, f"Output {name!r}", OUTSIDE)
             if self._names[value] != name and name not in self.specs:  # once, though one tensor may be two outputs
-                self._cast(self._names[value], name, want)
+                self._cast(self._names[value], name, dtype)
 
     # names and values
 
-    def _known(self, value: ir.Value, name: str, *, own: bool = False) -> str:
-        """Remember a value under a name of the plan. `own`: its type is the model's, not the engine's."""
-        name = f"{name} as {self._float}" if name in self._aside and not own else name
-        self._names[value] = name
-        dtype = "" if value.dtype is None and not own else self._dtype(value.dtype, f"tensor {name!r}")
-        shape = value.shape
-        self.specs[name] = TensorSpec(
-            dtype=dtype if own else self._inner(dtype),
-            shape=None if shape is None or not shape.is_static() else tuple(shape.numpy()),
-        )
-        return name
+    def _name(self, value: ir.Value | None, name: str = "") -> str:
+        """The value's name in the plan, "" for what is left out. A new one is that `name`, or its own."""
+        if value is None or not value.name:
+            return ""
+        if value not in self._names or name:
+            name = name or f"{self._prefix}{value.name}"
+            name = f"{name} as {self._float}" if name in self._aside else name
+            dtype = "" if value.dtype is None else self._inner(self._dtype(value.dtype, f"tensor {name!r}"))
+            self._names[value], self.specs[name] = name, _spec(value, dtype)
+        return self._names[value]
 
-    def _dtype(self, dtype: ir.DataType | None, what: str) -> str:
-        word = "" if dtype is None else dtype_of(dtype.name)
-        if word not in DTYPES:
-            raise UnsupportedError(f"{what} is {word or 'of no type'}: the glass box knows {', '.join(DTYPES)}.")
+    def _dtype(self, dtype: ir.DataType | None, what: str, known: Sequence[str] = DTYPES) -> str:
+        """torch's word for the type."""
+        word = "" if dtype is None else _DTYPE_OF_IR.get(dtype.name, dtype.name.lower())
+        if word not in known:
+            way_out = "cast it before, or pass float32 and build with precision='BF16'"
+            raise UnsupportedError(f"{what} is {word or 'of no type'}: expected {', '.join(known)}; {way_out}.")
         return word
 
     def _inner(self, dtype: str) -> str:
@@ -130,11 +128,9 @@ class _Lowering:
             raise UnsupportedError(
                 f"Constant {value.name!r} holds no dense numbers: the glass box has no other constants."
             )
-        self._dtype(tensor.dtype, f"constant {value.name!r}")
-        name, array = self._names.get(value) or self._known(value, f"{self._prefix}{value.name}"), tensor.numpy()
-        is_wide = array.dtype.name == "bfloat16"  # which numpy has not
-        own = torch.from_numpy(np.array(array, np.float32 if is_wide else None, order="C"))
-        self._derived(name, own.to(getattr(torch, "bfloat16" if is_wide else self._inner(str(own.dtype)[6:]))))
+        dtype = self._inner(self._dtype(tensor.dtype, f"constant {value.name!r}"))
+        array = np.array(tensor.numpy(), np.float32 if dtype == "bfloat16" else None, order="C")  # numpy has it not
+        self._derived(self._name(value), torch.from_numpy(array).to(getattr(torch, dtype)))
 
     def _derived(self, name: str, weight: torch.Tensor) -> str:
         """A weight, perhaps made from others, once."""
@@ -143,13 +139,10 @@ class _Lowering:
             self.specs[name] = TensorSpec(dtype=str(weight.dtype)[6:], shape=tuple(weight.shape))
         return name
 
-    def _rank(self, name: str) -> int:
-        return len(self.specs[name].shape or ())
-
     def _cast(self, name: str, new: str, to: str) -> str:
         """In another precision, inputs are cast first, and outputs last."""
         self.specs[new] = TensorSpec(dtype=to, shape=self.specs[name].shape)
-        self._emit("pointwise", [name], [new], {"program": [["Cast", [0], {"to": to}]], "results": [1]})
+        self._emit("Cast", "pointwise", [name], [new], {"program": [["Cast", [0], {"to": to}]], "results": [1]})
         return new
 
     # nodes
@@ -158,16 +151,15 @@ class _Lowering:
         """One kernel for a node that a rule made; a Split behind it, or what fits no kernel, is an operator."""
         inside, self._prefix = body(node), ""
         if inside is not None:
-            self._prefix = f"{node.name}/"
-            for inner, outer in zip(inside.inputs, node.inputs, strict=True):
-                self._names[inner] = self._names[outer] if outer is not None else ""
+            self._names |= {inner: self._name(v) for inner, v in zip(inside.inputs, node.inputs, strict=True)}
             for inner, outer in zip(inside.outputs, node.outputs, strict=True):
-                self._names[outer] = self._known(inner, str(outer.name))
+                self._names[outer] = self._name(inner, str(outer.name))
+            self._prefix = f"{node.name}/"
         for inner_node in filter(is_data, [node] if inside is None else inside):
             self._constant(inner_node.outputs[0])
         what, nodes = parts(node), tuple(origins(node))
         heavy = None if what.heavy is None else self._op(what.heavy)
-        ops = [self._op(n) for n in what.epilogue]
+        ops = [op for n in what.epilogue for op in self._spread(self._op(n))]
         if heavy is not None:
             self._heavy(heavy, ops, nodes)
         elif ops:
@@ -176,13 +168,25 @@ class _Lowering:
             self._operator(self._op(behind), nodes, {"in_place": 1} if is_in_place_concat(node) else {})
 
     def _op(self, node: ir.Node) -> Op:
-        inputs = tuple(self._names[v] if v is not None else "" for v in node.inputs)
-        outputs = tuple(
-            (self._names.get(v) or self._known(v, f"{self._prefix}{v.name}")) if v.name else "" for v in node.outputs
-        )
+        if node.domain not in STANDARD or node.op_type not in CLAIMED:
+            name, known = f"{node.domain}.{node.op_type}".removeprefix("."), ", ".join(sorted(CLAIMED))
+            raise UnsupportedError(
+                f"Operator {name} is not one of the glass box's: {known}. It makes {node.outputs[0].name!r}."
+            )
+        inputs, outputs = (tuple(self._name(v) for v in values) for values in (node.inputs, node.outputs))
         attributes = {name: self._plain(node, a) for name, a in node.attributes.items() if name not in _IGNORED}
-        version = opset(node) if node.graph is not None else 13
-        return Op(kind=node.op_type, inputs=inputs, outputs=outputs, attributes=attributes, opset=version)
+        if node.op_type in OPERATORS and takes(node.op_type, "opset"):
+            attributes["opset"] = opset(node) if node.graph is not None else 13
+        flag = self.weights.get(inputs[2]) if node.op_type == "Dropout" and any(inputs[2:]) else torch.zeros(1)
+        trains = flag is None or flag.item()
+        if node.op_type == "BatchNormalization":
+            trains = attributes.pop("training_mode", 0) or not attributes.pop("spatial", 1) or any(outputs[1:])
+        if trains:
+            raise UnsupportedError(
+                f"{node.op_type} may be in training mode: the glass box only infers; make training_mode a false"
+                " constant."
+            )
+        return Op(node.op_type, inputs, outputs, attributes)
 
     def _plain(self, node: ir.Node, attribute: ir.Attr) -> Any:
         value = attribute.value
@@ -192,55 +196,31 @@ class _Lowering:
         if attribute.type == ir.AttributeType.TENSOR and value.size == 1:
             dtype = self._inner(self._dtype(value.dtype, what))
             return {"number": value.numpy().reshape(()).item(), "dtype": dtype}
-        if attribute.type in (ir.AttributeType.INT, ir.AttributeType.FLOAT, ir.AttributeType.STRING):
-            return value
-        if attribute.type in (ir.AttributeType.INTS, ir.AttributeType.FLOATS):
-            return list(value)
+        if attribute.type.name in ("INT", "FLOAT", "STRING", "INTS", "FLOATS"):
+            return [*value] if attribute.type.name.endswith("S") else value
         raise UnsupportedError(f"{what} is a {attribute.type}: use numbers.")
 
     # steps
 
     def _emit(
-        self, kernel: str, inputs: Sequence[str], results: Sequence[str], attributes: Mapping[str, Any],
+        self, name: str, kernel: str, inputs: Sequence[str], results: Sequence[str], attributes: Mapping[str, Any],
         nodes: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
-        inputs, outputs = tuple(inputs), tuple(results)
-        name = self._title(kernel, inputs, attributes)
-        self.steps.append(
-            Step(name=name, kernel=kernel, inputs=inputs, outputs=outputs, attributes=attributes, nodes=nodes)
-        )
+        ends: dict[str, Any] = {"inputs": tuple(inputs), "outputs": tuple(results)}
+        self.steps.append(Step(name=name, kernel=kernel, **ends, attributes=attributes, nodes=nodes))
 
-    def _title(self, kernel: str, inputs: tuple[str, ...], attributes: Mapping[str, Any]) -> str:
-        """What the kernel does, in ONNX's words; a bias or a constant factor is not worth one."""
-        if kernel == "pointwise":
-            return " ".join(kind for kind, _, _ in attributes["program"])
-        words, chain = {"operator": attributes.get("operator"), "maxpool": "MaxPool"}, attributes.get("epilogue", [])
-        others = inputs[-max((r or 0 for _, reads, _ in chain for r in reads), default=0) :]
-        named = [
-            kind
-            for kind, reads, _ in chain
-            if kind not in JOINING or any(others[r - 1] not in self.weights for r in reads if r)
-        ]
-        return " ".join([words.get(kernel) or kernel, *named])
-
-    def _operator(self, op: Op, nodes: tuple[str, ...], decided: Mapping[str, Any] = MappingProxyType({})) -> None:
-        training = op.inputs[2] if op.kind == "Dropout" and len(op.inputs) > 2 else ""
-        if training and (training not in self.weights or self.weights[training].item()):
-            raise UnsupportedError(
-                "Dropout may be in training mode: the glass box only infers; make training_mode a false constant."
-            )
-        attributes = dict(op.attributes) | ({"opset": op.opset} if takes(op.kind, "opset") else {})
-        if strange := sorted(name for name in attributes if not takes(op.kind, name)):
+    def _operator(self, op: Op, nodes: tuple[str, ...], decided: Mapping[str, Any]) -> None:
+        if strange := sorted(name for name in op.attributes if not takes(op.kind, name)):
             raise UnsupportedError(f"{op.kind} has attribute {strange[0]!r}, which the glass box does not know.")
         outputs = op.outputs if op.kind == "Split" else [name for name in op.outputs if name]
         if outputs[1:] and op.kind != "Split":
             raise UnsupportedError(f"{op.kind} is asked for {len(outputs)} results: the glass box makes the first.")
-        if op.kind == "DequantizeLinear" and self._dequantized(op):
-            return
         if op.kind == "MaxPool":
-            self._emit("maxpool", op.inputs, outputs, attributes, nodes)
-        else:
-            self._emit("operator", op.inputs, outputs, {"operator": op.kind, **attributes, **decided}, nodes)
+            self._emit(op.kind, "maxpool", op.inputs, outputs, op.attributes, nodes)
+        elif op.kind != "DequantizeLinear" or not self._dequantized(op):
+            self._emit(
+                op.kind, "operator", op.inputs, outputs, {"operator": op.kind, **op.attributes, **decided}, nodes
+            )
 
     def _dequantized(self, op: Op) -> bool:
         """Note symmetric INT8 codes, for products to read in place of floats. Whether all is constant, and done."""
@@ -255,16 +235,20 @@ class _Lowering:
         return is_constant
 
     def _heavy(self, op: Op, epilogue: Sequence[Op], nodes: tuple[str, ...]) -> None:
-        """A convolution or product, and its epilogue as a chain: 0 is the number so far, 1 the first other tensor."""
+        """A convolution or product, and its epilogue as a chain: 0 is the number so far, 1 the first other tensor. Its
+        name leaves out a bias and constant factors."""
         kernel, operands, bias, attributes = self._product(op)
         kernel, operands, more = self._in_codes(kernel, operands, op.outputs[0])
-        others, chain, result = ({bias: 1}, [["Add", [0, 1], {}]], op.outputs[0]) if bias else ({}, [], op.outputs[0])
-        for then in epilogue:
+        words, others, chain = [attributes.get("operator", kernel)], dict[str, int](), list[Any]()
+        result = op.outputs[0]
+        for then in [Op("Add", (result, bias), op.outputs, {})] * bool(bias) + [*epilogue]:
             reads = [0 if n == result else others.setdefault(n, len(others) + 1) if n else None for n in then.inputs]
-            chain.append([then.kind, reads, self._checked(then)])
+            chain.append([then.kind, reads, then.attributes])
+            if then.kind not in JOINING or not self.weights.keys() >= {*then.inputs} - {result}:
+                words.append(then.kind)
             result = then.outputs[0]
-        more |= {"epilogue": chain} if chain else {}
-        self._emit(kernel, [*operands, *others], [result], attributes | more, nodes)
+        attributes |= more | ({"epilogue": chain} if chain else {})
+        self._emit(" ".join(words), kernel, [*operands, *others], [result], attributes, nodes)
 
     def _product(self, op: Op) -> tuple[str, Sequence[str], str, dict[str, Any]]:
         """(kernel, operands, a bias to add first or "", attributes)."""
@@ -272,7 +256,7 @@ class _Lowering:
         if op.kind == "MatMul":
             return "matmul", inputs[:2], "", {}
         if op.kind == "Conv":
-            rank = self._rank(inputs[1])
+            rank = len(self.specs[inputs[1]].shape or ())
             if inputs[2] not in weights or not rank:
                 return "conv", [name for name in inputs if name], "", attributes
             bias = weights[inputs[2]].reshape(-1, *[1] * (rank - 2))
@@ -293,7 +277,7 @@ class _Lowering:
         if (len(operands), len(found)) != (2, 2) or kernel == "operator":
             return kernel, operands, {}
         (x, s, _), (w, t, axis), is_conv = *found, kernel == "conv"
-        rank = self._rank(w)
+        rank = len(self.specs[w].shape or ())
         leaves = s.numel() == 1 and (t.numel() == 1 or axis % rank == (0 if is_conv else rank - 1))
         if not leaves or (is_conv and w not in self.weights):
             return kernel, operands, {}
@@ -303,34 +287,31 @@ class _Lowering:
 
     def _pointwise(self, ops: Sequence[Op], outputs: set[str], nodes: tuple[str, ...]) -> None:
         """Elementwise operators as one program: inputs are its first registers, each instruction writes the next."""
-        lines = [(op.outputs[0], line) for op in ops for line in self._instructions(op)]
         made = {op.outputs[0] for op in ops}
-        inputs = list(dict.fromkeys(n for _, (_, reads, _) in lines for n in reads if n and n not in made))
+        inputs = list(dict.fromkeys(n for op in ops for n in op.inputs if n and n not in made))
         register, program = {name: number for number, name in enumerate(inputs)}, list[Any]()
-        for name, (kind, reads, attributes) in lines:
-            program.append([kind, [register[n] if n else None for n in reads], attributes])
-            register[name] = len(inputs) + len(program) - 1
-        results = [op.outputs[0] for op in ops if op.outputs[0] in outputs]
-        self._emit("pointwise", inputs, results, {"program": program, "results": [register[r] for r in results]}, nodes)
+        for op in ops:
+            program.append([op.kind, [register[n] if n else None for n in op.inputs], op.attributes])
+            register[op.outputs[0]] = len(inputs) + len(program) - 1
+        results = [name for name in dict.fromkeys(op.outputs[0] for op in ops) if name in outputs]
+        attributes = {"program": program, "results": [register[r] for r in results]}
+        self._emit(" ".join(op.kind for op in ops), "pointwise", inputs, results, attributes, nodes)
 
-    def _instructions(self, op: Op) -> list[tuple[str, Sequence[str], dict[str, Any]]]:
+    def _spread(self, op: Op) -> list[Op]:
         """The operator; a batch normalisation of constants is a factor and a sum for each channel."""
-        checked, spec = self._checked(op), self.specs.get(op.inputs[0])
+        spec = self.specs.get(op.inputs[0])
         constant = op.kind == "BatchNormalization" and all(n in self.weights for n in op.inputs[1:])
         if not constant or spec is None or spec.shape is None:
-            return [(op.kind, op.inputs, checked)]
+            return [op]
         scale, shift, mean, var = (self.weights[n].double() for n in op.inputs[1:])
-        factor, shape = scale / torch.sqrt(var + checked.get("epsilon", 1e-5)), (-1, *[1] * (len(spec.shape) - 2))
+        factor, shape = scale / torch.sqrt(var + op.attributes.get("epsilon", 1e-5)), (-1, *[1] * (len(spec.shape) - 2))
         numbers = {"factor": factor, "summand": shift - mean * factor}
         key, dtype = f"{' '.join(op.inputs[1:])} of rank {len(spec.shape)}", getattr(torch, spec.dtype)
         a, b = (self._derived(f"{what} of {key}", v.to(dtype).reshape(shape)) for what, v in numbers.items())
-        return [("Mul", (op.inputs[0], a), {}), ("Add", (op.outputs[0], b), {})]
+        return [Op("Mul", (op.inputs[0], a), op.outputs, {}), Op("Add", (op.outputs[0], b), op.outputs, {})]
 
-    def _checked(self, op: Op) -> dict[str, Any]:
-        """The attributes of an elementwise operator."""
-        attributes = dict(op.attributes)
-        if op.kind == "BatchNormalization":
-            training = attributes.pop("training_mode", 0) or not attributes.pop("spatial", 1)
-            if training or len([name for name in op.outputs if name]) > 1:
-                raise UnsupportedError("BatchNormalization in training mode: the glass box only infers.")
-        return attributes
+
+def _spec(value: ir.Value, dtype: str) -> TensorSpec:
+    """What ONNX knows of a value."""
+    shape = value.shape
+    return TensorSpec(dtype=dtype, shape=tuple(shape.numpy()) if shape is not None and shape.is_static() else None)
