@@ -173,7 +173,7 @@ def test_the_selection_follows_the_run_unless_the_reader_is_elsewhere(view, monk
 
 def test_an_engine_is_inspected_and_a_stand_in_says_why_not():
     record = finished().records["deserialise"]
-    ran = Execution(outputs={}, sync_outputs={}, seconds={}, device="", repeats=1, inspector='{"Layers": 1}')
+    ran = Execution(outputs={}, calls_agree=True, seconds={}, device="", repeats=1, inspector='{"Layers": 1}')
     for artefact, words in ((ran, ran.inspector), ("a session", "needs a deserialised engine")):
         alike(draw_artefact(replace(record, artefact=artefact)), "Deserialise", record.came_out, words)
 

@@ -14,7 +14,6 @@ from trtlab.engine import planfile
 from trtlab.engine.machine import Driver, Gpu, LibraryState, Machine, inspect_machine
 from trtlab.engine.measure import Origin, merged
 from trtlab.engine.nvidia import ParseError, installed_api
-from trtlab.engine.nvidia.report import MemoryFigures
 from trtlab.lab import builds, support
 from trtlab.lab.workflow import STAGES, WORKFLOW, Status
 from trtlab.numeric import FORMATS, exact
@@ -177,7 +176,7 @@ def test_the_engine_lists_its_kernels_and_figures(report):
 
 
 def test_steps_that_launch_nothing_are_mentioned_and_unknown_is_not_zero():
-    waiting = replace(STATIC, steps=(*STATIC.kernels, replace(STATIC.steps[0], type="wait")), memory=MemoryFigures())
+    waiting = replace(STATIC, steps=(*STATIC.kernels, replace(STATIC.steps[0], type="wait")), memory={})
     alike(teach.draw_engine(waiting), "1 more in the engine launch nothing", "activation memory: unknown")
     assert "launch nothing" not in teach.draw_engine(replace(STATIC, steps=STATIC.kernels)).text
 

@@ -1,8 +1,6 @@
-"""engine/files: writing a file whole or not at all, reading one that has an end, and files without a name.
+"""engine/files: writing a file whole or not at all, and reading one that has an end.
 
-In: a path, bytes. Out: the file, its bytes. It imports nothing of ours, so that a light runtime may use it too. Models
-and plans, tens of megabytes, pass between a worker and its child through a block, an open file that both hold, in a
-third of the time that a connection takes; it has no name, so nothing is left behind whatever dies.
+In: a path, bytes. Out: the file, its bytes. It imports nothing of ours, so that a light runtime may use it too.
 """
 
 import errno
@@ -10,7 +8,6 @@ import os
 import secrets
 import shutil
 import stat
-import tempfile
 from pathlib import Path
 
 
@@ -40,27 +37,3 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     if state.st_size > most_bytes:
         raise OSError(errno.EFBIG, f"it has {state.st_size:,} bytes, more than {most_bytes:,}")
     return path.read_bytes()
-
-
-def open_block() -> int:
-    """The number of a new file without a name; in memory where the system has such files."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("trtlab")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
-
-
-def put_block(number: int, block: bytes | memoryview) -> None:
-    """Leave `block` for the other process, which is to be told when it is there."""
-    with os.fdopen(os.dup(number), "wb") as file:
-        file.seek(0)
-        file.write(block)
-
-
-def take_block(number: int) -> bytes:
-    """What the other process left; it is gone then."""
-    with os.fdopen(os.dup(number), "rb") as file:
-        file.seek(0)
-        block = file.read()
-    os.ftruncate(number, 0)
-    return block

@@ -216,8 +216,7 @@ def _library_state(name: str, driver: Driver) -> LibraryState:
     from trtlab.engine.nvidia.worker import POOL
 
     try:
-        with POOL.worker(name) as worker:
-            names, version = worker.ask("api", timeout_s=60.0)[0], worker.version
+        (version, names), *_ = POOL.ask(name, "api", timeout_s=60.0)
     except CompilerError as error:
         return replace(state, why_not=error.what)
     if "Builder" not in names:

@@ -9,7 +9,7 @@ from trtlab.engine.nvidia import explain
 
 needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None,
-    reason="tensorrt_rtx is not installed (it exists for Linux and Windows on x86-64)",
+    reason="tensorrt_rtx is not installed (it exists for x86-64)",
 )
 build = functools.partial(explain, compiler="tensorrt_rtx", timeout_s=120)
 

@@ -163,7 +163,6 @@ INCOMPLETE = {
     "'result' lacks its shape": lambda model: model.graph.output[0].type.tensor_type.ClearField("shape"),
     "'x' lacks its type": lambda model: model.graph.input[0].ClearField("type"),
     "'' lacks its name": lambda model: model.graph.output[0].ClearField("name"),
-    "'w' lacks its type": lambda model: model.graph.initializer[0].ClearField("data_type"),
 }
 
 
@@ -285,7 +284,7 @@ def test_no_such_compiler_and_none_at_all(monkeypatch):
     with pytest.raises(CompilerMissing, match=r"tensorrt: not inst.*tensorrt_rtx: not inst.*pip install tensorrt-rtx"):
         choose_compiler()
     monkeypatch.setattr(machine, "is_installed", lambda name: name == "tensorrt_rtx")
-    with pytest.raises(CompilerMissing, match=r"\(tensorrt: not installed\).*tensorrt_rtx can be used here"):
+    with pytest.raises(CompilerMissing, match=r"\(tensorrt: not installed\)"):
         choose_compiler("tensorrt")
 
 

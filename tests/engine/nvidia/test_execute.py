@@ -4,14 +4,13 @@ import contextlib
 import ctypes
 import types
 
-import ml_dtypes
 import numpy as np
 import pytest
 import torch
 
 from trtlab.engine.machine import cuda_driver
 from trtlab.engine.nvidia import ExecutionImpossible, minimal
-from trtlab.engine.nvidia.execute import _array, _tensor, execute, run_plan
+from trtlab.engine.nvidia.execute import execute, run_plan
 from trtlab.engine.nvidia.report import LogLine
 
 from . import onnx_models as models
@@ -35,7 +34,7 @@ def test_without_a_driver_the_refusal_says_so_and_the_worker_lives():
 TYPES = {  # what the engine takes and gives: TensorRT's word, NumPy's type, and what is computed from the ids
     "ids": ("INT64", np.dtype("int64"), None),
     "is_even": ("BOOL", np.dtype("bool"), lambda ids: ids % 2 == 0),
-    "half": ("BF16", np.dtype(ml_dtypes.bfloat16), lambda ids: ids / 2),
+    "half": ("HALF", np.dtype("float16"), lambda ids: ids / 2),
 }
 IDS = np.arange(-3, 5, dtype=np.int64).reshape(2, 4)
 ANSWERS = {name: compute(IDS).astype(dtype) for name, (_, dtype, compute) in TYPES.items() if compute}
@@ -132,7 +131,6 @@ def session_of(trt, *said):
 def test_both_ways_of_running_give_the_answer(trt, calls):
     ran, block = run_plan(session_of(trt), b"plan", {"ids": IDS}, 3)
     assert_answers(ran.outputs)
-    assert_answers(ran.sync_outputs)
     stages = {"deserialise", "context", "host_to_device", "enqueue", "enqueue_call", "device_to_host", "execute_v2"}
     assert set(ran.seconds) == stages
     assert all(seconds >= 0 for seconds in ran.seconds.values())
@@ -147,18 +145,10 @@ def test_both_ways_of_running_give_the_answer(trt, calls):
 @pytest.mark.usefixtures("_torch_on_cpu")
 def test_the_whiteboard_gives_the_same_answer(trt, calls):
     outputs = minimal.infer(trt, torch, b"plan", {"ids": torch.from_numpy(IDS)})
-    assert_answers({name: _array(torch, tensor) for name, tensor in outputs.items()})
+    assert_answers({name: tensor.numpy() for name, tensor in outputs.items()})
     assert calls[0] == "to cuda"
     copied_out_then_waited_for = ["to cpu"] * len(ANSWERS) + ["synchronize"]
     assert calls[calls.index("execute_async_v3") + 1 :] == copied_out_then_waited_for
-
-
-def test_a_type_of_ml_dtypes_goes_over_as_bits_and_a_scalar_stays_one():
-    for dtype in (ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, np.float32, np.bool_):
-        for array in (np.array([[0.5, 1.0]]).astype(dtype), np.array(1.0).astype(dtype)):
-            tensor = _tensor(torch, array)
-            assert (str(tensor.dtype), tuple(tensor.shape)) == (f"torch.{array.dtype.name}", array.shape)
-            np.testing.assert_array_equal(_array(torch, tensor), array)
 
 
 @pytest.mark.parametrize(

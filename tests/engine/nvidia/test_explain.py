@@ -1,6 +1,5 @@
 """engine/nvidia/explain on the real tensorrt_rtx: what its compiler does, and that the report says so."""
 
-import contextlib
 import os
 from collections import Counter
 from dataclasses import replace
@@ -13,7 +12,7 @@ import torch
 
 from trtlab.engine import export
 from trtlab.engine.measure import Origin
-from trtlab.engine.nvidia import BuildTimeout, BuildWarning, ModelError, ParseError, ProfileError, UnsupportedTarget
+from trtlab.engine.nvidia import BuildWarning, ModelError, ParseError, ProfileError, UnsupportedTarget
 from trtlab.engine.nvidia.explain import normalise_profiles, normalise_targets
 from trtlab.engine.nvidia.worker import POOL
 
@@ -55,7 +54,7 @@ def test_two_builds_give_the_same_bytes(convs):
     assert convs.plan == second.plan
     assert convs.plan_size_bytes == len(convs.plan) > 1000
     assert convs.steps == second.steps
-    assert None not in vars(convs.memory).values()
+    assert len(convs.memory) >= 5
     assert convs.weights_bytes >= 2 * 16 * 16 * 9 * 4
     cleared = build(models.conv_bn_relu(), clear_flags=["TF32"])
     assert (convs.flags, cleared.flags) == (("TF32",), ())
@@ -137,29 +136,10 @@ def test_the_corpus_has_every_kind_of_step_that_launches_nothing():
 
 
 def test_an_unread_line_is_said_at_once(monkeypatch, convs):
-    class Silent:
-        def ask(self, *_arguments, **_options):
-            return replace(convs, unread_lines=("Name: ?, LayerType: new",)), b""
-
-        def new_lines(self):
-            return ()
-
-    monkeypatch.setattr(POOL, "worker", lambda _name: contextlib.nullcontext(Silent()))
+    answer = replace(convs, unread_lines=("Name: ?, LayerType: new",)), b"", ()
+    monkeypatch.setattr(POOL, "ask", lambda *_arguments, **_options: answer)
     with pytest.warns(BuildWarning, match=r"1 steps .* the first: Name: \?, LayerType: new\. .*report\.unread_lines"):
         build(models.pointwise())
-
-
-def test_a_large_model_is_said_before_the_build_and_in_its_failures():
-    body = "\n".join(f"t{i + 1} = Relu(t{i})" for i in range(2500))
-    chain = models.make(f"g (float[4] t0) => (float[4] t2500) {{ {body} }}")
-    with (
-        pytest.warns(BuildWarning, match=r"2,500 nodes, 0 constants and 1 graphs.* took 45 s"),
-        pytest.raises(BuildTimeout, match=r"longer than timeout_s=0\.7 .*The model has 2,500 nodes"),
-    ):
-        build(chain, timeout_s=0.7)
-    constants = models.make("g (float[4] x) => (float[4] y) { y = Relu(x) }", **{f"w{i}": (1,) for i in range(1001)})
-    with pytest.warns(BuildWarning, match="1,001 constants"):
-        assert build(constants, stop_after="parse").onnx_nodes == 1
 
 
 # --- targets and profiles as arguments -------------------------------------------------------------------------------
@@ -192,7 +172,7 @@ def test_a_target_that_is_none(target):
 
 @pytest.mark.parametrize("shapes", [None, 3, ((1,), (2,)), (1, 2, 3), (("a",), ("b",), ("c",))])
 def test_a_profile_is_three_shapes(shapes):
-    with pytest.raises(ProfileError, match=r"The profile of 'x' is .* Expected three shapes"):
+    with pytest.raises(ProfileError, match=r"profiles is {'x': .* Expected \{input: \(minimum"):
         normalise_profiles({"x": shapes})
     assert normalise_profiles(None) == normalise_profiles({}) == normalise_profiles([]) == ()
 
@@ -255,15 +235,13 @@ def test_what_is_no_model(model, said):
         build(model)
 
 
-def test_files_without_an_end_or_content_and_a_name_that_is_no_text(tmp_path):
-    pipe, link, empty, odd = (tmp_path / name for name in ("pipe.onnx", "link.onnx", "empty.onnx", "m\udcff.onnx"))
+def test_files_without_an_end_or_content(tmp_path):
+    pipe, link, empty = (tmp_path / name for name in ("pipe.onnx", "link.onnx", "empty.onnx"))
     os.mkfifo(pipe)
     link.symlink_to("/dev/zero")
     empty.touch()
-    odd.write_bytes(models.pointwise().SerializeToString())
     said = "is no plain file|it is no regular file"
-    name_said = r"m\\udcff\.onnx.* is no text in UTF-8\. Rename it"
-    for path, words in ((pipe, said), (link, said), (empty, r"empty\.onnx is empty: 0 bytes"), (odd, name_said)):
+    for path, words in ((pipe, said), (link, said), (empty, r"empty\.onnx is empty: 0 bytes")):
         with pytest.raises(ModelError, match=words):
             build(path)
 

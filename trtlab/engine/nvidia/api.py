@@ -36,8 +36,7 @@ def installed_api(compiler: str | None = None) -> Api:
         if compiler is not None:
             raise
         return recorded_api()
-    with POOL.worker(chosen) as worker:
-        (names, _), version = worker.ask("api", timeout_s=60.0), worker.version
+    (version, names), *_ = POOL.ask(chosen, "api", timeout_s=60.0)
     return Api(compiler=chosen, version=version, names=names, provenance=live([machine.DISTRIBUTIONS[chosen]]))
 
 
@@ -51,20 +50,16 @@ def choose_compiler(compiler: str | None = None) -> str:
 
     Raises CompilerMissing with what to install. Imports neither.
     """
-    names = machine.COMPILERS
-    if compiler not in (None, *names):
-        raise CompilerMissing(f"There is no compiler {compiler!r}.", hint=f"Expected one of {', '.join(names)}.")
-    reasons = {name: _why_not_usable(name) for name in names}
-    usable = [name for name in names if reasons[name] is None]
-    if chosen := next((name for name in usable if compiler in (None, name)), None):
-        return chosen
-    why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if compiler in (None, name))
-    hint = "On Linux or Windows x86-64: pip install tensorrt-rtx (needs no GPU). Elsewhere notebooks show recordings."
-    hint = f"Leave compiler out: {usable[0]} can be used here." if usable else hint
+    if compiler not in (None, *machine.COMPILERS):
+        expected = f"Expected one of {', '.join(machine.COMPILERS)}."
+        raise CompilerMissing(f"There is no compiler {compiler!r}.", hint=expected)
+    asked, reasons = ([compiler] if compiler else machine.COMPILERS), dict[str, str]()
+    for name in asked:
+        why_not = machine.cuda_driver().why_not if name == "tensorrt" else None
+        reason = why_not if machine.is_installed(name) else "not installed"
+        if reason is None:
+            return name
+        reasons[name] = reason
+    why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    hint = "On Linux x86-64: pip install tensorrt-rtx (needs no GPU). Elsewhere notebooks show recordings."
     raise CompilerMissing(f"No TensorRT compiler can be used here ({why}).", hint=hint)
-
-
-def _why_not_usable(name: str) -> str | None:
-    if not machine.is_installed(name):
-        return "not installed"
-    return machine.cuda_driver().why_not if name == "tensorrt" else None

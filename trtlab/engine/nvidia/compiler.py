@@ -1,8 +1,8 @@
 """engine/nvidia/compiler: the calls into `tensorrt` 10.x and 11.x or `tensorrt_rtx` 1.x, by feature detection.
 
 Runs inside the worker process only. In: a `Session`, a `BuildRequest`. Out: a `BuildReport` with the plan. The three
-libraries differ in `has_targets`, `network_flags` and where the kernels are listed (`_steps`). Verified by execution on
-tensorrt_rtx 1.7; the paths for tensorrt 10 and 11 by their documentation and by fakes.
+libraries differ in targets (tensorrt_rtx alone has a `ComputeCapability`), `network_flags` and where the kernels are
+listed (`_steps`). Verified by execution on tensorrt_rtx 1.7; the paths for tensorrt 10 and 11 by their documentation.
 """
 
 import math
@@ -15,41 +15,24 @@ from typing import Any
 from trtlab.engine import machine
 from trtlab.engine.files import read_regular
 from trtlab.engine.measure import live
+from trtlab.engine.nvidia import errors
 from trtlab.engine.nvidia import log as logs
-from trtlab.engine.nvidia.errors import (
-    BuildError,
-    CompilerError,
-    ModelError,
-    ParseError,
-    ProfileError,
-    UnsupportedTarget,
-    hint_for,
-)
+from trtlab.engine.nvidia.errors import CompilerError, ModelError, ParseError, ProfileError, hint_for
 from trtlab.engine.nvidia.explain import PORTABLE
 from trtlab.engine.nvidia.log import Session, make_monitor
 from trtlab.engine.nvidia.names import Names, incomplete, not_taken, where_is
 from trtlab.engine.nvidia.report import BuildReport, BuildRequest, Kernel, LogLine, Profile
-from trtlab.graph.onnxfile import count_nodes, every_graph, load_outside, outside, sha256_of, source_from_model
+from trtlab.graph.onnxfile import count_nodes, load_outside, outside, sha256_of, source_from_model
 
 LARGEST_BYTES = 2**31 - 1  # of one ONNX message
-MANY = (2_000, 1_000, 200)
-SLOW = """The model has {:,} nodes, {:,} constants and {:,} graphs. tensorrt_rtx 1.7 takes minutes for some such models,
-or crashes: 3,000 additions of constants took 45 s, 255 nested Ifs 49 s, a chain of 3,000 operators killed it."""
 _BESIDE = ThreadPoolExecutor(1)  # hashes the model while it is built
-
-
-def has_targets(trt: ModuleType) -> bool:
-    """Whether plans can be built for other GPUs than this machine's (tensorrt_rtx only)."""
-    return hasattr(trt, "ComputeCapability")
 
 
 def network_flags(trt: ModuleType) -> int:
     """Flags for `create_network`: strongly typed in all three libraries. tensorrt 10 needs the flag, 11 ignores it,
     tensorrt_rtx wants 0."""
-    members = getattr(getattr(trt, "NetworkDefinitionCreationFlag", None), "__members__", {})
-    if has_targets(trt) or "STRONGLY_TYPED" not in members:
-        return 0
-    return 1 << int(members["STRONGLY_TYPED"])
+    strongly_typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if strongly_typed is None or hasattr(trt, "ComputeCapability") else 1 << int(strongly_typed)
 
 
 def check_onnx(model: bytes, path: str | None) -> Any:
@@ -105,15 +88,17 @@ def _parse_error(parser: Any, lines: list[LogLine], model: bytes) -> ParseError:
 
 
 def configure(trt: ModuleType, builder: Any, network: Any, request: BuildRequest, monitor: Any) -> Any:
-    """A builder configuration for the request. Raises UnsupportedTarget, ProfileError or BuildError."""
+    """A builder configuration for the request. Raises errors.UnsupportedTarget, ProfileError or BuildError."""
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.progress_monitor = monitor
     _set_targets(trt, config, request.targets)
-    for name in request.set_flags:
-        config.set_flag(_flag(trt, name))
-    for name in request.clear_flags:
-        config.clear_flag(_flag(trt, name))
+    flags = trt.BuilderFlag.__members__
+    for name in (*request.set_flags, *request.clear_flags):
+        if name not in flags:
+            hint = f"It has {', '.join(flags)}. Precision flags ended with TensorRT 11: type the model instead."
+            raise errors.BuildError(f"{trt.__name__} {trt.__version__} has no builder flag {name!r}.", hint=hint)
+        (config.set_flag if name in request.set_flags else config.clear_flag)(flags[name])
     if request.workspace_bytes is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_bytes)
     if request.max_aux_streams is not None:
@@ -124,28 +109,20 @@ def configure(trt: ModuleType, builder: Any, network: Any, request: BuildRequest
 
 
 def _set_targets(trt: ModuleType, config: Any, targets: tuple[str, ...]) -> None:
-    if not has_targets(trt) and targets:
+    if targets and not hasattr(trt, "ComputeCapability"):
         what = f"{trt.__name__} builds for the GPU it runs on and takes no target: got {', '.join(targets)}."
         hint = "Leave target out, or pass compiler='tensorrt_rtx'."
-        raise UnsupportedTarget(what, hint=hint, target=targets[0])
+        raise errors.UnsupportedTarget(what, hint=hint, target=targets[0])
     if targets == (PORTABLE,) or not targets:
         return
     known = {name: number for name, number in trt.ComputeCapability.__members__.items() if name.startswith("SM")}
     if unknown := [name for name in targets if name not in known]:
         what = f"{trt.__name__} {trt.__version__} cannot build for {unknown[0]!r}."
         hint = f"Expected one of {', '.join(known)}, or 'portable'."
-        raise UnsupportedTarget(what, hint=hint, target=unknown[0])
+        raise errors.UnsupportedTarget(what, hint=hint, target=unknown[0])
     config.num_compute_capabilities = len(targets)
     for index, name in enumerate(targets):
         config.set_compute_capability(known[name], index)
-
-
-def _flag(trt: ModuleType, name: str) -> Any:
-    members = trt.BuilderFlag.__members__
-    if name not in members:
-        hint = f"It has {', '.join(members)}. Precision flags ended with TensorRT 11: type the model instead."
-        raise BuildError(f"{trt.__name__} {trt.__version__} has no builder flag {name!r}.", hint=hint)
-    return members[name]
 
 
 def _add_profile(builder: Any, config: Any, network: Any, profile: Profile) -> None:
@@ -174,8 +151,8 @@ def _build_error(reasons: tuple[str, ...], network: Any) -> CompilerError:
         hint = f"Pass profiles={shapes}: minimum, optimum and maximum shapes."
         return ProfileError(what, hint=hint, log=reasons, shapes=shapes)
     hint = hint_for(text)
-    kinds = {hint_for("kMIN"): ProfileError, hint_for("Cannot compile operation"): UnsupportedTarget}
-    return kinds.get(hint, BuildError)(what, hint=hint or "Parts of the model may be built apart.", log=reasons)
+    kinds = {hint_for("kMIN"): ProfileError, hint_for("Cannot compile operation"): errors.UnsupportedTarget}
+    return kinds.get(hint, errors.BuildError)(what, hint=hint or "Parts of the model may be built apart.", log=reasons)
 
 
 def _suggested_shapes(network: Any) -> dict[str, tuple[tuple[int, ...], ...]]:
@@ -195,9 +172,6 @@ def build(session: Session, data: bytes, request: BuildRequest) -> tuple[BuildRe
         model, path = (data, None) if request.path is None else _read(request.path)
         proto = check_onnx(model, path)
         sha256, counts, names = _BESIDE.submit(sha256_of, model), count_nodes(proto), Names(proto)
-        sizes = (counts.nodes, counts.constants, len(every_graph(proto)))
-        if any(size > many for size, many in zip(sizes, MANY, strict=True)):
-            session.emit("warning", SLOW.format(*sizes).replace("\n", " "))
     for end in (value.name for value in (*proto.graph.input, *proto.graph.output) if value.name in names.own):
         what = f"The plan calls {names.own[end]!r} {end!r}, because its name could be read as part of NVIDIA's log."
         session.emit("warning", what)
@@ -236,7 +210,7 @@ def _compiled(session: Session, model: bytes, request: BuildRequest) -> tuple[di
     facts = logs.describe_network(network)
     with session.phase("configure"):
         config = configure(trt, builder, network, request, make_monitor(session))
-    facts["flags"] = logs.flag_names(trt, config)
+    facts["flags"] = tuple(name for name, flag in trt.BuilderFlag.__members__.items() if config.get_flag(flag))
     if request.stop_after != "parse":
         with session.phase("build"):
             plan = builder.build_serialized_network(network, config)
@@ -268,7 +242,7 @@ def _read(path: str) -> tuple[bytes, str | None]:
 def _steps(session: Session, plan: memoryview) -> tuple[tuple[Kernel, ...], tuple[str, ...]]:
     """(engine steps, what could not be read of them): from the log, or from the inspector where the log has none."""
     steps, unread = logs.steps_from_log(session.lines)
-    if plan and not steps and not has_targets(session.trt):
+    if plan and not steps and not hasattr(session.trt, "ComputeCapability"):
         engine = session.trt.Runtime(session.logger).deserialize_cuda_engine(plan)
         steps = () if engine is None else logs.steps_from_inspector(logs.inspector_json(session.trt, engine))
     return steps, unread if steps or unread or not plan else ("The log brought no kernel list.",)

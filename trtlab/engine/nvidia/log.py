@@ -22,7 +22,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-from trtlab.engine.nvidia.report import Kernel, LogLine, MemoryFigures, NetworkLayer, Phase, Progress, TensorInfo
+from trtlab.engine.nvidia.report import Kernel, LogLine, NetworkLayer, Phase, Progress, TensorInfo
 
 STEP_INTERVAL_S = 0.03
 _TENSOR = (
@@ -40,19 +40,12 @@ _SIDES = ("Inputs", "Constants", "Outputs")
 _NEEDED = {"LayerType", "Inputs", "Outputs", "StreamId", "Metadata"}
 _WORD = re.compile(rf", ({'|'.join(_FIELDS)}): ?")
 _ONNX_NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=$|[\x1e\x1f\[])", re.DOTALL)
-_MEMORY = {
-    "activation_bytes": re.compile(r"^Total Activation Memory: (\d+) bytes"),
-    "weights_bytes": re.compile(r"^Total Weights Memory: (\d+) bytes"),
-    "scratch_bytes": re.compile(r"^Max Scratch Memory: (\d+) bytes"),
-    "host_persistent_bytes": re.compile(r"^Total Host Persistent Memory: (\d+) bytes"),
-    "device_persistent_bytes": re.compile(r"^Total Device Persistent Memory: (\d+) bytes"),
-}
+_MEMORY = re.compile(r"(?:Total|Max) ([\w ]+) Memory: (\d+) bytes")
 _SPURIOUS = re.compile(  # this machine has no CUDA driver, or a logger exists already
     r"catchCudaError|cudaError.*\b35\b|CUDA driver version is insufficient|differs from one already registered"
 )
 _PLACES = re.compile(r"\s*\bIn \S+ at \S+:\d+|\s+at \S+:\d+|\[\w+\.cpp[^\]]*\] |^\w+\.cpp:\d+: ")
 _DUMP = re.compile(r"operation:\s+\d+: (\w+): .*? \| (\S+?)\[\][^/]*// ([^,]+), ")
-_FAILURES = ("INTERNAL_ERROR", "ERROR")
 
 
 # --- engine steps -----------------------------------------------------------------------------------------------------
@@ -128,31 +121,30 @@ def _integers(sizes: str | Iterable[Any]) -> tuple[int, ...]:
 # --- memory and failures ----------------------------------------------------------------------------------------------
 
 
-def memory_from_log(lines: Sequence[LogLine]) -> MemoryFigures:
-    """The largest value of each memory figure in the log; None where the log has none."""
-    found = {name: [int(m[1]) for line in lines if (m := form.match(line.text))] for name, form in _MEMORY.items()}
-    return MemoryFigures(**{name: max(sizes) for name, sizes in found.items() if sizes})
+def memory_from_log(lines: Sequence[LogLine]) -> dict[str, int | None]:
+    """The largest value of each memory figure in the log, by names such as `activation_bytes`: with several
+    optimisation profiles one execution context runs one of them at a time."""
+    sizes = dict[str, int | None]()
+    for said in filter(None, (_MEMORY.match(line.text) for line in lines)):
+        name = f"{said[1].lower().replace(' ', '_')}_bytes"
+        sizes[name] = max(int(said[2]), sizes.get(name) or 0)
+    return sizes
 
 
 def failures(lines: Sequence[LogLine]) -> tuple[str, ...]:
     """The error messages of a log in order, each once and readable, without the spurious ones."""
-    texts = (line.text for line in lines if line.severity in _FAILURES and not _SPURIOUS.search(line.text))
+    texts = (
+        line.text for line in lines if line.severity in ("INTERNAL_ERROR", "ERROR") and not _SPURIOUS.search(line.text)
+    )
     return tuple(dict.fromkeys(readable(text) for text in texts))
 
 
 def readable(text: str) -> str:
     """A message of NVIDIA's without source positions, spurious lines and wrapping: what a person needs of it."""
-    lines = [
-        line
-        for line in text.splitlines()
-        if line.strip() and not _SPURIOUS.search(line) and not line.startswith("Invalid Node")
-    ]
-    plain = _DUMP.sub(r"\1 (node \3, which reads \2): ", _PLACES.sub("", " ".join(lines)))
-    quoted = re.fullmatch(r'.+ && "(.*)"', plain.strip())
-    if quoted:
-        return quoted[1].rstrip("?.")
-    wrapped = re.fullmatch(r"[\w:]+: Error Code \d+: [\w ]+ \((.*)\)", plain.strip())
-    return (wrapped[1] if wrapped else plain).strip().rstrip(".")
+    lines = (line for line in text.splitlines() if not _SPURIOUS.search(line) and not line.startswith("Invalid Node"))
+    plain = _DUMP.sub(r"\1 (node \3, which reads \2): ", _PLACES.sub("", " ".join(filter(None, lines)))).strip()
+    inside = re.fullmatch(r'.+ && "(.*)"|[\w:]+: Error Code \d+: [\w ]+ \((.*)\)', plain)
+    return (plain if inside is None else inside[1] or inside[2]).strip().rstrip("?.")
 
 
 # --- what a task hears ------------------------------------------------------------------------------------------------
@@ -169,32 +161,26 @@ class Session:
         self._open, self._started, self._told_at = dict[str, Progress](), time.perf_counter(), 0.0
         logger.lines = self.lines
 
-    def _tell(self, progress: Progress) -> None:
-        self._told_at = progress.seconds
-        self.emit("progress", progress)
-
-    def start(self, name: str, parent: str | None = None, steps: int = 0) -> None:
+    def tell(self, name: str, parent: str | None = None, *, step: int = 0, steps: int = 0, done: bool = False) -> None:
+        """A phase began, has come to a step, or is done: only the first call says where it stands, and how long."""
         now = time.perf_counter() - self._started
-        self._open[name] = Progress(name=name, parent=parent, step=0, steps=steps, done=False, seconds=now)
-        self._tell(self._open[name])
-
-    def step(self, name: str, step: int) -> None:
-        now = time.perf_counter() - self._started
-        if name in self._open and now - self._told_at >= STEP_INTERVAL_S:
-            self._tell(replace(self._open[name], step=step, seconds=now))
-
-    def finish(self, name: str) -> None:
-        if (opened := self._open.pop(name, None)) is not None:
-            now, parent, start, steps = time.perf_counter() - self._started, opened.parent, opened.seconds, opened.steps
+        opened = self._open.setdefault(
+            name, Progress(name=name, parent=parent, step=0, steps=steps, done=False, seconds=now)
+        )
+        if done:
+            del self._open[name]
+            start, parent, steps, step = opened.seconds, opened.parent, opened.steps, opened.steps
             self.phases.append(Phase(name=name, parent=parent, start_s=start, seconds=now - start, steps=steps))
-            self._tell(replace(opened, step=steps, done=True, seconds=now))
+        if done or step == 0 or now - self._told_at >= STEP_INTERVAL_S:
+            self._told_at = now
+            self.emit("progress", replace(opened, step=step, done=done, seconds=now))
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """A phase of our own around a `with` block; it stays open when the block raises."""
-        self.start(name)
+        self.tell(name)
         yield
-        self.finish(name)
+        self.tell(name, done=True)
 
 
 def make_logger(trt: ModuleType) -> Any:
@@ -202,9 +188,6 @@ def make_logger(trt: ModuleType) -> Any:
 
     class Logger(trt.ILogger):  # type: ignore[name-defined]
         lines: list[LogLine]
-
-        def __init__(self) -> None:
-            super().__init__()
 
         def log(self, severity: Any, message: str) -> None:
             self.lines.append(LogLine(severity=severity.name, text=message))
@@ -216,18 +199,15 @@ def make_monitor(session: Session) -> Any:
     """A progress monitor that reports phases. It never stops a build: a cancel ends the worker."""
 
     class Monitor(session.trt.IProgressMonitor):  # type: ignore[name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-
         def phase_start(self, name: str, parent: str | None, steps: int) -> None:
-            session.start(name, parent or "build", steps)
+            session.tell(name, parent or "build", steps=steps)
 
         def step_complete(self, name: str, step: int) -> bool:
-            session.step(name, step)
+            session.tell(name, step=step)
             return True
 
         def phase_finish(self, name: str) -> None:
-            session.finish(name)
+            session.tell(name, done=True)
 
     return Monitor()
 
@@ -238,21 +218,19 @@ def make_monitor(session: Session) -> Any:
 def describe_network(network: Any) -> dict[str, Any]:
     """Inputs, outputs and layers of a network definition as plain values."""
     return {
-        "inputs": tuple(_info(network.get_input(i)) for i in range(network.num_inputs)),
-        "outputs": tuple(_info(network.get_output(i)) for i in range(network.num_outputs)),
-        "layers": tuple(_layer(network.get_layer(i)) for i in range(network.num_layers)),
+        "inputs": tuple(map(_info, map(network.get_input, range(network.num_inputs)))),
+        "outputs": tuple(map(_info, map(network.get_output, range(network.num_outputs)))),
+        "layers": tuple(map(_layer, map(network.get_layer, range(network.num_layers)))),
     }
 
 
 def _layer(layer: Any) -> NetworkLayer:
-    inputs = (layer.get_input(i) for i in range(layer.num_inputs))
-    outputs = (layer.get_output(i) for i in range(layer.num_outputs))
     return NetworkLayer(
         name=layer.name,
         type=layer.type.name,
         onnx_nodes=onnx_nodes_from_metadata(layer.metadata),
-        inputs=tuple(_info(tensor) for tensor in inputs if tensor is not None),
-        outputs=tuple(_info(tensor) for tensor in outputs if tensor is not None),
+        inputs=tuple(map(_info, filter(None, map(layer.get_input, range(layer.num_inputs))))),
+        outputs=tuple(map(_info, filter(None, map(layer.get_output, range(layer.num_outputs))))),
     )
 
 
@@ -262,11 +240,6 @@ def _info(tensor: Any) -> TensorInfo:
     except ValueError:  # the rank itself is not known yet
         shape = ()
     return TensorInfo(name=tensor.name, shape=shape, dtype=tensor.dtype.name)
-
-
-def flag_names(trt: ModuleType, config: Any) -> tuple[str, ...]:
-    """Names of the builder flags that are on; by default TF32 alone."""
-    return tuple(name for name, flag in trt.BuilderFlag.__members__.items() if config.get_flag(flag))
 
 
 def inspector_json(trt: ModuleType, engine: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 
 from trtlab.engine.nvidia.errors import MEANT, CompilerError
-from trtlab.engine.nvidia.report import Kernel
+from trtlab.engine.nvidia.report import Kernel, LogLine, NetworkLayer, TensorInfo
 from trtlab.graph.onnxfile import every_graph
 
 LONGEST = 200
@@ -40,11 +40,9 @@ class Names:
         else:
             named += [*graph.input, *graph.output, *graph.initializer, *(s.values for s in graph.sparse_initializer)]
         for part in named:
-            if (safe := self.safe(part.name)) != part.name:
-                part.name = safe
+            part.name = self.safe(part.name)
         for names in lists:
-            if (safe_names := [self.safe(name) for name in names]) != list(names):
-                names[:] = safe_names
+            names[:] = map(self.safe, names)
 
     def safe(self, name: str | bytes) -> str:
         """What the build calls `name`; bytes are a name that is no UTF-8."""
@@ -64,12 +62,12 @@ class Names:
             return tuple(self.put_back(part, shown=shown) for part in value)
         if isinstance(value, dict):
             return {self.put_back(key): self.put_back(part) for key, part in value.items()}
-        if not self.own or not dataclasses.is_dataclass(value) or isinstance(value, type):
+        if not self.own or not isinstance(value, TensorInfo | NetworkLayer | Kernel | LogLine):
             return value
-        parts = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        parts = {name: self.put_back(part, shown=shown) for name, part in vars(value).items()}
         if isinstance(value, Kernel):
             del parts["name"]  # the compiler's own, which may have a part of a node's in it
-        return dataclasses.replace(value, **{name: self.put_back(part, shown=shown) for name, part in parts.items()})
+        return dataclasses.replace(value, **parts)
 
     def told(self, error: CompilerError) -> CompilerError:
         """The error in the model's own names."""
@@ -108,11 +106,10 @@ def not_taken(model: bytes) -> str:
 
 
 def incomplete(graph: onnx.GraphProto) -> str:
-    """Which value or weight lacks its name, type or shape, which onnx.checker leaves open."""
-    for part in (*graph.input, *graph.output, *graph.initializer):
-        is_weight = isinstance(part, onnx.TensorProto)
-        has_type = part.data_type if is_weight else part.type.WhichOneof("value")
-        has_shape = is_weight or has_type != "tensor_type" or part.type.tensor_type.HasField("shape")
-        if not (part.name and has_type and has_shape):
-            return f"{part.name!r} lacks its {'name' if not part.name else 'shape' if has_type else 'type'}"
+    """Which input or output lacks its name, type or shape, which onnx.checker leaves open."""
+    for value in (*graph.input, *graph.output):
+        kind = value.type.WhichOneof("value")
+        has_shape = kind != "tensor_type" or value.type.tensor_type.HasField("shape")
+        if not (value.name and kind and has_shape):
+            return f"{value.name!r} lacks its {'name' if not value.name else 'shape' if kind else 'type'}"
     return ""

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from trtlab.engine.measure import Provenance
@@ -110,18 +111,6 @@ class LogLine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemoryFigures:
-    """Bytes, as the builder logs them; None where it said nothing. With several optimisation profiles each figure is
-    the largest, because one execution context runs one profile at a time."""
-
-    activation_bytes: int | None = None
-    weights_bytes: int | None = None
-    scratch_bytes: int | None = None
-    host_persistent_bytes: int | None = None
-    device_persistent_bytes: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Profile:
     """An optimisation profile: for each dynamic input its minimum, optimum and maximum shape."""
 
@@ -138,8 +127,8 @@ class BuildRequest:
     path: str | None = None
     targets: tuple[str, ...] = ()
     profiles: tuple[Profile, ...] = ()
-    set_flags: tuple[str, ...] = ()
-    clear_flags: tuple[str, ...] = ()
+    set_flags: Sequence[str] = ()
+    clear_flags: Sequence[str] = ()
     workspace_bytes: int | None = None
     max_aux_streams: int | None = None
     stop_after: str = "build"
@@ -147,11 +136,10 @@ class BuildRequest:
     def __post_init__(self) -> None:
         if self.stop_after not in ("parse", "build"):
             raise BuildError(f"stop_after is {self.stop_after!r}.", hint="Expected 'parse' or 'build'.")
-        for name in ("workspace_bytes", "max_aux_streams"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 0):
-                hint = "Expected a whole number, 0 or more, or None for the default."
-                raise BuildError(f"{name} is {value!r}.", hint=hint)
+        for size in (self.workspace_bytes, self.max_aux_streams):
+            if size is not None and (not isinstance(size, int) or size < 0):
+                hint = "workspace_bytes and max_aux_streams are whole numbers, 0 or more, or None for the default."
+                raise BuildError(f"{size!r} is no size.", hint=hint)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -175,7 +163,7 @@ class BuildReport:
     outputs: tuple[TensorInfo, ...]
     layers: tuple[NetworkLayer, ...]
     steps: tuple[Kernel, ...]
-    memory: MemoryFigures
+    memory: dict[str, int | None]
     phases: tuple[Phase, ...]
     log: tuple[LogLine, ...]
     unread_lines: tuple[str, ...]
@@ -192,12 +180,12 @@ class BuildReport:
     @property
     def activation_bytes(self) -> int | None:
         """Device memory for intermediate tensors, planned once per execution context."""
-        return self.memory.activation_bytes
+        return self.memory.get("activation_bytes")
 
     @property
     def weights_bytes(self) -> int | None:
         """Weights inside the plan, in the precision the kernels want."""
-        return self.memory.weights_bytes
+        return self.memory.get("weights_bytes")
 
     @functools.cached_property
     def plan_sha256(self) -> str:
