@@ -233,11 +233,11 @@ def _share_of_peak(rounds: int, m: int = 128, depth: int = 256, n: int = 1024, t
 
     width, x, y, bias = product.panel_width(n), torch.ones(m, depth), torch.empty(m, n), np.zeros(n, np.float32)
     rows, panels = product.tile_rows(width), product.packed(torch.ones(1, depth, n))
-    run = product.generated([], lambda t: t[None], n)
+    run = product.generated([], lambda t: t[None], bias)
     loop = f"def kernel(x, w, y, n, times):\n    for _ in range(times):\n        tile(x, 0, {rows - 1}, w, n, y)\n"
     tile = compiled(loop, f"from {product.__name__} import tile_of\ntile = tile_of({width}, {rows})\n")
     numbers = [t.data_ptr() for t in (x, panels, y)]
-    works: dict[str, Callable[[], Any]] = {"product": lambda: run(panels, bias, x, y)}
+    works: dict[str, Callable[[], Any]] = {"product": lambda: run(panels, x, y)}
     works["tile"] = lambda: tile(*numbers, 64, times)
     taken = measure_in_turns(works, samples=rounds, sample_s=0.05, budget_s=1e9, packages=("torch", "numba"))
     value = taken["tile"].ratio_to(taken["product"]) * (m * depth * n) / (rows * width * 64 * times)

@@ -1,5 +1,6 @@
 """engine/codegen/product: the generated product against float64, whatever the sizes, strides and endings."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -27,8 +28,8 @@ def test_product_bias_branch_and_activation_equal_float64(size, layout, adds):
     x, columns, bias = torch.randn(batch, m, depth), columns_of(layout, batch, depth, n), torch.randn(n)
     z, around = torch.randn(batch, m, n), torch.full((batch, m, n + 5), 7.0)
     out = around[:, :, 2 : 2 + n]  # a part of something wider
-    run = product.generated(["v = v + u"] * adds + [RELU], lambda t: t, n, adds=adds)
-    run(product.packed(columns), bias.numpy(), x, *[z] * adds, out)
+    run = product.generated(["v = v + u"] * adds + [RELU], lambda t: t, bias.numpy(), adds=adds)
+    run(product.packed(columns), x, *[z] * adds, out)
     want = torch.relu(x.double() @ columns.double() + bias + (z if adds else 0))
     torch.testing.assert_close(out.double(), want, rtol=1e-5, atol=1e-5 * depth**0.5)
     assert (around[:, :, :2] == 7).all()
@@ -39,7 +40,7 @@ def test_nan_and_infinity_stay_in_their_row():
     x, columns = torch.ones(8, 3), torch.ones(3, 5)
     x[2, 1], x[7, 0] = float("nan"), float("inf")
     out = torch.empty(1, 8, 5)
-    product.generated([RELU], lambda t: t, 5)(product.packed(columns[None]), torch.zeros(5).numpy(), x[None], out)
+    product.generated([RELU], lambda t: t, np.zeros(5, np.float32))(product.packed(columns[None]), x[None], out)
     torch.testing.assert_close(out[0], x @ columns, equal_nan=True)
 
 
@@ -55,9 +56,9 @@ def test_nan_and_infinity_stay_in_their_row():
     ],
 )
 def test_what_does_not_fit_is_refused_before_memory_is_touched(x, columns, out):
-    run = product.generated([], lambda t: t, 5)
+    run = product.generated([], lambda t: t, np.zeros(5, np.float32))
     with pytest.raises(ValueError, match="do not go into"):
-        run(product.packed(columns), torch.zeros(5).numpy(), x, out)
+        run(product.packed(columns), x, out)
 
 
 @pytest.mark.parametrize("registers", [(8, 12), (16, 24)])
@@ -69,7 +70,7 @@ def test_vectors_of_another_machine_make_the_same(registers, monkeypatch):
         tile = product.tile_of.__wrapped__
         monkeypatch.setattr(product, "tile_of", tile)
         out = torch.empty(1, 11, 37)
-        product.generated([], lambda t: t, 37)(product.packed(columns), torch.zeros(37).numpy(), x, out)
+        product.generated([], lambda t: t, np.zeros(37, np.float32))(product.packed(columns), x, out)
         torch.testing.assert_close(out, x @ columns, rtol=1e-5, atol=1e-5)
     finally:
         product.panel_width.cache_clear()
@@ -87,6 +88,6 @@ def test_a_panel_is_no_narrower_than_is_fast(lanes, widths, monkeypatch):
 
 def test_rows_that_would_be_a_copy_are_refused():
     x, columns, out = torch.ones(2, 5, 3, 4).transpose(1, 2), torch.ones(6, 4, 7), torch.ones(2, 3, 5, 7)
-    run = product.generated([], lambda t: t.flatten(0, -3), 7)
+    run = product.generated([], lambda t: t.flatten(0, -3), np.zeros(7, np.float32))
     with pytest.raises(ValueError, match="do not go into rows"):
-        run(product.packed(columns), torch.zeros(7).numpy(), x, out)
+        run(product.packed(columns), x, out)

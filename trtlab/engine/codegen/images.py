@@ -4,7 +4,7 @@ In: sizes, weights, pads. Out: functions of float32 tensors. `winograd` convolve
 F(4x4, 3x3): a tile of 6x6 pixels becomes 36 numbers for each channel (B' d B), these are multiplied by the weights (36
 products of matrices) and become 4x4 pixels (A' m A). Lavin and Gray, "Fast algorithms for convolutional neural
 networks", 2016. A tile's sums share their input: NaN or infinity in one of its 36 pixels may be NaN in all 16.
-`max_pool` goes down the rows of the window into a scratch row, then along it: 3x3 costs 4 comparisons instead of 8; in
+`max_pool` goes down the rows of the window into a scratch row, then along it: 3x3 costs 6 comparisons instead of 9; in
 Triton, for a GPU, each number reads its window (torch's kernel also writes where the maximum was: five times as long).
 Checked in float64 and against torch by test_images.py.
 """
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from trtlab.engine.codegen import product
-from trtlab.engine.codegen.pointwise import compiled, flat, launch_triton
+from trtlab.engine.codegen.pointwise import by_layout, compiled, flat, launch_triton
 
 B = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0], [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0],
      [0, 4, 0, -5, 0, 1]]  # fmt: skip
@@ -28,8 +28,8 @@ A = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8,
 G = [
     [Fraction(n, 24) for n in row] for row in [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]
 ]
-TILES, WIDE, PACKED = 48, 64, 2**13
-"""Tiles, channels and weights at a time: what lies between the kernels stays in the caches."""
+TILES, WIDE = 48, 64
+"""Tiles and channels at a time: what lies between the kernels stays in the caches."""
 
 _PLACE = "b, i, j = tile // (down * along), tile // along % down * 4, tile % along * 4"
 
@@ -95,99 +95,95 @@ def _transform(matrix: Sequence[Sequence[int]], row: str, step: int) -> str:
 
 
 def packed(weights: Tensor) -> Tensor:
-    """Weights [N, C, 3, 3] as 36 packed matrices [C, N]: G g G', computed in float64, some thousand at a time."""
+    """Weights [N, C, 3, 3] as 36 packed matrices [C, N]: G g G', computed in float64."""
     g = torch.tensor([[float(n) for n in row] for row in G], dtype=torch.float64)
     n, depth = weights.shape[:2]
-    columns, made = weights.permute(2, 3, 1, 0).reshape(9, -1), torch.empty(36, depth * n)
-    for some, place in zip(columns.split(PACKED, 1), made.split(PACKED, 1), strict=True):
-        place.copy_(torch.kron(g, g) @ some.double())
-    return product.packed(made.view(36, depth, n))
+    columns = weights.permute(2, 3, 1, 0).reshape(9, -1).double()
+    return product.packed((torch.kron(g, g) @ columns).float().view(36, depth, n))
 
 
 def winograd(
     weights: Tensor, bias: Any, finish: Sequence[str], pads: Sequence[tuple[int, int]], *, adds: bool
 ) -> Callable[..., Tensor]:
     """A function (x, out), or with another branch before `out`, of float32 tensors in NHWC order; `room` are bytes for
-    the numbers of `scratch_sizes`. Layouts are looked at once."""
+    the numbers of `scratch_sizes`."""
     n, depth = weights.shape[:2]
-    if bias.shape != (n,):
-        raise ValueError(f"a bias of shape {bias.shape} does not go with {n} channels")
     first, last = compiled(spread()), compiled(collect(finish, adds=adds))
     multiply = product.kernel([], product.panel_width(n), adds=False)
-    panels, zeros, known = packed(weights), torch.zeros(n).numpy(), dict[Any, tuple[Any, ...]]()
+    panels, zeros = packed(weights), torch.zeros(n).numpy()
 
-    def launch(x: Tensor, *rest: Tensor, room: Tensor | None = None) -> Tensor:
-        z, y = rest[0], rest[-1]
-        key = tuple([(t.shape, t.stride(), t.dtype) for t in (x, *rest)])
-        if key not in known:
-            known[key] = _layout(x, z, y, (n, depth), pads)
-        (top, left), (tiles, block), grid, numbers, parts = known[key]
-        space = torch.empty(sum(parts)) if room is None else room.view(torch.float32)
-        around, *between = space[: sum(parts)].split(parts)
-        size = len(x), 4 * grid[0] + 2, 4 * grid[1] + 2, depth
-        image = around[: math.prod(size)].view(size).permute(0, 3, 1, 2)
-        image.zero_()[:, :, top : top + x.shape[2], left : left + x.shape[3]] = x
-        padded, v, m, s = [t.numpy() for t in (around, *between)]
-        out, scratch = flat(y), (s, block)
-        others, sizes = flat(z) if adds else out, (depth, n, block * depth, depth, 0, 0, block * n, n)
-        for start in range(0, tiles, block):
-            count = min(block, tiles - start)
-            first(padded, v, *scratch, start, count, *grid, depth)
-            multiply(between[0].data_ptr(), panels.data_ptr(), zeros, m, m, 36, count, *sizes)
-            last(m, bias, others, out, *scratch, start, count, *grid, n, *numbers)
-        return y
+    def make(x: Tensor, *rest: Tensor) -> Callable[..., Tensor]:
+        numbers, parts = _numbers(x, rest[0], rest[-1], (n, depth), pads), scratch_sizes(x.shape, n, pads)
+        down, along, tiles, block = _tiles(x.shape, pads)
+        size = len(x), 4 * down + 2, 4 * along + 2, depth
+        inside = [slice(before, before + length) for (before, _), length in zip(pads, x.shape[2:], strict=True)]
+        sizes = depth, n, block * depth, depth, 0, 0, block * n, n
 
-    return launch
+        def launch(x: Tensor, *rest: Tensor, room: Tensor | None = None) -> Tensor:
+            space = torch.empty(sum(parts)) if room is None else room.view(torch.float32)
+            around, v, m, s = space[: sum(parts)].split(parts)
+            around[: math.prod(size)].view(size).permute(0, 3, 1, 2).zero_()[:, :, *inside] = x
+            (padded, spreads, sums, scratch), out = (t.numpy() for t in (around, v, m, s)), flat(rest[-1])
+            others = flat(rest[0]) if adds else out
+            for start in range(0, tiles, block):
+                count = min(block, tiles - start)
+                first(padded, spreads, scratch, block, start, count, down, along, depth)
+                multiply(v.data_ptr(), panels.data_ptr(), zeros, sums, sums, 36, count, *sizes)
+                last(sums, bias, others, out, scratch, block, start, count, down, along, n, *numbers)
+            return rest[-1]
+
+        return launch
+
+    return by_layout(make)
 
 
-def _layout(x: Tensor, z: Tensor, y: Tensor, channels: tuple[int, int], pads: Sequence[tuple[int, int]]) -> Any:
-    """Where the image starts, tiles in all and at a time, down and along, sizes and strides of the result, scratch."""
+def _tiles(shape: Sequence[int], pads: Sequence[tuple[int, int]]) -> tuple[int, int, int, int]:
+    """Tiles down and along an image, of all images, and at a time."""
+    down, along = (-(-(size + before + after - 2) // 4) for size, (before, after) in zip(shape[2:], pads, strict=True))
+    return down, along, shape[0] * down * along, min(TILES, shape[0] * down * along)
+
+
+def _numbers(
+    x: Tensor, z: Tensor, y: Tensor, channels: tuple[int, int], pads: Sequence[tuple[int, int]]
+) -> tuple[int, ...]:
+    """Sizes and strides of the result for the kernel, which reads and writes without looking."""
     h, w = (size + before + after - 2 for size, (before, after) in zip(x.shape[2:], pads, strict=True))
     fits = y.shape == z.shape == (len(x), channels[0], h, w) and x.shape[1] == channels[1] and y.numel()
     dense = channels[0] == 1 or y.stride(1) == z.stride(1) == 1
     if not fits or not dense or {t.dtype for t in (x, y, z)} != {torch.float32}:
         raise ValueError(f"{tuple(x.shape)} and {tuple(z.shape)} do not make {tuple(y.shape)} in float32, NHWC")
-    down, along = -(-h // 4), -(-w // 4)
-    tiles, strides = len(x) * down * along, [t.stride(d) for t in (z, y) for d in (0, 2, 3)]
-    start, parts = (pads[0][0], pads[1][0]), scratch_sizes(x.shape, channels[0], pads)
-    return start, (tiles, min(TILES, tiles)), (down, along), (h, w, *strides), parts
+    return h, w, *(t.stride(d) for t in (z, y) for d in (0, 2, 3))
 
 
 def scratch_sizes(shape: Sequence[int], n: int, pads: Sequence[tuple[int, int]]) -> list[int]:
     """How many numbers lie between the kernels: the padded image, then what is multiplied, products, and sums; of
     images [N, C, H, W] with n results, each at a multiple of 16."""
-    down, along = (-(-(size + before + after - 2) // 4) for size, (before, after) in zip(shape[2:], pads, strict=True))
-    block = min(TILES, shape[0] * down * along)
+    down, along, _, block = _tiles(shape, pads)
     image = shape[0] * (4 * down + 2) * (4 * along + 2) * shape[1]
     return [size + -size % 16 for size in (image, 36 * block * shape[1], 36 * block * n, 72 * WIDE)]
 
 
-def maxima(window: Sequence[int], strides: Sequence[int], before: Sequence[int]) -> str:
-    """Source for N images of h x w pixels of c channels, to oh x ow. So written, NaN stays NaN. Windows are cut off at
-    the border by reading its last pixel again: a maximum does not mind."""
-    down, along = ([f"r{d}" for d in range(size)] for size in window)
-    lines = ["def kernel(x, y, scratch, n, h, w, c, oh, ow):", "    for b in range(n):", "        for i in range(oh):"]
-    for d, row in enumerate(down):
-        lines += [f"            p = (b * h + min(max(i * {strides[0]} + {d - before[0]}, 0), h - 1)) * w * c"]
-        lines += [f"            {row} = x[p:p + w * c]"]
-    lines += ["            for k in range(w * c):", *_largest(down, "scratch", " " * 16)]
-    lines += [
-        "            for j in range(ow):",
-        "                p = ((b * oh + i) * ow + j) * c",
-        "                o = y[p:p + c]",
-    ]
-    for d, pixel in enumerate(along):
-        lines += [f"                p = min(max(j * {strides[1]} + {d - before[1]}, 0), w - 1) * c"]
-        lines += [f"                {pixel} = scratch[p:p + c]"]
-    lines += ["                for k in range(c):", *_largest(along, "o", " " * 20)]
-    return "\n".join(lines) + "\n"
-
-
-def _largest(names: Sequence[str], target: str, indent: str) -> list[str]:
-    lines = [f"{indent}m = {names[0]}[k]"]
-    for name in names[1:]:
-        lines += [f"{indent}v = {name}[k]", f"{indent}m = m if m > v or m != m else v"]
-    return [*lines, f"{indent}{target}[k] = m"]
+MAXIMA = """
+def kernel(x, y, scratch, n, h, w, c, oh, ow, kh, kw, sh, sw, top, left):
+    for i in range(n * oh):
+        scratch[:] = -inf
+        for d in range(kh):
+            p = (i // oh * h + min(max(i % oh * sh + d - top, 0), h - 1)) * w * c
+            row = x[p:p + w * c]
+            for k in range(w * c):
+                m, v = scratch[k], row[k]
+                scratch[k] = m if m > v or m != m else v
+        for j in range(ow):
+            o = y[(i * ow + j) * c:]
+            o[:c] = -inf
+            for d in range(kw):
+                row = scratch[min(max(j * sw + d - left, 0), w - 1) * c:]
+                for k in range(c):
+                    m, v = o[k], row[k]
+                    o[k] = m if m > v or m != m else v
+"""
+"""For n images of h x w pixels of c channels, to oh x ow. So written, NaN stays NaN. Windows are cut off at the border
+by reading its last pixel again: a maximum does not mind."""
 
 
 def triton_maxima(
@@ -195,27 +191,23 @@ def triton_maxima(
 ) -> str:
     """Triton source for images of (channels, rows, columns) and results of (rows, columns)."""
     (c, h, w), (oh, ow) = image, result
-    lines = ["@triton.jit", "def kernel(x, y, n, BLOCK: tl.constexpr):"]
-    lines += ["    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)", "    inside = i < n"]
-    lines += [
-        f"    row, column = i // {c * ow} % {oh}, i // {c} % {ow}",
-        f"    image = i // {c * ow * oh} * {c * h * w}",
-    ]
-    for d, (axis, size) in enumerate((("row", h), ("column", w))):
-        lines += [
-            f"    {axis}{k} = tl.minimum(tl.maximum({axis} * {strides[d]} + {k - before[d]}, 0), {size - 1})"
-            for k in range(window[d])
-        ]
-    for k, (a, b) in enumerate(itertools.product(range(window[0]), range(window[1]))):
-        lines += [f"    v = tl.load(x + image + (row{a} * {w} + column{b}) * {c} + i % {c}, inside)"]
-        lines += ["    m = tl.where((m > v) | (m != m), m, v)" if k else "    m = v"]
+    lines = [
+        "@triton.jit", "def kernel(x, y, n, BLOCK: tl.constexpr):",
+        "    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)", "    inside = i < n",
+        f"    row, column = i // {c * ow} % {oh} * {strides[0]}, i // {c} % {ow} * {strides[1]}",
+        f"    image = x + (i // {c * ow * oh} * {c * h * w} + i % {c})",
+    ]  # fmt: skip
+    for a, b in itertools.product(range(window[0]), range(window[1])):
+        down = f"tl.minimum(tl.maximum(row + {a - before[0]}, 0), {h - 1})"
+        along = f"tl.minimum(tl.maximum(column + {b - before[1]}, 0), {w - 1})"
+        lines += [f"    v = tl.load(image + ({down} * {w} + {along}) * {c}, inside)"]
+        lines += ["    m = tl.where((m > v) | (m != m), m, v)" if a or b else "    m = v"]
     return "\n".join([*lines, "    tl.store(y + i, m, inside)"]) + "\n"
 
 
 def max_pool(window: Sequence[int], strides: Sequence[int], before: Sequence[int]) -> Callable[..., Tensor]:
     """A function (x, out) of tensors [N, C, H, W] in NHWC order, float32 on a CPU; there `room` are bytes for w * c
     numbers."""
-    kernel = functools.cache(lambda: compiled(maxima(window, strides, before)))  # a GPU needs none
     texts = functools.cache(functools.partial(triton_maxima, window, strides, before))
 
     def run(x: Tensor, out: Tensor, *, room: Tensor | None = None) -> Tensor:
@@ -228,8 +220,9 @@ def max_pool(window: Sequence[int], strides: Sequence[int], before: Sequence[int
         if x.is_cuda:
             launch_triton(texts(x.shape[1:], out.shape[2:]), (x, out), out.numel())
         else:
-            row = torch.empty(w * c) if room is None else room.view(torch.float32)
-            kernel()(flat(x), flat(out), row.numpy(), n, h, w, c, *out.shape[2:])
+            row = (torch.empty(w * c) if room is None else room.view(torch.float32)).numpy()[: w * c]
+            sizes = n, h, w, c, *out.shape[2:], *window, *strides, *before
+            compiled(MAXIMA)(flat(x), flat(out), row, *sizes)
         return out
 
     return run

@@ -181,38 +181,39 @@ def _dense(sizes: Sequence[int]) -> list[int]:
     return [math.prod(sizes[d + 1 :]) for d in range(len(sizes))]
 
 
-def generated(program: Sequence[Instruction], results: Sequence[int]) -> Callable[..., None]:
-    """A function (*inputs, *outs) that runs the generated kernel. Its loops are chosen when it first sees the strides;
-    where no dense pass fits them, torch computes and the results are copied."""
-    launchers: dict[Any, Callable[..., None]] = {}
+def by_layout(make: Callable[..., Callable[..., Any]]) -> Callable[..., Any]:
+    """A function of tensors that has `make`, of the same, choose its kernel when it first sees their layouts."""
+    known: dict[Any, Callable[..., Any]] = {}
 
-    def launch(*tensors: Tensor) -> None:
-        key = tuple([(t.shape, t.stride()) for t in tensors])
-        if key not in launchers:
-            launchers[key] = _specialised(program, results, tensors)
-        launchers[key](*tensors)
+    def launch(*tensors: Tensor, **room: Tensor) -> Any:
+        key = tuple([(t.shape, t.stride(), t.dtype) for t in tensors])
+        if key not in known:
+            known[key] = make(*tensors)
+        return known[key](*tensors, **room)
 
     return launch
 
 
-def _specialised(
-    program: Sequence[Instruction], results: Sequence[int], tensors: Sequence[Tensor]
-) -> Callable[..., None]:
-    """The kernel for these strides as a function of tensors."""
-    count = len(tensors) - len(results)
-    outs, like = tensors[count:], tensors[count]
-    found = loops(tensors[: count + 1])
-    alike = all(t.stride() == like.stride() and t.shape == like.shape for t in outs)
-    known = {torch.float32, torch.float16, torch.bfloat16} if like.is_cuda else {torch.float32}
-    if found is None or not alike or any(t.dtype not in known or not t.numel() for t in tensors):
-        return through_torch(program, results)
-    sizes, rows = found
-    if like.is_cuda:
-        text = triton_source(program, results, sizes, rows, half=like.dtype != torch.float32)
-        return lambda *ts: launch_triton(text, ts, like.numel())
-    kernel = compiled(source(program, results, [[int(s != 0) for s in row] for row in rows]))
-    numbers = (*sizes, *(s for row in rows for s in row[:-1]))
-    return lambda *ts: kernel(*[flat(t) for t in ts], *numbers)
+def generated(program: Sequence[Instruction], results: Sequence[int]) -> Callable[..., None]:
+    """A function (*inputs, *outs) that runs the generated kernel. Where no dense pass fits the strides, torch computes
+    and the results are copied."""
+
+    def make(*tensors: Tensor) -> Callable[..., None]:
+        count = len(tensors) - len(results)
+        outs, like, found = tensors[count:], tensors[count], loops(tensors[: count + 1])
+        alike = all(t.stride() == like.stride() and t.shape == like.shape for t in outs)
+        known = {torch.float32, torch.float16, torch.bfloat16} if like.is_cuda else {torch.float32}
+        if found is None or not alike or any(t.dtype not in known or not t.numel() for t in tensors):
+            return through_torch(program, results)
+        sizes, rows = found
+        if like.is_cuda:
+            text = triton_source(program, results, sizes, rows, half=like.dtype != torch.float32)
+            return lambda *ts: launch_triton(text, ts, like.numel())
+        kernel = compiled(source(program, results, [[int(s != 0) for s in row] for row in rows]))
+        numbers = (*sizes, *(s for row in rows for s in row[:-1]))
+        return lambda *ts: kernel(*[flat(t) for t in ts], *numbers)
+
+    return by_layout(make)
 
 
 def copy(values: Sequence[Tensor], outs: Sequence[Tensor]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trtlab.engine.codegen.pointwise import compiled, flat
+from trtlab.engine.codegen.pointwise import by_layout, compiled, flat
 
 
 @functools.cache
@@ -180,22 +180,23 @@ def packed(columns: Tensor, room: Tensor | None = None) -> Tensor:
 
 
 def generated(
-    finish: Sequence[str], rows: Callable[[Tensor], Tensor], n: int, *, adds: bool = False
+    finish: Sequence[str], rows: Callable[[Tensor], Tensor], bias: Any, *, adds: bool = False
 ) -> Callable[..., Tensor]:
-    """A function (panels, bias, x, out), or with another branch before `out`, that makes n columns; `rows` shows a
-    tensor as a batch of rows, [batch, M, numbers], without a copy. Layouts are looked at once."""
-    run, known = kernel(finish, panel_width(n), adds=adds), dict[Any, tuple[int, ...]]()
+    """A function (panels, x, out), or with another branch before `out`; bias is an array, of a number for each column;
+    `rows` shows a tensor as a batch of rows, [batch, M, numbers], without a copy."""
+    run = kernel(finish, panel_width(len(bias)), adds=adds)
 
-    def launch(panels: Tensor, bias: Any, x: Tensor, *rest: Tensor) -> Tensor:
-        z, y = rest[0], rest[-1]
-        key = len(panels), *[(t.shape, t.stride(), t.dtype) for t in (x, *rest)]
-        if key not in known:
-            known[key] = _numbers(panels, bias, *(_shown(rows, t) for t in (x, z, y)))
-        out = flat(y)
-        run(x.data_ptr(), panels.data_ptr(), bias, flat(z) if adds else out, out, *known[key])
-        return y
+    def make(panels: Tensor, *tensors: Tensor) -> Callable[..., Tensor]:
+        numbers = _numbers(panels, len(bias), *(_shown(rows, t) for t in (tensors[0], tensors[1], tensors[-1])))
 
-    return launch
+        def launch(panels: Tensor, x: Tensor, *rest: Tensor) -> Tensor:
+            out = flat(rest[-1])
+            run(x.data_ptr(), panels.data_ptr(), bias, flat(rest[0]) if adds else out, out, *numbers)
+            return rest[-1]
+
+        return launch
+
+    return by_layout(make)
 
 
 def _shown(rows: Callable[[Tensor], Tensor], tensor: Tensor) -> Tensor:
@@ -206,9 +207,9 @@ def _shown(rows: Callable[[Tensor], Tensor], tensor: Tensor) -> Tensor:
     return shown
 
 
-def _numbers(panels: Tensor, bias: Any, x: Tensor, z: Tensor, y: Tensor) -> tuple[int, ...]:
+def _numbers(panels: Tensor, n: int, x: Tensor, z: Tensor, y: Tensor) -> tuple[int, ...]:
     """Sizes and strides for the kernel, which reads and writes without looking."""
-    (batch, m, depth), n = x.shape, len(bias)
+    batch, m, depth = x.shape
     packed = len(panels) == batch * depth * (n + -n % panel_width(n))
     floats = {t.dtype for t in (panels, x, y, z)} == {torch.float32}
     dense = all(t.stride(-1) == 1 or t.shape[-1] == 1 for t in (x, y, z))

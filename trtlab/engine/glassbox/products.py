@@ -179,12 +179,10 @@ def windows(call: Call) -> Callable[[Tensor], Tensor]:
 def _conv_generated(call: Call) -> Kernel:
     """Pixels, or windows, times weights, finished while the numbers are at hand."""
     bias, lines, adds = ending(call, _conv_channels(call)) or (None, [], False)
-    run = product.generated(
-        lines, lambda t: t.permute(0, 2, 3, 1).flatten(0, 2)[None], len(weights_of(call)), adds=adds
-    )
+    run = product.generated(lines, lambda t: t.permute(0, 2, 3, 1).flatten(0, 2)[None], bias, adds=adds)
     panels = product.packed(weights_of(call).permute(2, 3, 1, 0).flatten(0, 2)[None])
     pixels = windows(call)
-    return lambda x, *rest: run(panels, bias, pixels(x).contiguous(memory_format=torch.channels_last), *rest)
+    return lambda x, *rest: run(panels, pixels(x).contiguous(memory_format=torch.channels_last), *rest)
 
 
 def _conv_fits_generated(call: Call, size: Sequence[int] | None = None) -> bool:
@@ -307,13 +305,13 @@ def _generated(call: Call) -> Kernel:
     """Our own product. Where the second operand is no weight, it is packed on every run."""
     bias, lines, adds = ending(call, _columns(call)) or (None, [], False)
     if _is_linear(call):
-        run = product.generated(lines, lambda t: t.flatten(0, -2)[None], _columns(call)[0], adds=adds)
+        run = product.generated(lines, lambda t: t.flatten(0, -2)[None], bias, adds=adds)
         panels = product.packed(weights_of(call)[None])
-        return lambda x, *rest: run(panels, bias, x, *rest)
-    run_batch = product.generated(lines, lambda t: t.flatten(0, -3), _columns(call)[0], adds=adds)
+        return lambda x, *rest: run(panels, x, *rest)
+    run_batch = product.generated(lines, lambda t: t.flatten(0, -3), bias, adds=adds)
 
     def packs(a: Tensor, b: Tensor, *rest: Tensor, room: Tensor | None = None) -> Tensor:
-        return run_batch(product.packed(b.flatten(0, -3), room), bias, a, *rest)
+        return run_batch(product.packed(b.flatten(0, -3), room), a, *rest)
 
     return with_weights(packs, call)
 
