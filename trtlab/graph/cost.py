@@ -14,7 +14,7 @@ from trtlab.graph.fused import body
 from trtlab.graph.load import load
 from trtlab.graph.onnxfile import OnnxModel
 from trtlab.graph.ops import NO_KERNEL, Kind
-from trtlab.graph.rule import is_in_place_concat, is_kind, is_op, item_bytes, operator, source
+from trtlab.graph.rule import is_in_place_concat, is_kind, is_op, operator, source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,19 +69,12 @@ def node_cost(node: ir.Node) -> Cost:
     if is_op(node, *NO_KERNEL) or is_in_place_concat(node):
         return Cost()
     tensors = dict.fromkeys(v for v in (*node.inputs, *node.outputs) if v is not None and v.name)
-    sizes = {value: _size_bytes(value) for value in tensors}
+    sizes = {value: size_bytes(value) for value in tensors}
     if is_kind(node, Kind.PICK) and node.inputs[0] is not None:
         sizes[node.inputs[0]] = sizes[node.outputs[0]]
     flops = _flops(node)
-    return Cost(
-        flops=flops or 0,
-        bytes_moved=sum(size or 0 for size in sizes.values()),
-        kernels=1,
-        unknown=(
-            *(str(v.name) for v, size in sizes.items() if size is None),
-            *([str(node.name)] if flops is None else []),
-        ),
-    )
+    unknown = [str(v.name) for v, size in sizes.items() if size is None] + [str(node.name)] * (flops is None)
+    return Cost(flops=flops or 0, bytes_moved=sum(filter(None, sizes.values())), kernels=1, unknown=tuple(unknown))
 
 
 def _count(value: ir.Value | None) -> int | None:
@@ -95,9 +88,10 @@ def _product(sizes: Iterable[int | ir.SymbolicDim]) -> int | None:
     return math.prod(known) if len(known) == len(list(sizes)) else None
 
 
-def _size_bytes(value: ir.Value) -> int | None:
-    count, each = _count(value), item_bytes(value)
-    return None if count is None or each is None else math.ceil(count * each)
+def size_bytes(value: ir.Value) -> int | None:
+    """Bytes of a tensor; None where shape or type is not known, and for strings, which differ."""
+    count, dtype = _count(value), value.dtype
+    return None if count is None or dtype is None or dtype.is_string() else math.ceil(count * dtype.itemsize)
 
 
 def _flops(node: ir.Node) -> int | None:
@@ -105,7 +99,7 @@ def _flops(node: ir.Node) -> int | None:
     inside = body(node)
     if inside is not None:
         parts = [_flops(inner) for inner in inside]
-        return None if None in parts else sum(part for part in parts if part is not None)
+        return None if None in parts else sum(filter(None, parts))
     counted = node.inputs[0] if is_kind(node, Kind.REDUCTION) else node.outputs[0]
     each, count = _per_number(node), _count(counted)
     return 0 if each == 0 else None if each is None or count is None else each * count

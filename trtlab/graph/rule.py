@@ -8,7 +8,7 @@ import contextlib
 import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -86,25 +86,17 @@ def constant(value: ir.Value | None) -> Array | None:
 
 def source(node: ir.Node, number: int = 0) -> ir.Value:
     """Input `number` of an operator that cannot do without it."""
-    value = node.inputs[number]
-    if value is None:
-        raise ValueError(f"{node.op_type} {node.name!r} has no input {number}: expected a tensor")
-    return value
+    return cast(ir.Value, node.inputs[number])
 
 
 def weight(node: ir.Node, number: int) -> Array:
     """Input `number` of a node whose inputs have been found constant."""
-    array = constant(source(node, number))
-    if array is None:
-        raise ValueError(f"input {number} of {node.name!r} is not constant: check before rewriting")
-    return array
+    return cast(Array, constant(node.inputs[number]))
 
 
 def graph_of(node: ir.Node) -> ir.Graph:
-    """The graph a node stands in; ValueError if it was taken out."""
-    if not isinstance(node.graph, ir.Graph):
-        raise ValueError(f"{node.name!r} stands in no graph any more: find it again in the rewritten model")
-    return node.graph
+    """The graph that a node of a model stands in."""
+    return cast(ir.Graph, node.graph)
 
 
 def one_reader(value: ir.Value) -> str:
@@ -119,11 +111,6 @@ def one_reader(value: ir.Value) -> str:
     if producer is not None and readers.pop().graph is not producer.graph:
         return f"{value.name} is read inside a branch or a loop"
     return ""
-
-
-def item_bytes(value: ir.Value) -> float | None:
-    """Bytes for each number of a tensor; None where the type is not known, and for strings, which differ."""
-    return None if value.dtype is None or value.dtype.is_string() else float(value.dtype.itemsize)
 
 
 def same_shape(a: ir.Value, b: ir.Value) -> bool:

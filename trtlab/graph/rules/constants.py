@@ -3,7 +3,6 @@
 In: nodes of an onnx_ir graph. Out: initializers instead. Each class is a rule; its docstring is what a page says of it.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ import onnx
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
+from trtlab.graph.cost import size_bytes
 from trtlab.graph.fused import standing_for
 from trtlab.graph.ops import RANDOM
 from trtlab.graph.order import subgraphs
@@ -24,7 +24,6 @@ from trtlab.graph.rule import (
     has_place,
     is_data,
     is_op,
-    item_bytes,
     new_weight,
     one_reader,
     opset,
@@ -75,11 +74,13 @@ class ConstantFolding(Rule):
             return f"{node.outputs[0].name} is an output of the graph, so a node must write it"
         if place := next(filter(None, map(has_place, node.outputs)), ""):
             return place
-        size = sum(size_bytes(value) for value in node.outputs if value.name)
-        if math.isinf(size):
+        made = [value for value in node.outputs if value.name]
+        sizes = [size_bytes(v) if v.shape is not None and v.shape.is_static() else None for v in made]
+        if None in sizes:
             return "the size of the result is not known"
-        if size > max(LIMIT_BYTES, sum(size_bytes(value) for value in node.inputs if value is not None)):
-            return f"the result has {size:,.0f} bytes: more than {LIMIT_BYTES:,}, and more than its inputs"
+        size, read = (sum(filter(None, part)) for part in (sizes, map(size_bytes, filter(None, node.inputs))))
+        if size > max(LIMIT_BYTES, read):
+            return f"the result has {size:,} bytes: more than {LIMIT_BYTES:,}, and more than its inputs"
         left = f"{node.op_type} of these numbers is left to the runtime: it may round another way"
         return "" if evaluate(node) else left
 
@@ -102,14 +103,6 @@ def known(node: ir.Node, value: ir.Value | None) -> Array | None:
     if is_op(node, "Shape") and value is not None and value.shape is not None and value.shape.is_static():
         return np.broadcast_to(np.float32(0), value.shape.numpy())
     return constant(value)
-
-
-def size_bytes(value: ir.Value) -> float:
-    """The size of a tensor; infinite where the shape or type is not known, and for strings."""
-    each = item_bytes(value)
-    if value.shape is None or each is None or not value.shape.is_static():
-        return math.inf
-    return math.prod(value.shape.numpy()) * each
 
 
 def is_sure(node: ir.Node, given: Sequence[Array]) -> bool:
