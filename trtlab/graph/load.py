@@ -79,12 +79,13 @@ def export(model: ir.Model) -> onnx.ModelProto:
     foreign = {node.op_identifier() for node in inner if body(node) is None}
     for key in [key for key in model.functions if key[0] == FUSED and key not in foreign]:
         del model.functions[key]
-    for node in order:
-        if (function := body(node)) is not None:
-            model.functions.setdefault(function.identifier(), function)
-            graph.opset_imports[FUSED] = 1
+    for function in filter(None, map(body, order)):
+        model.functions.setdefault(function.identifier(), function)
+        graph.opset_imports[FUSED] = 1
     model.ir_version = max(model.ir_version, IR_VERSION)
     proto = ir.to_proto(model)
+    if _pools_that_round_up(proto.graph):  # a runtime may infer other sizes, and refuse to find ours
+        del proto.graph.value_info[:]
     declared = {value.name: value for value in graph.meta.get("declared", ())}
     for value, end in zip(graph.outputs, proto.graph.output, strict=True):
         if value.shape is None and end.name in declared:  # nothing better is known
@@ -150,7 +151,7 @@ def _without_hints(bones: onnx.ModelProto) -> onnx.ModelProto:
         graph.value_info.extend(kept)
         for value in (*graph.value_info, *graph.output, *(() if graph is main else graph.input)):
             value.type.tensor_type.ClearField("shape") if value.type.HasField("tensor_type") else None
-    pools = [n for n in main.node if any(a.name == "ceil_mode" and a.i for a in n.attribute) and n.domain in STANDARD]
+    pools = _pools_that_round_up(main)
     for number, node in enumerate(pools):
         inner, name = onnx.NodeProto(), f"p{number}"
         inner.CopyFrom(node)
@@ -160,6 +161,10 @@ def _without_hints(bones: onnx.ModelProto) -> onnx.ModelProto:
         node.CopyFrom(onnx.helper.make_node(name, node.input, node.output, node.name, domain=POOLS))
     result.opset_import.extend([onnx.helper.make_opsetid(POOLS, 1)] if pools else [])
     return result
+
+
+def _pools_that_round_up(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    return [n for n in graph.node if n.domain in STANDARD and any(a.name == "ceil_mode" and a.i for a in n.attribute)]
 
 
 def read(model: OnnxModel) -> onnx.ModelProto:
@@ -184,7 +189,7 @@ def read(model: OnnxModel) -> onnx.ModelProto:
 
 
 def _check_readable(proto: onnx.ModelProto) -> None:
-    """ValueError for opsets this onnx does not know, and for an input that nothing makes."""
+    """ValueError for opsets this onnx does not know, and for sparse tensors."""
     newest, graph = onnx.defs.onnx_opset_version(), proto.graph
     version = max((o.version for o in proto.opset_import if o.domain in STANDARD), default=1)
     if version > newest:
@@ -196,12 +201,6 @@ def _check_readable(proto: onnx.ModelProto) -> None:
     sparse += [n.output[0] for n, a in attributes if a.type == onnx.AttributeProto.SPARSE_TENSOR]
     if sparse:
         raise ValueError(f"tensor {sparse[0]!r} is sparse: expected a dense one. Store it with its zeros.")
-    made = {"", *(name for node in graph.node for name in node.output)}
-    made |= {value.name for value in (*graph.input, *graph.initializer)}
-    for node in graph.node:
-        if missing := [name for name in node.input if name not in made]:
-            name = node.name or node.op_type
-            raise ValueError(f"node {name!r} reads {missing[0]!r}: no input, weight or node of the graph has that name")
 
 
 def infer_shapes(model: ir.Model, proto: onnx.ModelProto) -> None:

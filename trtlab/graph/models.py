@@ -56,13 +56,12 @@ def randomized(model: onnx.ModelProto, seed: int = 0) -> onnx.ModelProto:
     result.CopyFrom(model)
     graph, rng = result.graph, np.random.default_rng(seed)
     stored = {tensor.name: tensor for tensor in graph.initializer}
-    shapes = {n.output[0]: numpy_helper.to_array(stored[n.input[0]]) for n in _fillers(graph)}
+    fillers = [node for node in graph.node if node.op_type == "ConstantOfShape"]
+    shapes = {node.output[0]: numpy_helper.to_array(stored[node.input[0]]) for node in fillers}
     roles = {name: _ROLES.get((node.op_type, at)) for node in graph.node for at, name in enumerate(node.input)}
     added = {name for node in graph.node if node.op_type == "Sum" for name in node.input}
     roles |= {n.input[1]: "small" for n in graph.node if n.op_type == "BatchNormalization" and n.output[0] in added}
-    for name, role in roles.items():
-        if role and name in stored:
-            shapes[name] = np.array(stored[name].dims)
+    shapes |= {name: np.array(stored[name].dims) for name, role in roles.items() if role and name in stored}
     weights = [
         numpy_helper.from_array(_weight(rng, s.tolist(), roles.get(name) or name), name) for name, s in shapes.items()
     ]
@@ -79,10 +78,6 @@ def randomized(model: onnx.ModelProto, seed: int = 0) -> onnx.ModelProto:
 
 _ROLES = {("BatchNormalization", at): role for at, role in enumerate(["", "scale", "shift", "mean", "var"])}
 """What a tensor is, by the input it goes into."""
-
-
-def _fillers(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    return [node for node in graph.node if node.op_type == "ConstantOfShape"]
 
 
 def _weight(rng: np.random.Generator, shape: list[int], role: str) -> npt.NDArray[np.float32]:
@@ -153,8 +148,7 @@ class Problem:
     @property
     def result_bytes(self) -> int:
         """Of the result, as float32."""
-        rows, _, columns = self.as_product
-        return 4 * rows * columns
+        return 4 * self.as_product[0] * self.as_product[2]
 
 
 def conv(depth: int, size: int, filters: int | None = None, *, kernel: int = 3, batch: int = 1) -> Problem:

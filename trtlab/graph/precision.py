@@ -12,10 +12,10 @@ import onnx
 import onnx.version_converter
 import onnx_ir as ir
 
-from trtlab.graph.load import export, load, read
+from trtlab.graph.load import export, read
 from trtlab.graph.onnxfile import OnnxModel
 from trtlab.graph.order import numbered
-from trtlab.graph.rewrite import optimize
+from trtlab.graph.rewrite import rewrite
 from trtlab.graph.rule import Array, constant, drop_if_unused, fresh_name, is_op, new_weight, source, weight
 from trtlab.numeric import FORMATS
 from trtlab.numeric.calibrate import CalibrationError, Threshold
@@ -30,6 +30,7 @@ STORED: dict[str, tuple[ir.DataType, int]] = {
     "FP16": (ir.DataType.FLOAT16, 19),
     "BF16": (ir.DataType.BFLOAT16, 22),
 }
+PRODUCTS = "Conv", "Gemm", "MatMul"
 # Of 16 bits the least magnitude and the largest.
 _RANGES = {ir.DataType.FLOAT16: (2.0**-24, 65504.0), ir.DataType.BFLOAT16: (2.0**-133, 3.3895314e38)}
 
@@ -112,19 +113,17 @@ def ready(model: OnnxModel, fmt: str) -> ir.Model:
             proto = onnx.version_converter.convert_version(proto, needed)
         except (RuntimeError, onnx.version_converter.ConvertError) as error:
             raise ValueError(f"{fmt} needs opset {needed}, and onnx cannot convert: {error}; export anew") from error
-    is_folded = all(node.op_type != "BatchNormalization" for node in proto.graph.node)
-    loaded = load(proto if is_folded else optimize(proto, ["conv_bn_folding"])[0])
+    loaded, _ = rewrite(proto, "conv_bn_folding")
     loaded.ir_version = max(loaded.ir_version, 11)  # the first with 4-bit floats
     return loaded
 
 
 def _channels(node: ir.Node) -> int | None:
     """The axis of output channels of a product's constant weights, its second input; None where it has none."""
-    held = constant(node.inputs[1]) if is_op(node, "Conv", "Gemm", "MatMul") else None
+    held = constant(node.inputs[1]) if is_op(node, *PRODUCTS) else None
     if held is None or held.ndim < 2:
         return None
-    is_first = is_op(node, "Conv") or (is_op(node, "Gemm") and node.attributes.get_int("transB", 0))  # type: ignore[arg-type]
-    return 0 if is_first else held.ndim - 1
+    return 0 if node.op_type == "Conv" or node.attributes.get_int("transB", 0) != 0 else held.ndim - 1
 
 
 def _places(graph: ir.Graph, leave: Collection[str] = ()) -> Iterator[tuple[ir.Node, list[int]]]:
@@ -132,7 +131,7 @@ def _places(graph: ir.Graph, leave: Collection[str] = ()) -> Iterator[tuple[ir.N
     order, products = numbered(graph), set[ir.Node | None]()
     if unknown := set(leave) - {node.name for node in order}:
         raise ValueError(f"the model has no node {min(map(str, unknown))!r} to leave: `quantizable` lists them")
-    for node in (node for node in order if node.name not in leave and is_op(node, "Conv", "Gemm", "MatMul", "Add")):
+    for node in (node for node in order if node.name not in leave and is_op(node, *PRODUCTS, "Add")):
         numbers = [n for n in (0, 1) if constant(node.inputs[n]) is None]
         if is_op(node, "Add"):  # all but what the latest product wrote for it alone
             own = [n for n in numbers if source(node, n).producer() in products and len(source(node, n).uses()) == 1]
@@ -147,18 +146,17 @@ def _places(graph: ir.Graph, leave: Collection[str] = ()) -> Iterator[tuple[ir.N
 
 def _thresholds(graph: ir.Graph, places: Any, given: Mapping[str, Threshold | float]) -> dict[ir.Value, float]:
     """The threshold of each tensor that gets a pair."""
-    wanted = {source(node, n): None for node, numbers in places for n in numbers}
-    if missing := [str(x.name) for x in wanted if x.name not in given]:
+    wanted = {source(node, n): str(source(node, n).name) for node, numbers in places for n in numbers}
+    if missing := [name for name in wanted.values() if name not in given]:
         some = f"{len(missing)} tensors have no threshold, {missing[0]!r} for one"
         raise CalibrationError(f"{some}: calibrate all that `quantizable` lists, or `leave` the nodes that read them")
-    known = {x.name for x in graph.inputs} | {x.name for node in graph for x in node.outputs}
+    known = {x.name for x in (*graph.inputs, *(x for node in graph for x in node.outputs))}
     if foreign := sorted(given.keys() - known):
         raise CalibrationError(f"the model has no tensor {foreign[0]!r}: these thresholds are of another model")
-    chosen = {x: given[str(x.name)] for x in wanted}
-    found = {x: t.value if isinstance(t, Threshold) else float(t) for x, t in chosen.items()}
-    for x in (x for x in found if not 0 <= found[x] < np.inf):
-        raise CalibrationError(f"a threshold is finite and not below 0: got {found[x]} for {x.name!r}")
-    return found
+    numbers = {name: float(t.value if isinstance(t, Threshold) else t) for name, t in given.items()}
+    if wrong := [name for name in wanted.values() if not 0 <= numbers[name] < np.inf]:
+        raise CalibrationError(f"a threshold is finite and not below 0: got {numbers[wrong[0]]} for {wrong[0]!r}")
+    return {x: numbers[name] for x, name in wanted.items()}
 
 
 def _one_scale(graph: ir.Graph, found: dict[ir.Value, float]) -> dict[ir.Value, float]:

@@ -167,8 +167,8 @@ class ConvBnFolding(Rule):
             return "spatial=0: every position has a mean and variance of its own"
         if shared := one_reader(conv.outputs[0]):
             return shared
-        given = (*conv.inputs[1:], *batch_norm.inputs[1:])
-        if unknown := [str(v.name) for v in given if v is not None and constant(v) is None]:
+        given = filter(None, (*conv.inputs[1:], *batch_norm.inputs[1:]))
+        if unknown := [str(value.name) for value in given if constant(value) is None]:
             return f"not constant: {', '.join(unknown)}"
         for exact in folded(conv, batch_norm, np.longdouble):
             with np.errstate(all="ignore"):
@@ -201,8 +201,7 @@ def fold(kernel: Array, conv_bias: Array, batch_norm: Sequence[Array], epsilon: 
 
 def folded(conv: ir.Node, batch_norm: ir.Node, dtype: type | None = None) -> tuple[Array, Array]:
     """The new weights and bias of the convolution, in its own type or another."""
-    has_bias = len(conv.inputs) > 2 and conv.inputs[2] is not None
-    bias = weight(conv, 2) if has_bias else np.zeros(1)
+    bias = weight(conv, 2) if any(conv.inputs[2:]) else np.zeros(1)
     with np.errstate(all="ignore"):
         epsilon, kernel = batch_norm.attributes.get_float("epsilon", EPSILON), weight(conv, 1)
         four = [weight(batch_norm, number) for number in (1, 2, 3, 4)]

@@ -83,8 +83,7 @@ class VerticalFusion(Rule):
 
 def finishes(node: ir.Node) -> bool:
     """Whether the operator can end another's kernel."""
-    known = operator(node)
-    return known is not None and known.finishes
+    return (known := operator(node)) is not None and known.finishes
 
 
 def produces(node: ir.Node) -> bool:
@@ -113,8 +112,9 @@ class HorizontalFusion(Rule):
         uses = [use for use in source(node).uses() if use.idx == 0 and use.node.graph is node.graph]
         readers = [use.node for use in uses if widens(use.node)]
         group = [reader for reader in readers if reader is node or not why_apart(node, reader)]
-        pair = readers[:2] if len(readers) > 1 else []
-        return group if len(group) > 1 else pair  # which cannot; check says why
+        return (
+            group if len(group) > 1 else readers[:2] if len(readers) > 1 else []
+        )  # a pair that cannot: check says why
 
     def check(self, nodes: Nodes) -> str:
         """All inputs but the first are constant, with one entry for each channel, and of one shape otherwise."""
@@ -122,12 +122,11 @@ class HorizontalFusion(Rule):
 
     def rewrite(self, nodes: Nodes) -> str:
         """The weights side by side, one wide node, and a split, fused: a kernel with several results."""
-        first, graph = nodes[0], graph_of(nodes[0])
+        first, sizes = nodes[0], [channels(node) for node in nodes]
         wide = {source(first): source(first)}
-        for number in (number for number in range(1, len(first.inputs)) if has_input(first, number)):
+        for number, value in [(number, value) for number, value in enumerate(first.inputs) if number and value]:
             arrays = np.concatenate([weight(node, number) for node in nodes], widening_axis(first, number))
-            wide[source(first, number)] = new_weight(graph, f"{source(first, number).name}_wide", arrays)
-        sizes = [channels(node) for node in nodes]
+            wide[value] = new_weight(graph_of(first), f"{value.name}_wide", arrays)
         axis = 1 if is_op(first_op(first), "Conv") else len(first.outputs[0].shape or ()) - 1
         work = list(copied([first], wide))
         for value in (value for node in work for value in node.outputs):
@@ -144,11 +143,6 @@ def widens(node: ir.Node) -> bool:
     return produces(node) and not is_op(first_op(node), "ConvTranspose")
 
 
-def has_input(node: ir.Node, number: int) -> bool:
-    """Whether an optional input is there: it may be missing, or empty."""
-    return len(node.inputs) > number and node.inputs[number] is not None
-
-
 def first_op(node: ir.Node) -> ir.Node:
     """The convolution or product in the node."""
     return next(flat([node]))
@@ -158,7 +152,7 @@ def widening_axis(node: ir.Node, number: int) -> int:
     """The axis of constant input `number` along which the channels of the result lie, counted from the end."""
     first, rank = first_op(node), len(source(node).shape or ())
     if is_op(first, "Conv"):  # weights (channels, ...), bias (channels,), whatever follows (channels, 1, 1)
-        return -rank if number == 1 else -1 if number == 2 and has_input(first, 2) else 1 - rank
+        return -rank if number == 1 else -1 if number == 2 and first.inputs[2:] and first.inputs[2] else 1 - rank
     return -2 if number == 1 and first.attributes.get_int("transB", 0) == 1 else -1
 
 

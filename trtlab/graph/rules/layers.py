@@ -3,7 +3,7 @@
 In: nodes of an onnx_ir graph. Out: fewer of them. Each class is a rule; its docstring is what a page says of it.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 
 import onnx_ir as ir
 
@@ -50,25 +50,22 @@ class DeadLayers(Rule):
         (node, *_) = nodes
         if is_dead(node):
             return ""
-        if is_op(node, "Dropout"):
-            training = node.inputs[2] if len(node.inputs) > 2 else None
+        for training in filter(None, node.inputs[2:]):  # of a Dropout
             mode = constant(training)
-            if training is not None and mode is None:
+            if mode is None:
                 return f"training_mode is {training.name}, which is only known at run time"
-            if mode is not None and mode.any():
+            if mode.any():
                 return "training_mode is on: it drops values at random"
-            if any(mask.uses() or mask.is_graph_output() for mask in node.outputs[1:]):
-                return "its mask is read"
+        if any(mask.uses() or mask.is_graph_output() for mask in node.outputs[1:]):
+            return "its mask is read"
         return why_not_alias(node.inputs[0], node.outputs[0])
 
     def rewrite(self, nodes: Nodes) -> str:
         """Remove the branch, or let the readers of the output read the input."""
         (node, *_) = nodes
-        if is_dead(node):
-            replace(nodes, [], {})
-            return f"nobody reads {node.outputs[0].name}: {len(nodes)} dead"
-        replace(nodes, [], {node.outputs[0]: source(node)})
-        return f"{node.op_type} changes nothing"
+        dead = is_dead(node) and f"nobody reads {node.outputs[0].name}: {len(nodes)} dead"
+        replace(nodes, [], {} if dead else {node.outputs[0]: source(node)})
+        return dead or f"{node.op_type} changes nothing"
 
 
 def is_dead(node: ir.Node) -> bool:
@@ -160,10 +157,10 @@ class Transposes(Rule):
 
     def pattern(self, node: ir.Node) -> Nodes:
         """A Transpose that moves nothing, or one behind another."""
-        if not is_op(node, "Transpose") or node.inputs[0] is None:
+        if not is_op(node, "Transpose"):
             return []
-        first = source(node).producer()
-        if is_identity(permutation(node)):
+        first, perm = source(node).producer(), permutation(node)
+        if perm is not None and perm == sorted(perm):
             return [node]
         return [first, node] if is_op(first, "Transpose") and first.graph is node.graph else []
 
@@ -179,10 +176,11 @@ class Transposes(Rule):
         if len(nodes) == 1:
             replace(nodes, [], {first.outputs[0]: source(first)})
             return "a transpose that moves nothing"
-        perm = combined(permutation(first) or (), permutation(last) or ())
+        before, after = permutation(first) or [], permutation(last) or []
+        perm = [before[axis] for axis in after]
         start, result = source(first), last.outputs[0]
         gone = nodes if not one_reader(first.outputs[0]) else [last]
-        if is_identity(perm) and not why_not_alias(start, result):
+        if perm == sorted(perm) and not why_not_alias(start, result):
             replace(gone, [], {result: start})
             return f"{first.name} and {last.name} cancel"
         merged = ir.Node("", "Transpose", [start], [ir.AttrInt64s("perm", perm)], name=last.name)
@@ -196,13 +194,3 @@ def permutation(node: ir.Node) -> list[int] | None:
         return list(node.attributes["perm"].as_ints())
     shape = source(node).shape
     return None if shape is None else list(reversed(range(len(shape))))
-
-
-def is_identity(perm: Sequence[int] | None) -> bool:
-    """Whether the permutation moves nothing."""
-    return perm is not None and list(perm) == sorted(perm)
-
-
-def combined(first: Sequence[int], second: Sequence[int]) -> list[int]:
-    """The permutation that does `first` and then `second`: [1, 2, 0] twice is [2, 0, 1]."""
-    return [first[axis] for axis in second]
