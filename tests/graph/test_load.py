@@ -9,8 +9,9 @@ from onnx import helper, numpy_helper
 
 from trtlab.graph import load as load_module
 from trtlab.graph import optimize
+from trtlab.graph.oracle import check_same
 
-from . import random_models
+from .random_models import random_model, run
 from .written import onnxruntime_runs, ops, proved, written
 
 GOOD = "(float[3] x) => (float[3] y) { a = Identity(x) y = Relu(a) }"
@@ -26,7 +27,7 @@ def loop_model(*nodes):
     ("model", "said"),
     [
         (loop_model(("Add", ["x", "b"], ["a"], "n1"), ("Relu", ["a"], ["b"], "n2"), ("Abs", ["b"], ["y"], "n3")), "cycle: n1 <- n2 <- n1"),
-        (loop_model(("Add", ["x", "q"], ["y"], "n1")), "node 'n1' reads 'q': no input, weight or node"),
+        (loop_model(("Add", ["x", "q"], ["y"], "n1")), "not a valid ONNX model: .*input 'q' of node"),
         (loop_model(("Abs", ["a"], ["y"], "n1"), ("Relu", ["x"], ["a"], "n2")), "not a valid ONNX model: .*topologically sorted"),
         (loop_model(("Abs", ["x"], ["a"], "n1"), ("Exp", ["x"], ["a"], "n2"), ("Relu", ["a"], ["y"], "n3")), "not a valid ONNX model: Output 'a' is redeclared"),
         (loop_model(("Frobnicate", ["x"], ["y"], "n1")), "not a valid ONNX model: .*No Op registered for Frobnicate"),
@@ -42,32 +43,17 @@ def test_what_is_wrong_is_said(model, said):
         optimize(model)
 
 
+def product(columns=4):
+    return written(
+        f"(float[2,3] x) => (float[2,{columns}] y) {{ y = MatMul(x, w) }}", w=np.ones((3, columns), np.float32)
+    )
+
+
 def test_large_weights_that_break_off():
-    model = written("(float[2,3] x) => (float[2,4000] y) { y = MatMul(x, w) }", w=np.ones((3, 4000), np.float32))
+    model = product(4000)
     model.graph.initializer[0].raw_data = model.graph.initializer[0].raw_data[:-4]
     with pytest.raises(ValueError, match=r"not a valid ONNX model: .*raw_data size .47996 bytes. is too small"):
         optimize(model)
-
-
-def external(folder):
-    model = written("(float[2,3] x) => (float[2,4] y) { y = MatMul(x, w) }", w=np.ones((3, 4), np.float32))
-    path = folder / "model.onnx"
-    onnx.save(model, path, save_as_external_data=True, size_threshold=0, location="weights.bin")
-    return path
-
-
-def test_weights_in_another_file(tmp_path):
-    path = external(tmp_path)
-    result, _ = optimize(path)
-    assert numpy_helper.to_array(result.graph.initializer[0]).shape == (3, 4)
-    with pytest.raises(ValueError, match="'w' and perhaps other weights stand in another file: pass the model's path"):
-        optimize(onnx.load(path, load_external_data=False))
-
-
-def test_more_than_a_message_can_hold(tmp_path, monkeypatch):
-    monkeypatch.setattr(load_module, "LIMIT_BYTES", 100)
-    with pytest.raises(ValueError, match="bytes with its weights; one ONNX message holds 100"):
-        optimize(external(tmp_path))
 
 
 def test_functions_of_the_model_are_kept():
@@ -96,10 +82,10 @@ def test_a_domain_of_our_name_keeps_functions_that_others_wrote(where, before, a
 
 def test_metadata_survives():
     model = written(GOOD)
-    model.producer_name, model.doc_string = "somebody", "a model"
+    model.producer_name = "somebody"
     model.metadata_props.append(onnx.StringStringEntryProto(key="k", value="v"))
     result, _ = optimize(model)
-    assert (result.producer_name, result.doc_string, result.metadata_props[0].value) == ("somebody", "a model", "v")
+    assert (result.producer_name, result.metadata_props[0].value) == ("somebody", "v")
 
 
 # --- what a file declares is a hint -----------------------------------------------------------------------------------
@@ -124,10 +110,15 @@ HINTS |= {
 @pytest.mark.parametrize("opset", [11, 22])
 def test_declared_sizes_are_hints(text, feeds, opset):
     model = written(text, opset=opset, ir=8)
-    names = [value.name for value in model.graph.output]
-    want = random_models.run(model, feeds)
-    got = random_models.run(optimize(model)[0], feeds)
-    assert [np.array_equal(want[name], got[name]) for name in names] == [True] * len(names)
+    want, got = run(model, feeds), run(optimize(model)[0], feeds)
+    assert want.keys() == got.keys()
+    assert all(np.array_equal(want[name], got[name]) for name in want)
+
+
+def test_sizes_behind_a_pool_that_rounds_up_are_not_written():
+    """ONNX Runtime infers another width behind the pool of this model, and refused its If, whose branch reads ours."""
+    model, feeds = random_model(2682)
+    check_same(model, optimize(model, [])[0], feeds, run=run)
 
 
 @pytest.mark.parametrize("what", ["shape", "type"])
@@ -169,22 +160,27 @@ def outside(tensor, folder, name="w.bin", **more):
         tensor.external_data.add(key=key, value=str(value))
 
 
+def saved(folder, **more):
+    model = product()
+    outside(model.graph.initializer[0], folder, **more)
+    onnx.save(model, folder / "m.onnx")
+    return folder / "m.onnx"
+
+
 def test_weights_may_stand_outside_wherever_there_is_a_tensor(tmp_path):
     text = """(float[3] x, bool c) => (float[3] y) { k = Constant<value = float[3] {1,2,3}>() y = If(c) <
         then_branch = t () => (float[3] p) { j = Constant<value = float[3] {4,5,6}>() p = Add(x, j) },
         else_branch = e () => (float[3] q) <float[3] w = {7,8,9}> { r = Add(x, w) q = Mul(k, r) }> }"""
-    model, moved = written(text), onnx.ModelProto()
-    moved.CopyFrom(model)
-    graph = moved.graph
-    yes, no = sorted((a.g for a in graph.node[1].attribute), key=lambda g: len(g.initializer))
-    for number, tensor in enumerate([graph.node[0].attribute[0].t, yes.node[0].attribute[0].t, no.initializer[0]]):
+    model, moved = written(text), written(text)
+    yes, no = sorted((a.g for a in moved.graph.node[1].attribute), key=lambda g: len(g.initializer))
+    tensors = [moved.graph.node[0].attribute[0].t, yes.node[0].attribute[0].t, no.initializer[0]]
+    for number, tensor in enumerate(tensors):
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
         outside(tensor, tmp_path, f"{number}.bin")
     onnx.save(moved, tmp_path / "m.onnx")
     for flag in (True, False):
         feeds = {"x": np.ones(3, np.float32), "c": np.array(flag)}
-        want = random_models.run(model, feeds)["y"]
-        assert random_models.run(optimize(tmp_path / "m.onnx")[0], feeds)["y"].tolist() == want.tolist()
+        assert run(optimize(tmp_path / "m.onnx")[0], feeds)["y"].tolist() == run(model, feeds)["y"].tolist()
 
 
 @pytest.mark.parametrize("way", ["links to blobs", "a link to the model alone"])
@@ -192,13 +188,13 @@ def test_a_model_behind_a_link(tmp_path, way):
     folder, blobs = tmp_path / "snapshot" / "onnx", tmp_path / "blobs"
     for made in (folder, blobs):
         made.mkdir(parents=True)
-    path = external(blobs)
+    path = saved(blobs)
     if way == "links to blobs":
-        (blobs / "weights.bin").rename(blobs / "2e")
-        (folder / "weights.bin").symlink_to("../../blobs/2e")
-    (folder / "model.onnx").symlink_to(path)
-    result, _ = optimize(folder / "model.onnx")
-    assert numpy_helper.to_array(result.graph.initializer[0]).tolist() == np.ones((3, 4)).tolist()
+        (blobs / "w.bin").rename(blobs / "2e")
+        (folder / "w.bin").symlink_to("../../blobs/2e")
+    (folder / "m.onnx").symlink_to(path)
+    (tensor,) = optimize(folder / "m.onnx")[0].graph.initializer
+    assert numpy_helper.to_array(tensor).tolist() == np.ones((3, 4)).tolist()
 
 
 @pytest.mark.parametrize(
@@ -211,11 +207,17 @@ def test_a_model_behind_a_link(tmp_path, way):
     ],
 )  # fmt: skip
 def test_weights_that_are_not_there(tmp_path, more, error, said):
-    model = written("(float[2,3] x) => (float[2,4] y) { y = MatMul(x, w) }", w=np.ones((3, 4), np.float32))
-    outside(model.graph.initializer[0], tmp_path, **more)
-    onnx.save(model, tmp_path / "m.onnx")
     with pytest.raises(error, match=said):
-        optimize(tmp_path / "m.onnx")
+        optimize(saved(tmp_path, **more))
+
+
+def test_weights_without_a_path_and_more_than_a_message_can_hold(tmp_path, monkeypatch):
+    path = saved(tmp_path)
+    with pytest.raises(ValueError, match="'w' and perhaps other weights stand in another file: pass the model's path"):
+        optimize(onnx.load(path, load_external_data=False))
+    monkeypatch.setattr(load_module, "LIMIT_BYTES", 100)
+    with pytest.raises(ValueError, match="bytes with its weights; one ONNX message holds 100"):
+        optimize(path)
 
 
 # --- one value a name -------------------------------------------------------------------------------------------------
@@ -248,6 +250,6 @@ def test_an_inner_graph_may_own_the_name_of_an_outer_value(text, op):
         feeds = {"x": np.array([1, -2], np.float32), "n": np.array(3), "t": np.array(flag)}
         feeds["z"] = np.array([[10, 20], [30, 40]], np.float32)[slice(None) if "Scan" in text else 0]
         feeds = {value.name: feeds[value.name] for value in model.graph.input}
-        want, untouched = random_models.run(model, feeds)["y"], model.SerializeToString()
-        assert random_models.run(optimize(model)[0], feeds)["y"].tolist() == want.tolist()
+        untouched = model.SerializeToString()
+        assert run(optimize(model)[0], feeds)["y"].tolist() == run(model, feeds)["y"].tolist()
         assert model.SerializeToString() == untouched
