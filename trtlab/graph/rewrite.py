@@ -76,10 +76,23 @@ def optimize(model: OnnxModel, rules: Rules = None) -> tuple[onnx.ModelProto, Re
 def rewrite(model: OnnxModel, rules: Rules = None) -> tuple[ir.Model, Report]:
     """The same, before it becomes a file again: shapes are known, and fused nodes carry what is inside them."""
     picked = chosen(rules)
-    run, film = _Run(model, picked), _Film(model, picked)
-    steps = tuple(run)
-    found = Report(steps=steps, refusals=tuple(run.refusals), counts=run.counts, model_at=film.model_at)
-    return run.model, found
+    run = _Run(model, picked)
+    steps, film = tuple(run.steps), _film(model, picked)
+    return run.model, Report(steps=steps, refusals=tuple(run.refusals), counts=run.counts, model_at=film)
+
+
+def _film(model: OnnxModel, rules: tuple[Rule, ...]) -> Callable[[int], onnx.ModelProto]:
+    """The model after any number of steps. Forward goes on from where we are; back starts again."""
+    runs: list[_Run] = []
+
+    def model_at(number: int) -> onnx.ModelProto:
+        if not runs or number < runs[-1].done:
+            runs[:] = [_Run(model, rules)]
+        for _ in itertools.islice(runs[-1].steps, number - runs[-1].done):
+            pass
+        return export(runs[-1].model)
+
+    return model_at
 
 
 def chosen(rules: Rules) -> tuple[Rule, ...]:
@@ -91,17 +104,16 @@ def chosen(rules: Rules) -> tuple[Rule, ...]:
 
 
 class _Run:
-    """A model on its way through the rules. Iterating makes the steps; the same rules make the same steps again."""
+    """A model on its way through the rules: going through `steps` does them; the same rules do the same again."""
 
     def __init__(self, model: OnnxModel, rules: tuple[Rule, ...]) -> None:
-        self.model = load(model)
-        self.rules = rules
+        self.model, self.rules, self.steps = load(model), rules, self._all()
         self.refusals: dict[Refusal, None] = {}
         self.counts, self.done = _sum(Counts(), self.model.graph), 0
 
-    def __iter__(self) -> Iterator[Step]:
+    def _all(self) -> Iterator[Step]:
         """Each rule until it finds nothing more, all rules in turn until none does."""
-        inferred, folded = 0, False
+        graph, inferred, folded = self.model.graph, 0, False
         while True:
             before = self.done
             self.refusals.clear()
@@ -109,36 +121,33 @@ class _Run:
                 for step in self._exhaust(rule):
                     yield step
                     folded = folded or rule.name == "constant_folding"
-            unknown = any(value.shape is None for node in self.model.graph for value in node.outputs)
-            if before == self.done and (inferred == self.done or not (folded or unknown)):
+            if before < self.done:
+                continue
+            unknown = any(value.shape is None for node in graph for value in node.outputs)
+            if inferred == self.done or not (folded or unknown):
                 return
-            if before == self.done:
-                # constants may tell more shapes, and these more constants; so may an input that stands in for a result
-                infer_shapes(self.model, export(self.model))
-                for node in self.model.graph:
-                    node.meta.pop("counts", None)
-                self.counts = _sum(Counts(), self.model.graph)
-                inferred, folded = self.done, False
+            # constants may tell more shapes, and these more constants; so may an input that stands in for a result
+            infer_shapes(self.model, export(self.model))
+            for node in graph:
+                node.meta.pop("counts", None)
+            self.counts, inferred, folded = _sum(Counts(), graph), self.done, False
 
     def _exhaust(self, rule: Rule) -> Iterator[Step]:
-        found = True
-        while found:
-            found = False
-            places = numbered(self.model.graph)
+        before = -1
+        while before < self.done:
+            before, places = self.done, numbered(self.model.graph)
             self.model.graph.meta.update(places=places, work={})  # what patterns know of the whole graph
             for node in list(places):
                 nodes = rule.pattern(node) if node.graph is not None else ()
-                if nodes and self._allowed(rule, nodes):
-                    found = True
+                if nodes and not self._refused(rule, nodes):
                     yield self._apply(rule, nodes)
 
-    def _allowed(self, rule: Rule, nodes: Nodes) -> bool:
+    def _refused(self, rule: Rule, nodes: Nodes) -> str:
         version = opset(nodes[0])
         old = f"opset {version}: the rules know what operators mean from opset {OLDEST_OPSET} on"
-        reason = old if version < OLDEST_OPSET else rule.check(nodes)
-        if reason:
+        if reason := old if version < OLDEST_OPSET else rule.check(nodes):
             self.refusals[Refusal(rule=rule.name, where=_names(nodes), reason=reason)] = None
-        return not reason
+        return reason
 
     def _apply(self, rule: Rule, nodes: Nodes) -> Step:
         """The step. Counts change by what `replace` wrote down: nodes that came and are there, nodes that went."""
@@ -148,8 +157,7 @@ class _Run:
         what = rule.rewrite(nodes)
         gone = dict.fromkeys(node for old, _ in changes for node in old if "counts" in node.meta)
         came = dict.fromkeys(node for _, new in changes for node in new if node.graph is graph)
-        self.counts, self.done = _sum(_sum(before, gone, -1), came), self.done + 1
-        number = self.done - 1
+        number, self.counts, self.done = self.done, _sum(_sum(before, gone, -1), came), self.done + 1
         return Step(rule=rule.name, what=what, where=where, before=before, after=self.counts, number=number)
 
 
@@ -165,24 +173,6 @@ def _counts(node: ir.Node) -> Counts:
         node.meta["counts"] = Counts(0 if is_data(node) else 1, cost.kernels, cost.bytes_moved)
     found: Counts = node.meta["counts"]
     return found
-
-
-class _Film:
-    """The model after any number of steps. Forward goes on from where we are; back starts again."""
-
-    def __init__(self, model: OnnxModel, rules: tuple[Rule, ...]) -> None:
-        self._source, self._rules = model, rules
-        self._at = 0
-        self._reel: tuple[_Run, Iterator[Step]] | None = None
-
-    def model_at(self, number: int) -> onnx.ModelProto:
-        """The model after the first `number` steps."""
-        if self._reel is None or number < self._at:
-            run = _Run(self._source, self._rules)
-            self._at, self._reel = 0, (run, iter(run))
-        run, steps = self._reel
-        self._at += len(list(itertools.islice(steps, number - self._at)))
-        return export(run.model)
 
 
 def _names(nodes: Nodes) -> tuple[str, ...]:

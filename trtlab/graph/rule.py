@@ -206,11 +206,11 @@ def drop_if_unused(value: ir.Value, graph: ir.Graph) -> None:
         graph.remove(maker, safe=True)
 
 
-def why_not_alias(source: ir.Value | None, result: ir.Value) -> str:
-    """Why `result` cannot simply be `source`: an output of the graph keeps its name, and a node must write it."""
-    maker = source.producer() if source is not None else None
+def why_not_alias(start: ir.Value, result: ir.Value) -> str:
+    """Why `result` cannot simply be `start`: an output of the graph keeps its name, and a node must write it."""
     if not result.is_graph_output():
         return has_place(result)
-    if maker is None or maker.graph is not result.graph or source is None or source.is_graph_output():
+    maker = start.producer()
+    if maker is None or maker.graph is not result.graph or start.is_graph_output():
         return f"{result.name} is an output of the graph, and no other node can write it"
-    return has_place(source)
+    return has_place(start)

@@ -58,7 +58,7 @@ class DeadLayers(Rule):
                 return "training_mode is on: it drops values at random"
         if any(mask.uses() or mask.is_graph_output() for mask in node.outputs[1:]):
             return "its mask is read"
-        return why_not_alias(node.inputs[0], node.outputs[0])
+        return why_not_alias(source(node), node.outputs[0])
 
     def rewrite(self, nodes: Nodes) -> str:
         """Remove the branch, or let the readers of the output read the input."""
@@ -167,7 +167,7 @@ class Transposes(Rule):
     def check(self, nodes: Nodes) -> str:
         """Both permutations must be known; an output of the graph needs a node that writes it."""
         if len(nodes) == 1:
-            return why_not_alias(nodes[0].inputs[0], nodes[0].outputs[0])
+            return why_not_alias(source(nodes[0]), nodes[0].outputs[0])
         return "a rank is not known" if None in map(permutation, nodes) else ""
 
     def rewrite(self, nodes: Nodes) -> str:
