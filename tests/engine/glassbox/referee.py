@@ -1,11 +1,14 @@
 """Models in words, and ONNX Runtime, with every rewriting of its own switched off, as the referee of our engines."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnx.parser
 import onnxruntime
 
 from trtlab.engine.glassbox.builder import build
+from trtlab.engine.glassbox.runtime import Engine
 
 RTOL = 1e-5
 """Of the largest number of an output: float32 sums in another order."""
@@ -63,3 +66,10 @@ def check(proto, feeds=None, rtol=RTOL, **how):
     engine = build(proto, **how)
     check_engine(engine, proto, feeds, rtol)
     return engine
+
+
+def wrapped(engine, wrap):
+    """The engine with `wrap(number, function)` in place of each kernel's function."""
+    again = Engine(engine.plan)
+    again._steps = tuple(replace(step, run=wrap(number, step.run)) for number, step in enumerate(again._steps))
+    return again

@@ -141,24 +141,17 @@ def plan_from_bytes(data: bytes) -> Plan:
         if (found := values["format"]) != FORMAT:
             raise PlanError(f"The plan has format {found!r}, this engine reads {FORMAT}. Build and save it again.")
         specs = _made(Mapping[str, TensorSpec], values["weights"])
-        weights = {name: _weight(spec, body[size:]) for name, spec in specs.items()}
-        plan: Plan = _made(Plan, values | {"weights": weights})
-        _check(plan)
-        return plan
+        plan: Plan = _made(Plan, values | {"weights": {}})
+        _check(plan, specs)
+        return dataclasses.replace(plan, weights={name: _weight(spec, body[size:]) for name, spec in specs.items()})
 
 
 def _weight(spec: TensorSpec, blob: memoryview) -> torch.Tensor:
     """A view of the file's bytes: nothing is copied."""
-    shape, dtype = spec.shape or (), getattr(torch, _checked_dtype(spec.dtype))
+    shape, dtype, start = spec.shape or (), getattr(torch, spec.dtype), spec.offset or 0
     if 0 in shape:
         return torch.empty(shape, dtype=dtype)
-    return torch.frombuffer(blob, dtype=dtype, count=math.prod(shape), offset=spec.offset or 0).reshape(shape)
-
-
-def _checked_dtype(word: str) -> str:
-    if word not in DTYPES:
-        raise TypeError(f"{word!r} is not one of {', '.join(DTYPES)}")
-    return word
+    return torch.frombuffer(blob, dtype=dtype, count=math.prod(shape), offset=start).reshape(shape)
 
 
 def _made(kind: Any, value: Any) -> Any:
@@ -183,9 +176,9 @@ def _made(kind: Any, value: Any) -> Any:
     return value
 
 
-def _check(plan: Plan) -> None:
+def _check(plan: Plan, weights: Mapping[str, TensorSpec]) -> None:
     """ValueError unless every step reads what is there, and everything placed in the arena lies inside it."""
-    known, ends = {*plan.inputs, *plan.weights}, {*plan.inputs, *plan.outputs}
+    known, ends = {*plan.inputs, *weights}, {*plan.inputs, *plan.outputs}
     for step in plan.steps:
         made = {*step.outputs} - {""}
         if lost := {*step.inputs} - known - {""}:
@@ -195,9 +188,10 @@ def _check(plan: Plan) -> None:
         known, ends = known | made, ends | made
     if lost := (ends - plan.tensors.keys()) | ({*plan.outputs} - known):
         raise ValueError(f"nothing makes or describes {min(lost)!r}")
+    sure = plan.tensors.values() if plan.is_tuned else [plan.tensors[name] for name in plan.inputs]
+    if strange := {spec.dtype for spec in (*weights.values(), *sure)}.difference(DTYPES):
+        raise ValueError(f"{min(strange)!r} is not one of {', '.join(DTYPES)}")
     for name, spec in plan.tensors.items():
-        if plan.is_tuned or name in plan.inputs:
-            _checked_dtype(spec.dtype)
         is_whole = spec.shape is not None and len(spec.strides) == len(spec.shape)
         if spec.offset is not None and not (is_whole and spec.offset + spec.span_bytes <= plan.arena_bytes):
             raise ValueError(f"{name!r} does not fit into the arena of {plan.arena_bytes} bytes")

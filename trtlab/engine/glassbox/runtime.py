@@ -145,10 +145,14 @@ class ExecutionContext:
 
     def __init__(self, engine: Engine, streams: int = 1) -> None:
         self.engine, self.schedule = engine, schedule_source(engine)
-        plan, device, specs = engine.plan, engine.device, [*engine.inputs.values()]
+        plan, device, names, specs = engine.plan, engine.device, engine.plan.variables, [*engine.inputs.values()]
+        self._space: dict[str, Any] = {f"k{number}": step.run for number, step in enumerate(engine._steps)}
+        self._space |= {names[name]: weight for name, weight in engine._weights.items()}
         try:
             self._arena = torch.empty(plan.arena_bytes, dtype=torch.uint8, device=device.name)
-            self._space = self._names()
+            for name, at in ((name, spec) for name, spec in plan.tensors.items() if spec.offset is not None):
+                part = self._arena[at.offset :][: at.span_bytes].view(getattr(torch, at.dtype))
+                self._space[names[name]] = part.as_strided(at.shape or (), at.strides)
             if streams == 1:  # what is run holds only names made here: nothing of a plan's text gets into it
                 exec(compile(self.schedule, "<schedule>", "exec"), self._space)
                 run = self._space["run"]
@@ -168,8 +172,8 @@ class ExecutionContext:
     def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """The outputs by name, as arrays of their own. InputError where inputs do not fit. NaN and infinity are values
         like any other, with three exceptions: a Relu that oneDNN fuses (tactic `onednn`) makes a number of NaN, the
-        Gelu of torch makes NaN of infinity, and `winograd` makes NaN of the 4x4 pixels that share a
-        tile with either. ONNX Runtime has others: its MaxPool forgets NaN and never goes below the lowest finite
+        Gelu of torch makes NaN of infinity, and `winograd` makes NaN of the 4x4 pixels that share a tile with either.
+        ONNX Runtime has others: its MaxPool forgets NaN and never goes below the lowest finite
         number, its LRN makes NaN of channels that stand beside infinity, a pad times an infinite weight is NaN."""
         fetch = self._launch(_checked(self.engine.inputs, inputs))
         self.engine.device.synchronize()
@@ -216,17 +220,6 @@ class ExecutionContext:
             ) from error
         return lambda: {n: t.contiguous().numpy() for n, t in zip(self.engine.plan.outputs, results, strict=True)}
 
-    def _names(self) -> dict[str, Any]:
-        """What the lines of the schedule name: kernels, tensors in the arena, and weights that are outputs as they
-        are."""
-        engine, places = self.engine, dict(self.engine._weights)
-        for name, spec in engine.plan.tensors.items():
-            if spec.offset is not None:
-                part = self._arena[spec.offset : spec.offset + spec.span_bytes].view(getattr(torch, spec.dtype))
-                places[name] = part.as_strided(spec.shape or (), spec.strides)
-        kernels, names = {f"k{number}": step.run for number, step in enumerate(engine._steps)}, engine.plan.variables
-        return {**kernels, **{names[name]: place for name, place in places.items()}}
-
 
 # --- the schedule -----------------------------------------------------------------------------------------------------
 
@@ -252,7 +245,8 @@ def _bound(plan: Plan, weights: Mapping[str, Tensor], device: Device) -> Iterato
             if tactic not in there or (there[tactic].writes_out and not placed):
                 tactic = next(iter(there))
             run, scratch, room = there[tactic].kernel(call, placed=placed), there[tactic].scratch(call), ""
-            if step.scratch in specs and 0 < scratch <= specs[step.scratch].span_bytes:
+            spare = specs.get(step.scratch)
+            if spare and spare.offset is not None and 0 < scratch <= spare.span_bytes:
                 room = f", room={names[step.scratch]}"
         reads = [names[name] for name in step.inputs if name and name not in weights]
         results = [names[name] if name else "_" for name in step.outputs]
