@@ -192,7 +192,7 @@ def _doctor(options: argparse.Namespace) -> None:
     if options.json:
         _print_json(machine.to_dict())
         return
-    memory = "unknown" if machine.memory_bytes is None else f"{machine.memory_bytes / 2**30:.1f} GiB"
+    memory = f"{machine.memory_bytes / 2**30:.1f} GiB"
     _say(f"{machine.system}, {machine.processor}, {machine.cores} cores, {memory}, Python {machine.python}")
     _say(f"instruction sets: {' '.join(machine.isa) or 'unknown'}")
     _say(f"CUDA driver:      {machine.driver.version or machine.driver.why_not}")

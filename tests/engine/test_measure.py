@@ -49,19 +49,10 @@ def measurement(*samples_s):
     return Measurement(name="m", samples_s=samples_s, calls=2, clock=HOST_CLOCK, provenance=MADE)
 
 
-def test_median_and_quartiles_of_known_samples_and_in_words():
+def test_median_and_quartiles_of_known_samples():
     found = measurement(5.0, 1.0, 2.0, 4.0, 3.0)
     assert (found.median_s, found.quartiles_s) == (3.0, (2.0, 4.0))
     assert (measurement(7.0).median_s, measurement(7.0).quartiles_s) == (7.0, (7.0, 7.0))
-    words = str(measurement(1e-3, 2e-3, 3e-3))
-    assert words == "m: 2,000 us (quartiles 1,500 to 2,500; 3 samples of 2 calls, perf_counter)"
-
-
-def test_every_sample_is_the_time_of_one_call(clock):
-    found = measure(clock.work(2e-6), name="short", samples=4)
-    assert found.samples_s == pytest.approx([2e-6] * 4)
-    assert found.calls == pytest.approx(500, abs=1)  # a millisecond of calls
-    assert (found.name, found.clock) == ("short", HOST_CLOCK)
 
 
 def test_what_is_no_sample(clock):
@@ -76,7 +67,10 @@ def test_what_is_no_sample(clock):
     clock.log.clear()
     found = measure(clock.work(1e-4), samples=1)
     assert len(clock.log) == 3 + 1 + 2 + found.calls
-    assert found.samples_s == pytest.approx([1e-4])
+    assert (found.samples_s, found.calls) == (
+        pytest.approx((1e-4,)),
+        pytest.approx(10, abs=1),
+    )  # a millisecond of calls
 
 
 def test_after_the_budget_five_rounds_are_enough(clock):
@@ -139,7 +133,7 @@ def test_what_cannot_be_measured_or_compared_is_refused():
             measure(print, **how)
     with pytest.raises(ValueError, match="got 0 works"):
         measure_in_turns({})
-    with pytest.raises(ValueError, match=r"m has 2 samples and m 1: expected two of one run"):
+    with pytest.raises(ValueError, match="shorter"):
         measurement(1.0, 2.0).ratio_to(measurement(1.0))
 
 
@@ -168,13 +162,9 @@ def test_merging_keeps_one_line_per_origin_device_and_day():
     def made(origin, device, when, *versions):
         return Provenance(origin=origin, device=device, when=when, versions=versions)
 
-    parts = [
-        made(Origin.LIVE, "cpu", "2026-11-22T10:00", ("onnx", "1")),
-        made(Origin.LIVE, "cpu", "2026-11-22T11:00", ("onnx", "1"), ("torch", "2")),
-        made(Origin.RECORDED, "cpu", "2026-11-22T10:00"),
-        made(Origin.LIVE, "gpu", "2026-11-22T10:00"),
-        made(Origin.LIVE, "cpu", "2026-11-23T10:00"),
-    ]
-    found = merged(parts)
-    assert len(found) == 4
+    day, next_day = "2026-11-22T10:00", "2026-11-23T10:00"
+    parts = [made(Origin.LIVE, "cpu", day, ("onnx", "1")), made(Origin.LIVE, "cpu", day, ("onnx", "1"), ("torch", "2"))]
+    others = [made(Origin.RECORDED, "cpu", day), made(Origin.LIVE, "gpu", day), made(Origin.LIVE, "cpu", next_day)]
+    found = merged(parts + others)
+    assert found[1:] == tuple(others)
     assert found[0].versions == (("onnx", "1"), ("torch", "2"))

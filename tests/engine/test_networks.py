@@ -209,9 +209,8 @@ def test_export_is_quiet_repeatable_and_carries_no_paths(capfd, recwarn, digits)
     [
         ({"model": "digits", "precision": "INT4"}, ValueError, "FP32 or FP16 or INT8: got precision='INT4'"),
         ({"model": "lenet"}, ValueError, "'lenet'.*digits, resnet18, transformer"),
-        ({"model": nn.ReLU()}, TypeError, "ReLU.*got none at all.*tuple of tensors"),
-        ({"model": nn.ReLU(), "example_inputs": (np.ones(3),)}, TypeError, "got ndarray"),
-        ({"model": nn.ReLU(), "example_inputs": np.ones((2, 3))}, TypeError, "got ndarray; pass a tuple"),
+        ({"model": nn.ReLU()}, TypeError, "ReLU.*tuple of tensors: got none at all"),
+        ({"model": nn.ReLU(), "example_inputs": np.ones((2, 3))}, TypeError, "tuple of tensors: got ndarray"),
         ({"model": 5}, TypeError, "got int"),
         ({"model": Stubborn(), "example_inputs": (torch.ones(3),)}, ExportError, "Stubborn.*eager mode"),
     ],

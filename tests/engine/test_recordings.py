@@ -66,7 +66,7 @@ def test_without_provenance_nothing_is_recorded():
 
 @pytest.mark.usefixtures("folder")
 def test_what_is_missing_names_what_there_is_and_the_command_for_its_like():
-    with pytest.raises(RecordingMissing, match="install it again"):
+    with pytest.raises(RecordingMissing, match="install the package again"):
         load(Thing, "x")
     save(THING, "sweep-cpu", "python -m sweeper")
     save(THING, "life-cpu", "python -m liver")

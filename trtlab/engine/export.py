@@ -50,17 +50,19 @@ def export_onnx(
     arguments, ExportError where torch cannot export.
     """
     if precision not in PRECISIONS:
-        raise ValueError(
-            f"export_onnx writes {' or '.join(PRECISIONS)}: got precision={precision!r}; "
-            "FP8 and four bits are made from an exported FP32 model by graph.precision"
-        )
+        others = "others are made from an exported FP32 model by graph.precision"
+        raise ValueError(f"export_onnx writes {' or '.join(PRECISIONS)}: got precision={precision!r}; {others}")
     model = teaching_model(model) if isinstance(model, str) else model
     module, inputs, options = _resolve(model, example_inputs)
     module = copy.deepcopy(module).eval()
     if precision == "FP16":
         module, inputs = module.half(), tuple(x.half() if x.is_floating_point() else x for x in inputs)
     if dynamic_batch:
-        inputs, options["dynamic_shapes"] = _open_batch(inputs)
+        import torch
+
+        batch = torch.export.Dim("batch")
+        options["dynamic_shapes"] = tuple({0: batch} if x.ndim else None for x in inputs)
+        inputs = tuple(torch.cat([x, x]) if x.ndim and len(x) == 1 else x for x in inputs)  # torch fixes an axis of 1
     fold_batchnorm |= precision == "INT8"
     with _ONE_AT_A_TIME:
         exported = _export_quietly(module, inputs, options | {"optimize": fold_batchnorm}).model
@@ -83,11 +85,9 @@ def _resolve(model: Any, example_inputs: Any) -> "tuple[nn.Module, tuple[Tensor,
         raise TypeError(f"export_onnx takes a teaching model's name or a torch.nn.Module: got {type(model).__name__}")
     given = () if example_inputs is None else example_inputs
     inputs = tuple(given) if isinstance(given, Sequence) else (given,)
-    if wrong := [type(x).__name__ for x in inputs if not isinstance(x, torch.Tensor)] or ["none at all"] * (not inputs):
-        raise TypeError(
-            f"{type(model).__name__} needs example inputs, because export traces one call: got {', '.join(wrong)}; "
-            "pass a tuple of tensors such as (torch.randn(1, 3, 224, 224),)"
-        )
+    if not inputs or not all(isinstance(x, torch.Tensor) for x in inputs):
+        got = ", ".join(type(x).__name__ for x in inputs) or "none at all"
+        raise TypeError(f"{type(model).__name__} needs example inputs, a tuple of tensors: got {got}")
     return model, inputs, options
 
 
@@ -108,34 +108,19 @@ def _in_int8(made: "onnx.ModelProto", model: Any, inputs: "tuple[Tensor, ...]") 
     return insert_qdq(made, calibrate(made, feeds))
 
 
-def _open_batch(inputs: "tuple[Tensor, ...]") -> tuple["tuple[Tensor, ...]", tuple[Any, ...]]:
-    """The inputs at a batch of 2 or more (torch would fix an axis of size 1), and which axes stay open."""
-    import torch
-
-    batch = torch.export.Dim("batch")
-    wide = tuple(torch.cat([x, x]) if x.ndim and len(x) == 1 else x for x in inputs)
-    return wide, tuple({0: batch} if x.ndim else None for x in wide)
-
-
 def _export_quietly(module: "nn.Module", inputs: "tuple[Tensor, ...]", options: dict[str, Any]) -> Any:
-    """torch logs what it does without, calls its own deprecated functions, and where two inputs share the open axis, it
-    takes the name from the first and says so: nothing of that is heard."""
+    """torch logs what it does without, and warns of its own deprecated functions: nothing of that is heard."""
     import torch
 
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            for kind, start in ((FutureWarning, ""), (DeprecationWarning, ""), (UserWarning, "# The axis name: ")):
-                warnings.filterwarnings("ignore", start, kind)
+        with warnings.catch_warnings(action="ignore"):
             return torch.onnx.export(module, inputs, dynamo=True, external_data=False, verbose=False, **options)
     except torch.onnx.OnnxExporterError as error:
-        cause = error.__cause__ or error
-        reason = str(cause).strip().split("\n")[0]
-        raise ExportError(
-            f"torch could not export {type(module).__name__}: {type(cause).__name__}: {reason}; try the same "
-            "call in eager mode, then dynamic_batch=False, then torch operations for data-dependent Python"
-        ) from error
+        reason = str(error.__cause__ or error).strip().split("\n")[0]
+        way_out = "try the same call in eager mode, then dynamic_batch=False, then torch operations for Python's ifs"
+        raise ExportError(f"torch could not export {type(module).__name__}: {reason}; {way_out}") from error
     finally:
         logging.disable(before)
 

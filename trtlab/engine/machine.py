@@ -11,12 +11,10 @@ import functools
 import importlib.util
 import os
 import platform
-import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from trtlab.engine.measure import installed_version, processor_name, usable_cores
+from trtlab.engine.measure import cpu_facts, installed_version, processor_name, usable_cores
 
 ISA_OF_INTEREST = """sse4_2 avx avx2 fma f16c avx512f avx512_vnni avx512_bf16 avx512_fp16 amx_tile amx_int8 amx_bf16
     asimd sve bf16 i8mm""".split()
@@ -70,7 +68,7 @@ class Machine:
     processor: str
     cores: int
     isa: tuple[str, ...]
-    memory_bytes: int | None
+    memory_bytes: int
     python: str
     driver: Driver
     libraries: tuple[LibraryState, ...]
@@ -116,33 +114,18 @@ class Machine:
 @functools.cache
 def inspect_machine() -> Machine:
     """Look at this machine; takes a fraction of a second the first time and is then remembered."""
-    driver = cuda_driver()
+    driver, facts = cuda_driver(), cpu_facts()
+    flags = f"{facts.get('flags')} {facts.get('Features')}".split()
     return Machine(
         system=f"{platform.system()} {platform.machine()}",
         processor=processor_name(),
         cores=usable_cores(),
-        isa=_instruction_sets(),
-        memory_bytes=_memory_bytes(),
+        isa=tuple(name for name in ISA_OF_INTEREST if name in flags),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         python=platform.python_version(),
         driver=driver,
         libraries=tuple(_library_state(name, driver) for name in DISTRIBUTIONS),
     )
-
-
-def _instruction_sets() -> tuple[str, ...]:
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
-            flags = next((set(line.split()) for line in file if line.startswith(("flags", "Features"))), set())
-    except OSError:
-        return ()
-    return tuple(name for name in ISA_OF_INTEREST if name in flags)
-
-
-def _memory_bytes() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
 
 
 # --- the CUDA driver ------------------------------------------------------------------------------------------------
@@ -154,11 +137,10 @@ _NO_DEVICE = 100
 @functools.cache
 def cuda_driver() -> Driver:
     """The CUDA driver and its devices, asked through its C interface (cuda.h); never raises."""
-    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
-        cuda = ctypes.CDLL(name)
+        cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return Driver(why_not=f"no NVIDIA driver: {name} cannot be loaded")
+        return Driver(why_not="no NVIDIA driver: libcuda.so.1 cannot be loaded")
     status = cuda.cuInit(0)
     if status not in (0, _NO_DEVICE):
         return Driver(why_not=f"the NVIDIA driver does not start: cuInit returned {status}")

@@ -68,20 +68,24 @@ class KernelTime:
     time_us: float
 
 
-@functools.cache
 def describe_machine() -> str:
     """`AMD EPYC 9B14, 2 cores`: the processor that LIVE CPU numbers were made on."""
     return f"{processor_name()}, {usable_cores()} cores"
 
 
+def cpu_facts() -> dict[str, str]:
+    """What Linux says of the first core, by name; empty elsewhere."""
+    facts, path = dict[str, str](), Path("/proc/cpuinfo")
+    for line in path.read_text("utf-8").partition("\n\n")[0].splitlines() if path.exists() else ():
+        name, _, value = line.partition(":")
+        facts[name.strip()] = value.strip()
+    return facts
+
+
+@functools.cache
 def processor_name() -> str:
     """The marketing name where the system tells it, else the architecture (`arm64`)."""
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
+    return cpu_facts().get("model name") or platform.processor() or platform.machine()
 
 
 def device_name(device: str) -> str:
@@ -153,27 +157,15 @@ class Measurement:
         return low, high
 
     def ratio_to(self, other: "Measurement") -> float:
-        """How many times as long this takes: the median of the ratios of the rounds in which both took turns.
-        ValueError where they cannot have."""
-        if len(self.samples_s) != len(other.samples_s):
-            raise ValueError(
-                f"{self.name} has {len(self.samples_s)} samples and {other.name} {len(other.samples_s)}: expected two"
-                " of one run of measure_in_turns; divide the medians of others"
-            )
+        """How many times as long this takes: the median of the ratios of the rounds of `measure_in_turns` in which both
+        took turns. ValueError where they cannot have."""
         return statistics.median(mine / theirs for mine, theirs in zip(self.samples_s, other.samples_s, strict=True))
-
-    def __str__(self) -> str:
-        low, high = self.quartiles_s
-        return (
-            f"{self.name}: {self.median_s * 1e6:,.4g} us (quartiles {low * 1e6:,.4g} to {high * 1e6:,.4g};"
-            f" {len(self.samples_s)} samples of {self.calls} calls, {self.clock})"
-        )
 
 
 def measure(work: Callable[[], Any], *, name: str = "", **how: Any) -> Measurement:
     """How long `work()` takes. The options are those of `measure_in_turns`.
 
-    >>> print(measure(lambda: sorted(range(1000)), name="sort"))
+    >>> measure(lambda: sorted(range(1000)), name="sort").median_s
     """
     (found,) = measure_in_turns({name or getattr(work, "__name__", "work"): work}, **how).values()
     return found

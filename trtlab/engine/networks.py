@@ -83,8 +83,8 @@ def load_digits_split() -> DigitsSplit:
     parts = train_test_split(images, labels, test_size=0.25, random_state=0, stratify=labels)
     for part in parts:
         part.flags.writeable = False
-    names = ("train_images", "test_images", "train_labels", "test_labels")
-    return DigitsSplit(**dict(zip(names, parts, strict=True)))
+    train, test, train_labels, test_labels = parts
+    return DigitsSplit(train_images=train, train_labels=train_labels, test_images=test, test_labels=test_labels)
 
 
 # --- the teaching networks --------------------------------------------------------------------------------------------
@@ -122,25 +122,19 @@ class TeachingModel:
         if batch < 1:
             raise ValueError(f"{self.name} needs a batch of at least one sample: got batch={batch}; use 1 or more")
         if self.trained:
-            return torch.from_numpy(load_digits_split().test_images[_scans(batch)])
+            return torch.from_numpy(np.resize(load_digits_split().test_images, (batch, *self.sample_shape)))
         return torch.randn(batch, *self.sample_shape, generator=torch.Generator().manual_seed(INPUTS_SEED))
 
-    def labels(self, batch: int = 1) -> npt.NDArray[np.int64] | None:
+    def labels(self, batch: int = 1) -> Labels | None:
         """What the samples of `example_input(batch)` show; None where the weights are random."""
-        return load_digits_split().test_labels[_scans(batch)] if self.trained else None
-
-
-def _scans(batch: int) -> npt.NDArray[np.intp]:
-    return np.arange(batch) % len(load_digits_split().test_images)
+        return np.resize(load_digits_split().test_labels, batch) if self.trained else None
 
 
 def teaching_model(name: str) -> TeachingModel:
     """The teaching model of that name. Raises ValueError that lists the names there are."""
     if name not in MODELS:
-        raise ValueError(
-            f"there is no teaching model {name!r}: expected one of {', '.join(MODELS)}; "
-            "for a network of your own pass the torch module and its example inputs"
-        )
+        own = "for a network of your own pass the torch module and its example inputs"
+        raise ValueError(f"there is no teaching model {name!r}: expected one of {', '.join(MODELS)}; {own}")
     return MODELS[name]
 
 

@@ -69,7 +69,8 @@ class OrtSession:
         names = [value.name for value in self._session.get_outputs()]
         takes = ", ".join(f"{value.name} {value.type} {value.shape}" for value in self._session.get_inputs())
         with _as(OrtRunError, "ONNX Runtime cannot run the model with these inputs", f"feed numpy arrays {takes}"):
-            native = {name: _native(value) for name, value in feeds.items()}
+            arrays = {name: np.asarray(value) for name, value in feeds.items()}
+            native = {name: a.astype(a.dtype.newbyteorder("="), copy=False) for name, a in arrays.items()}
             return dict(zip(names, self._session.run(names, native), strict=True))
 
     def optimized_model(self) -> "onnx.ModelProto":
@@ -92,12 +93,6 @@ class OrtSession:
             setattr(settings, name, value)
         with _as(OrtModelError, "ONNX Runtime cannot load this model", "onnx.checker.check_model says more"):
             return onnxruntime.InferenceSession(self._source, settings, providers=["CPUExecutionProvider"])
-
-
-def _native(value: npt.ArrayLike) -> npt.NDArray:
-    """The array in this machine's byte order: ONNX Runtime would read another one as garbage."""
-    array = np.asarray(value)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""engine/precision: a model in fewer bits: thresholds for its activations and a cache of them, 16 bits, torch by hand.
+"""engine/precision: a model in fewer bits: thresholds for its activations, 16 bits, torch by hand.
 
 In: an ONNX model; batches of its inputs, which ONNX Runtime runs. Out: a `Histogram` or `Threshold` for each tensor
 that `graph.precision.insert_qdq` quantises; standard ONNX of the same function in FP16 or BF16, strongly typed, as
@@ -6,20 +6,16 @@ TensorRT 11 wants it; its output, node by node in torch, with other weights and 
 tests/engine/test_precision.py and tests/lab/test_precision.py against ONNX Runtime and NVIDIA's builder.
 """
 
-import json
-import os
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 
-from trtlab.engine.files import write_atomically
 from trtlab.engine.ort import OptimizationLevel, OrtSession
 from trtlab.graph.load import export, read
-from trtlab.graph.onnxfile import OnnxModel, sha256_of
+from trtlab.graph.onnxfile import OnnxModel
 from trtlab.graph.order import numbered
 from trtlab.graph.precision import STORED, narrowed, new_node, quantizable, ready
 from trtlab.graph.rule import constant, drop_if_unused, is_op, new_weight, opset
@@ -59,34 +55,6 @@ def calibrate(model: OnnxModel, batches: Iterable[Batch], calibrator: str = "ent
     if calibrator not in CALIBRATORS:
         raise ValueError(f"calibrators are {', '.join(CALIBRATORS)}: got {calibrator!r}")
     return {name: CALIBRATORS[calibrator](histogram) for name, histogram in collect(model, batches).items()}
-
-
-# --- a cache ----------------------------------------------------------------------------------------------------------
-
-
-def fingerprint(model: OnnxModel) -> str:
-    """SHA-256 of the whole model, weights included: what a cache belongs to."""
-    return sha256_of(read(model).SerializeToString(deterministic=True))
-
-
-def save_cache(path: str | os.PathLike[str], model: OnnxModel, thresholds: Mapping[str, Threshold]) -> None:
-    """Thresholds by tensor, as JSON with the fingerprint of their model."""
-    entries = {tensor: {"name": t.name, "value": t.value, "scale": t.scale} for tensor, t in thresholds.items()}
-    text = json.dumps({"model": fingerprint(model), "thresholds": entries}, indent=1) + "\n"
-    write_atomically(Path(path), text.encode())
-
-
-def load_cache(path: str | os.PathLike[str], model: OnnxModel) -> dict[str, Threshold]:
-    """The saved thresholds, without their curves. CalibrationError for those of another model, or what is no cache."""
-    try:
-        held = json.loads(Path(path).read_bytes())
-        made_for, found = str(held["model"]), {name: Threshold(**entry) for name, entry in held["thresholds"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CalibrationError(f"{path} is no calibration cache ({error!r}): delete it and calibrate again") from error
-    if made_for != (own := fingerprint(model)):
-        others = f"{path} holds ranges of the model {made_for[:12]}; this one is {own[:12]}"
-        raise CalibrationError(f"{others}, and its weights or tensors differ: calibrate it again")
-    return found
 
 
 # --- 16 bits ----------------------------------------------------------------------------------------------------------

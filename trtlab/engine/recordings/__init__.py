@@ -45,10 +45,7 @@ def save(value: Any, name: str, command: str) -> Path:
     text = json.dumps(stamping.unstructure(value), ensure_ascii=False, indent=1) + "\n"
     if not stamped:
         raise ValueError(f"{name!r} has no Provenance in it: expected one beside the numbers, as of measure.live()")
-    return _write(name, text.encode("utf-8"))
-
-
-def _write(name: str, data: bytes) -> Path:
+    data = text.encode("utf-8")
     plain, packed = (FOLDER / f"{name}{suffix}" for suffix in (".json", ".json.gz"))
     path, other = (packed, plain) if len(data) >= GZIPPED_FROM_BYTES else (plain, packed)
     path.write_bytes(gzip.compress(data, mtime=0) if path is packed else data)
@@ -94,16 +91,10 @@ def _text(name: str, folder: Path) -> str:
             raise ValueError(f"the recording {path.name} is damaged: {error}; install the package again") from None
     if (path := folder / f"{name}.json").exists():
         return path.read_text("utf-8")
-    raise RecordingMissing(_why_missing(name, folder))
-
-
-def _why_missing(name: str, folder: Path) -> str:
-    near = difflib.get_close_matches(name, names(), n=1, cutoff=0)
-    if not near:
-        return f"no recording {name!r}, and no other in {folder}: expected those of the package; install it again"
-    found = re.search(r'"command": "(.*?)"', _text(near[0], folder))
-    made = f"The nearest, {near[0]!r}, was made by `{found[1] if found else 'hand'}`: run that where it can run"
-    return f"no recording {name!r}; recorded are {', '.join(names())}. {made}"
+    near = "".join(difflib.get_close_matches(name, names(), n=1, cutoff=0))
+    made = re.search(r'"command": "(.*?)"', _text(near, folder)) if near else None
+    way_out = f"{near!r} was made by `{made[1]}`: run that where it can run" if made else "install the package again"
+    raise RecordingMissing(f"no recording {name!r}; recorded are {', '.join(names())}. {way_out}")
 
 
 @functools.cache
