@@ -19,7 +19,6 @@ FOCUS = "() => [document.activeElement.value ?? '', document.activeElement.getAt
 TRANSFORM = "() => document.querySelector('.gv .gv-world').getAttribute('transform')"
 TOO_WIDE = "root => [...root.querySelectorAll('*')].filter(e => e.getBoundingClientRect().right > \
 root.getBoundingClientRect().right + 1 && !e.closest('.st-canvas, pre, .scroll, .st-unseen')).map(e => e.className)"
-COUNT = "text => document.querySelector('.gv-count').textContent === text"
 BOXES = "number => document.querySelectorAll('.gv-box').length === number"
 VERTICAL = "Vertical fusion"
 
@@ -54,7 +53,7 @@ def wait_for(page, title):
 
 
 def test_a_click_selects_and_keys_alone_walk_fold_and_open(lab, graph):
-    """A click selects. Tab from the search to the graph, walk along the edges, fold the block, open it again."""
+    """A click selects. Tab from the buttons to the graph, walk along the edges, fold the block, open it again."""
     box(graph, "Conv, conv1/Conv,").click()
     wait_for(graph, "Conv")
     assert "float32 32×1×3×3" in panel(graph).inner_text()
@@ -64,8 +63,8 @@ def test_a_click_selects_and_keys_alone_walk_fold_and_open(lab, graph):
     box(graph, "Conv, conv1/Conv,").focus()
     graph.keyboard.press("Escape")
     press = graph.keyboard.press
-    graph.get_by_role("searchbox").focus()
-    for _ in range(7):
+    box(graph, "Fold all").focus()
+    for _ in range(6):
         press("Tab")
         if graph.evaluate("() => document.activeElement.matches('.gv-canvas [data-key]')"):
             break
@@ -85,22 +84,6 @@ def test_a_click_selects_and_keys_alone_walk_fold_and_open(lab, graph):
     press("Escape")
     wait_for(graph, "digits")
     assert lab.ask(SELECTED) == "None ()"
-
-
-def test_search_counts_jumps_and_cycles(lab, graph):
-    search = graph.get_by_role("searchbox")
-    search.fill("relu")
-    graph.wait_for_function(COUNT, arg="4 hits")
-    assert graph.locator(".gv-hit").count() == 4
-    for expected in ("1 of 4", "2 of 4", "3 of 4", "4 of 4", "1 of 4"):
-        search.press("Enter")
-        graph.wait_for_function(COUNT, arg=expected)
-    wait_for(graph, "Relu")
-    assert lab.ask(SELECTED).startswith("relu/Relu ")
-    search.fill("nothing of the kind")
-    graph.wait_for_function(COUNT, arg="no hits")
-    search.press("Escape")
-    graph.wait_for_function(COUNT, arg="")
 
 
 def test_folding_by_mouse_and_by_the_menu(lab, graph):
@@ -190,7 +173,7 @@ def test_by_keyboard_alone(lab, stepper):
     for _ in range(26):
         reached.append(lab.page.evaluate(FOCUS))
         keyboard.press("Tab")
-    for name in "Load an ONNX,Step forward,Last step,Play all,Go to step 5,Start: 7 nodes,End, after".split(",", 6):
+    for name in "Load an ONNX,Step forward,Last step,Go to step 5,Start: 7 nodes,End, after".split(",", 5):
         assert any(name in label for label in reached), f"Tab does not reach {name!r}: {reached}"
     assert {"dead_layers ", "concat_elimination "} <= set(reached)
     stepper.locator(".st-canvas").first.focus()
@@ -228,7 +211,7 @@ def test_rules_and_models(lab, stepper):
     stepper.locator(".gv-word", has_text="removed").first.wait_for()
     stepper.get_by_role("checkbox", name="Dead-layer elimination").uncheck()
     stepper.locator(".st-what", has_text="None of the chosen rules finds anything").wait_for()
-    assert stepper.get_by_role("button", name="Play").is_disabled()
+    assert stepper.get_by_role("button", name="Step forward").is_disabled()
     assert lab.ask(STORY) == "dead_branch 0 0"
 
 
@@ -274,24 +257,6 @@ def test_one_click_shows_nvidias_kernels_for_the_same_model(lab, stepper):
     lab.screenshot("stepper_nvidia")
 
 
-def test_play_walks_to_the_end_and_can_be_stopped(stepper):
-    play = stepper.get_by_role("button", name="Play")
-    play.click()
-    wait_for(stepper, f"Step 1 of 5: {VERTICAL}")
-    assert play.inner_text() == "Stop"
-    play.click()
-    assert play.inner_text() == "Play"
-    press(stepper, "Last step")
-    wait_for(stepper, "Step 5 of 5: Concat elimination")
-    play.click()
-    wait_for(stepper, "From start to end")
-    press(stepper, "Go to step 4")
-    wait_for(stepper, "Step 4 of 5: Horizontal fusion")
-    play.click()
-    wait_for(stepper, "Step 5 of 5: Concat elimination")
-    play.get_by_text("Play", exact=True).wait_for()
-
-
 def test_of_many_steps_asked_for_at_once_the_last_is_shown(stepper):
     keys = "['ArrowRight', 'ArrowRight', 'ArrowRight', 'ArrowLeft', 'End', 'ArrowLeft']"
     event = "new KeyboardEvent('keydown', { key, bubbles: true })"
@@ -309,19 +274,3 @@ def test_both_themes_and_narrow_pages(lab, stepper):
         inks.add(lab.page.evaluate("() => getComputedStyle(document.querySelector('.gv-head')).fill"))
         assert stepper.evaluate(TOO_WIDE) == []
     assert len(inks) == 2
-
-
-def test_full_screen_shows_the_whole_graph_in_all_of_the_screen(lab):
-    lab.show("from trtlab.lab import builds\nfrom trtlab.teach import GraphView\nGraphView(builds.model('inception'))")
-    canvas = lab.page.locator(".gv-main .gv-canvas")
-    before = canvas.evaluate("canvas => canvas.clientHeight")
-    lab.page.get_by_role("button", name="Full screen").click()
-    lab.page.wait_for_function("() => document.fullscreenElement?.matches('.gv')")
-    lab.page.wait_for_timeout(200)
-    world, room = lab.page.locator(".gv-main .gv-world").bounding_box(), canvas.bounding_box()
-    assert room["height"] > 1.2 * before
-    assert room["y"] <= world["y"]
-    assert 0.9 * room["height"] < world["height"] <= room["height"]
-    lab.page.get_by_role("button", name="Full screen").click()
-    lab.page.wait_for_function("() => !document.fullscreenElement")
-    assert canvas.evaluate("canvas => canvas.clientHeight") == before

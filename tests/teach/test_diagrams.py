@@ -12,7 +12,7 @@ from trtlab.lab.compare import Verdict, compare_groups
 from trtlab.lab.workflow import STAGES, WORKFLOW
 from trtlab.study.curriculum import LESSONS
 from trtlab.teach import draw_diagram
-from trtlab.teach.diagrams import DIAGRAMS, diagram_lines
+from trtlab.teach.door import DIAGRAMS, diagram_lines
 
 from .markup import alike
 

@@ -54,7 +54,7 @@ def test_edges_are_those_found_by_hand(name):
     assert drawn == {(a.key, b, out.name) for a in nodes for out in a.outputs for b, name in read if out.name == name}
 
 
-def test_the_digits_model_in_every_form():
+def test_the_digits_model_and_an_empty_one():
     picture = picture_from_onnx(DIGITS_ONNX)
     assert len(picture.operators) == 17
     assert picture.constants == len(onnx.load(DIGITS_ONNX).graph.initializer)
@@ -63,9 +63,9 @@ def test_the_digits_model_in_every_form():
     assert [w.type_text for w in first.weights] == ["float32 32×1×3×3"]
     assert dict(first.attributes)["kernel_shape"] == "[3, 3]"
     assert [end.op for end in picture.nodes if end.is_end] == ["input", "output"]
-    for form in (str(DIGITS_ONNX), DIGITS_ONNX.read_bytes(), onnx.load(DIGITS_ONNX)):
-        same = picture_from_onnx(form)
-        assert (same.nodes, same.edges) == (picture.nodes, picture.edges)
+    assert picture_from_onnx(DIGITS_ONNX.read_bytes()).nodes == picture.nodes
+    with pytest.raises(ValueError, match="'model' has no nodes"):
+        picture_from_onnx(onnx.ModelProto())
 
 
 def test_constants_in_every_form_are_counted_and_not_drawn():
@@ -111,8 +111,7 @@ def test_a_graph_inside_a_node_captures_what_it_reads_and_not_what_it_makes():
     branch = helper.make_graph([node("Neg", ["h"], ["t"]), node("Relu", ["t"], ["out"])], "then", [], [out])
     other = helper.make_graph([], "else", [], [helper.make_tensor_value_info("g", 1, None)])  # hands a value on
     choice = node("If", ["x"], ["y"], "if", then_branch=branch, else_branch=other)
-    picture = picture_from_onnx(model(node("Abs", ["x"], ["h"], "abs"), node("Exp", ["x"], ["g"]), choice))
-    drawn = picture.operators[2]
+    drawn = picture_from_onnx(model(node("Abs", ["x"], ["h"]), node("Exp", ["x"], ["g"]), choice)).operators[2]
     assert {t.name for t in drawn.inputs} == {"x", "h", "g"}
     assert dict(drawn.attributes)["then_branch"] == "graph of 2 nodes"
 
@@ -129,11 +128,6 @@ def test_a_fused_node_is_one_box_with_its_operators_inside():
     fused, concat = picture_from_onnx(optimize(TEACHING_MODELS["inception"]())[0]).operators
     assert (fused.op, fused.members[:2], fused.stands_for[0]) == ("one fused kernel", ("Conv", "Relu"), "conv1")
     assert (concat.op, concat.members, concat.apart) == ("Concat in place", ("Concat",), "no kernel")
-
-
-def test_what_cannot_be_drawn_says_why():
-    with pytest.raises(ValueError, match="'model' has no nodes"):
-        picture_from_onnx(onnx.ModelProto())
 
 
 @pytest.mark.parametrize(
@@ -206,14 +200,6 @@ def test_a_large_graph_without_names_is_cut_into_stretches():
     groups = module_groups(picture, 150)
     assert groups[0].label == "nodes from 0"
     assert len(scene(picture, groups, fold_to_fit(picture, groups, 150)).frame_of) == 13
-
-
-def test_folding_the_outer_group_hides_the_inner_one():
-    picture = chain("stem", "a.0.x", "a.0.y", "a.1.x", "head")
-    outer, inner = module_groups(picture, 100)
-    shown = scene(picture, (outer, inner), {outer.key, inner.key})
-    assert (list(shown.frame_of), shown.open_groups) == (["n0", outer.key, "n4"], ())
-    assert scene(picture, (outer, inner), {inner.key}).frame_of[inner.key] == outer.key
 
 
 def test_one_group_for_each_kernel():

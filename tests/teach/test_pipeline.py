@@ -4,9 +4,6 @@ Messages of the page come in as the comm delivers them. No test asserts a time, 
 """
 
 import importlib.util
-import os
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -30,9 +27,8 @@ needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None,
 
 
 @pytest.fixture
-def view(monkeypatch):
+def view():
     """A pipeline of its own; whatever still runs afterwards is cancelled and waited for."""
-    monkeypatch.setattr(pipeline, "_warm_up", lambda: None)
     made = PipelineView()
     yield made
     made.cancel()
@@ -167,8 +163,7 @@ def test_the_selection_follows_the_run_unless_the_reader_is_elsewhere(view, monk
     finish(monkeypatch, build=lambda _flow: tell(view, selected="enqueue"))
     view.run()
     assert view.selected == "compare"
-    ahead = seen.index("enqueue")
-    assert seen[ahead + 1] == "device_to_host"  # a reader who looks ahead stays until the run arrives there
+    assert seen[seen.index("enqueue") + 1] == "device_to_host"  # a reader who looks ahead stays until the run is there
 
 
 def test_an_engine_is_inspected_and_a_stand_in_says_why_not():
@@ -331,22 +326,14 @@ def test_a_defect_in_a_drawing_is_shown_too(view, monkeypatch):
 # --- what the page may say -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "known"),
-    [
-        ("model", "vgg", "digits, resnet18, transformer"), ("precision", "INT4", "FP32, FP16, INT8"),
-        ("target", "SM90", "SM89, SM75, SM80, SM86, SM120, SM121, portable"), ("dynamic", "yes", "False, True"),
-        ("major", "9", "8, 10, 11"), ("model", ["digits"], "digits"),
-    ],
-)  # fmt: skip
-def test_a_wrong_choice_names_the_choices(view, name, value, known):
+def test_a_wrong_choice_names_the_choices_and_a_strange_message_changes_nothing(view):
     before = view.choice
-    with pytest.raises(traitlets.TraitError, match=rf"{name} is .+{known}"):
-        view.choice = before | {name: value}
-    with pytest.raises(traitlets.TraitError, match=r"selected.*export.*fly"):
-        view.selected = "fly"
+    for name, value in (("model", "vgg"), ("precision", "INT4"), ("dynamic", "yes"), ("major", "9"), ("model", ["x"])):
+        known = ", ".join(str(key) for key, _ in view.options[name])
+        with pytest.raises(traitlets.TraitError, match=rf"{name} is .+{known}"):
+            view.choice = before | {name: value}
     strange = [None, "run", 3, ["run"], {}, {"what": None}, {"what": "fly"}, {"what": ["run"]}, {"what": {"run": 1}}]
-    choices = [None, "digits", [], {}, {"model": "digits"}, before | {name: value}]
+    choices = [None, "digits", [], {}, {"model": "digits"}, before | {"target": "SM90"}]
     for content in [*strange, *({"what": "run", "choice": choice} for choice in choices)]:
         send(view, content)
     assert (view.running, view.choice, view.selected) == (False, before, "export")
@@ -371,16 +358,3 @@ def test_the_command_follows_every_choice(view):
         tell(view, choice={"major": major})
         assert ("--fp16" in view.command) is (major == "8")
         assert ("--stronglyTyped" in view.command) is (major == "10")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("then", ["", "view.run()"], ids=["at once", "after a run"])
-def test_an_interpreter_that_ends_ends_quietly_and_leaves_no_plans(tmp_path, then):
-    """The compiler is warmed up and torch imported in the background; leaving in the middle of that is fine."""
-    code = f"from trtlab.teach import PipelineView; view = PipelineView(); {then}"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=PATIENCE_S,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-    assert not [path for path in tmp_path.glob("trtlab-*") if path.is_dir()]

@@ -9,15 +9,14 @@ from typing import Any
 
 _NAMES_IN = {
     "bits": "BitEditor",
-    "charts": "draw_fusion_bandwidth draw_fusion_chains draw_fusion_times draw_waterfall",
     "claimcard": "ClaimFailed claim draw_claims",
     "cover": "guess",
-    "diagrams": "draw_diagram",
-    "engines": "NoiseView draw_engine_life draw_enqueue draw_kernels draw_lives draw_race",
+    "engines": "NoiseView draw_engine_life draw_enqueue draw_kernels draw_lives draw_race draw_waterfall",
     "formats": "draw_block draw_codes draw_curves draw_density draw_formats draw_levels draw_number_line draw_precision"
     " draw_spread draw_sqnr draw_staircase draw_sums draw_tradeoff draw_value",
-    "door": "draw_build draw_door draw_flips draw_map",
-    "fusion": "draw_agreement draw_fusion_findings draw_optimizers",
+    "door": "draw_build draw_diagram draw_door draw_flips draw_map",
+    "fusion": "draw_agreement draw_fusion_bandwidth draw_fusion_chains draw_fusion_findings draw_fusion_times"
+    " draw_optimizers",
     "graph.view": "GraphView",
     "machine": "draw_badges draw_calls draw_machine draw_progress draw_refusal draw_support draw_terms",
     "memory": "ArenaView draw_arena draw_planners",

@@ -1,10 +1,14 @@
-"""teach/door: what notebook 00 opens with: the map of the sheet's three questions, bits to flip, a quiz, a build.
+"""teach/door: what notebook 00 opens with: the map of the sheet's three questions, bits to flip, a quiz, a build; and
+three pictures laid out by hand: the workflow, what makes an inference compiler fast, layer fusion.
 
-In: the folder of the notebooks, and the report of a build. Out: `Drawing`s that answer with no kernel: the values of
-the codes are found here, and the page (static/tongue.js) only looks them up.
+In: the folder of the notebooks, the report of a build; trtlab/data/NAME.svg, which is edited as it is, and NAME.png.
+Out: `Drawing`s that answer with no kernel: the values of the codes are found here, and the page (static/tongue.js) only
+looks them up. tests/teach/test_diagrams.py counts again what the pictures claim.
 """
 
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +19,13 @@ from trtlab.numeric.formats import Format
 from trtlab.study.bank import Words, said
 from trtlab.study.curriculum import lessons_in, planned_in
 from trtlab.teach import card as ui
+from trtlab.teach import svg
 from trtlab.teach.bitwords import hex_text, number_text
-from trtlab.teach.card import Cell, Drawing, apart, bilingual, block, bold, both, join, switch, tag
+from trtlab.teach.card import Cell, Drawing, SvgDrawing, apart, bilingual, block, bold, both, join, switch, tag
 from trtlab.teach.quizcard import quiz
 from trtlab.teach.tables import merged_nodes
 
+DIAGRAMS = ("workflow", "acceleration", "fusion")
 _QUESTIONS = ("Q1", "Q2", "Q3")
 
 
@@ -98,3 +104,21 @@ def draw_build(report: BuildReport) -> Drawing:
     opened = ui.details(both(said("guess_then_open")), answer, ui.table(("kernel", "ONNX nodes"), rows))
     made, head = [report.provenance], [bold(both(said("real_build"))), ui.dim(report.compiler), switch()]
     return bilingual(ui.card(block(asks), opened, head=head, made=made))
+
+
+def draw_diagram(name: str) -> SvgDrawing:
+    """A diagram by name, with its words. KeyError names the known ones."""
+    if name not in DIAGRAMS:
+        raise KeyError(f"no diagram {name!r}; there are {', '.join(DIAGRAMS)}")
+    folder = resources.files("trtlab") / "data"
+    picture = (folder / f"{name}.svg").read_text("utf-8")
+    words = ui.details("The picture in words", *diagram_lines(picture))
+    said = ui.stack([block(Cell(html=picture, text=""), "diagram"), words])
+    return svg.drawing(said, picture, (folder / f"{name}.png").read_bytes())
+
+
+def diagram_lines(picture: str) -> list[str]:
+    """The words of a picture: a line for each group of the file, its texts apart by a point."""
+    group, text = (f"{{http://www.w3.org/2000/svg}}{name}" for name in ("g", "text"))
+    groups = [list(each.iter(text)) for each in ElementTree.fromstring(picture).findall(group)]
+    return [" · ".join(" ".join("".join(one.itertext()).split()) for one in texts) for texts in groups if texts]

@@ -12,6 +12,7 @@ from typing import Any
 from trtlab.engine.measure import KernelTime, Provenance
 from trtlab.lab.life import Life, Phase
 from trtlab.lab.race import RULES, TRIALS, chances, samples
+from trtlab.lab.workflow import WORKFLOW, StageRecord, Status
 from trtlab.numeric.units import counted, seconds_text
 from trtlab.plan import tactics
 from trtlab.plan.tactics import Race
@@ -26,6 +27,7 @@ LOOKS = (
     ("#d55e00", "square", "middle right"),
 )
 """Colour, marker and place of the words of the first life, the second, the third."""
+COLOURS = {Status.DONE: "#76b900", Status.STOOD_IN: "#d29922", Status.IMPOSSIBLE: "#8c959f"}
 BUSY, FREE = "#d55e00", "rgba(0,158,115,.35)"
 PEERS = (Phase.ORT, Phase.EAGER, Phase.CHANNELS_LAST)
 PARTS = {
@@ -36,6 +38,22 @@ PARTS = {
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def draw_waterfall(records: Sequence[StageRecord]) -> Any:
+    """Where the time of a workflow goes: one bar per timed stage, laid end to end, in milliseconds."""
+    timed = [record for record in records if record.seconds is not None]
+    lengths = [1e3 * (record.seconds or 0.0) for record in timed]
+    figure = new().add_bar(
+        y=[WORKFLOW[r.name].title for r in timed], x=lengths, base=[sum(lengths[:i]) for i in range(len(timed))],
+        orientation="h", marker_color=[COLOURS[r.status] for r in timed], text=[seconds_text(r.seconds) for r in timed],
+        textposition="outside", cliponaxis=False, hovertext=[f"{r.executor}<br>{r.status.value}" for r in timed],
+    )  # fmt: skip
+    figure.update_xaxes(title_text="milliseconds", range=[0, sum(lengths) * 1.12])
+    figure.update_yaxes(autorange="reversed")
+    says = ["amber: ONNX Runtime stood in"] * any(record.status is Status.STOOD_IN for record in timed)
+    made = [record.provenance for record in timed]
+    return finish(figure, "Where the time goes", made, height=75 + 30 * len(timed), says=says)
 
 
 def draw_engine_life(*lives: Life) -> Any:

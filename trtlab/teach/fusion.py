@@ -1,22 +1,27 @@
 """teach/fusion: what optimisers left of a model, our kernels beside NVIDIA's, and what fusion was measured to bring.
 
-In: frozen values of lab/compare and of the fusion sweeps, or a model to make them from. Out: `Drawing`s.
-Colour never speaks alone: every verdict is written, and every number carries its provenance.
+In: frozen values of lab/compare and of the fusion sweeps, live and recorded, or a model to make them from. Out:
+`Drawing`s, and figures: solid lines are one kernel, dashed ones a kernel per operator, dotted is the copy; a panel for
+each sweep, and at most five lines at once. Colour never speaks alone: every verdict is written.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import onnx
 
 from trtlab.engine.nvidia.report import Kernel
 from trtlab.lab import compare
 from trtlab.lab.compare import Agreement, Match, OurGroup, Row, Verdict
+from trtlab.lab.fusion import Row as Timed
 from trtlab.lab.fusion import Sweep, findings
-from trtlab.numeric.units import counted
+from trtlab.lab.ways import FUSED, Way
+from trtlab.numeric.units import counted, raised
 from trtlab.study.bank import said
 from trtlab.teach import card as ui
 from trtlab.teach.card import Cell, Drawing, bilingual, both, switch
+from trtlab.teach.figure import INK, finish, new
 from trtlab.teach.tables import merged_nodes
 
 KINDS = {
@@ -25,6 +30,13 @@ KINDS = {
 }  # fmt: skip
 LAUNCHES = "kernels to launch: a fused node is one, a view or constant none; NVIDIA's are those of its engine"
 ORT_ALL = "ONNX Runtime's level ALL knows this processor: what it adds (ReorderOutput) differs between machines"
+WAYS = {
+    Way.NUMPY: "#cc79a7", Way.NUMPY_OUT: "#b8a600", Way.TORCH: "#e69f00", Way.TORCH_OUT: "#d55e00",
+    Way.COMPILED: "#56b4e9", Way.GENERATED: "#009e73", Way.GRAPH_UNFUSED: "#9a6a4f", Way.GRAPH_FUSED: "#9a6a4f",
+    Way.LONG_GRAPH_UNFUSED: "#0072b2", Way.LONG_GRAPH_FUSED: "#0072b2", Way.COPY: INK,
+}  # fmt: skip
+AT_ONCE = (Way.TORCH_OUT, Way.GENERATED, Way.LONG_GRAPH_UNFUSED, Way.LONG_GRAPH_FUSED, Way.COPY)
+"""What shows at first; the legend adds the other ways."""
 FEWEST = "✓ fewest of the row: a count of launches, not a time"
 
 
@@ -136,3 +148,55 @@ def draw_fusion_findings(*sweeps: Sweep) -> Drawing:
     header = ("", *(both(said(f"finding_column_{column}")) for column in ("question", "measured", "lesson")))
     head = [ui.bold(both(said("findings"))), switch()]
     return bilingual(ui.card(ui.table(header, rows), head=head, made=[sweep.provenance for sweep in sweeps]))
+
+
+def draw_fusion_times(*sweeps: Sweep) -> Any:
+    """Time of ReLU(A*B + C) over the number of elements, both logarithmic; a panel for each sweep."""
+    up = {"type": "log", "exponentformat": "power", "dtick": 1}
+    title = "ReLU(A*B + C): flat where launches rule, straight where bytes do"
+    return _lines(sweeps, title, Sweep.of, lambda row: row.seconds * 1e6, "microseconds", up)
+
+
+def draw_fusion_bandwidth(*sweeps: Sweep) -> Any:
+    """Bytes by the traffic model over the time taken, beside the copy of the same run; a panel for each sweep."""
+    title, up = "Bandwidth reached, by the traffic model", {"rangemode": "tozero"}
+    return _lines(sweeps, title, Sweep.of, lambda row: row.bytes_per_s / 1e9, "GB/s", up)
+
+
+def draw_fusion_chains(*sweeps: Sweep) -> Any:
+    """Time over the number of operations on the same three inputs; a panel for each sweep."""
+    marks = [m * 10**k for k in range(8) for m in (1, 2, 5)]
+    up = {"type": "log", "tickvals": marks, "tickformat": ","}
+    sizes = ", ".join(f"2{raised(s.chains(Way.COPY)[0].elements.bit_length() - 1)}" for s in sweeps)
+    title = f"Longer chains on the same A, B and C ({sizes} elements)"
+    return _lines(sweeps, title, Sweep.chains, lambda row: row.seconds * 1e6, "microseconds", up)
+
+
+def _lines(
+    sweeps: Sequence[Sweep], title: str, pick: Callable[[Sweep, Way], Sequence[Timed]], y: Callable[[Timed], float],
+    unit: str, up: dict[str, Any],
+) -> Any:  # fmt: skip
+    """A line for each way in each panel; one legend of those that wait to be asked for serves all panels."""
+    if not sweeps:
+        raise ValueError("no sweep to draw: expected at least one from trtlab.lab.fusion (sweep or load)")
+    by_length, known = pick is Sweep.chains, set[Way]()
+    titles = [f"{s.provenance.origin.value}:<br>{s.provenance.device}" for s in sweeps]
+    figure = new(len(sweeps), titles=titles, horizontal_spacing=0.1)
+    for column, sweep in enumerate(sweeps, 1):
+        for way in sweep.ways():
+            rows, dash = pick(sweep, way), "dot" if way is Way.COPY else "solid" if way in FUSED else "dash"
+            figure.add_scatter(
+                x=[row.operations if by_length else row.elements for row in rows],
+                y=[float(f"{y(row):.4g}") for row in rows], mode="lines+markers", name=way.value,
+                legendgroup=way.value, showlegend=way not in known and way not in AT_ONCE,
+                visible=None if way in AT_ONCE else "legendonly", marker={"size": 5, "color": WAYS[way]},
+                line={"color": WAYS[way], "width": 2, "dash": dash}, row=1, col=column,
+            )  # fmt: skip
+            known.add(way)
+    shown = {2**k: f"2<sup>{k}</sup>" for k in range(10, 31, 4)}
+    shown, across = ({n: str(n) for n in (2, 4, 8, 16, 32)}, "operations") if by_length else (shown, "elements")
+    figure.update_xaxes(type="log", title_text=across, tickvals=[*shown], ticktext=[*shown.values()])
+    figure.update_yaxes(**up).update_yaxes(title_text=unit, col=1)
+    says = ["solid: one kernel; dashed: one per operator; dotted: the copy", "a click on a name above adds its line"]
+    made = [sweep.provenance for sweep in sweeps]
+    return finish(figure, title, made, height=430, says=says, legend_px=50, named=True)

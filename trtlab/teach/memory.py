@@ -15,8 +15,9 @@ import traitlets
 from trtlab.numeric.units import bytes_text, counted
 from trtlab.plan.memory import PLANNERS, Buffer, check_placement, lower_bound, steps
 from trtlab.teach import svg
-from trtlab.teach.card import Cell, Drawing, SvgDrawing, block, bold, card, facts, listed, stack, table
+from trtlab.teach.card import Drawing, SvgDrawing, bold, card, listed, table
 from trtlab.teach.figure import PALETTE
+from trtlab.teach.sliders import pictured
 from trtlab.teach.widget import Widget, script, styles
 
 WIDTH, HEIGHT, LEFT, TOP, BAD = 1000, 330, 124, 18, "#cf222e"
@@ -27,11 +28,8 @@ MOST = 60
 
 def draw_arena(buffers: Sequence[Buffer], offsets: Mapping[str, int], title: str = "The arena") -> SvgDrawing:
     """Where each buffer lies and how long; what overlaps is red. Buffers without an offset are left out."""
-    picture = arena_svg(buffers, offsets, title)
-    found = facts(*summary(buffers, offsets))
     said = listed([fault.text for fault in faults(buffers, offsets)[:6]])
-    whole = card(stack([block(Cell(html=picture, text=""), "arena"), found, said]), head=[bold(title)])
-    return SvgDrawing(html=whole.html, text=whole.text, svg=picture)
+    return pictured(arena_svg(buffers, offsets, title), title, summary(buffers, offsets), below=said)
 
 
 def draw_planners(buffers: Sequence[Buffer]) -> Drawing:

@@ -11,11 +11,9 @@ from typing import Any
 
 import traitlets
 
-from trtlab.engine import nvidia
 from trtlab.engine.machine import inspect_machine
 from trtlab.engine.networks import MODELS
-from trtlab.engine.nvidia import BuildCancelled, CompilerError, CompilerMissing, Progress
-from trtlab.engine.nvidia.execute import Execution
+from trtlab.engine.nvidia import BuildCancelled, CompilerError, Progress
 from trtlab.engine.nvidia.explain import DEFAULT_TARGET, PORTABLE, normalise_targets
 from trtlab.lab import workflow
 from trtlab.lab.workflow import STAGES, WORKFLOW, Precision, StageRecord, Workflow
@@ -25,6 +23,7 @@ from trtlab.teach.card import Cell, Drawing, bold, callout, card, code, details,
 from trtlab.teach.graph.view import GraphView
 from trtlab.teach.widget import Widget, script, styles
 
+NO_INSPECTOR = "It needs a deserialised engine. The kernels under Build come from the builder's log instead."
 WAITING = {"state": "waiting", "note": "", "time": "", "seconds": 0.0, "fraction": None}
 
 
@@ -63,7 +62,6 @@ class PipelineView(Widget):
         target = self._options["target"][0][0] if target is None else target
         self.choice = {"model": model, "precision": precision, "target": target, "dynamic": dynamic, "major": major}
         self._show()
-        threading.Thread(target=_warm_up, daemon=True).start()
 
     @property
     def records(self) -> tuple[StageRecord, ...]:
@@ -94,8 +92,7 @@ class PipelineView(Widget):
             if not self.running:
                 return
             self._cancel.set()
-            if running := self._running_stage():
-                self._set_stage(running, state="cancelled", note="cancelled", fraction=None)
+            self._set_stage(self._running_stage(), state="cancelled", note="cancelled", fraction=None)
             words = "Cancelled. Finished stages keep their artefacts; run again whenever you like."
             self.message, self.running = callout(words).html, False
 
@@ -137,7 +134,7 @@ class PipelineView(Widget):
                 change(*what, **values)
             return not cancel.is_set()
 
-    def _set_stage(self, name: str, **values: Any) -> None:
+    def _set_stage(self, name: str | None, **values: Any) -> None:
         self.stages = [stage | values if stage["name"] == name else stage for stage in self.stages]
 
     def _stage(self, name: str) -> dict[str, Any]:
@@ -159,10 +156,9 @@ class PipelineView(Widget):
         self.error, self.running, self.selected = error, False, name
 
     def _on_progress(self, cancel: threading.Event, progress: Progress) -> None:
-        running = self._running_stage()
-        if progress.parent is not None and not progress.done and running is not None:
+        if progress.parent is not None and not progress.done:
             fraction = progress.step / progress.steps if progress.steps else None
-            self._heard(cancel, self._set_stage, running, note=progress.name, fraction=fraction)
+            self._heard(cancel, self._set_stage, self._running_stage(), note=progress.name, fraction=fraction)
 
     def _running_stage(self) -> str | None:
         return next((stage["name"] for stage in self.stages if stage["state"] == "running"), None)
@@ -207,33 +203,18 @@ class PipelineView(Widget):
 
 
 def _options() -> dict[str, list[tuple[Any, str]]]:
+    """What can be chosen. Targets: those that can be built for here, the default first; recorded ones else."""
     titles = {name: f"{model.title}{'' if model.trained else ' (random weights)'}" for name, model in MODELS.items()}
+    machine, targets = inspect_machine(), [DEFAULT_TARGET]
+    if machine.compiler == "tensorrt_rtx":
+        targets = [*dict.fromkeys((*normalise_targets(None, machine.compiler)[:1], *machine.targets, PORTABLE))]
     return {
         "model": list(titles.items()),
         "precision": [(name, name) for name in workflow.TOLERANCES],
-        "target": _targets(),
+        "target": [(None, "this GPU")] if machine.compiler == "tensorrt" else [(name, name) for name in targets],
         "dynamic": [(False, "static"), (True, "dynamic, with a profile")],
         "major": [(name, f"TensorRT {name}") for name in workflow.MAJORS],
     }
-
-
-def _targets() -> list[tuple[str | None, str]]:
-    """What can be built for here, the default first; without a compiler, what was recorded."""
-    machine = inspect_machine()
-    if machine.compiler == "tensorrt":
-        return [(None, "this GPU")]
-    if machine.compiler is None:
-        return [(DEFAULT_TARGET, DEFAULT_TARGET)]
-    default = normalise_targets(None, machine.compiler)[0]
-    names = [default, *(name for name in machine.targets if name != default), PORTABLE]
-    return [(name, name) for name in names]
-
-
-def _warm_up() -> None:
-    """Start the compiler and import torch while the learner still reads, so that Run answers at once."""
-    with contextlib.suppress(CompilerMissing):  # recordings stand in
-        nvidia.warm()
-    import torch  # noqa: F401
 
 
 def _waiting() -> list[dict[str, Any]]:
@@ -247,14 +228,6 @@ def _explained(name: str, state: str) -> Cell:
     return dim(join([bold(stage.title), words, code(stage.call)], " "))
 
 
-def _draw_inspector(ran: Any) -> Cell:
-    """What EngineInspector says, where an engine was deserialised; for a stand-in, why there is no inspector."""
-    if isinstance(ran, Execution):
-        return details("EngineInspector, as JSON", pre(ran.inspector))
-    why = "EngineInspector needs a deserialised engine. The kernels under Build come from the builder's log instead."
-    return dim(why)
-
-
 def draw_artefact(record: StageRecord) -> Drawing:
     """A stage's card followed by what it made: graph, layers, configuration, kernels, manifest, or predictions."""
     draw: Any = {
@@ -263,7 +236,7 @@ def draw_artefact(record: StageRecord) -> Drawing:
         "configure": tables.draw_configuration,
         "build": tables.draw_engine,
         "serialise": tables.draw_plan_file,
-        "deserialise": _draw_inspector,
+        "deserialise": lambda ran: details("EngineInspector, as JSON", pre(getattr(ran, "inspector", NO_INSPECTOR))),
         "enqueue": tables.draw_outputs,
         "compare": tables.draw_predictions,
     }.get(record.name)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import traitlets
 
+from trtlab.teach import svg
 from trtlab.teach.card import Cell, SvgDrawing, block, bold, card, facts, push, stack
 from trtlab.teach.widget import Widget, script, styles
 
@@ -81,8 +82,9 @@ class SliderView(Widget):
             self.set(**wish | (dict(self.buttons[content["press"]]) if "press" in content else {}))
 
 
-def pictured(svg: str, title: str, found: Sequence[tuple[str, str, str]], says: str = "") -> SvgDrawing:
-    """A card with a picture, and facts below it."""
-    inside = stack([block(Cell(html=svg, text=""), "timeline"), facts(*found)])
-    whole = card(inside, head=[bold(title), *([push(says)] if says else [])])
-    return SvgDrawing(html=whole.html, text=whole.text, svg=svg)
+def pictured(
+    picture: str, title: str, found: Sequence[tuple[str, str, str]], says: str = "", below: Any = ""
+) -> SvgDrawing:
+    """A card with a picture, facts below it, and what else is to be said."""
+    inside = stack([block(Cell(html=picture, text=""), "timeline"), facts(*found), below])
+    return svg.drawing(card(inside, head=[bold(title), *([push(says)] if says else [])]), picture)

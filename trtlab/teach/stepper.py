@@ -9,9 +9,8 @@ import inspect
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import onnx
 import traitlets
@@ -20,31 +19,17 @@ from trtlab.engine.nvidia.errors import CompilerError
 from trtlab.graph.load import read
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.onnxfile import OnnxModel, count_nodes, source_from_model
-from trtlab.graph.rewrite import Refusal, Report, chosen, optimize
+from trtlab.graph.rewrite import Report, chosen, optimize
 from trtlab.graph.rule import Rule
 from trtlab.graph.rules import RULES
 from trtlab.lab.compare import compare_groups
 from trtlab.numeric.units import counted
-from trtlab.teach import source
-from trtlab.teach.card import (
-    Cell,
-    Drawing,
-    SvgDrawing,
-    block,
-    bold,
-    callout,
-    card,
-    details,
-    dim,
-    join,
-    pre,
-    stack,
-    table,
-)
+from trtlab.teach import card as ui
+from trtlab.teach import source, svg
+from trtlab.teach.card import Cell, SvgDrawing
 from trtlab.teach.fusion import draw_agreement
 from trtlab.teach.graph.change import Model, Shown, Story, counts_of
 from trtlab.teach.graph.draw import still
-from trtlab.teach.svg import side_by_side
 from trtlab.teach.widget import Widget, script, styles
 
 OURS = "trtlab's own rewriting, step by step. NVIDIA's builder shows no steps, only its kernels: draw_agreement(model)."
@@ -52,15 +37,14 @@ OWN = " (yours)"
 """Ends the names of models that are not offered."""
 MOST_NODES = 5000
 """What the page takes; a larger model is rewritten in a cell."""
-ROWS = 40
 
 
 class RewriteStepper(Widget):
     """A model, the rules to try on it, and every step they make: before and after, counted and explained.
 
     `position` 0 shows the first graph and the last, 1 the first step, and so on. `go(position)` and `choose(model=,
-    rules=)` do from Python what the page does; `report` and `model` are what is shown now. `models` are offered by
-    name: functions, protos or paths. ValueError, KeyError and OSError say what was expected.
+    rules=)` do from Python what the page does; `report` and `model` are what is shown now. ValueError, KeyError and
+    OSError say what was expected.
     """
 
     _esm = script("stepper")
@@ -69,13 +53,8 @@ class RewriteStepper(Widget):
     run = traitlets.Dict().tag(sync=True)
     shown = traitlets.Dict().tag(sync=True)
 
-    def __init__(
-        self,
-        model: OnnxModel = "conv_bn_relu",
-        rules: Iterable[str | Rule] | None = None,
-        models: Mapping[str, Model] | None = None,
-    ) -> None:
-        self._models: dict[str, Model] = dict(TEACHING_MODELS if models is None else models)
+    def __init__(self, model: OnnxModel = "conv_bn_relu", rules: Iterable[str | Rule] | None = None) -> None:
+        self._models: dict[str, Model] = dict(TEACHING_MODELS)
         self._rules = dict(RULES)
         self._file, self._beside = bytearray(), dict[str, bytes]()
         super().__init__(shown={"serial": 0})
@@ -99,7 +78,14 @@ class RewriteStepper(Widget):
 
     def choose(self, model: OnnxModel | None = None, rules: Iterable[str | Rule] | None = None) -> None:
         """Another model, other rules, or both. None keeps the model; None for rules is all of them."""
-        name, offered = self._offered(model)
+        if model is None:
+            name, offered = self._story.name, self._story.offered
+        elif isinstance(model, str) and model in self._models:
+            name, offered = model, self._models[model]
+        elif isinstance(model, str) and not Path(model).expanduser().exists():
+            raise KeyError(f"no model {model!r}; there are {', '.join(self._models)}, or pass the path of a file")
+        else:
+            name, offered = source_from_model(model).name + OWN, model
         self._tell(name, offered, chosen(rules))
 
     def go(self, position: int) -> None:
@@ -117,29 +103,18 @@ class RewriteStepper(Widget):
             self.run = self.run | {"nvidia": theirs.html}
             self._show(self.shown | {"message": ""})
 
-    def static(self) -> Drawing:
+    def static(self) -> SvgDrawing:
         """The first graph and the last, with their counts and the steps between them."""
         story, panels = self._story, self._story.panels(0)
-        svg = side_by_side({f"{panel['head']}: {panel['caption']}": panel["svg"] for panel in panels})
+        drawn = svg.side_by_side({f"{panel['head']}: {panel['caption']}": panel["svg"] for panel in panels})
         head = f"{story.name}: {counted(len(story.report.steps), 'step')} of {counted(len(story.rules), 'rule')}"
         counts = [(c["label"], c["before"], c["after"], c["total"]) for c in counts_of(story, 0)]
         steps = [(step.number + 1, about(self._rules[step.rule]).title, step.what) for step in story.report.steps]
-        parts = still(svg, _legend(panels)), table(("", "start", "end", "change"), counts), dim(OURS)
-        rows = table(("step", "rule", "what"), steps[:ROWS], fold=True)
-        shown = card(*parts, *([details("steps", rows)] if steps else []), head=[bold(head)])
-        return SvgDrawing(html=shown.html, text=shown.text, svg=svg)
+        parts = still(drawn, _legend(panels)), ui.table(("", "start", "end", "change"), counts), ui.dim(OURS)
+        listed = [ui.details("steps", ui.table(("step", "rule", "what"), steps, fold=True))] if steps else []
+        return svg.drawing(ui.card(*parts, *listed, head=[ui.bold(head)]), drawn)
 
     # --- state ------------------------------------------------------------------------------------------------------
-
-    def _offered(self, model: OnnxModel | None) -> tuple[str, Model]:
-        """The name of a model and where it comes from."""
-        if model is None:
-            return self._story.name, self._story.offered
-        if isinstance(model, str) and model in self._models:
-            return model, self._models[model]
-        if isinstance(model, str) and not Path(model).expanduser().exists():
-            raise KeyError(f"no model {model!r}; there are {', '.join(self._models)}, or pass the path of a file")
-        return source_from_model(model).name + OWN, model
 
     def _tell(self, name: str, offered: Model, rules: tuple[Rule, ...]) -> None:
         """Another story from its start. Whatever fails does so before anything is changed."""
@@ -160,24 +135,17 @@ class RewriteStepper(Widget):
 
     def _listed(self, story: Story) -> Shown:
         """The rules with their steps, and what was left alone."""
-        refusals, on = story.report.refusals, {rule.name for rule in story.rules}
-        rows = []
+        refusals, on, rows = story.report.refusals, {rule.name for rule in story.rules}, []
         for name, rule in self._rules.items():
             steps = [step.number + 1 for step in story.report.steps if step.rule == name]
-            refused = sum(refusal.rule == name for refusal in refusals)
-            told = about(rule)
+            refused, told = sum(refusal.rule == name for refusal in refusals), about(rule)
             row = {"name": name, "title": told.title, "meaning": told.meaning, "on": name in on}
             rows.append(row | {"steps": steps, "refused": refused})
-        left = details(f"Left alone: {len(refusals)}, and why", self._left_alone(refusals)).html if refusals else ""
-        return {"model": story.name, "count": len(story.report.steps), "rules": rows, "refusals": left}
-
-    def _left_alone(self, refusals: Sequence[Refusal]) -> Cell:
-        rows = []
-        for refusal in refusals[:ROWS]:
-            where = " + ".join(refusal.where[:4]) + " …" * (len(refusal.where) > 4)
-            rows.append((about(self._rules[refusal.rule]).title, where, refusal.reason))
-        more = len(refusals) - ROWS
-        return table(("rule", "where", "why"), [*rows, *([("…", f"{more} more", "")] if more > 0 else [])], fold=True)
+        why = [(about(self._rules[r.rule]).title, _places(r.where), r.reason) for r in refusals]
+        left = ui.details(f"Left alone: {len(why)}, and why", ui.table(("rule", "where", "why"), why, fold=True))
+        return {
+            "model": story.name, "count": len(story.report.steps), "rules": rows, "refusals": left.html if why else "",
+        }  # fmt: skip
 
     def _on_message(self, _widget: Any, content: Any, buffers: Any) -> None:
         """A step, a choice of model and rules, or a piece of a file; anything else is no wish of ours. What fails
@@ -206,13 +174,19 @@ class RewriteStepper(Widget):
                     self._take(name, bytes(self._file), self._picked(rules))
 
     def _take(self, name: str, data: bytes, rules: tuple[Rule, ...]) -> None:
-        """A whole file of the page: a model, which comes last, or weights that stand beside it."""
+        """A whole file of the page: a model, which comes last, or weights that stand beside it. ValueError for what is
+        no ONNX file, or too large to step through."""
         if not name.endswith(".onnx"):
             self._beside[name] = data
             return
         beside, self._beside = self._beside, {}
         model = _together(name, data, beside) if beside else data
-        _check_file(name, model)
+        number = count_nodes(source_from_model(model, name).proto()).nodes
+        if number > MOST_NODES:
+            raise ValueError(
+                f"{name}: {number:,} nodes are too many to step through here: expected at most {MOST_NODES:,}. "
+                "Use trtlab.graph.optimize(path) in a cell."
+            )
         self._tell(name + OWN, model, rules)
 
     def _picked(self, names: Sequence[Any]) -> tuple[Rule, ...]:
@@ -227,14 +201,8 @@ def _together(name: str, data: bytes, beside: Mapping[str, bytes]) -> onnx.Model
         return read(Path(folder) / Path(name).name)
 
 
-def _check_file(name: str, data: bytes | onnx.ModelProto) -> None:
-    """ValueError for what is no ONNX file, or too large to step through."""
-    number = count_nodes(source_from_model(data, name).proto()).nodes
-    if number > MOST_NODES:
-        raise ValueError(
-            f"{name}: {number:,} nodes are too many to step through here: expected at most {MOST_NODES:,}. "
-            "Use trtlab.graph.optimize(path) in a cell."
-        )
+def _places(where: Sequence[str]) -> str:
+    return " + ".join(where[:4]) + " …" * (len(where) > 4)
 
 
 # --- one step, as the page shows it -----------------------------------------------------------------------------------
@@ -264,8 +232,7 @@ def _legend(panels: Iterable[Shown]) -> list[list[str]]:
 # --- a rule in words --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class About:
+class About(NamedTuple):
     """A rule in words, from its docstring: title, one line, before -> after, and the algebra."""
 
     title: str
@@ -293,14 +260,18 @@ def draw_about(rule: Rule) -> Cell:
     """Before -> after, algebra, and on demand the code."""
     told = about(rule)
     functions: tuple[Callable[..., Any], ...] = (rule.pattern, rule.check, rule.rewrite)
-    code = details("Source: pattern, check, rewrite", *map(_source, functions))
-    head = join([bold(told.title), told.meaning], ": ")
-    parts = [head, pre(told.picture) if told.picture else "", block(told.algebra, "st-algebra") if told.algebra else ""]
-    return stack([*parts, code])
+    code = ui.details("Source: pattern, check, rewrite", *map(_source, functions))
+    head = ui.join([ui.bold(told.title), told.meaning], ": ")
+    parts = [
+        head,
+        ui.pre(told.picture) if told.picture else "",
+        ui.block(told.algebra, "st-algebra") if told.algebra else "",
+    ]
+    return ui.stack([*parts, code])
 
 
 def _source(function: Callable[..., Any]) -> Cell:
     try:
         return source.show(function)
     except TypeError:  # typed into a terminal
-        return callout(f"{function.__qualname__} has no Python source")
+        return ui.callout(f"{function.__qualname__} has no Python source")

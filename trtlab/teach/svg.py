@@ -9,6 +9,8 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
+from trtlab.teach.card import Cell, SvgDrawing
+
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 INK, DIM, LINE, PAPER = "#1f2328", "#59636e", "#8c959f", "#ffffff"
 Point = tuple[float, float]
@@ -39,6 +41,11 @@ def whole(about: str, width: int, height: int, *parts: str) -> str:
     named = {"xmlns": "http://www.w3.org/2000/svg", "viewBox": f"0 0 {width} {height}", "aria_label": about}
     paper = tag("rect", class_="gv-paper", fill=PAPER, **size)
     return tag("svg", paper, *parts, role="img", font_family=FONT, **named, **size)
+
+
+def drawing(shown: Cell, picture: str, png: bytes = b"") -> SvgDrawing:
+    """A card with the picture in it, which is an image by itself too."""
+    return SvgDrawing(html=shown.html, text=shown.text, svg=picture, png=png)
 
 
 def size_of(svg: str) -> Point:

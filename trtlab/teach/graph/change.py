@@ -1,10 +1,9 @@
 """teach/graph/change: a model before and after a rewrite as two drawings in which everything that changed is marked.
 
 In: a model under rules (`Story`). Out: pictures at two moments with a mark on each node that a step took or made, of a
-large graph only what lies nearest to the change; their drawings, and what the step saved.
+large graph with all groups folded that hold none; their drawings, and what the step saved.
 """
 
-from collections import defaultdict, deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,15 +17,15 @@ from trtlab.graph.rule import Rule
 from trtlab.numeric.units import bytes_text, counted
 from trtlab.teach.graph.arrange import fold_to_fit, module_groups, scene
 from trtlab.teach.graph.draw import draw_graph, legend
-from trtlab.teach.graph.picture import Node, Picture, connected, picture_from_onnx
+from trtlab.teach.graph.picture import Node, Picture, picture_from_onnx
 
 Model = OnnxModel | Callable[[], onnx.ModelProto]
 Shown = dict[str, Any]
 """What a page gets."""
 WHOLE = 40
 """Operators up to which a graph is drawn whole."""
-AROUND = 22
-"""Operators drawn around a change in a larger graph."""
+MOST = 120
+"""Boxes up to which groups are opened around a change in a larger graph."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +56,15 @@ class Story:
         first, last = self.ends(position)
         before = picture_of_step(self.model(first))
         if first == last:
-            return [_panel("Nothing changes", before, before, self.counts[0])]
+            return [_panel("Nothing changes", before, self.counts[0], opened=False)]
         after = picture_of_step(self.model(last))
         heads = f"Before step {position}", f"After step {position}"
         if position:
-            drawn = around_step(before, after, self.report.steps[first].where)
+            drawn = one_step(before, after, self.report.steps[first].where)
         else:
             drawn, heads = whole_way(before, after), ("Start", f"End, after {counted(last, 'step')}")
-        ends = zip(heads, (before, after), drawn, (self.counts[first], self.counts[last]), strict=True)
-        return [_panel(*end) for end in ends]
+        ends = zip(heads, drawn, (self.counts[first], self.counts[last]), strict=True)
+        return [_panel(*end, opened=position > 0) for end in ends]
 
 
 def picture_of_step(model: onnx.ModelProto) -> Picture:
@@ -75,14 +74,11 @@ def picture_of_step(model: onnx.ModelProto) -> Picture:
     return replace(picture, nodes=tuple(nodes))
 
 
-def around_step(before: Picture, after: Picture, where: Collection[str]) -> tuple[Picture, Picture]:
+def one_step(before: Picture, after: Picture, where: Collection[str]) -> tuple[Picture, Picture]:
     """Both graphs around one step: what it took is replaced, removed or kept; what it made is new."""
     new = _marked(after, before, where, "new")
-    old = _marked(before, after, where, "replaced" if any(node.mark == "new" for node in new.nodes) else "removed")
-    nodes = (*before.operators, *before.undrawn)
-    touched = {name for node in nodes if not set(where).isdisjoint(node.stands_for) for name in node.tensors}
-    near = {node.name for node in (*before.operators, *after.operators) if node.tensors & touched}
-    return _nearest(old, near), _nearest(new, near)
+    gone = "replaced" if any(node.mark == "new" for node in new.nodes) else "removed"
+    return _marked(before, after, where, gone), new
 
 
 def whole_way(before: Picture, after: Picture) -> tuple[Picture, Picture]:
@@ -104,42 +100,24 @@ def _marked(picture: Picture, other: Picture, where: Collection[str], word: str,
     return replace(picture, nodes=tuple(map(marked, picture.nodes)))
 
 
-def _nearest(picture: Picture, names: Collection[str]) -> Picture:
-    """A large picture cut down to what is marked, or else to the nodes of these names, and about AROUND nearest to
-    them, along the edges in both directions."""
-    near = [number for number, node in enumerate(picture.nodes) if node.mark]
-    near = near or [n for n, node in enumerate(picture.nodes) if not node.is_end and node.name in names]
-    if len(picture.operators) <= WHOLE or not near:
-        return picture
-    beside: dict[int, list[int]] = defaultdict(list)
-    for edge in picture.edges:
-        beside[edge.source].append(edge.target)
-        beside[edge.target].append(edge.source)
-    queue, seen = deque(near), dict.fromkeys(near)
-    while queue and len(seen) < AROUND:
-        for number in beside[queue.popleft()]:
-            if number not in seen and len(seen) < AROUND:
-                seen[number] = None
-                queue.append(number)
-    nodes = tuple(picture.nodes[number] for number in sorted(seen))
-    return replace(picture, nodes=nodes, edges=connected(nodes))
-
-
 # --- drawn and counted ------------------------------------------------------------------------------------------------
 
 
-def _panel(head: str, whole: Picture, drawn: Picture, counts: Counts) -> Shown:
-    """One drawing: whole, cut down to what lies near a change, or folded; and what it leaves out."""
-    hidden, total = counts.nodes - len(whole.operators), counted(counts.nodes, "node")
+def _panel(head: str, picture: Picture, counts: Counts, *, opened: bool) -> Shown:
+    """One drawing: whole, or folded, where `opened` opens the groups around what is marked; and what it leaves out."""
+    hidden, total = counts.nodes - len(picture.operators), counted(counts.nodes, "node")
     notice = f"{counted(hidden, 'node')} of constants alone: not drawn" if hidden else ""
-    if len(drawn.operators) < len(whole.operators):
-        notice = f"{len(drawn.operators)} of {total} drawn: those nearest to the change"
-    groups = module_groups(drawn, WHOLE) if len(drawn.operators) > WHOLE else ()
+    groups = module_groups(picture, WHOLE) if len(picture.operators) > WHOLE else ()
+    folded = fold_to_fit(picture, groups, WHOLE)
     if groups:
         notice = f"too large to draw every node: {counted(len(groups), 'group')}, some folded"
-    svg = draw_graph(drawn, scene(drawn, groups, fold_to_fit(drawn, groups, WHOLE)), groups)
-    caption = f"{total}, {counted(whole.constants - hidden, 'constant')}"
-    return {"head": head, "caption": caption, "notice": notice, "svg": svg, "legend": legend(drawn)}
+    near = {group.key for group in groups if opened and any(picture.nodes[n].mark for n in group.members)}
+    shown = scene(picture, groups, folded - near)
+    if len(shown.frame_of) > MOST:
+        shown = scene(picture, groups, folded)
+    caption = f"{total}, {counted(picture.constants - hidden, 'constant')}"
+    svg = draw_graph(picture, shown, groups)
+    return {"head": head, "caption": caption, "notice": notice, "svg": svg, "legend": legend(picture)}
 
 
 UNITS: dict[str, Callable[[int], str]] = {

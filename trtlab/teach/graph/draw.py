@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from trtlab.numeric.units import counted
 from trtlab.teach import svg
-from trtlab.teach.card import Cell, apart, block, join, stylesheet
+from trtlab.teach.card import Cell, apart, block, join, stylesheet, tag
 from trtlab.teach.graph.arrange import Group, Layout, Rectangle, Scene, lay_out
 from trtlab.teach.graph.picture import ENDS, FAMILIES, OTHER, Edge, Node, Picture, family_of
 from trtlab.teach.svg import DIM, INK, LINE, PAPER, Point, text_width
@@ -17,7 +17,7 @@ from trtlab.teach.svg import DIM, INK, LINE, PAPER, Point, text_width
 FRAME = "#f6f8fa"
 COLOURS = ("#0072b2", "#c2571a", "#a8478c", "#00805c", "#6e7781", "#8a6d00", "#5b4fc4", "#9a3d3d", "#57606a")
 """Told apart by colour-blind readers (after Okabe and Ito, darkened); graphview.css has the same for dark paper."""
-_COLOUR_OF = {family: number for number, family in enumerate([*FAMILIES, OTHER, ENDS])}
+COLOUR_OF = {family: number for number, family in enumerate([*FAMILIES, OTHER, ENDS])}
 NAME_LIMIT = 24
 _GONE = "gone", "#a34d00", "5 3"
 MARKS = {"replaced": _GONE, "removed": _GONE, "new": ("new", "#1a7f37", ""), "kept": ("kept", "#57606a", "2 3")}
@@ -50,22 +50,15 @@ def draw_graph(picture: Picture, scene: Scene, groups: Sequence[Group]) -> str:
 
 def still(drawn: str, legend: Iterable[Sequence[str]]) -> Cell:
     """The drawing and its legend for a page without a kernel; as text, the legend alone."""
-    css, chips = stylesheet("graphview"), []
-    for colour, words in legend:
-        chips.append(Cell(html=f'<span class="gv-chip {colour}"><i></i>{svg.escaped(words)}</span>', text=words))
-    shown = Cell(html=f'<style>{css}</style><div class="gv-canvas">{drawn}</div>', text="")
-    said = join(chips, apart(", "))
-    return Cell(html=f'<div class="gv gv-static">{shown.html}{block(said, "gv-legend").html}</div>', text=said.text)
-
-
-def colour_number(family: str) -> int:
-    """Which of COLOURS: one for each family of operators."""
-    return _COLOUR_OF[family]
+    words = [(css, Cell(html=f"<i></i>{svg.escaped(said)}", text=said)) for css, said in legend]
+    said = block(join([tag("span", each, f"gv-chip {css}") for css, each in words], apart(", ")), "gv-legend")
+    inside = f'<style>{stylesheet("graphview")}</style><div class="gv-canvas">{drawn}</div>{said.html}'
+    return Cell(html=f'<div class="gv gv-static">{inside}</div>', text=said.text)
 
 
 def legend(picture: Picture) -> list[list[str]]:
     """[class, words] for every colour and every kind of outline in the picture."""
-    rows = [[f"c{colour_number(family)}", family] for family in dict.fromkeys(node.family for node in picture.nodes)]
+    rows = [[f"c{COLOUR_OF[family]}", family] for family in dict.fromkeys(node.family for node in picture.nodes)]
     rows += [["gv-framed", "frame: one kernel"]] * bool(picture.kernels)
     return rows + [["gv-dashed", f"dashed: {why}"] for why in dict.fromkeys(n.apart for n in picture.nodes) if why]
 
@@ -75,7 +68,7 @@ def legend(picture: Picture) -> list[list[str]]:
 
 def _folded(group: Group, picture: Picture) -> Node:
     """A folded group as a node, in the family that costs most of those inside."""
-    family = min((picture.nodes[number].family for number in group.members), key=colour_number)
+    family = min((picture.nodes[number].family for number in group.members), key=COLOUR_OF.__getitem__)
     line = counted(len(group.members), "node")
     return Node(key=group.key, op=f"+ {group.label}", name=f"folded group {group.label}", family=family, line=line)
 
@@ -94,7 +87,7 @@ def _size(head: str, line: str, node: Node) -> Point:
 
 
 def _draw_box(node: Node, words: tuple[str, str], place: Rectangle) -> str:
-    number, middle, dashes = colour_number(node.family), place.x + place.width / 2, "4 3" if node.apart else ""
+    number, middle, dashes = COLOUR_OF[node.family], place.x + place.width / 2, "4 3" if node.apart else ""
     colour, strip = COLOURS[number], STRIP if node.mark else 0
     shape = {"class_": "gv-shape", "fill": _tint(colour), "stroke": colour, "stroke_dasharray": dashes}
     about = [node.op, node.name, node.family, node.apart, *node.members, node.mark]
@@ -128,19 +121,16 @@ def _draw_mark(word: str, at: Rectangle) -> str:
     return svg.tag("g", *parts, class_=f"gv-marked {kind}")
 
 
-def _rows(members: Sequence[str]) -> list[Sequence[str]]:
-    """The operators inside a box, a few abreast; many are counted."""
+def _rows(members: Sequence[str]) -> list[list[tuple[str, float]]]:
+    """The operators inside a box, a few abreast, each with the width of its chip; many are counted."""
     more = len(members) - MEMBERS
     shown = [*members[: MEMBERS - 1], f"… {more + 1} more"] if more > 0 else members
-    return [shown[n : n + ABREAST] for n in range(0, len(shown), ABREAST)]
+    chips = [(shortened(word), text_width(shortened(word), 11.6) + 12) for word in shown]
+    return [chips[n : n + ABREAST] for n in range(0, len(chips), ABREAST)]
 
 
-def _chip_width(word: str) -> float:
-    return text_width(word, 11.6) + 12
-
-
-def _row_width(row: Sequence[str]) -> float:
-    return sum(map(_chip_width, row)) + 4 * (len(row) - 1)
+def _row_width(row: Sequence[tuple[str, float]]) -> float:
+    return sum(width for _, width in row) + 4 * (len(row) - 1)
 
 
 def _draw_members(members: Sequence[str], middle: float, top: float) -> list[str]:
@@ -148,11 +138,11 @@ def _draw_members(members: Sequence[str], middle: float, top: float) -> list[str
     parts = []
     for number, row in enumerate(_rows(members)):
         x, y = middle - _row_width(row) / 2, top + CHIP * number
-        for word in row:
-            width, colour = _chip_width(word), colour_number(family_of(word))
-            place = {"x": round(x, 1), "y": y, "width": round(width, 1), "height": CHIP - 4}
-            chip = svg.tag("rect", class_="gv-inner", rx=4, **place, fill=PAPER, stroke=COLOURS[colour])
-            words = svg.text("gv-op", shortened(word), (x + width / 2, y + 13), 11, INK)
+        for word, width in row:
+            colour, place = COLOUR_OF[family_of(word)], {"x": round(x, 1), "y": y, "width": round(width, 1)}
+            paint = {"fill": PAPER, "stroke": COLOURS[colour]}
+            chip = svg.tag("rect", class_="gv-inner", rx=4, height=CHIP - 4, **place, **paint)
+            words = svg.text("gv-op", word, (x + width / 2, y + 13), 11, INK)
             parts.append(svg.tag("g", chip, words, class_=f"c{colour}"))
             x += width + 4
     return parts

@@ -23,12 +23,11 @@ from trtlab.graph.rule import FUSED, is_data, is_in_place_concat, is_op
 
 ENDS, OTHER = "input, output", "other"
 FAMILIES = {
-    "convolution, matrix product": "Attention CausalConvWithState ConvInteger DeformConv Einsum GRU LSTM "
-    "LinearAttention MatMulInteger QLinearConv QLinearMatMul RNN",
+    "convolution, matrix product": "Attention ConvInteger Einsum GRU LSTM MatMulInteger QLinearConv QLinearMatMul RNN",
     "pointwise": "Swish",
-    "normalisation, softmax": "Hardmax LpNormalization MeanVarianceNormalization RMSNormalization",
-    "pooling, reduction": "CumProd CumSum LpPool MaxRoiPool MaxUnpool RoiAlign TopK",
-    "shape, data movement": "CenterCropPad Compress ReverseSequence Scatter ScatterElements ScatterND Upsample",
+    "normalisation, softmax": "RMSNormalization",
+    "pooling, reduction": "CumSum TopK",
+    "shape, data movement": "Compress ScatterElements ScatterND",
     "type, quantisation": "BitCast Cast CastLike DequantizeLinear DynamicQuantizeLinear QuantizeLinear",
     "control flow": "If Loop Scan",
 }
@@ -88,11 +87,6 @@ class Node:
         """Whether it is an input or output of the graph and not an operator."""
         return self.family == ENDS
 
-    @property
-    def tensors(self) -> set[str]:
-        """The names of all tensors that it reads and writes."""
-        return {tensor.name for tensor in (*self.inputs, *self.weights, *self.outputs)}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
@@ -105,14 +99,13 @@ class Edge:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A graph to draw. `constants` counts initializers and constant nodes, which are data and not drawn; `undrawn` are
-    those nodes. `kernels` counts those of a report of which its nodes know; `foot` says where the figures come from."""
+    """A graph to draw. `constants` counts initializers and constant nodes, which are data and not drawn; `kernels`
+    those of a report of which its nodes know; `foot` says where the figures come from."""
 
     title: str
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
     constants: int = 0
-    undrawn: tuple[Node, ...] = ()
     kernels: int = 0
     foot: str = ""
 
@@ -123,17 +116,17 @@ class Picture:
 
 
 def picture_of(
-    title: str, inputs: Iterable[Tensor], operators: Iterable[Node], outputs: Iterable[Tensor], **more: Any
+    title: str, inputs: Iterable[Tensor], operators: Iterable[Node], outputs: Iterable[Tensor], constants: int = 0
 ) -> Picture:
     """The operators between the graph's ends, connected by their tensors. They get keys n0, n1, ...: names may be
     missing, repeated, or hold anything at all."""
     first = [Node(op="input", name=t.name, family=ENDS, line=f"input {t.shape_text}", outputs=(t,)) for t in inputs]
     last = [Node(op="output", name=t.name, family=ENDS, line=f"output {t.shape_text}", inputs=(t,)) for t in outputs]
     nodes = tuple(replace(node, key=f"n{number}") for number, node in enumerate([*first, *operators, *last]))
-    return Picture(title=title, nodes=nodes, edges=connected(nodes), **more)
+    return Picture(title=title, nodes=nodes, edges=_connected(nodes), constants=constants)
 
 
-def connected(nodes: Sequence[Node]) -> tuple[Edge, ...]:
+def _connected(nodes: Sequence[Node]) -> tuple[Edge, ...]:
     """One edge for each tensor that a node reads, from the node that writes it; ONNX files are not always sorted."""
     writers = {tensor.name: number for number, node in enumerate(nodes) for tensor in node.outputs}
     read = [(number, tensor) for number, node in enumerate(nodes) for tensor in node.inputs if tensor.name in writers]
@@ -168,17 +161,15 @@ def picture_from_onnx(model: OnnxModel) -> Picture:
         infer_shapes(loaded, proto)  # where it fails, the file alone speaks: a picture without shapes is a picture
     constants: set[ir.Value | None] = set(loaded.graph.initializers.values())
     operators: list[Node] = []
-    undrawn: list[Node] = []
     for node in loaded.graph:
-        is_constant = is_op(node, "Constant", "ConstantOfShape") and constants.issuperset(node.inputs)
-        kind = undrawn if is_constant else operators
-        kind.append(_node(node, loaded.functions.get(node.op_identifier()), constants))
-        constants.update(node.outputs if is_constant else ())
+        if is_op(node, "Constant", "ConstantOfShape") and constants.issuperset(node.inputs):
+            constants.update(node.outputs)
+        else:
+            operators.append(_node(node, loaded.functions.get(node.op_identifier()), constants))
     if not any(module_path(node.name) for node in operators):
         operators = [replace(node, home=node.weights[0].name if node.weights else "") for node in operators]
     inputs = _tensors(value for value in loaded.graph.inputs if value not in constants)
-    more = {"constants": len(constants), "undrawn": tuple(undrawn)}
-    return picture_of(name, inputs, operators, _tensors(loaded.graph.outputs), **more)
+    return picture_of(name, inputs, operators, _tensors(loaded.graph.outputs), len(constants))
 
 
 def _node(node: ir.Node, inside: ir.Function | None, constants: Collection[ir.Value | None]) -> Node:

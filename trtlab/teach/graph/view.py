@@ -1,11 +1,11 @@
 """teach/graph/view: a graph to look at and to walk through.
 
-In: an ONNX model, and the BuildReport made of it where there is one. Out: a widget (zoom, search, fold, select;
-`view.selected` in Python) whose static form is the same SVG with a table of its nodes. graphview.js renders the state.
+In: an ONNX model, and the BuildReport made of it where there is one. Out: a widget (zoom, fold, select; Python knows
+what is selected) whose static form is the same SVG with a table of its nodes. graphview.js renders the state.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import traitlets
@@ -13,41 +13,34 @@ import traitlets
 from trtlab.engine.nvidia.report import BuildReport
 from trtlab.graph.onnxfile import OnnxModel
 from trtlab.numeric.units import counted
-from trtlab.teach.card import Drawing, SvgDrawing, bold, card, details, table
+from trtlab.teach import svg
+from trtlab.teach.card import SvgDrawing, bold, card, details, table
 from trtlab.teach.graph.arrange import Group, Scene, fold_to_fit, kernel_groups, module_groups, scene, with_kernels
 from trtlab.teach.graph.draw import draw_graph, legend, still
-from trtlab.teach.graph.picture import Node, Picture, Tensor, picture_from_onnx
+from trtlab.teach.graph.picture import Node, Picture, picture_from_onnx
 from trtlab.teach.widget import Widget, script, styles
 
 BOX_LIMIT = 150
 """Boxes that are laid out at once; a larger graph starts with groups folded."""
 ROWS = 40
-"""Rows of a list before it ends in `… more`."""
+"""Rows of a list beside the drawing before it ends in `… more`."""
 
 
 class GraphView(Widget):
     """A clickable picture of a graph; `GraphView(model)` or `GraphView(model, report=report)`.
 
-    `selected` is the chosen Node or Group (or None), from a click as from Python; it may be set to a node's name.
-    `fold` and `unfold` close and open all groups, `search` returns the nodes that it found. TypeError and ValueError
-    say what can be drawn instead.
+    `selected` is the chosen Node or Group, or None; `folded` has the labels of the groups that are closed. TypeError
+    and ValueError say what can be drawn instead.
     """
 
     _esm = script("graphview")
     _css = styles("graphview")
-
+    face = traitlets.Dict().tag(sync=True)
     svg = traitlets.Unicode().tag(sync=True)
     chosen = traitlets.Unicode().tag(sync=True)
     details = traitlets.Dict().tag(sync=True)
-    query = traitlets.Unicode().tag(sync=True)
-    hits = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    found = traitlets.List(traitlets.Int()).tag(sync=True)
     grouping = traitlets.Unicode().tag(sync=True)
-    groupings = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    legend: Any = traitlets.List().tag(sync=True)
     notice = traitlets.Unicode().tag(sync=True)
-    title = traitlets.Unicode().tag(sync=True)
-    foot = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, model: OnnxModel | Picture, *, report: BuildReport | None = None) -> None:
         if isinstance(model, BuildReport):
@@ -56,34 +49,14 @@ class GraphView(Widget):
         self.picture = picture if report is None else with_kernels(picture, report)
         kernels = {"kernel": kernel_groups(self.picture)} if self.picture.kernels else {}
         self._groups = kernels | {"module": module_groups(self.picture, BOX_LIMIT)}
-        self._at, self._matches = -1, list[int]()
-        super().__init__(
-            groupings=list(self._groups),
-            grouping=next(iter(self._groups)),
-            legend=legend(self.picture),
-            title=_summary(self.picture),
-            foot=self.picture.foot,
-        )
+        words = {"legend": legend(self.picture), "title": _summary(self.picture), "foot": self.picture.foot}
+        super().__init__(face={"groupings": [*self._groups], **words}, grouping=next(iter(self._groups)))
         self.on_msg(self._on_message)
-
-    # --- for Python -------------------------------------------------------------------------------------------------
 
     @property
     def selected(self) -> Node | Group | None:
         """What is selected: a Node, a Group, or None."""
-        return next((item for item in self._items() if item.key == self.chosen), None)
-
-    @selected.setter
-    def selected(self, wanted: Node | Group | str | None) -> None:
-        """Select a node or group, by itself or by name, and open what hides it; KeyError names some that exist."""
-        name = wanted if isinstance(wanted, str) or wanted is None else wanted.key
-        found = [i for i in self._items() if name in {i.key, i.name if isinstance(i, Node) else i.label}][:1]
-        if name is not None and not found:
-            some = ", ".join(node.name for node in self.picture.nodes[:8])
-            raise KeyError(f"no node or group {name!r}; there are {some} ...")
-        if hidden := self._folded.intersection(group.key for item in found for group in self._around(item)):
-            self._fold(self._folded - hidden)
-        self.chosen = found[0].key if found else ""
+        return next((item for item in (*self.picture.nodes, *self.groups) if item.key == self.chosen), None)
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -95,38 +68,16 @@ class GraphView(Widget):
         """Labels of the groups that are folded."""
         return tuple(group.label for group in self.groups if group.key in self._folded)
 
-    def fold(self) -> None:
-        """Fold every group."""
-        self._fold(frozenset(group.key for group in self.groups))
-
-    def unfold(self) -> None:
-        """Open every group."""
-        self._fold(frozenset())
-
-    def search(self, text: str) -> list[Node]:
-        """The nodes with `text` in operator, name, module or facts, upper and lower case alike; they are marked."""
-        self.query = text
-        return [self.picture.nodes[number] for number in self._matches]
-
-    def next_hit(self, step: int = 1) -> Node | None:
-        """Select the next node that the search found, opening the groups around it."""
-        if not self._matches:
-            return None
-        self._at = (max(self._at, 0 if step < 0 else -1) + step) % len(self._matches)
-        node = self.picture.nodes[self._matches[self._at]]
-        self.selected = node
-        self._mark()
-        return node
-
-    def static(self) -> Drawing:
+    def static(self) -> SvgDrawing:
         """The picture without a kernel: its SVG, a legend, and a table of the nodes and their kernels."""
-        header, rows = _listed(self.picture)
+        header = ["node", "name", "writes", *["kernel"] * bool(self.picture.kernels)]
+        rows = [
+            (n.op, n.name, ", ".join(t.type_text for t in n.outputs), n.kernel or n.apart)[: len(header)]
+            for n in self.picture.operators
+        ]
         nodes = details("nodes in a table", table(header, rows, fold=True))
-        parts = still(self.svg, self.legend), self.notice, nodes
-        shown = card(*parts, head=[bold(self.title)], foot=[self.foot] if self.foot else [])
-        return SvgDrawing(html=shown.html, text=shown.text, svg=self.svg)
-
-    # --- state ------------------------------------------------------------------------------------------------------
+        parts, foot = (still(self.svg, self.face["legend"]), self.notice, nodes), [self.picture.foot]
+        return svg.drawing(card(*parts, head=[bold(self.face["title"])], foot=foot if foot[0] else []), self.svg)
 
     @traitlets.observe("grouping")
     def _on_grouping(self, _change: Any) -> None:
@@ -136,53 +87,34 @@ class GraphView(Widget):
     def _fold(self, folded: frozenset[str]) -> None:
         """The one place where a picture is made."""
         self._folded = folded
-        self._scene: Scene = scene(self.picture, self.groups, folded)
+        shown = scene(self.picture, self.groups, folded)
         with self.hold_sync():
-            self.svg = draw_graph(self.picture, self._scene, self.groups)
-            self.notice = _notice(self.picture, self._scene, self.groups)
-            self._mark()
+            self.svg = draw_graph(self.picture, shown, self.groups)
+            self.notice = _notice(self.picture, shown, self.groups)
             self._describe()
-
-    def _items(self) -> list[Node | Group]:
-        return [*self.picture.nodes, *self.groups]
-
-    def _around(self, item: Node | Group) -> list[Group]:
-        """The groups that an item stands in, from the outermost to the innermost."""
-        members = item.members if isinstance(item, Group) else {int(item.key[1:])}
-        return [group for group in self.groups if group != item and members <= group.members]
 
     @traitlets.observe("chosen")
     def _describe(self, _change: Any = None) -> None:
         chosen = self.selected
-        told = _describe_node(chosen) if isinstance(chosen, Node) else _describe_nodes(self.picture, chosen)
-        if isinstance(chosen, Group):
-            told |= {"fold": chosen.key, "folded": chosen.key in self._folded}
-        self.details = told
-
-    @traitlets.observe("query")
-    def _on_query(self, _change: Any) -> None:
-        text, self._at = self.query.strip().casefold(), -1
-        self._matches = [n for n, node in enumerate(self.picture.nodes) if text and text in _searchable(node)]
-        self._mark()
-
-    def _mark(self) -> None:
-        self.hits = list(dict.fromkeys(self._scene.box_of[number] for number in self._matches))
-        self.found = [self._at + 1, len(self._matches)]
+        told = _about_node(chosen) if isinstance(chosen, Node) else _about_group(self.picture, chosen)
+        fold = {"fold": chosen.key, "folded": chosen.key in self._folded} if isinstance(chosen, Group) else {}
+        self.details = told | fold
 
     def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        """What the page asks for: open or fold a group or the innermost one around a node, or all; the next hit."""
+        """What the page asks for: to open or fold a group, the innermost open one around what is chosen, or all."""
+        keys = {group.key for group in self.groups}
         match content:
-            case {"do": "toggle", "key": str(key)} if any(group.key == key for group in self.groups):
+            case {"toggle": str(key)} if key in keys:
                 self._fold(self._folded ^ {key})
-            case {"do": "around"} if self.selected:
-                for group in [g for g in self._around(self.selected) if g.key not in self._folded][-1:]:
+            case {"around": True} if item := self.selected:
+                inside = item.members if isinstance(item, Group) else {int(item.key[1:])}
+                around = [g.key for g in self.groups if g != item and inside <= g.members and g.key not in self._folded]
+                for home in around[-1:]:
                     with self.hold_sync():
-                        self.chosen = group.key
-                        self._fold(self._folded | {group.key})
-            case {"do": "next", "step": int(step)}:
-                self.next_hit(step)
-            case {"do": "fold" | "unfold" as do}:
-                getattr(self, do)()
+                        self.chosen = home
+                        self._fold(self._folded | {home})
+            case {"all": bool(closed)}:
+                self._fold(frozenset(keys if closed else ()))
 
 
 # --- words ----------------------------------------------------------------------------------------------------------
@@ -205,28 +137,14 @@ def _notice(picture: Picture, shown: Scene, groups: Sequence[Group]) -> str:
     return f"{hidden}: double-click one to open it." if closed else ""
 
 
-def _listed(picture: Picture) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Header and rows of the table of nodes; with a report, each with its kernel or why it has none."""
-    header = ["node", "name", "writes", *(["kernel"] if picture.kernels else [])]
-    rows = []
-    for node in picture.operators:
-        writes = ", ".join(tensor.type_text for tensor in node.outputs)
-        rows.append((node.op, node.name, writes, *([node.kernel or node.apart] if picture.kernels else [])))
-    return header, _first(rows)
+def _about_node(node: Node) -> dict[str, Any]:
+    tensors = {"inputs": node.inputs, "weights and constants": node.weights, "outputs": node.outputs}
+    typed = {head: [(tensor.name, tensor.type_text) for tensor in found] for head, found in tensors.items()}
+    parts = {"": (("name", node.name), *node.facts), "attributes": node.attributes, **typed}
+    return {"title": node.op, "kind": node.family, "sections": _sections(parts)}
 
 
-def _describe_node(node: Node) -> dict[str, Any]:
-    sections: dict[str, Iterable[tuple[str, str]]] = {
-        "": (("name", node.name), *node.facts),
-        "attributes": node.attributes,
-        "inputs": _typed(node.inputs),
-        "weights and constants": _typed(node.weights),
-        "outputs": _typed(node.outputs),
-    }
-    return {"title": node.op, "kind": node.family, "sections": _sections(sections)}
-
-
-def _describe_nodes(picture: Picture, group: Group | None) -> dict[str, Any]:
+def _about_group(picture: Picture, group: Group | None) -> dict[str, Any]:
     """What a group or the whole picture holds: how often each operator occurs, and for a group its nodes."""
     nodes = [picture.nodes[n] for n in sorted(group.members)] if group else picture.operators
     ops = [(op, str(number)) for op, number in Counter(node.op for node in nodes).most_common()]
@@ -236,19 +154,10 @@ def _describe_nodes(picture: Picture, group: Group | None) -> dict[str, Any]:
     return {"title": title, "kind": kind + counted(len(nodes), "node"), "sections": sections}
 
 
-def _sections(rows_of: dict[str, Iterable[tuple[str, str]]]) -> list[dict[str, Any]]:
-    return [{"head": head, "rows": list(map(list, _first(list(rows))))} for head, rows in rows_of.items() if rows]
-
-
-def _first(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """The first ROWS rows, and how many more there are."""
-    more = len(rows) - ROWS
-    return [*rows[:ROWS], ("…", f"{more} more", *[""] * len(rows[0][2:]))] if more > 0 else [*rows]
-
-
-def _typed(tensors: Iterable[Tensor]) -> list[tuple[str, str]]:
-    return [(tensor.name, tensor.type_text) for tensor in tensors]
-
-
-def _searchable(node: Node) -> str:
-    return "\n".join([node.op, node.name, node.home, *(text for _, text in node.facts)]).casefold()
+def _sections(rows_of: Mapping[str, Iterable[tuple[str, str]]]) -> list[dict[str, Any]]:
+    """Heads and at most ROWS rows of each; empty ones are left out."""
+    found = []
+    for head, rows in ((head, [*rows]) for head, rows in rows_of.items()):
+        more = [["…", f"{len(rows) - ROWS} more"]] if len(rows) > ROWS else []
+        found += [{"head": head, "rows": [*map(list, rows[:ROWS]), *more]}] if rows else []
+    return found

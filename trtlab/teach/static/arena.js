@@ -8,7 +8,7 @@ function render({ model, el }) {
   const { planners, unit, scale, width, names } = model.get("face");
   let held = null, playing = 0;
   const { ask, end } = inTurn(model, (_, last) => last);
-  const canvas = make("div", { class: "arena", onpointerdown: grab, onpointermove: drag, onpointerup: drop, onpointercancel: drop, onkeydown: key });
+  const canvas = make("div", { class: "timeline", onpointerdown: grab, onpointermove: drag, onpointerup: drop, onpointercancel: drop, onkeydown: key });
   const facts = make("div", { class: "grid" }), faults = make("div", { class: "why bad", role: "status", hidden: true });
   const planner = make("select", { "aria-label": "planner" }, ...planners.map((name) => make("option", { value: name }, name)));
   const said = make("span", { class: "dim", "aria-live": "polite" });

@@ -1,8 +1,8 @@
-// graphview: makes the SVG that Python drew clickable. State (selection, folding, search) lives in Python; only the
-// view (zoom and position) lives here. Text from models enters as text nodes or through the XML parser, never as HTML.
+// graphview: makes the SVG that Python drew clickable. State (selection, folding) lives in Python; only the view (zoom
+// and position) lives here. Out: {toggle: group}, {around: true}, {all: whether to fold}. Text from models enters as text nodes or through the XML parser, never as HTML.
 
-const ZOOM = 1.25, FAR = 4, SMALL = 0.004, TINY = 0.45, LARGE = 4, READABLE = 0.8;
-const KEYS = [["arrows", "walk along the edges"], ["Enter", "open or fold a group"], ["f", "fold around"], ["+ − 0", "zoom"], ["/", "search"], ["Esc", "clear"]];
+const ZOOM = 1.25, FAR = 4, SMALL = 0.004, LARGE = 4, READABLE = 0.8;
+const KEYS = [["arrows", "walk along the edges"], ["Enter", "open or fold a group"], ["f", "fold around"], ["+ − 0", "zoom"], ["Esc", "clear"]];
 
 function describe(panel, details, toggle) {
   const sections = (details.sections ?? []).map(({ head, rows }) => [
@@ -32,16 +32,20 @@ class Drawing {
       element.setAttribute("aria-label", element.querySelector("title").textContent);
     }
   }
-  parts(key) {
-    return [this.items.get(key), this.svg.querySelector(`[data-frame="${CSS.escape(key)}"]`)].filter(Boolean);
-  }
   middle(key) {
     const { x, y, width, height } = this.items.get(key).getBBox();
     return { x: x + width / 2, y: y + height / 2 };
   }
-  mark(name, keys) {
-    for (const element of this.svg.querySelectorAll(`.${name}`)) element.classList.remove(name);
-    for (const key of keys) for (const element of this.parts(key)) element.classList.add(name);
+  choose(key) {
+    for (const element of this.svg.querySelectorAll("[data-key], [data-frame]")) {
+      const isChosen = key === (element.dataset.key ?? element.dataset.frame);
+      element.classList.toggle("gv-chosen", isChosen);
+      if (element.dataset.key) { element.setAttribute("tabindex", "-1"); element.setAttribute("aria-pressed", String(isChosen)); }
+    }
+    const current = this.items.get(key) ?? this.items.values().next().value;
+    current?.setAttribute("tabindex", "0");
+    this.lightUp(key);
+    return current;
   }
   lightUp(key) {
     for (const edge of this.edges) {
@@ -69,47 +73,33 @@ function render({ model, el }) {
   let drawing = null, placed = false;
   const change = (name, value) => { model.set(name, value); model.save_changes(); };
   const choose = (key) => change("chosen", key);
-  const toggle = (key) => model.send({ do: "toggle", key });
+  const toggle = (key) => model.send({ toggle: key });
 
   // --- what stands on the page
-  const search = make("input", { type: "search", placeholder: "Search", "aria-label": "Search nodes by name, operator or kernel",
-    oninput: () => change("query", search.value) });
-  const count = make("span", { class: "gv-count", role: "status" });
+  const face = model.get("face");
   const group = make("select", { "aria-label": "Group by", onchange: () => change("grouping", group.value) },
-    ...model.get("groupings").map((word) => make("option", { value: word }, `by ${word}`)));
+    ...face.groupings.map((word) => make("option", { value: word }, `by ${word}`)));
   const canvas = make("div", { class: "gv-canvas" });
   const panel = make("div", { class: "gv-panel", role: "region", "aria-label": "Details", "aria-live": "polite", tabindex: "0" });
   const note = make("div", { class: "gv-notice", role: "status" });
-  const whole = button("Full screen", "Full screen, and back (Esc)", () => {
-    if (document.fullscreenElement) document.exitFullscreen();
-    else el.firstElementChild.requestFullscreen();
-  });
-  el.addEventListener("fullscreenchange", () => {
-    whole.textContent = document.fullscreenElement ? "Back" : "Full screen";
-    requestAnimationFrame(() => fit(document.fullscreenElement ? 0 : READABLE));
-  });
-  const foldable = model.get("svg").includes('data-key="g');
+  const folds = model.get("svg").includes('data-key="g') ? [
+    button("Fold all", "Fold all groups", () => model.send({ all: true })), button("Open all", "Open all groups", () => model.send({ all: false }))] : [];
   el.replaceChildren(make("div", { class: "trt gv", "data-lm-suppress-shortcuts": "true" },
-    make("div", { class: "gv-bar" }, make("b", {}, model.get("title")),
-      make("span", { class: "gv-tools" }, make("span", { class: "gv-search" }, search, count),
-        group.length > 1 ? group : null,
-        foldable ? button("Fold all", "Fold all groups", () => model.send({ do: "fold" })) : null,
-        foldable ? button("Open all", "Open all groups", () => model.send({ do: "unfold" })) : null,
+    make("div", { class: "gv-bar" }, make("b", {}, face.title),
+      make("span", { class: "gv-tools" }, group.length > 1 ? group : null, ...folds,
         button("−", "Zoom out (key −)", () => zoom(1 / ZOOM)), button("+", "Zoom in (key +)", () => zoom(ZOOM)),
-        button("Fit", "Fit: show everything (key 0)", () => fit()), whole)),
+        button("Fit", "Fit: show everything (key 0)", () => fit()))),
     note, make("div", { class: "gv-main" }, canvas, panel),
-    make("div", { class: "gv-legend" }, ...model.get("legend").map(([colour, text]) =>
-      make("span", { class: `gv-chip ${colour}` }, make("i"), text))),
-    make("div", { class: "gv-dim gv-foot" }, model.get("foot"), model.get("foot") ? make("br") : null,
-      "Click for details, drag to move, wheel to zoom once clicked. ",
-      ...keyHints(KEYS))));
+    make("div", { class: "gv-legend" }, ...face.legend.map(([colour, text]) => make("span", { class: `gv-chip ${colour}` }, make("i"), text))),
+    make("div", { class: "gv-dim gv-foot" }, face.foot, face.foot ? make("br") : null,
+      "Click for details, drag to move, wheel to zoom once clicked. ", ...keyHints(KEYS))));
 
   // --- the view
   const size = () => [canvas.clientWidth, canvas.clientHeight];
   const apply = () => drawing.world.setAttribute("transform", `translate(${view.x.toFixed(1)} ${view.y.toFixed(1)}) scale(${view.k.toFixed(4)})`);
   function fit(smallest = 0) {
     const [width, height] = size();
-    view.k = Math.min(document.fullscreenElement ? 2.5 : 1.5, width / drawing.width, Math.max(height / drawing.height, smallest));
+    view.k = Math.min(1.5, width / drawing.width, Math.max(height / drawing.height, smallest));
     view.k = Math.max(view.k, smallest, SMALL);
     view.x = (width - drawing.width * view.k) / 2;
     view.y = Math.max(0, (height - drawing.height * view.k) / 2);
@@ -127,11 +117,10 @@ function render({ model, el }) {
   const onScreen = (key) => { const at = drawing.middle(key); return [at.x * view.k + view.x, at.y * view.k + view.y]; };
   function reveal(key) {
     const [x, y] = onScreen(key), [width, height] = size();
-    const tiny = view.k < TINY && document.activeElement === search;
-    if (!tiny && x > 8 && x < width - 8 && y > 8 && y < height - 8) return;
+    if (x > 8 && x < width - 8 && y > 8 && y < height - 8) return;
     view.x += width / 2 - x;
     view.y += height / 2 - y;
-    zoom(tiny ? READABLE / view.k : 1);
+    apply();
   }
 
   // --- what Python says
@@ -149,33 +138,16 @@ function render({ model, el }) {
       apply();
     } else if (placed) fit(READABLE);
     select(hadFocus);
-    hit();
   }
   function select(focus = false) {
-    const key = model.get("chosen");
-    for (const element of drawing.items.values()) { element.setAttribute("tabindex", "-1"); element.setAttribute("aria-pressed", "false"); }
-    drawing.mark("gv-chosen", [key]);
-    drawing.lightUp(key);
-    const current = drawing.items.get(key) ?? drawing.items.values().next().value;
-    current?.setAttribute("tabindex", "0");
-    if (drawing.items.has(key)) {
-      current.setAttribute("aria-pressed", "true");
-      if (placed) reveal(key);
-      if (focus) current.focus({ preventScroll: true });
-    }
-  }
-  function hit() {
-    const hits = model.get("hits"), [at, total] = model.get("found"), query = model.get("query").trim();
-    if (search.value.trim() !== query) search.value = query;
-    drawing.mark("gv-hit", hits);
-    drawing.svg.classList.toggle("gv-searching", query !== "");
-    count.textContent = !query ? "" : !total ? "no hits" : at ? `${at} of ${total}` : `${total} ${total === 1 ? "hit" : "hits"}`;
-    if (query && hits.length && !at && placed) reveal(hits[0]);
+    const key = model.get("chosen"), current = drawing.choose(key);
+    if (!drawing.items.has(key)) return;
+    if (placed) reveal(key);
+    if (focus) current.focus({ preventScroll: true });
   }
   const tell = () => { note.textContent = model.get("notice"); note.hidden = !model.get("notice"); group.value = model.get("grouping"); };
   const listeners = { "change:svg": redraw, "change:chosen": () => select(drawing.svg.contains(document.activeElement)),
-    "change:details": () => describe(panel, model.get("details"), toggle), "change:hits": hit, "change:found": hit, "change:query": () => model.get("query") || hit(),
-    "change:notice": tell, "change:grouping": tell };
+    "change:details": () => describe(panel, model.get("details"), toggle), "change:notice": tell, "change:grouping": tell };
   for (const [event, listener] of Object.entries(listeners)) model.on(event, listener);
 
   // --- what the reader does
@@ -213,20 +185,13 @@ function render({ model, el }) {
   canvas.addEventListener("keydown", (event) => {
     if (!isPlainKey(event)) return;
     const here = drawing.items.has(model.get("chosen")) ? model.get("chosen") : "", focused = keyOf(document.activeElement);
-    const actions = { "+": () => zoom(ZOOM), "=": () => zoom(ZOOM), "-": () => zoom(1 / ZOOM), 0: () => fit(), "/": () => search.focus(),
-      Escape: () => choose(""), f: () => model.send({ do: "around" }),
+    const actions = { "+": () => zoom(ZOOM), "=": () => zoom(ZOOM), "-": () => zoom(1 / ZOOM), 0: () => fit(), Escape: () => choose(""), f: () => model.send({ around: true }),
       Enter: () => (focused === here && here.startsWith("g") ? toggle(here) : choose(focused)), " ": () => actions.Enter() };
     const act = event.key.startsWith("Arrow") ? () => choose(here ? drawing.neighbour(here, event.key) : focused) : actions[event.key];
     if (!act) return;
     event.preventDefault();
     act();
   });
-  search.addEventListener("keydown", (event) => {
-    if (event.key === "Enter") model.send({ do: "next", step: event.shiftKey ? -1 : 1 });
-    if (event.key === "Escape") { change("query", ""); search.value = ""; }
-    event.stopPropagation();
-  });
-
   redraw();
   describe(panel, model.get("details"), toggle);
   tell();

@@ -1,18 +1,17 @@
 // Renders RewriteStepper (teach/stepper.py) and sends what the reader asks for. Python owns models, rules and steps;
-// only the view (scale, play) lives here. In: model.get("run") (model, rules, steps), model.get("shown") (one step).
+// only the view (scale) lives here. In: model.get("run") (model, rules, steps), model.get("shown") (one step).
 // Texts become text nodes, drawings are parsed as SVG; `about`, `refusals`, `nvidia` are markup that Python made and escaped.
 
-const SLOW_MS = 400, PLAY_MS = 1800, PIECE = 1 << 21, MOST_BYTES = 1 << 28, CHIPS = 14, MANY = 60, SMALLEST = 0.7, LARGEST = 1.1;
+const SLOW_MS = 400, PIECE = 1 << 21, MOST_BYTES = 1 << 28, CHIPS = 14, MANY = 60, SMALLEST = 0.7, LARGEST = 1.1;
 
 function render({ model, el }) {
-  let slow, timer = null, wanted = 0, count = 0, told = null, busy = false, later = null;
+  let slow, wanted = 0, count = 0, told = null, busy = false, later = null;
 
   // --- what stands on the page
   const chooser = make("select", { "aria-label": "Model", onchange: () => choose() });
   const file = make("input", { type: "file", multiple: true, hidden: true, onchange: () => file.files[0] && upload([...file.files]) });
   const first = button("|◀", "Start: the whole way (Home)", () => go(0)), back = button("◀", "Step back (left arrow)", () => go(wanted - 1));
   const forward = button("▶", "Step forward (right arrow)", () => go(wanted + 1)), last = button("▶|", "Last step (End)", () => go(count));
-  const play = button("Play", "Play all steps", () => (timer ? stop() : start()), { class: "st-play" });
   const slider = make("input", { type: "range", min: 0, "aria-label": "Step", oninput: () => go(Number(slider.value)) });
   const rules = make("div", { class: "st-rules", role: "group", "aria-label": "Rules and their steps" });
   const title = make("h3"), what = make("p", { class: "st-what" }), counts = make("dl", { class: "st-counts" });
@@ -23,7 +22,7 @@ function render({ model, el }) {
   const root = make("div", { class: "trt gv st", role: "group", "aria-label": "Rewrite stepper", "data-lm-suppress-shortcuts": "true" },
     make("div", { class: "gv-bar" }, make("label", {}, "Model ", chooser), file, button("Load .onnx …", "Load an ONNX file of your own; choose its .data with it, if there is one", () => file.click()),
       make("small", {}, "trtlab's own rewriting"), button("Show NVIDIA's kernels", "What NVIDIA's builder makes of the same model, beside the end of these steps", () => send({ do: "nvidia" })), working,
-      make("span", { class: "st-steps" }, first, back, slider, forward, last, play)),
+      make("span", { class: "st-steps" }, first, back, slider, forward, last)),
     message,
     make("div", { class: "st-main" }, rules,
       make("div", { class: "st-view" }, make("div", { class: "st-head" }, title, what), counts, panels, legend)),
@@ -39,9 +38,8 @@ function render({ model, el }) {
     model.send(content, undefined, buffers);
   };
   const chosen = () => [...rules.querySelectorAll("input:checked")].map((box) => box.value);
-  const choose = () => { stop(); send({ do: "choose", model: chooser.value, rules: chosen() }); };
+  const choose = () => send({ do: "choose", model: chooser.value, rules: chosen() });
   function go(to) {
-    if (to !== model.get("shown").position + 1) stop();
     const next = Math.min(Math.max(to, 0), count);
     if (next === wanted) return;
     wanted = next;
@@ -49,17 +47,7 @@ function render({ model, el }) {
     if (busy) later = next; // of the steps asked for meanwhile only the last counts
     else send({ do: "go", to: next });
   }
-  function stop() { clearTimeout(timer); timer = null; steer(); }
-  function start() {
-    const again = wanted >= count;
-    if (again) go(0);
-    timer = true;
-    if (again) steer();
-    else tick();
-  }
-  function tick() { if (timer) { if (wanted < count) { go(wanted + 1); } else stop(); } }
   async function upload(files) {
-    stop();
     const size = files.reduce((sum, one) => sum + one.size, 0), isModel = (one) => one.name.endsWith(".onnx");
     if (size > MOST_BYTES) { tell(`${files[0].name} has ${size} bytes; the page sends up to ${MOST_BYTES}. Use RewriteStepper("path of the file").`); return; }
     files.sort((one, other) => isModel(one) - isModel(other)); // the model comes last, when its weights are there
@@ -82,9 +70,6 @@ function render({ model, el }) {
     for (const [end, buttons] of [[0, [first, back]], [count, [forward, last]]]) {
       for (const one of buttons) one.setAttribute("aria-disabled", wanted === end); // disabled, it would lose the focus
     }
-    play.textContent = timer ? "Stop" : "Play";
-    play.setAttribute("aria-label", timer ? "Stop playing" : "Play all steps");
-    play.disabled = count === 0;
     for (const chip of rules.querySelectorAll("[data-step]")) {
       chip.toggleAttribute("aria-current", Number(chip.dataset.step) === wanted);
       if (chip.hasAttribute("aria-current")) chip.setAttribute("aria-current", "step");
@@ -170,7 +155,6 @@ function render({ model, el }) {
     if (now && now.offsetTop < rules.scrollTop) rules.scrollTop = now.offsetTop;
     steer();
     if (focus) (root.querySelector(`[data-focus="${CSS.escape(focus)}"]`) ?? panels.querySelector(".st-canvas")).focus({ preventScroll: true });
-    if (timer) timer = setTimeout(tick, PLAY_MS);
     const next = later;
     [busy, later] = [false, null];
     if (next !== null) go(next);
@@ -188,7 +172,7 @@ function render({ model, el }) {
   model.on("change:shown", draw);
   const watch = new ResizeObserver(fit);
   watch.observe(panels);
-  return () => { watch.disconnect(); clearTimeout(slow); clearTimeout(timer); model.off("change:shown", draw); };
+  return () => { watch.disconnect(); clearTimeout(slow); model.off("change:shown", draw); };
 }
 
 export default { render: answered(render) };
