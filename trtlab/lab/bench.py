@@ -234,7 +234,8 @@ def _share_of_peak(rounds: int, m: int = 128, depth: int = 256, n: int = 1024, t
     width, x, y, bias = product.panel_width(n), torch.ones(m, depth), torch.empty(m, n), np.zeros(n, np.float32)
     rows, panels = product.tile_rows(width), product.packed(torch.ones(1, depth, n))
     run = product.generated([], lambda t: t[None], bias)
-    loop = f"def kernel(x, w, y, n, times):\n    for _ in range(times):\n        tile(x, 0, {rows - 1}, w, n, y)\n"
+    call = f"tile(x, 0, {rows - 1}, w, n, x, y, {4 * width})"
+    loop = f"def kernel(x, w, y, n, times):\n    for _ in range(times):\n        {call}\n"
     tile = compiled(loop, f"from {product.__name__} import tile_of\ntile = tile_of({width}, {rows})\n")
     numbers = [t.data_ptr() for t in (x, panels, y)]
     works: dict[str, Callable[[], Any]] = {"product": lambda: run(panels, x, y)}

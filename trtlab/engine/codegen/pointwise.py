@@ -250,7 +250,7 @@ def source(program: Sequence[Instruction], results: Sequence[int], steps: Sequen
 
 _HEAD = """from math import inf, nan
 from numba import njit
-from numpy import abs, empty, float32 as f, int32, log, sqrt, tanh
+from numpy import abs, empty, float32 as f, int32, log, sqrt, tanh, zeros
 """
 _FOOT = "\nkernel = njit(cache=True, fastmath={%s}, nogil=True, error_model='numpy')(kernel)\n"
 _EXP = """

@@ -46,24 +46,26 @@ def tile_rows(width: int) -> int:
 
 
 @functools.cache
-def tile_of(width: int, high: int) -> Any:
-    """What numba has no words for, in LLVM's: sums[high, width] = x[high, depth] @ panel, all sums in registers. `x`,
-    `panel` and `sums` are addresses, `stride` is from row to row in bytes; rows behind the last are the last again."""
+def tile_of(width: int, high: int, less: int = 0) -> Any:
+    """What numba has no words for, in LLVM's: sums[high, width] = start[width] + x[high, depth] @ panel, all sums in
+    registers. `x`, `panel`, `start` and `sums` are addresses, `stride` and `pitch` are bytes from row to row of x and
+    of sums; rows of x behind the last are the last again. The panel's last `less` vectors are left out."""
     from llvmlite import ir
     from numba import types
     from numba.extending import intrinsic
 
     lanes = _registers()[0]
-    vectors, i64, vector = width // lanes, ir.IntType(64), ir.VectorType(ir.FloatType(), lanes)
-    nothing, zeros = ir.Constant(vector, ir.Undefined), ir.Constant(vector, [0.0] * lanes)
+    full, i64, vector = width // lanes, ir.IntType(64), ir.VectorType(ir.FloatType(), lanes)
+    vectors, nothing = full - less, ir.Constant(vector, ir.Undefined)
     everywhere, first = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes), ir.IntType(32)(0)
 
     def body(_: Any, b: Any, __: Any, arguments: Any) -> None:
-        x, stride, last, panel, depth, out = arguments
+        x, stride, last, panel, depth, start, out, pitch = arguments
 
         def at(base: Any, offset: Any, kind: Any) -> Any:
             return b.inttoptr(b.add(base, offset), kind.as_pointer())
 
+        firsts = [b.load(at(start, i64(v * 4 * lanes), vector), align=4) for v in range(vectors)]
         clamped = [b.select(b.icmp_signed("<", i64(r), last), i64(r), last) for r in range(high)]
         rows, before, loop, after = (
             [b.add(x, b.mul(r, stride)) for r in clamped], b.block,
@@ -73,7 +75,7 @@ def tile_of(width: int, high: int) -> Any:
         b.position_at_end(loop)
         k, tile = b.phi(i64), [b.phi(vector) for _ in range(len(rows) * vectors)]
         columns = [
-            b.load(at(panel, b.mul(b.add(b.mul(k, i64(vectors)), i64(v)), i64(4 * lanes)), vector), align=4)
+            b.load(at(panel, b.mul(b.add(b.mul(k, i64(full)), i64(v)), i64(4 * lanes)), vector), align=4)
             for v in range(vectors)
         ]
         new: list[Any] = []
@@ -83,42 +85,52 @@ def tile_of(width: int, high: int) -> Any:
             products = [b.fmul(factor, c, flags=("contract",)) for c in columns]
             new += [b.fadd(p, s, flags=("contract",)) for p, s in zip(products, tile[len(new) :], strict=False)]
         following = b.add(k, i64(1))
-        for value, start, then in zip([k, *tile], [i64(0), *[zeros] * len(tile)], [following, *new], strict=True):
+        for value, start, then in zip([k, *tile], [i64(0), *firsts * high], [following, *new], strict=True):
             value.add_incoming(start, before)
             value.add_incoming(then, loop)
         b.cbranch(b.icmp_signed("<", following, depth), loop, after)
         b.position_at_end(after)
         for number, total in enumerate(new):
-            b.store(total, at(out, i64(number * 4 * lanes), vector), align=4)
+            row, v = divmod(number, vectors)
+            b.store(total, at(out, b.add(b.mul(i64(row), pitch), i64(v * 4 * lanes)), vector), align=4)
 
-    signature = types.none(*[types.int64] * 6)
-    return intrinsic(lambda _, x, stride, last, panel, depth, out: (signature, body))  # noqa: ARG005 - told by name
+    signature = types.none(*[types.int64] * 8)
+    return intrinsic(lambda _, x, stride, last, panel, depth, start, out, pitch: (signature, body))  # noqa: ARG005
 
 
 def source(finish: Sequence[str], width: int, *, adds: bool) -> str:
     """Source for a batch of y[m, n] = x[m, k] @ columns + bias, finished: lines that change `v`, a number of it, and
     may read `u`, of another branch z. x, y and z have strides, the last one is 1; x and w are addresses. The last rows
-    take a tile of half the height where that is enough."""
+    take a tile of half the height where that is enough, the last columns one that is a vector narrower. Where nothing
+    is left to do, a tile goes into y as it is."""
     rows = tile_rows(width)
     other = "\n                    other = z[b * zb + (i + r) * zr + p:]" if adds else ""
+    direct = f"wide == {width} and m >= high" if not finish and not adds else "False"
     return f"""
 def kernel(x, w, bias, z, y, batch, m, depth, n, xb, xr, zb, zr, yb, yr):
-    room = empty({rows * width + 16}, f)
+    room, start = empty({rows * width + 16}, f), zeros({width}, f)
     sums = room[-room.ctypes.data % 64 // 4:]
     for b in range(batch):
         for p in range(0, n, {width}):
-            panel, wide, biases = w + 4 * depth * (b * -(-n // {width}) * {width} + p), min({width}, n - p), bias[p:]
+            panel, wide = w + 4 * depth * (b * -(-n // {width}) * {width} + p), min({width}, n - p)
+            start[:wide] = bias[p:p + wide]
             for first in range(0, m, {rows}):
                 high = {rows} if m - first > {rows // 2} else {rows // 2}
                 i = max(0, min(first, m - high))
-                if high == {rows}:
-                    tile(x + 4 * (b * xb + i * xr), 4 * xr, m - 1 - i, panel, depth, sums.ctypes.data)
+                direct = {direct}
+                to = y.ctypes.data + 4 * (b * yb + i * yr + p) if direct else sums.ctypes.data
+                pitch = 4 * yr if direct else {4 * width}
+                at, last = x + 4 * (b * xb + i * xr), m - 1 - i
+                if high == {rows} and wide <= {width - _registers()[0]}:
+                    thin(at, 4 * xr, last, panel, depth, start.ctypes.data, to, pitch)
+                elif high == {rows}:
+                    tile(at, 4 * xr, last, panel, depth, start.ctypes.data, to, pitch)
                 else:
-                    half(x + 4 * (b * xb + i * xr), 4 * xr, m - 1 - i, panel, depth, sums.ctypes.data)
-                for r in range(min(high, m)):
+                    half(at, 4 * xr, last, panel, depth, start.ctypes.data, to, pitch)
+                for r in range(0 if direct else min(high, m)):
                     row, out = sums[r * {width}:], y[b * yb + (i + r) * yr + p:]{other}
                     for j in range(wide):
-                        v = row[j] + biases[j]
+                        v = row[j]
 {ending(finish, "j", adds=adds)}
                         out[j] = v
 """
@@ -137,9 +149,15 @@ def _version() -> str:
 
 def kernel(finish: Sequence[str], width: int, *, adds: bool) -> Callable[..., None]:
     """That source, compiled; again where the tile has changed, which numba does not look at."""
-    head = f"from {__name__} import tile_of  # {_registers()} {_version()}\n"
-    head += "".join(f"{name} = tile_of({width}, {tile_rows(width) // n})\n" for name, n in (("tile", 1), ("half", 2)))
+    rows, thin = tile_rows(width), int(width > _registers()[0])
+    head = tile_head(tile=(width, rows), half=(width, rows // 2), thin=(width, rows, thin))
     return compiled(source(finish, width, adds=adds), head)
+
+
+def tile_head(**tiles: tuple[int, ...]) -> str:
+    """What a kernel's source needs to call these tiles, each a name and the arguments of `tile_of`."""
+    head = f"from {__name__} import tile_of  # {_registers()} {_version()}\n"
+    return head + "".join(f"{name} = tile_of{shape}\n" for name, shape in tiles.items())
 
 
 PACK = "\n".join(
