@@ -40,3 +40,47 @@ def test_rows_that_do_not_lie_in_order_are_copied():
     rows.softmax(x, wide[:, 1:7])
     torch.testing.assert_close(wide[:, 1:7], torch.softmax(x, -1))
     assert (wide[:, [0, 7]] == 7).all()
+
+
+# --- attention
+
+SIZES = [(1, 1, 1, 1, 1, 1), (2, 3, 5, 7, 9, 11), (1, 2, 3, 200, 64, 128), (2, 2, 130, 70, 33, 50)]
+
+
+def heads(b, h, rows, columns, *, device="cpu", dtype=torch.float32):
+    """[B, H, rows, columns] as a network makes it: heads side by side in a row of a token."""
+    return torch.randn(b, rows, h, columns, device=device, dtype=dtype).transpose(1, 2)
+
+
+def exactly(q, k, v, scale):
+    return torch.softmax(q.double() @ k.double() * scale, -1) @ v.double()
+
+
+@pytest.mark.parametrize(("b", "h", "m", "n", "d", "e"), SIZES)
+def test_attention_equals_float64(b, h, m, n, d, e):
+    torch.manual_seed(0)
+    q, k, v, y = heads(b, h, m, d), heads(b, h, n, d).mT, heads(b, h, n, e), heads(b, h, m, e)
+    assert rows.attention(n, e, 0.3)(q, k, v, y) is y
+    torch.testing.assert_close(y.double(), exactly(q, k, v, 0.3), rtol=1e-5, atol=1e-5)
+    room = torch.full((4 * rows.panels_size(d, n, e),), 255, dtype=torch.uint8)
+    again = rows.attention(n, e, 0.3)(q, k.contiguous(), v, torch.zeros_like(y), room)
+    torch.testing.assert_close(again, y)
+
+
+def test_large_scores_stay_finite_and_missing_ones_spread():
+    q, k, v = heads(1, 1, 4, 8), heads(1, 1, 16, 8).mT, heads(1, 1, 16, 8)
+    q[0, 0, 0], q[0, 0, 1, 2] = 1e3, math.nan
+    y = rows.attention(16, 8, 5.0)(q, k, v, torch.zeros_like(q))
+    torch.testing.assert_close(y.double(), exactly(q, k, v, 5.0), rtol=1e-3, atol=1e-3, equal_nan=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("b", "h", "m", "n", "d", "e"), SIZES)
+def test_triton_equals_float64(b, h, m, n, d, e, dtype):
+    torch.manual_seed(0)
+    there = {"device": "cuda", "dtype": dtype}
+    q, k, v = heads(b, h, m, d, **there), heads(b, h, n, d, **there).mT, heads(b, h, n, e, **there)
+    y = rows.attention_by_triton(0.3)(q, k, v, heads(b, h, m, e, **there))
+    bound = 1e-5 if dtype == torch.float32 else 2e-3 if dtype == torch.float16 else 2e-2
+    torch.testing.assert_close(y.double(), exactly(q, k, v, 0.3), rtol=bound, atol=bound)

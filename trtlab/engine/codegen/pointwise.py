@@ -253,19 +253,25 @@ from numba import njit
 from numpy import abs, empty, float32 as f, int32, log, sqrt, tanh, zeros
 """
 _FOOT = "\nkernel = njit(cache=True, fastmath={%s}, nogil=True, error_model='numpy')(kernel)\n"
-_EXP = """
-@njit(fastmath={'contract'})
-def exp(x):
-    x = f(-110) if x < f(-110) else f(90) if x > f(90) else x
-    t = x * f(1.44269504) + f(12582912)
-    n = t - f(12582912)
-    r = x - n * f(0.693359375) + n * f(2.12194440e-4)
+_POWER = """    t = x * f(1.44269504) + f(12582912)
+    r = x - (t - f(12582912)) * f(0.693359375) + (t - f(12582912)) * f(2.12194440e-4)
+    n = int32(f(t).view(int32) - 0x4B400000)
     p = ((f(1.98756915e-4) * r + f(1.3981999507e-3)) * r + f(8.3334519073e-3)) * r + f(4.1665795894e-2)
     p = ((p * r + f(1.6666665459e-1)) * r + f(5.0000001201e-1)) * r * r + r + f(1)
-    n = int32(f(t).view(int32) - 0x4B400000)
-    return p * int32(((n >> 1) + 127) << 23).view(f) * int32((n - (n >> 1) + 127) << 23).view(f)
 """
 """e**x = 2**n e**r: adding 1.5 * 2**23 rounds to n, which becomes exponents; Cephes' polynomial. numba's is no SIMD."""
+_EXP = f"""
+@njit(fastmath={{'contract'}})
+def exp(x):
+    x = f(-110) if x < f(-110) else f(90) if x > f(90) else x
+{_POWER}    return p * int32(((n >> 1) + 127) << 23).view(f) * int32((n - (n >> 1) + 127) << 23).view(f)
+"""
+_EXP_BELOW = f"""
+@njit(fastmath={{'contract'}})
+def exp_below(x):
+{_POWER}    return f(0) if x < f(-87) else p * int32((n + 127) << 23).view(f)
+"""
+"""Of what is not above 0, as in a softmax: one factor is enough, and what is below float32's normal numbers is 0."""
 
 
 @functools.cache
@@ -278,7 +284,11 @@ def _functions() -> dict[str, str]:
     lines = "".join(f"    p = p * s + f({factor:.9g})\n" for factor in rest)
     head = f"    s, p = x * x * f({2 / end**2:.9g}) - f(1), f({first:.9g})\n"
     tail = f"    return f(1) if x > f({end}) else f(-1) if x < f(-{end}) else p * x\n"
-    return {"exp(": _EXP, "erf(": f"\n@njit(fastmath={{'contract'}})\ndef erf(x):\n{head}{lines}{tail}"}
+    return {
+        "exp(": _EXP,
+        "exp_below(": _EXP_BELOW,
+        "erf(": f"\n@njit(fastmath={{'contract'}})\ndef erf(x):\n{head}{lines}{tail}",
+    }
 
 
 @functools.lru_cache(maxsize=256)
@@ -354,7 +364,7 @@ def launch_triton(text: str, tensors: Sequence[Any], count: int) -> Any:
     """Launch the kernel of this source for so many results. ValueError for more than 32 bits can count."""
     if count > MOST_ELEMENTS:
         raise ValueError(f"{count:,} elements: the kernel counts in 32 bits; expected at most {MOST_ELEMENTS:,}")
-    return _triton(text)[(-(-count // BLOCK),)](*tensors, count, BLOCK=BLOCK, num_warps=WARPS)
+    return triton_kernel(text)[(-(-count // BLOCK),)](*tensors, count, BLOCK=BLOCK, num_warps=WARPS)
 
 
 def bind_triton(text: str, inputs: Sequence[Any], out: Any) -> Callable[[], Any]:
@@ -371,7 +381,7 @@ def bind_triton(text: str, inputs: Sequence[Any], out: Any) -> Callable[[], Any]
 
 
 @functools.cache
-def _triton(text: str) -> Any:
+def triton_kernel(text: str) -> Any:
     """The kernel as triton.jit makes it. It wants to read a source file: here, one that only linecache knows."""
     import triton
     import triton.language as tl

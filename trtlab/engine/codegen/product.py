@@ -179,6 +179,10 @@ PACK = "\n".join(
 )
 
 
+PACKING = "\n@njit\n" + PACK.replace("def kernel", "def pack") + "\n"
+"""The same, for sources of other kernels to call."""
+
+
 def panels_size(batch: int, depth: int, n: int) -> int:
     """Numbers in the panels of columns [batch, depth, n]."""
     width = panel_width(n)

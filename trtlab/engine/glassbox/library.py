@@ -13,7 +13,17 @@ import torch
 from torch import Tensor
 
 from trtlab.engine.codegen import images, pointwise, rows
-from trtlab.engine.glassbox.kernels import Call, Kernel, Tactic, finished, generates, weights_of, with_weights
+from trtlab.engine.glassbox.kernels import (
+    FLOATS,
+    RESULT,
+    Call,
+    Kernel,
+    Tactic,
+    finished,
+    generates,
+    weights_of,
+    with_weights,
+)  # fmt: skip
 from trtlab.engine.glassbox.operators import OPERATORS, conv, is_host, max_pool, parameters, window
 from trtlab.engine.glassbox.products import CONV, MATMUL, PIXELS, lies, windows
 
@@ -114,6 +124,58 @@ def _fits_rows(call: Call) -> bool:
     return axis in (-1, len(shape) - 1) and all(w is None or w.shape == shape[-1:] for w in call.operands[1:])
 
 
+# --- attention: operands q, k, v and perhaps a mask; k as it is multiplied, [..., D, N] -------------------------------
+
+
+def _attention(call: Call) -> Kernel:
+    scale = call.attributes["scale"]
+
+    def run(q: Tensor, k: Tensor, v: Tensor, *mask: Tensor) -> Tensor:
+        scores = torch.matmul(q, k).mul_(scale)
+        return torch.matmul(torch.softmax(scores.add_(*mask) if mask else scores, -1), v)
+
+    return with_weights(run, call)
+
+
+def _in_heads(kernel: Callable[..., Tensor]) -> Kernel:
+    """A kernel of [B, H, M, D] for tensors without heads, too."""
+
+    def run(*tensors: Tensor, **room: Tensor) -> Tensor:
+        kernel(*[t if t.ndim == 4 else t.unsqueeze(1) for t in tensors], **room)
+        return tensors[-1]
+
+    return run
+
+
+def _fits_attention(call: Call) -> bool:
+    """Every head with keys and values of its own, no mask, rows that lie dense."""
+    if call.free != [0, 1, 2] or len(call.operands) != 3 or None in call.shapes or call.attributes["scale"] <= 0:
+        return False
+    q, k, v = (shape or () for shape in call.shapes)
+    alike = len(q) in (3, 4) and q[:-2] == k[:-2] == v[:-2] and 0 not in (*q, *k, *v)
+    return alike and lies(call, (), -1, (0, 2, RESULT))
+
+
+def _attention_generated(call: Call) -> Kernel:
+    v = call.shapes[2] or ()
+    return _in_heads(rows.attention(v[-2], v[-1], call.attributes["scale"]))
+
+
+def _attention_by_triton(call: Call) -> Kernel:
+    return _in_heads(rows.attention_by_triton(call.attributes["scale"]))
+
+
+def _fits_triton(call: Call) -> bool:
+    """Heads that fit into shared memory with a block of keys and values."""
+    here = call.device.has_triton and call.dtype in FLOATS and _fits_attention(call)
+    return here and max((call.shapes[0] or ())[-1], (call.shapes[2] or ())[-1]) <= 128
+
+
+def _panels(call: Call) -> int:
+    q, _, v = (shape or () for shape in call.shapes)
+    return 4 * rows.panels_size(q[-1], v[-2], v[-1])
+
+
 # --- products of INT8 codes, both symmetric: operands x, w, and the product of their scales ---------------------------
 
 
@@ -195,6 +257,16 @@ KERNELS: dict[str, dict[str, Tactic]] = {
     "pointwise": {
         "torch": Tactic(bind=_pointwise_with_torch),
         "generated": Tactic(bind=_pointwise_generated, fits=_fits_generated, writes_out=True),
+    },
+    "attention": {
+        "torch": Tactic(bind=_attention),
+        "generated": Tactic(
+            bind=_attention_generated,
+            fits=lambda call: generates(call) and _fits_attention(call),
+            writes_out=True,
+            scratch=_panels,
+        ),
+        "triton": Tactic(bind=_attention_by_triton, fits=_fits_triton, writes_out=True),
     },
     "maxpool": {
         "torch": Tactic(bind=lambda call: with_weights(max_pool, call, attributes=call.attributes)),

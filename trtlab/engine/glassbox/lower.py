@@ -5,6 +5,7 @@ and the weights as torch tensors. The rules have decided what is one kernel: her
 the library lacks is an UnsupportedError that names it.
 """
 
+import itertools
 import platform
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -160,6 +161,10 @@ class _Lowering:
         what, nodes = parts(node), tuple(origins(node))
         heavy = None if what.heavy is None else self._op(what.heavy)
         ops = [op for n in what.epilogue for op in self._spread(self._op(n))]
+        if heavy is not None and [n.op_type for n in what.rest] == ["Softmax", "MatMul"]:
+            softmax, mix = map(self._op, what.rest)
+            if self._attention([heavy, *ops, softmax, mix], nodes):
+                return
         if heavy is not None:
             self._heavy(heavy, ops, nodes)
         elif ops:
@@ -249,6 +254,29 @@ class _Lowering:
             result = then.outputs[0]
         attributes |= more | ({"epilogue": chain} if chain else {})
         self._emit(" ".join(words), kernel, [*operands, *others], [result], attributes, nodes)
+
+    def _attention(self, ops: Sequence[Op], nodes: tuple[str, ...]) -> bool:
+        """Scores, their scale and a mask, softmax and the mean of values as one kernel, where that is what they are."""
+        (scores, *between, softmax, mix), scale, masks = ops, 1.0, list[str]()
+        axis = softmax.attributes.get("axis", 1 if softmax.attributes["opset"] < 13 else -1)
+        rank = len(self.specs[softmax.inputs[0]].shape or ())
+        known = scores.kind == "MatMul" and axis in (-1, rank - 1) and rank > 0
+        for before, op in itertools.pairwise(ops):
+            reads = before.outputs[0]
+            other = op.inputs[-1] if op.inputs[0] == reads else op.inputs[0] if op.kind in ("Add", "Mul") else ""
+            number, known = self.weights.get(other), known and op.inputs.count(reads) == 1
+            if op.kind == "Add" and not masks:
+                masks.append(other)
+            elif (
+                op in between and op.kind in ("Div", "Mul") and not masks and number is not None and number.numel() == 1
+            ):
+                scale = scale / number.item() if op.kind == "Div" else scale * number.item()
+            else:
+                known = known and op in (softmax, mix) and op.inputs[0] == reads
+        if known:
+            attributes = {"scale": scale}
+            self._emit("attention", "attention", [*scores.inputs, mix.inputs[1], *masks], mix.outputs, attributes, nodes)
+        return known
 
     def _product(self, op: Op) -> tuple[str, Sequence[str], str, dict[str, Any]]:
         """(kernel, operands, a bias to add first or "", attributes)."""

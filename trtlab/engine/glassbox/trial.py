@@ -284,7 +284,9 @@ def _listed(result: Any) -> list[Tensor]:
 def _turned(plan: Plan) -> dict[str, list[int]]:
     """Tensor -> the order of its axes for its only reader, a Transpose: of products, which write in any order."""
     reads = Counter(n for step in plan.steps for n in step.inputs) + Counter(plan.outputs * 2)
-    products = [step for step in plan.steps if step.kernel == "matmul" and step.inputs[1] not in plan.weights]
+    products = [
+        step for step in plan.steps if step.kernel in ("attention", "matmul") and step.inputs[1] not in plan.weights
+    ]
     made = {n for step in products for n in step.outputs if reads[n] == 1}
     turns = [step for step in plan.steps if step.attributes.get("operator") == "Transpose" and step.inputs[0] in made]
     return {step.inputs[0]: step.attributes["perm"] for step in turns if "perm" in step.attributes}

@@ -4,7 +4,7 @@ First what shrinks the graph, then what changes weights, then what makes kernels
 """
 
 from trtlab.graph.rule import Rule
-from trtlab.graph.rules import constants, fusion, layers
+from trtlab.graph.rules import attention, constants, fusion, layers
 
 RULES: dict[str, Rule] = {
     rule.name: rule
@@ -14,6 +14,7 @@ RULES: dict[str, Rule] = {
         layers.CommonSubexpressions(),
         layers.Transposes(),
         constants.ConvBnFolding(),
+        attention.AttentionFusion(),
         fusion.VerticalFusion(),
         fusion.HorizontalFusion(),
         fusion.PointwiseFusion(),
