@@ -63,15 +63,15 @@ ROOMS = {
 # Ceilings in lines of Python, with blanks and docstrings: only ever lowered, but for a new lesson's budget.
 CEILINGS = {
     "numeric": 2_180,
-    "graph": 2_506,
+    "graph": 2_590,
     "plan": 891,
-    "engine": 7_723,
+    "engine": 7_900,
     "lab": 3_590,
     "study": 2_641,
     "teach": 6_127,
     "root": 348,
 }
-SCRIPT_AND_STYLE_CEILING, FILES_CEILING = 1_837, 141
+SCRIPT_AND_STYLE_CEILING, FILES_CEILING = 1_837, 142
 # Only opened inside functions themselves: networks subclasses torch.nn.Module, the glass box computes with torch, and
 # a claim or a quiz opens the file of its topic.
 OPENED_LAZILY = {
