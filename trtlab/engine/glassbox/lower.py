@@ -275,7 +275,9 @@ class _Lowering:
                 known = known and op in (softmax, mix) and op.inputs[0] == reads
         if known:
             attributes = {"scale": scale}
-            self._emit("attention", "attention", [*scores.inputs, mix.inputs[1], *masks], mix.outputs, attributes, nodes)
+            self._emit(
+                "attention", "attention", [*scores.inputs, mix.inputs[1], *masks], mix.outputs, attributes, nodes
+            )
         return known
 
     def _product(self, op: Op) -> tuple[str, Sequence[str], str, dict[str, Any]]:
