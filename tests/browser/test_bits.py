@@ -129,6 +129,13 @@ def test_clicks_and_drags_flip_bits(show):
     assert python_says(page) == "0x3c"
 
 
+def test_a_figure_under_voila_is_no_error(voila):
+    """plotly wants to keep its picture where Voila keeps none; the fixture sees what reaches the console."""
+    voila.show("from trtlab.teach import draw_precision, say\nsay('Q3-01')", "draw_precision(['FP16'])")
+    voila.page.locator(".plot-container").wait_for(state="attached")
+    voila.page.wait_for_timeout(2000)
+
+
 @BOTH
 def test_keys_alone_walk_flip_write_and_step(show):
     page = show("FP16", "1")

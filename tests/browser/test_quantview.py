@@ -6,11 +6,12 @@ pytestmark = pytest.mark.browser
 
 SHOW = """\
 from trtlab.teach import QuantView
-view = QuantView("gaussian", "INT8", formats=["INT8", "UINT8", "NF4", "NVFP4"])
+view = QuantView("after ReLU", "UINT8")
+view.choose(tensor="gaussian", format="INT8")
 view"""
 OTHER = "other = QuantView('after ReLU', 'INT4', 64)\nother"
 FITS = "() => { const e = document.querySelector('.qv'); return e.scrollWidth <= e.clientWidth; }"
-ASK = "view.tensor, view.format, view.granularity, other.format, other.granularity, sep='|'"
+ASK = "'|'.join(one.shown[what] for one in (view, other) for what in ('tensor', 'format', 'granularity'))"
 
 
 @pytest.fixture
@@ -43,8 +44,8 @@ def test_a_choice_travels_to_python_and_back(views):
     assert fact(views, "inliers").endswith("dB")
     first(views).get_by_text("16", exact=True).first.click()
     wait_for(views, "gaussian with outliers in NF4, blocks of 16, FP32 scales")
-    assert views.ask(ASK) == "gaussian with outliers|NF4|16|INT4|64"
-    assert first(views).locator(".qv-tried tbody tr").count() == 4
+    assert views.ask(ASK) == "gaussian with outliers|NF4|16|after ReLU|INT4|64"
+    assert first(views).locator(".qv-tried tbody tr").count() == 5
 
 
 def test_keys_alone_choose_and_the_other_view_keeps_its_choice(views):
@@ -60,7 +61,7 @@ def test_keys_alone_choose_and_the_other_view_keeps_its_choice(views):
     before = first(views).locator("svg").inner_html()
     press("Space")
     views.page.wait_for_function("before => document.querySelector('.qv svg').innerHTML !== before", arg=before)
-    assert views.ask(ASK) == "gaussian|INT8 + zero point|channel|INT4|64"
+    assert views.ask(ASK) == "gaussian|INT8 + zero point|channel|after ReLU|INT4|64"
     other = views.page.get_by_role("group", name="Quantisation view").last
     assert other.get_by_role("radio", name="64").is_checked()
     assert first(views).get_by_role("radio", name="row").is_checked()

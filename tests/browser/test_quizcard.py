@@ -114,7 +114,7 @@ def test_an_order_is_made_with_the_mouse_too(page):
     first = card.locator("li").first
     first.scroll_into_view_if_needed()
     words = first.locator(".qz-text").inner_text()
-    first.get_by_role("button").last.click()  # down
+    first.get_by_role("button", name=re.compile(f"^Move down ?: {words}")).click()
     assert place_of(card, words) == 2
     start = card.get_by_role("listitem", name=words).bounding_box()
     last = card.locator("li").last.bounding_box()

@@ -21,6 +21,12 @@ FLIP = """async (values) => {
 }"""
 
 
+HAND_IS_SEEN = """() => {
+    const [canvas, hand] = ['.tl-hand', '.tl-hand circle'].map((what) => document.querySelector(what).getBoundingClientRect());
+    return canvas.left <= hand.left && hand.right <= canvas.right;
+}"""
+
+
 @pytest.fixture
 def view(lab):
     lab.show(SHOW)
@@ -89,6 +95,10 @@ def test_a_threshold_is_dragged_by_hand_and_chosen_by_a_button(lab):
     lab.page.keyboard.press("ArrowLeft")
     lab.page.wait_for_function("() => !document.querySelector('.tl [aria-pressed=true]')")
     lab.screenshot("clipview")
+    lab.page.set_viewport_size({"width": 1000, "height": 768})
+    for name in ("max", "entropy"):  # the picture is wider than its cell, and the hand stays in sight
+        group.get_by_role("button", name=name).click()
+        lab.page.wait_for_function(HAND_IS_SEEN)
 
 
 @pytest.mark.parametrize(

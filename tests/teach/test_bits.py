@@ -454,12 +454,6 @@ def test_a_flip_gives_up_what_was_typed():
     assert (shown["entry"], shown["error"]["target"], shown["error"]["kind"]) == ("0.375", "0.375", "exact")
 
 
-def test_a_prefix_says_the_base():
-    for case in "0b11 dec 3, 0x11 dec 17, 0x11 bin 17, 0b11 bin 3, 0b11 hex 2833, F_f hex 255".split(", "):
-        text, base, code = case.split()
-        assert code_from_text(text, base) == int(code)
-
-
 # --- without a kernel -----------------------------------------------------------------------------------------------
 
 

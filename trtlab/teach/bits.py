@@ -120,11 +120,7 @@ class BitEditor(Widget):
     def _with_value(self, held: Held, value: Any) -> Held:
         target = real(value)
         typed = value.strip() if isinstance(value, str) else ""
-        return self._again(replace(held, target=target, typed=typed))
-
-    def _again(self, held: Held) -> Held:
-        """The same target under the format and modes of `held`."""
-        return replace(held, code=code_for(held, self._generator))
+        return coded(replace(held, target=target, typed=typed), self._generator)
 
     def _hold(self, held: Held) -> None:
         self._held, self._refusal = held, {}
@@ -169,11 +165,11 @@ class BitEditor(Widget):
             case "format" if text in self._offered:
                 wanted = replace(self._held, fmt=self._offered[text])
                 self._held = _with_code(wanted, encode(wanted.fmt, 0))
-                return self._again(wanted)
+                return coded(wanted, self._generator)
             case "rounding" | "overflow" if text in self.face[f"{what}s"]:
                 chosen: dict[str, Any] = {what: text}
                 self._held = replace(self._held, **chosen)
-                return self._again(self._held)
+                return coded(self._held, self._generator)
         return self._held
 
 
@@ -182,13 +178,10 @@ def _with_code(held: Held, code: int) -> Held:
 
 
 def code_from_text(text: str, base: str) -> int:
-    """The number that `text` spells in hex, bin or dec; spaces and _ may part digits, 0x and 0b may lead."""
-    (radix, example), word = _BASES[base], "".join(text.split())
-    prefix = word[:2].lower()
-    if base != "hex" and prefix in ("0x", "0b"):
-        radix = 16 if prefix == "0x" else 2
+    """The number that `text` spells in hex, bin or dec; spaces and _ may part digits, and the base's own 0x or 0b lead."""
+    radix, example = _BASES[base]
     try:
-        return int(word if len(word) <= 100 else "", radix)
+        return int("".join(text.split()), radix)
     except ValueError:
         known = f"digits 0 to {'0123456789abcdef'[radix - 1]}"
         raise ValueError(f"no {base} code: {text[:40]!r}; expected {known}, such as {example}") from None
@@ -265,20 +258,19 @@ def verdict(held: Held) -> tuple[str, str]:
         return "lost", "underflows" if isinstance(fmt, FloatFormat) else "rounds to 0"
     if isinstance(fmt, FloatFormat) and not fmt.has_subnormals and abs(wanted) < fmt.min_normal:
         return "lost", "below the smallest"
-    if _is_beyond(held, wanted, value):
+    if _is_beyond(held, wanted):
         return "lost", "saturates"
     return ("small", "subnormal") if held.found.kind == "subnormal" else ("rounded", "rounded")
 
 
-def _is_beyond(held: Held, wanted: Fraction, value: Fraction) -> bool:
-    """Whether `wanted` lies beyond the range, and not merely within the rounding of the largest value."""
-    fmt, step = held.fmt, held.found.ulp
-    if Fraction(fmt.min) <= wanted <= Fraction(fmt.max) or step is None:
+def _is_beyond(held: Held, wanted: Fraction) -> bool:
+    """Whether `wanted` lies beyond the range, where IEEE's overflow gives another code, and not merely within the
+    rounding of the largest value."""
+    if Fraction(held.fmt.min) <= wanted <= Fraction(held.fmt.max):
         return False
-    if held.rounding == "stochastic" or abs(wanted - value) >= step:
-        return abs(wanted - value) >= step
     try:
-        return encode(fmt, wanted, held.rounding, "ieee") != held.code
+        rounding = "nearest_even" if held.rounding == "stochastic" else held.rounding
+        return encode(held.fmt, wanted, rounding, "ieee") != held.code
     except ValueError:
         return True
 
@@ -299,16 +291,16 @@ def error(held: Held) -> dict[str, str]:
     }
 
 
-def code_for(held: Held, generator: np.random.Generator) -> int:
-    """The code of the target in the format and modes of `held`; ValueError where there is none."""
-    return encode(held.fmt, held.target, held.rounding, held.overflows, generator)
+def coded(held: Held, generator: np.random.Generator) -> Held:
+    """With the code of its target in its format and modes; ValueError where there is none."""
+    return replace(held, code=encode(held.fmt, held.target, held.rounding, held.overflows, generator))
 
 
 def row(held: Held, name: str, fmt: Format, generator: np.random.Generator) -> list[str]:
     """`target` in another format: name, code, value, relative error, kind, words. A refusal has no code."""
     other = replace(held, fmt=fmt)
     try:
-        other = other if fmt == held.fmt else replace(other, code=code_for(other, generator))
+        other = other if fmt == held.fmt else coded(other, generator)
     except ValueError:
         return [name, "", "–", "–", "lost", "no NaN" if held.target is Special.NAN else "no code for it"]
     wanted, value = as_fraction(held.target), other.found.fraction

@@ -5,7 +5,7 @@ numeric quantises, a `Reading` counts and draws: values above the levels they ma
 stand in attributes, since GitHub removes style sheets; static/quantview.css replaces them.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import traitlets
 
-from trtlab.numeric import FORMATS, BlockFormat, Format, IntegerFormat, codec, quantize
+from trtlab.numeric import BlockFormat, Format, IntegerFormat, codec, quantize
 from trtlab.numeric.quantize import Quantized, sqnr_db
 from trtlab.numeric.units import bytes_text, counted
 from trtlab.teach import svg
 from trtlab.teach.card import Cell, Drawing, SvgDrawing, block, details, table
-from trtlab.teach.formats import GRANULARITIES, name_of
+from trtlab.teach.formats import GRANULARITIES, find_format, name_of
 from trtlab.teach.widget import Widget, script, styles
 
 Array = npt.NDArray[Any]
@@ -37,47 +37,38 @@ _COLOURS = {"value": "#0072b2", "level": "#b8500f", "code": "#00805c", "zero": "
 # --- tensors ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Tensor:
-    """Rows of values, one row per channel (or token), and what they are."""
-
-    values: Array
-    about: str
-    outliers: tuple[int, ...] = ()
-
-
 def _normal(rows: int, columns: int) -> Array:
     return np.random.default_rng(0).standard_normal((rows, columns), dtype=np.float32)
 
 
-def _with_outliers() -> Tensor:
+def _with_outliers() -> tuple[Array, str]:
     values = _normal(16, 1024)
     values[:, 700] *= 100
-    return Tensor(values=values, about="16 rows × 1024 columns of N(0, 1), seed 0; one column × 100", outliers=(700,))
+    return values, "16 rows × 1024 columns of N(0, 1), seed 0; one column × 100"
 
 
-def _weights(name: str) -> Tensor:
+def _weights(name: str) -> tuple[Array, str]:
     from onnx import load, numpy_helper
 
     from trtlab.engine.networks import DIGITS_ONNX
 
     (found,) = (each for each in load(DIGITS_ONNX).graph.initializer if each.name == name)
     values = numpy_helper.to_array(found)
-    values = values.reshape(len(values), -1)
-    size = " × ".join(map(str, values.shape))
-    return Tensor(values=values, about=f"{name} of the trained digits network, {size}: a row makes one output channel")
+    size = " × ".join(map(str, (values := values.reshape(len(values), -1)).shape))
+    return values, f"{name} of the trained digits network, {size}: a row makes one output channel"
 
 
-TENSORS: dict[str, Callable[[], Tensor]] = {
-    "gaussian": lambda: Tensor(values=_normal(64, 256), about="64 rows × 256 columns of N(0, 1), seed 0"),
+TENSORS: dict[str, Callable[[], tuple[Array, str]]] = {
+    "gaussian": lambda: (_normal(64, 256), "64 rows × 256 columns of N(0, 1), seed 0"),
     "gaussian with outliers": _with_outliers,
     "trained conv weights": lambda: _weights("conv2.weight"),
     "trained fc weights": lambda: _weights("fc.weight"),
-    "after ReLU": lambda: Tensor(values=np.maximum(_normal(64, 256), 0), about="max(0, x), x of N(0, 1), seed 0"),
+    "after ReLU": lambda: (np.maximum(_normal(64, 256), 0), "max(0, x), x of N(0, 1), seed 0"),
 }
+"""Rows of values, one row per channel (or token), and what they are."""
 
 
-def own_tensor(array: npt.ArrayLike) -> Tensor:
+def own_tensor(array: npt.ArrayLike) -> tuple[Array, str]:
     """Any array as rows. ValueError for one with no or too many values, or with NaN or infinity."""
     with np.errstate(over="ignore"):  # what becomes infinite is refused in words
         values = codec.float_array(array).astype(np.float32)
@@ -85,7 +76,7 @@ def own_tensor(array: npt.ArrayLike) -> Tensor:
     if not 0 < values.size <= MOST:
         raise ValueError(f"the view takes 1 to {MOST:,} values: got shape {values.shape}; pass a slice")
     values = values.reshape(len(values) if values.ndim > 1 else 1, -1)
-    return Tensor(values=values, about=f"your array, as {' × '.join(map(str, values.shape))}")
+    return values, f"your array, as {' × '.join(map(str, values.shape))}"
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
@@ -93,19 +84,20 @@ def own_tensor(array: npt.ArrayLike) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reading:
-    """Values, what became of them, and which columns are outliers. Every number on the page is derived here."""
+    """Values, and what became of them. Every number on the page is derived here."""
 
     values: Array
     quantized: Quantized
-    outliers: tuple[int, ...] = ()
-
-    @property
-    def errors(self) -> Array:
-        return np.subtract(self.quantized.values, self.values, dtype=np.float64)
 
     @property
     def sqnr_db(self) -> float:
         return sqnr_db(self.values, self.quantized.values)
+
+    @cached_property
+    def outliers(self) -> Array:
+        """The columns whose values are 20 times as large as usual, where any are usual."""
+        sizes = np.sqrt(np.square(self.values, dtype=np.float64).mean(axis=0))
+        return np.flatnonzero(sizes > 20 * np.median(sizes)) if np.median(sizes) else np.array([], int)
 
     @property
     def inlier_sqnr_db(self) -> float:
@@ -159,7 +151,7 @@ class Reading:
         share = f"{q.size_bytes / (4 * size):.1%} of FP32"
         return [
             ("SQNR", f"{self.sqnr_db:.1f} dB", "all values"),
-            *([("inliers", f"{self.inlier_sqnr_db:.1f} dB", "outlier columns left out")] if self.outliers else []),
+            *([("inliers", f"{self.inlier_sqnr_db:.1f} dB", "outlier columns left out")] if self.outliers.size else []),
             ("bits per value", f"{q.bits_per_value:.4g}", f"{q.format.bits} and {counted(q.scales.size, 'scale')}"),
             ("size", bytes_text(q.size_bytes), share),
             ("became 0", f"{self.zeroed / size:.1%}", f"{self.zeroed:,} of {size:,}"),
@@ -222,7 +214,8 @@ def _codes(reading: Reading) -> list[str]:
 
 def _errors(reading: Reading) -> list[str]:
     """Restored minus original."""
-    left, width, errors = 690, 290, reading.errors
+    left, width = 690, 290
+    errors = np.subtract(reading.quantized.values, reading.values, dtype=np.float64)
     limit = float(np.abs(errors).max()) or 1.0
     counts, _ = np.histogram(errors / limit, 61, (-1, 1))
     rms = float(np.sqrt(np.square(errors, dtype=np.float64).mean()))
@@ -295,7 +288,7 @@ class QuantView(Widget):
 
     `tensor` is a name of TENSORS or an array of at most 32,767 values; `format` a name or any format of at most 8
     bits, `+ zero point` after an integer's name for affine; `granularity` is tensor, channel (a row), or a block size.
-    All may be set; `reading` has the numbers. ValueError says what cannot be, KeyError which names there are.
+    `choose` changes them; `reading` has the numbers. ValueError says what cannot be, KeyError which names there are.
     """
 
     _esm = script("quantview")
@@ -309,50 +302,42 @@ class QuantView(Widget):
         format: str | Format = "INT8",  # noqa: A002
         granularity: str | int = "tensor",
         *,
-        formats: Iterable[str | Format] = OFFERED,
         zoom: bool = False,
     ) -> None:
-        self._tensors = dict(TENSORS)
-        self._formats: dict[str, tuple[Format, bool]] = {}
-        for each in formats:
-            self._offer(each)
-        first = {
-            "tensor": self._name(tensor), "format": self._offer(format), "granularity": str(granularity),
-            "zoom": bool(zoom),
-        }  # fmt: skip
-        self._trials: dict[str, list[str]] = {}
+        self._tensors, self._formats = dict(TENSORS), dict[str, tuple[Format, bool]]()
+        for name in OFFERED:
+            self._offer(name)
+        self._choice, self._trials = dict[str, Any](), dict[str, list[str]]()
         super().__init__()
-        self._hold(first)
+        self.choose(tensor=tensor, format=format, granularity=granularity, zoom=zoom)
         self.on_msg(self._on_message)
 
-    # --- for Python -------------------------------------------------------------------------------------------------
-
-    @property
-    def tensor(self) -> str:
-        """The tensor's name; set to a name or to an array."""
-        return str(self._choice["tensor"])
-
-    @tensor.setter
-    def tensor(self, which: str | npt.ArrayLike) -> None:
-        self._hold(self._choice | {"tensor": self._name(which)})
-
-    @property
-    def format(self) -> str:
-        """The format's name; set to a name or to a format of your own."""
-        return str(self._choice["format"])
-
-    @format.setter  # noqa: A003
-    def format(self, which: str | Format) -> None:
-        self._hold(self._choice | {"format": self._offer(which)})
-
-    @property
-    def granularity(self) -> str:
-        """Which values share a scale; formats with blocks of their own do not ask."""
-        return str(self._choice["granularity"])
-
-    @granularity.setter
-    def granularity(self, which: str | int) -> None:
-        self._hold(self._choice | {"granularity": str(which)})
+    def choose(self, **wish: Any) -> None:
+        """Choose as when it was made; nothing changes when it cannot be. The one place where the page is made."""
+        choice = self._choice | wish
+        choice |= {"tensor": self._name(choice["tensor"]), "format": self._offer(choice["format"])}
+        choice["granularity"] = str(choice["granularity"])
+        there: dict[str, Mapping[str, Any]]
+        there = {"tensor": self._tensors, "format": self._formats, "granularity": GRANULARITIES}
+        for kind, names in there.items():
+            if choice[kind] not in names:
+                raise KeyError(f"no {choice[kind]!r} here; there are {', '.join(names)}")
+        (values, about), (fmt, symmetric) = self._tensors[choice["tensor"]](), self._formats[choice["format"]]
+        is_block, shared = isinstance(fmt, BlockFormat), _shared(fmt, choice["granularity"])
+        groups = {} if is_block else GRANULARITIES[choice["granularity"]] | {"symmetric": symmetric}
+        reading = Reading(values=values, quantized=fmt.quantize(values, **groups, partial=True))
+        self._choice, self.reading = choice, reading
+        title, facts = f"{choice['tensor']} in {choice['format']}, {shared}", [list(fact) for fact in reading.facts]
+        bits = next(value for label, value, _ in facts if label == "bits per value")
+        trial = [choice["tensor"], choice["format"], shared, facts[0][1], bits]
+        self._trials = {title: trial} | {key: old for key, old in self._trials.items() if key != title}
+        with self.hold_sync():
+            self.face = {"tensors": [*self._tensors], "formats": [*self._formats], "granularities": [*GRANULARITIES]}
+            self.shown = {
+                **choice, "fixed": is_block, "shared": shared, "about": about, "title": title, "facts": facts,
+                "refusal": "", "trials": [*self._trials.values()][:_TRIALS],
+                "svg": draw_reading(reading, title, zoom=choice["zoom"]),
+            }  # fmt: skip
 
     def static(self) -> Drawing:
         """The picture and its numbers without a kernel."""
@@ -360,23 +345,18 @@ class QuantView(Widget):
         words = details(self.shown["title"], facts, self.shown["about"])
         return SvgDrawing(html=block(Cell(html=picture, text="")).html + words.html, text=words.text, svg=picture)
 
-    # --- state ------------------------------------------------------------------------------------------------------
-
     def _offer(self, which: str | Format) -> str:
         """The name under which a format may be chosen from now on; integers also with a zero point."""
-        name = which if isinstance(which, str) else name_of(which)
-        if name in self._formats and isinstance(which, str):
-            return name
-        base = name.removesuffix(AFFINE)
-        fmt = FORMATS.get(base) if isinstance(which, str) else which
-        if fmt is None:
-            raise KeyError(f"no format {which!r}; there are {', '.join(FORMATS)}")
+        if isinstance(which, str) and which in self._formats:
+            return which
+        fmt = find_format(which.removesuffix(AFFINE) if isinstance(which, str) else which, blocks=True)
+        name = name_of(fmt)
         if fmt.bits > 8:
             raise ValueError(f"the view counts every code, so it takes at most 8 bits: got {name}, {fmt.bits} bits")
-        self._formats[base] = (fmt, True)
+        self._formats[name] = (fmt, True)
         if isinstance(fmt, IntegerFormat):
-            self._formats[base + AFFINE] = (fmt, False)
-        return name
+            self._formats[name + AFFINE] = (fmt, False)
+        return which if isinstance(which, str) else name
 
     def _name(self, which: str | npt.ArrayLike) -> str:
         if isinstance(which, str):
@@ -385,41 +365,13 @@ class QuantView(Widget):
         self._tensors["your array"] = lambda: tensor
         return "your array"
 
-    def _hold(self, choice: dict[str, Any]) -> None:
-        """The one place where the page is made; nothing changes when it cannot be. KeyError for unknown names,
-        ValueError for what cannot be quantised."""
-        there: dict[str, Mapping[str, Any]]
-        there = {"tensor": self._tensors, "format": self._formats, "granularity": GRANULARITIES}
-        for kind, names in there.items():
-            if choice[kind] not in names:
-                raise KeyError(f"no {choice[kind]!r} here; there are {', '.join(names)}")
-        tensor, (fmt, symmetric) = self._tensors[choice["tensor"]](), self._formats[choice["format"]]
-        is_block = isinstance(fmt, BlockFormat)
-        groups = {} if is_block else GRANULARITIES[choice["granularity"]] | {"symmetric": symmetric}
-        quantized = fmt.quantize(tensor.values, **groups, partial=True)
-        reading = Reading(values=tensor.values, quantized=quantized, outliers=tensor.outliers)
-        self._choice, self.reading = choice, reading
-        shared = _shared(fmt, choice["granularity"])
-        title = f"{choice['tensor']} in {choice['format']}, {shared}"
-        bits = f"{quantized.bits_per_value:.4g}"
-        trial = [choice["tensor"], choice["format"], shared, f"{reading.sqnr_db:.1f} dB", bits]
-        self._trials = {title: trial} | {key: old for key, old in self._trials.items() if key != title}
-        with self.hold_sync():
-            self.face = {"tensors": [*self._tensors], "formats": [*self._formats], "granularities": [*GRANULARITIES]}
-            self.shown = {
-                **choice, "fixed": is_block, "shared": shared, "about": tensor.about, "title": title,
-                "facts": [list(fact) for fact in reading.facts], "refusal": "",
-                "trials": list(self._trials.values())[:_TRIALS],
-                "svg": draw_reading(reading, title, zoom=choice["zoom"]),
-            }  # fmt: skip
-
     def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
         """A wish of the page; one that cannot be fulfilled comes back as a sentence, and all stays as it was."""
         kinds = {"tensor": str, "format": str, "granularity": str, "zoom": bool}
         if not isinstance(content, dict) or not all(type(value) is kinds.get(key) for key, value in content.items()):
             return
         try:
-            self._hold(self._choice | content)
+            self.choose(**content)
         except (ValueError, KeyError) as refusal:
             self.shown = {**self.shown, "refusal": str(refusal.args[0])}
 

@@ -78,6 +78,7 @@ function ordering(card, announce) {
   for (const row of rows) {
     row.firstChild.prepend(make("span", { class: "qz-grip", "aria-hidden": "true" }, "⠿"));
     row.firstChild.append(arrows.cloneNode(true));
+    for (const name of row.querySelectorAll("button .qz-unseen")) name.append(": ", ...row.querySelector(".qz-text").cloneNode(true).childNodes);
   }
   list.setAttribute("aria-labelledby", card.getAttribute("aria-labelledby"));
   let enabled = true;

@@ -25,6 +25,15 @@ function render({ model, el }) {
       make("div", { class: "body" }, facts)));
   root.addEventListener("keydown", isPlainKey);
 
+  const bringIntoView = () => { // where the picture is wider than its cell; not under a hand that drags
+    if (!hand || canvas.scrollWidth <= canvas.clientWidth || canvas.matches(":active")) return;
+    const { value, min, max } = sliders[hand.name], svg = canvas.querySelector("svg"), part = (value - min) / (max - min);
+    const x = (hand.from + part * (hand.to - hand.from)) * svg.clientWidth / svg.viewBox.baseVal.width;
+    canvas.scrollLeft = x - canvas.clientWidth / 2;
+  };
+  const watch = new ResizeObserver(bringIntoView);
+  watch.observe(canvas);
+
   function follow(event) { // the pointer's place in the picture, as a value of the slider `hand`
     const svg = canvas.querySelector("svg"), box = svg.getBoundingClientRect(), slider = sliders[hand.name];
     const x = (event.clientX - box.left) * svg.viewBox.baseVal.width / box.width;
@@ -46,12 +55,13 @@ function render({ model, el }) {
     for (const each of presses) each.setAttribute("aria-pressed", String(each.dataset.press === setting.pressed));
     canvas.replaceChildren(drawn(svg));
     facts.replaceChildren(...factBoxes(found));
+    bringIntoView();
     root.dataset.setting = rows.map(([name]) => setting[name]).join(" ");
   }
   el.append(root);
   draw();
   model.on("change:shown", draw);
-  return () => { end(); model.off("change:shown", draw); };
+  return () => { watch.disconnect(); end(); model.off("change:shown", draw); };
 }
 
 export default { render: answered(render) };

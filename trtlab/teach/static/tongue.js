@@ -53,6 +53,9 @@
     if (target.closest?.(".trt-flips")) flipped(target.closest(".trt-flips"));
     if (target.type === "radio" && target.closest(".trt-asked")) picked(target, target.closest(".trt-asked"));
   });
+  window.addEventListener("unhandledrejection", (event) => { // plotly keeps a PNG of its figure, and Voila has no place for it
+    if (`${event.reason}`.endsWith("setData is not a function")) event.preventDefault();
+  });
   document.addEventListener("click", ({ target }) => {
     if (target.closest?.(".trt-all")) uncover(document.querySelectorAll(".trt-show"));
   });
