@@ -132,7 +132,7 @@ def test_clicks_and_drags_flip_bits(show):
 def test_a_figure_under_voila_is_no_error(voila):
     """plotly wants to keep its picture where Voila keeps none; the fixture sees what reaches the console."""
     voila.show("from trtlab.teach import draw_precision, say\nsay('Q3-01')", "draw_precision(['FP16'])")
-    voila.page.locator(".plot-container").wait_for(state="attached")
+    voila.page.locator(".plot-container").first.wait_for(state="attached")
     voila.page.wait_for_timeout(2000)
 
 

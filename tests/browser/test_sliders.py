@@ -22,7 +22,8 @@ FLIP = """async (values) => {
 
 
 HAND_IS_SEEN = """() => {
-    const [canvas, hand] = ['.tl-hand', '.tl-hand circle'].map((what) => document.querySelector(what).getBoundingClientRect());
+    const box = (what) => document.querySelector(what).getBoundingClientRect();
+    const [canvas, hand] = [box('.tl-hand'), box('.tl-hand circle')];
     return canvas.left <= hand.left && hand.right <= canvas.right;
 }"""
 

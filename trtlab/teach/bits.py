@@ -178,7 +178,7 @@ def _with_code(held: Held, code: int) -> Held:
 
 
 def code_from_text(text: str, base: str) -> int:
-    """The number that `text` spells in hex, bin or dec; spaces and _ may part digits, and the base's own 0x or 0b lead."""
+    """The number that `text` spells in hex, bin or dec; spaces and _ may part digits, its 0x or 0b may lead."""
     radix, example = _BASES[base]
     try:
         return int("".join(text.split()), radix)

@@ -73,7 +73,7 @@ class SliderView(Widget):
         self.set(**self.buttons[name])
 
     def static(self) -> SvgDrawing:
-        return pictured(self.picture(), self.ABOUT, self.facts())
+        return pictured(self.shown["svg"], self.ABOUT, self.shown["facts"])
 
     def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
         """A slider was moved or a button pressed; what cannot be is left alone."""
