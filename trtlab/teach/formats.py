@@ -100,19 +100,12 @@ def _facts(fmt: Format) -> list[str]:
     subnormal = "–" if fmt.min_subnormal is None else power_text(fmt.min_subnormal)
     bits = f"{fmt.bits} of {fmt.bits + fmt.padding_bits}" if fmt.padding_bits else str(fmt.bits)
     numbers = [power_text(fmt.max), power_text(fmt.min_normal), subnormal, power_text(fmt.epsilon)]
-    return [bits, str(fmt.bias), *numbers, str(fmt.decimal_digits), _specials(fmt)]
-
-
-def _specials(fmt: FloatFormat) -> str:
-    words = ["±∞" if fmt.has_infinity else "no ∞", f"{_count_text(fmt.nan_codes)} NaN"]
-    return ", ".join(words + ([] if fmt.has_negative_zero else ["no −0" if fmt.has_subnormals else "no zero"]))
-
-
-def _count_text(count: int) -> str:
-    """`no`, `254`, `2²⁴ − 2`."""
-    exponent = (count + 2).bit_length() - 1
-    is_near_power = count > 9999 and count + 2 == 1 << exponent
-    return f"2{raised(exponent)} − 2" if is_near_power else f"{count:,}" if count else "no"
+    nans = f"{fmt.nan_codes:,}" if fmt.nan_codes else "no"
+    if fmt.nan_codes > 9999:  # all but infinity, of each sign
+        nans = f"2{raised((fmt.nan_codes + 2).bit_length() - 1)} − 2"
+    lacks = [] if fmt.has_negative_zero else ["no −0" if fmt.has_subnormals else "no zero"]
+    specials = ["±∞" if fmt.has_infinity else "no ∞", f"{nans} NaN", *lacks]
+    return [bits, str(fmt.bias), *numbers, str(fmt.decimal_digits), ", ".join(specials)]
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
@@ -129,28 +122,21 @@ def draw_value(
 
 
 def _stored(fmt: Format, number: exact.Real, rounding: Rounding, overflow: Overflow) -> tuple[Any, str, str]:
+    """The bits of its code, a piece for each field, without what only pads it; the value; the relative error."""
     try:
         word = exact.encode(fmt, number, rounding, overflow)
     except ValueError:
         return "", "no code for it", "–"
-    return _bits(fmt, word), *_compared(number, exact.decode(fmt, word).value)
+    digits, kept = iter(f"{word >> fmt.padding_bits:0{fmt.bits}b}"), [f for f in fmt.fields if f[0] != "padding"]
+    pieces = _pieces([(f"{kind} plain", "".join(itertools.islice(digits, bits))) for kind, bits in kept], "|")
+    value, error = exact.decode(fmt, word).value, "–"
+    if isinstance(value, Fraction) and isinstance(number, Fraction) and number:
+        error = "exact" if value == number else f"{float(abs(value - number) / abs(number)):.2e}"
+    return pieces, _value(value, 9), error
 
 
-def _bits(fmt: Format, word: int) -> Cell:
-    """The bits of a code, a piece for each field; what only pads it is left out."""
-    digits = iter(f"{word >> fmt.padding_bits:0{fmt.bits}b}")
-    kept = [(kind, bits) for kind, bits in fmt.fields if kind != "padding"]
-    return _pieces([(f"{kind} plain", "".join(itertools.islice(digits, bits))) for kind, bits in kept], "|")
-
-
-def _compared(number: exact.Real, value: exact.Real) -> tuple[str, str]:
-    if not isinstance(value, Fraction):
-        return value.value, "–"
-    shown = f"{float(value):.9g}"
-    if not isinstance(number, Fraction) or number == 0:
-        return shown, "–"
-    error = abs(value - number) / abs(number)
-    return shown, f"{float(error):.2e}" if error else "exact"
+def _value(value: exact.Real, digits: int) -> str:
+    return f"{float(value):.{digits}g}" if isinstance(value, Fraction) else value.value
 
 
 def draw_codes(name: str | Format, *, columns: int = 8) -> Drawing:
@@ -162,15 +148,10 @@ def draw_codes(name: str | Format, *, columns: int = 8) -> Drawing:
         )
     digits = -(-(fmt.bits + fmt.padding_bits) // 4)
     codes = fmt.all_codes().tolist()
-    cells = [join([dim(f"{word:0{digits}X}"), bold(_value(fmt, word))], " = ") for word in codes]
+    cells = [join([dim(f"{word:0{digits}X}"), bold(_value(exact.decode(fmt, word).value, 6))], " = ") for word in codes]
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     head = [bold(name_of(fmt)), dim(f"{len(cells)} codes, hexadecimal, and their values")]
     return card(table([""] * len(rows[0]), rows, bare=True), head=head)
-
-
-def _value(fmt: Format, word: int) -> str:
-    value = exact.decode(fmt, word).value
-    return f"{float(value):.6g}" if isinstance(value, Fraction) else value.value
 
 
 # --- quantised --------------------------------------------------------------------------------------------------------
@@ -201,9 +182,9 @@ def _scales(quantized: Quantized) -> str:
     """`scale 0.5 = code 7E`, for each group, and the tensor's scale."""
     pairs = zip(np.ravel(quantized.scales), np.ravel(quantized.scale_codes), strict=True)
     words = [f"scale {scale:.6g} = code {code:X}" for scale, code in pairs]
-    tensor = [] if quantized.tensor_scale is None else [f"tensor scale {quantized.tensor_scale:.6g}"]
-    zeros = [] if quantized.zero_points is None else [f"zero point {np.ravel(quantized.zero_points).tolist()}"]
-    return ", ".join(words + zeros + tensor)
+    if quantized.zero_points is not None:
+        words.append(f"zero point {np.ravel(quantized.zero_points).tolist()}")
+    return ", ".join(words + ([f"tensor scale {quantized.tensor_scale:.6g}"] if quantized.tensor_scale else []))
 
 
 def draw_sqnr(values: npt.ArrayLike, names: Sequence[str | Format]) -> Drawing:
@@ -250,9 +231,6 @@ def _all_values(fmt: Format) -> Array:
         )
     values = fmt.decode(fmt.all_codes())
     return np.unique(values[np.isfinite(values)]).astype(np.float64)
-
-
-# --- where values lie -------------------------------------------------------------------------------------------------
 
 
 def draw_precision(names: Iterable[str | Format]) -> Any:
@@ -323,16 +301,13 @@ def draw_density(names: Sequence[str | Format], *, most: float = 8.0) -> Any:
     octaves = {name: np.unique(np.frexp(x[x > 0])[1] - 1, return_counts=True) for name, x in values.items()}
     for column, curves in enumerate((units, octaves), 1):
         lines(figure, curves, column=column, line_shape="hv")
-    figure.update_xaxes(title_text="value", col=1)
-    figure.update_xaxes(title_text="2 to the power of", col=2)
-    figure.update_yaxes(title_text="values in each unit", col=1)
-    figure.update_yaxes(title_text="positive values in each octave", col=2)
+        figure.update_xaxes(title_text=("value", "2 to the power of")[column - 1], col=column)
+        figure.update_yaxes(
+            title_text=("values in each unit", "positive values in each octave")[column - 1], col=column
+        )
     figure.update_yaxes(type="log", exponentformat="power", dtick=1)
     title = "Floats crowd around zero, integers are evenly spread"
     return _finished(figure, title, "all codes decoded and counted", height=370, named=True)
-
-
-# --- what rounding does -----------------------------------------------------------------------------------------------
 
 
 def draw_staircase(name: str | Format, modes: Sequence[Rounding], *, low: float, high: float) -> Any:
@@ -372,9 +347,6 @@ def draw_spread(results: npt.ArrayLike, exactly: float, *, title: str, label: st
     )  # fmt: skip
     figure.update_xaxes(exponentformat="power")
     return _finished(figure, title, f"{orders.sum():,} orders of the same numbers", height=290)
-
-
-# --- what a bit buys --------------------------------------------------------------------------------------------------
 
 
 def draw_tradeoff(values: npt.ArrayLike, names: Sequence[str | Format]) -> Any:
