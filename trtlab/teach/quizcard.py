@@ -101,7 +101,7 @@ class QuizCard(Widget):
         lead = bold(join([_sign(verdict), both(headline)], " "))
         self._feed(
             verdict=verdict,
-            told=stack_of([lead, Cell(html=" ", text=""), tag("span", both(says), "qz-unseen" * echoed)]).html,
+            told=stack_of([lead, Cell(html=" ", text=""), tag("span", both(says), "unseen" * echoed)]).html,
             marks={mark.key: _mark(mark) for mark in marks},
             tried=list(dict.fromkeys(mark.key for mark in tried)),
             reply=list(asked.truth.value) if finished and isinstance(asked, Ordering) else self.reply,
@@ -150,7 +150,7 @@ class QuizCard(Widget):
             slips = [tag("p", both(said("typical_slips")), "dim")]
         parts = [*right, block(both(asked.explanation, "p")), *slips, self._explained(), *self._seen()]
         answer = ui.details(both(said("answer_and_explanations")), *parts)
-        asks = [tag("p", bold(both(asked.question))), _options(asked, is_live=False), answer, *below]
+        asks = [tag("p", bold(both(asked.question))), _options(asked), answer, *below]
         return bilingual(block(ui.card(*asks, head=_head(asked, ui.dim(asked.name), switch())), "trt-asked"))
 
 
@@ -161,40 +161,60 @@ def _head(asked: Quiz, state: Cell, turns: Cell) -> list[Cell]:
     return [bold(both(said("quiz"))), ui.dim(both(said(f"asks_{asked.kind}"))), state, turns]
 
 
-def _options(asked: Quiz, *, is_live: bool) -> Cell:
-    """What a reply is chosen from, or typed into; a saved page (static/tongue.js) can answer a single choice alone."""
+def _options(asked: Quiz) -> Cell:
+    """What a reply is chosen from at rest; a saved page (static/tongue.js) can answer a single choice alone."""
     if isinstance(asked, Number):
-        if is_live:
-            return block(stack_of([Cell(html=TYPED, text=""), tag("span", both(asked.unit))]), "qz-number")
         return tag("p", both(said("a_number_in", unit=asked.unit) if asked.unit.en else said("a_number")), "dim")
-    texts = [tag("span", both(option.text), "qz-text", data_key=option.key) for option in asked.shown]
-    if isinstance(asked, Choice) or (is_live and not isinstance(asked, Ordering)):
-        kind, name = "radio" if isinstance(asked, Choice) else "checkbox", ui.escape(asked.name)
-        boxes = [f'<input type="{kind}" name="{name}" value="{ui.escape(option.key)}"> ' for option in asked.shown]
-        texts = [
-            tag("label", stack_of([Cell(html=box, text=""), text])) for box, text in zip(boxes, texts, strict=True)
-        ]
-    return ui.listed(texts, "ol" if is_live and isinstance(asked, Ordering) else "ul")
+    texts = [tag("span", both(option.text), data_key=option.key) for option in asked.shown]
+    if isinstance(asked, Choice):
+        boxes = [_box("radio", asked, option.key) for option in asked.shown]
+        texts = [tag("label", stack_of([*pair])) for pair in zip(boxes, texts, strict=True)]
+    return ui.listed(texts)
+
+
+def _box(kind: str, asked: Quiz, key: str) -> Cell:
+    return Cell(html=f'<input type="{kind}" name="{ui.escape(asked.name)}" value="{ui.escape(key)}"> ', text="")
+
+
+def _rows(asked: Quiz) -> Cell:
+    """What takes a reply: an entry; or rows with a digit and room for a sign and for why, with boxes or with arrows."""
+    if isinstance(asked, Number):
+        return block(stack_of([Cell(html=TYPED, text=""), tag("span", both(asked.unit))]), "qz-number")
+    is_order, rows = isinstance(asked, Ordering), list[Cell]()
+    for number, option in enumerate(asked.shown, 1):
+        box = _box("radio" if isinstance(asked, Choice) else "checkbox", asked, option.key)
+        parts = [tag("span", "⠿", "qz-grip", aria_hidden="true") if is_order else box]
+        parts += [tag("span", number, "qz-digit", aria_hidden="true"), tag("span", both(option.text), "qz-text")]
+        parts += [tag("span", "", "qz-sign"), *(_arrows(option.text) if is_order else [])]
+        line = tag("div" if is_order else "label", stack_of(parts), "qz-line")
+        rows.append(tag("li", stack_of([line, block("", "qz-why")]), "qz-row", data_key=option.key))
+    return tag("ol" if is_order else "ul", stack_of(rows))
+
+
+def _arrows(step: Words) -> list[Cell]:
+    """The buttons that move a step; a screen reader hears which one."""
+    found = []
+    for drawn, words, by in (("▲", "move_up", "-1"), ("▼", "move_down", "1")):
+        name = tag("span", join([both(said(words)), both(step)], ": "), "unseen")
+        found.append(
+            tag("button", stack_of([tag("span", drawn, aria_hidden="true"), name]), type="button", data_step=by)
+        )
+    return found
 
 
 def _face(asked: Quiz, name: str) -> str:
-    """The card before a reply; static/quizcard.js finds its parts by their classes, and adds digits, signs, arrows."""
+    """The card before a reply; static/quizcard.js finds its parts by their classes."""
     head = stack_of(_head(asked, tag("span", asked.name, "dim qz-state"), toggle()))
     buttons = [
         tag("button", both(said(words)), "qz-button" + " qz-main" * (what == "check"), type="button", data_what=what)
         for what, words in BUTTONS.items()
     ]
     how = tag("span", both(said(f"how_{asked.kind}", n=len(asked.options))), "dim qz-how")
-    arrows = [
-        tag("button", stack_of([tag("span", drawn, aria_hidden="true"), tag("span", both(said(words)), "qz-unseen")]),
-            type="button", data_step=step)
-        for drawn, words, step in (("▲", "move_up", "-1"), ("▼", "move_down", "1"))
-    ]  # fmt: skip
     parts = [
-        tag("p", both(asked.question), "qz-question", id=name), _options(asked, is_live=True),
-        block(stack_of([*buttons, uncovers(), how]), "qz-actions"), tag("template", stack_of(arrows)),
+        tag("p", both(asked.question), "qz-question", id=name), _rows(asked),
+        block(stack_of([*buttons, uncovers(), how]), "qz-actions"),
         tag("div", "", "qz-told", role="status", aria_live="polite", tabindex="-1"), block("", "qz-answer"),
-        tag("div", "", "qz-heard qz-unseen", aria_live="polite"),
+        tag("div", "", "qz-heard unseen", aria_live="polite"),
     ]  # fmt: skip
     named = {"aria_labelledby": name, "data_kind": asked.kind, "data_lm_suppress_shortcuts": "true"}
     inside = stack_of([block(head, "head"), block(stack_of(parts), "body")])
@@ -213,7 +233,7 @@ def _sign(verdict: str) -> Cell:
     """A sign, and its word for those who do not see it."""
     if verdict not in SIGNS:
         return Cell(html="", text="")
-    return stack_of([tag("span", SIGNS[verdict], aria_hidden="true"), tag("span", verdict, "qz-unseen")])
+    return stack_of([tag("span", SIGNS[verdict], aria_hidden="true"), tag("span", verdict, "unseen")])
 
 
 def _mark(mark: Mark) -> dict[str, str]:

@@ -19,12 +19,12 @@ function render({ model, el }) {
   const select = (name) => make("select", { "data-of": name, "aria-label": name, onchange: (event) => model.send({ [name]: event.target.value }) });
   const grain = (name) => make("label", {}, make("input", { type: "radio", name: group, value: name, onchange: () => model.send({ granularity: name }) }), make("span", {}, WORDS[name] ?? name));
   const tensor = select("tensor"), format = select("format");
-  const grains = make("fieldset", { class: "qv-grains" }, make("legend", { class: "qv-unseen" }, "One scale per"),
+  const grains = make("fieldset", { class: "qv-grains" }, make("legend", { class: "unseen" }, "One scale per"),
     make("span", { class: "qv-word", "aria-hidden": "true" }, "a scale per"), ...model.get("face").granularities.map(grain));
   const zoom = make("input", { type: "checkbox", onchange: () => model.send({ zoom: zoom.checked }) });
   const fixed = make("span", { class: "qv-fixed" }), canvas = make("div", { class: "qv-canvas" }), facts = make("div", { class: "qv-facts" });
   const refusal = make("div", { class: "why bad", role: "alert", hidden: true }), about = make("span"), trials = make("tbody");
-  const live = make("span", { class: "qv-unseen", "aria-live": "polite" });
+  const live = make("span", { class: "unseen", "aria-live": "polite" });
   const head = ["tensor", "format", "scales", "SQNR", "bits per value"].map((word) => make("th", { scope: "col" }, word));
   const root = make("div", { class: "trt qv", role: "group", "aria-label": "Quantisation view", "data-lm-suppress-shortcuts": "true" },
     make("div", { class: "card" },

@@ -18,21 +18,9 @@ function setMark(row, mark, picked = true) {
 
 // --- the kinds: each has {read, show(reply), enable(on), focus}, most mark(marks, tried), digit(n) ----------------------
 
-/** The rows of a list, with a digit and a sign beside each text, and room for why. */
-function dressed(list) {
-  return [...list.children].map((row, i) => {
-    const text = row.querySelector(".qz-text"), line = row.querySelector("label") ?? make("div", { class: "qz-step" });
-    line.append(make("span", { class: "qz-digit", "aria-hidden": "true" }, String(i + 1)), text, make("span", { class: "qz-sign" }));
-    row.replaceChildren(line, make("div", { class: "qz-why" }));
-    row.className = "qz-row";
-    row.dataset.key = text.dataset.key;
-    return row;
-  });
-}
-
 function ticks(card) {
   const isSeveral = card.dataset.kind === "several", list = card.querySelector("ul");
-  const rows = dressed(list), inputs = rows.map((row) => row.querySelector("input"));
+  const rows = [...list.children], inputs = rows.map((row) => row.querySelector("input"));
   cards += 1;
   inputs.forEach((input, i) => {
     input.name = `qz-${cards}`; // not those of another view
@@ -74,12 +62,7 @@ function number(card) {
 }
 
 function ordering(card, announce) {
-  const list = card.querySelector("ol"), rows = dressed(list), arrows = card.querySelector("template").content;
-  for (const row of rows) {
-    row.firstChild.prepend(make("span", { class: "qz-grip", "aria-hidden": "true" }, "⠿"));
-    row.firstChild.append(arrows.cloneNode(true));
-    for (const name of row.querySelectorAll("button .qz-unseen")) name.append(": ", ...row.querySelector(".qz-text").cloneNode(true).childNodes);
-  }
+  const list = card.querySelector("ol"), rows = [...list.children];
   list.setAttribute("aria-labelledby", card.getAttribute("aria-labelledby"));
   let enabled = true;
   const now = () => [...list.children];
