@@ -195,11 +195,11 @@ def listed(values: Iterable[Any], name: str = "ul") -> Cell:
 
 def facts(*found: Sequence[Any]) -> Cell:
     """Numbers in boxes: (label, value), (label, value, note) or (label, value, note, kind) each."""
-    return block([_fact(*one) for one in found], "grid")
-
-
-def _fact(label: Any, value: Any, note: Any = "", kind: str = "") -> Cell:
-    return block(labelled(label, join([tag("b", value, kind), dim(note)], apart())), "box fact")
+    boxes = []
+    for label, value, *more in found:
+        note, kind = (*more, "", "")[:2]
+        boxes.append(block(labelled(label, join([tag("b", value, kind), dim(note)], apart())), "box fact"))
+    return block(boxes, "grid")
 
 
 def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, fold: bool = False, bare: bool = False) -> Cell:
@@ -207,11 +207,10 @@ def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, fold: bool = 
 
     `fold` keeps a long table short: what is behind `LONG` rows opens on demand. `bare` hides its header.
     """
-    rows = [*rows]
-    if fold and len(rows) > LONG:
-        rest = details(counted(len(rows) - LONG, "more row"), table(header, rows[LONG:], bare=bare))
-        first = table(header, rows[:LONG], bare=bare)
-        return Cell(html=first.html + rest.html, text=f"{first.text}\n{rest.text}")
+    if fold and len(rows := [*rows]) > LONG:
+        first, rest = (table(header, part, bare=bare) for part in (rows[:LONG], rows[LONG:]))
+        more = details(counted(len(rows) - LONG, "more row"), rest)
+        return Cell(html=first.html + more.html, text=f"{first.text}\n{more.text}")
     top, body = [*map(cell, header)], [[*map(cell, row)] for row in rows]
     if ragged := [row for row in body if len(row) != len(top)]:
         raise ValueError(f"a row of {len(ragged[0])} cells under a header of {len(top)}: {[c.text for c in ragged[0]]}")
@@ -289,12 +288,11 @@ def switch(language: str = "en") -> Cell:
 
 def toggle(language: str = "en") -> Cell:
     """The switch alone, for a widget, whose script has what it needs."""
-    checked = " checked" if language == "zh" else ""
-    says = "turns the card to Chinese (中文)"
+    says, checked = "turns the card to Chinese (中文)", " checked" if language == "zh" else ""
     does = f'role="switch" aria-label="{says}" title="{says}" onchange="trtTongue(this.checked)"{checked}'
     words = '<span lang="en">English</span><span class="or"> / </span><span lang="zh-CN">中文</span>'
-    label = f'<label class="tongue push"><input type="checkbox" {does}>{words}</label>'
-    return Cell(html=label, text="English / 中文")
+    html = f'<label class="tongue push"><input type="checkbox" {does}>{words}</label>'
+    return Cell(html=html, text="English / 中文")
 
 
 def bilingual(drawing: Cell) -> Drawing:

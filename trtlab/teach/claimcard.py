@@ -33,7 +33,7 @@ def claim(name: str, prove: Callable[[], bool | Found] | None = None) -> Drawing
     found = prove()
     if isinstance(found, bool):
         found = Found(value=found, provenance=live())
-    _check(name, name, found)
+    _check("", name, found)
     head = [_tick(), tag("b", name, "claim"), ui.origin_badge(found.provenance.origin)]
     return ui.card(*_evidence(found), head=head, foot=[found.provenance.line()])
 
@@ -64,7 +64,7 @@ def _card(known: Claim, *head: Cell, alone: bool = True) -> Drawing:
         return ui.card(*first, head=[known.name, kinds, *head], foot=[join([source, both(said("no_proof"))])])
     parts = [call() for _, call in known.parts()]
     found, made = all_of(parts), [part.provenance for part in parts]
-    _check(known.name, known.today.en, found)
+    _check(f"{known.name}: ", known.today.en, found)
     commands = [join([both(said("made_by")), ui.code(one.command)], ": ") for one in merged(made) if one.command]
     return ui.card(
         *first, *_evidence(found, known), _how(known),
@@ -93,9 +93,8 @@ def _tick(known: Claim | None = None) -> Cell:
 
 def _check(name: str, sentence: str, found: Found) -> None:
     if not found.holds:
-        label = "" if name == sentence else f"{name}: "
         seen = " ".join(map(str, filter(None, (found.evidence, dict(found.facts), found.rows))))
-        raise ClaimFailed(f"{label}{sentence} The proof says no. Seen: {seen}".strip())
+        raise ClaimFailed(f"{name}{sentence} The proof says no. Seen: {seen}".strip())
 
 
 def _evidence(found: Found, known: Claim | None = None) -> list[Cell]:
@@ -110,9 +109,6 @@ def _evidence(found: Found, known: Claim | None = None) -> list[Cell]:
 def _how(known: Claim) -> Cell:
     """The calls of the proof with their arguments, each with the source of its function, once; opens on demand."""
     shown: dict[str, list[str]] = {}
-    for call in known.calls():
-        asked, source = call_and_code(call)
+    for asked, source in map(call_and_code, known.calls()):
         shown.setdefault(source.rstrip(), []).append(asked)
-    return ui.details(
-        both(said("how_checked")), ui.stack([ui.pre("\n".join([*calls, source])) for source, calls in shown.items()])
-    )
+    return ui.details(both(said("how_checked")), *(ui.pre("\n".join([*calls, code])) for code, calls in shown.items()))

@@ -57,12 +57,12 @@ def covering(drawing: Cell) -> Drawing:
     return Drawing(html=f"<div>{style}{drawing.html}</div>", text=drawing.text)
 
 
-def shows() -> Cell:
-    """What uncovers all that follows, and what uncovers all of this page."""
-    return join([uncovers(), tag("button", both(said("show_all")), "trt-all", type="button")], apart())
-
-
 def uncovers() -> Cell:
     """What uncovers all that follows."""
     words = both(said("show_what_follows"))
     return tag("label", Cell(html=_BOX + words.html, text=words.text), "trt-uncovers")
+
+
+def shows() -> Cell:
+    """That, and what uncovers all of this page."""
+    return join([uncovers(), tag("button", both(said("show_all")), "trt-all", type="button")], apart())

@@ -102,7 +102,10 @@ class QuizCard(Widget):
         self._feed(
             verdict=verdict,
             told=stack_of([lead, Cell(html=" ", text=""), tag("span", both(says), "unseen" * echoed)]).html,
-            marks={mark.key: _mark(mark) for mark in marks},
+            marks={
+                mark.key: {"verdict": word, "sign": _sign(word).html, "why": both(mark.why).html if mark.why else ""}
+                for mark, word in ((mark, VERDICTS[mark.is_right]) for mark in marks)
+            },
             tried=list(dict.fromkeys(mark.key for mark in tried)),
             reply=list(asked.truth.value) if finished and isinstance(asked, Ordering) else self.reply,
             answer=self._answer(given=verdict == "right").html if finished else "",
@@ -151,14 +154,14 @@ class QuizCard(Widget):
         parts = [*right, block(both(asked.explanation, "p")), *slips, self._explained(), *self._seen()]
         answer = ui.details(both(said("answer_and_explanations")), *parts)
         asks = [tag("p", bold(both(asked.question))), _options(asked), answer, *below]
-        return bilingual(block(ui.card(*asks, head=_head(asked, ui.dim(asked.name), switch())), "trt-asked"))
+        return bilingual(block(ui.card(*asks, head=[*_head(asked), ui.dim(asked.name), switch()]), "trt-asked"))
 
 
 # --- pieces -----------------------------------------------------------------------------------------------------------
 
 
-def _head(asked: Quiz, state: Cell, turns: Cell) -> list[Cell]:
-    return [bold(both(said("quiz"))), ui.dim(both(said(f"asks_{asked.kind}"))), state, turns]
+def _head(asked: Quiz) -> list[Cell]:
+    return [bold(both(said("quiz"))), ui.dim(both(said(f"asks_{asked.kind}")))]
 
 
 def _options(asked: Quiz) -> Cell:
@@ -204,7 +207,7 @@ def _arrows(step: Words) -> list[Cell]:
 
 def _face(asked: Quiz, name: str) -> str:
     """The card before a reply; static/quizcard.js finds its parts by their classes."""
-    head = stack_of(_head(asked, tag("span", asked.name, "dim qz-state"), toggle()))
+    head = stack_of([*_head(asked), tag("span", asked.name, "dim qz-state"), toggle()])
     buttons = [
         tag("button", both(said(words)), "qz-button" + " qz-main" * (what == "check"), type="button", data_what=what)
         for what, words in BUTTONS.items()
@@ -223,10 +226,11 @@ def _face(asked: Quiz, name: str) -> str:
 
 def _explained(mark: Mark, asked: Quiz) -> Cell:
     """An option or slip with its sign, which an order has none of, and why."""
-    named, verdict = bold(both(mark.text)), VERDICTS[mark.is_right]
-    signed = named if isinstance(asked, Ordering) else join([SIGNS[verdict], named], " ")
-    words = join([signed, both(mark.why)], ui.apart(": ")) if mark.why else signed
-    return tag("span", words, verdict, data_key=mark.key)
+    verdict = VERDICTS[mark.is_right]
+    signed = join([*([] if isinstance(asked, Ordering) else [SIGNS[verdict]]), bold(both(mark.text))], " ")
+    return tag(
+        "span", join([signed, *([both(mark.why)] if mark.why else [])], ui.apart(": ")), verdict, data_key=mark.key
+    )
 
 
 def _sign(verdict: str) -> Cell:
@@ -234,8 +238,3 @@ def _sign(verdict: str) -> Cell:
     if verdict not in SIGNS:
         return Cell(html="", text="")
     return stack_of([tag("span", SIGNS[verdict], aria_hidden="true"), tag("span", verdict, "unseen")])
-
-
-def _mark(mark: Mark) -> dict[str, str]:
-    verdict = VERDICTS[mark.is_right]
-    return {"verdict": verdict, "sign": _sign(verdict).html, "why": both(mark.why).html if mark.why else ""}

@@ -6,7 +6,7 @@ mistakes, said then / say now, sources. Nothing but HTML and CSS, so it also ope
 
 from collections.abc import Callable
 
-from trtlab.study.bank import LANGUAGES, Words, said
+from trtlab.study.bank import LANGUAGES, said
 from trtlab.study.questions import Question, question, spoken_size
 from trtlab.teach import card as ui
 from trtlab.teach.card import Cell, Drawing, apart, bilingual, block, bold, both, join, stack_of, switch, tag
@@ -24,56 +24,44 @@ def say(which: str | Question, *, language: str = "en") -> Drawing:
     head = [bold(asked.name), ui.badge(asked.level.value), ui.dim(asked.topic), switch(language)]
     asks = tag("div", both(asked.question, "div"), "ask", role="heading", aria_level="3")
     bar = Cell(html='<div class="time" aria-hidden="true"><div></div></div>', text="")
-    clock = _opens("clock", both(said("say_it")), stack_of([bar, both(said("speak_now"), "div")]))
-    steps = enumerate(filter(lambda step: getattr(asked, step), _STEPS), 1)
-    parts = [block(join(head, apart()), "head"), asks, clock, *(_step(number, name, asked) for number, name in steps)]
+    clock = _opens("clock", both(said("say_it")), [bar, both(said("speak_now"), "div")])
+    words, characters = (spoken_size(asked.answer[one], one) for one in LANGUAGES)
+    spoken = both(said("spoken", words=words, characters=characters))
+    parts = [block(join(head, apart()), "head"), asks, clock]
+    for number, (name, inside) in enumerate(((n, draw) for n, draw in _STEPS.items() if getattr(asked, n)), 1):
+        title = join([tag("span", number, "n"), both(said(f"step_{name}"))], apart(". "))
+        size = ui.dim(spoken if name == "answer" else len(getattr(asked, name)))
+        parts.append(_opens(f"step {name}", join([title, size], apart()), [block(inside(asked), "inside")]))
     style = Cell(html=f"<style>{ui.stylesheet('saycard')}</style>", text="")
     return bilingual(block(stack_of([style, tag("section", stack_of(parts), "card say", aria_label=asked.name)])))
 
 
-def _opens(kind: str, summary: Cell, inside: Cell) -> Cell:
+def _opens(kind: str, summary: Cell, inside: list[Cell]) -> Cell:
     """A part that opens on demand, with a class for the style sheet."""
-    return tag("details", stack_of([tag("summary", summary), inside]), kind)
-
-
-def _step(number: int, name: str, asked: Question) -> Cell:
-    """A numbered step that opens, and how much waits behind it."""
-    words, characters = (spoken_size(asked.answer[language], language) for language in LANGUAGES)
-    spoken = both(said("spoken", words=words, characters=characters))
-    size = ui.dim(spoken if name == "answer" else str(len(getattr(asked, name))))
-    title = join([tag("span", number, "n"), both(said(f"step_{name}"))], apart(". "))
-    return _opens(f"step {name}", join([title, size], apart()), block(_STEPS[name](asked), "inside"))
-
-
-def _answer(asked: Question) -> Cell:
-    return block(both(asked.answer, "div"), "spoken")
+    return tag("details", stack_of([tag("summary", summary), *inside]), kind)
 
 
 def _follow_ups(asked: Question) -> Cell:
-    rungs = [(tag("span", f"{n}/{len(asked.follow_ups)}", "dim"), rung) for n, rung in enumerate(asked.follow_ups, 1)]
-    return stack_of(
-        [
-            _opens("rung", join([place, both(rung.question)], apart(": ")), both(rung.answer, "div"))
-            for place, rung in rungs
-        ]
-    )
+    rungs = []
+    for number, rung in enumerate(asked.follow_ups, 1):
+        place = tag("span", f"{number}/{len(asked.follow_ups)}", "dim")
+        rungs.append(_opens("rung", join([place, both(rung.question)], apart(": ")), [both(rung.answer, "div")]))
+    return stack_of(rungs)
 
 
 def _mistakes(asked: Question) -> Cell:
-    def mistake(heard: Words, why: Words) -> Cell:
-        parts = [("heard", "often_said", heard), ("truth", "in_fact", why)]
-        return block([block(_labelled(said(label), words), kind) for kind, label, words in parts], "mistake")
-
-    return ui.stack(mistake(one.said, one.why) for one in asked.mistakes)
-
-
-def _labelled(label: Words, words: Words) -> Cell:
-    """A label in bold and a sentence, language by language."""
-    spoken = both(label.then(words), "div")
-    html = spoken.html
-    for language in LANGUAGES:
-        html = html.replace(ui.escape(label[language]), bold(label[language]).html, 1)
-    return Cell(html=html, text=spoken.text)
+    """What is often said, and why it is wrong: each behind a label in bold, language by language."""
+    found = []
+    for one in asked.mistakes:
+        lines = []
+        for kind, label, words in (("heard", said("often_said"), one.said), ("truth", said("in_fact"), one.why)):
+            spoken = both(label.then(words), "div")
+            html = spoken.html
+            for language in LANGUAGES:
+                html = html.replace(ui.escape(label[language]), bold(label[language]).html, 1)
+            lines.append(block(Cell(html=html, text=spoken.text), kind))
+        found.append(block(lines, "mistake"))
+    return ui.stack(found)
 
 
 def _changes(asked: Question) -> Cell:
@@ -83,12 +71,13 @@ def _changes(asked: Question) -> Cell:
 
 
 def _sources(asked: Question) -> Cell:
-    links = [ui.link(s.removeprefix("https://"), s) if s.startswith("https://") else ui.cell(s) for s in asked.sources]
+    links = [tag("a", s.removeprefix("https://"), href=s) if s.startswith("https://") else s for s in asked.sources]
     proofs = ui.chips([f'claim("{name}")' for name in asked.proofs], mark=", ")
     proved = [join([both(said("proved_by")), proofs], ": ")] if asked.proofs else []
     return ui.stack([both(said("read_more")), ui.listed(links), *proved])
 
 
 _STEPS: dict[str, Callable[[Question], Cell]] = {
-    "answer": _answer, "follow_ups": _follow_ups, "mistakes": _mistakes, "changes": _changes, "sources": _sources,
+    "answer": lambda asked: block(both(asked.answer, "div"), "spoken"),
+    "follow_ups": _follow_ups, "mistakes": _mistakes, "changes": _changes, "sources": _sources,
 }  # fmt: skip

@@ -41,13 +41,13 @@ def located(thing: Callable[..., Any]) -> tuple[str, int, str]:
 def call_and_code(call: Any) -> tuple[str, str]:
     """(file and call with its arguments, source of the function) of a function, alone or partial; empty where there is
     no source."""
-    function = call.func if isinstance(call, functools.partial) else call
     try:
-        where, _, code = located(function)
+        bound = call if isinstance(call, functools.partial) else functools.partial(call)
+        where, _, code = located(bound.func)
     except TypeError:
         return "", ""
-    by_name = (f"{name}={value!r}" for name, value in getattr(call, "keywords", {}).items())
-    return f"{where}, {function.__name__}({', '.join([*map(repr, getattr(call, 'args', ())), *by_name])})", code
+    given = [*map(repr, bound.args), *(f"{name}={value!r}" for name, value in bound.keywords.items())]
+    return f"{where}, {bound.func.__name__}({', '.join(given)})", code
 
 
 def python(text: str) -> Cell:

@@ -49,13 +49,10 @@ def draw_stage(record: StageRecord) -> Drawing:
     took = "" if record.seconds is None else seconds_text(record.seconds)
     number, title, status = _named(record)
     ways = [ui.block(ui.labelled("in", record.went_in), "box"), ui.block(ui.labelled("out", record.came_out), "box")]
-    parts: list[Any] = [ui.block(ways, "flow")]
-    if record.why_not:
-        parts.append(ui.callout(record.why_not))
+    parts: list[Any] = [ui.block(ways, "flow"), *([ui.callout(record.why_not)] if record.why_not else [])]
     if record.log:
-        parts.append(
-            ui.details(f"{counted(len(record.log), 'line')} of the compiler's log", ui.pre("\n".join(record.log)))
-        )
+        title_of_log = f"{counted(len(record.log), 'line')} of the compiler's log"
+        parts.append(ui.details(title_of_log, ui.pre("\n".join(record.log))))
     head = [ui.bold(f"{number}. {title}"), status, ui.push(ui.join([record.executor, took]))]
     return ui.card(*parts, head=head, made=[record.provenance] * (record.status is not Status.IMPOSSIBLE))
 
@@ -79,16 +76,11 @@ def draw_workflow(records: Iterable[StageRecord]) -> Drawing:
 def draw_layers(report: BuildReport) -> Drawing:
     """The network definition that the parser made: NVIDIA's layers, constants left out and counted."""
     layers, constants = report.layer_counts
-    rows = [
-        (
-            ui.bold(layer.type),
-            ui.code(" + ".join(layer.onnx_nodes) or layer.name),
-            "; ".join(_shape(t) for t in layer.outputs),
-            "; ".join(t.dtype for t in layer.outputs),
-        )
-        for layer in report.layers
-        if not layer.is_constant
-    ]
+    rows = []
+    for layer in (layer for layer in report.layers if not layer.is_constant):
+        node = ui.code(" + ".join(layer.onnx_nodes) or layer.name)
+        outputs = ["; ".join(map(_shape, layer.outputs)), "; ".join(t.dtype for t in layer.outputs)]
+        rows.append((ui.bold(layer.type), node, *outputs))
     body = ui.table(("layer type", "from ONNX node", "output", "dtype"), rows, fold=True)
     counts = ui.dim(f"{counted(layers, 'layer')}, and {counted(constants, 'constant')}")
     return ui.card(body, head=[ui.bold("Network definition"), counts], made=[report.provenance])
@@ -100,17 +92,16 @@ def _shape(tensor: TensorInfo) -> str:
 
 def draw_configuration(configuration: dict[str, Any]) -> Drawing:
     """Targets, flags and optimisation profiles of a build."""
-    profiles = "; ".join(map(_profile_text, configuration["profiles"]))
+    profiles = [
+        ", ".join(f"{name}: min {low}, opt {best}, max {high}" for name, low, best, high in profile.shapes)
+        for profile in configuration["profiles"]
+    ]
     rows = [
         ("targets", ", ".join(configuration["targets"]) or "this machine's GPU"),
         ("builder flags that are on", ", ".join(configuration["flags"]) or "none"),
-        ("optimisation profiles", profiles or "none: every shape is static"),
+        ("optimisation profiles", "; ".join(profiles) or "none: every shape is static"),
     ]
     return ui.card(ui.table(("setting", "value"), rows))
-
-
-def _profile_text(profile: Any) -> str:
-    return ", ".join(f"{name}: min {low}, opt {best}, max {high}" for name, low, best, high in profile.shapes)
 
 
 def draw_engine(report: BuildReport) -> Drawing:
