@@ -207,7 +207,8 @@ def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, fold: bool = 
 
     `fold` keeps a long table short: what is behind `LONG` rows opens on demand. `bare` hides its header.
     """
-    if fold and len(rows := [*rows]) > LONG:
+    rows = [*rows]
+    if fold and len(rows) > LONG:
         first, rest = (table(header, part, bare=bare) for part in (rows[:LONG], rows[LONG:]))
         more = details(counted(len(rows) - LONG, "more row"), rest)
         return Cell(html=first.html + more.html, text=f"{first.text}\n{more.text}")
