@@ -12,9 +12,7 @@ from tests.engine.glassbox.referee import assert_same, check, check_engine, feed
 from tests.graph.written import check_not_degenerate
 from trtlab.engine import glassbox
 from trtlab.engine.export import export_onnx
-from trtlab.engine.glassbox import Engine
 from trtlab.engine.glassbox.builder import build
-from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.errors import DeviceError, InputError, RunError, UnsupportedError
 from trtlab.engine.networks import DIGITS_ONNX
 from trtlab.graph.models import LIGHT_FOLDER, TEACHING_MODELS, randomized
@@ -78,11 +76,9 @@ def test_a_lower_precision_rounds_but_keeps_types_outside(precision):
     assert 0 < np.abs(low - full).max() / np.abs(full).max() < (2e-3 if precision == "FP16" else 3e-2)
 
 
-def test_symbolic_sizes_are_one_unless_told():
-    proto = onnx.load(DIGITS_ONNX)
-    assert build(proto).inputs["image"].shape == (1, 1, 8, 8)
-    check(proto, shapes={"image": (5, 1, 8, 8)})
-    assert build(proto, shapes={"image": np.array([3, 1, 8, 8])}).inputs["image"].shape == (3, 1, 8, 8)
+def test_symbolic_sizes_are_one_unless_told(digits):
+    assert digits.inputs["image"].shape == build(DIGITS_ONNX).inputs["image"].shape == (1, 1, 8, 8)
+    check(onnx.load(DIGITS_ONNX), shapes={"image": np.array([5, 1, 8, 8])})
 
 
 # contexts and streams
@@ -143,25 +139,19 @@ def test_what_does_not_fit_is_told_and_the_engine_goes_on(digits, inputs, messag
     context.run(feeds_for(digits))
 
 
+GATHER = "(int64[2] i) => (int64[2] y) { y = Gather (x, i) }", [0, 9], [1, -1]  # a GPU would halt for good
 TOO_LARGE = "(int64[1] i) => (float[?] y) { y = ConstantOfShape (i) }", [2**46], [2]
+ON_GPU = pytest.param("cuda", *TOO_LARGE, marks=pytest.mark.gpu)
 
 
-@pytest.mark.parametrize(
-    ("device", "text", "bad", "good"),
-    [
-        ("cpu", "(int64[2] i) => (int64[2] y) { y = Gather (x, i) }", [0, 9], [1, -1]),  # a GPU would halt for good
-        ("cpu", *TOO_LARGE),
-        pytest.param("cuda", *TOO_LARGE, marks=pytest.mark.gpu),
-    ],
-)
+@pytest.mark.parametrize(("device", "text", "bad", "good"), [("cpu", *GATHER), ("cpu", *TOO_LARGE), ON_GPU])
 def test_a_kernel_that_fails_and_too_little_memory_are_told_and_the_engine_goes_on(device, text, bad, good):
     proto = model(text, **{"x": np.arange(4)} if "x" in text else {})
-    engine = build(proto, device=device)
-    context = engine.create_execution_context()
+    context = (engine := build(proto, device=device)).create_execution_context()
     with pytest.raises(RunError, match=r"A kernel failed: .*the engine can go on"):
         context.run({"i": np.array(bad)})
     with pytest.raises(RunError, match=r"No context, with an arena of 1,152,921,504,606,846,976 bytes: .* Close one"):
-        Engine(dataclasses.replace(engine.plan, arena_bytes=2**60)).create_execution_context()
+        glassbox.Engine(dataclasses.replace(engine.plan, arena_bytes=2**60)).create_execution_context()
     assert_same(context.run({"i": np.array(good)}), referee(proto, {"i": np.array(good)}))
 
 
@@ -173,14 +163,6 @@ def test_only_what_onednn_fuses_drops_nan(tactic, nans):
     x = np.array([[1, 3], [np.nan, np.inf], [2, 4]], np.float32).reshape(1, 3, 1, 2)
     y = context.run({"x": x})["y"]
     assert (np.isnan(y).sum(), (y >= 3e38).sum()) == (nans, 4)
-
-
-def test_a_product_runs_where_onednn_is_missing(monkeypatch):
-    text = "(float[1,3,2,1] x) => (float[1,4,2,1] y) { y = Conv (x, w) }"
-    plan = build(model(text, w=np.ones((4, 3, 1, 1), np.float32)), pick=prefer("onednn")).plan
-    monkeypatch.setattr(Device, "has_onednn", False)
-    y = Engine(plan).create_execution_context().run({"x": np.ones((1, 3, 2, 1), np.float32)})["y"]
-    assert y.ravel().tolist() == [3] * 8
 
 
 # what cannot be built

@@ -170,10 +170,9 @@ def test_kernels_bring_their_own_scratch_where_the_plan_has_too_little():
     """As on a machine with other vectors: its panels are larger."""
     pytest.importorskip("numba")
     engine = glassbox.build(model(FIRE), pick=writer)
-    plan = engine.plan
-    small = {n: replace(t, shape=(8,)) if n.startswith("scratch of") else t for n, t in plan.tensors.items()}
-    assert small != plan.tensors
-    other = Engine(replace(plan, tensors=small))
+    tensors = engine.plan.tensors
+    small = {n: replace(t, shape=(8,)) for n, t in tensors.items() if n.startswith("scratch of")}
+    other = Engine(replace(engine.plan, tensors={**tensors, **small}))
     check_engine(other, model(FIRE), feeds := feeds_for(engine), rtol=2e-5)
     assert max(allocations(other, feeds)) > max(allocations(engine, feeds))
 
@@ -192,5 +191,4 @@ def test_a_run_again_touches_no_new_memory(squeezenet):
     now, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert faults < squeezenet.memory.arena_bytes / 4096 / 4
-    assert now - traced < 20_000
-    assert most - traced < 100_000
+    assert max((now - traced) * 5, most - traced) < 100_000

@@ -1,5 +1,6 @@
 """engine/glassbox/plan: what is no plan, or damaged, or of another time or device, is refused; 1,000 mutations."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -108,7 +109,6 @@ def test_a_thousand_damaged_files_are_all_refused(data):
 
 VALUES = [
     None, -1, 0, 1, 3, 2**31, 2**62, 1.5, float("nan"), "", "x", "y", "float16", [], {}, [0], [[]], True, [2**40],
-    [-1, -1],
 ]  # fmt: skip
 
 
@@ -123,22 +123,16 @@ def test_false_manifests_end_in_an_answer_or_a_typed_error(name, tactic):
     rng, answers, rounds = random.Random(1), 0, 300
     for _ in range(rounds):
         bad = changed(data, lambda values: mutate(values, rng))
-        try:
+        with contextlib.suppress(GlassboxError):
             outputs = opened(bad).create_execution_context().run(feeds)
             answers += all(isinstance(a, np.ndarray) for a in outputs.values())
-        except GlassboxError:
-            continue
     assert 0 < answers < rounds / 2  # names and times may change, and little else
 
 
 def mutate(values, rng):
     """One value somewhere in the manifest becomes another."""
-    node = values
-    while True:
-        keys = list(node) if isinstance(node, dict) else range(len(node))
-        key = rng.choice(keys)
-        if isinstance(node[key], dict | list) and node[key] and rng.random() < 0.9:
-            node = node[key]
-        else:
-            node[key] = rng.choice(VALUES)
-            return
+    key = rng.choice([*values] if isinstance(values, dict) else range(len(values)))
+    if isinstance(values[key], dict | list) and values[key] and rng.random() < 0.9:
+        mutate(values[key], rng)
+    else:
+        values[key] = rng.choice(VALUES)
