@@ -27,16 +27,12 @@ ODD_NAMES = ["n", "a + b", "a\nb", "a", "b", "Conv_0", "n + a", "val_1", "Relu_2
 KINDS = "unary binary binary product product again again constant move move reduce normal pool logic inner".split()
 
 
-def session(model):
+def run(model, feeds):
+    """The outputs by name, computed by ONNX Runtime without optimisations of its own."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level, options.intra_op_num_threads = 4, 1
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
-def run(model, feeds):
-    """The outputs by name, computed by ONNX Runtime without optimisations of its own."""
-    opened = session(model)
+    opened = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [value.name for value in opened.get_outputs()]
     return dict(zip(names, opened.run(None, {v.name: feeds[v.name] for v in opened.get_inputs()}), strict=True))
 

@@ -3,11 +3,12 @@
 import numpy as np
 import onnx
 import onnx.parser
-import onnxruntime
 from onnx import numpy_helper
 
 from trtlab.graph.oracle import check_same, reference, sample_inputs
 from trtlab.graph.rewrite import optimize
+
+from .random_models import run
 
 
 def written(text, *, opset=20, domains="", ir=10, **weights):
@@ -25,19 +26,14 @@ def onnxruntime_runs(model, inputs):
     known = {value.name: value for value in model.graph.value_info}
     inner = [name for node in model.graph.node for name in node.output if name in known and name not in outputs]
     model.graph.output.extend(known[name] for name in inner)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [value.name for value in session.get_outputs()]
-    return dict(zip(names, session.run(names, inputs), strict=True))
+    return run(model, inputs)
 
 
-def proved(model, *rules, rtol=1e-5, inputs=None, run=reference):
+def proved(model, *rules, inputs=None, run=reference):
     """Optimised by these rules (all, if none is named) and proved on inputs of every kind: (model, report)."""
     result, report = optimize(model, rules or None)
     for feeds in inputs or sample_inputs(model):
-        check_same(model, result, feeds, rtol=rtol, run=run)
+        check_same(model, result, feeds, run=run)
     return result, report
 
 
