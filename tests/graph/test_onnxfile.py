@@ -52,7 +52,7 @@ def test_every_form_becomes_one_source(tmp_path, monkeypatch):
         ("none.onnx", FileNotFoundError, r"none\.onnx does not exist. Expected the path of an \.onnx file"),
         (".", FileNotFoundError, r"is a folder. Expected the path of an \.onnx file"),
         *((wrong, TypeError, f"got {type(wrong).__name__}") for wrong in (3, None)),
-        *((wrong, ValueError, r"is no ONNX model: .* Expected what onnx.save") for wrong in (b"hello world", DATA[:-3])),
+        *((wrong, ValueError, r"is no ONNX model: .* Expected what onnx.save") for wrong in (b"hello", DATA[:-3])),
     ],
 )  # fmt: skip
 def test_what_is_no_model(model, error, said):
