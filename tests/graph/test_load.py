@@ -80,6 +80,15 @@ def test_a_domain_of_our_name_keeps_functions_that_others_wrote(where, before, a
     proved(onnx.parser.parse_model(text), run=onnxruntime_runs)
 
 
+@pytest.mark.parametrize("nodes", [0, 1, 2])
+def test_the_standard_may_be_called_by_its_long_name(nodes):
+    model = written(GOOD)
+    for named in (*model.opset_import, *model.graph.node[:nodes]):
+        named.domain = "ai.onnx"
+    assert ops(proved(model, run=run)[0]) == ["Relu"]
+    assert model.opset_import[0].domain == "ai.onnx", "the original is not changed"
+
+
 def test_metadata_survives():
     model = written(GOOD)
     model.producer_name = "somebody"

@@ -31,8 +31,10 @@ def load(model: OnnxModel) -> ir.Model:
     """The model for rewriting: checked, shapes inferred, nodes named uniquely. The original is not changed."""
     proto = read(model)
     _check_readable(proto)
-    if len(every_graph(proto)) > 1 + len(proto.functions):  # onnx_ir would write new names into the caller's tensors
-        proto = onnx.ModelProto.FromString(proto.SerializeToString())
+    if _long_names(proto) or len(every_graph(proto)) > 1 + len(proto.functions):
+        proto = onnx.ModelProto.FromString(proto.SerializeToString())  # onnx_ir writes names into tensors inside nodes
+        for named in _long_names(proto):
+            named.domain = ""
     loaded = _checked(ir.from_proto, proto)
     graph = loaded.graph
     topological_order(graph)  # names a cycle, which the checker does not
@@ -51,6 +53,12 @@ def load(model: OnnxModel) -> ir.Model:
         if node.domain == FUSED and function is not None and not function.attributes:
             node.meta["body"] = with_shapes(function, node)
     return loaded
+
+
+def _long_names(proto: onnx.ModelProto) -> list[onnx.NodeProto | onnx.OperatorSetIdProto]:
+    """What calls the standard's domain `ai.onnx`: valid, but half of onnx knows the empty name alone."""
+    imports = (each for holder in (proto, *proto.functions) for each in holder.opset_import)
+    return [x for x in (*imports, *(n for g in every_graph(proto) for n in g.node)) if x.domain == "ai.onnx"]
 
 
 def _rename_inner(model: ir.Model) -> bool:
