@@ -15,7 +15,6 @@ from trtlab.engine.networks import TRAINED, load_digits_split
 from trtlab.engine.precision import calibrate, convert
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.precision import insert_qdq, quantizable
-from trtlab.plan.tactics import prefer
 
 RNG = np.random.default_rng(11)
 
@@ -72,20 +71,14 @@ def quantised(op, x, w, dtype=np.int8, axis=None, zero=0):
     return parsed(text, 20, **weights), {"x": normal(*x) * 2}
 
 
-@pytest.mark.parametrize(("tactic", "per_channel"), [("exact", True), ("int8", True), ("int8", False)])
+@pytest.mark.parametrize("per_channel", [True, False])
 @pytest.mark.parametrize("name", PRODUCTS)
-def test_products_between_pairs_are_products_of_codes(name, per_channel, tactic):
+def test_products_between_pairs_are_products_of_codes(name, per_channel):
     op, x, w = PRODUCTS[name]
     axis = 0 if "Conv" in op or "transB" in op else 1
     model, feeds = quantised(op, x, w, axis=axis if per_channel else None)
-    engine = check(model, feeds, rtol=2e-6, pick=prefer(tactic))
-    kernels = engine.inspect()
-    assert [kernel.name for kernel in kernels] == [
-        "QuantizeLinear",
-        f"int8 {'conv' if 'Conv' in op else 'matmul'} Relu",
-    ]
-    expected = tactic if name not in {"depthwise", "one axis", "three axes"} else "exact"
-    assert kernels[1].tactic == expected
+    names = [kernel.name for kernel in check(model, feeds, rtol=2e-6).inspect()]
+    assert names == ["QuantizeLinear", f"int8 {'conv' if 'Conv' in op else 'matmul'} Relu"]
 
 
 @pytest.mark.parametrize(
@@ -104,16 +97,15 @@ def test_what_has_no_integer_kernel_is_computed_in_floats(op, x, w, how):
     assert not any("int8" in kernel.name for kernel in check(model, feeds, rtol=2e-6).inspect())
 
 
-@pytest.mark.parametrize("tactic", ["exact", "int8"])
-@pytest.mark.parametrize("terms", [64, 1024, 2001, 20_000])
-def test_sums_are_exact(terms, tactic):
+@pytest.mark.parametrize("terms", [64, 20_000])
+def test_sums_are_exact(terms):
     """All codes near their ends, odd ones too, so many that float32 does not hold the sums."""
     x, w = (RNG.choice(np.array([125, 126, 127], np.int8), shape) for shape in ((3, terms), (terms, 40)))
     x[0], w[:, 0] = -128, -128
     text = f"(int8[3,{terms}] x) => (float[3,40] y) "
     text += "{ a = DequantizeLinear (x, one) b = DequantizeLinear (w, one) y = MatMul (a, b) }"
-    engine = build(parsed(text, 20, w=w, one=np.float32(1)), pick=prefer(tactic))
-    assert [(kernel.name, kernel.tactic) for kernel in engine.inspect()] == [("int8 matmul", tactic)]
+    engine = build(parsed(text, 20, w=w, one=np.float32(1)))
+    assert [kernel.name for kernel in engine.inspect()] == ["int8 matmul"]
     got = engine.create_execution_context().run({"x": x})["y"]
     np.testing.assert_array_equal(got, (x.astype(np.int64) @ w.astype(np.int64)).astype(np.float32))
 

@@ -21,7 +21,6 @@ from trtlab.engine.glassbox.plan import Step, TensorSpec
 
 Kernel = Callable[..., Any]
 Shape = tuple[int, ...] | None
-RESULT = -1
 FLOATS = frozenset({"float32", "float16", "bfloat16"})
 DIRECT = {"float32": 2e-5, "float16": 2e-2, "bfloat16": 1e-1}
 """How far a sum of products in this type may be from another order of it, of the largest number: sums of 16-bit floats
@@ -65,8 +64,7 @@ class Epilogue:
 @dataclass(frozen=True, kw_only=True)
 class Call:
     """What is known of a step before it runs. `operands` has a tensor for every weight, `shapes` their shapes; None
-    where that is not known, or the operand is left out. `present` tells left out from not known. `strides` are those of
-    the operands by number, of the epilogue's others behind them, and of the RESULT, where they are seen."""
+    where that is not known, or the operand is left out. `present` tells left out from not known."""
 
     attributes: Mapping[str, Any]
     operands: tuple[Tensor | None, ...]
@@ -77,7 +75,6 @@ class Call:
     results: int
     result_shape: Shape
     epilogue: Epilogue
-    strides: Mapping[int, tuple[int, ...]]
 
     def weight(self, number: int) -> Tensor | None:
         return self.operands[number] if number < len(self.operands) else None
@@ -104,7 +101,6 @@ def call_of(step: Step, tensors: Mapping[str, TensorSpec], weights: Mapping[str,
     if count < 0 or "" in step.inputs[count:]:
         raise ValueError(f"the epilogue reads {others} others, the step has {len(step.inputs)} inputs")
     result = tensors.get(step.outputs[0])
-    seen = {n: tensors.get(name) for n, name in enumerate(step.inputs)} | {RESULT: result}
     return Call(
         attributes={name: value for name, value in step.attributes.items() if name != "epilogue"},
         operands=operands[:count],
@@ -115,7 +111,6 @@ def call_of(step: Step, tensors: Mapping[str, TensorSpec], weights: Mapping[str,
         results=len(step.outputs),
         result_shape=None if result is None else result.shape,
         epilogue=epilogue,
-        strides={n: spec.strides for n, spec in seen.items() if spec and spec.strides},
     )
 
 

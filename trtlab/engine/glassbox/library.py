@@ -1,8 +1,7 @@
 """engine/glassbox/library: every kernel, and for each its tactics: ways to compute the same.
 
 In: a kernel's name and a `Call`. Out: the tactics that fit it on this machine. The builder times them and keeps the
-fastest; the tests compare each with torch and ONNX Runtime. Products of INT8 codes are exact sums, one factor a
-channel, then floats: ONNX Runtime running the same Q/DQ checks them.
+fastest; the tests compare each with torch and ONNX Runtime, which runs the same Q/DQ pairs, too.
 """
 
 import math
@@ -14,8 +13,6 @@ from torch import Tensor
 
 from trtlab.engine.codegen import images, pointwise, rows
 from trtlab.engine.glassbox.kernels import (
-    FLOATS,
-    RESULT,
     Call,
     Kernel,
     Tactic,
@@ -25,7 +22,7 @@ from trtlab.engine.glassbox.kernels import (
     with_weights,
 )  # fmt: skip
 from trtlab.engine.glassbox.operators import OPERATORS, conv, is_host, max_pool, parameters, window
-from trtlab.engine.glassbox.products import CONV, MATMUL, PIXELS, lies, windows
+from trtlab.engine.glassbox.products import CONV, MATMUL
 
 # --- elementwise programs, poolings and other operators ---------------------------------------------------------------
 
@@ -69,7 +66,7 @@ def _fits_max_pool(call: Call) -> bool:
         return False
     at = window((call.shapes[0] or ())[2:], call.attributes["kernel_shape"], call.attributes)
     small = all(a < k for (a, _), k in zip(at.pairs, at.kernel, strict=True))
-    return small and len(at.strides) == 2 and {*at.dilations} == {1} and lies(call, (*PIXELS, 1), 1)
+    return small and len(at.strides) == 2 and {*at.dilations} == {1}
 
 
 def _operator(call: Call) -> Kernel:
@@ -137,10 +134,14 @@ def _attention(call: Call) -> Kernel:
     return with_weights(run, call)
 
 
-def _in_heads(kernel: Callable[..., Tensor]) -> Kernel:
-    """A kernel of [B, H, M, D] for tensors without heads, too."""
+def _in_heads(kernel: Callable[..., Tensor], call: Call) -> Kernel:
+    """A kernel of [B, H, M, D], which reads and writes without looking, for tensors without heads, too."""
+    shapes = [*call.shapes, (*(call.shapes[0] or ())[:-1], (call.shapes[2] or ())[-1])]
 
     def run(*tensors: Tensor, **room: Tensor) -> Tensor:
+        dense = all(tensors[n].stride(-1) == 1 for n in (0, 2, 3))
+        if not dense or [t.shape for t in tensors] != shapes:
+            raise ValueError(f"attention walks through dense rows of {shapes}, not {[t.shape for t in tensors]}")
         kernel(*[t if t.ndim == 4 else t.unsqueeze(1) for t in tensors], **room)
         return tensors[-1]
 
@@ -148,26 +149,26 @@ def _in_heads(kernel: Callable[..., Tensor]) -> Kernel:
 
 
 def _fits_attention(call: Call) -> bool:
-    """Every head with keys and values of its own, no mask, rows that lie dense."""
+    """Every head with keys and values of its own, no mask."""
     if call.free != [0, 1, 2] or len(call.operands) != 3 or None in call.shapes or call.attributes["scale"] <= 0:
         return False
     q, k, v = (shape or () for shape in call.shapes)
     alike = len(q) in (3, 4) and q[:-2] == k[:-2] == v[:-2] and 0 not in (*q, *k, *v)
-    return alike and lies(call, (), -1, (0, 2, RESULT))
+    return alike and (q[-1], k[-1]) == (k[-2], v[-2])
 
 
 def _attention_generated(call: Call) -> Kernel:
     v = call.shapes[2] or ()
-    return _in_heads(rows.attention(v[-2], v[-1], call.attributes["scale"]))
+    return _in_heads(rows.attention(v[-2], v[-1], call.attributes["scale"]), call)
 
 
 def _attention_by_triton(call: Call) -> Kernel:
-    return _in_heads(rows.attention_by_triton(call.attributes["scale"]))
+    return _in_heads(rows.attention_by_triton(call.attributes["scale"]), call)
 
 
 def _fits_triton(call: Call) -> bool:
     """Heads that fit into shared memory with a block of keys and values."""
-    here = call.device.has_triton and call.dtype in FLOATS and _fits_attention(call)
+    here = call.device.name == "cuda" and generates(call, triton=True) and _fits_attention(call)
     return here and max((call.shapes[0] or ())[-1], (call.shapes[2] or ())[-1]) <= 128
 
 
@@ -179,67 +180,24 @@ def _panels(call: Call) -> int:
 # --- products of INT8 codes, both symmetric: operands x, w, and the product of their scales ---------------------------
 
 
-def _int8(sums_of: Callable[[Call], Kernel], fits: Callable[[Call], bool] = lambda _: True) -> Tactic:
-    """A tactic: sums of products of codes, times the scales, in the result's type; then the epilogue."""
+def _int8(function: Kernel) -> Callable[[Call], Kernel]:
+    """Sums of products of codes, in float64, which holds them all exactly, in any order; times the scales, in the
+    result's type; then the epilogue."""
 
     def bind(call: Call) -> Kernel:
-        sums, scale, dtype = sums_of(call), call.weight(2), getattr(torch, call.attributes["dtype"])
+        how, scale = {**call.attributes}, call.weight(2)
+        dtype = getattr(torch, how.pop("dtype"))
         if scale is None:
             raise ValueError("the scales of this kernel are not in the plan")
-        return finished(lambda *codes: (sums(*codes) * scale).to(dtype), call)
+        codes = [None if w is None else w.double() for w in call.operands[:2]]
 
-    return Tactic(bind=bind, fits=fits)
+        def run(*given: Tensor) -> Tensor:
+            there = (x.double() for x in given)
+            return (function(*[next(there) if w is None else w for w in codes], **how) * scale).to(dtype)
 
-
-def _in_floats(function: Kernel) -> Callable[[Call], Kernel]:
-    """Any product: float64 holds all sums exactly."""
-
-    def bind(call: Call) -> Kernel:
-        how = {name: value for name, value in call.attributes.items() if name != "dtype"}
-        if (w := call.weight(1)) is None:
-            return lambda a, b: function(a.double(), b.double(), **how)
-        wide = w.double()
-        return lambda x: function(x.double(), wide, **how)
+        return finished(run, call)
 
     return bind
-
-
-def _multiplies(call: Call, rows: int, terms: int, columns: int) -> bool:
-    """Whether torch has INT8 products of this size here: on a GPU tensor cores ask for more than 16 rows, and for
-    multiples of 8."""
-    return rows * terms * columns > 0 and (call.device.name == "cpu" or (rows > 16 and terms % 8 == columns % 8 == 0))
-
-
-def _conv_fits_integers(call: Call) -> bool:
-    w, x = call.weight(1), call.shapes[0]
-    if w is None or w.ndim != 4 or x is None or call.attributes.get("group", 1) != 1:
-        return False
-    pixels = x[0] * math.prod(window(x[2:], w.shape[2:], call.attributes).counts)
-    return _multiplies(call, pixels, *w.flatten(1).t().shape)
-
-
-def _conv_in_integers(call: Call) -> Kernel:
-    """Every window is a row of codes: one product of matrices, whose sums are INT32."""
-    columns, rows_of = weights_of(call).permute(2, 3, 1, 0).flatten(0, 2).contiguous(), windows(call)
-
-    def run(x: Tensor) -> Tensor:
-        codes = rows_of(x).permute(0, 2, 3, 1)
-        sums = torch._int_mm(codes.flatten(0, 2).contiguous(), columns)
-        return sums.view(*codes.shape[:3], -1).permute(0, 3, 1, 2)
-
-    return run
-
-
-def _matmul_fits_integers(call: Call) -> bool:
-    w, x = call.weight(1), call.shapes[0]
-    if w is None or w.ndim != 2 or call.free != [0] or x is None or len(x) < 2:
-        return False
-    return _multiplies(call, math.prod(x[:-1]), *w.shape)
-
-
-def _matmul_in_integers(call: Call) -> Kernel:
-    w = weights_of(call).contiguous()
-    return lambda x: torch._int_mm(x.reshape(-1, len(w)).contiguous(), w).view(*x.shape[:-1], -1)
 
 
 # --- all of them ------------------------------------------------------------------------------------------------------
@@ -249,11 +207,8 @@ VIEW = "view"
 KERNELS: dict[str, dict[str, Tactic]] = {
     "conv": CONV,
     "matmul": MATMUL,
-    "int8 conv": {"exact": _int8(_in_floats(conv)), "int8": _int8(_conv_in_integers, _conv_fits_integers)},
-    "int8 matmul": {
-        "exact": _int8(_in_floats(torch.matmul)),
-        "int8": _int8(_matmul_in_integers, _matmul_fits_integers),
-    },
+    "int8 conv": {"exact": Tactic(bind=_int8(conv))},
+    "int8 matmul": {"exact": Tactic(bind=_int8(torch.matmul))},
     "pointwise": {
         "torch": Tactic(bind=_pointwise_with_torch),
         "generated": Tactic(bind=_pointwise_generated, fits=_fits_generated, writes_out=True),

@@ -4,7 +4,6 @@ In: a `Call` of x and weights (a convolution also has a bias if that is none of 
 Out: `CONV` and `MATMUL`, tactic by tactic. The trial times them; codegen/ has those that we generate.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,7 +16,6 @@ from torch.nn import functional as F  # noqa: N812
 from trtlab.engine.codegen import images, product
 from trtlab.engine.glassbox.kernels import (
     FLOATS,
-    RESULT,
     Call,
     Kernel,
     Tactic,
@@ -31,7 +29,6 @@ from trtlab.engine.glassbox.kernels import (
 )
 from trtlab.engine.glassbox.operators import CONVOLUTIONS, Window, check_naturals, conv, window
 
-PIXELS = 0, 2, 3
 WINOGRAD = {"float32": 1e-4}
 """Its sums have factors up to 8 that cancel each other: some digits go."""
 
@@ -39,24 +36,6 @@ WINOGRAD = {"float32": 1e-4}
 def _finishes_on_gpu(call: Call) -> bool:
     """Where a pass that is saved is worth one more kernel."""
     return call.device.name == "cuda" and fits_epilogue(call)
-
-
-def lies(call: Call, merged: Sequence[int], dense: int | None = None, among: Sequence[int] = (RESULT,)) -> bool:
-    """Whether the result, or what else is named `among` the call's strides, lies so that the `merged` axes are steps of
-    one size, and the `dense` one of 1: what is a view as rows. True of what is not seen."""
-    for number in among:
-        strides, inside = call.strides.get(number), 0 <= number < len(call.operands)
-        if strides and (shape := call.shapes[number] if inside else call.result_shape):
-            runs = [(shape[a], strides[a]) for a in merged if shape[a] > 1]
-            steps = all(outer == n * inner for (_, outer), (n, inner) in itertools.pairwise(runs))
-            if not steps or (dense is not None and strides[dense] != 1 < shape[dense]):
-                return False
-    return True
-
-
-def _written(call: Call) -> list[int]:
-    """What a generated kernel walks through besides its operands: other branches, and the result."""
-    return [n for n in call.strides if n == RESULT or n >= len(call.operands)]
 
 
 def multiply(rows: Tensor, columns: Tensor, bias: Tensor | None, result: Tensor) -> None:
@@ -88,7 +67,7 @@ def _is_product(call: Call) -> bool:
     if not _is_known(call) or weights_of(call).shape[2:] != (1, 1):
         return False
     at, group = _conv_window(call)
-    return group == 1 and at.padding == [0, 0] and lies(call, PIXELS)
+    return group == 1 and at.padding == [0, 0]
 
 
 def _conv_channels(call: Call) -> tuple[int, ...]:
@@ -186,13 +165,12 @@ def _conv_generated(call: Call) -> Kernel:
 
 
 def _conv_fits_generated(call: Call, size: Sequence[int] | None = None) -> bool:
-    """Whether a generated kernel can finish it, and walks through what it writes; windows of that size, or any but
-    1x1."""
+    """Whether a generated kernel can finish it; windows of that size, or any but 1x1."""
     if not _is_image(call) or _conv_window(call)[1] != 1:
         return False
     kernel = tuple(weights_of(call).shape[2:])
     fits = kernel == size if size else kernel != (1, 1)
-    return fits and ending(call, _conv_channels(call)) is not None and lies(call, PIXELS, 1, _written(call))
+    return fits and ending(call, _conv_channels(call)) is not None
 
 
 def _conv_winograd(call: Call) -> Kernel:
@@ -265,11 +243,6 @@ def _is_batched(call: Call) -> bool:
     return a is not None and b is not None and len(a) > 2 and a[:-2] == b[:-2]
 
 
-def _outer(call: Call) -> range:
-    """The axes before one row of x, where the weights are the plan's, or before one matrix."""
-    return range(len(call.result_shape or ()) - (1 if _is_linear(call) else 2))
-
-
 def _columns(call: Call) -> tuple[int, ...]:
     return ((call.shapes[1] or (0,))[-1],)
 
@@ -323,15 +296,14 @@ def _packing_scratch(call: Call) -> int:
 
 
 def _fits_generated(call: Call) -> bool:
-    known = (_is_linear(call) or _is_batched(call)) and ending(call, _columns(call)) is not None
-    return known and lies(call, _outer(call), -1, [0, *_written(call)])
+    return (_is_linear(call) or _is_batched(call)) and ending(call, _columns(call)) is not None
 
 
 MATMUL: dict[str, Tactic] = {
     "torch": Tactic(bind=lambda c: finished(with_weights(torch.matmul, c), c)),
     "generated": Tactic(bind=_generated, fits=_fits_generated, writes_out=True, scratch=_packing_scratch),
-    "addmm": Tactic(bind=_addmm, fits=lambda c: _is_linear(c) and lies(c, _outer(c)), writes_out=True),
-    "batched": Tactic(bind=_batched, fits=lambda c: _is_batched(c) and lies(c, _outer(c)), writes_out=True),
+    "addmm": Tactic(bind=_addmm, fits=_is_linear, writes_out=True),
+    "batched": Tactic(bind=_batched, fits=_is_batched, writes_out=True),
     "epilogue": Tactic(
         bind=with_epilogue(_addmm), fits=lambda c: _is_linear(c) and _finishes_on_gpu(c), writes_out=True
     ),

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from trtlab.engine.glassbox.device import Device
 from trtlab.engine.glassbox.errors import GlassboxError, RunError, UnsupportedError
-from trtlab.engine.glassbox.kernels import RESULT, Call, Kernel, Tactic, call_of
+from trtlab.engine.glassbox.kernels import Call, Kernel, Tactic, call_of
 from trtlab.engine.glassbox.library import VIEW, tactics
 from trtlab.engine.glassbox.operators import is_host
 from trtlab.engine.glassbox.plan import Plan, Step, TensorSpec
@@ -114,10 +114,7 @@ class _Trial:
             return self._unseen(step, there)
         if view and self._is_view(step, reference, reads):
             return replace(step, tactic=VIEW)
-        if own := self._can_place(step, reference, [*tensors, *self._weights.values()]):
-            memory = self._memory(step.outputs[0], reference[0])
-            call = replace(call, strides={**call.strides, RESULT: memory.stride()})
-            there = {name: tactic for name, tactic in there.items() if tactic.fits(call)}  # now that it is seen where
+        own = self._can_place(step, reference, [*tensors, *self._weights.values()])
         race, work = self._race(step, call, tensors, there, lambda: first(*tensors), reference, own)
         self.races[-1], name = race, race.winner
         self._keep(step, self._results(step, work()))  # with its own strides
