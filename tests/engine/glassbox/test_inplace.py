@@ -47,7 +47,7 @@ DENSE = f"""{HEAD}(float[2,32,9,9] y) {FIRST}
 ACROSS = f"""{HEAD}(float[2,16,18,9] y) {FIRST}
     p = Conv {ONE} (x, a)  q = Conv {THREE} (x, b)  r = Neg (p)  s = Neg (q)
     c = Concat <axis = 1> (p, q)  d = Concat <axis = 1> (r, s)  e = Concat <axis = 2> (c, d)  y = Relu (e) }}"""
-writer = prefer("joined", "generated", "winograd", "product", "batched", "torch")
+writer = prefer("joined", "generated", "winograd", "product", "batched", "onednn", "torch")
 """A picker that takes the tactics that write where they are told."""
 
 
@@ -156,13 +156,13 @@ def test_memory_is_that_of_the_plan_and_each_context_has_its_own(squeezenet):
     assert Engine(plan_from_bytes(bytes_from_plan(plan))).memory == memory
 
 
-def test_our_kernels_allocate_nothing_and_others_no_more_than_scratch_and_a_result_twice(squeezenet):
+def test_our_kernels_allocate_nothing_and_others_no_more_than_scratch_and_a_result(squeezenet):
     pytest.importorskip("numba")
     tactics, allocated = [kernel.tactic for kernel in squeezenet.inspect()], allocations(squeezenet, IMAGE)
     assert {*tactics} >= {"generated", "winograd", "joined"}
     assert not {t for t, size in zip(tactics, allocated, strict=True) if size} & OURS
     largest = max(t.span_bytes for t in squeezenet.plan.tensors.values())
-    assert max(allocated) <= IMAGE["data_0"].nbytes + 2 * largest + 2**15  # channels side by side; bare, and finished
+    assert max(allocated) <= IMAGE["data_0"].nbytes + largest + 2**15  # channels side by side
     assert squeezenet.memory.scratch_bytes > 0
 
 
