@@ -40,7 +40,7 @@ def save(name: str, report: BuildReport) -> None:
 
 def record(model: str, precision: Precision, target: str, dynamic_batch: bool) -> None:
     """Build one variant and save its report; a variant that the target cannot run is named and left out."""
-    from trtlab.engine.nvidia import UnsupportedTarget
+    from trtlab.engine.nvidia.errors import UnsupportedTarget
 
     name = builds.key(model, precision, target, dynamic_batch=dynamic_batch)
     flow = Workflow(model, precision=precision, target=target, dynamic_batch=dynamic_batch)

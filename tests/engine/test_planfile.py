@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from trtlab.engine import planfile
-from trtlab.engine.nvidia import PlanFileError
+from trtlab.engine.nvidia.errors import PlanFileError
 from trtlab.lab import builds
 
 PLAN = np.random.default_rng(0).bytes(10_000)

@@ -7,7 +7,7 @@ import pytest
 from tests.engine.nvidia.rtx import build, needs_rtx
 from tests.graph.written import written
 from trtlab.engine.networks import DIGITS_ONNX
-from trtlab.engine.nvidia import UnsupportedTarget
+from trtlab.engine.nvidia.errors import UnsupportedTarget
 from trtlab.engine.ort import OptimizationLevel, OrtModelError, OrtRunError, OrtSession
 from trtlab.engine.precision import calibrate, collect, convert
 from trtlab.graph.models import TEACHING_MODELS

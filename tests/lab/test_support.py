@@ -11,7 +11,7 @@ from tests.engine.nvidia.rtx import needs_rtx
 from tools import record
 from tools.headers import NAMES, TAGS, declared
 from trtlab.engine.measure import Origin
-from trtlab.engine.nvidia import CompilerMissing, ModelError, UnsupportedTarget
+from trtlab.engine.nvidia.errors import CompilerMissing, ModelError, UnsupportedTarget
 from trtlab.lab import support
 from trtlab.lab.support import TARGETS, Declared, api_history, matrix, network, report
 from trtlab.numeric import FORMATS

@@ -15,7 +15,8 @@ from tools.leave_one_out import BUILD_HALF, COMMAND
 from trtlab.engine import planfile
 from trtlab.engine.machine import cuda_driver
 from trtlab.engine.measure import Origin
-from trtlab.engine.nvidia import BuildCancelled, PlanFileError, installed_api
+from trtlab.engine.nvidia import installed_api
+from trtlab.engine.nvidia.errors import BuildCancelled, PlanFileError
 from trtlab.engine.nvidia.execute import Execution
 from trtlab.lab import workflow
 from trtlab.lab.workflow import (

@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from trtlab.engine import recordings
-from trtlab.engine.nvidia import Kernel, Phase
 from trtlab.engine.nvidia import api as nvidia_api
+from trtlab.engine.nvidia.report import Kernel, Phase
 from trtlab.graph.rewrite import Report
 from trtlab.lab import builds, compare, gemm, precision, race, streams, support
 from trtlab.lab import fusion as fusion_lab
@@ -82,11 +82,11 @@ def unfused(report):
         for layer in report.layers
         for node in layer.onnx_nodes
     ]
-    return replace(report, steps=(*steps, *steps), log=(), memory=replace(report.memory, activation_bytes=1))
+    return replace(report, steps=(*steps, *steps), log=(), memory=report.memory | {"activation_bytes": 1})
 
 
 def memory(**figures):
-    return lambda report: replace(report, memory=replace(report.memory, **figures))
+    return lambda report: replace(report, memory=report.memory | figures)
 
 
 def steps(**values):

@@ -12,7 +12,7 @@ import pytest
 import traitlets
 
 from tests.teach.flows import finished
-from trtlab.engine.nvidia import BuildCancelled, UnsupportedTarget
+from trtlab.engine.nvidia.errors import BuildCancelled, UnsupportedTarget
 from trtlab.engine.nvidia.execute import Execution
 from trtlab.lab.workflow import MAJORS, STAGES, WORKFLOW, Workflow
 from trtlab.teach import PipelineView, draw_artefact, pipeline

@@ -13,7 +13,8 @@ from trtlab import teach
 from trtlab.engine import planfile
 from trtlab.engine.machine import Driver, Gpu, LibraryState, Machine, inspect_machine
 from trtlab.engine.measure import Origin, merged
-from trtlab.engine.nvidia import ParseError, installed_api
+from trtlab.engine.nvidia import installed_api
+from trtlab.engine.nvidia.errors import ParseError
 from trtlab.lab import builds, support
 from trtlab.lab.workflow import STAGES, WORKFLOW, Status
 from trtlab.numeric import FORMATS, exact

@@ -11,7 +11,8 @@ from typing import Any
 
 from trtlab.engine.machine import Machine
 from trtlab.engine.measure import Origin
-from trtlab.engine.nvidia import Api, CompilerError, explain, installed_api
+from trtlab.engine.nvidia import CompilerError, explain, installed_api
+from trtlab.engine.nvidia.api import Api
 from trtlab.lab import support
 from trtlab.lab.support import ApiHistory, Declared
 from trtlab.numeric import FORMATS

@@ -13,8 +13,9 @@ import traitlets
 
 from trtlab.engine.machine import inspect_machine
 from trtlab.engine.networks import MODELS
-from trtlab.engine.nvidia import BuildCancelled, CompilerError, Progress
+from trtlab.engine.nvidia.errors import BuildCancelled, CompilerError
 from trtlab.engine.nvidia.explain import DEFAULT_TARGET, PORTABLE, normalise_targets
+from trtlab.engine.nvidia.report import Progress
 from trtlab.lab import workflow
 from trtlab.lab.workflow import STAGES, WORKFLOW, Precision, StageRecord, Workflow
 from trtlab.numeric.units import seconds_text

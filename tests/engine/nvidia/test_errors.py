@@ -12,7 +12,8 @@ import pytest
 
 from tests.graph.written import nested
 from trtlab.engine import machine
-from trtlab.engine.nvidia import (
+from trtlab.engine.nvidia.api import choose_compiler
+from trtlab.engine.nvidia.errors import (
     BuildError,
     CompilerError,
     CompilerMissing,
@@ -20,7 +21,6 @@ from trtlab.engine.nvidia import (
     ParseError,
     ProfileError,
     UnsupportedTarget,
-    choose_compiler,
 )
 
 from . import onnx_models as models

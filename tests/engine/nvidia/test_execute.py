@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from trtlab.engine.machine import cuda_driver
-from trtlab.engine.nvidia import ExecutionImpossible, minimal
+from trtlab.engine.nvidia import minimal
+from trtlab.engine.nvidia.errors import ExecutionImpossible
 from trtlab.engine.nvidia.execute import execute, run_plan
 from trtlab.engine.nvidia.report import LogLine
 

@@ -12,7 +12,7 @@ import torch
 
 from trtlab.engine import export
 from trtlab.engine.measure import Origin
-from trtlab.engine.nvidia import BuildWarning, ModelError, ParseError, ProfileError, UnsupportedTarget
+from trtlab.engine.nvidia.errors import BuildWarning, ModelError, ParseError, ProfileError, UnsupportedTarget
 from trtlab.engine.nvidia.explain import normalise_profiles, normalise_targets
 from trtlab.engine.nvidia.worker import POOL
 

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
-from trtlab.engine.nvidia import BuildCrashed, BuildTimeout, CompilerError
+from trtlab.engine.nvidia.errors import BuildCrashed, BuildTimeout, CompilerError
 
 from . import onnx_models as models
 from .rtx import build, merged, needs_rtx

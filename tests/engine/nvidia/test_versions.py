@@ -17,19 +17,10 @@ from types import SimpleNamespace
 import pytest
 
 from trtlab.engine.measure import Origin
-from trtlab.engine.nvidia import (
-    BuildError,
-    CompilerMissing,
-    ParseError,
-    UnsupportedTarget,
-    compiler,
-    execute,
-    installed_api,
-    log,
-    minimal,
-)
 from trtlab.engine.nvidia import api as api_module
+from trtlab.engine.nvidia import compiler, execute, installed_api, log, minimal
 from trtlab.engine.nvidia.api import recorded_api
+from trtlab.engine.nvidia.errors import BuildError, CompilerMissing, ParseError, UnsupportedTarget
 from trtlab.engine.nvidia.report import LogLine
 
 from . import onnx_models as models

@@ -17,7 +17,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from trtlab.engine.nvidia import (
+from trtlab.engine.nvidia.errors import (
     BuildCancelled,
     BuildCrashed,
     BuildError,
