@@ -298,7 +298,7 @@ OTHER = {
     "twice": lambda report: replace(report, steps=report.steps * 2),
     "serial": lambda report: replace(report, steps=tuple(replace(s, stream=0) for s in report.steps)),
     "one": lambda report: replace(report, steps=(replace(report.steps[0], onnx_nodes=("conv1", "conv2", "conv3")),)),
-    "weights": lambda report: replace(report, memory=replace(report.memory, weights_bytes=4)),
+    "weights": lambda report: replace(report, memory=report.memory | {"weights_bytes": 4}),
     "idle": lambda report: replace(report, steps=tuple(s for s in report.steps if set(s.onnx_nodes) - {"concat"})),
 }
 ANSWERS = {

@@ -22,12 +22,10 @@ import numpy.typing as npt
 from trtlab.engine import machine, planfile, recordings
 from trtlab.engine.measure import Provenance, live
 from trtlab.engine.networks import teaching_model
-from trtlab.engine.nvidia import explain
-from trtlab.engine.nvidia.api import choose_compiler
+from trtlab.engine.nvidia import BuildReport, Progress, choose_compiler, explain
 from trtlab.engine.nvidia.errors import BuildCancelled, CompilerError, CompilerMissing, ExecutionImpossible
 from trtlab.engine.nvidia.execute import Execution, execute
 from trtlab.engine.nvidia.explain import DEFAULT_TARGET, ProfileShapes
-from trtlab.engine.nvidia.report import BuildReport, Progress
 from trtlab.engine.nvidia.worker import CancelFlag
 from trtlab.graph.onnxfile import count_nodes, sha256_of
 from trtlab.lab import builds

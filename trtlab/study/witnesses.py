@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trtlab.study.found import Found, read_back, seen
 
 if TYPE_CHECKING:
-    from trtlab.engine.nvidia.api import Api
-    from trtlab.engine.nvidia.report import BuildReport, Kernel
+    from trtlab.engine.nvidia import Api, BuildReport, Kernel
     from trtlab.graph.cost import Cost
     from trtlab.graph.rewrite import Report
     from trtlab.lab.support import Support
@@ -93,8 +92,7 @@ def told(model: Any, *, compiler: str = "tensorrt_rtx", **options: Any) -> Found
     """`built`, `parse error` or `build error`, with the compiler's words as evidence."""
     from trtlab.engine import machine
     from trtlab.engine.measure import live
-    from trtlab.engine.nvidia import explain
-    from trtlab.engine.nvidia.errors import ParseError, ProfileError
+    from trtlab.engine.nvidia import ParseError, ProfileError, explain
 
     try:
         value, said = "built", f"{len(explain(model, compiler=compiler, **options).kernels)} kernels"

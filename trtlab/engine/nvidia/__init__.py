@@ -3,9 +3,24 @@
 `explain(model)` -> `BuildReport`. Nothing here imports a compiler into this process.
 """
 
-from trtlab.engine.nvidia.api import installed_api
-from trtlab.engine.nvidia.errors import CompilerError, CompilerMissing, ModelError
+from trtlab.engine.nvidia.api import Api, choose_compiler, installed_api
+from trtlab.engine.nvidia.errors import BuildError, CompilerError, CompilerMissing, ModelError, ParseError, ProfileError
 from trtlab.engine.nvidia.explain import explain, warm
-from trtlab.engine.nvidia.report import BuildReport
+from trtlab.engine.nvidia.report import BuildReport, Kernel, Progress
 
-__all__ = ["BuildReport", "CompilerError", "CompilerMissing", "ModelError", "explain", "installed_api", "warm"]
+__all__ = [
+    "Api",
+    "BuildError",
+    "BuildReport",
+    "CompilerError",
+    "CompilerMissing",
+    "Kernel",
+    "ModelError",
+    "ParseError",
+    "ProfileError",
+    "Progress",
+    "choose_compiler",
+    "explain",
+    "installed_api",
+    "warm",
+]

@@ -13,9 +13,7 @@ from typing import Any
 from trtlab.engine import machine, planfile
 from trtlab.engine.measure import live
 from trtlab.engine.networks import DIGITS_ONNX
-from trtlab.engine.nvidia import BuildReport, explain
-from trtlab.engine.nvidia.api import choose_compiler
-from trtlab.engine.nvidia.errors import BuildError
+from trtlab.engine.nvidia import BuildError, BuildReport, choose_compiler, explain
 from trtlab.lab import builds, streams
 from trtlab.lab.workflow import WORKFLOW, recorded_needs
 from trtlab.study import witnesses
