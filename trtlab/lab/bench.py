@@ -215,8 +215,7 @@ def bench_glassbox(rounds: int = 11) -> list[Ratio]:
     process, some runs each, as in steady use: an engine that follows the other would first have to fetch its code and
     weights into the caches again. The GPU's times are recorded ones. And our product's share of the processor's peak.
 
-    Another processor's instructions: ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 NUMBA_CPU_NAME=znver2
-    NUMBA_CPU_FEATURES=+avx2,+fma,+f16c,+bmi,+bmi2,+popcnt,+lzcnt; ONNX Runtime goes on with all of this one's."""
+    Without AVX-512: `python -m tools.as_avx2 bench glassbox`."""
     with one_thread():
         ratios = [_latency_ratio(name, bounds, rounds) for name, bounds in LATENCY_BOUNDS.items()]
         ratios.append(_share_of_peak(rounds))
