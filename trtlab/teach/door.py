@@ -7,7 +7,6 @@ looks them up. tests/teach/test_diagrams.py counts again what the pictures claim
 """
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -40,60 +39,44 @@ def draw_door(folder: Path, report: BuildReport, asked: str) -> Drawing:
 def draw_map(folder: Path) -> Drawing:
     """The notebooks that lie in `folder`, below the question of the sheet that they answer, with honest minutes; and
     those that are planned. FileNotFoundError when there is no such folder."""
-    found: dict[str, list[Cell]] = {asked: [] for asked in (*_QUESTIONS, "")}
-    for question, row in sorted(_rows(folder), key=lambda one: one[1].text):
-        found[question].append(row)
-    parts = [
-        block([bold(both(said(f"sheet_{asked.lower() or 'around'}"))), *rows], "asks") for asked, rows in found.items()
-    ]
-    table = ui.details(both(said("afterwards")), _outcomes(folder))
+    rows, outcomes = list[tuple[str, str, Cell]](), []
+    for one in lessons_in(folder):
+        address = f"{one.name}.ipynb"
+        rows.append((one.name, *_row(one.name, one.question, said("minutes", n=one.minutes), address)))
+        outcomes.append((ui.link(one.name, address), both(one.outcome)))
+    rows += [(name, *_row(name, question, said("planned"))) for name, question in planned_in(folder).items()]
+    parts = []
+    for asked in (*_QUESTIONS, "around"):
+        lines = [row for _, question, row in sorted(rows, key=lambda one: one[0]) if question == asked]
+        parts.append(block([bold(both(said(f"sheet_{asked.lower()}"))), *lines], "asks"))
+    header = [both(said(f"column_{column}")) for column in ("notebook", "afterwards")]
+    table = ui.details(both(said("afterwards")), ui.table(header, outcomes))
     return bilingual(ui.card(block(parts, "sheet"), table, head=[bold(both(said("sheet"))), switch()]))
 
 
-def _rows(folder: Path) -> Iterator[tuple[str, Cell]]:
-    """(question of the sheet, line) for each notebook, there or planned."""
-    for lesson in lessons_in(folder):
-        minutes = ui.dim(both(said("minutes", n=lesson.minutes)))
-        yield _asked(lesson.question), _row(lesson.name, lesson.question, minutes, f"{lesson.name}.ipynb")
-    for name, question in planned_in(folder).items():
-        yield _asked(question), _row(name, question, ui.dim(both(said("planned"))))
-
-
-def _asked(question: Words) -> str:
-    return question.en[:2] if question.en[:2] in _QUESTIONS else ""
-
-
-def _row(name: str, question: Words, note: Cell, address: str = "") -> Cell:
+def _row(name: str, question: Words, note: Words, address: str = "") -> tuple[str, Cell]:
+    """The question of the sheet that a notebook answers, and its line."""
     english = question.en.split(": ", 1)[-1]
     words = Words(en=english[:1].upper() + english[1:], zh=question.zh.split("：", 1)[-1])
     title = ui.link(both(words), address) if address else ui.dim(both(words))
-    return block(join([tag("span", name[:2], "mono"), title, note], apart()), "lesson")
-
-
-def _outcomes(folder: Path) -> Cell:
-    header = [both(said(f"column_{column}")) for column in ("notebook", "afterwards")]
-    return ui.table(header, [(ui.link(one.name, f"{one.name}.ipynb"), both(one.outcome)) for one in lessons_in(folder)])
+    line = block(join([tag("span", name[:2], "mono"), title, ui.dim(both(note))], apart()), "lesson")
+    return question.en[:2] if question.en[:2] in _QUESTIONS else "around", line
 
 
 def draw_flips(fmt: Format, value: float) -> Drawing:
     """A code of `fmt`, of at most 8 bits, as bits that flip on the page, with its value in decimal."""
     codes = [number_text(exact.decode(fmt, code).value, 10) for code in range(2**fmt.bits)]
-    code = int(fmt.encode(np.float64(value)))
-    kinds = [kind for kind, width in fmt.fields for _ in range(width)]
-    boxes = [_bit(kind, fmt.bits - 1 - at, code) for at, kind in enumerate(kinds)]
-    bits = Cell(html=f'<div class="flips">{"".join(boxes)}</div>', text="")
-    now = tag(
-        "div", join([tag("span", hex_text(fmt, code), "mono trt-code"), tag("b", codes[code], "trt-value")], " = ")
-    )
-    parts = Cell(html=bits.html + now.html, text=now.text)
+    code, boxes = int(fmt.encode(np.float64(value))), ""
+    for at, kind in enumerate(kind for kind, width in fmt.fields for _ in range(width)):
+        place = fmt.bits - 1 - at
+        checked = " checked" if code >> place & 1 else ""
+        boxes += f'<label class="{kind}"><input type="checkbox" aria-label="bit {place}, {kind}"{checked}></label>'
+    words = [tag("span", hex_text(fmt, code), "mono trt-code"), tag("b", codes[code], "trt-value")]
+    now = tag("div", join(words, " = "))
+    parts = Cell(html=f'<div class="flips">{boxes}</div>{now.html}', text=now.text)
     flips = tag("div", parts, "trt-flips", data_values=" ".join(codes))
     head = [bold(both(said("flip_a_bit"))), ui.dim(fmt.name.replace("_", " ")), switch()]
     return bilingual(ui.card(flips, head=head, foot=[both(said("flip_more"))]))
-
-
-def _bit(kind: str, place: int, code: int) -> str:
-    checked = " checked" if code >> place & 1 else ""
-    return f'<label class="{kind}"><input type="checkbox" aria-label="bit {place}, {kind}"{checked}></label>'
 
 
 def draw_build(report: BuildReport) -> Drawing:

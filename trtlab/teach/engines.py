@@ -17,7 +17,7 @@ from trtlab.numeric.units import counted, seconds_text
 from trtlab.plan import tactics
 from trtlab.plan.tactics import Race
 from trtlab.teach import svg
-from trtlab.teach.card import Cell, Drawing, bold, card, chips, code, push, table, tag
+from trtlab.teach.card import Drawing, bold, card, chips, code, push, table, tag
 from trtlab.teach.figure import INK, PALETTE, finish, new
 from trtlab.teach.sliders import SliderView
 
@@ -147,15 +147,12 @@ def draw_kernels(kernels: Sequence[KernelTime], provenance: Provenance) -> Drawi
     whole = sum(kernel.time_us for kernel in kernels)
     rows = [
         (number, k.name, chips(k.onnx_nodes), tag("span", k.tactic, "mono one"), code("; ".join(k.outputs)),
-         seconds_text(k.time_us / 1e6), _bar(k.time_us / whole))
+         seconds_text(k.time_us / 1e6),
+         tag("span", f"{k.time_us / whole:.0%}", "bar", style=f"--share:{k.time_us / whole:.3f}"))
         for number, k in enumerate(kernels)
     ]  # fmt: skip
     said = push(f"{counted(len(kernels), 'kernel')}, {seconds_text(whole / 1e6)} together")
     return card(table(header, rows), head=[bold("The glass box's engine"), said], made=[provenance])
-
-
-def _bar(share: float) -> Cell:
-    return tag("span", f"{share:.0%}", "bar", style=f"--share:{share:.3f}")
 
 
 def draw_lives(lives: Iterable[Life]) -> Drawing:
@@ -227,43 +224,30 @@ class NoiseView(SliderView):
         a, b = samples(**self.setting, seed=0)
         low, high = min(*a, *b), max(*a, *b)
         scale = (RIGHT - LEFT) / max(1e-9, high - low)
-        parts = [svg.text("tl-ink", "one race", (8, 20), 13, svg.INK, 600)]
+        parts = [svg.ink("one race", (8, 20), weight=600)]
         for number, (name, row) in enumerate({"preferred, 100 µs": a, "the other": b}.items()):
-            y, colour = 34 + 34 * number, PALETTE[number]
-            parts.append(svg.text("tl-ink", name, (8, y + 16), 13, svg.INK))
-            for value in row:
-                x = LEFT + (value - low) * scale
-                parts.append(
-                    svg.tag("line", x1=x, x2=x, y1=y, y2=y + 22, stroke=colour, stroke_width="2", opacity="0.7")
-                )
-        parts += [svg.text("tl-dim", f"{v:.1f} µs", (LEFT + (v - low) * scale, 116), 12, svg.DIM, text_anchor=place)
-                  for v, place in ((low, "start"), (high, "end"))]  # fmt: skip
-        return svg.whole("Samples of two tactics", WIDTH, 128 + 34 * len(RULES) + 24, *parts, *self._bars())
-
-    def _bars(self) -> list[str]:
-        """How often each rule took the other one, of `TRIALS` races with times of their own."""
-        words = f"of {TRIALS} such races, taken: the other one"
-        parts = [svg.text("tl-ink", words, (8, 148), 13, svg.INK, 600)]
+            y, paint = 34 + 34 * number, {"stroke": PALETTE[number], "stroke_width": "2", "opacity": "0.7"}
+            parts.append(svg.ink(name, (8, y + 16)))
+            places = [LEFT + (value - low) * scale for value in row]
+            parts += [svg.tag("line", x1=x, x2=x, y1=y, y2=y + 22, **paint) for x in places]
+        parts += [svg.dim(f"{low:.1f} µs", (LEFT, 116)), svg.dim(f"{high:.1f} µs", (RIGHT, 116), "end")]
+        parts.append(svg.ink(f"of {TRIALS} such races, taken: the other one", (8, 148), weight=600))
         for number, (name, share) in enumerate(self.chances.items()):
             y, width = 160 + 32 * number, (RIGHT - LEFT - 60) * share
-            parts.append(svg.text("tl-ink", name, (8, y + 15), 13, svg.INK))
-            parts.append(svg.tag("rect", x=LEFT, y=y, width=max(1.0, width), height=20, rx=3, fill=PALETTE[1]))
-            parts.append(svg.text("tl-ink", f"{share:.0%}", (LEFT + width + 8, y + 15), 13, svg.INK, 600))
-        return parts
+            bar = svg.tag("rect", x=LEFT, y=y, width=max(1.0, width), height=20, rx=3, fill=PALETTE[1])
+            label = svg.ink(f"{share:.0%}", (LEFT + width + 8, y + 15), weight=600)
+            parts += [svg.ink(name, (8, y + 15)), bar, label]
+        return svg.whole("Samples of two tactics", WIDTH, 152 + 34 * len(RULES), *parts)
 
     def facts(self) -> list[tuple[str, str, str]]:
-        gap, rounds = self.setting["gap"], self.setting["rounds"]
-        wanted = 1.0 if gap >= 1000 * tactics.LEAST_AHEAD else 0.0
-        right = {name: abs(1 - wanted - share) for name, share in self.chances.items()}
-        best = max(right, key=lambda name: right[name])
-        repeats = {name: share**2 + (1 - share) ** 2 for name, share in self.chances.items()}
-        steady = max(repeats, key=lambda name: repeats[name])
+        gap, rounds, shares = self.setting["gap"], self.setting["rounds"], self.chances
+        is_ahead = gap >= 1000 * tactics.LEAST_AHEAD
+        right = {name: share if is_ahead else 1 - share for name, share in shares.items()}
+        repeats = {name: share**2 + (1 - share) ** 2 for name, share in shares.items()}
+        best, steady = (max(found, key=lambda name: found[name]) for found in (right, repeats))
+        wanted = "the other one" if is_ahead else f"under {tactics.LEAST_AHEAD:.0%} is no lead"
         return [
-            (
-                "truly",
-                f"{gap / 10:g} % faster" if gap else "equally fast",
-                "the other one" if wanted else f"under {tactics.LEAST_AHEAD:.0%} is no lead",
-            ),
+            ("truly", f"{gap / 10:g} % faster" if gap else "equally fast", wanted),
             ("right most often", best, f"{right[best]:.0%} of the races"),
             ("two builds agree", f"{repeats[steady]:.0%}", steady),
             ("samples", counted(2 * rounds, "sample"), f"{rounds} of each"),

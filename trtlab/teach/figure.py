@@ -76,7 +76,9 @@ def finish(
     `height` is that of everything but the foot. `legend_px` is the room of a legend between plot and foot; 0: none.
     `named` writes the name of each curve behind its end.
     """
-    left = max((text_width(v, 13) for t in figure.data for v in _values(t.y) if isinstance(v, str)), default=50)
+    left = max(
+        (text_width(v, 13) for t in figure.data if t.y is not None for v in t.y if isinstance(v, str)), default=50
+    )
     wide = max(int((540 - left) / 6), 30)  # a foot stands below the plot, in a narrow cell too
     foot = [piece for line in [*says, *(one.line() for one in merged(made))] for piece in textwrap.wrap(line, wide)]
     top, room = 70 + 14 * any("<br>" in note.text for note in figure.layout.annotations), 60 + 15 * len(foot)
@@ -93,10 +95,6 @@ def finish(
         text="<br>".join(foot), xref="paper", yref="paper", x=0, y=0, yshift=5 - room - legend_px, xanchor="left",
         yanchor="bottom", showarrow=False, font={"size": 11, "color": INK}, align="left",
     )  # fmt: skip
-
-
-def _values(y: Any) -> Iterable[Any]:
-    return () if y is None else y
 
 
 def _name_curves(figure: Any, height: float) -> int:

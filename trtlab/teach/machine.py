@@ -12,7 +12,6 @@ from typing import Any
 from trtlab.engine.machine import Machine
 from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia import CompilerError, explain, installed_api
-from trtlab.engine.nvidia.api import Api
 from trtlab.lab import support
 from trtlab.lab.support import ApiHistory, Declared
 from trtlab.numeric import FORMATS
@@ -71,11 +70,13 @@ def _titled(title: str, columns: str, rows: Iterable[Any], **options: Any) -> Dr
 
 def draw_calls(calls: Iterable[Call] = CALLS) -> Drawing:
     """Said then, say now: each old name by release, whether the installed module has it, and what replaces it."""
-    history, api = support.api_history(), installed_api()
-    rows = []
+    history, api, rows = support.api_history(), installed_api(), []
     for call in calls:
+        found = "C++ only"
+        if call.python is not None:
+            found = "there" if api.has(*call.python.split(".")) else "not there"
         states = (_declared(history, call, name) for name in SHOWN_TAGS)
-        rows.append((ui.tag("span", call.name, "mono"), *states, _installed(api, call), both(call.now)))
+        rows.append((ui.tag("span", call.name, "mono"), *states, found, both(call.now)))
     then, installed, now = (both(said(f"column_{name}")) for name in ("then", "installed", "say_now"))
     header = (then, *(name.removeprefix("v") for name in SHOWN_TAGS), installed, now)
     table, made = ui.block(ui.table(header, rows), "below"), [history.provenance, api.provenance]
@@ -90,17 +91,10 @@ def draw_terms(*names: str) -> Drawing:
 
 
 def _declared(history: ApiHistory, call: Call, release: str) -> Cell:
-    if call.header.endswith(".h"):
-        state = Declared.YES if call.header in history.headers[release] else Declared.NO
-    else:
+    state = Declared.YES if call.header in history.headers[release] else Declared.NO
+    if not call.header.endswith(".h"):
         state = history.state(call.header, release)
     return ui.badge(state.value, _KIND[state])
-
-
-def _installed(api: Api, call: Call) -> str:
-    if call.python is None:
-        return "C++ only"
-    return "there" if api.has(*call.python.split(".")) else "not there"
 
 
 def draw_refusal(model: Any, **options: Any) -> Drawing:
@@ -124,7 +118,11 @@ def draw_support(found: support.Support | None = None) -> Drawing:
     found = support.matrix() if found is None else found
     header = ("y = x @ w in", *(f"{target} {support.GENERATIONS.get(target, '')}".strip() for target in found.targets))
     rows = [(ui.bold(fmt), *(_taken(found.cell(fmt, target)) for target in found.targets)) for fmt in found.formats]
-    words = [(text, by, ", ".join(of)) for (text, by), of in _refusals(found).items()]
+    heard: dict[tuple[str, str], dict[str, None]] = {}  # formats by refusal, targets left out of the words
+    for one in found.cells:
+        if not one.is_accepted:
+            heard.setdefault((one.refusal.replace(one.target.lower(), "smNN"), one.by), {})[one.format] = None
+    words = [(text, by, ", ".join(of)) for (text, by), of in heard.items()]
     refused = ui.details(f"{counted(len(words), 'refusal')}, word for word", ui.table(("", "who", "said of"), words))
     head = [ui.bold("What TensorRT stores and computes in")]
     return ui.card(ui.table(header, rows), refused, head=head, foot=[f"{TAKEN} {_STORED}"], made=[found.provenance])
@@ -154,13 +152,3 @@ def _taken(cell: support.Cell) -> Cell:
         return ui.tag("span", f"≈ narrowed to {cell.stored}", "stood")
     stored = "" if cell.stored in cell.reads else f" ← {cell.stored}"
     return ui.tag("span", f"✓ {' × '.join(cell.reads)}{stored}", "yes")
-
-
-def _refusals(found: support.Support) -> dict[tuple[str, str], list[str]]:
-    """The formats for which each refusal was heard, targets left out of the words."""
-    heard: dict[tuple[str, str], list[str]] = {}
-    for cell in found.cells:
-        if not cell.is_accepted:
-            formats = heard.setdefault((cell.refusal.replace(cell.target.lower(), "smNN"), cell.by), [])
-            formats += [cell.format] if cell.format not in formats else []
-    return heard

@@ -78,12 +78,9 @@ def arena_svg(buffers: Sequence[Buffer], offsets: Mapping[str, int], about: str,
             y = TOP + HEIGHT - (offsets[buffer.name] + buffer.size_bytes) * high
             colour = BAD if buffer.name in bad else PALETTE[number % 7]
             parts.append(_rectangle(buffer, offsets[buffer.name], (x, y), (width, buffer.size_bytes * high), colour))
-    each = max(1, math.ceil((last - first) / 24))
-    parts += [
-        svg.text("tl-dim", str(t), (LEFT + (t - first) * wide, TOP + HEIGHT + 18), 13, svg.DIM, text_anchor="middle")
-        for t in range(first, last + 1, each)
-    ]
-    parts.append(svg.text("tl-ink", "bytes ↑  step →", (4, TOP + HEIGHT + 18), 13, svg.INK))
+    moments = range(first, last + 1, max(1, math.ceil((last - first) / 24)))
+    parts += [svg.dim(str(t), (LEFT + (t - first) * wide, TOP + HEIGHT + 18), "middle") for t in moments]
+    parts.append(svg.ink("bytes ↑  step →", (4, TOP + HEIGHT + 18)))
     return svg.whole(about, WIDTH, TOP + HEIGHT + 28, *parts)
 
 
@@ -95,8 +92,7 @@ def _lines(buffers: Sequence[Buffer], offsets: Mapping[str, int], high: float) -
     for word, value, colour, dash, below in found:
         y = TOP + HEIGHT - value * high
         parts.append(svg.tag("line", x1=LEFT, x2=WIDTH - 20, y1=y, y2=y, stroke=colour, stroke_dasharray=dash))
-        words = f"{word} {bytes_text(value)}" if word else ""
-        parts.append(svg.text("tl-dim", words, (LEFT - 6, y + below), 13, svg.DIM, text_anchor="end"))
+        parts.append(svg.dim(f"{word} {bytes_text(value)}" if word else "", (LEFT - 6, y + below), "end"))
     return parts
 
 

@@ -7,7 +7,7 @@ plan/streams runs. Every timeline is drawn in one way: a row for each stream, an
 from collections.abc import Sequence
 from typing import Any
 
-from trtlab.lab.streams import Alone, Case, Serving, StreamRuns, pipeline
+from trtlab.lab.streams import Alone, Case, StreamRuns, pipeline
 from trtlab.numeric.units import bytes_text, counted, seconds_text
 from trtlab.plan.streams import COMPUTE, COPY_IN, COPY_OUT, Operation, Timeline, limits, on_one_stream, run
 from trtlab.teach import svg
@@ -50,27 +50,23 @@ def timeline_svg(operations: Sequence[Operation], timeline: Timeline, about: str
     """The picture. Colours stand in attributes; what an operation is, in its tooltip."""
     streams = [*dict.fromkeys(one.stream for one in operations)]
     scale = (WIDTH - LEFT - 24) / max(timeline.total_s, 1e-12)
-    bottom, parts = 34 + ROW * len(streams), _legend()
+    bottom, parts = 34 + ROW * len(streams), list[str]()
+    for number, (engine, colour) in enumerate(COLOURS.items()):
+        x = LEFT + 110 * number
+        parts += [svg.tag("rect", x=x, y=10, width=12, height=12, rx=2, fill=colour), svg.ink(engine, (x + 18, 20))]
     for number, stream in enumerate(streams):
         y = 34 + ROW * number
-        parts.append(svg.text("tl-ink", f"stream {stream}", (8, y + 17), 13, svg.INK))
+        parts.append(svg.ink(f"stream {stream}", (8, y + 17)))
         parts.append(svg.tag("line", x1=LEFT, x2=WIDTH - 24, y1=y + ROW - 1, y2=y + ROW - 1, stroke="#d7dce1"))
     for one in operations:
         span, y = timeline.spans[one.name], 34 + ROW * streams.index(one.stream)
         parts.append(_bar(one, LEFT + span.start_s * scale, (span.stop_s - span.start_s) * scale, y))
     parts += _fullness(operations, timeline, scale, bottom + 8)
-    parts += _axis(timeline.total_s, scale, bottom + FULL + 12)
+    for quarter, place in enumerate(("start", "middle", "middle", "middle", "end")):
+        moment = timeline.total_s * quarter / 4
+        words = seconds_text(moment) if moment else "0"
+        parts.append(svg.dim(words, (LEFT + moment * scale, bottom + FULL + 28), place))
     return svg.whole(f"Timeline: {about}", WIDTH, bottom + FULL + 36, *parts)
-
-
-def _legend() -> list[str]:
-    """The three engines, each a square and its name."""
-    parts = list[str]()
-    for number, (engine, colour) in enumerate(COLOURS.items()):
-        x = LEFT + 110 * number
-        parts.append(svg.tag("rect", x=x, y=10, width=12, height=12, rx=2, fill=colour))
-        parts.append(svg.text("tl-ink", engine, (x + 18, 20), 13, svg.INK))
-    return parts
 
 
 def _bar(one: Operation, x: float, width: float, y: float) -> str:
@@ -95,16 +91,7 @@ def _fullness(operations: Sequence[Operation], timeline: Timeline, scale: float,
     area = svg.tag("path", d=" ".join([*path, f"L{LEFT + timeline.total_s * scale:.2f} {top + FULL - 8}Z"]),
                    fill=COLOURS[COMPUTE], opacity="0.45")  # fmt: skip
     edge = svg.tag("line", x1=LEFT, x2=WIDTH - 24, y1=top, y2=top, stroke=svg.LINE, stroke_dasharray="3 3")
-    return [area, edge, svg.text("tl-ink", "GPU filled", (8, top + 24), 13, svg.INK)]
-
-
-def _axis(total_s: float, scale: float, y: float) -> list[str]:
-    marks = [total_s * part / 4 for part in range(5)]
-    places = ["start", *["middle"] * 3, "end"]
-    return [
-        svg.text("tl-dim", seconds_text(t) if t else "0", (LEFT + t * scale, y + 16), 13, svg.DIM, text_anchor=place)
-        for t, place in zip(marks, places, strict=True)
-    ]
+    return [area, edge, svg.ink("GPU filled", (8, top + 24))]
 
 
 # --- what was recorded ------------------------------------------------------------------------------------------------
@@ -131,26 +118,17 @@ def draw_serving(recorded: StreamRuns) -> Any:
         "batch 32, 1 to 8 contexts": [s for s in recorded.servings if s.batch == 32],
     }
     for number, (name, found) in enumerate(ways.items()):
+        words = [str(s.batch) if name.startswith("one") else f"×{s.contexts}" for s in found]
         figure.add_scatter(
-            x=[s.samples_per_s for s in found], y=[s.percentile(0.5) * 1e6 for s in found], name=name,
+            x=[s.samples_per_s for s in found], y=[s.percentile(0.5) * 1e6 for s in found], name=name, text=words,
             mode="lines+markers+text", line=line(number), textposition="top left",
-            text=[_what(s, name) for s in found], hovertext=[_hover(s) for s in found],
+            hovertext=[f"99% under {seconds_text(s.percentile(0.99))}; {bytes_text(s.memory_bytes)}" for s in found],
         )  # fmt: skip
     axes(figure, "samples a second", "latency of a request, µs (median)")
     figure.update_yaxes(type="log", tickvals=[m * 10**k for k in range(8) for m in (1, 2, 5)], tickformat=",")
     figure.update_xaxes(rangemode="tozero")
     title = f"{recorded.network}: batching against streams"
     return finish(figure, title, [recorded.provenance], height=430, named=True)
-
-
-def _what(serving: Serving, name: str) -> str:
-    return str(serving.batch) if name.startswith("one") else f"×{serving.contexts}"
-
-
-def _hover(serving: Serving) -> str:
-    p50, p99 = (seconds_text(serving.percentile(part)) for part in (0.5, 0.99))
-    held, contexts = bytes_text(serving.memory_bytes), counted(serving.contexts, "context")
-    return f"batch {serving.batch}, {contexts}: half under {p50}, 99% under {p99}; they hold {held}"
 
 
 # --- the widget -------------------------------------------------------------------------------------------------------

@@ -35,6 +35,16 @@ def text(css: str, words: str, at: Point, size: int, fill: str, weight: int = 40
     return tag("text", escaped(words), class_=css, fill=fill, **place, **paint, **look)
 
 
+def ink(words: str, at: Point, size: int = 13, weight: int = 400, **look: str) -> str:
+    """Words of a drawing that a page may turn light on dark paper."""
+    return text("tl-ink", words, at, size, INK, weight, **look)
+
+
+def dim(words: str, at: Point, place: str = "start", size: int = 13) -> str:
+    """What stands at an axis."""
+    return text("tl-dim", words, at, size, DIM, text_anchor=place)
+
+
 def whole(about: str, width: int, height: int, *parts: str) -> str:
     """The picture on its paper; `about` is read to those who cannot see it."""
     size = {"width": width, "height": height}

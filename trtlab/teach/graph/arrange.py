@@ -60,20 +60,16 @@ class Scene:
 def module_groups(picture: Picture, limit: int) -> tuple[Group, ...]:
     """Groups by the modules in the nodes' names. Where folding them leaves more than `limit` boxes, or fewer than FEW:
     by the parts between underscores as well, and at last by stretches of the graph."""
-    stretches = [(f"nodes from {n // STRETCH * STRETCH}",) for n in range(len(picture.nodes))]
-    for paths in (_paths(picture, "./"), _paths(picture, "./_"), stretches):
+    homes = list[str]()
+    for node in picture.nodes:
+        homes.append(node.home or (homes[-1] if homes else ""))
+    stretches = [(f"nodes from {n // STRETCH * STRETCH}",) for n in range(len(homes))]
+    by_name, by_word = ([module_path(home, marks) for home in homes] for marks in ("./", "./_"))
+    for paths in (by_name, by_word, stretches):
         groups = _nested_groups(picture, paths)
         if min(FEW, len(picture.nodes)) <= _boxes(picture, groups, fold_to_fit(picture, groups, limit)) <= limit:
             break
     return groups
-
-
-def _paths(picture: Picture, separators: str) -> list[tuple[str, ...]]:
-    found, home = [], ""
-    for node in picture.nodes:
-        home = node.home or home
-        found.append(module_path(home, separators))
-    return found
 
 
 def _nested_groups(picture: Picture, paths: Sequence[tuple[str, ...]]) -> tuple[Group, ...]:
@@ -128,13 +124,9 @@ def _merged(node: Node, kernels: list[tuple[int, Kernel]]) -> Node:
         return replace(node, facts=(*node.facts, ("kernel", WHY_NO_KERNEL)), apart="in no kernel")
     number, first = kernels[0]
     facts = (("kernel", f"{number}: {kernel.name}") for number, kernel in kernels)
-    return replace(node, facts=(*node.facts, *facts), kernel=f"kernel {number} · {_short_name(first)}")
-
-
-def _short_name(kernel: Kernel) -> str:
-    """`__myl_CorrMulAddRelu_myl0_2` -> `CorrMulAddRelu`; a kernel named after one ONNX node -> its type."""
-    name = kernel.name.rsplit("_myl", 1)[0]
-    return name.removeprefix("__myl_") if name.startswith("__myl_") else kernel.type
+    name = first.name.rsplit("_myl", 1)[0]  # __myl_CorrMulAddRelu_myl0_2 -> CorrMulAddRelu; else the type says more
+    short = name.removeprefix("__myl_") if name.startswith("__myl_") else first.type
+    return replace(node, facts=(*node.facts, *facts), kernel=f"kernel {number} · {short}")
 
 
 def fold_to_fit(picture: Picture, groups: Sequence[Group], limit: int) -> frozenset[str]:
