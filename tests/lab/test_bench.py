@@ -8,44 +8,40 @@ from dataclasses import replace
 import pytest
 import torch
 
-from trtlab.engine.measure import HOST_CLOCK, Measurement, Origin, Provenance, Ratio
+from trtlab.engine.measure import HOST_CLOCK, Measurement, Origin, Provenance
 from trtlab.lab import bench
 from trtlab.lab.bench import COPY, run_benches
 from trtlab.plan.memory import lower_bound
 
 MADE = Provenance(origin=Origin.LIVE, device="a desk", when="2026-11-22T10:00:00+00:00", samples=3)
-NAN = float("nan")
-
-
-def ratio(**values):
-    return Ratio(**{"name": "n", "what": "w", "value": 1.0, "bound": 1.15, "peer": "p", "provenance": MADE} | values)
 
 
 @pytest.mark.parametrize(
-    ("values", "met", "shown", "target"),
+    ("value", "target", "met", "shown", "said"),
     [
-        ({"value": 1.15}, True, "1.15x", "<= 1.15x"),  # the bound itself is met
-        ({"value": 1.1501}, False, "1.15x", "<= 1.15x"),
-        ({"value": NAN}, False, "nanx", "<= 1.15x"),
-        ({"value": 10.0, "bound": 10.0, "larger_is_better": True}, True, "10x", ">= 10x"),
-        ({"value": 9.99, "bound": 10.0, "larger_is_better": True}, False, "9.99x", ">= 10x"),
-        ({"value": 98.7654, "bound": 150.0, "unit": "ms"}, True, "98.8 ms", "<= 150 ms"),
+        (1.15, "<= 1.15", True, "1.15x", "<= 1.15x"),  # the bound itself is met
+        (1.1501, "<= 1.15", False, "1.15x", "<= 1.15x"),
+        (math.nan, "<= 1.15", False, "nanx", "<= 1.15x"),
+        (10.0, ">= 10", True, "10x", ">= 10x"),
+        (9.99, ">= 10", False, "9.99x", ">= 10x"),
+        (98.7654, "<= 150 ms", True, "98.8 ms", "<= 150 ms"),
+        (0.4, ">= 0.5 G values/s", False, "0.4 G values/s", ">= 0.5 G values/s"),
     ],
 )
-def test_a_ratio_says_its_value_its_target_and_whether_it_is_met(values, met, shown, target):
-    made = ratio(**values)
-    assert (made.met, made.shown_value, made.target) == (met, shown, target)
+def test_a_row_says_its_value_its_target_and_whether_it_is_met(value, target, met, shown, said):
+    made = bench._row("what", value, target, MADE)
+    assert (made.met, made.shown_value, made.target) == (met, shown, said)
     told = json.loads(json.dumps(made.to_dict()))
-    assert (told["met"], told["target"], told["provenance"]["origin"]) == (met, target, "LIVE")
+    assert (told["met"], told["target"], told["provenance"]["origin"]) == (met, said, "LIVE")
 
 
 def test_one_benchmark_or_all_of_them_in_order(monkeypatch):
     with pytest.raises(ValueError, match=r"'speed'.*import, wrapper, codec, blocks, glassbox, tuning, fusion"):
         run_benches("speed")
-    known = {"a": lambda: [ratio(name="a")], "b": lambda: [ratio(name="b1"), ratio(name="b2")]}
-    monkeypatch.setattr(bench, "BENCHES", known)
-    assert [r.name for r in run_benches()] == ["a", "b1", "b2"]
-    assert [r.name for r in run_benches("b")] == ["b1", "b2"]
+    row = bench._row("w", 1.0, "<= 1", MADE)
+    monkeypatch.setattr(bench, "BENCHES", {"a": lambda: [row], "b": lambda: [row, row]})
+    assert [r.name for r in run_benches()] == ["a", "b", "b"]
+    assert [r.name for r in run_benches("b")] == ["b", "b"]
 
 
 @pytest.fixture
@@ -87,7 +83,6 @@ def test_the_block_benchmark_compares_with_torchao(clock):
 
 
 def test_the_block_benchmark_without_its_peer_says_so(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torchao", None)
     monkeypatch.setitem(sys.modules, "torchao.prototype.mx_formats.mx_tensor", None)
     with pytest.warns(UserWarning, match="no peer for `trtlab bench blocks`.*pip install torchao"):
         assert bench.bench_blocks(count=6400, rounds=1) == []
@@ -98,8 +93,7 @@ def test_the_import_benchmark_subtracts_a_bare_start(clock, monkeypatch):
     monkeypatch.setattr(bench.subprocess, "run", lambda command, **_: started.append(command[-1]))
     clock |= {"pass": 0.02, "import trtlab": 0.05}
     (result,) = bench.bench_import(rounds=2)
-    assert (result.name, result.unit, result.value) == ("import", "ms", pytest.approx(30))
-    assert started == ["pass", "import trtlab"]
+    assert (result.unit, result.value, started) == ("ms", pytest.approx(30), ["pass", "import trtlab"])
 
 
 def test_one_call_a_round_and_ratios_round_by_round():
@@ -108,25 +102,26 @@ def test_one_call_a_round_and_ratios_round_by_round():
     taken = bench._in_turns(works, 7, "numpy")
     assert [(len(one.samples_s), one.calls) for one in taken.values()] == [(7, 1)] * 2
     assert set(calls.values()) == {7 + 2}  # one to warm up, one to see how long it takes
-    found = bench._ratio("n", "w", taken["a"], taken["b"], 2.0, "p")
+    (found,) = bench._rows(taken, ("w", "a", "b", "<= 2", "p"))
     assert (found.value, found.provenance) == (taken["a"].ratio_to(taken["b"]), taken["a"].provenance)
 
 
 @pytest.mark.slow
 def test_every_target_of_the_engine_is_measured(monkeypatch):
-    monkeypatch.setattr(bench, "LATENCY_BOUNDS", {"digits": (9.0, 9.0)})
+    monkeypatch.setattr(bench, "LATENCIES", {"digits": ("<= 9", "<= 9")})
     live, share, *recorded = bench.bench_glassbox(rounds=3)
-    assert live.value > 0
-    assert (share.what, share.target, share.value > 0) == ("product 128x256x1024", ">= 0.85x", True)
+    assert min(live.value, share.value) > 0
+    assert (share.what, share.target) == ("product 128x256x1024", ">= 0.85x")
     assert (live.what, live.target, live.provenance.origin) == ("digits latency", "<= 9x", Origin.LIVE)
     assert live.peer.endswith(torch.backends.cpu.get_cpu_capability())
-    assert [r.what for r in recorded] == ["resnet18 FP16, kernels", "light_resnet50 FP16, kernels"]
+    assert [(r.what, r.bound) for r in recorded] == [
+        ("resnet18 FP16, kernels", 185.0), ("light_resnet50 FP16, kernels", 380.0)
+    ]  # fmt: skip
     assert {(r.unit, r.provenance.origin) for r in recorded} == {("us", Origin.RECORDED)}
 
 
-def test_every_target_of_fusion_is_measured(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    *live, recorded = bench.bench_fusion(sizes=(1024,), samples=2)
+def test_every_target_of_fusion_is_measured():
+    *live, recorded = bench.bench_fusion(sizes=(1024,), rounds=2)
     assert [(r.what, r.peer, r.target) for r in live] == [
         ("ReLU(A*B + C), 2^10", COPY, "<= 1.111x"),
         ("16 operations, 2^10", "3 operations", "<= 1.3x"),
@@ -140,22 +135,17 @@ def test_every_target_of_fusion_is_measured(monkeypatch):
 def test_the_rewriter_is_timed_at_two_sizes():
     ratios = bench.bench_rewrite(sizes=(20, 60), rounds=1)
     assert [(r.what, r.unit) for r in ratios[:2]] == [
-        ("a chain, 60 nodes", "s"),
-        ("a chain, 60 nodes, time a node", ""),
-    ]
+        ("a chain, 60 nodes", "s"), ("a chain, 60 nodes, time a node", "")
+    ]  # fmt: skip
     assert len(ratios) == 2 * len(bench.GROWING)
     assert all(r.value > 0 for r in ratios)
 
 
-def test_hard_buffers_fill_a_rectangle():
-    buffers = bench.hard_buffers(3)
-    assert 150 <= len(buffers) <= 450
-    assert sum(b.size_bytes * (b.stop - b.start) for b in buffers) == 2**20 * 1024
-    assert lower_bound(buffers) == 2**20
-
-
 @pytest.mark.slow
 def test_arenas_are_measured_against_the_bound():
+    buffers = bench.hard_buffers(3)
+    assert sum(b.size_bytes * (b.stop - b.start) for b in buffers) == 2**20 * 1024
+    assert (150 <= len(buffers) <= 450, lower_bound(buffers)) == (True, 2**20)
     found = bench.bench_memory(seeds=1, networks=("light_squeezenet",), budget_s=0.1)
     assert [ratio.value for ratio in found[:2]] == [1.0, 1.0]
     assert all(1.0 <= ratio.value < 1.6 for ratio in found[2:])
@@ -174,7 +164,7 @@ def test_calibration_is_measured_in_milliseconds_and_against_the_naive_search():
 @pytest.mark.slow
 def test_tuning_is_timed_from_nothing_and_from_a_cache_and_repeats_are_counted():
     nothing, cache, differ = bench.bench_tuning("digits", rounds=2)
-    assert (nothing.what, nothing.unit, nothing.bound) == ("digits, from nothing", "s", 3.0)
-    assert (cache.what, cache.unit, cache.bound) == ("digits, from a timing cache", "s", 0.3)
+    assert (nothing.what, nothing.target) == ("digits, from nothing", "<= 3 s")
+    assert (cache.what, cache.target) == ("digits, from a timing cache", "<= 0.3 s")
     assert 0 < cache.value < nothing.value
     assert 0 <= differ.value <= 1

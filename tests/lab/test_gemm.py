@@ -1,12 +1,7 @@
-"""lab/gemm: the roofline against sums by hand, and what follows from it; the meter's form is what is read."""
-
-import json
+"""lab/gemm: the roofline against sums by hand, and what follows from it; the recording beside it."""
 
 import pytest
 
-from tools import gemm_meter
-from trtlab.engine import recordings
-from trtlab.engine.measure import Origin
 from trtlab.lab import gemm
 from trtlab.lab.gemm import GPUS, gemm_time
 
@@ -49,26 +44,6 @@ def test_what_cannot_be_is_refused(arguments, message):
         gemm_time(*arguments)
 
 
-def test_what_the_meter_writes_is_what_is_read(monkeypatch):
-    """On a GPU of paper: every case is met once, but for what a kernel refuses."""
-
-    def run(_, weights_bytes):
-        if weights_bytes == 6.0 * 16 * 4096:
-            raise RuntimeError("not today")
-        return {"median_s": 1e-6, "low_s": 1e-6, "high_s": 2e-6, "kernel": "k"}
-
-    monkeypatch.setattr(gemm_meter, "_run", run)
-    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "NVIDIA H100 80GB HBM3")
-    monkeypatch.setattr("torch.cuda.empty_cache", lambda: None)
-    found = recordings.read(gemm.GemmRuns, json.dumps(gemm_meter.measured()))
-    cases = {(one.format, one.m, one.n, one.k) for one in found.runs}
-    assert len(cases) == len(found.runs) == 4 * 9 + 2 * 3 * 5 - 2
-    assert found.run("FP8", 256, 4095).high_s == 2e-6
-    assert found.provenance.origin == Origin.RECORDED
-    with pytest.raises(KeyError, match=r"no format='quantise', m=16, k=4096; there are .*m=256"):
-        found.run("quantise", 16)
-
-
 def test_what_an_h100_did():
     """Weight-only pays for one row alone; INT8 with Q/DQ in kernels of their own loses to FP16; odd sizes cost."""
 
@@ -79,6 +54,8 @@ def test_what_an_h100_did():
     assert took("W4A16", 256) > 5 * took("FP16", 256)
     assert took("FP8", 4096) < 0.6 * took("FP16", 4096)
     assert took("INT8", 4096) < took("FP16", 4096) < sum(took(k, 4096) for k in ("quantise", "INT8", "dequantise"))
+    with pytest.raises(KeyError, match=r"no format='quantise', m=17, k=4096; there are .*m=256"):
+        took("quantise", 17)
     assert took("FP16", 4096, 4095) > 4 * took("FP16", 4096) > 3.5 * took("FP16", 4096, 4088)
 
 

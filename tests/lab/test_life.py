@@ -1,7 +1,6 @@
-"""lab/life: a life is whole, its numbers belong together, and a command records it."""
+"""lab/life: a life is whole, and its numbers belong together."""
 
 import itertools
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools import life_meter
-from trtlab.engine import glassbox, recordings
+from trtlab.engine import glassbox
 from trtlab.engine.measure import Origin
 from trtlab.lab import life as lives
 from trtlab.lab.life import ANSWERED, FED, Phase, fresh, largest_error, load, read_arrays, serve, write_arrays
@@ -25,20 +23,6 @@ def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("plans")
     lives.build("digits", str(made))
     return made
-
-
-@pytest.fixture(scope="module")
-def commanded(tmp_path_factory):
-    """What the command `build` leaves: a process of its own has built the plan."""
-    made = tmp_path_factory.mktemp("plans") / "new"
-    life_meter.main(["build", "digits", "--processes", "1", "--out", str(made)])
-    return made
-
-
-@pytest.fixture(scope="module")
-def life(commanded):
-    """Another process serves the plan: ten seconds."""
-    return lives.measure_life(commanded / "digits.plan", samples=5)
 
 
 # --- processes of their own -------------------------------------------------------------------------------------------
@@ -59,8 +43,8 @@ def test_a_fresh_process_has_one_thread_and_what_it_is_given(monkeypatch):
 
     seen = {}
     monkeypatch.setattr(lives.subprocess, "run", run)
-    assert fresh("serve", Path("a"), "b", TRITON_CACHE_DIR="there") == {Phase.LOAD: 2.0}
-    assert (seen["OMP_NUM_THREADS"], seen["TRITON_CACHE_DIR"]) == ("1", "there")
+    assert fresh("serve", Path("a"), "b", TRTLAB_CACHE="there") == {Phase.LOAD: 2.0}
+    assert (seen["OMP_NUM_THREADS"], seen["TRTLAB_CACHE"]) == ("1", "there")
     assert seen["command"][-3:] == ["serve", "a", "b"]
 
 
@@ -85,11 +69,11 @@ def test_arrays_keep_any_name(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_life_is_whole_and_its_times_contain_each_other(life, commanded):
+def test_a_life_is_whole_and_its_times_contain_each_other(tmp_path):
+    life = lives.measure_life("digits", tmp_path, samples=5)
     assert set(life.times) == STARTS | STEADY | {Phase.ORT}
     assert all(taken.median_s > 0 and taken.name == phase.value for phase, taken in life.times.items())
-    assert sorted(path.name for path in commanded.iterdir()) == ["digits.json", "digits.npz", "digits.plan"]
-    assert life.plan_bytes == (commanded / "digits.plan").stat().st_size
+    assert life.plan_bytes == (tmp_path / "digits.plan").stat().st_size
     assert life.error < 1e-5  # of what the other process answered
     assert (life.provenance.origin, life.provenance.samples) == (Origin.LIVE, len(life.times[Phase.RUN].samples_s))
     assert [name for name, _ in life.provenance.versions] == ["torch", "numba", "onnxruntime"]
@@ -126,22 +110,6 @@ def test_the_error_is_that_of_the_worst_output():
     assert np.isnan(largest_error({"a": np.array([np.nan, 0]), "b": np.array([10.0])}, right))
 
 
-# --- recordings -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_the_command_records_what_was_built_or_says_how_to(life, folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(recordings, "FOLDER", tmp_path)
-    monkeypatch.setattr(life_meter, "measure_life", lambda plan, **_: replace(life, network=plan.stem))
-    life_meter.main(["run", str(folder), "--processes", "1"])
-    found = load("cpu")["digits"]
-    assert found.provenance.command == f"python -m tools.life_meter run {folder.name}"
-    assert {taken.provenance.origin for taken in found.times.values()} == {Origin.RECORDED}
-    with pytest.raises(SystemExit):
-        life_meter.main(["run", str(tmp_path)])  # a folder without plans
-    assert "python -m tools.life_meter build" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(("name", "peer"), [("cpu", Phase.ORT), ("h100", Phase.EAGER)])
 def test_the_shipped_recordings(name, peer):
     found = load(name)
@@ -153,13 +121,3 @@ def test_the_shipped_recordings(name, peer):
         assert (Phase.TUNE in one.times) == (one.device == "cuda")
         assert one.seconds(Phase.CALL) < one.seconds(Phase.RUN)
     assert peer in found["resnet18"].times
-
-
-@pytest.mark.gpu
-def test_a_gpu_tunes_a_plan_that_was_built_without_one(tmp_path):
-    lives.build_all(["transformer"], tmp_path, "cuda", "FP16")
-    assert json.loads((tmp_path / "transformer.json").read_text("utf-8"))["name"] == "build"
-    found = lives.measure_life(tmp_path / "transformer.plan", samples=5)
-    assert {Phase.EAGER, Phase.KERNELS} <= set(found.times)
-    assert found.times[Phase.KERNELS].clock == "CUDA events"
-    assert found.error < 2e-2

@@ -5,8 +5,7 @@ import onnx
 import pytest
 
 from tests.graph.random_models import run as reference
-from tools import race_meter
-from trtlab.engine import glassbox, recordings
+from trtlab.engine import glassbox
 from trtlab.engine.measure import live
 from trtlab.graph.cost import Device, model_cost
 from trtlab.graph.models import conv, product
@@ -95,23 +94,11 @@ def test_builds_are_compared_kernel_by_kernel():
 
 
 @pytest.mark.slow
-def test_a_cache_repeats_a_build_and_every_level_runs():
+def test_a_cache_repeats_a_build():
     none, *filled = lab.cached("digits")
     assert [b.how for b in filled] == ["no cache yet", "from the cache", "from the cache again"]
     assert len({b.sha256 for b in filled}) == 1
     assert len(none.tactics) == len(filled[0].tactics)
-    found = race_meter.budgets("digits", levels=(0, 1))
-    assert [(b.how, b.run.median_s > 0) for b in found] == [("level 0", True), ("level 1", True)]
-
-
-def test_the_meter_writes_what_is_read_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(recordings, "FOLDER", tmp_path)
-    monkeypatch.setattr(race_meter, "SHAPES", PROBLEMS[2:])
-    monkeypatch.setattr(race_meter, "budgets", lambda *_, **__: ())
-    assert race_meter.record("cpu").stem.partition(".")[0] == "race-cpu"
-    (found,) = lab.load("cpu").races
-    assert found.problem == PROBLEMS[2]
-    assert found.provenance.command == "python -m tools.race_meter cpu"
 
 
 def test_noise_only_adds_and_the_same_seed_gives_the_same_times():

@@ -1,12 +1,12 @@
 """lab/fusion: ReLU(A*B + C) as three kernels and as one: timed over sizes and lengths, and what the times teach.
 
-In: "cpu" or "cuda". Out: a frozen `Sweep` of `Row`s (way, size, kernels, bytes by the traffic model, time),
-live or recorded by tools/fusion_meter.py, and its `Finding`s. Every result is compared with float64 before it is timed.
+In: sizes and lengths. Out: a frozen `Sweep` of `Row`s (way, size, kernels, bytes by the traffic model, time), live on a
+CPU or recorded, and its `Finding`s. Every result is compared with float64 before it is timed.
 """
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,26 +14,11 @@ import numpy as np
 from trtlab.engine import recordings
 from trtlab.engine.measure import Measurement, Provenance, measure_in_turns, one_thread
 from trtlab.lab import find
-from trtlab.lab.ways import (
-    FUSED,
-    ITEM_BYTES,
-    LONG,
-    PASSES,
-    WAYS,
-    Arrays,
-    Program,
-    Way,
-    build,
-    chain,
-    check,
-    kernels,
-    traffic_bytes,
-)  # fmt: skip
+from trtlab.lab.ways import FUSED, ITEM_BYTES, Arrays, Way, chain, check, traffic_bytes, works
 
 LENGTHS = (2, 3, 4, 8, 16, 32)
 LIVE_SIZES = tuple(2**k for k in range(10, 25, 2))
-CHAIN_ELEMENTS = {"cpu": 2**20, "cuda": 2**26}
-PACKAGES = {"cpu": ("numpy", "numba", "torch"), "cuda": ("torch", "triton")}
+PACKAGES = ("numpy", "numba", "torch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +43,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """Rows of one run on one device, "cpu" or "cuda"."""
+    """Rows of one run on one device, "cpu" or "cuda". A long graph's time is that of one pass."""
 
     device: str
     rows: tuple[Row, ...]
@@ -96,51 +81,40 @@ class Sweep:
         return self.find(way, elements).bytes_per_s / self.find(Way.COPY, elements).bytes_per_s
 
 
-def sweep(
-    device: str = "cpu", *, sizes: Sequence[int] = LIVE_SIZES, lengths: Sequence[int] = LENGTHS,
-    ways: Sequence[Way] | None = None, budget_s: float = 0.04, samples: int = 15, sample_s: float = 1e-3,
-) -> Sweep:  # fmt: skip
-    """ReLU(A*B + C) at all sizes, and chains of all lengths at one. One thread. Without `ways`: all, but torch.compile
-    only on CUDA, since on a CPU it takes seconds for each size. As it stands this takes about 10 s on a CPU."""
-    import torch
-
-    if device not in WAYS or not sizes or min(sizes) < 1:
-        raise ValueError(f"cannot time device={device!r}, sizes={sizes!r}: expected 'cpu' or 'cuda', and sizes from 1")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device='cuda', but torch sees no NVIDIA GPU here: use 'cpu', or load('h100') for a recording")
-    chosen = ways or tuple(way for way in WAYS[device] if device == "cuda" or way is not Way.COMPILED)
-    size = min(CHAIN_ELEMENTS[device], max(sizes))
+def sweep(*, sizes: Sequence[int] = LIVE_SIZES, lengths: Sequence[int] = LENGTHS, **how: Any) -> Sweep:
+    """ReLU(A*B + C) at all sizes, and chains of all lengths at one, on one thread of this CPU: about 10 s as it stands.
+    The other options are those of measure_in_turns. ValueError for no sizes."""
+    if not sizes or min(sizes) < 1:
+        raise ValueError(f"cannot time arrays of sizes={sizes!r}: expected numbers of elements, from 1")
+    size = min(2**20, max(sizes))
     cases = [(3, n) for n in sizes] + [(k, size) for k in lengths if k != 3 or size not in sizes]
-    how: dict[str, Any] = {"budget_s": budget_s, "samples": samples, "sample_s": sample_s}
+    how = {"budget_s": 0.04, "packages": PACKAGES} | how
     with one_thread():
         np.ones(2**23 - 2**16, np.float32)  # once freed, glibc keeps smaller arrays for reuse, as in any long process
-        list(_rows(device, chain(3), min(sizes), chosen, **how))  # for nothing: clocks rise, libraries load
-        rows = [row for length, n in cases for row in _rows(device, chain(length), n, chosen, **how)]
+        _rows(3, min(sizes), how)  # for nothing: clocks rise, libraries load
+        rows = [row for length, n in cases for row in _rows(length, n, how)]
     made = min((row.time.provenance for row in rows), key=lambda p: p.samples)
-    return Sweep(device=device, rows=tuple(rows), provenance=made)
+    return Sweep(device="cpu", rows=tuple(rows), provenance=made)
 
 
-def _rows(device: str, program: Program, elements: int, ways: Sequence[Way], **how: Any) -> Iterator[Row]:
-    arrays = Arrays(device, elements)
-    works = {way: build(way, program, arrays) for way in ways}
-    for way, work in works.items():
+def _rows(operations: int, elements: int, how: Mapping[str, Any]) -> list[Row]:
+    arrays, program = Arrays(elements), chain(operations)
+    ways = works(program, arrays)
+    for way, work in ways.items():
         check(way, work(), program, arrays)
-    times = measure_in_turns({way.value: work for way, work in works.items()}, packages=PACKAGES[device], **how)
-    for way in ways:
-        passes = PASSES if way in LONG else 1
-        taken = times[way.value]
-        yield Row(
-            way=way,
-            operations=len(program),
-            elements=elements,
-            kernels=kernels(way, program),
-            bytes_moved=traffic_bytes(program, elements, fused=way in FUSED or way is Way.COPY),
-            time=replace(taken, samples_s=tuple(s / passes for s in taken.samples_s)),
+    times = measure_in_turns({way.value: work for way, work in ways.items()}, **how)
+    is_one = {way: way in FUSED or way is Way.COPY for way in ways}
+    return [
+        Row(
+            way=way, operations=operations, elements=elements, kernels=1 if is_one[way] else operations,
+            bytes_moved=traffic_bytes(program, elements, fused=is_one[way]), time=times[way.value],
         )
+        for way in ways
+    ]  # fmt: skip
 
 
 def load(name: str = "h100") -> Sweep:
-    """A recorded sweep, of the "h100" or of a "cpu". RecordingMissing when there is none of that name."""
+    """A recorded sweep, of the "h100" or of a "cpu", with all ways. RecordingMissing for another name."""
     return recordings.load(Sweep, f"sweep-{name}")
 
 

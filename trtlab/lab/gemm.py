@@ -1,8 +1,8 @@
 """lab/gemm: what a number format buys for one matrix product: the roofline of three GPUs, beside a run on one.
 
 In: y [m, n] = x [m, k] times w [k, n], a format, a GPU. Out: a frozen `GemmTime` that names what limits; the recording
-`gemm-h100`, made by tools/gemm_meter.py. Computed is the least time there can be: every byte moved once, every
-multiply-add at the data sheet's rate. Checked by tests/lab/test_gemm.py against sums by hand and the recording.
+`gemm-h100`. Computed is the least time there can be: every byte moved once, every multiply-add at the data sheet's
+rate. Checked by tests/lab/test_gemm.py against sums by hand and the recording.
 """
 
 from collections.abc import Mapping

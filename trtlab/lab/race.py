@@ -2,8 +2,8 @@
 
 In: a convolution or a product of some shape; a network's name; how noisy samples are. Out: frozen values: every
 candidate's samples, builds with a timing cache and without, the roofline's guesses, errors of cheaper arithmetic, how
-often rules of choice take the faster of two made-up tactics. The recordings `race-cpu` and `race-h100` are made by
-tools/race_meter.py. Checked by tests/lab/test_race.py.
+often rules of choice take the faster of two made-up tactics. Live on this processor; `race-cpu` and `race-h100` are
+recordings. Checked by tests/lab/test_race.py.
 """
 
 import functools
@@ -28,7 +28,7 @@ from trtlab.numeric import FORMATS
 from trtlab.numeric.arithmetic import rounded
 from trtlab.plan.tactics import WITHIN, Race, is_ahead, pick
 
-PACKAGES = ("torch", "numpy", "numba", "triton")
+PACKAGES = ("torch", "numpy", "numba")
 LOOPS = {
     "number by number": """
 def kernel(a, b, c, n):
@@ -88,17 +88,15 @@ class Raced:
     provenance: Provenance
 
 
-def race(problem: Problem, level: int = 5, *, device: str = "cpu", precision: str = "FP32") -> Raced:
+def race(problem: Problem, level: int = 5) -> Raced:
     """Every tactic of the glass box on one problem, on one thread; at level 5 all are timed in every round."""
     from trtlab.engine import glassbox
 
-    picker = functools.partial(pick, level=level)
     with one_thread():
-        engine = glassbox.build(problem.model(), device, precision=precision, pick=picker)
+        engine = glassbox.build(problem.model(), pick=functools.partial(pick, level=level))
     races = [one.race for one in reversed(engine.inspect(tactics=True)) if one.race]
     found = next((one for one in races if len(one.candidates) > 1), races[0])  # what casts the result has one tactic
-    samples, gpu = len(found[found.winner].samples_s), engine.device.description().get("gpu")
-    return Raced(problem=problem, race=found, provenance=live(PACKAGES, samples=samples, device=gpu))
+    return Raced(problem=problem, race=found, provenance=live(PACKAGES, samples=len(found[found.winner].samples_s)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,33 +110,32 @@ class Build:
     run: Measurement | None = None
 
 
-def build(name: str, how: str, *, device: str = "cpu", **options: Any) -> tuple[Build, Any]:
-    """A build of the network on one thread, and its engine; the options are those of glassbox.build."""
+def build(name: str, how: str, **options: Any) -> Build:
+    """A build of the network on one thread; the options are those of glassbox.build."""
     from trtlab.engine import glassbox
     from trtlab.engine.glassbox.plan import bytes_from_plan
 
     model = builds.network(name)
     with one_thread():
         started = time.perf_counter()
-        engine = glassbox.build(model, device, **options)
+        engine = glassbox.build(model, **options)
         taken = time.perf_counter() - started
     tactics = tuple((kernel.name, kernel.tactic) for kernel in engine.inspect())
     digest = hashlib.sha256(bytes_from_plan(engine.plan)).hexdigest()
-    return Build(how=how, build_s=taken, tactics=tactics, sha256=digest), engine
+    return Build(how=how, build_s=taken, tactics=tactics, sha256=digest)
 
 
-def cached(name: str = "light_squeezenet", **options: Any) -> tuple[Build, ...]:
+def cached(name: str = "light_squeezenet") -> tuple[Build, ...]:
     """No race at all, a build that fills a timing cache, and two that read it: these are the same, byte for byte."""
     with tempfile.TemporaryDirectory() as folder:
-        cache = Path(folder) / "timing.json"
         hows = ("no cache yet", "from the cache", "from the cache again")
-        filled = [build(name, how, timing_cache=cache, **options)[0] for how in hows]
-        return build(name, "no race", optimization_level=0, **options)[0], *filled
+        filled = [build(name, how, timing_cache=Path(folder) / "timing.json") for how in hows]
+        return build(name, "no race", optimization_level=0), *filled
 
 
-def repeated(name: str = "light_squeezenet", count: int = 2, **options: Any) -> tuple[Build, ...]:
-    """So many builds without a cache."""
-    return tuple(build(name, f"build {number + 1}", **options)[0] for number in range(count))
+def repeated(name: str = "light_squeezenet") -> tuple[Build, ...]:
+    """Two builds without a cache."""
+    return build(name, "build 1"), build(name, "build 2")
 
 
 def differing(found: Sequence[Build]) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
@@ -223,7 +220,7 @@ def accuracies(depth: int = 64, size: int = 28) -> dict[str, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Races:
-    """One run of tools/race_meter.py: layers of ResNets and products raced, ResNet-18 built at every level."""
+    """One run on one device: layers of ResNets and products raced, ResNet-18 built at every level."""
 
     races: tuple[Raced, ...]
     budgets: tuple[Build, ...]

@@ -1,28 +1,27 @@
 """lab/streams: what several streams gain, predicted from operations timed alone, and measured.
 
-In: kernels and copies with their times alone. Out: the `Operation`s of each scenario, which plan/streams turns into a
-timeline; the recordings `streams-h100`, `Case`s with prediction and samples, and `transfers-h100`, what copies cost,
-made by tools/stream_meter.py and tools/transfer_meter.py on a GPU.
+In: kernels and copies with their times alone. Out: the `Operation`s of a pipeline and of branches, which plan/streams
+turns into a timeline; the recordings `streams-h100`, `Case`s with prediction and samples, and `transfers-h100`, what
+copies cost.
 """
 
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from trtlab.engine import recordings
 from trtlab.engine.measure import Provenance
 from trtlab.lab import find
-from trtlab.plan.streams import COPY_IN, COPY_OUT, DEFAULT_STREAM, Operation, Timeline, limits, run
+from trtlab.plan.streams import COPY_IN, COPY_OUT, Operation, Timeline, limits, run
 
 
 @dataclass(frozen=True, kw_only=True)
 class Alone:
-    """A kernel by itself: seconds, the part of the GPU that its blocks fill, and the pause before it in a chain."""
+    """A kernel by itself: seconds, and the part of the GPU that its blocks fill."""
 
     name: str
     duration_s: float
     share: float = 1.0
-    gap_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +73,7 @@ class Serving:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamRuns:
-    """All of one run of the meter."""
+    """All cases and all serving of one run on a GPU."""
 
     network: str
     cases: tuple[Case, ...]
@@ -92,8 +91,6 @@ def load(gpu: str = "h100") -> StreamRuns:
 
 
 # --- copies -----------------------------------------------------------------------------------------------------------
-
-SIZES_BYTES = (2**16, 2**20, 2**24, 2**28)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,58 +129,29 @@ def load_transfers(gpu: str = "h100") -> Transfers:
 # --- scenarios --------------------------------------------------------------------------------------------------------
 
 
-def requests(kernels: Sequence[Alone], count: int, contexts: int, *, launch_s: float = 0.0) -> tuple[Operation, ...]:
-    """So many requests dealt out to contexts, each with a stream of its own; one launch of a CUDA graph issues all
-    kernels of a request."""
-    return tuple(
-        Operation(
-            name=f"request {r} {kernel.name} {k}", duration_s=kernel.duration_s, share=kernel.share,
-            stream=str(r % contexts), issue_s=0.0 if k else launch_s, delay_s=kernel.gap_s,
-        )
-        for r in range(count) for k, kernel in enumerate(kernels)
-    )  # fmt: skip
-
-
 def pipeline(
-    copy_in_s: float, kernel: Alone, copy_out_s: float, *, chunks: int, streams: int, issue_s: float = 0.0,
-    pageable: bool = False, waits: bool = False, default_stream: bool = False,
+    copy_in_s: float, kernel: Alone, copy_out_s: float, *, chunks: int, streams: int, issue_s: float = 0.0
 ) -> tuple[Operation, ...]:  # fmt: skip
-    """Copy in, compute, copy out, chunk by chunk over streams. Three mistakes: `pageable` memory has the host wait in
-    each copy; the host `waits` for each chunk; kernels are launched on the `default_stream`, between everybody's copies
-    (it and streams of cudaStreamCreate wait for each other; torch's streams do not)."""
+    """Copy in, compute, copy out, chunk by chunk over streams, from pinned memory: the host waits for none of them."""
     found = list[Operation]()
     for chunk in range(chunks):
-        name, stream = f"chunk {chunk}", str(chunk % streams)
+        name = f"chunk {chunk}"
+        where: dict[str, Any] = {"stream": str(chunk % streams), "issue_s": issue_s}
         found += [
-            Operation(
-                name=f"{name} in", duration_s=copy_in_s, stream=stream, engine=COPY_IN, issue_s=issue_s,
-                host_waits=pageable,
-            ),
-            Operation(
-                name=f"{name} {kernel.name}", duration_s=kernel.duration_s, share=kernel.share, issue_s=issue_s,
-                stream=DEFAULT_STREAM if default_stream else stream,
-            ),
-            Operation(
-                name=f"{name} out", duration_s=copy_out_s, stream=stream, engine=COPY_OUT, issue_s=issue_s,
-                host_waits=pageable or waits,
-            ),
-        ]  # fmt: skip
+            Operation(name=f"{name} in", duration_s=copy_in_s, engine=COPY_IN, **where),
+            Operation(name=f"{name} {kernel.name}", duration_s=kernel.duration_s, share=kernel.share, **where),
+            Operation(name=f"{name} out", duration_s=copy_out_s, engine=COPY_OUT, **where),
+        ]
     return tuple(found)
 
 
 def branches(kernel: Alone, *, count: int, length: int, issue_s: float = 0.0) -> tuple[Operation, ...]:
     """A fork into so many chains of kernels, each on a stream, and the join: the kernel that follows waits for all."""
-    found = [Operation(name="fork", duration_s=kernel.duration_s, share=kernel.share, issue_s=issue_s)]
+    alone: dict[str, Any] = {"duration_s": kernel.duration_s, "share": kernel.share, "issue_s": issue_s}
+    found = [Operation(name="fork", **alone)]
     for branch in range(count):
-        found += [
-            Operation(
-                name=f"branch {branch} {kernel.name} {k}", duration_s=kernel.duration_s, share=kernel.share,
-                stream=str(branch), after=() if k else ("fork",), delay_s=kernel.gap_s, issue_s=issue_s,
-            )
-            for k in range(length)
-        ]  # fmt: skip
+        for k in range(length):
+            after = () if k else ("fork",)
+            found.append(Operation(name=f"branch {branch} {kernel.name} {k}", stream=str(branch), after=after, **alone))
     ends = tuple(f"branch {branch} {kernel.name} {length - 1}" for branch in range(count))
-    join = Operation(
-        name="join", duration_s=kernel.duration_s, share=kernel.share, after=ends, issue_s=issue_s, delay_s=kernel.gap_s
-    )
-    return (*found, join)
+    return (*found, Operation(name="join", after=ends, **alone))
