@@ -10,7 +10,6 @@ import onnx
 import pytest
 import torch
 
-from trtlab.engine import export
 from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia.errors import BuildWarning, ModelError, ParseError, ProfileError, UnsupportedTarget
 from trtlab.engine.nvidia.explain import normalise_profiles, normalise_targets
@@ -56,6 +55,9 @@ def test_two_builds_give_the_same_bytes(convs):
     assert convs.steps == second.steps
     assert len(convs.memory) >= 5
     assert convs.weights_bytes >= 2 * 16 * 16 * 9 * 4
+    versions = dict(convs.provenance.versions)
+    assert (convs.provenance.origin, versions["onnx"]) == (Origin.LIVE, onnx.__version__)
+    assert versions["tensorrt-rtx"].startswith(convs.compiler_version)
     cleared = build(models.conv_bn_relu(), clear_flags=["TF32"])
     assert (convs.flags, cleared.flags) == (("TF32",), ())
     assert cleared.plan != convs.plan
@@ -101,19 +103,22 @@ def test_parallel_convs_run_on_three_streams_and_synchronisation_is_no_kernel(pa
     assert {(t.shape, t.strides[0]) for t in into_y} == {((1, 16, 64, 64), 48 * 64 * 64)}  # the concatenation's stride
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_dynamic_shapes_with_profiles(count):
-    report = build(models.dynamic_conv(), profiles=[IMAGES] * count)
+def test_dynamic_shapes_with_two_profiles():
+    report = build(models.dynamic_conv(), profiles=[IMAGES] * 2)
     assert report.inputs[0].shape == (-1, 3, 8, 8)
-    assert [profile.shapes for profile in report.profiles] == [(("image", *IMAGES["image"]),)] * count
-    assert merged(report) == [("conv1", "relu1")] * count  # each profile has kernels of its own
-    assert [len(group) for group in report.kernels_by_profile()] == [len(report.kernels) // count] * count
-    assert [step.type for step in report.steps].count("shape_call") == count
+    assert [profile.shapes for profile in report.profiles] == [(("image", *IMAGES["image"]),)] * 2
+    assert merged(report) == [("conv1", "relu1")] * 2  # each profile has kernels of its own
+    assert [len(group) for group in report.kernels_by_profile()] == [len(report.kernels) // 2] * 2
+    assert [step.type for step in report.steps].count("shape_call") == 2
     assert "shape_call" not in types_of(report)
 
 
 CORPUS = models.corpus()
 HOST = {"ShapeHostToDevice", "DeviceToShapeHost", "TrainStation"}
+WAITS = {
+    "shape as output": {"ShapeHostToDevice"},
+    "branches of other sizes": {"DeviceToShapeHost", "TrainStation", "cjmp"},
+}
 
 
 @pytest.mark.parametrize("name", CORPUS)
@@ -127,12 +132,8 @@ def test_every_line_of_every_kind_is_read(name):
     tensors = [tensor for step in report.steps for tensor in (*step.inputs, *step.constants, *step.outputs)]
     assert len(tensors) == sum(step.count("{ Name: ") for step in steps)
     assert types_of(report).isdisjoint(HOST | {"jmp", "cjmp"})
-
-
-def test_the_corpus_has_every_kind_of_step_that_launches_nothing():
-    wanted = ("shape as output", "branches of other sizes")
-    found = {step.type for name in wanted for step in build(CORPUS[name][0], profiles=CORPUS[name][1]).steps}
-    assert found > HOST | {"cjmp"}
+    if name in WAITS:
+        assert {step.type for step in report.steps} >= WAITS[name]
 
 
 def test_an_unread_line_is_said_at_once(monkeypatch, convs):
@@ -154,9 +155,8 @@ def test_targets_give_different_plans_and_are_reported(convs):
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
-        ("SM89", ("SM89",)), ("sm_89", ("SM89",)), ("8.9", ("SM89",)), (8.9, ("SM89",)), ("12.0", ("SM120",)),
-        ("SM86, SM89", ("SM86", "SM89")), (["8.6", "SM86", "SM89"], ("SM86", "SM89")), ("Portable", ("portable",)),
-        (None, ("SM89",)),
+        ("sm_89", ("SM89",)), (8.9, ("SM89",)), ("12.0", ("SM120",)), ("Portable", ("portable",)), (None, ("SM89",)),
+        ("SM86, SM89", ("SM86", "SM89")), (["8.6", "SM86", "SM89"], ("SM86", "SM89")),
     ],
 )  # fmt: skip
 def test_targets_are_understood(written, meant):
@@ -181,13 +181,11 @@ def test_a_profile_is_three_shapes(shapes):
 
 
 def test_path_bytes_and_proto_are_the_same_model(tmp_path, pointwise):
-    model = models.pointwise()
     path = tmp_path / "three ways.onnx"
-    path.write_bytes(model.SerializeToString())
-    reports = [pointwise, *(build(source) for source in (path, str(path), model.SerializeToString()))]
-    assert [report.model_name for report in reports] == ["g", "three ways", "three ways", "model"]
+    path.write_bytes(models.pointwise().SerializeToString())
+    reports = [pointwise, build(str(path)), build(path.read_bytes(), name="mine")]
+    assert [report.model_name for report in reports] == ["g", "three ways", "mine"]
     assert len({(report.model_sha256, report.plan_sha256, report.steps) for report in reports}) == 1
-    assert build(model, name="mine").model_name == "mine"
 
 
 def test_the_cache_of_hugging_face_is_links(tmp_path, convs):
@@ -206,17 +204,9 @@ def test_the_cache_of_hugging_face_is_links(tmp_path, convs):
         build(snapshot / "model.onnx")
 
 
-def test_a_torch_module_is_exported_first(monkeypatch):
-    exported = {}
-
-    def write(module, example_inputs):
-        exported[type(module)] = example_inputs
-        return models.pointwise()
-
-    monkeypatch.setattr(export, "export_onnx", write)
-    report = build(torch.nn.ReLU(), example_inputs=("x",))
-    assert (report.model_name, exported) == ("ReLU", {torch.nn.ReLU: ("x",)})
-    assert merged(report) == [("mul", "add", "relu")]
+def test_a_torch_module_is_exported_first():
+    report = build(torch.nn.ReLU(), example_inputs=(torch.ones(2, 2),))
+    assert (report.model_name, len(report.kernels)) == ("ReLU", 1)
 
 
 @pytest.mark.parametrize(
@@ -261,13 +251,11 @@ def test_parsing_alone_gives_layers_and_no_plan():
 # --- odd names -------------------------------------------------------------------------------------------------------
 
 ODD = {
-    "commas": "a, LayerType: x, Inputs: [",
-    "brackets": "][}{]) [ONNX Layer: other]",
+    "brackets": "][}{]) [ONNX Layer: other], LayerType: x, Inputs: [",
     "the start of a step": "a\nName: b",
     "the end of the list": "a\n\nI/O Tensors:\n\nName: b",
     "separators": "a\x1fb\x1ec",
     "unicode": "Faltung – 卷积 🙂",
-    "quotes": 'it\'s "quoted" \\ % {0} {name}',
     "long": "n" * 4000,
     "empty": "",
 }
@@ -351,12 +339,6 @@ def test_phases_come_in_order_are_all_closed_and_nested():
         begin, end = spans.get(phase.parent, (0, float("inf")))
         assert begin <= spans[phase.name][0] <= spans[phase.name][1] <= end
     assert [phase.start_s for phase in report.phases] == sorted(phase.start_s for phase in report.phases)
-
-
-def test_a_build_is_live_and_says_with_what(pointwise):
-    versions = dict(pointwise.provenance.versions)
-    assert (pointwise.provenance.origin, versions["onnx"]) == (Origin.LIVE, onnx.__version__)
-    assert versions["tensorrt-rtx"].startswith(pointwise.compiler_version)
 
 
 @pytest.mark.parametrize("name", LIGHT)

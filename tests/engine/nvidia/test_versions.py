@@ -9,7 +9,6 @@ import ast
 import enum
 import inspect
 import json
-import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -153,23 +152,17 @@ def no_compiler(monkeypatch):
 
 @needs_rtx
 def test_it_is_what_the_module_itself_says():
-    """A fresh interpreter's `dir()` and `__members__`, for classes and enumerations of every kind."""
+    """A fresh interpreter's `dir()` and `__members__`, of classes and an enumeration."""
     code = """
 import json, tensorrt_rtx as trt
 public = lambda owner: sorted(name for name in dir(owner) if not name.startswith("_"))
-classes = [trt.Builder, trt.IExecutionContext, trt.ICudaEngine, trt.Runtime, trt.OnnxParser, trt.IBuilderConfig]
+classes = [trt.Builder, trt.IExecutionContext, trt.ICudaEngine, trt.OnnxParser, trt.IBuilderConfig]
 print(json.dumps([trt.__version__, {c.__name__: public(c) for c in classes}, sorted(trt.BuilderFlag.__members__)]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     version, classes, flags = json.loads(done.stdout)
     api = installed_api("tensorrt_rtx")
-    assert (api.compiler, api.version) == ("tensorrt_rtx", version)
-    assert (api.provenance.origin, dict(api.provenance.versions)) == (Origin.LIVE, {"tensorrt-rtx": version})
-    assert installed_api("tensorrt_rtx") is api
-    for owner, names in api.names.items():
-        assert re.fullmatch(r"[A-Z]\w*", owner)
-        assert not [name for name in names if name.startswith("_")]
-        assert len(set(names)) == len(names)
+    assert (api.compiler, api.version, api.provenance.origin) == ("tensorrt_rtx", version, Origin.LIVE)
     assert {name: sorted(api.names[name]) for name in classes} == classes
     assert sorted(api.names["BuilderFlag"]) == flags
 
@@ -197,26 +190,16 @@ def test_without_a_compiler_the_recording_answers():
 # --- the whiteboard ---------------------------------------------------------------------------------------------------
 
 
-def run_minimal(model, folder):
-    (folder / "model.onnx").write_bytes(model.SerializeToString())
+@needs_rtx
+def test_the_whiteboard_builds_the_same_plan_and_raises_what_cannot_be_built(tmp_path):
     code = "import sys, pathlib, tensorrt_rtx; from trtlab.engine.nvidia.minimal import build; source, plan = map("
     code += "pathlib.Path, sys.argv[1:]); plan.write_bytes(build(tensorrt_rtx, source.read_bytes()))"
-    command = [sys.executable, "-c", code, folder / "model.onnx", folder / "model.plan"]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-@needs_rtx
-def test_the_whiteboard_builds_the_same_plan(tmp_path):
-    done = run_minimal(models.conv_bn_relu(), tmp_path)
-    assert done.returncode == 0, done.stderr
-    plan = (tmp_path / "model.plan").read_bytes()
-    assert plan[:4] == build(models.conv_bn_relu()).plan[:4]
-    assert len(plan) == pytest.approx(build(models.conv_bn_relu()).plan_size_bytes, rel=0.01)
-
-
-@needs_rtx
-@pytest.mark.parametrize("model", [models.unknown_op(), models.dynamic_conv()], ids=["parser", "builder"])
-def test_what_cannot_be_built_raises(model, tmp_path):
-    done = run_minimal(model, tmp_path)
-    assert done.returncode == 1
-    assert "ValueError: " in done.stderr
+    source, target = tmp_path / "model.onnx", tmp_path / "model.plan"
+    said = []
+    for model in (models.conv_bn_relu(), models.unknown_op(), models.dynamic_conv()):
+        source.write_bytes(model.SerializeToString())
+        command = [sys.executable, "-c", code, source, target]
+        said.append(subprocess.run(command, capture_output=True, text=True, check=False).stderr)
+    assert ["ValueError: " in each for each in said] == [False, True, True]
+    plan, other = target.read_bytes(), build(models.conv_bn_relu()).plan
+    assert (plan[:4], len(plan)) == (other[:4], pytest.approx(len(other), rel=0.01))
