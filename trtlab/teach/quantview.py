@@ -166,7 +166,7 @@ class Reading:
 def draw_reading(reading: Reading, title: str, *, zoom: bool = False) -> str:
     """The whole SVG; `zoom` shows the middle 99 % of the values, half as wide again."""
     said = "   ·   ".join(f"{label} {value}" for label, value, _ in reading.facts)
-    head = [_title(20, 26, title, size=15), _text(20, 46, said, 12)]
+    head = [_title(20, 26, title, size=15), _text(20, 46, said)]
     body = [*_values(reading, zoom), *_codes(reading), *_errors(reading)]
     return svg.whole(f"{title}: {said}", _WIDTH, _HEIGHT, *head, *body)
 
@@ -187,29 +187,25 @@ def _values(reading: Reading, zoom: bool) -> list[str]:
     near = x((widest[max(at - 1, 0)] + widest[at]) / 2), x((widest[min(at + 1, widest.size - 1)] + widest[at]) / 2)
     body = [_title(20, 78, "values"), _text(left, 78, "grey: rounds to 0 in the widest group")]
     body += [_path("dead", f"M{near[0]:.1f} 88h{near[1] - near[0]:.1f}v{bottom - 88}h{near[0] - near[1]:.1f}z")]
-    body += [_bars(left, bottom, width, 136, counts), _title(20, 258, "levels")]
+    ticks = [(x(value), f"{value:.3g}") for value in _ticks(limit)]
+    body += [*_bars("value", (left, bottom, width, 136), counts, ticks, 342), _title(20, 258, "levels")]
     groups = [("widest group", widest, 273), ("median group", median, 302)][: reading.quantized.scales.size]
     for row, (which, levels, label) in enumerate(groups):
-        ticks = "".join(f"M{x(level):.1f} {246 + 40 * row}v24" for level in levels[np.abs(levels) <= limit])
-        body += [_text(20, label, which), _path("level", ticks, stroke="1.4")]
-    return [*body, _scale(left, width, bottom, 342, [(x(v), f"{v:.3g}") for v in _ticks(limit)])]
+        lines = "".join(f"M{x(level):.1f} {246 + 40 * row}v24" for level in levels[np.abs(levels) <= limit])
+        body += [_text(20, label, which), _path("level", lines, stroke="1.4")]
+    return body
 
 
 def _codes(reading: Reading) -> list[str]:
     """How often each code is used; grey: the code of 0, where that is one code for all groups."""
     left, width, used = 690, 290, reading.used
-    own_zeros = reading.quantized.zero_points is not None
-    is_zero = np.arange(used.size) == np.searchsorted(reading.elements, 0)
-    zeros = np.where(is_zero & (not own_zeros), used, 0)
-    place = left + width * (int(is_zero.argmax()) + 0.5) / used.size
-    ends = [(left + i * width, f"{reading.elements[-i]:.4g}") for i in (0, 1)]
-    middle = [(place, "0")] if left + 40 < place < left + width - 40 else []
-    return [
-        _title(left, 78, "codes used, in the order of their values"),
-        _bars(left, 176, width, 84, used, "code"),
-        _bars(left, 176, width, 84, zeros, "zero", most=_full(used)),
-        _scale(left, width, 176, 191, ends + middle),
-    ]
+    zero = int(np.searchsorted(reading.elements, 0))
+    place = left + width * (zero + 0.5) / used.size
+    ticks = [(left + i * width, f"{reading.elements[-i]:.4g}") for i in (0, 1)]
+    ticks += [(place, "0")] if left + 40 < place < left + width - 40 else []
+    grey = zero if reading.quantized.zero_points is None and reading.elements[zero] == 0 else None
+    title = _title(left, 78, "codes used, in the order of their values")
+    return [title, *_bars("code", (left, 176, width, 84), used, ticks, 191, grey)]
 
 
 def _errors(reading: Reading) -> list[str]:
@@ -218,13 +214,9 @@ def _errors(reading: Reading) -> list[str]:
     errors = np.subtract(reading.quantized.values, reading.values, dtype=np.float64)
     limit = float(np.abs(errors).max()) or 1.0
     counts, _ = np.histogram(errors / limit, 61, (-1, 1))
-    rms = float(np.sqrt(np.square(errors, dtype=np.float64).mean()))
-    ends = [(left, -limit), (left + width / 2, 0), (left + width, limit)]
-    return [
-        _title(left, 222, f"errors, root mean square {rms:.3g}"),
-        _bars(left, 326, width, 90, counts, "error"),
-        _scale(left, width, 326, 342, [(at, f"{value:.3g}") for at, value in ends]),
-    ]
+    ticks = [(left + width * (1 + i) / 2, f"{i * limit:.3g}") for i in (-1, 0, 1)]
+    title = _title(left, 222, f"errors, root mean square {float(np.sqrt(np.square(errors).mean())):.3g}")
+    return [title, *_bars("error", (left, 326, width, 90), counts, ticks, 342)]
 
 
 def _ticks(limit: float) -> Sequence[float]:
@@ -235,36 +227,28 @@ def _ticks(limit: float) -> Sequence[float]:
 
 
 def _bars(
-    left: float, bottom: float, width: float, height: float, counts: Array, kind: str = "value", most: float = 0
-) -> str:
-    """Bars from `bottom` up; one that stands for anything is at least a line high.
+    kind: str, place: tuple[float, float, float, float], counts: Array, ticks: Sequence[tuple[float, str]], y: float,
+    grey: int | None = None,
+) -> list[str]:  # fmt: skip
+    """Bars over a line, in a place of left, bottom, width and height; numbers at `y`, those at its ends within it.
 
-    A bar more than twice as tall as any other is cut off and says how tall it is.
+    A bar that stands for anything is at least a line high; one more than twice as tall as any other is cut off and
+    says how tall it is; `grey` is drawn grey.
     """
-    largest, full = int(counts.max()), most or _full(counts)
-    tall = np.where(counts > 0, np.clip(counts * height / full, 1.5, height), 0)
-    wide = width / counts.size
-    gap = 1 if wide > 3 else 0
-    bars = [
-        f"M{left + i * wide + gap / 2:.1f} {bottom}v{-h:.1f}h{wide - gap:.2f}v{h:.1f}z"
-        for i, h in enumerate(tall)
-        if h > 0
-    ]
-    top = left + (int(counts.argmax()) + 1) * wide + 3, bottom - height + 9
-    return _path(kind, "".join(bars)) + ("" if most or largest <= full else _text(*top, f"↑ {largest:,}"))
-
-
-def _full(counts: Array) -> float:
-    """The count of a bar of full height."""
+    left, bottom, width, height = place
     second, largest = np.sort(counts)[-2:]
-    return float(max(largest / 6, second) if largest > 2 * second else largest) or 1.0
-
-
-def _scale(left: float, width: float, bottom: float, y: float, ticks: Sequence[tuple[float, str]]) -> str:
-    """The line under bars, and numbers below it; those at its ends stay within it."""
+    full = (max(largest / 6, second) if largest > 2 * second else largest) or 1
+    wide, gap = width / counts.size, 1 if width / counts.size > 3 else 0
+    bars = [
+        f"M{left + i * wide + gap / 2:.1f} {bottom}v{-h:.1f}h{wide - gap:.2f}v{h:.1f}z" if h else ""
+        for i, h in enumerate(np.where(counts > 0, np.clip(counts * height / full, 1.5, height), 0))
+    ]
+    parts = [_path(kind, "".join(bars)), *([] if grey is None else [_path("zero", bars[grey])])]
+    if largest > full:
+        parts.append(_text(left + (int(counts.argmax()) + 1) * wide + 3, bottom - height + 9, f"↑ {largest:,}"))
     anchors = {left: "start", left + width: "end"}
     numbers = [_text(at, y, words, text_anchor=anchors.get(at, "middle")) for at, words in ticks]
-    return "".join([_path("line", f"M{left} {bottom}h{width}", stroke="1"), *numbers])
+    return [*parts, _path("line", f"M{left} {bottom}h{width}", stroke="1"), *numbers]
 
 
 def _path(kind: str, d: str, stroke: str = "") -> str:
@@ -272,8 +256,8 @@ def _path(kind: str, d: str, stroke: str = "") -> str:
     return svg.tag("path", class_=f"qv-{kind}", fill=fill, stroke=line, stroke_width=stroke, d=d)
 
 
-def _text(x: float, y: float, words: str, size: int = 12, **look: Any) -> str:
-    return svg.text("qv-dim", words, (round(x, 1), y), size, _COLOURS["dim"], **look)
+def _text(x: float, y: float, words: str, **look: Any) -> str:
+    return svg.text("qv-dim", words, (round(x, 1), y), 12, _COLOURS["dim"], **look)
 
 
 def _title(x: float, y: float, words: str, size: int = 13) -> str:
