@@ -215,12 +215,9 @@ def test_saturates_is_said_exactly_where_ieee_overflow_would_differ(name):
 def test_errors_are_measured_exactly():
     shown = BitEditor("FP8_E4M3", "1/3").shown
     error, around = shown["error"], shown["around"]
-    assert [error[what] for what in ("target", "absolute", "relative", "steps")] == [
-        "1/3",
-        "+0.0104",
-        "3.12 %",
-        "0.333",
-    ]
+    assert [*error.values()][:1] + [error[w] for w in ("absolute", "relative", "steps")] == [
+        "1/3", "+0.0104", "3.12 %", "0.333",
+    ]  # fmt: skip
     assert (around["below"]["value"], around["above"]["value"]) == ("0.3125", "0.375")
     assert around["target"] == pytest.approx(1 / 3)
     assert BitEditor("FP8_E4M3", "1.5").shown["around"]["target"] is None
@@ -229,7 +226,7 @@ def test_errors_are_measured_exactly():
 # --- the editor -----------------------------------------------------------------------------------------------------
 
 
-def test_python_reads_and_sets_code_and_value():
+def test_python_reads_and_sets_code_and_value_and_the_entry_says_what_was_asked_for():
     editor, seen = BitEditor("FP16", "1.5"), []
     editor.observe(lambda change: seen.append(change.new["code"]), "shown")
     assert (editor.code, editor.value, editor.format) == (0x3E00, Fraction(3, 2), FORMATS["FP16"])
@@ -240,12 +237,8 @@ def test_python_reads_and_sets_code_and_value():
     assert len(seen) == 2
     modes = {"rounding": "toward_zero", "overflow": "ieee"}
     assert BitEditor("FP16", 70000, **modes).code == BitEditor("FP16", 70000, overflow="saturate").code == 0x7BFF
-
-
-def test_what_was_asked_for_in_python_stands_in_the_entry():
-    entries = ((0.1, "0.1"), (Fraction(1, 3), "1/3"), (2**53 + 1, "9007199254740993"), (10**400, "1e400"))
-    for value, entry in (*entries, (-np.inf, "-inf")):
-        assert BitEditor("FP16", value).shown["entry"] == entry
+    entries = {0.1: "0.1", Fraction(1, 3): "1/3", 2**53 + 1: "9007199254740993", 10**400: "1e400", -np.inf: "-inf"}
+    assert {value: BitEditor("FP16", value).shown["entry"] for value in entries} == entries
 
 
 REASONS = {
@@ -301,35 +294,27 @@ def test_an_own_format_has_a_name_and_a_row():
     assert infinity[2][5] == "saturates"
 
 
-def test_wrong_arguments_say_what_is_there():
+def test_wrong_arguments_say_what_is_there_and_change_nothing():
     twin = FloatFormat(exponent_bits=3, mantissa_bits=2, bias=7)
     for arguments, error, message in (
         (("FP7",), KeyError, "'FP7'; there are FP64, FP32"),
         (("NVFP4",), TypeError, "NVFP4 has no codes of its own; take its element format"),
-        (("FP16", "one"), ValueError, "no number: 'one'; expected decimal"),
         (("INT8", float("nan")), ValueError, "INT8 has no NaN"),
         ((OWN, "1", [twin]), ValueError, "two formats are called E3M2; give yours a name of its own"),
         (("FP16", "1", None, "odd"), ValueError, "rounding is one of nearest_even, .* got 'odd'"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(error, match=message):
             BitEditor(*arguments[:2], **dict(zip(("formats", "rounding"), arguments[2:], strict=False)))
     editor = BitEditor("FP8_E4M3", "nan")
-    for name, value, error, message in (
-        ("code", 256, ValueError, "codes 0 to 0xff: got 0x100"),
-        ("code", 1.0, TypeError, "float"),
-        ("value", "x", ValueError, "no number"),
-    ):
-        with pytest.raises(error, match=message):
+    for name, value, error in (("code", 256, ValueError), ("code", 1.0, TypeError), ("value", "x", ValueError)):
+        with pytest.raises(error, match=r"codes 0 to 0xff: got 0x100|float|no number"):
             setattr(editor, name, value)
-    assert editor.code == 0x7F, "nothing changed"
+    assert editor.code == 0x7F
 
 
 def test_stochastic_rounding_draws_anew():
-    editor, codes = BitEditor("INT8", "0.5", rounding="stochastic"), set()
-    for _ in range(20):
-        editor.value = "0.5"
-        codes.add(editor.code)
-    assert codes == {0, 1}
+    editor = BitEditor("INT8", "0.5", rounding="stochastic")
+    assert {send(editor, value="0.5")["code"] for _ in range(20)} == {"0x00", "0x01"}
 
 
 # --- messages -------------------------------------------------------------------------------------------------------
@@ -372,25 +357,14 @@ def test_overflow_is_the_usual_one_of_each_format_until_it_is_chosen():
     usual = {name: BitEditor(name, "1e400").shown["value"] for name in ("FP64", "FP32", "TF32", "FP16", "BF16")}
     assert set(usual.values()) == {"∞"}
     editor = BitEditor("FP16", "1e400")
-    rows = {row[0]: (row[3 - 1], row[5]) for row in editor.shown["rows"]}
+    rows = {row[0]: (row[2], row[5]) for row in editor.shown["rows"]}
     assert (rows["FP32"], rows["FP8_E4M3"]) == (("∞", "overflows to ∞"), ("448", "saturates"))
-    shown = send(editor, rounding="up")
+    send(editor, rounding="up")
     shown = send(editor, format="FP8_E5M2")
     assert (shown["overflow"], shown["value"]) == ("saturate", "57344")
-    send(editor, rounding="up", overflow="ieee")
+    send(editor, overflow="ieee")
     shown = send(editor, format="FP8_E4M3")
     assert (shown["overflow"], shown["kind"]) == ("ieee", "NaN")
-
-
-def test_twos_complement_has_no_sign_field():
-    for name, names in {
-        "INT8": ["top bit, −128", "value"],
-        "UINT8": ["value"],
-        "FP16": ["sign", "exponent", "mantissa"],
-    }.items():
-        editor = BitEditor(name, "1")
-        assert editor.face["names"] == names
-        assert ("\nsign " in str(editor.static())) is (names[0] == "sign")
 
 
 def test_a_format_without_the_number_starts_at_zero_and_says_why():
@@ -398,8 +372,7 @@ def test_a_format_without_the_number_starts_at_zero_and_says_why():
     shown = send(editor, format="FP4_E2M1")
     assert (editor.format.name, editor.code) == ("FP4_E2M1", 0)
     assert "FP4_E2M1 has no NaN" in shown["refusal"]["text"]
-    send(editor, format="INT8")
-    shown = send(editor, value="1000")
+    send(editor, format="INT8", value="1000")
     shown = send(editor, rounding="up", overflow="ieee")
     assert (shown["overflow"], editor.code) == ("ieee", 127)
     assert "neither infinity nor NaN" in shown["refusal"]["text"]
@@ -457,16 +430,16 @@ def test_a_flip_gives_up_what_was_typed():
 # --- without a kernel -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["TF32", "INT8", "NF4"])
-def test_the_picture_and_the_words_say_what_the_editor_says(name):
+@pytest.mark.parametrize(("name", "first"), [("TF32", "sign"), ("INT8", "top bit, −128"), ("NF4", "index")])
+def test_the_picture_and_the_words_say_what_the_editor_says(name, first):
     editor, fmt = BitEditor(name, "1.3"), FORMATS[name]
     drawing, shown = editor.static(), editor.shown
+    assert editor.face["names"][0] == first, "two's complement has no sign field"
     rows = [word for row in shown["rows"] for word in row[:4] if word]
-    page = alike(drawing, name, shown["value"], shown["kind"], *shown["readings"], *shown["bin"].split(), *rows)
+    page = alike(drawing, name, first, shown["value"], shown["kind"], *shown["readings"], *shown["bin"].split(), *rows)
     boxes = [attributes for tag, attributes in page.tags if tag == "rect" and "fill-opacity" in attributes]
     assert len(boxes) == fmt.bits + fmt.padding_bits
     assert "".join("1" if box["fill-opacity"] == "1" else "0" for box in boxes) == shown["bin"].replace(" ", "")
-    bundle = editor._repr_mimebundle_()
-    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    data = editor._repr_mimebundle_()[0]
     assert data["image/svg+xml"] == drawing.svg
     assert "application/vnd.jupyter.widget-view+json" in data
