@@ -25,7 +25,7 @@ def test_what_a_slider_cannot_say_changes_nothing(view):
         with pytest.raises(error, match="expected"):
             view.set(**wrong)
     for message in ({name: -1}, {"press": "nothing"}, {"speed": 3}, [], {"press": 3, name: 1}):
-        view._on_message(view, message, [])
+        view._handle_custom_msg(message, [])
     assert view.setting == before
 
 

@@ -12,7 +12,6 @@ from fractions import Fraction
 from typing import Any, get_args
 
 import numpy as np
-import traitlets
 
 from trtlab.numeric.describe import Overflow, Rounding
 from trtlab.numeric.exact import Decoded, Real, Special, as_fraction, decode, encode, real
@@ -60,8 +59,6 @@ class BitEditor(Widget):
 
     _esm = script("bits")
     _css = styles("cards", "bits")
-    face = traitlets.Dict().tag(sync=True)
-    shown = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,
@@ -84,7 +81,6 @@ class BitEditor(Widget):
         self._refusal = dict[str, str]()
         super().__init__()
         self._show()
-        self.on_msg(self._on_message)
 
     # --- for Python -------------------------------------------------------------------------------------------------
 
@@ -140,13 +136,10 @@ class BitEditor(Widget):
 
     # --- the page ---------------------------------------------------------------------------------------------------
 
-    def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        """Wishes of the page by their name, the last one last; what cannot be fulfilled comes back as a sentence beside
-        the entry it came from."""
-        if not isinstance(content, dict):
-            return
+    def hear(self, wish: dict[str, Any]) -> None:
+        """Wishes by their name, the last one last; a refusal comes back as a sentence beside the entry it came from."""
         self._refusal = {}
-        for what, text in content.items():
+        for what, text in wish.items():
             try:
                 self._held = self._after(what, str(text))
             except ValueError as refusal:

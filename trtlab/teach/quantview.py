@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import traitlets
 
 from trtlab.numeric import BlockFormat, Format, IntegerFormat, codec, quantize
 from trtlab.numeric.quantize import Quantized, sqnr_db
@@ -201,7 +200,7 @@ def _codes(reading: Reading) -> list[str]:
     left, width, used = 690, 290, reading.used
     zero = int(np.searchsorted(reading.elements, 0))
     place = left + width * (zero + 0.5) / used.size
-    ticks = [(left + i * width, f"{reading.elements[-i]:.4g}") for i in (0, 1)]
+    ticks = [(left + i * float(width), f"{reading.elements[-i]:.4g}") for i in (0, 1)]
     ticks += [(place, "0")] if left + 40 < place < left + width - 40 else []
     grey = zero if reading.quantized.zero_points is None and reading.elements[zero] == 0 else None
     title = _title(left, 78, "codes used, in the order of their values")
@@ -214,7 +213,7 @@ def _errors(reading: Reading) -> list[str]:
     errors = np.subtract(reading.quantized.values, reading.values, dtype=np.float64)
     limit = float(np.abs(errors).max()) or 1.0
     counts, _ = np.histogram(errors / limit, 61, (-1, 1))
-    ticks = [(left + width * (1 + i) / 2, f"{i * limit:.3g}") for i in (-1, 0, 1)]
+    ticks = [(left + width * (1.0 + i) / 2, f"{i * limit:.3g}") for i in (-1, 0, 1)]
     title = _title(left, 222, f"errors, root mean square {float(np.sqrt(np.square(errors).mean())):.3g}")
     return [title, *_bars("error", (left, 326, width, 90), counts, ticks, 342)]
 
@@ -277,8 +276,6 @@ class QuantView(Widget):
 
     _esm = script("quantview")
     _css = styles("cards", "quantview")
-    face = traitlets.Dict().tag(sync=True)
-    shown = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,
@@ -294,7 +291,6 @@ class QuantView(Widget):
         self._choice, self._trials = dict[str, Any](), dict[str, list[str]]()
         super().__init__()
         self.choose(tensor=tensor, format=format, granularity=granularity, zoom=zoom)
-        self.on_msg(self._on_message)
 
     def choose(self, **wish: Any) -> None:
         """Choose as when it was made; nothing changes when it cannot be. The one place where the page is made."""
@@ -349,13 +345,13 @@ class QuantView(Widget):
         self._tensors["your array"] = lambda: tensor
         return "your array"
 
-    def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        """A wish of the page; one that cannot be fulfilled comes back as a sentence, and all stays as it was."""
+    def hear(self, wish: dict[str, Any]) -> None:
+        """What cannot be chosen comes back as a sentence, and all stays as it was."""
         kinds = {"tensor": str, "format": str, "granularity": str, "zoom": bool}
-        if not isinstance(content, dict) or not all(type(value) is kinds.get(key) for key, value in content.items()):
+        if not all(type(value) is kinds.get(key) for key, value in wish.items()):
             return
         try:
-            self.choose(**content)
+            self.choose(**wish)
         except (ValueError, KeyError) as refusal:
             self.shown = {**self.shown, "refusal": str(refusal.args[0])}
 

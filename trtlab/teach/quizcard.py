@@ -54,7 +54,6 @@ class QuizCard(Widget):
         self.attempts: tuple[Result, ...] = ()
         self._since = 0  # attempts before the last fresh start
         super().__init__(face=_face(asked, f"qz-{id(self):x}"), feedback={"attempts": 0, "serial": 0})
-        self.on_msg(self._on_message)
 
     @property
     def reply(self) -> Any:
@@ -82,11 +81,12 @@ class QuizCard(Widget):
         self._since = len(self.attempts)
         self._feed(tries=ui.escape(self.quiz.name))
 
-    def _on_message(self, _widget: Any, message: Any, _buffers: Any) -> None:
-        what = message.get("what") if isinstance(message, dict) else None
+    def hear(self, wish: dict[str, Any]) -> None:
+        """A button of the card was pressed; what the page sends is kept as an answer."""
+        what = wish.get("what")
         if what == "check":
             try:
-                keep_reply(self.quiz.name, self.check(message.get("reply")).correct)
+                keep_reply(self.quiz.name, self.check(wish.get("reply")).correct)
             except NotAnAnswer as unread:
                 self._feed(**{**self.feedback, "verdict": "unread", "told": both(unread.words).html})
         elif what == "answer" and self._tries:

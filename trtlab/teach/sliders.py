@@ -8,8 +8,6 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import traitlets
-
 from trtlab.teach import svg
 from trtlab.teach.card import Cell, SvgDrawing, block, bold, card, facts, push, stack
 from trtlab.teach.widget import Widget, script, styles
@@ -27,8 +25,6 @@ class SliderView(Widget):
 
     _esm = script("sliders")
     _css = styles("cards", "sliders")
-    face: Any = traitlets.Dict().tag(sync=True)
-    shown: Any = traitlets.Dict().tag(sync=True)
     ABOUT: ClassVar[str]
 
     def __init__(
@@ -44,7 +40,6 @@ class SliderView(Widget):
         }  # fmt: skip
         self.setting = {name: row[3] for name, row in sliders.items()}
         self.set(**setting)
-        self.on_msg(self._on_message)
 
     def picture(self) -> str:
         """The SVG of `setting`."""
@@ -75,11 +70,11 @@ class SliderView(Widget):
     def static(self) -> SvgDrawing:
         return pictured(self.shown["svg"], self.ABOUT, self.shown["facts"])
 
-    def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
+    def hear(self, wish: dict[str, Any]) -> None:
         """A slider was moved or a button pressed; what cannot be is left alone."""
-        with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
-            wish = {key: value for key, value in content.items() if key != "press"}
-            self.set(**wish | (dict(self.buttons[content["press"]]) if "press" in content else {}))
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            moved = {key: value for key, value in wish.items() if key != "press"}
+            self.set(**moved | (dict(self.buttons[wish["press"]]) if "press" in wish else {}))
 
 
 def pictured(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+import traitlets
 
 from trtlab.teach.card import Drawing, stylesheet
 
@@ -25,7 +26,14 @@ def styles(*names: str) -> str:
 
 
 class Widget(anywidget.AnyWidget):
-    """Base of the widgets: subclasses set `_esm` (`script`) and `_css` (`styles`), and know how they look at rest."""
+    """Base of the widgets: subclasses set `_esm` (`script`) and `_css` (`styles`), hear the page, and know how they
+    look at rest. `face` is what the page shows from the start, `shown` what follows from each wish."""
+
+    face: Any = traitlets.Dict().tag(sync=True)
+    shown: Any = traitlets.Dict().tag(sync=True)
+
+    def hear(self, wish: dict[str, Any]) -> None:
+        """A wish of the page, which may say anything."""
 
     def static(self) -> Drawing:
         """The widget at rest, without a kernel: everything a reader needs, nothing to click."""
@@ -36,6 +44,7 @@ class Widget(anywidget.AnyWidget):
         if isinstance(content, dict) and set(content) == {"ping"}:
             self.send({"pong": content["ping"]})
         else:
+            self.hear(content if isinstance(content, dict) else {})
             super()._handle_custom_msg(content, buffers)
 
     def _repr_mimebundle_(self, **what_ipython_asks: Any) -> Any:
