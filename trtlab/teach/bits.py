@@ -77,10 +77,8 @@ class BitEditor(Widget):
                 raise ValueError(f"two formats are called {name_of(each)}; give yours a name of its own: name=...")
         self._generator = np.random.default_rng(0)
         start = Held(fmt=fmt, code=0, target=real(0), rounding=rounding, overflow=overflow)
-        self._held = self._with_value(start, value)
-        self._refusal = dict[str, str]()
         super().__init__()
-        self._show()
+        self._hold(self._with_value(start, value))
 
     # --- for Python -------------------------------------------------------------------------------------------------
 
@@ -118,33 +116,28 @@ class BitEditor(Widget):
         typed = value.strip() if isinstance(value, str) else ""
         return coded(replace(held, target=target, typed=typed), self._generator)
 
-    def _hold(self, held: Held) -> None:
-        self._held, self._refusal = held, {}
-        self._show()
-
-    def _show(self) -> None:
-        """Tell the page everything, in one message."""
-        held = self._held
-        name = name_of(held.fmt)
+    def _hold(self, held: Held, refusal: dict[str, str] | None = None) -> None:
+        """Hold it, and tell the page everything, in one message."""
+        self._held, name = held, name_of(held.fmt)
         shown = describe(held, self._offered.items(), self._generator)
         with self.hold_sync():
             if self.face.get("name") != name:
                 layouts = [(n, f.fields) for n, f in self._offered.items()]  # a saved page sorts what is no list
                 modes = {"roundings": [*get_args(Rounding)], "overflows": [*get_args(Overflow)]}
                 self.face = {"name": name, "layouts": layouts, **modes, **bitwords.describe_format(held.fmt)}
-            self.shown = shown | {"refusal": self._refusal}
+            self.shown = shown | {"refusal": refusal or {}}
 
     # --- the page ---------------------------------------------------------------------------------------------------
 
     def hear(self, wish: dict[str, Any]) -> None:
         """Wishes by their name, the last one last; a refusal comes back as a sentence beside the entry it came from."""
-        self._refusal = {}
+        refused = None
         for what, text in wish.items():
             try:
                 self._held = self._after(what, str(text))
             except ValueError as refusal:
-                self._refusal = {"at": what if what in _BASES else "value", "text": str(refusal)}
-        self._show()
+                refused = {"at": what if what in _BASES else "value", "text": str(refusal)}
+        self._hold(self._held, refused)
 
     def _after(self, what: str, text: str) -> Held:
         """What is held after a wish. A format without a code for the number starts at zero; modes stay as chosen."""

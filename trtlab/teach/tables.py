@@ -106,27 +106,25 @@ def draw_configuration(configuration: dict[str, Any]) -> Drawing:
 
 def draw_engine(report: BuildReport) -> Drawing:
     """The kernels, in order, each with the ONNX nodes it swallowed; a dashed box is a kernel the compiler added."""
-    rows = []
+    rows, by_profile = [], report.kernels_by_profile()
     for number, k in enumerate(report.kernels):
         writes = ui.tag("span", _shape(k.outputs[0]), "one") if k.outputs else "–"
         rows.append((number, ui.code(k.name), k.type, merged_nodes(k), writes, k.dtype, k.stream))
-    body = ui.table(("#", "kernel", "type", "ONNX nodes merged into it", "writes", "dtype", "stream"), rows, fold=True)
-    waits = len(report.steps) - len(report.kernels)
-    said = f"{waits} more in the engine launch nothing: signals and waits between streams, arithmetic on shapes."
-    note, head = ui.dim(said), [ui.bold("Engine"), ui.push(f"{report.compiler} {report.compiler_version}")]
-    return ui.card(_engine_facts(report), body, *[note] * bool(waits), head=head, made=[report.provenance])
-
-
-def _engine_facts(report: BuildReport) -> Cell:
-    by_profile = report.kernels_by_profile()
-    apart = f"{counted(report.onnx_constants, 'constant')} counted apart{'; by profile' * (len(by_profile) > 1)}"
+    constants = f"{counted(report.onnx_constants, 'constant')} counted apart{'; by profile' * (len(by_profile) > 1)}"
     kernels = " or ".join(str(len(found)) for found in by_profile)
-    return ui.facts(
-        ("ONNX nodes → kernels", f"{report.onnx_nodes} → {kernels}", apart),
+    facts = ui.facts(
+        ("ONNX nodes → kernels", f"{report.onnx_nodes} → {kernels}", constants),
         ("activation memory", bytes_text(report.activation_bytes), "planned once per execution context"),
         ("weights", bytes_text(report.weights_bytes), "inside the plan"),
         ("plan", bytes_text(report.plan_size_bytes), f"SHA-256 {report.plan_sha256[:12]}"),
     )
+    body = ui.table(("#", "kernel", "type", "ONNX nodes merged into it", "writes", "dtype", "stream"), rows, fold=True)
+    waits = len(report.steps) - len(report.kernels)
+    note = ui.dim(
+        f"{waits} more in the engine launch nothing: signals and waits between streams, arithmetic on shapes."
+    )
+    head = [ui.bold("Engine"), ui.push(f"{report.compiler} {report.compiler_version}")]
+    return ui.card(facts, body, *[note] * bool(waits), head=head, made=[report.provenance])
 
 
 def merged_nodes(kernel: Kernel) -> Cell:
