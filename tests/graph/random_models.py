@@ -37,6 +37,12 @@ def run(model, feeds):
     return dict(zip(names, opened.run(None, {v.name: feeds[v.name] for v in opened.get_inputs()}), strict=True))
 
 
+def is_small(array):
+    """Whether it is a tensor, few enough numbers, and none of them large."""
+    is_plain = isinstance(array, np.ndarray) and array.dtype.kind in "fib" and array.size <= 5000 and array.ndim <= 6
+    return is_plain and (array.dtype.kind != "f" or (np.abs(array) < LARGEST).all())
+
+
 def random_model(seed, nodes=12, operators=None):
     """(model, feeds). `operators` restricts it to these names."""
     maker = Maker(seed, operators)
@@ -139,16 +145,8 @@ class Maker:
             made = run(self.wrap([node], feeds, list(node.output)), feeds)
         except Exception:  # noqa: BLE001 (its errors have no base of their own)
             return None
-        for array in made.values():
-            if (
-                not isinstance(array, np.ndarray)
-                or array.size > 5000
-                or array.ndim > 6
-                or array.dtype.kind not in "fib"
-            ):
-                return None
-            if array.dtype.kind == "f" and not (np.abs(array) < LARGEST).all():
-                return None
+        if not all(map(is_small, made.values())):
+            return None
         self.nodes.append(node)
         self.arrays |= made
         if node.op_type in INEXACT or any(name in self.rough for name in read):
