@@ -6,7 +6,6 @@ inline it, an engine may know its op_type and make one kernel. In and out: onnx_
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import onnx
 import onnx_ir as ir
@@ -41,25 +40,16 @@ def flat(nodes: Iterable[ir.Node]) -> Iterator[ir.Node]:
         yield from flat(inside) if inside is not None else [node]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What one kernel does, as the rules decided: `heavy` is a convolution or product, None in a pointwise region;
-    `epilogue` works, in this order, on each number while it is in a register; `rest` comes behind, as a Split does, or
-    is all there is."""
-
-    heavy: ir.Node | None
-    epilogue: tuple[ir.Node, ...]
-    rest: tuple[ir.Node, ...]
-
-
-def parts(node: ir.Node) -> Parts:
-    """The parts of a node, fused or not. Constants are data and left out."""
+def parts(node: ir.Node) -> tuple[ir.Node | None, list[ir.Node], list[ir.Node]]:
+    """What one kernel does, as the rules decided: a convolution or product, None in a pointwise region; its epilogue,
+    which works, in this order, on each number while it is in a register; and the rest, which comes behind, as a Split
+    does, or is all there is. Constants are data and left out."""
     every = [inner for inner in flat([node]) if not is_data(inner)]
     heavy = every[0] if every and is_kind(every[0], Kind.PRODUCT) else None
     behind = every[heavy is not None :]
     epilogue = itertools.takewhile(lambda n: is_kind(n, Kind.POINTWISE) or is_op(n, "BatchNormalization"), behind)
-    run = tuple(epilogue)
-    return Parts(heavy=heavy, epilogue=run, rest=tuple(behind[len(run) :]))
+    run = list(epilogue)
+    return heavy, run, behind[len(run) :]
 
 
 def fuse(nodes: Nodes, title: str = "") -> ir.Node:

@@ -158,18 +158,18 @@ class _Lowering:
             self._prefix = f"{node.name}/"
         for inner_node in filter(is_data, [node] if inside is None else inside):
             self._constant(inner_node.outputs[0])
-        what, nodes = parts(node), tuple(origins(node))
-        heavy = None if what.heavy is None else self._op(what.heavy)
-        ops = [op for n in what.epilogue for op in self._spread(self._op(n))]
-        if heavy is not None and [n.op_type for n in what.rest] == ["Softmax", "MatMul"]:
-            softmax, mix = map(self._op, what.rest)
+        (first, epilogue, rest), nodes = parts(node), tuple(origins(node))
+        heavy = None if first is None else self._op(first)
+        ops = [op for n in epilogue for op in self._spread(self._op(n))]
+        if heavy is not None and [n.op_type for n in rest] == ["Softmax", "MatMul"]:
+            softmax, mix = map(self._op, rest)
             if self._attention([heavy, *ops, softmax, mix], nodes):
                 return
         if heavy is not None:
             self._heavy(heavy, ops, nodes)
         elif ops:
             self._pointwise(ops, {self._names[v] for v in node.outputs if v in self._names}, nodes)
-        for behind in what.rest:
+        for behind in rest:
             self._operator(self._op(behind), nodes, {"in_place": 1} if is_in_place_concat(node) else {})
 
     def _op(self, node: ir.Node) -> Op:
