@@ -1,6 +1,7 @@
 """engine/glassbox/lanes: on several streams the same bits as on one, whatever waits; GPU tests too."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -67,6 +68,17 @@ def test_rows_of_an_extent_hold_every_byte_of_a_tensor(strides):
     assert (extent.offset, extent.span) == (64, max(used) + 1)
     assert used <= rows
     assert rows == used or strides not in {(6, 3, 1), (12, 6, 1), (1, 2, 4)}  # as slices of a concatenation lie
+
+
+def test_who_reads_what_torch_brings_reads_what_that_may_show():
+    plan = glassbox.build(model(VIEWS), rules=[]).plan
+    (number,) = [n for n, step in enumerate(plan.steps) if step.attributes.get("operator") == "Transpose"]
+    (source,), (name,) = plan.steps[number].inputs, plan.steps[number].outputs
+    tensors = {**plan.tensors, name: replace(plan.tensors[name], offset=None)}
+    by_torch = [replace(step, tactic="torch") for step in plan.steps]
+    reads, _ = lanes.uses(replace(plan, tensors=tensors, steps=tuple(by_torch)))[number + 1]
+    assert plan.steps[number + 1].inputs == (name,)
+    assert lanes.extent(plan.tensors[source]) in reads
 
 
 def test_without_events_results_are_wrong(monkeypatch):

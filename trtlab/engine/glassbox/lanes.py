@@ -55,7 +55,6 @@ class Lanes:
         self._inputs, self._outputs = ([names[n] for n in ends] for ends in (plan.inputs, plan.outputs))
         self._lines = [compile(line, "<schedule>", "exec") for line in lines]
         self._space, self._device, self.turns = space, device, lanes(dependencies(uses(plan)), count)
-        self._awaited = {number for _, waits in self.turns for number in waits}
         self._threads = ThreadPoolExecutor(count)
         self._streams = [torch.cuda.Stream() for _ in range(count)] if device.name == "cuda" else []
         self._count = count
@@ -67,7 +66,7 @@ class Lanes:
 
     def _on_streams(self, space: dict[str, Any]) -> None:
         """All results are kept to the end: torch would give the memory of one to the next of its stream."""
-        main, events = torch.cuda.current_stream(), {number: torch.cuda.Event() for number in self._awaited}
+        main, events = torch.cuda.current_stream(), [torch.cuda.Event() for _ in self.turns]
         for stream in self._streams:
             stream.wait_stream(main)
         for number, (lane, waits) in enumerate(self.turns):
@@ -75,8 +74,7 @@ class Lanes:
                 for other in waits:
                     events[other].wait()
                 exec(self._lines[number], space)
-                if number in events:
-                    events[number].record()
+                events[number].record()
         for stream in self._streams:
             main.wait_stream(stream)
 
