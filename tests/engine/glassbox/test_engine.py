@@ -1,6 +1,7 @@
 """engine/glassbox: the same numbers as others compute, through build, save, load and contexts; every refusal."""
 
 import dataclasses
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -101,6 +102,7 @@ def test_a_stream_runs_in_order_and_tells_errors_when_synchronised(digits):
     stream.synchronize()
     assert all(np.array_equal(context.run(f)["logits"], out["logits"]) for f, out in zip(feeds, outputs, strict=True))
     stream.submit(lambda: 1 / 0)
+    stream.submit(lambda: lambda: time.sleep(0.1))
     context.enqueue(feeds[0], last := {}, stream)
     with pytest.raises(ZeroDivisionError):
         stream.synchronize()
