@@ -7,7 +7,7 @@ import pytest
 from trtlab.engine.measure import Origin
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.lab import builds
-from trtlab.lab.compare import OurGroup, Outcome, Row, Verdict, compare_groups, compare_optimizers
+from trtlab.lab.compare import OurGroup, Outcome, Row, compare_groups, compare_optimizers
 from trtlab.lab.fusion import load
 from trtlab.teach import draw_agreement, draw_fusion_findings, draw_optimizers
 
@@ -82,12 +82,6 @@ def test_every_group_and_kernel_stands_in_the_card_with_its_verdict(inception):
 def test_streams_are_told_and_a_model_is_taken_too():
     page = alike(draw_agreement(builds.model("wide_inception")), "stream 0", "stream 1", "stream 2", "on 3 streams")
     assert page.words.count("strides 602112, 1, 10752, 192") == 3
-
-
-def test_in_a_large_model_groups_that_agree_are_folded(inception):
-    assert inception.count(Verdict.SAME) == 1
-    page = alike(draw_agreement(inception, most=2), "1 group that agrees")
-    assert page.count("details") == 1
 
 
 # --- what was measured ------------------------------------------------------------------------------------------------

@@ -55,15 +55,13 @@ def test_edges_are_those_found_by_hand(name):
 
 
 def test_the_digits_model_and_an_empty_one():
-    picture = picture_from_onnx(DIGITS_ONNX)
-    assert len(picture.operators) == 17
-    assert picture.constants == len(onnx.load(DIGITS_ONNX).graph.initializer)
+    picture = picture_from_onnx(DIGITS_ONNX.read_bytes())
     first = picture.operators[0]
+    assert (len(picture.operators), [end.op for end in picture.nodes if end.is_end]) == (17, ["input", "output"])
+    assert picture.constants == len(onnx.load(DIGITS_ONNX).graph.initializer)
     assert (first.op, first.name, first.inputs[0].shape_text) == ("Conv", "conv1/Conv", "batch×1×8×8")
     assert [w.type_text for w in first.weights] == ["float32 32×1×3×3"]
     assert dict(first.attributes)["kernel_shape"] == "[3, 3]"
-    assert [end.op for end in picture.nodes if end.is_end] == ["input", "output"]
-    assert picture_from_onnx(DIGITS_ONNX.read_bytes()).nodes == picture.nodes
     with pytest.raises(ValueError, match="'model' has no nodes"):
         picture_from_onnx(onnx.ModelProto())
 
@@ -88,14 +86,8 @@ def test_shapes_are_inferred_where_the_file_has_none_and_missing_where_nobody_kn
     )  # a large weight
     assert [t.shape_text for n in picture_from_onnx(given).operators for t in n.outputs] == ["n×3000", "n×3000"]
     refused = model(node("NoSuchOperator", ["x"], ["h"], domain="elsewhere"), node("Relu", ["h"], ["y"]))
-    first, second = picture_from_onnx(refused).operators
-    assert (first.op, first.outputs[0].type_text, first.family, second.op) == (
-        "NoSuchOperator",
-        "unknown",
-        OTHER,
-        "Relu",
-    )
-    assert ("domain", "elsewhere") in first.facts
+    first, _ = picture_from_onnx(refused).operators
+    assert (first.outputs[0].type_text, first.family, first.facts) == ("unknown", OTHER, (("domain", "elsewhere"),))
 
 
 def test_a_dimension_is_its_size_its_symbol_or_unknown():
@@ -169,7 +161,7 @@ def test_runs_of_nodes_in_one_module_are_groups(names, groups):
     assert all(group.parent is None or group.label.startswith(label_of[group.parent]) for group in found)
 
 
-def test_a_module_called_twice_makes_a_group_for_each_call():
+def test_the_modules_in_a_name_and_a_group_for_each_call_of_one():
     assert module_path("/layer1.0.conv1/Conv_3") == ("layer1", "layer1.0", "layer1.0.conv1")
     assert module_path("gpu_0/res2_w", "./_") == ("gpu", "gpu_0", "gpu_0/res2")
     assert [sorted(g.members) for g in module_groups(chain("m.x", "m.y", "z", "m.x", "m.y"), 100)] == [[0, 1], [3, 4]]

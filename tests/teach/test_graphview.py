@@ -1,5 +1,6 @@
 """GraphView without a browser: what is selected and folded, what the SVG holds, and names that mean harm."""
 
+import itertools
 import re
 from concurrent.futures import ThreadPoolExecutor
 from xml.etree import ElementTree as ET
@@ -175,14 +176,11 @@ def test_boxes_do_not_overlap_and_frames_hold_them(report):
     shown = scene(view.picture, view.groups, ())
     sizes = dict.fromkeys(shown.frame_of, (90.0, 40.0))
     layout = lay_out(shown, sizes, {group.key: 80.0 for group in view.groups})
-    placed = [layout.places[key] for key in sizes]
-    for i, a in enumerate(placed):
-        assert all(abs(a.x - b.x) >= 90 or abs(a.y - b.y) >= 40 for b in placed[:i])
-    for key, frame in shown.frame_of.items():
-        if frame:
-            outer, box = layout.places[frame], layout.places[key]
-            assert outer.x <= box.x <= box.x + box.width <= outer.x + outer.width
-            assert outer.y <= box.y <= box.y + box.height <= outer.y + outer.height
+    for one, two in itertools.combinations((layout.places[key] for key in sizes), 2):
+        assert abs(one.x - two.x) >= 90 or abs(one.y - two.y) >= 40
+    for outer, box in ((layout.places[f], layout.places[key]) for key, f in shown.frame_of.items() if f):
+        assert outer.x <= box.x <= box.x + box.width <= outer.x + outer.width
+        assert outer.y <= box.y <= box.y + box.height <= outer.y + outer.height
     assert len(layout.curves) == len(shown.lines)
 
 

@@ -18,7 +18,7 @@ from trtlab.plan import tactics
 from trtlab.plan.tactics import Race
 from trtlab.teach import svg
 from trtlab.teach.card import Drawing, bold, card, chips, code, push, table, tag
-from trtlab.teach.figure import INK, PALETTE, finish, new
+from trtlab.teach.figure import INK, LOG, PALETTE, finish, new
 from trtlab.teach.sliders import SliderView
 
 LOOKS = (
@@ -193,8 +193,7 @@ def draw_race(race: Race, title: str, made: Sequence[Provenance] = ()) -> Any:
             xshift=-5, showarrow=False, font={"color": colour},
         )  # fmt: skip
     figure.update_yaxes(autorange="reversed", tickfont={"size": 13})
-    marks = {"tickvals": [m * 10**k for k in range(8) for m in (1, 2, 5)], "tickformat": ","}
-    figure.update_xaxes(title_text="microseconds, logarithmic", type="log", **marks)
+    figure.update_xaxes(title_text="microseconds, logarithmic", **LOG)
     never = [f"{c.name}: {c.state}" for c in race.candidates if not c.samples_s]
     return finish(figure, title, made, height=110 + 56 * max(1, len(rows)), says=never)
 

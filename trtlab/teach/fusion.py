@@ -6,7 +6,7 @@ each sweep, and at most five lines at once. Colour never speaks alone: every ver
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import onnx
@@ -21,7 +21,7 @@ from trtlab.numeric.units import counted, raised
 from trtlab.study.bank import said
 from trtlab.teach import card as ui
 from trtlab.teach.card import Cell, Drawing, bilingual, both, switch
-from trtlab.teach.figure import INK, finish, new
+from trtlab.teach.figure import INK, LOG, finish, new
 from trtlab.teach.tables import merged_nodes
 
 KINDS = {
@@ -81,38 +81,29 @@ def _agreed(rows: Sequence[Row]) -> list[str]:
 # --- kernel by kernel -------------------------------------------------------------------------------------------------
 
 
-def draw_agreement(what: onnx.ModelProto | Agreement, target: str = "SM89", *, most: int = 40) -> Drawing:
+def draw_agreement(what: onnx.ModelProto | Agreement, target: str = "SM89") -> Drawing:
     """Our kernels on the left, NVIDIA's on the right, one row for each group of nodes that share a kernel on either
-    side, and the difference by name. In models of more than `most` groups, groups that agree stand folded.
+    side, and the difference by name.
 
     >>> draw_agreement(TEACHING_MODELS["inception"]())
     """
     found = what if isinstance(what, Agreement) else compare.compare_groups(what, target)
-    folded = len(found.matches) > most
-    same = [match for match in found.matches if folded and match.verdict is Verdict.SAME]
-    header = ("ours", "NVIDIA's", "compared")
-    shown = ui.table(header, [_match(match) for match in found.matches if match not in same])
-    alike = f"{counted(len(same), 'group')} that agree{'s' * (len(same) == 1)}"
-    fold = [ui.details(alike, ui.table(header, map(_match, same)))] * folded
+    shown = ui.table(("ours", "NVIDIA's", "compared"), map(_match, found.matches), fold=True)
     total = f"{counted(found.our_kernels, 'kernel')} of ours, {len(found.report.kernels)} of NVIDIA's"
     counts = [(verdict, found.count(verdict)) for verdict in Verdict if found.count(verdict)]
     verdicts = [ui.badge(f"{count} × {verdict.value}", KINDS[verdict]) for verdict, count in counts]
     gone = [f"in neither: {', '.join(found.gone)}"] * bool(found.gone)
     head = [ui.bold(found.model), ui.dim(total), ui.push(ui.join(verdicts, ui.apart(", ")))]
-    return ui.card(shown, *fold, head=head, foot=gone, made=[found.report.provenance])
+    return ui.card(shown, head=head, foot=gone, made=[found.report.provenance])
 
 
 def _match(match: Match) -> tuple[Cell, Cell, Cell]:
+    ours, theirs = [*map(_ours, match.ours)], [*map(_theirs, match.nvidia)]
     return (
-        _boxes(map(_ours, match.ours), "nothing"),
-        _boxes(map(_theirs, match.nvidia), "no kernel"),
+        ui.block(ours, "boxes") if ours else ui.dim("nothing"),
+        ui.block(theirs, "boxes") if theirs else ui.dim("no kernel"),
         ui.stack([ui.badge(match.verdict.value, KINDS[match.verdict]), *map(ui.dim, match.notes)]),
     )
-
-
-def _boxes(boxes: Iterable[Cell], otherwise: str) -> Cell:
-    found = [*boxes]
-    return ui.block(found, "boxes") if found else ui.dim(otherwise)
 
 
 def _ours(group: OurGroup) -> Cell:
@@ -165,11 +156,9 @@ def draw_fusion_bandwidth(*sweeps: Sweep) -> Any:
 
 def draw_fusion_chains(*sweeps: Sweep) -> Any:
     """Time over the number of operations on the same three inputs; a panel for each sweep."""
-    marks = [m * 10**k for k in range(8) for m in (1, 2, 5)]
-    up = {"type": "log", "tickvals": marks, "tickformat": ","}
     sizes = ", ".join(f"2{raised(s.chains(Way.COPY)[0].elements.bit_length() - 1)}" for s in sweeps)
     title = f"Longer chains on the same A, B and C ({sizes} elements)"
-    return _lines(sweeps, title, Sweep.chains, lambda row: row.seconds * 1e6, "microseconds", up)
+    return _lines(sweeps, title, Sweep.chains, lambda row: row.seconds * 1e6, "microseconds", LOG)
 
 
 def _lines(

@@ -12,7 +12,7 @@ from trtlab.numeric.units import bytes_text, counted, seconds_text
 from trtlab.plan.streams import COMPUTE, COPY_IN, COPY_OUT, Operation, Timeline, limits, on_one_stream, run
 from trtlab.teach import svg
 from trtlab.teach.card import Drawing, SvgDrawing, bold, card, table
-from trtlab.teach.figure import axes, finish, line, new
+from trtlab.teach.figure import LOG, axes, finish, line, new
 from trtlab.teach.sliders import SliderView, pictured
 
 COLOURS = {COPY_IN: "#0072b2", COMPUTE: "#009e73", COPY_OUT: "#cc79a7"}
@@ -125,7 +125,7 @@ def draw_serving(recorded: StreamRuns) -> Any:
             hovertext=[f"99% under {seconds_text(s.percentile(0.99))}; {bytes_text(s.memory_bytes)}" for s in found],
         )  # fmt: skip
     axes(figure, "samples a second", "latency of a request, µs (median)")
-    figure.update_yaxes(type="log", tickvals=[m * 10**k for k in range(8) for m in (1, 2, 5)], tickformat=",")
+    figure.update_yaxes(**LOG)
     figure.update_xaxes(rangemode="tozero")
     title = f"{recorded.network}: batching against streams"
     return finish(figure, title, [recorded.provenance], height=430, named=True)
