@@ -281,16 +281,16 @@ def stack_of(cells: list[Cell]) -> Cell:
     return Cell(html="".join(found.html for found in cells), text="\n".join(c.text for c in cells if c.text))
 
 
-def switch(language: str = "en") -> Cell:
+def switch() -> Cell:
     """The switch that stands at the right end of a card's head, with the script that it needs."""
-    label = toggle(language)
+    label = toggle()
     return Cell(html=f"{label.html}<script>{asset('tongue.js')}</script>", text=label.text)
 
 
-def toggle(language: str = "en") -> Cell:
+def toggle() -> Cell:
     """The switch alone, for a widget, whose script has what it needs."""
-    says, checked = "turns the card to Chinese (中文)", " checked" if language == "zh" else ""
-    does = f'role="switch" aria-label="{says}" title="{says}" onchange="trtTongue(this.checked)"{checked}'
+    says = "turns the card to Chinese (中文)"
+    does = f'role="switch" aria-label="{says}" title="{says}" onchange="trtTongue(this.checked)"'
     words = '<span lang="en">English</span><span class="or"> / </span><span lang="zh-CN">中文</span>'
     html = f'<label class="tongue push"><input type="checkbox" {does}>{words}</label>'
     return Cell(html=html, text="English / 中文")

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from trtlab.engine.measure import live
 from trtlab.numeric import FORMATS, BlockFormat, CodeBook, FloatFormat, Format, IntegerFormat, arithmetic, codec, exact
-from trtlab.numeric.describe import Overflow, Rounding
+from trtlab.numeric.describe import Rounding
 from trtlab.numeric.quantize import Quantized, sqnr_db
 from trtlab.numeric.units import counted, power_text, raised
 from trtlab.teach.card import Cell, Drawing, apart, bold, card, code, dim, join, table, tag
@@ -111,20 +111,18 @@ def _facts(fmt: Format) -> list[str]:
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
-def draw_value(
-    text: str, names: Iterable[str | Format], rounding: Rounding = "nearest_even", overflow: Overflow = "ieee"
-) -> Drawing:
+def draw_value(text: str, names: Iterable[str | Format]) -> Drawing:
     """One number, read exactly, in each format: the bits of its code, the value it becomes, and the relative error."""
     number = exact.real(text)
-    rows = [(bold(name_of(fmt)), *_stored(fmt, number, rounding, overflow)) for fmt in map(find_format, names)]
-    head = [bold(text), dim(f"rounded to {rounding.replace('_', ' ')}")]
+    rows = [(bold(name_of(fmt)), *_stored(fmt, number)) for fmt in map(find_format, names)]
+    head = [bold(text), dim("rounded to nearest even")]
     return card(table(("format", "bits", "becomes", "relative error"), rows), head=head)
 
 
-def _stored(fmt: Format, number: exact.Real, rounding: Rounding, overflow: Overflow) -> tuple[Any, str, str]:
+def _stored(fmt: Format, number: exact.Real) -> tuple[Any, str, str]:
     """The bits of its code, a piece for each field, without what only pads it; the value; the relative error."""
     try:
-        word = exact.encode(fmt, number, rounding, overflow)
+        word = exact.encode(fmt, number, "nearest_even", "ieee")
     except ValueError:
         return "", "no code for it", "–"
     digits, kept = iter(f"{word >> fmt.padding_bits:0{fmt.bits}b}"), [f for f in fmt.fields if f[0] != "padding"]
@@ -139,7 +137,7 @@ def _value(value: exact.Real, digits: int) -> str:
     return f"{float(value):.{digits}g}" if isinstance(value, Fraction) else value.value
 
 
-def draw_codes(name: str | Format, *, columns: int = 8) -> Drawing:
+def draw_codes(name: str | Format) -> Drawing:
     """Every code of a format of at most 8 bits with its value, in the order of the codes."""
     fmt = find_format(name)
     if fmt.bits > 8:
@@ -149,7 +147,7 @@ def draw_codes(name: str | Format, *, columns: int = 8) -> Drawing:
     digits = -(-(fmt.bits + fmt.padding_bits) // 4)
     codes = fmt.all_codes().tolist()
     cells = [join([dim(f"{word:0{digits}X}"), bold(_value(exact.decode(fmt, word).value, 6))], " = ") for word in codes]
-    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    rows = [cells[start : start + 8] for start in range(0, len(cells), 8)]
     head = [bold(name_of(fmt)), dim(f"{len(cells)} codes, hexadecimal, and their values")]
     return card(table([""] * len(rows[0]), rows, bare=True), head=head)
 
@@ -325,12 +323,12 @@ def draw_staircase(name: str | Format, modes: Sequence[Rounding], *, low: float,
     return _finished(figure, f"{name_of(fmt)}: what comes out for what goes in", how, height=270)
 
 
-def draw_sums(curves: Mapping[str, npt.ArrayLike], *, title: str, most_points: int = 400) -> Any:
+def draw_sums(curves: Mapping[str, npt.ArrayLike], *, title: str) -> Any:
     """Running sums: each curve's value after so many additions."""
     drawn = {}
     for name, curve in curves.items():
         y = np.asarray(curve, np.float64)
-        at = np.unique(np.linspace(0, y.size - 1, most_points).astype(int))
+        at = np.unique(np.linspace(0, y.size - 1, 400).astype(int))
         drawn[name] = (at + 1, y[at])
     figure = axes(lines(new(), drawn), "additions", "running sum")
     how = "every sum rounded to the format after each addition"

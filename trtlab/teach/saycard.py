@@ -12,16 +12,12 @@ from trtlab.teach import card as ui
 from trtlab.teach.card import Cell, Drawing, apart, bilingual, block, bold, both, join, stack_of, switch, tag
 
 
-def say(which: str | Question, *, language: str = "en") -> Drawing:
+def say(which: str | Question) -> Drawing:
     """The card of a question, such as `say("Q3-01")`, or of one's own: a `Question`, or a text of several lines as in
-    words/questions. `language`, "en" or "zh", is what it shows first.
-
-    UnknownEntry names the questions that are close; BadEntry says what a text lacks; ValueError for another language.
+    words/questions. UnknownEntry names the questions that are close; BadEntry says what a text lacks.
     """
-    if language not in LANGUAGES:
-        raise ValueError(f"the cards speak {' and '.join(LANGUAGES)}: got language={language!r}")
     asked = which if isinstance(which, Question) else question(which)
-    head = [bold(asked.name), ui.badge(asked.level.value), ui.dim(asked.topic), switch(language)]
+    head = [bold(asked.name), ui.badge(asked.level.value), ui.dim(asked.topic), switch()]
     asks = tag("div", both(asked.question, "div"), "ask", role="heading", aria_level="3")
     bar = Cell(html='<div class="time" aria-hidden="true"><div></div></div>', text="")
     clock = _opens("clock", both(said("say_it")), [bar, both(said("speak_now"), "div")])
