@@ -61,6 +61,12 @@ def test_what_does_not_fit_is_refused_before_memory_is_touched(x, columns, out):
         run(product.packed(columns), x, out)
 
 
+def test_rows_that_would_be_a_copy_are_refused():
+    x, columns, out = torch.ones(2, 5, 3, 4).transpose(1, 2), torch.ones(6, 4, 7), torch.ones(2, 3, 5, 7)
+    with pytest.raises(ValueError, match="do not go into rows"):
+        product.generated([], lambda t: t.flatten(0, -3), np.zeros(7, np.float32))(product.packed(columns), x, out)
+
+
 @pytest.mark.parametrize("registers", [(8, 12), (16, 24)])
 def test_vectors_of_another_machine_make_the_same(registers, monkeypatch):
     monkeypatch.setattr(product, "_registers", lambda: registers)
@@ -84,10 +90,3 @@ def test_a_panel_is_no_narrower_than_is_fast(lanes, widths, monkeypatch):
     """1000 columns are a whole number of panels of 8, at half the speed."""
     monkeypatch.setattr(product, "_registers", lambda: (lanes, 0))
     assert {n: product.panel_width.__wrapped__(n) for n in widths} == widths
-
-
-def test_rows_that_would_be_a_copy_are_refused():
-    x, columns, out = torch.ones(2, 5, 3, 4).transpose(1, 2), torch.ones(6, 4, 7), torch.ones(2, 3, 5, 7)
-    run = product.generated([], lambda t: t.flatten(0, -3), np.zeros(7, np.float32))
-    with pytest.raises(ValueError, match="do not go into rows"):
-        run(product.packed(columns), x, out)

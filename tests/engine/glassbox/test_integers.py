@@ -45,7 +45,6 @@ CONVS = {
     "strides, odd pads": ("Conv <pads = [0,1,2,0], strides = [2,3]> (X, W)", (1, 3, 9, 10), (4, 3, 3, 2)),
     "dilated": ("Conv <dilations = [2,1], pads = [2,1,2,1]> (X, W)", (1, 3, 9, 9), (4, 3, 3, 3)),
     "same": ('Conv <auto_pad = "SAME_LOWER", strides = [2,2]> (X, W)', (1, 3, 9, 8), (4, 3, 3, 3)),
-    "1x1": ("Conv (X, W)", (2, 16, 4, 4), (8, 16, 1, 1)),
     "depthwise": ("Conv <group = 6, pads = [1,1,1,1]> (X, W)", (1, 6, 5, 5), (6, 1, 3, 3)),
     "one axis": ("Conv <pads = [1,1]> (X, W)", (2, 3, 9), (4, 3, 3)),
     "three axes": ("Conv (X, W)", (1, 2, 4, 4, 4), (3, 2, 2, 2, 2)),
@@ -53,7 +52,6 @@ CONVS = {
 PRODUCTS = CONVS | {
     "matrices": ("MatMul (X, W)", (5, 24), (24, 7)),
     "rows of rows": ("MatMul (X, W)", (2, 3, 24), (24, 7)),
-    "Gemm": ("Gemm (X, W)", (5, 24), (24, 7)),
     "Gemm, turned": ("Gemm <transB = 1> (X, W)", (5, 24), (7, 24)),
 }
 

@@ -98,6 +98,10 @@ def test_damaged_caches_are_left_alone(cache):
     texts = [b"", b"null", b"[]", b"{}", b"\x00\xff", b"[" * 100_000, data[:-9], data + b"}", b"{" + data,
              json.dumps(values | {"format": 2}).encode(), json.dumps(values | {"races": {}}).encode(),
              json.dumps(values | {"sha256": None}).encode()]  # fmt: skip
+    key = next(iter(values["races"]))
+    for race in (None, [], {"winner": "torch"}, values["races"][key] | {"more": 1}):  # though the checksum is right
+        bad = values | {"races": {key: race}}
+        texts.append(json.dumps(bad | {"sha256": timing._digest(bad)}).encode())
     for _ in range(300):
         where = rng.randrange(len(data))
         texts.append(data[:where] + bytes([rng.choice(b'09aZ"}{,. \n')]) + data[where + 1 :])
@@ -118,17 +122,6 @@ def test_damaged_caches_are_left_alone(cache):
     build_without(cache, "is no timing cache, or damaged")
 
 
-def test_races_that_make_no_sense_are_refused_though_the_checksum_is_right(cache):
-    values = json.loads(cache.read_bytes())
-    key = next(iter(values["races"]))
-    for race in (None, [], {"winner": "torch"},
-                 values["races"][key] | {"more": 1}, {"winner": "a", "candidates": [{"name": 7}]}):  # fmt: skip
-        bad = values | {"races": {key: race}}
-        cache.write_text(json.dumps(bad | {"sha256": timing._digest(bad)}))
-        with pytest.raises(TimingCacheError, match="is no timing cache, or damaged"):
-            TimingCache.load(cache)
-
-
 def test_where_no_file_can_be_read_or_written_a_build_goes_on(tmp_path):
     build_without(tmp_path, "is no regular file")
     build_without(
@@ -143,25 +136,16 @@ def test_where_no_file_can_be_read_or_written_a_build_goes_on(tmp_path):
 def test_the_table_lists_every_candidate_with_its_samples_and_why_it_lost(tmp_path):
     engine = glassbox.build(MODEL)
     races = engine.inspect(tactics=True)
-    assert [one.kernel for one in races] == list(engine.inspect())
+    assert [(one.kernel, one.race and one.race.winner) for one in races] == [
+        (k, None if k.tactic == "view" else k.tactic) for k in engine.inspect()
+    ]
     rows = races.rows()[1:]
-    shown = iter(rows)
-    for one in races:
-        if one.race is None:
-            assert one.kernel.tactic == "view"
-            assert next(shown) == (one.kernel.name, "view", *[""] * 5)
-            continue
-        assert one.race.winner == one.kernel.tactic
-        mine = [next(shown) for _ in one.race.candidates]
-        assert mine[0][:2] == (one.kernel.name, one.race.winner)
-        assert {(r[1], r[4], r[6]) for r in mine} == {
-            (c.name, str(len(c.samples_s)), c.state) for c in one.race.candidates
-        }
-    assert next(shown, None) is None
-    text = repr(races).splitlines()
-    assert text[0].split() == "kernel tactic best µs quartiles samples error state".split()
-    assert len(text) == len(rows) + 1
+    for one in (one for one in races if one.race):
+        first = next(n for n, row in enumerate(rows) if row[:2] == (one.kernel.name, one.race.winner))
+        want = {(c.name, str(len(c.samples_s)), c.state) for c in one.race.candidates}
+        assert {(r[1], r[4], r[6]) for r in rows[first : first + len(want)]} == want
+    assert len(rows) == sum(len(one.race.candidates) if one.race else 1 for one in races)
+    assert len(repr(races).splitlines()) == len(rows) + 1
     engine.save(tmp_path / "plan")
     loaded = glassbox.load(tmp_path / "plan").inspect(tactics=True)  # it brings its tactics, not the races
     assert [(one.kernel.tactic, one.race) for one in loaded] == [(k.tactic, None) for k in engine.inspect()]
-    assert repr(loaded).splitlines()[1].split()[-1] == engine.inspect()[0].tactic
