@@ -46,8 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = _run(words, as_json)
-        if sys.stdout is not None:  # None after `>&-`
-            sys.stdout.flush()
+        print(end="", flush=True)
     except BrokenPipeError:  # `trtlab explain ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -70,7 +69,7 @@ def _run(words: Sequence[str], as_json: bool) -> int:
         options.command(options)
     except _Misunderstood as error:
         what, usage = error.args
-        if not as_json and sys.stderr is not None:
+        if not as_json:
             sys.stderr.write(usage)
         return _complain("UsageError", f"{what}.", usage if as_json else "", as_json)
     except CompilerError as error:
@@ -92,19 +91,18 @@ def _complain(kind: str, text: str, hint: str = "", as_json: bool = False) -> in
     """Tell what is wrong and the way out, to people on standard error or to programs on standard output."""
     if as_json:
         _print_json({"error": {"type": kind, "message": text, "hint": " ".join(hint.split())}})
-    elif sys.stderr is not None:
-        width = min(_columns(), 100)
+    else:
         text = _plain(" ".join(f"trtlab: {text} {hint}".split()))
-        paragraph = textwrap.fill(text, width, break_long_words=False)
+        paragraph = textwrap.fill(text, min(_columns(), 100), break_long_words=False)
         print(_painted("trtlab:", RED, sys.stderr) + paragraph.removeprefix("trtlab:"), file=sys.stderr)
     return BAD_INPUT
 
 
 def _painted(text: str, colour: str | None, stream: Any = None) -> str:
     """The text in colour where the stream (standard output) is a terminal with colours, and NO_COLOR is not set."""
-    ours, shell = stream or sys.stdout, os.environ
-    knows = (os.name == "posix" and shell.get("TERM") != "dumb") or "WT_SESSION" in shell
-    is_shown = colour and knows and not shell.get("NO_COLOR") and ours is not None and ours.isatty()
+    wanted = colour and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
+    ours = stream or sys.stdout
+    is_shown = wanted and ours is not None and ours.isatty()
     return f"\x1b[{colour}m{text}\x1b[0m" if is_shown else text
 
 
@@ -125,8 +123,8 @@ def _parser() -> argparse.ArgumentParser:
         "--profile", action="append", default=[], type=_profile, metavar="NAME=MIN:OPT:MAX",
         help="shapes of a dynamic input, such as image=1x3x224x224:8x3x224x224:32x3x224x224; repeat for more inputs",
     )  # fmt: skip
-    compilers = ("tensorrt", "tensorrt_rtx")
-    explain.add_argument("--compiler", choices=compilers, help="default: tensorrt with a GPU, else tensorrt_rtx")
+    help_of = "default: tensorrt with a GPU, else tensorrt_rtx"
+    explain.add_argument("--compiler", choices=("tensorrt", "tensorrt_rtx"), help=help_of)
     explain.add_argument("--plan", metavar="FILE", help="also save the plan, with a manifest beside it")
     explain.add_argument("--log", action="store_true", help="print the builder's whole log after the table")
     explain.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS")
@@ -213,14 +211,17 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 def _explain(options: argparse.Namespace) -> None:
+    from trtlab.engine.nvidia.errors import PlanFileError
     from trtlab.engine.planfile import save_plan
 
-    if options.plan:
-        _check_plan_path(Path(options.plan))
+    path = Path(options.plan or "x.plan")
+    if path.is_dir() or not path.parent.is_dir():  # before the build, which may take minutes
+        why = " is a folder." if path.is_dir() else f": there is no folder {path.parent}."
+        raise PlanFileError(f"--plan {path}{why}", hint="Expected the name of a file to write, in a folder.")
     report = trtlab.explain(
         options.model, options.target, name="stdin" if isinstance(options.model, bytes) else None,
         profiles=dict(options.profile), compiler=options.compiler, timeout_s=options.timeout,
-        on_progress=_tick if sys.stderr is not None and sys.stderr.isatty() else None,
+        on_progress=_tick if sys.stderr.isatty() else None,
     )  # fmt: skip
     if options.plan:
         save_plan(report, options.plan)
@@ -234,20 +235,10 @@ def _explain(options: argparse.Namespace) -> None:
             print(f"[{line.severity}]", "\n".join(map(_plain, line.text.split("\n"))))
 
 
-def _check_plan_path(path: Path) -> None:
-    """Before the build, which may take minutes. PlanFileError when no file can be written there."""
-    from trtlab.engine.nvidia.errors import PlanFileError
-
-    if path.is_dir():
-        raise PlanFileError(f"--plan {path} is a folder.", hint="Expected the name of a file to write.")
-    if not path.parent.is_dir():
-        raise PlanFileError(f"--plan {path}: there is no folder {path.parent}.", hint="Make it first.")
-
-
 def _model(text: str) -> str | bytes:
     if text != "-":
         return text
-    if sys.stdin is None or sys.stdin.isatty():
+    if sys.stdin.isatty():
         raise argparse.ArgumentTypeError("nothing is piped into standard input; say: trtlab explain - < MODEL.onnx")
     return sys.stdin.buffer.read()
 

@@ -53,7 +53,10 @@ def model(name: str, seed: int = 0) -> onnx.ModelProto:
     if name in TEACHING_MODELS:
         return TEACHING_MODELS[name](seed)
     if name in REWRITTEN:
-        return _rewritten(name, seed)
+        origin, rules = REWRITTEN[name]
+        made, _ = optimize(model(origin, seed), rules)
+        made.graph.name = name
+        return made
     if name not in (*PROBES, *REFUSED):
         raise KeyError(f"no model {name!r}; there are {', '.join((*TEACHING_MODELS, *REWRITTEN, *PROBES, *REFUSED))}")
     return filled(_text(name), seed)
@@ -79,13 +82,6 @@ def _text(name: str) -> str:
     middle = "".join(f"[n{i}] t{i + 1} = {('Add', 'Max')[i % 2]} (t{i}, a) " for i in range(last))
     head = f'<ir_version: 10, opset_import: ["": {OPSET}]> {name} (float[64,64] t0, float[64,64] a) => (float[64,64] y)'
     return f"{head} {{ {middle} [last] y = Relu (t{last}) }}"
-
-
-def _rewritten(name: str, seed: int) -> onnx.ModelProto:
-    origin, rules = REWRITTEN[name]
-    made, _ = optimize(model(origin, seed), rules)
-    made.graph.name = name
-    return made
 
 
 def names() -> tuple[str, ...]:
@@ -144,14 +140,10 @@ def key(model: str, precision: str, target: str, *, dynamic_batch: bool) -> str:
 # --- the light networks -----------------------------------------------------------------------------------------------
 
 
-def light_path(name: str) -> Path:
-    """Where one of the onnx package's `light_*` networks lies. Each of their weights is a ConstantOfShape node."""
-    return LIGHT_FOLDER / f"light_{name}.onnx"
-
-
 def light_model(name: str, seed: int = 0) -> onnx.ModelProto:
-    """One of onnx's `light_*` networks, such as `squeezenet`, with seeded random weights."""
-    return randomized(onnx.load(light_path(name)), seed)
+    """One of the onnx package's `light_*` networks, such as `squeezenet`, whose weights are ConstantOfShape nodes, with
+    seeded random weights."""
+    return randomized(onnx.load(LIGHT_FOLDER / f"light_{name}.onnx"), seed)
 
 
 def network(name: str) -> onnx.ModelProto:
@@ -247,15 +239,11 @@ def _answered(question: str, models: Mapping[str, onnx.ModelProto]) -> Builds:
             return recordings.load(Builds, question)
         products = [kernel for kernel in report.kernels if kernel.type in ("correlation", "gemm", "runtime_fusion")]
         tensors = [tensor for kernel in report.kernels for tensor in (*kernel.inputs, *kernel.outputs)]
-        rows.append(
-            Build(
-                name=name,
-                kernels=len(report.kernels),
-                generated=len(report.kernels) - len(products),
-                products=tuple(sorted({f"{one.inputs[0].dtype} -> {one.dtype}" for one in products})),
-                moved_bytes=sum(BYTES[tensor.dtype] * math.prod(tensor.shape) for tensor in tensors),
-                weights_bytes=report.weights_bytes or 0,
-                plan_bytes=report.plan_size_bytes,
-            )
-        )
+        made = Build(
+            name=name, kernels=len(report.kernels), generated=len(report.kernels) - len(products),
+            products=tuple(sorted({f"{one.inputs[0].dtype} -> {one.dtype}" for one in products})),
+            moved_bytes=sum(BYTES[tensor.dtype] * math.prod(tensor.shape) for tensor in tensors),
+            weights_bytes=report.weights_bytes or 0, plan_bytes=report.plan_size_bytes,
+        )  # fmt: skip
+        rows.append(made)
     return Builds(rows=tuple(rows), provenance=report.provenance)

@@ -6,6 +6,7 @@ verdict and a note. Checked by tests/lab/test_compare.py: ONNX Runtime with all 
 and after; every kernel and every node stands in exactly one place. Nothing is guessed from the names of kernels.
 """
 
+import copy
 import enum
 import functools
 import math
@@ -59,9 +60,7 @@ class Row:
 def _slim(model: onnx.ModelProto) -> onnx.ModelProto:
     import onnxslim
 
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)  # onnxslim works in place
-    slim: onnx.ModelProto = onnxslim.slim(copy)
+    slim: onnx.ModelProto = onnxslim.slim(copy.deepcopy(model))  # which works in place
     return slim
 
 
@@ -93,10 +92,14 @@ def compare_optimizers(model: onnx.ModelProto, name: str = "") -> Row:
             outcomes.append(Outcome(optimizer=title, kernels=model_cost(after).kernels, error=error))
         except (OrtError, ValueError, Mismatch) as refused:  # of this optimiser; the others go on
             outcomes.append(Outcome(optimizer=title, note=str(refused)))
-    engine, made = _built(model)
-    outcomes.insert(2, engine)
-    parts = (live(["onnx", "onnxslim", "onnxruntime"]), *made)
-    return Row(model=name or model.graph.name, outcomes=tuple(outcomes), provenance=parts)
+    parts = [live(["onnx", "onnxslim", "onnxruntime"])]
+    try:
+        report = _report(model)
+        outcomes.insert(2, Outcome(optimizer=NVIDIA, kernels=len(report.kernels)))
+        parts.append(report.provenance)
+    except CompilerError as error:
+        outcomes.insert(2, Outcome(optimizer=NVIDIA, note=error.what))
+    return Row(model=name or model.graph.name, outcomes=tuple(outcomes), provenance=tuple(parts))
 
 
 def compare_teaching_models() -> tuple[Row, ...]:
@@ -119,14 +122,6 @@ def _error(before: onnx.ModelProto, after: onnx.ModelProto, inputs: Arrays, answ
 
 def _report(model: onnx.ModelProto, target: str = TARGET) -> BuildReport:
     return built(model.SerializeToString(), f"fusion-{model.graph.name}", target)
-
-
-def _built(model: onnx.ModelProto) -> tuple[Outcome, tuple[Provenance, ...]]:
-    try:
-        report = _report(model)
-    except CompilerError as error:
-        return Outcome(optimizer=NVIDIA, note=error.what), ()
-    return Outcome(optimizer=NVIDIA, kernels=len(report.kernels)), (report.provenance,)
 
 
 # --- our kernels beside NVIDIA's --------------------------------------------------------------------------------
@@ -201,14 +196,11 @@ def compare_groups(model: OnnxModel, target: str = TARGET, *, report: BuildRepor
 
 
 def _named(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model; a copy of it where nodes have no name, with names, by which both sides know them."""
-    if all(node.name for node in model.graph.node):
-        return model
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    for node in copy.graph.node:
+    """A copy in which every node has a name, by which both sides know it."""
+    named = copy.deepcopy(model)
+    for node in named.graph.node:
         node.name = node.name or node.output[0]
-    return copy
+    return named
 
 
 def _our_groups(optimized: onnx.ModelProto) -> Iterator[OurGroup]:
@@ -264,13 +256,10 @@ def _judged(ours: tuple[OurGroup, ...], theirs: tuple[Kernel, ...]) -> tuple[Ver
         return Verdict.NVIDIA_MORE, several + inside
     if launches > 1:
         return Verdict.OTHERWISE, [f"{launches} kernels against {len(theirs)}, along other lines"]
-    return (Verdict.WE_MORE, [_behind(theirs)]) if _feeds(theirs) else (Verdict.DECLINED, [_apart(theirs)])
-
-
-def _feeds(kernels: tuple[Kernel, ...]) -> bool:
-    """Whether one of the kernels reads what another one writes."""
-    written = {tensor.name for kernel in kernels for tensor in kernel.outputs}
-    return any(tensor.name in written for kernel in kernels for tensor in kernel.inputs)
+    written = {tensor.name for kernel in theirs for tensor in kernel.outputs}
+    if any(tensor.name in written for kernel in theirs for tensor in kernel.inputs):
+        return Verdict.WE_MORE, [_behind(theirs)]
+    return Verdict.DECLINED, [_apart(theirs)]
 
 
 def _behind(kernels: tuple[Kernel, ...]) -> str:

@@ -20,7 +20,7 @@ import onnx.parser
 
 from trtlab.engine import recordings
 from trtlab.engine.measure import Provenance, live
-from trtlab.engine.nvidia.errors import BuildError, CompilerError, CompilerMissing, ParseError, UnsupportedTarget
+from trtlab.engine.nvidia.errors import BuildError, CompilerMissing, ParseError, UnsupportedTarget
 from trtlab.engine.nvidia.explain import explain, normalise_targets
 from trtlab.engine.nvidia.report import BuildReport, TensorInfo
 from trtlab.lab import find
@@ -120,26 +120,18 @@ def _cell(fmt: str, target: str) -> Cell:
     except LookupError as error:
         return Cell(format=fmt, target=target, refusal=str(error.args[0]), by="ONNX")
     except (ParseError, BuildError, UnsupportedTarget) as error:
-        by = "parser" if isinstance(error, ParseError) else "builder"
-        return Cell(format=fmt, target=target, refusal=_words_of(error), by=by)
+        by = "parser" if isinstance(error, ParseError) else "builder"  # in NVIDIA's words, without ours and the place
+        words = re.sub(r"^[^:]*: (\[[^]]*\] |\w+\.cpp:\d+: )?", "", error.what).rstrip(".")
+        return Cell(format=fmt, target=target, refusal=words, by=by)
     product = next(kernel for kernel in reversed(built.kernels) if "product" in kernel.onnx_nodes)
-    return Cell(
-        format=fmt,
-        target=target,
-        stored=_matrices(constant for kernel in built.kernels for constant in kernel.constants)[0],
-        reads=_matrices(product.inputs + product.constants),
-        weights_bytes=built.weights_bytes,
-    )
+    stored = _matrices(constant for kernel in built.kernels for constant in kernel.constants)[0]
+    reads = _matrices(product.inputs + product.constants)
+    return Cell(format=fmt, target=target, stored=stored, reads=reads, weights_bytes=built.weights_bytes)
 
 
 def _matrices(tensors: Iterable[TensorInfo]) -> tuple[str, ...]:
     """Types of those tensors that are x, w or their codes. Scales are smaller, or "folded" ones of w's size."""
     return tuple(t.dtype for t in tensors if math.prod(t.shape) == 256 * 256 and "folded" not in t.name)
-
-
-def _words_of(error: CompilerError) -> str:
-    """NVIDIA's own words, without ours before them and the place in NVIDIA's source."""
-    return re.sub(r"^[^:]*: (\[[^]]*\] |\w+\.cpp:\d+: )?", "", error.what).rstrip(".")
 
 
 # --- the networks: y = x @ w ----------------------------------------------------------------------------------------
@@ -219,9 +211,8 @@ class ApiHistory:
     def state(self, name: str, tag: str) -> Declared:
         """KeyError names what was recorded when `name` or `tag` was not."""
         if name not in self.names or tag not in self.tags:
-            raise KeyError(
-                f"{name!r} at {tag!r} was not recorded; names: {', '.join(self.names)}; tags: {', '.join(self.tags)}"
-            )
+            there = f"names: {', '.join(self.names)}; tags: {', '.join(self.tags)}"
+            raise KeyError(f"{name!r} at {tag!r} was not recorded; {there}")
         return self.names[name][tag]
 
 

@@ -29,6 +29,7 @@ from trtlab.engine.nvidia.explain import DEFAULT_TARGET, ProfileShapes
 from trtlab.engine.nvidia.worker import CancelFlag
 from trtlab.graph.onnxfile import count_nodes, sha256_of
 from trtlab.lab import builds
+from trtlab.numeric.units import bytes_text
 
 Precision = Literal["FP32", "FP16", "INT8"]
 TOLERANCES: dict[str, float] = {"FP32": 1e-4, "FP16": 2e-2, "INT8": 1e-1}
@@ -99,19 +100,20 @@ class Comparison:
         return self.relative_error <= self.tolerance
 
     @property
-    def predictions(self) -> npt.NDArray[np.int64]:
+    def predictions(self) -> npt.NDArray[Any]:
         """The class with the largest output for each sample of the batch."""
-        chosen: npt.NDArray[np.int64] = self.outputs.reshape(len(self.outputs), -1).argmax(axis=1)
-        return chosen
+        return np.asarray(self.outputs.reshape(len(self.outputs), -1).argmax(axis=1))
 
     @property
     def verdict(self) -> str:
         """In words: whether the error is accepted, and how many labels are right."""
-        words = "agrees" if self.agrees else "DISAGREES"
-        words = f"{words}: error {self.relative_error:.1e} of at most {self.tolerance:g}"
-        if self.labels is None:
-            return words
-        return f"{words}; {int((self.predictions == self.labels).sum())} of {len(self.labels)} labels right"
+        words = f"{'agrees' if self.agrees else 'DISAGREES'}: error {self.relative_error:.1e}"
+        right = (
+            ""
+            if self.labels is None
+            else f"; {sum(self.predictions == self.labels)} of {len(self.labels)} labels right"
+        )
+        return f"{words} of at most {self.tolerance:g}{right}"
 
 
 Made = dict[str, Any]
@@ -126,11 +128,6 @@ def _made(executor: str, went_in: str, came_out: str, seconds: float | None, art
 
 def _impossible(executor: str, went_in: str, why: str, artefact: Any = None) -> Made:
     return _made(executor, went_in, "nothing", None, artefact) | {"status": Status.IMPOSSIBLE, "why_not": why}
-
-
-def _stood_in(went_in: str, came_out: str, seconds: float, artefact: Any, why: str | None) -> Made:
-    made = _made("ONNX Runtime", went_in, came_out, seconds, artefact, "onnxruntime")
-    return made | {"status": Status.STOOD_IN, "why_not": why}
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
@@ -170,18 +167,11 @@ class Workflow:
     """
 
     def __init__(
-        self,
-        model: str = "digits",
-        *,
-        precision: Precision = "FP32",
-        target: str | None = None,
-        batch: int | None = None,
-        dynamic_batch: bool = False,
-        directory: str | Path | None = None,
-        compiler: str | None = None,
-        on_progress: Callable[[Progress], None] | None = None,
+        self, model: str = "digits", *, precision: Precision = "FP32", target: str | None = None,
+        batch: int | None = None, dynamic_batch: bool = False, directory: str | Path | None = None,
+        compiler: str | None = None, on_progress: Callable[[Progress], None] | None = None,
         cancel: CancelFlag | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         if precision not in TOLERANCES:
             raise ValueError(f"precision is {precision!r}; expected one of {', '.join(TOLERANCES)}")
         self.model = teaching_model(model)
@@ -279,7 +269,7 @@ class Workflow:
         parsed: BuildReport = self.artefact("parse")
         report = self._explain(stop_after="build")
         kernels, streams = len(report.kernels), len({kernel.stream for kernel in report.kernels})
-        sizes = f"{_mebibytes(report.activation_bytes)} of activations, {_mebibytes(report.weights_bytes)} of weights"
+        sizes = f"{bytes_text(report.activation_bytes)} of activations, {bytes_text(report.weights_bytes)} of weights"
         came_out = f"{kernels} kernels on {streams} stream(s), {sizes}"
         return _reported("build", report, f"{parsed.layer_counts[0]} network layers", came_out, report)
 
@@ -309,7 +299,8 @@ class Workflow:
             return self._executed("deserialise", ran, "plan file", "engine", ran)
         session, seconds = _timed(lambda: OrtSession(data))
         went_in = f"{len(data):,} bytes of the same ONNX"
-        return _stood_in(went_in, "ONNX Runtime session", seconds, session, str(ran))
+        made = _made("ONNX Runtime", went_in, "ONNX Runtime session", seconds, session, "onnxruntime")
+        return made | {"status": Status.STOOD_IN, "why_not": str(ran)}
 
     @_stage("Execution context", makes="IExecutionContext", call="ICudaEngine.create_execution_context")
     def context(self) -> Made:
@@ -340,7 +331,8 @@ class Workflow:
             return self._executed("enqueue", ran, went_in, came_out, ran.outputs)
         outputs, seconds = _timed(lambda: ran.run(feeds))
         shapes = ", ".join(f"{name} {array.shape}" for name, array in outputs.items())
-        return _stood_in(went_in, shapes, seconds, outputs, self.records["deserialise"].why_not)
+        made = _made("ONNX Runtime", went_in, shapes, seconds, outputs, "onnxruntime")
+        return made | {"status": Status.STOOD_IN, "why_not": self.records["deserialise"].why_not}
 
     @_stage("Copy out (device to host)", makes="outputs on the host", call="cudaMemcpyAsync")
     def device_to_host(self) -> Made:
@@ -430,10 +422,6 @@ def _reported(name: str, report: BuildReport, went_in: str, came_out: str, artef
     log = tuple(line.text for line in report.log if line.severity in ("WARNING", "INFO") and len(line.text) < 200)
     executor, seconds = f"{report.compiler} {report.compiler_version}", report.phase_seconds(name)
     return _made(executor, went_in, came_out, seconds, artefact) | {"provenance": report.provenance, "log": log}
-
-
-def _mebibytes(size_bytes: int | None) -> str:
-    return "an unknown amount" if size_bytes is None else f"{size_bytes / 2**20:.2f} MiB"
 
 
 # --- NVIDIA's own tool ------------------------------------------------------------------------------------------------

@@ -367,19 +367,6 @@ def launch_triton(text: str, tensors: Sequence[Any], count: int) -> Any:
     return triton_kernel(text)[(-(-count // BLOCK),)](*tensors, count, BLOCK=BLOCK, num_warps=WARPS)
 
 
-def bind_triton(text: str, inputs: Sequence[Any], out: Any) -> Callable[[], Any]:
-    """A function that launches the kernel of this source for these tensors and returns `out`. Compiled and specialised
-    here, so that a launch is left with little to do."""
-    count = out.numel()
-    start = launch_triton(text, (*inputs, out), count)[(-(-count // BLOCK), 1, 1)]
-
-    def again() -> Any:
-        start(*inputs, out, count, BLOCK)
-        return out
-
-    return again
-
-
 @functools.cache
 def triton_kernel(text: str) -> Any:
     """The kernel as triton.jit makes it. It wants to read a source file: here, one that only linecache knows."""
