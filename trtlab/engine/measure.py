@@ -88,11 +88,6 @@ def processor_name() -> str:
     return cpu_facts().get("model name") or platform.processor() or platform.machine()
 
 
-def device_name(device: str) -> str:
-    """What a recording of this machine's device is named after: "cpu", or the GPU, such as "h100"."""
-    return "cpu" if device == "cpu" else _gpu().split()[1].lower()
-
-
 def _gpu() -> str:
     import torch
 

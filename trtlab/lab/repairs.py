@@ -100,7 +100,6 @@ def retrained(
     each. Weights are rounded to codes up to `most`, activations to INT8. Some seconds; seeded."""
     import torch
 
-    from trtlab.engine.measure import one_thread
     from trtlab.engine.precision import run_eagerly
 
     split, weights = load_digits_split(), {k: torch.from_numpy(v) for k, v in weights_of(model).items()}
@@ -110,15 +109,14 @@ def retrained(
     optimiser = torch.optim.Adam([weights[name].requires_grad_() for name in trained], rate)
     steps, generator, losses = epochs * -(-len(images) // BATCH), torch.Generator().manual_seed(0), list[float]()
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
-    with one_thread():
-        for _ in range(epochs):
-            for chosen in torch.randperm(len(images), generator=generator).split(BATCH):
-                now = {k: fake_quantised(v, most, axes[k]) if k in axes else v for k, v in weights.items()}
-                said = run_eagerly(model, images[chosen], now, lambda _, x: fake_quantised(x, 127))
-                optimiser.zero_grad()
-                (loss := torch.nn.functional.cross_entropy(said, labels[chosen])).backward()
-                optimiser.step()
-                schedule.step()
-                losses.append(loss.item())
+    for _ in range(epochs):
+        for chosen in torch.randperm(len(images), generator=generator).split(BATCH):
+            now = {k: fake_quantised(v, most, axes[k]) if k in axes else v for k, v in weights.items()}
+            said = run_eagerly(model, images[chosen], now, lambda _, x: fake_quantised(x, 127))
+            optimiser.zero_grad()
+            (loss := torch.nn.functional.cross_entropy(said, labels[chosen])).backward()
+            optimiser.step()
+            schedule.step()
+            losses.append(loss.item())
     made = with_weights(model, {name: weights[name].detach().numpy() for name in trained})
     return made, tuple(float(part.mean()) for part in np.split(np.array(losses), epochs))
