@@ -7,7 +7,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from trtlab.engine.networks import DIGITS_ONNX
-from trtlab.engine.ort import OptimizationLevel, OrtError, OrtModelError, OrtRunError, OrtSession
+from trtlab.engine.ort import OptimizationLevel, OrtError, OrtSession
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_how_an_array_lies_in_memory_makes_no_difference(session, images, expect
     ],
 )
 def test_wrong_feeds_are_refused_and_the_session_goes_on(session, images, feeds, said):
-    with pytest.raises(OrtRunError) as refused:
+    with pytest.raises(OrtError) as refused:
         session.run(feeds)
     assert said in str(refused.value)
     assert "feed numpy arrays image tensor(float) ['batch', 1, 8, 8]" in str(refused.value)
@@ -83,7 +83,7 @@ def test_wrong_feeds_are_refused_and_the_session_goes_on(session, images, feeds,
 
 def test_a_failure_while_running_is_typed_and_quiet(capfd):
     session, ones = OrtSession(tiny_model()), np.ones((3, 2), np.float32)
-    with pytest.raises(OrtRunError, match=r"a tensor\(float\) \['n', 2\]"):
+    with pytest.raises(OrtError, match=r"a tensor\(float\) \['n', 2\]"):
         session.run({"a": ones, "b": np.ones((5, 2), np.float32)})
     np.testing.assert_array_equal(session.run({"a": ones, "b": ones})["y"], ones + ones)
     assert capfd.readouterr().err == ""
@@ -93,8 +93,7 @@ def test_a_failure_while_running_is_typed_and_quiet(capfd):
     "broken", [b"", b"hello", b"\x08" * 100, DIGITS_ONNX.read_bytes()[:5000], tiny_model("Bogus"), "absent.onnx"]
 )
 def test_broken_models_are_refused_quietly(broken, capfd):
-    with pytest.raises(OrtModelError) as refused:
+    with pytest.raises(OrtError) as refused:
         OrtSession(broken)
-    assert isinstance(refused.value, OrtError)
     assert isinstance(broken, bytes) or any(word in str(refused.value) for word in ("Bogus", "absent.onnx"))
     assert capfd.readouterr().err == ""

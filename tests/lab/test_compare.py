@@ -11,7 +11,7 @@ from tests.graph.written import check_not_degenerate
 from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia import CompilerMissing
 from trtlab.engine.nvidia.report import Kernel, TensorInfo
-from trtlab.engine.ort import OrtModelError
+from trtlab.engine.ort import OrtError
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.oracle import RTOL, check_same, reference, sample_inputs
 from trtlab.lab import builds, compare
@@ -131,7 +131,7 @@ def test_a_model_that_nothing_can_load_is_refused():
     model = onnx.parser.parse_model(
         '<ir_version: 10, opset_import: ["": 20, "no.such": 1]> g (float[2] x) => (float[2] y) { y = no.such.Op (x) }'
     )
-    with pytest.raises(OrtModelError, match="cannot load this model"):
+    with pytest.raises(OrtError, match="cannot load this model"):
         compare_optimizers(model)
 
 

@@ -34,23 +34,15 @@ class OptimizationLevel(enum.Enum):
     ALL = "ORT_ENABLE_ALL"
 
 
-class OrtError(Exception):
-    """Something between us and ONNX Runtime went wrong; each kind is a subclass."""
-
-
-class OrtModelError(OrtError, ValueError):
-    """ONNX Runtime cannot load this model."""
-
-
-class OrtRunError(OrtError, RuntimeError):
-    """ONNX Runtime refused what was fed, or failed while running. The session can go on."""
+class OrtError(ValueError):
+    """ONNX Runtime refused a model, or what it was fed, or failed while running; its session can go on."""
 
 
 class OrtSession:
     """One model loaded into ONNX Runtime, on the CPU.
 
     `model` is a path, serialised bytes or a ModelProto. `threads` is the number inside one operator (None: all cores).
-    Raises OrtModelError where ONNX Runtime refuses the model.
+    Raises OrtError where ONNX Runtime refuses the model.
     """
 
     def __init__(
@@ -65,10 +57,10 @@ class OrtSession:
         self._session = self._open()
 
     def run(self, feeds: Mapping[str, npt.NDArray]) -> dict[str, npt.NDArray]:
-        """All outputs by name. Raises OrtRunError, with ONNX Runtime's reason and what the model takes."""
+        """All outputs by name. Raises OrtError, with ONNX Runtime's reason and what the model takes."""
         names = [value.name for value in self._session.get_outputs()]
         takes = ", ".join(f"{value.name} {value.type} {value.shape}" for value in self._session.get_inputs())
-        with _as(OrtRunError, "ONNX Runtime cannot run the model with these inputs", f"feed numpy arrays {takes}"):
+        with _as_ours("ONNX Runtime cannot run the model with these inputs", f"feed numpy arrays {takes}"):
             arrays = {name: np.asarray(value) for name, value in feeds.items()}
             native = {name: a.astype(a.dtype.newbyteorder("="), copy=False) for name, a in arrays.items()}
             return dict(zip(names, self._session.run(names, native), strict=True))
@@ -91,14 +83,14 @@ class OrtSession:
         settings.intra_op_num_threads = self._threads or 0
         for name, value in options.items():
             setattr(settings, name, value)
-        with _as(OrtModelError, "ONNX Runtime cannot load this model", "onnx.checker.check_model says more"):
+        with _as_ours("ONNX Runtime cannot load this model", "onnx.checker.check_model says more"):
             return onnxruntime.InferenceSession(self._source, settings, providers=["CPUExecutionProvider"])
 
 
 @contextlib.contextmanager
-def _as(kind: type[OrtError], what: str, way_out: str) -> Iterator[None]:
+def _as_ours(what: str, way_out: str) -> Iterator[None]:
     """Any error of ONNX Runtime as one of ours; its classes share no base but Exception."""
     try:
         yield
     except Exception as error:
-        raise kind(f"{what}: {str(error).strip()}; {way_out}") from error
+        raise OrtError(f"{what}: {str(error).strip()}; {way_out}") from error

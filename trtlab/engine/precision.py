@@ -32,7 +32,7 @@ def collect(model: OnnxModel, batches: Iterable[Batch]) -> dict[str, Histogram]:
     """A histogram for each tensor to quantise, batch by batch: what was collected is the same in any order.
 
     A batch is an array by input, or, for a model of one input, the array. CalibrationError names the batch and the
-    tensor that holds NaN or infinity; OrtRunError says which shapes the model takes.
+    tensor that holds NaN or infinity; OrtError says which shapes the model takes.
     """
     proto, names = onnx.ModelProto(), {name: None for read_by in quantizable(model).values() for name in read_by}
     proto.CopyFrom(read(model))
