@@ -2,10 +2,10 @@
 // only the view (scale) lives here. In: model.get("run") (model, rules, steps), model.get("shown") (one step).
 // Texts become text nodes, drawings are parsed as SVG; `about`, `refusals`, `nvidia` are markup that Python made and escaped.
 
-const SLOW_MS = 400, PIECE = 1 << 21, MOST_BYTES = 1 << 28, CHIPS = 14, MANY = 60, SMALLEST = 0.7, LARGEST = 1.1;
+const PIECE = 1 << 21, MOST_BYTES = 1 << 28, CHIPS = 14, SMALLEST = 0.7, LARGEST = 1.1;
 
 function render({ model, el }) {
-  let slow, wanted = 0, count = 0, told = null, busy = false, later = null;
+  let wanted = 0, count = 0, told = null, busy = false, later = null;
 
   // --- what stands on the page
   const chooser = make("select", { "aria-label": "Model", onchange: () => choose() });
@@ -18,10 +18,10 @@ function render({ model, el }) {
   const panels = make("div", { class: "st-panels" }), legend = make("div", { class: "gv-legend" });
   const message = make("div", { class: "why bad", role: "alert", hidden: true });
   const about = make("div", { class: "st-about" }), refused = make("div", { class: "st-refused" }), theirs = make("div", { class: "st-refused" });
-  const working = make("span", { class: "st-working", role: "status" }), live = make("span", { class: "st-unseen", "aria-live": "polite" });
+  const live = make("span", { class: "st-unseen", "aria-live": "polite" });
   const root = make("div", { class: "trt gv st", role: "group", "aria-label": "Rewrite stepper", "data-lm-suppress-shortcuts": "true" },
     make("div", { class: "gv-bar" }, make("label", {}, "Model ", chooser), file, button("Load .onnx …", "Load an ONNX file of your own; choose its .data with it, if there is one", () => file.click()),
-      make("small", {}, "trtlab's own rewriting"), button("Show NVIDIA's kernels", "What NVIDIA's builder makes of the same model, beside the end of these steps", () => send({ do: "nvidia" })), working,
+      make("small", {}, "trtlab's own rewriting"), button("Show NVIDIA's kernels", "What NVIDIA's builder makes of the same model, beside the end of these steps", () => send({ do: "nvidia" })),
       make("span", { class: "st-steps" }, first, back, slider, forward, last)),
     message,
     make("div", { class: "st-main" }, rules,
@@ -33,8 +33,6 @@ function render({ model, el }) {
   // --- what the reader asks for
   const send = (content, buffers) => {
     [busy, later] = [true, null];
-    clearTimeout(slow);
-    slow = setTimeout(() => { working.textContent = count > MANY ? "working … back in a large model means from the start again" : "working …"; root.classList.add("st-slow"); }, SLOW_MS);
     model.send(content, undefined, buffers);
   };
   const chosen = () => [...rules.querySelectorAll("input:checked")].map((box) => box.value);
@@ -134,9 +132,6 @@ function render({ model, el }) {
   }
   function draw() {
     const shown = model.get("shown"), focus = root.contains(document.activeElement) && document.activeElement.dataset.focus;
-    clearTimeout(slow);
-    working.textContent = "";
-    root.classList.remove("st-slow");
     tell(shown.message);
     drawRules();
     wanted = shown.position;
@@ -172,7 +167,7 @@ function render({ model, el }) {
   model.on("change:shown", draw);
   const watch = new ResizeObserver(fit);
   watch.observe(panels);
-  return () => { watch.disconnect(); clearTimeout(slow); model.off("change:shown", draw); };
+  return () => { watch.disconnect(); model.off("change:shown", draw); };
 }
 
 export default { render: answered(render) };
