@@ -68,7 +68,7 @@ def test_the_widest_and_the_median_group_are_told_apart_and_affine_levels_start_
 
 
 def test_saturation_counts_what_lies_more_than_half_a_step_beyond():
-    values = np.array([[6.9, 7.1, -7.1, 3.0]], np.float32)  # the largest FP4 is 6, after a step of 2
+    values = np.array([[6.9, 7.1, -6.9, -7.1, 3.0]], np.float32)  # the largest FP4 is 6, after a step of 2
     assert Reading(values=values, quantized=FORMATS["FP4_E2M1"].quantize(values, scale=1)).saturated == 2
     block = np.array([[7.5, -7.5, 7.5, 6.5] + [1.0] * 28], np.float32)  # floor: scale 1
     assert reading_of(block, "MXFP4").saturated == 3

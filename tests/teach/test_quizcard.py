@@ -1,6 +1,7 @@
 """The quiz card: what Python tells the page, and what is left of it where no kernel runs."""
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -117,6 +118,7 @@ def test_the_static_form_asks_openly_and_answers_inside_details(name):
     lines = [line.split(" / ")[0].strip() for line in openly.splitlines()]
     places = [lines.index(plain(option.text.en)) for option in asked.shown]
     assert places == sorted(places)
+    assert re.findall(r'<li class="qz-row" data-key="([^"]*)"', card.face) == [option.key for option in asked.shown]
 
 
 def plain(text):
