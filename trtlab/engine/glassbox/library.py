@@ -61,12 +61,12 @@ def _max_pool_generated(call: Call) -> Kernel:
 
 
 def _fits_max_pool(call: Call) -> bool:
-    count = math.prod(call.shapes[0] or ())
-    if not generates(call, triton=True) or call.free != [0] or not 0 < count < 2**31:  # a GPU counts in 32 bits
+    shape = call.shapes[0] or ()  # () where it is not known
+    if not generates(call, triton=True) or call.free != [0] or len(shape) != 4:
         return False
-    at = window((call.shapes[0] or ())[2:], call.attributes["kernel_shape"], call.attributes)
+    at = window(shape[2:], call.attributes["kernel_shape"], call.attributes)
     small = all(a < k for (a, _), k in zip(at.pairs, at.kernel, strict=True))
-    return small and len(at.strides) == 2 and {*at.dilations} == {1}
+    return small and {*at.dilations} == {1} and 0 < math.prod(shape) < 2**31  # a GPU counts in 32 bits
 
 
 def _operator(call: Call) -> Kernel:
