@@ -14,7 +14,7 @@ import traitlets
 from trtlab.engine.machine import inspect_machine
 from trtlab.engine.networks import MODELS
 from trtlab.engine.nvidia.errors import BuildCancelled, CompilerError
-from trtlab.engine.nvidia.explain import DEFAULT_TARGET, PORTABLE, normalise_targets
+from trtlab.engine.nvidia.explain import DEFAULT_TARGET, PORTABLE, normalise_targets, warm
 from trtlab.engine.nvidia.report import Progress
 from trtlab.lab import workflow
 from trtlab.lab.workflow import STAGES, WORKFLOW, Precision, StageRecord, Workflow
@@ -59,6 +59,8 @@ class PipelineView(Widget):
         super().__init__(options=self._options, stages=_waiting())
         self.on_msg(self._on_message)
         self.observe(self._on_choice, "choice")
+        with contextlib.suppress(CompilerError):
+            warm()  # so that the first Run answers at once
         self.observe(self._show, ["stages", "selected"])
         target = self._options["target"][0][0] if target is None else target
         self.choice = {"model": model, "precision": precision, "target": target, "dynamic": dynamic, "major": major}

@@ -214,5 +214,5 @@ class Pool:
 
 POOL = Pool()
 atexit.register(POOL.close)
-# A fork starts with an empty pool: connections are not shared between processes.
-os.register_at_fork(after_in_child=POOL.__init__)  # type: ignore[misc]
+if hasattr(os, "register_at_fork"):  # a fork starts with an empty pool: connections are not shared between processes
+    os.register_at_fork(after_in_child=POOL.__init__)  # type: ignore[misc]
