@@ -117,7 +117,7 @@ def test_broken_lines_are_joined_without_gaps_in_chinese_and_blank_lines_part_pa
     [
         (lambda e: e.update(level="expert"), ["level", "'expert'", "junior, mid, senior"]),
         (lambda e: e.pop("answer"), ["answer", "missing"]),
-        (lambda e: e.update(mistake=[]), ["'mistake'", "'mistakes'"]),
+        (lambda e: e.update(mistake=[]), ["'mistake'", "only topic", "mistakes"]),
         (lambda e: e.update(zzz=1), ["'zzz'", "topic, level"]),
         (lambda e: e.update(topic=8), ["topic", "8", "text"]),
         (lambda e: e.update(question=["a"]), ["question", "a list", "en and zh"]),

@@ -11,9 +11,9 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_args
 
 import cattrs
 import yaml
@@ -65,11 +65,11 @@ class Words:
     def filled(self, facts: Mapping[str, Any]) -> "Words":
         """The words with each `{place}` filled by the fact of that name, which may be `Words` too. KeyError names a
         fact that is missing."""
-        return Words(en=self._filled("en", facts), zh=self._filled("zh", facts))
-
-    def _filled(self, language: str, facts: Mapping[str, Any]) -> str:
-        spoken = {name: fact[language] if isinstance(fact, Words) else fact for name, fact in facts.items()}
-        return self[language].format_map(spoken)
+        filled = {}
+        for language in LANGUAGES:
+            spoken = {name: fact[language] if isinstance(fact, Words) else fact for name, fact in facts.items()}
+            filled[language] = self[language].format_map(spoken)
+        return Words(**filled)
 
     def then(self, other: "Words") -> "Words":
         """These words and the others in one line."""
@@ -135,9 +135,7 @@ def _function(name: str) -> Callable[..., Any]:
     return find(known, name, "function of study/truths")
 
 
-@functools.cache
-def _phrases() -> dict[str, Words]:
-    return read("said", Words)
+_phrases = functools.cache(lambda: read("said", Words))
 
 
 def said(name: str, **facts: Any) -> Words:
@@ -161,10 +159,7 @@ def _said(error: BaseException, kind: Any) -> str:
     if isinstance(error, KeyError):
         return "required field missing"
     if isinstance(error, cattrs.ForbiddenExtraKeysError):
-        names = [field.name for field in fields(error.cl)] if is_dataclass(error.cl) else []
-        close = [difflib.get_close_matches(extra, names, n=1) for extra in sorted(error.extra_fields)]
-        hint = ", ".join(repr(match[0]) for match in close if match) or f"only {', '.join(names)}"
-        return f"unknown field {', '.join(map(repr, sorted(error.extra_fields)))}; expected {hint}"
+        return f"unknown field {', '.join(map(repr, sorted(error.extra_fields)))}; expected only {_names(error.cl)}"
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return f"{error}; expected one of {', '.join(str(member.value) for member in kind)}"
     return str(error)
@@ -177,7 +172,10 @@ def converter() -> cattrs.Converter:
     made.register_structure_hook(str, _text)
     made.register_structure_hook(Words, lambda value, _: _words(value))
     made.register_structure_hook_func(lambda kind: kind is Any, lambda value, _: value)
-    made.register_structure_hook_factory(_is_tuple, lambda kind: functools.partial(_tuple, made, get_args(kind)[0]))
+    made.register_structure_hook_func(
+        lambda kind: getattr(kind, "__origin__", None) is tuple,
+        lambda value, kind: _tuple(made, get_args(kind)[0], value),
+    )
     return made
 
 
@@ -199,11 +197,7 @@ def _words(value: Any) -> Words:
     return Words(**texts)
 
 
-def _is_tuple(kind: Any) -> bool:
-    return get_origin(kind) is tuple
-
-
-def _tuple(made: cattrs.Converter, kind: Any, value: Any, _: Any) -> tuple[Any, ...]:
+def _tuple(made: cattrs.Converter, kind: Any, value: Any) -> tuple[Any, ...]:
     if not isinstance(value, list) or not value:
         raise TypeError(f"found {_kind_of(value)}; expected a list with at least one entry")
     return tuple(made.structure(value, list[kind]))
@@ -211,10 +205,11 @@ def _tuple(made: cattrs.Converter, kind: Any, value: Any, _: Any) -> tuple[Any, 
 
 def _kind_of(value: Any) -> str:
     """What stands there, in a reader's words."""
-    if value is None or value in ("", [], {}):
+    if value in (None, "", [], {}):
         return "nothing"
-    words = {"dict": f"the fields {', '.join(map(str, value))}" if isinstance(value, dict) else "", "list": "a list"}
-    return words.get(type(value).__name__, "") or repr(value)
+    if isinstance(value, dict):
+        return f"the fields {', '.join(map(str, value))}"
+    return "a list" if isinstance(value, list) else repr(value)
 
 
 def _names(kind: type) -> str:

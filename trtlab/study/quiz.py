@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from trtlab.study import bank, witnesses
@@ -97,24 +97,21 @@ class Entry:
         if self.kind not in KINDS:
             raise QuizError(f"quiz {self.name!r} is of the kind {self.kind!r}; expected one of {', '.join(KINDS)}")
         facts = {**found.facts, "value": found.value, "evidence": found.evidence}
-        return KINDS[self.kind](**{**_filled_fields(self, facts), "truth": found})
+        return KINDS[self.kind](
+            **{**{one.name: _filled(self, one.name, facts) for one in fields(self)}, "truth": found}
+        )
 
 
-def _filled_fields(value: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {field.name: _filled(getattr(value, field.name), facts) for field in fields(value)}
-
-
-def _filled(value: Any, facts: Mapping[str, Any]) -> Any:
-    """The value, with the facts in the places of all words inside it; a slip may name a fact as its value."""
+def _filled(owner: Any, name: str, facts: Mapping[str, Any]) -> Any:
+    """A field with the facts in the places of all words inside it; a slip may name a fact as its value."""
+    value = getattr(owner, name)
     if isinstance(value, Words):
         return value.filled(facts)
     if isinstance(value, tuple):
-        return tuple(_filled(one, facts) for one in value)
-    if isinstance(value, Slip) and isinstance(value.value, str):
-        value = replace(value, value=facts[value.value])
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **_filled_fields(value, facts))
-    return value
+        return tuple(
+            replace(one, **{each.name: _filled(one, each.name, facts) for each in fields(one)}) for one in value
+        )
+    return facts[value] if isinstance(owner, Slip) and isinstance(value, str) else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +122,12 @@ class Quiz(Entry):
 
     def __post_init__(self) -> None:
         for field in ("question", "explanation", "evidence"):
-            words = getattr(self, field)
-            self._expect(words.en.strip() and words.zh.strip(), f"{field} is empty; write one in both languages")
+            self._expect(getattr(self, field).en.strip(), f"{field} is empty; write one in both languages")
+        if not isinstance(self, Number):
+            self._expect(len(self.options) > 1, f"{len(self.options)} option(s); give at least two")
+            for values in (self._keys, [option.text.en.casefold() for option in self.options]):
+                twice = sorted({value for value in values if values.count(value) > 1})
+                self._expect(not twice, f"duplicate option: {', '.join(map(repr, twice))} appears twice")
         self._check()
 
     def grade(self, reply: Any) -> Result:
@@ -148,6 +149,16 @@ class Quiz(Entry):
         """QuizError if the options, or the slips, do not fit the truth."""
         raise NotImplementedError
 
+    @property
+    def _keys(self) -> list[str]:
+        return [option.key for option in self.options]
+
+    def _pick(self, key: Any) -> Option:
+        for option in self.options:
+            if key in (option.key, option.text.en, option.text.zh):
+                return option
+        raise NotAnAnswer("no_option", key=key, keys=", ".join(self._keys))
+
     def _expect(self, holds: object, wrong: str) -> None:
         if not holds:
             raise QuizError(f"quiz {self.name!r}: {wrong}")
@@ -163,33 +174,12 @@ class Quiz(Entry):
 # --- options ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Options(Quiz):
-    """A quiz with options."""
-
-    def _check(self) -> None:
-        self._expect(len(self.options) > 1, f"{len(self.options)} option(s); give at least two")
-        for word, values in (("key", self._keys), ("text", [o.text.en.casefold() for o in self.options])):
-            twice = sorted({value for value in values if values.count(value) > 1})
-            self._expect(not twice, f"duplicate option: {word} {', '.join(map(repr, twice))} appears twice")
-
-    @property
-    def _keys(self) -> list[str]:
-        return [option.key for option in self.options]
-
-    def _pick(self, key: Any) -> Option:
-        for option in self.options:
-            if key in (option.key, option.text.en, option.text.zh):
-                return option
-        raise NotAnAnswer("no_option", key=key, keys=", ".join(self._keys))
-
-
 def _marked(option: Option, is_right: bool) -> Mark:
     return Mark(key=option.key, text=option.text, why=option.why, is_right=is_right)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Several(_Options):
+class Several(Quiz):
     """One or more options are right; `truth.value` holds their keys. A reply is an iterable of keys."""
 
     kind: str = "several"
@@ -201,15 +191,11 @@ class Several(_Options):
 
     @property
     def answer_marks(self) -> tuple[Mark, ...]:
-        return tuple(map(self._mark, self.shown))
-
-    def _mark(self, option: Option) -> Mark:
-        return _marked(option, option.key in self.right_keys)
+        return tuple(_marked(option, option.key in self.right_keys) for option in self.shown)
 
     def _check(self) -> None:
-        super()._check()
         self._expect(self.right_keys, f"no option is right: the truth is {self.truth.value!r}; options: {self._keys}")
-        strays = sorted(self.right_keys - set(self._keys))
+        strays = self.right_keys - {*self._keys}
         self._expect(not strays, f"the answer {', '.join(map(repr, strays))} is not among its options {self._keys}")
         for option in self.options:
             self._expect(option.why, f"option {option.key!r} is unexplained; write its `why`")
@@ -242,13 +228,14 @@ class Choice(Several):
     def grade(self, reply: Any) -> Result:
         if not reply:
             raise NotAnAnswer("choose_first")
-        mark = self._mark(self._pick(reply))
+        picked = self._pick(reply)
+        (mark,) = (mark for mark in self.answer_marks if mark.key == picked.key)
         headline = said("right" if mark.is_right else "not_this_one")
         return self._result(mark.key, headline, [mark], None if mark.is_right else mark.why)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ordering(_Options):
+class Ordering(Quiz):
     """Steps to put in order. A reply is a sequence of all keys, and right when every step comes after what it needs.
 
     `truth.value` maps each key to the keys it needs; its own order is one of those that work, and the one shown.
@@ -257,12 +244,9 @@ class Ordering(_Options):
     kind: str = "ordering"
 
     def _check(self) -> None:
-        super()._check()
         needs, keys = self.truth.value, self._keys
         self._expect(sorted(needs) == sorted(keys), f"the answer {(*needs,)} does not order its options {keys}")
         for key, needed in needs.items():
-            strays = [other for other in needed if other not in keys]
-            self._expect(not strays, f"step {key!r} needs {', '.join(map(repr, strays))}, which is no step")
             why = self._pick(key).why or not needed
             self._expect(why, f"step {key!r} is unexplained; write why it needs {', '.join(needed)}")
         if early := self._find_early((*needs,)):
@@ -270,11 +254,8 @@ class Ordering(_Options):
 
     def _find_early(self, order: Sequence[str]) -> tuple[int, str] | None:
         """(place, needed key) of the first step that comes before one it needs, or None: the order works."""
-        needs = self.truth.value
-        for place, key in enumerate(order):
-            if missing := [other for other in needs if other in needs[key] and other not in order[:place]]:
-                return place, missing[0]
-        return None
+        early = ((n, other) for n, key in enumerate(order) for other in self.truth.value[key] if other not in order[:n])
+        return next(early, None)
 
     @property
     def shown(self) -> tuple[Option, ...]:
@@ -320,26 +301,18 @@ def readings(reply: Any, unit: Words) -> tuple[float, ...]:
 
     Numbers pass as they are. Raises NotAnAnswer for nothing, NaN, infinity, words, and units of another kind.
     """
-    texts: tuple[Any, ...] = (reply,)
-    written = ""
-    if isinstance(reply, str):
-        match = NUMBER.fullmatch(SPACES.sub("", reply.translate(MINUS)).lstrip("~≈="))
-        texts, written = (_decimal_texts(match[1]), match[2]) if match else ((), "")
-    try:
-        numbers = [float(text) for text in texts]
-    except (TypeError, ValueError, OverflowError):
-        numbers = []
-    if isinstance(reply, bool) or not numbers or not all(map(math.isfinite, numbers)):
-        empty = reply is None or not str(reply).strip()
-        raise NotAnAnswer("nothing_typed" if empty else "no_number", reply=str(reply)[:60])
-    return tuple(number * _factor(written, unit) for number in numbers)
+    text = "" if reply is None else SPACES.sub("", str(reply).translate(MINUS)).lstrip("~≈=")
+    match = NUMBER.fullmatch(text)
+    numbers = [float(each) for each in _decimal_texts(match[1])] if match else []
+    if not match or not all(map(math.isfinite, numbers)):
+        raise NotAnAnswer("no_number" if text else "nothing_typed", reply=str(reply)[:60])
+    return tuple(number * _factor(match[2], unit) for number in numbers)
 
 
 def _decimal_texts(text: str) -> tuple[str, ...]:
     """`1,5` -> 1.5; `1.234,5` and `1,234.5` -> 1234.5; `75,328` -> 75328 or 75.328."""
-    comma, dot = text.rfind(","), text.rfind(".")
-    if comma >= 0 and dot >= 0:
-        group = "," if dot > comma else "."
+    if "," in text and "." in text:
+        group = min(",.", key=text.rfind)
         return (text.replace(group, "").replace(",", "."),)
     if text.count(",") > 1 or text.count(".") > 1:
         return (re.sub("[.,]", "", text),)
@@ -397,10 +370,8 @@ class Number(Quiz):
 
     @property
     def answer_marks(self) -> tuple[Mark, ...]:
-        return tuple(
-            Mark(key=str(slip.value), text=number_words(slip.value, self.unit), why=slip.why, is_right=False)
-            for slip in self.slips
-        )
+        marks = ((str(slip.value), number_words(slip.value, self.unit), slip.why) for slip in self.slips)
+        return tuple(Mark(key=key, text=text, why=why, is_right=False) for key, text, why in marks)
 
     def grade(self, reply: Any) -> Result:
         values = readings(reply, self.unit)
@@ -421,11 +392,8 @@ class Number(Quiz):
         truth = self.truth.value
         if self._accepts(-value):
             return "other_sign"
-        ratio = value / truth if truth and value * truth > 0 else 0.0
-        off = "too_large" if value > truth else "too_small"
-        if not 0.1 <= ratio <= 10:
-            return f"far_{off}"
-        return f"close_{off}" if 0.75 <= ratio <= 1.33 else off
+        how = "" if 0.1 <= value / (truth or math.nan) <= 10 else "far_"
+        return f"{how}too_{'large' if value > truth else 'small'}"
 
 
 # --- the bank ---------------------------------------------------------------------------------------------------------
