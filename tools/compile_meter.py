@@ -1,8 +1,8 @@
-"""Records the glass box beside torch.compile in one run, on a GPU in FP16: `python -m tools.compile_meter`.
+"""Meters the glass box beside torch.compile in one run, on a GPU in FP16: `python -m tools.compile_meter`.
 
 Both take float32, compute in FP16 and give float32, and replay a CUDA graph whose input lies on the GPU already; CUDA
 events time each replay, ten in a row, all ways in turns. Also ResNet-50 of the onnx package, of which there is no
-module, with the glass box alone. `trtlab bench glassbox` shows the recording.
+module, with the glass box alone.
 """
 
 import itertools
@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 
-from trtlab.engine import glassbox, recordings
+from trtlab.engine import glassbox
 from trtlab.engine.export import export_onnx
 from trtlab.engine.measure import Measurement, live
 from trtlab.engine.networks import teaching_model
 from trtlab.lab import builds
 
-COMMAND = "python -m tools.compile_meter"
 ROUNDS, IN_A_ROW, WARM_UP = 200, 10, 3
 MODES = ("reduce-overhead", "max-autotune")
 
@@ -78,16 +77,13 @@ def in_turns(works: Mapping[str, Callable[[], Any]]) -> dict[str, Measurement]:
 
 
 def main() -> None:
-    """Measure, print medians, and record."""
-    found = dict[str, dict[str, Measurement]]()
+    """Print medians."""
     for name in ("resnet18", "transformer", "light_resnet50"):
         works = {"glass box": ours(builds.network(name))}
         if not name.startswith("light"):
             works |= {f"torch.compile {mode}": compiled(name, mode) for mode in MODES}
-        found[name] = in_turns(works)
-        for way, taken in found[name].items():
+        for way, taken in in_turns(works).items():
             print(f"{name:15} {way:32} {taken.median_s * 1e6:8.1f} µs", flush=True)
-    print(recordings.save(found, "compile-h100", COMMAND))
 
 
 if __name__ == "__main__":
