@@ -351,3 +351,10 @@ def test_light_networks_of_the_onnx_package(name):
     assert not in_file or named <= in_file
     assert report.unread_lines == ()
     assert 0 < len(report.kernels) < report.onnx_nodes
+
+
+def test_a_file_name_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "b\udcff.onnx"
+    path.write_bytes(models.make("g (float[1, 8] x) => (float[1, 8] y) { y = Relu(x) }").SerializeToString())
+    with pytest.raises(ModelError, match=r"no text in UTF-8\. Rename it"):
+        build(path)

@@ -83,9 +83,13 @@ def _source(model: Any, example_inputs: tuple[Any, ...] | None, name: str | None
             raise ModelError(f"{type(model).__name__} cannot be exported: {error}") from None
         return source_from_model(proto, name or type(model).__name__)
     try:
-        return source_from_model(model, name)
+        source = source_from_model(model, name)
+        str(source.path).encode()
+    except UnicodeEncodeError:
+        raise ModelError(f"The name of {str(model)!r} is no text in UTF-8.", hint="Rename it.") from None
     except (OSError, TypeError) as error:
         raise ModelError(str(error)) from None
+    return source
 
 
 def normalise_targets(target: str | Iterable[str] | None, compiler: str) -> tuple[str, ...]:
