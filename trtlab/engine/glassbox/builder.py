@@ -5,7 +5,7 @@ which tactic is fastest only the device can tell, so trial.py does that, here or
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 
 import onnx
@@ -83,7 +83,8 @@ def _fix_shape(value: onnx.ValueInfoProto, wanted: Sequence[int] | None, symbols
         raise UnsupportedError(f"Input {value.name!r} is no tensor of known rank: the glass box takes nothing else.")
     dims = value.type.tensor_type.shape.dim
     have = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in dims]
-    sizes = [symbols.get(n, 1) if isinstance(n, str) else n for n in have] if wanted is None else [*wanted]
+    told = [symbols.get(n, 1) if isinstance(n, str) else n for n in have]
+    sizes = told if wanted is None else list(wanted) if isinstance(wanted, Iterable) else [wanted]
     whole = all(type(n) is not bool and isinstance(n, Integral) and 0 <= int(n) < 2**48 for n in sizes)
     fixed = [(n, size) for n, size in zip(have, sizes, strict=False) if not isinstance(n, str)]
     if not whole or len(sizes) != len(have) or any(n != size for n, size in fixed):
