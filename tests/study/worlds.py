@@ -250,34 +250,50 @@ def worlds_of_reads(expected):
     return found
 
 
-def worlds_of_api(has=None, lacks=None):
-    """Each name that is asked for lost or gained, and an API without classes."""
+def worlds_of_api(has=None, lacks=None, only=None):
+    """Each name that is asked for lost or gained, a name more where these are all, and an API without classes."""
     pairs = [(owner, name) for table in (has or {}, lacks or {}) for owner in table for name in table[owner].split()]
 
     def flipped(owner, name):
         return of_api(lambda known: known | {owner: tuple({*known[owner]} ^ {name})})
 
-    return [of_api(lambda _: {}), *(flipped(*pair) for pair in pairs)]
+    return [
+        of_api(lambda _: {}),
+        *(flipped(*pair) for pair in pairs),
+        *(flipped(owner, "FP64") for owner in only or {}),
+    ]
 
 
 def worlds_of_history(states, **_tags):
-    """Each name as it never was: in one state at all releases, unless that is what is said."""
+    """Each name, or file, as it never was: in one state at all releases, unless that is what is said."""
     known = support.api_history()
+
+    def always(name, state):
+        if not name.endswith(".h"):
+            return of_history(names=known.names | {name: dict.fromkeys(known.tags, state)})
+        there = (name,) if state.value == "declared" else ()
+        return of_history(headers={tag: (*({*files} - {name}), *there) for tag, files in known.headers.items()})
+
     return [
-        of_history(names=known.names | {name: dict.fromkeys(known.tags, state)})
-        for name, at in states.items() for state in Declared if set(at.values()) != {state.value}
-    ]  # fmt: skip
+        always(name, state) for name, at in states.items() for state in Declared if set(at.values()) != {state.value}
+    ]
 
 
-def worlds_of_headers(tags, **_last):
-    known = support.api_history()
-    return [of_history(headers=dict.fromkeys(known.headers, known.headers[tag])) for tag in (tags[0], tags[-1])]
+def worlds_of_means(name, *_values):
+    """Another format here, or to the referee."""
+    unsigned = {bits: IntegerFormat(bits=bits, is_signed=False) for bits in (4, 8)}
+    wrong = {
+        "INT8": [unsigned[8]], "INT4": [unsigned[4]],
+        "FP4_E2M1": [replace(FORMATS["FP4_E2M1"], bias=2), FloatFormat(exponent_bits=2, mantissa_bits=1)],
+    }  # fmt: skip
+    return [of_referee(name, "FP8_E5M2"), *(of_format(name, other) for other in wrong[name])]
 
 
-def worlds_of_build(model, logged="", layers=(), weights=None, **_nodes):
+def worlds_of_build(model, logged="", has=None, **_nodes):
+    figures = set(has or {})
     asked = {
-        unfused: True, silent: logged, memory(weights_bytes=8): weights,
-        (lambda report: replace(report, layers=(*report.layers, report.layers[-1]))): layers,
+        unfused: True, silent: logged, memory(weights_bytes=8, activation_bytes=8): {"weights", "planned"} & figures,
+        (lambda report: replace(report, layers=(*report.layers, report.layers[-1]))): "layers" in figures,
     }  # fmt: skip
     return [of_report(model, change) for change, is_asked in asked.items() if is_asked]
 
@@ -310,10 +326,6 @@ def unfused_each(*names):
     return [of_report(name, unfused) for name in names]
 
 
-def doubled(known):
-    return {name: tuple([array.astype(float) for array in side] for side in sides) for name, sides in known.items()}
-
-
 def longer(known):
     (a, b), made = known["multiply"]
     return known | {"multiply": ([np.append(a, a), b], made)}
@@ -334,21 +346,11 @@ CHAIN, NF4_TABLE, PACK, TF32 = fusion.CHAIN, formats.nf4_table(), quantize.pack,
 PINNED = [copy for copy in streams.load_transfers().copies if copy.direction == "host_to_device" and copy.pinned]
 WORLDS = {
     "fields": worlds_of_fields, "counts": worlds_of_counts, "reads": worlds_of_reads, "api": worlds_of_api,
-    "history": worlds_of_history, "headers": worlds_of_headers, "build": worlds_of_build,
+    "history": worlds_of_history, "means": worlds_of_means, "build": worlds_of_build,
     "refused": worlds_of_refused, "answers": worlds_of_answers,
-    "no_other_type": lambda: [of_api(lambda known: known | {"DataType": (*known["DataType"], "FP64")}),
-                              of_api(lambda _: {})],
     "fp16_ends_at_65504": lambda: [of_format("FP16", FORMATS["BF16"])],
-    "int8_weights": lambda: [of_format("INT8", IntegerFormat(bits=8, is_signed=False)), of_referee("INT8", "FP8_E5M2")],
-    "int4_packed": lambda: [
-        of_format("INT4", IntegerFormat(bits=4, is_signed=False)),
-        patched(quantize, "pack", lambda codes: PACK(codes[::-1])),
-    ],
+    "int4_packed": lambda: [patched(quantize, "pack", lambda codes: PACK(codes[::-1]))],
     "int4_bytes": lambda: [of_cell("INT4", "SM89", weights_bytes=2**20), of_cell("FP16", "SM89", weights_bytes=None)],
-    "fp4_values": lambda: [
-        other("FP4_E2M1", bias=2), of_format("FP4_E2M1", FloatFormat(exponent_bits=2, mantissa_bits=1)),
-        of_referee("FP4_E2M1", "FP8_E5M2"),
-    ],
     "bf16_is_the_upper_half": lambda: [of_format("BF16", FORMATS["FP16"]), of_referee("BF16", "FP16")],
     "bf16_range": lambda: [of_format("BF16", FORMATS["FP16"]), of_referee("BF16", "FP16"), of_referee("FP16", "BF16")],
     "bf16_errors": lambda: [of_format("BF16", FORMATS["FP16"]), of_referee("BF16", "FP16"), of_referee("FP16", "BF16")],
@@ -391,11 +393,7 @@ WORLDS = {
     ],
     "eight_n": lambda: [of_arrays(longer), of_arrays(lambda known: {n: known[n] for n in ("multiply", "relu")})],
     "launches_take_time": lambda: [of_load(fusion_lab, all_as_long)],
-    "half_of_the_traffic": lambda: [of_arrays(doubled), of_report(CHAIN, unfused)],
     "one_loop": lambda: [of_arrays(one_bit_more), of_arrays(nothing_to_round)],
-    "nothing_in_the_middle": lambda: [
-        of_report("chain_128", change) for change in (unfused, memory(activation_bytes=16_384))
-    ],
     "kernels_of_chains": lambda expected: unfused_each(*(CHAIN if n == 3 else f"chain_{n}" for n in expected)),
     "other_folders": lambda: [
         patched(compare, "OPTIMIZERS", dict(compare.OPTIMIZERS) | {title: lambda model: model})
@@ -404,7 +402,6 @@ WORLDS = {
     "concat_in_place": lambda: [
         *unfused_each("wide_inception", "raw_concat", "matmul_concat"), of_report("wide_inception", packed), idle,
     ],
-    "without_the_concat": lambda: [*unfused_each("raw_concat", "inception"), of_arrays(doubled)],
     "nodes_become_layers": lambda: [
         of_flow(lambda: with_records(check={"came_out": "invalid"})), stage("check", no_nodes),
         stage("parse", with_values(layers=())), stage("parse", with_values(onnx_nodes=0)),

@@ -6,7 +6,7 @@ trtlab.numeric agrees with a referee; tests/study computes some answers of quizz
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -20,7 +20,6 @@ from trtlab.study import witnesses
 from trtlab.study.found import Found, computed, read_back, seen
 from trtlab.study.witnesses import listed
 
-TYPES = set("FLOAT HALF INT8 INT32 BOOL UINT8 FP8 BF16 INT64 INT4 FP4 E8M0".split())
 BOTH = ("numpy", "ml_dtypes")
 
 
@@ -45,18 +44,14 @@ def stored(number: float, names: Sequence[str]) -> Found:
 
 
 def ordered_by(what: str, names: Sequence[str]) -> Found:
-    """Formats from the least to the largest of a property: `max`, or `steps`, the numbers from 1 up to 2."""
-    return ascending({name: 1 / fmt(name).epsilon if what == "steps" else fmt(name).max for name in names})
-
-
-def four_bits(names: Sequence[str]) -> Found:
-    """Four-bit formats by SQNR in dB: N(0, 1), blocks of 16 with exact scales."""
+    """Formats from the least to the largest of a property, equals in either order: `max`; `steps`, the numbers from 1
+    up to 2; `sqnr`, in dB, of N(0, 1) in blocks of 16 with exact scales."""
     values = np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32)
-    return ascending({name: sqnr_db(values, fmt(name).quantize(values, block=16).values) for name in names})
-
-
-def ascending(sizes: Mapping[str, float]) -> Found:
-    """An order from the least to the largest; equals may come in either order."""
+    property_of: dict[str, Callable[[Any], float]] = {
+        "max": lambda kind: float(kind.max), "steps": lambda kind: 1 / float(kind.epsilon),
+        "sqnr": lambda kind: sqnr_db(values, kind.quantize(values, block=16).values),
+    }  # fmt: skip
+    sizes = {name: property_of[what](fmt(name)) for name in names}
     keys = sorted(sizes, key=sizes.__getitem__)
     needs = {key: tuple(other for other in keys if sizes[other] < sizes[key]) for key in keys}
     return computed(needs, sizes=", ".join(f"{key} {number_text(sizes[key])}" for key in keys))
@@ -124,20 +119,13 @@ def outlier(name: str, losses: Mapping[str, float]) -> Found:
 # --- claims: codes ----------------------------------------------------------------------------------------------------
 
 
-def no_other_type() -> Found:
-    api = witnesses.api()
-    types = api.names.get("DataType", ())
-    holds = bool(types) and set(types) <= TYPES
-    return seen(api, holds, compiler=api.compiler, version=api.version, types=listed(types))
-
-
 def referee(name: str) -> Any:
     """The dtype in which NumPy, or ml_dtypes, has that format. KeyError when neither does."""
     import ml_dtypes
 
     native = {"FP64": np.float64, "FP32": np.float32, "FP16": np.float16, "BF16": ml_dtypes.bfloat16, "INT8": np.int8}
     small = {"FP8_E4M3": "float8_e4m3fn", "FP8_E4M3_IEEE": "float8_e4m3", "FP8_E5M2": "float8_e5m2"}
-    return native.get(name) or (small | {"FP4_E2M1": "float4_e2m1fn"})[name]
+    return native.get(name) or (small | {"FP4_E2M1": "float4_e2m1fn", "INT4": "int4"})[name]
 
 
 def _limits(dtype: Any) -> Any:
@@ -146,11 +134,17 @@ def _limits(dtype: Any) -> Any:
     return finfo(dtype)  # type: ignore[no-untyped-call]
 
 
-def all_codes(name: str, bits: int) -> Any:
+def all_codes(name: str) -> Any:
     """The values of all codes, as the referee reads them; NaN where our codec reads something else."""
-    codes = np.arange(1 << bits, dtype=np.uint8)
+    codes = np.arange(1 << fmt(name).bits, dtype=np.uint8)
     theirs = codes.view(referee(name)).astype(np.float64)
     return theirs if np.array_equal(theirs, fmt(name).decode(codes), equal_nan=True) else theirs * np.nan
+
+
+def means(name: str, codes: Sequence[int], values: Sequence[float]) -> Found:
+    """What these codes mean, to NumPy or ml_dtypes and to us."""
+    found = all_codes(name)[codes].tolist()
+    return computed(found == values, referees=BOTH, values=", ".join(f"{value:g}" for value in found))
 
 
 def fields(name: str, sign: int, exponent: int, mantissa: int) -> Found:
@@ -180,34 +174,18 @@ def counts(expected: Mapping[str, Sequence[float]]) -> Found:
     """{format: [finite, infinite, NaN, largest]} of all 256 codes."""
     rows = list[tuple[str, int, int, int, float]]()
     for name in expected:
-        values = all_codes(name, 8)
+        values = all_codes(name)
         finite, infinite, nan = (int(of(values).sum()) for of in (np.isfinite, np.isinf, np.isnan))
         rows.append((name, finite, infinite, nan, float(np.max(values, initial=0, where=np.isfinite(values)))))
     shown = [(name, *kinds, number_text(largest)) for name, *kinds, largest in rows]
     return computed(rows == [(name, *numbers) for name, numbers in expected.items()], shown, referees=BOTH)
 
 
-def int8_weights() -> Found:
-    weights = all_codes("INT8", 8)[1 << np.arange(8)].tolist()
-    holds = weights == [1, 2, 4, 8, 16, 32, 64, -128]
-    return computed(holds, weights=", ".join(f"{weight:g}" for weight in weights))
-
-
-def fp4_values() -> Found:
-    values = all_codes("FP4_E2M1", 4)
-    holds = values[:8].tolist() == [0, 0.5, 1, 1.5, 2, 3, 4, 6] and bool((values[8:] == -values[:8]).all())
-    return computed(holds, referees=BOTH, values=", ".join(f"{value:g}" for value in values[:8]))
-
-
 def int4_packed() -> Found:
-    import ml_dtypes
     import onnx
 
-    info: Any = ml_dtypes.iinfo("int4")  # type: ignore[no-untyped-call]
-    ours = sorted(fmt("INT4").decode(np.arange(16)))
-    packed = onnx.numpy_helper.from_array(np.array([1, 2], "int4")).raw_data
-    holds = packed == b"\x21" == quantize.pack([1, 2]).tobytes() and ours == [*range(info.min, info.max + 1)]
-    return computed(holds and (info.min, info.max) == (-8, 7), referees=(*BOTH, "onnx"))
+    packed = onnx.numpy_helper.from_array(np.array([1, 2], referee("INT4"))).raw_data
+    return computed(packed == b"\x21" == quantize.pack([1, 2]).tobytes(), referees=(*BOTH, "onnx"))
 
 
 def int4_bytes() -> Found:
@@ -301,7 +279,7 @@ def nf4_has_no_sign_bit() -> Found:
         return [bool((values[np.arange(16) ^ bit] == -values).all()) for bit in (8, 4, 2, 1)]
 
     table = nf4_table()
-    found = {"NF4": negates(table), "FP4_E2M1": negates(all_codes("FP4_E2M1", 4))}
+    found = {"NF4": negates(table), "FP4_E2M1": negates(all_codes("FP4_E2M1"))}
     same = np.allclose(table, fmt("NF4").decode(np.arange(16)), atol=1e-6)
     holds = found == {"NF4": [False] * 4, "FP4_E2M1": [True, False, False, False]} and same
     rows = [(name, *("✓" if each else "✗" for each in flips)) for name, flips in found.items()]

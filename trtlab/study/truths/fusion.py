@@ -7,15 +7,15 @@ can change the world.
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 
-from trtlab.engine.nvidia import BuildReport
+from trtlab.engine.nvidia import BuildReport, Kernel
 from trtlab.engine.nvidia import api as nvidia_api
-from trtlab.graph.cost import Device, node_costs
+from trtlab.graph.cost import Device
 from trtlab.graph.oracle import KINDS, reference, sample_inputs
 from trtlab.graph.rules.constants import fold
 from trtlab.lab import builds, compare, fusion
@@ -24,7 +24,7 @@ from trtlab.study import witnesses
 from trtlab.study.bank import said
 from trtlab.study.found import Found, computed, seen
 from trtlab.study.truths.kinds import in_kernels
-from trtlab.study.witnesses import arrows, homes, is_fused, listed
+from trtlab.study.witnesses import arrows, homes, is_fused, listed, says
 
 ONNX = ("numpy", "onnx")
 CHAIN = "multiply_add_relu"
@@ -33,11 +33,41 @@ CHAIN = "multiply_add_relu"
 # --- quizzes ----------------------------------------------------------------------------------------------------------
 
 
-def kernels_of(model: str, nodes: Sequence[str] = ()) -> Found:
-    """How many kernels NVIDIA's builder makes of a teaching model, or of some nodes of it."""
+FIGURES: dict[str, Callable[[BuildReport, Sequence[Kernel]], Any]] = {
+    "layers": lambda report, _: [layer.type for layer in report.layers if not layer.is_constant],
+    "weights": lambda report, _: report.weights_bytes,
+    "planned": lambda report, _: report.activation_bytes,
+    "launches": lambda report, _: len(report.kernels),
+    "moved": lambda report, _: moved_by_nvidia(report),
+    "holding": lambda _, inside: len(inside),
+    "tensors": lambda _, inside: sum(len(kernel.inputs) + len(kernel.outputs) for kernel in inside),
+    "columns": lambda _, inside: [size for kernel in inside for t in kernel.outputs for size in t.shape[-1:]],
+}
+"""What is read off a build, or off those of its kernels that hold some nodes."""
+
+
+def figure(what: str, model: str, nodes: Sequence[str] = ()) -> Found:
+    """A figure of NVIDIA's build of a teaching model, or of its kernels that hold some nodes."""
     report = witnesses.report_on(model)
-    kernels = homes(report, *nodes) if nodes else report.kernels
-    return in_kernels(report, len(kernels), all=len(report.kernels), homes=listed(kernel.name for kernel in kernels))
+    inside = homes(report, *nodes) if nodes else report.kernels
+    held = sorted(node for kernel in inside for node in kernel.onnx_nodes)
+    facts = {"all": len(report.kernels), "homes": listed(kernel.name for kernel in inside), "held": listed(held)}
+    return in_kernels(report, FIGURES[what](report, inside), **facts)
+
+
+def build(
+    model: str, fused: Sequence[str] = (), gone: Sequence[str] = (), logged: str = "",
+    has: Mapping[str, Any] | None = None,
+) -> Found:  # fmt: skip
+    """Of NVIDIA's build of a model, what is asked for: one kernel alone holds the nodes `fused`, none holds any of
+    `gone`, the log has these words, and it `has` these figures."""
+    report = witnesses.report_on(model)
+    parsed, heard = {node for layer in report.layers for node in layer.onnx_nodes}, says(report, logged)
+    holds = parsed >= {*gone} and (not fused or is_fused(report, *fused)) and not homes(report, *gone)
+    found = {name: FIGURES[name](report, homes(report, *fused)) for name in has or {}}
+    facts = {name: " + ".join(map(str, value)) if isinstance(value, list) else value for name, value in found.items()}
+    holds = holds and bool(heard or not logged) and found == (has or {})
+    return in_kernels(report, holds, logged=heard, parsed=len(report.layers), **facts)
 
 
 def folded_weight() -> Found:
@@ -66,7 +96,7 @@ def rules_in_order(model: str, rules: Sequence[str]) -> Found:
 
 def unfused_bytes(model: str) -> Found:
     """Bytes that the kernels of a model read and write, one kernel a node."""
-    moved = {node: cost.bytes_moved for node, cost in node_costs(builds.model(model)).items()}
+    moved = alone(model)
     return computed(sum(moved.values()), parts=", ".join(f"{node} {size:,}" for node, size in moved.items()))
 
 
@@ -99,12 +129,6 @@ def parallel_convolutions(model: str, nodes: Sequence[str]) -> Found:
     return in_kernels(report, value, placed=placed, streams=listed(streams), waits=waits)
 
 
-def folded_bytes(model: str) -> Found:
-    """Bytes of weights in NVIDIA's build of a model of constants."""
-    report = witnesses.report_on(model)
-    return in_kernels(report, report.weights_bytes or 0, held=listed(sorted(report.kernels[0].onnx_nodes)))
-
-
 def copied_concats(producers: Mapping[str, Sequence[str]]) -> Found:
     """Models whose Concat costs a copy in NVIDIA's build: {model: the nodes that make what is joined}."""
     copies = {name: _copies(witnesses.report_on(name), made) for name, made in producers.items()}
@@ -135,9 +159,9 @@ def arrays(name: str) -> dict[str, tuple[list[Any], list[Any]]]:
     }
 
 
-def moved_alone(name: str) -> int:
-    """Bytes that the nodes of a model read and write as kernels of their own, counted on those arrays."""
-    return sum(array.nbytes for read, written in arrays(name).values() for array in (*read, *written))
+def alone(name: str) -> dict[str, int]:
+    """Bytes that each node of a model reads and writes as a kernel of its own, counted on those arrays."""
+    return {node: sum(array.nbytes for array in (*read, *made)) for node, (read, made) in arrays(name).items()}
 
 
 def moved_by_nvidia(report: BuildReport) -> int:
@@ -150,38 +174,20 @@ def launches_and_bytes_saved(names: Sequence[str]) -> Found:
     """NVIDIA's builds move fewer bytes than the nodes alone, in no more kernels, and mostly in fewer."""
     reports = {name: witnesses.report_on(name) for name in names}
     rows = [
-        (name, report.onnx_nodes, len(report.kernels), moved_alone(name), moved_by_nvidia(report))
+        (name, report.onnx_nodes, len(report.kernels), sum(alone(name).values()), moved_by_nvidia(report))
         for name, report in reports.items()
     ]
-    holds = all(0 < kernels <= nodes and moved < alone for _, nodes, kernels, alone, moved in rows)
+    holds = all(0 < kernels <= nodes and moved < bytes_alone for _, nodes, kernels, bytes_alone, moved in rows)
     fewer = sum(kernels < nodes for _, nodes, kernels, *_ in rows)
     return seen(reports[names[0]], holds and fewer > len(names) / 2, rows, fewer=fewer, models=len(names))
 
 
 def eight_n() -> Found:
-    rows = [
-        (name, len(read), len(written), sum(array.nbytes for array in (*read, *written)))
-        for name, (read, written) in arrays(CHAIN).items()
-    ]
-    total, n = moved_alone(CHAIN), arrays(CHAIN)["relu"][1][0].nbytes
-    holds = [row[1:3] for row in rows] == [(2, 1), (2, 1), (1, 1)] and total == 8 * n
-    return computed(holds, rows, referees=ONNX, total=total)
-
-
-def half_of_the_traffic() -> Found:
-    report, alone = witnesses.report_on(CHAIN), arrays(CHAIN)
-    middle = 2 * sum(written.nbytes for name, (_, (written,)) in alone.items() if name != "relu")
-    before, after = moved_alone(CHAIN), moved_by_nvidia(report)
-    tensors = [len(kernel.inputs) + len(kernel.outputs) for kernel in report.kernels]
-    holds = tensors == [4] and before - after == middle == after == before // 2
-    return in_kernels(report, holds, middle=middle, before=before, after=after)
-
-
-def nothing_in_the_middle() -> Found:
-    report, alone = witnesses.report_on("chain_128"), arrays("chain_128")
-    between = [written.nbytes for name, (_, (written,)) in alone.items() if name != "last"]
-    holds = report.activation_bytes == 0 and len(report.kernels) == 1 and len(between) == 127
-    return in_kernels(report, holds, count=len(between), between=sum(between))
+    size, made = alone(CHAIN), arrays(CHAIN)
+    rows = [(name, len(read), len(written), size[name]) for name, (read, written) in made.items()]
+    total, middle = sum(size.values()), 2 * sum(written.nbytes for _, (written,) in list(made.values())[:-1])
+    holds = [row[1:3] for row in rows] == [(2, 1), (2, 1), (1, 1)] and total == 2 * middle
+    return computed(holds and total == 8 * made["relu"][1][0].nbytes, rows, referees=ONNX, total=total, middle=middle)
 
 
 def planned_memory() -> Found:
@@ -247,14 +253,6 @@ def concat_in_place() -> Found:
     facts = {"raw": listed(kernel.name for kernel in raw), "copies": len(copies), "ours": listed(ours)}
     refused = listed(refusal.reason for refusal in refusals)
     return in_kernels(report, holds and len(ours) == 1 == len(refusals), refused=refused, **facts)
-
-
-def without_the_concat() -> Found:
-    kept, gone = witnesses.report_on("raw_concat"), witnesses.report_on("inception")
-    whole = arrays("raw_concat")["concat"][1][0].nbytes
-    kernels, moved = len(homes(kept, "concat")), moved_by_nvidia(kept)
-    holds = kernels == len(kept.kernels) == 1 and moved == 2 * whole and not homes(gone, "concat")
-    return in_kernels(gone, holds and len(homes(gone, "conv1", "conv2", "conv3")) == 3, moved=moved, whole=whole)
 
 
 # --- claims: on arrays, on a GPU, offered to others -------------------------------------------------------------------

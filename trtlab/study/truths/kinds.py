@@ -12,7 +12,7 @@ from trtlab.lab import support
 from trtlab.study import bank, witnesses
 from trtlab.study.bank import Words, said
 from trtlab.study.found import Found, seen
-from trtlab.study.witnesses import homes, is_fused, listed, says
+from trtlab.study.witnesses import listed
 
 SHOWN_TAGS = ("8.4.1", "8.5.1", "v8.6.1", "v10.0.0", "v10.6.0", "v10.7.0", "v11.1")
 SHOWN_NODES = 6
@@ -28,34 +28,33 @@ def reads(expected: Mapping[str, Mapping[str, str]]) -> Found:
     return replace(found, header=columns("product", "built_for", "reads"))
 
 
-def api(has: Mapping[str, str] | None = None, lacks: Mapping[str, str] | None = None) -> Found:
-    """The installed compiler has all of `has` and none of `lacks`, written {class: "name name"}."""
+def api(
+    has: Mapping[str, str] | None = None, lacks: Mapping[str, str] | None = None, only: Mapping[str, str] | None = None
+) -> Found:
+    """The installed compiler has all of `has`, none of `lacks` and nothing but `only`, written {class: "name name"}."""
     known = witnesses.api()
     wanted = [(owner, name, True) for owner, names in (has or {}).items() for name in names.split()]
     wanted += [(owner, name, False) for owner, names in (lacks or {}).items() for name in names.split()]
     rows = [(f"{owner}.{name}", said("there" if known.has(owner, name) else "not_there")) for owner, name, _ in wanted]
     holds = all(owner in known.names and known.has(owner, name) is expected for owner, name, expected in wanted)
-    found = seen(known, holds, rows, compiler=known.compiler, version=known.version)
+    names = [name for owner in only or {} for name in known.names.get(owner, ())]
+    holds = holds and (not only or (bool(names) and {*names} <= {*" ".join(only.values()).split()}))
+    found = seen(known, holds, rows, compiler=known.compiler, version=known.version, names=listed(names))
     return replace(found, header=(f"{known.compiler} {known.version}", "–"))
 
 
 def history(states: Mapping[str, Mapping[str, str]], tags: Sequence[str] = SHOWN_TAGS) -> Found:
-    """NVIDIA's headers had each name in the expected state at each release; the table shows the names at all `tags`."""
+    """NVIDIA's headers had each name, or file, in the expected state at each release; shown at all `tags`."""
     known = support.api_history()
-    holds = all(known.state(name, tag).value == state for name, at in states.items() for tag, state in at.items())
-    rows = [(name, *(said(known.state(name, tag).value) for tag in tags)) for name in states]
+
+    def state(name: str, tag: str) -> str:
+        if name.endswith(".h"):
+            return "declared" if name in known.headers[tag] else "absent"
+        return known.state(name, tag).value
+
+    holds = all(state(name, tag) == expected for name, at in states.items() for tag, expected in at.items())
+    rows = [(name, *(said(state(name, tag)) for tag in tags)) for name in states]
     return replace(seen(known, holds, rows), header=(said("name"), *tags))
-
-
-def headers(last: Mapping[str, str], tags: Sequence[str]) -> Found:
-    """Each header file was there up to its last release among `tags`, and not after it."""
-    known = support.api_history()
-    found = {file: [file in known.headers[tag] for tag in tags] for file in last}
-    expected = {file: [tags.index(tag) <= tags.index(last[file]) for tag in tags] for file in last}
-    rows = [(file, *(said("there" if each else "not_there") for each in there)) for file, there in found.items()]
-    gone = [file for file, there in found.items() if not there[-1]]
-    made = seen(known, found == expected, rows, gone=listed(gone), until=last[gone[0]] if gone else "")
-    return replace(made, header=(said("header"), *tags))
 
 
 def refused(find: str, by: str, words: str) -> Found:
@@ -68,25 +67,6 @@ def answers(find: Any, value: Any) -> Found:
     """What answers a quiz is so here, too: the function `find`, with its arguments, finds this value."""
     found = witnesses.built(bank.call(find))
     return replace(found, value=found.value == value)
-
-
-def build(
-    model: str, *, fused: Sequence[str] = (), columns: Sequence[int] = (), gone: Sequence[str] = (), logged: str = "",
-    layers: Sequence[str] = (), weights: int | None = None, kernels: int | None = None,
-) -> Found:  # fmt: skip
-    """Of NVIDIA's build of a model, what is asked for: one kernel alone holds the nodes `fused` and writes so many
-    `columns`, none holds any of `gone`, the log has these words, the parser made these layers, weights are of so many
-    bytes, there are so many kernels."""
-    report = witnesses.report_on(model)
-    types = [layer.type for layer in report.layers if not layer.is_constant]
-    wide = [size for kernel in homes(report, *fused) for tensor in kernel.outputs for size in tensor.shape[-1:]]
-    heard, parsed = says(report, logged), {node for layer in report.layers for node in layer.onnx_nodes}
-    holds = parsed >= {*gone} and (not fused or is_fused(report, *fused)) and not homes(report, *gone)
-    holds = holds and bool(heard or not logged) and kernels in (None, len(report.kernels))
-    holds = holds and weights in (None, report.weights_bytes)
-    holds = holds and all([*asked] in ([], found) for asked, found in ((columns, wide), (layers, types)))
-    facts = {"layers": " + ".join(types), "parsed": len(report.layers), "columns": listed(wide)}
-    return in_kernels(report, holds, logged=heard, weights=weights, **facts)
 
 
 def in_kernels(report: BuildReport, value: Any, **facts: Any) -> Found:

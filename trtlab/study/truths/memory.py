@@ -6,7 +6,7 @@ In: small models and buffers, arrays of this machine, the recording of lab/strea
 import functools
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,21 +139,11 @@ def three_requests() -> Found:
     return computed(total, serial=serial)
 
 
-def size_that_gains() -> Found:
-    """The size of product that gained most from four streams."""
+def longest(cases: Mapping[str, Sequence[str]]) -> Found:
+    """What took longest, in milliseconds, or, of two cases, longest against the other one: {answer: cases}."""
     recorded = streams.load()
-
-    def taken(size: int, count: int) -> float:
-        return recorded.case(f"4 branches of products {size} on {count}").median_s
-
-    return most(recorded, {str(size): taken(size, 1) / taken(size, 4) for size in (256, 1024, 4096)})
-
-
-def worst_mistake() -> Found:
-    """The mistake that took longest, in milliseconds."""
-    recorded = streams.load()
-    mistakes = [case for case in recorded.cases if case.topic == "mistakes"]
-    return most(recorded, {case.name.removesuffix(" on 3"): case.median_s * 1e3 for case in mistakes}, ".1f")
+    taken = {answer: [recorded.case(name).median_s for name in names] for answer, names in cases.items()}
+    return most(recorded, {answer: found[0] / (found[1] if found[1:] else 1e-3) for answer, found in taken.items()})
 
 
 def best_throughput() -> Found:

