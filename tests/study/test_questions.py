@@ -48,7 +48,9 @@ def texts(value):
 
 @pytest.mark.parametrize("entry", questions().values(), ids=lambda entry: entry.name)
 def test_a_question_leads_on_corrects_is_proved_and_its_answer_is_spoken(entry):
-    """First person, short sentences, no code."""
+    """First person, short sentences, no code; about 60 seconds aloud."""
+    assert 100 <= spoken_size(entry.answer.en, "en") <= 160
+    assert 160 <= spoken_size(entry.answer.zh, "zh") <= 340
     assert min(map(len, (entry.follow_ups, entry.mistakes, entry.changes))) >= 3
     assert len(entry.sources) >= 2
     assert [find_claim(name).name for name in entry.proofs] == list(entry.proofs)
@@ -126,10 +128,6 @@ def test_broken_lines_are_joined_without_gaps_in_chinese_and_blank_lines_part_pa
         (lambda e: e.update(follow_ups=[]), ["follow_ups", "nothing", "at least one"]),
         (lambda e: e["follow_ups"][0]["answer"].update(zh=" "), ["follow_ups[0].answer", "nothing in zh"]),
         (lambda e: e["changes"][0].pop("now"), ["changes[0]", "now", "missing"]),
-        (lambda e: e.update(proofs=["see above"]), ["'see above'", "such as C74"]),
-        (lambda e: e["answer"].update(en="word " * 99), ["answer.en", "99 words", "100 to 160"]),
-        (lambda e: e["answer"].update(en="word " * 161), ["answer.en", "161 words", "100 to 160"]),
-        (lambda e: e["answer"].update(zh="字" * 20), ["answer.zh", "20 characters", "160 to 340"]),
     ],
 )
 def test_a_fault_names_file_entry_field_what_was_found_and_what_is_expected(change, parts):
@@ -176,9 +174,7 @@ def test_a_name_stands_once_in_the_bank(tmp_path, monkeypatch):
         bank.read("", Question)
 
 
-def test_a_name_has_its_form_an_entry_is_found_by_it_and_an_unknown_one_names_close_ones():
-    with pytest.raises(BadEntry, match=r"test\.yaml, 3-1.*such as Q3-01"):
-        read(name="3-1")
+def test_an_entry_is_found_by_its_name_and_an_unknown_one_names_close_ones():
     assert question("q3-01") is question("Q3-01")
     with pytest.raises(UnknownEntry, match=r"'Q3-9'; did you mean .*Q3-0\d"):
         question("q3-9")

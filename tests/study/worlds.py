@@ -298,15 +298,17 @@ def worlds_of_build(model, logged="", has=None, **_nodes):
     return [of_report(model, change) for change, is_asked in asked.items() if is_asked]
 
 
-def worlds_of_refused(find, _by, _words):
-    return [of_truth(find, value="built"), of_truth(find, evidence="Plugin not found.")]
-
-
-def worlds_of_answers(find, _value):
-    """Another answer of the function that a quiz asks as well."""
+def worlds_of_answers(find, _value, *words):
+    """Another answer of the function that a quiz asks as well, or other words."""
+    if words:
+        return [of_truth(find, value="built"), of_truth(find, evidence="Plugin not found.")]
     misplaced = builds.recorded("fusion-qdq_before_relu-SM89")
     return {
         "parallel_convolutions": [of_report("wide_inception", change) for change in (unfused, steps(stream=0))],
+        "memory_of_contexts": [
+            of_recorded("resnet18-FP32-SM89-static", memory(**{figure: None}))
+            for figure in ("weights_bytes", "activation_bytes")
+        ],
         "two_targets": [of_truth("two_targets", value=value) for value in ("both", "neither")],
         "memory_of_a_chain": [
             of_truth("memory_of_chains", value=sizes)
@@ -347,7 +349,7 @@ PINNED = [copy for copy in streams.load_transfers().copies if copy.direction == 
 WORLDS = {
     "fields": worlds_of_fields, "counts": worlds_of_counts, "reads": worlds_of_reads, "api": worlds_of_api,
     "history": worlds_of_history, "means": worlds_of_means, "build": worlds_of_build,
-    "refused": worlds_of_refused, "answers": worlds_of_answers,
+    "answers": worlds_of_answers,
     "fp16_ends_at_65504": lambda: [of_format("FP16", FORMATS["BF16"])],
     "int4_packed": lambda: [patched(quantize, "pack", lambda codes: PACK(codes[::-1]))],
     "int4_bytes": lambda: [of_cell("INT4", "SM89", weights_bytes=2**20), of_cell("FP16", "SM89", weights_bytes=None)],
@@ -419,9 +421,6 @@ WORLDS = {
     "build_phases": lambda: [stage("build", change) for change in (
         phases(new=[Phase(name="Calibrating INT8", parent="build", start_s=0.0, seconds=1.0)]), silent,
         phases(gone="Optimizing graph"), phases(gone="Timing tactics"), memory(activation_bytes=None))],
-    "contexts_and_memory": lambda: [
-        stage("build", memory(**{figure: None})) for figure in ("weights_bytes", "activation_bytes")
-    ],
     "pinned_copies": lambda: [pageable_as_fast(one) for one in PINNED],
     "read_after_synchronising": lambda: [
         of_transfers(stale_reads=0), of_transfers(fresh_reads=20), of_transfers(call_s=1.0), of_transfers(total_s=1e-9),

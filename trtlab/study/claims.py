@@ -43,10 +43,6 @@ CAN_FAIL = (Behind.MEASURED, Behind.COMPUTED, Behind.BUILT)
 """What proves something about numbers or builds; the others say what is written where."""
 
 
-ASKING = ("answers", "refused")
-"""Shapes of a proof whose first argument names another function."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Claim:
     """`said`: the sheet's sentence in other words. `today`: what is true now, which the proof shows in a `shown` filled
@@ -80,10 +76,10 @@ class Claim:
                 yield kind, bank.call(part)
 
     def calls(self) -> Iterator[Any]:
-        """What runs: the calls of all parts, and behind one that asks a function by its name, that function."""
+        """What runs: the calls of all parts, and behind one that asks a quiz's function by its name, that function."""
         for _, call in self.parts():
             yield call
-            if call.func.__name__ in ASKING:
+            if call.func.__name__ == "answers":
                 yield bank.call(call.args[0])
 
 

@@ -42,12 +42,12 @@ def _written(cell: Any) -> str | Words:
 
 
 def computed(
-    value: Any, rows: Iterable[Sequence[Any]] = (), referees: Sequence[str] = ("numpy",), **facts: Any
+    value: Any, rows: Iterable[Sequence[Any]] = (), referees: Sequence[str] = ("numpy",), samples: int = 1, **facts: Any
 ) -> Found:
     """Found by this package and by others, its referees, on this machine, now."""
     from trtlab.engine.measure import live
 
-    return Found(value=value, rows=tuple(rows), facts=facts, provenance=live(referees))
+    return Found(value=value, rows=tuple(rows), facts=facts, provenance=live(referees, samples=samples))
 
 
 def seen(witness: Any, value: Any, rows: Iterable[Sequence[Any]] = (), /, **facts: Any) -> Found:

@@ -6,9 +6,10 @@ so that a test can put another world in place of one witness. Where no compiler 
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from trtlab.study.found import Found, read_back, seen
+from trtlab.study.found import Found, computed, read_back, seen
 
 if TYPE_CHECKING:
     from trtlab.engine.nvidia import Api, BuildReport, Kernel
@@ -91,14 +92,13 @@ def recorded(name: str) -> Found:
 def told(model: Any, *, compiler: str = "tensorrt_rtx", **options: Any) -> Found:
     """`built`, `parse error` or `build error`, with the compiler's words as evidence."""
     from trtlab.engine import machine
-    from trtlab.engine.measure import live
     from trtlab.engine.nvidia import ParseError, ProfileError, explain
 
     try:
         value, said = "built", f"{len(explain(model, compiler=compiler, **options).kernels)} kernels"
     except (ParseError, ProfileError) as error:
         value, said = "parse error" if isinstance(error, ParseError) else "build error", error.what
-    return Found(value=value, evidence=said, provenance=live([machine.DISTRIBUTIONS[compiler], "onnx"]))
+    return replace(computed(value, referees=(machine.DISTRIBUTIONS[compiler], "onnx")), evidence=said)
 
 
 # --- what is read off them --------------------------------------------------------------------------------------------

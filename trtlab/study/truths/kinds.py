@@ -57,16 +57,11 @@ def history(states: Mapping[str, Mapping[str, str]], tags: Sequence[str] = SHOWN
     return replace(seen(known, holds, rows), header=(said("name"), *tags))
 
 
-def refused(find: str, by: str, words: str) -> Found:
-    """What the function `find` offers to the compiler is refused with these words, `by` a parse or a build error."""
-    told = witnesses.built(bank.call(find))
-    return replace(told, value=told.value == by and words in told.evidence, facts={"refusal": told.evidence})
-
-
-def answers(find: Any, value: Any) -> Found:
-    """What answers a quiz is so here, too: the function `find`, with its arguments, finds this value."""
+def answers(find: Any, value: Any, words: str = "") -> Found:
+    """The function `find`, with its arguments, finds this value here, too, and heard these words."""
     found = witnesses.built(bank.call(find))
-    return replace(found, value=found.value == value)
+    holds = found.value == value and words in found.evidence
+    return replace(found, value=holds, facts={**found.facts, "refusal": found.evidence})
 
 
 def in_kernels(report: BuildReport, value: Any, **facts: Any) -> Found:

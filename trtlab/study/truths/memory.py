@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import onnx
 
-from trtlab.engine.measure import live
 from trtlab.engine.nvidia import explain
 from trtlab.lab import builds, streams
 from trtlab.plan.memory import Buffer, check_placement, lower_bound, place
@@ -107,9 +106,8 @@ def new_memory_is_touched_first() -> Found:
     a = np.ones(2**24, np.float32)
     kept = np.empty_like(a)
     fresh_faults, kept_faults = page_faults(lambda: np.add(a, a)), page_faults(lambda: np.add(a, a, out=kept))
-    facts = {"size": a.nbytes, "fresh": fresh_faults, "kept": kept_faults}
     holds = fresh_faults > 8 * max(kept_faults, 1)
-    return Found(value=holds, facts=facts, provenance=live(["numpy"], samples=RUNS))
+    return computed(holds, samples=RUNS, size=a.nbytes, fresh=fresh_faults, kept=kept_faults)
 
 
 def page_faults(work: Callable[[], Any], runs: int = RUNS) -> int:

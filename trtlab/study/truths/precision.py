@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import onnx
 
-from trtlab.engine.measure import live
 from trtlab.engine.networks import DIGITS_ONNX, load_digits_split
 from trtlab.engine.ort import OrtSession
 from trtlab.lab import builds, gemm, precision
@@ -140,4 +139,4 @@ def few_images_are_enough() -> Found:
     medians = {count: float(np.median(found)) for count, found in needed.items()}
     rows = [(count, *(f"{pick(found):.1%}" for pick in (min, np.median, max))) for count, found in needed.items()]
     holds = medians[64] - medians[16] < 0.03 and medians[16] > 0.9
-    return Found(value=holds, rows=rows, provenance=live(["onnxruntime", "torch"], samples=9))
+    return computed(holds, rows, referees=("onnxruntime", "torch"), samples=9)

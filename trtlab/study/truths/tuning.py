@@ -4,11 +4,12 @@ In: builds, lab/race and its recordings, races of tactics run here in the glass 
 """
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from onnx import numpy_helper
 
-from trtlab.engine.measure import live, one_thread
+from trtlab.engine.measure import one_thread
 from trtlab.graph.models import conv
 from trtlab.lab import builds, race
 from trtlab.lab.race import TRIALS, chances
@@ -17,6 +18,7 @@ from trtlab.study.witnesses import sizes
 
 SIZES = ((64, 56), (128, 28), (512, 7))
 STUB = "__myelin_CASK_STUB"
+BESIDE = ("torch", "numba")
 NETWORK = "resnet18-FP32-SM89-static"
 
 
@@ -64,7 +66,7 @@ def what_keeps_a_cache() -> Found:
             known = races(cache)
             added[name] = races(cache, **change) - known
     (kept,) = [name for name, count in added.items() if count == 0]
-    return Found(value=kept, facts={"added": sizes(added, "d")}, provenance=live(["torch", "numba"]))
+    return computed(kept, referees=BESIDE, added=sizes(added, "d"))
 
 
 # --- claims -----------------------------------------------------------------------------------------------------------
@@ -95,8 +97,8 @@ def candidates_are_timed() -> Found:
     timed = [one for one in longest.candidates if one.samples_s]
     rows = [(one.name, f"{one.best_s * 1e6:.1f}", len(one.samples_s), one.state) for one in longest.candidates]
     taken = sum(len(one.samples_s) for one in timed)
-    facts = {"timed": len(timed), "samples": taken, "winner": longest.winner}
-    return Found(value=len(timed) > 1, rows=rows, facts=facts, provenance=live(["torch", "numba"], samples=taken))
+    found = computed(len(timed) > 1, rows, BESIDE, taken, timed=len(timed), winner=longest.winner)
+    return replace(found, facts={**found.facts, "samples": taken})
 
 
 def winner_depends_on_shape() -> Found:

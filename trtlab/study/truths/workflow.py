@@ -8,17 +8,17 @@ import functools
 import importlib.metadata
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from trtlab.engine import machine, planfile
-from trtlab.engine.measure import live
 from trtlab.engine.networks import DIGITS_ONNX
 from trtlab.engine.nvidia import BuildError, BuildReport, choose_compiler, explain
 from trtlab.lab import builds, streams
 from trtlab.lab.workflow import WORKFLOW, recorded_needs
 from trtlab.study import witnesses
 from trtlab.study.bank import said
-from trtlab.study.found import Found, seen
+from trtlab.study.found import Found, computed, seen
 from trtlab.study.truths.kinds import in_kernels
 from trtlab.study.witnesses import arrows, listed, says
 
@@ -95,14 +95,16 @@ def recorded_kernels(name: str) -> Found:
 
 
 def memory_of_contexts(name: str, contexts: int) -> Found:
-    """MiB of weights and activations of one engine with so many contexts."""
+    """MiB of weights and activations of one engine with so many contexts. The table is for one, two and four."""
     report = builds.recorded(name)
-    weights, activations = ((size or 0) / 2**20 for size in (report.weights_bytes, report.activation_bytes))
-    facts = {
+    weights, activations = report.weights_bytes or 0, report.activation_bytes or 0
+    rows = [(n, weights, n * activations, weights + n * activations) for n in (1, 2, 4)]
+    sizes = {
         "weights": weights, "activations": activations, "engines": contexts * (weights + activations),
         "one": weights + activations, "copied": contexts * weights + activations, "scratch": contexts * activations,
     }  # fmt: skip
-    return in_kernels(report, weights + contexts * activations, **facts)
+    mib = {name: size / 2**20 for name, size in sizes.items()}
+    return seen(report, (weights + contexts * activations) / 2**20, rows, **mib)
 
 
 # --- what a compiler tells of the digits model ------------------------------------------------------------------------
@@ -126,10 +128,8 @@ def two_targets() -> Found:
     older, newer = ([build(target) for _ in range(3)] for target in ("SM86", "SM89"))
     apart = min(_bytes_apart(a.plan, b.plan) for a in older for b in newer)
     names = {(True, False): "kernels", (False, True): "bytes", (True, True): "both", (False, False): "neither"}
-    facts = {
-        f"{what}{i}": size for i, report in enumerate((older[0], newer[0]), 1)
-        for what, size in (("kernels", len(report.kernels)), ("bytes", report.plan_size_bytes))
-    }  # fmt: skip
+    facts = {f"kernels{i}": len(report.kernels) for i, report in enumerate((older[0], newer[0]), 1)}
+    facts |= {f"bytes{i}": report.plan_size_bytes for i, report in enumerate((older[0], newer[0]), 1)}
     return seen(older[0], names[older[0].kernels == newer[0].kernels, apart == 0], apart=apart, **facts)
 
 
@@ -150,8 +150,8 @@ def workspace_limits() -> Found:
             planned[mib] = report.activation_bytes
         except BuildError as error:
             planned[mib], refusals[mib] = None, re.sub(r"^\[[^]]*\] |; \[.*$", "", error.log[0])
-    provenance = live([machine.DISTRIBUTIONS["tensorrt_rtx"], "onnx"])
-    return Found(value=planned, facts=refusals, provenance=provenance)
+    found = computed(planned, referees=(machine.DISTRIBUTIONS["tensorrt_rtx"], "onnx"))
+    return replace(found, facts=refusals)
 
 
 def workspace_bounds_the_plan() -> Found:
@@ -181,8 +181,7 @@ def nodes_become_layers() -> Found:
 
 def name_of_onnx() -> Found:
     summary = importlib.metadata.metadata("onnx")["Summary"]
-    holds = "Open Neural Network Exchange" in summary
-    return Found(value=holds, facts={"summary": summary}, provenance=live(["onnx"]))
+    return computed("Open Neural Network Exchange" in summary, referees=("onnx",), summary=summary)
 
 
 def build_phases() -> Found:
@@ -201,13 +200,6 @@ def plan_survives_the_disk() -> Found:
     # a recording keeps size and hash alone
     same = len(report.plan_sha256) == 64 if path is None else planfile.load_plan(path)[0] == report.plan
     return seen(report, same and report.plan_size_bytes > 0 < report.layer_counts[0], **facts)
-
-
-def contexts_and_memory() -> Found:
-    report = witnesses.flow().report
-    weights, activations = report.weights_bytes or 0, report.activation_bytes or 0
-    rows = [(n, weights, n * activations, weights + n * activations) for n in (1, 2, 4)]
-    return seen(report, weights > 0 and activations > 0, rows)
 
 
 def layer_counts_today() -> Found:
