@@ -87,7 +87,6 @@ MALFORMED = [
     (lambda: choice(options=options("b")), "at least two"),
     (lambda: choice(question=same("")), "question is empty"),
     (lambda: number(math.nan), "nan, no number"),
-    (lambda: number("73"), "'73', no number"),
     (lambda: number(slips=()), "at least one typical wrong value"),
     (lambda: number(slips=(Slip(value=74.0, why=same("x")),)), "slip 74.0 would be graded as right"),
     (lambda: number(tolerance=-1), "expected zero or more"),
@@ -109,15 +108,13 @@ def test_a_malformed_quiz_is_refused_when_it_is_made(make, message):
 # --- grading ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_choice_says_why_the_chosen_option_is_wrong_and_no_more():
+def test_what_was_chosen_is_explained_and_no_more():
+    """What is missing is counted, and not named."""
     result = choice().grade("a")
     assert (result.correct, result.explanation.en) == (False, "because a")
     assert [mark.key for mark in result.marks] == ["a"]
     assert choice().grade("b").explanation.en == "So it is."
     assert choice().grade("text b").correct
-
-
-def test_several_counts_wrong_and_missing_without_naming_the_missing():
     result = several().grade(["a", "b"])
     headline = "Not yet: 1 of 2 ticked wrongly, 1 missing."
     assert (result.correct, result.headline.en, result.explanation.en) == (False, headline, "because b")
@@ -251,11 +248,10 @@ def wrong_replies(quiz):
     return [order for i, order in enumerate(swapped) if order[i + 1] in quiz.truth.value[order[i]]]
 
 
-def test_the_bank_covers_every_kind_and_a_truth_that_no_function_finds_is_named():
+def test_the_bank_has_every_kind_for_each_question_and_a_truth_that_no_function_finds_is_named():
     for topic in ("q1-", "q2-", "q3-"):
         kinds = [entry.kind for name, entry in quizzes().items() if name.startswith(topic)]
-        assert len(kinds) >= 10
-        assert set(kinds) == set(made_of.KINDS)
+        assert (len(kinds) >= 10, set(kinds)) == (True, set(made_of.KINDS))
     with pytest.raises(bank.UnknownEntry, match=r"no function of study/truths 'nibble'; did you mean nibbles"):
         replace(made_of.find_quiz("q1-low-nibble"), truth="nibble").find()
 
@@ -293,30 +289,21 @@ def test_the_rules_work_in_that_order_in_one_sweep_each_and_not_in_another():
 
 # --- other worlds -----------------------------------------------------------------------------------------------------
 
-OTHER = {
-    "as it is": lambda report: report,
+WORLDS = {
     "twice": lambda report: replace(report, steps=report.steps * 2),
-    "serial": lambda report: replace(report, steps=tuple(replace(s, stream=0) for s in report.steps)),
     "one": lambda report: replace(report, steps=(replace(report.steps[0], onnx_nodes=("conv1", "conv2", "conv3")),)),
-    "weights": lambda report: replace(report, memory=report.memory | {"weights_bytes": 4}),
     "idle": lambda report: replace(report, steps=tuple(s for s in report.steps if set(s.onnx_nodes) - {"concat"})),
 }
 ANSWERS = {
-    ("as it is", "conv-bn-relu"): 1, ("as it is", "pointwise-chain"): 1, ("as it is", "middle-output"): "pointwise",
-    ("as it is", "parallel-convolutions"): "streams", ("as it is", "folded-weights"): 32,
-    ("as it is", "concat"): ("raw_concat", "matmul_concat"),
-    ("twice", "conv-bn-relu"): 2, ("twice", "pointwise-chain"): 2, ("twice", "middle-output"): "neither",
-    ("serial", "parallel-convolutions"): "serial", ("one", "parallel-convolutions"): "one",
-    ("weights", "folded-weights"): 4, ("idle", "concat"): (),
+    ("twice", "conv-bn-relu"): 2, ("twice", "middle-output"): "neither", ("one", "parallel-convolutions"): "one",
+    ("idle", "concat"): (),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("world", "name"), ANSWERS)
-def test_recordings_give_the_answer_and_another_build_has_another(world, name, monkeypatch):
-    monkeypatch.setattr(witnesses, "report_on", lambda model: OTHER[world](models.recorded(f"fusion-{model}-SM89")))
-    found = made_of.find_quiz(f"q2-{name}").find()
-    assert found.value == ANSWERS[world, name]
-    assert found.provenance.command
+def test_another_build_has_another_answer(world, name, monkeypatch):
+    monkeypatch.setattr(witnesses, "report_on", lambda model: WORLDS[world](models.recorded(f"fusion-{model}-SM89")))
+    assert made_of.find_quiz(f"q2-{name}").find().value == ANSWERS[world, name]
 
 
 def test_the_needs_of_a_call_are_those_of_the_api_and_two_answers_where_one_is_expected_are_an_error(monkeypatch):
