@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,16 +15,15 @@ from trtlab.engine import machine
 from trtlab.engine.machine import Driver, Gpu, LibraryState, Machine
 from trtlab.engine.nvidia.worker import POOL
 
-HAS_DRIVER = machine.cuda_driver().why_not is None
-GPUS = [("NVIDIA RTX 4090", (8, 9), 24 << 30, 128), ("NVIDIA RTX 5090", (12, 0), 32 << 30, 170)]
+GPUS = [("RTX 4090", (8, 9), 24 << 30, 128), ("RTX 5090", (12, 0), 32 << 30, 170)]
 
 
 class FakeCuda:
     """libcuda.so.1 as far as machine.py asks it: every function returns a status and writes through pointers."""
 
-    def __init__(self, gpus=(), status=0, version=13000):
+    def __init__(self, gpus, status):
         self.cuInit = lambda _flags: status
-        self.cuDriverGetVersion = lambda out: self._write(out, version)
+        self.cuDriverGetVersion = lambda out: self._write(out, 13000)
         self.cuDeviceGetCount = lambda out: self._write(out, len(gpus))
         self.cuDeviceGet = self._write
         self.cuDeviceGetName = lambda buffer, _size, handle: self._write(buffer, gpus[handle.value][0].encode())
@@ -38,38 +38,11 @@ class FakeCuda:
         return 0
 
 
-@pytest.fixture
-def driver_with(monkeypatch):
-    """A function: the Driver that machine.py finds when libcuda is this fake."""
-
-    def find(cuda):
-        monkeypatch.setattr(ctypes, "CDLL", lambda _name: cuda)
-        machine.cuda_driver.cache_clear()
-        return machine.cuda_driver()
-
-    yield find
-    monkeypatch.undo()
-    machine.cuda_driver.cache_clear()
-
-
-def machine_of(driver, **libraries):
-    """A machine with that driver and libraries given as name=LibraryState fields."""
-    states = tuple(
-        LibraryState(name=name, version="1", **({"usable": True} | facts)) for name, facts in libraries.items()
-    )
-    facts = {"system": "Linux x86_64", "processor": "cpu", "cores": 2, "isa": (), "memory_bytes": 1, "python": "3.12"}
-    return Machine(**facts, driver=driver, libraries=states)
-
-
 # --- this machine ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def here():
-    return machine.inspect_machine()
-
-
-def test_facts_are_plausible(here):
+def test_facts_are_plausible():
+    here = machine.inspect_machine()
     assert 1 <= here.cores <= (os.cpu_count() or 1)
     assert here.memory_bytes > 1 << 28
     flags = Path("/proc/cpuinfo").read_text().split()
@@ -79,8 +52,6 @@ def test_facts_are_plausible(here):
     assert (values["can_build"], values["why_not_execute"]) == (here.can_build, here.why_not_execute)
     if machine.is_installed("tensorrt_rtx"):
         assert {"SM75", "SM86", "SM89", "SM120"} <= set(here.targets)
-    if not HAS_DRIVER:
-        assert "libcuda" in here.why_not_execute or "neither" in here.why_not_execute
 
 
 def test_looking_imports_no_compiler_and_no_torch():
@@ -94,21 +65,21 @@ def test_looking_imports_no_compiler_and_no_torch():
 # --- the driver, by fakes --------------------------------------------------------------------------------------------
 
 
-def test_two_gpus(driver_with):
-    driver = driver_with(FakeCuda(GPUS))
-    assert (driver.version, driver.why_not) == ("13.0", None)
-    found = [(g.name, g.target, g.memory_bytes, g.multiprocessors) for g in driver.gpus]
-    assert found == [("NVIDIA RTX 4090", "SM89", 24 << 30, 128), ("NVIDIA RTX 5090", "SM120", 32 << 30, 170)]
-
-
 @pytest.mark.parametrize(
-    ("status", "said", "version"),
-    [(100, "installed but finds no GPU", "12.9"), (999, "does not start: cuInit returned 999", None)],
+    ("gpus", "status", "version", "said"),
+    [
+        (GPUS, 0, "13.0", None),
+        ((), 100, "13.0", "installed but finds no GPU"),
+        ((), 999, None, "cuInit returned 999"),
+    ],
 )
-def test_a_driver_that_does_not_work(driver_with, status, said, version):
-    driver = driver_with(FakeCuda(status=status, version=12090))
-    assert said in driver.why_not
-    assert (driver.version, driver.gpus) == (version, ())
+def test_what_the_driver_says(monkeypatch, gpus, status, version, said):
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: FakeCuda(gpus, status))
+    driver = machine.cuda_driver.__wrapped__()
+    assert (driver.version, said or driver.why_not) == (version, said)
+    assert (said or "") in (driver.why_not or "")
+    found = [(g.name, g.target, g.memory_bytes, g.multiprocessors) for g in driver.gpus]
+    assert found == [("RTX 4090", "SM89", 24 << 30, 128), ("RTX 5090", "SM120", 32 << 30, 170)][: len(gpus)]
 
 
 # --- conclusions -----------------------------------------------------------------------------------------------------
@@ -116,33 +87,31 @@ def test_a_driver_that_does_not_work(driver_with, status, said, version):
 NO_DRIVER = Driver(version=None, gpus=(), why_not="no NVIDIA driver: libcuda.so.1 cannot be loaded")
 ADA = Gpu(name="4090", compute_capability="8.9", memory_bytes=1, multiprocessors=1)
 HOPPER = Gpu(name="H100", compute_capability="9.0", memory_bytes=1, multiprocessors=1)
-RTX = {"targets": ("SM75", "SM89")}
-FULL = {"targets": ("SM90",)}
-
-
-def driver_of(*gpus):
-    return Driver(version="13.0", gpus=gpus, why_not=None)
-
-
-FULL_TOO, LEAN = {"tensorrt": FULL, "tensorrt_rtx": RTX}, {"tensorrt": {"usable": False}, "tensorrt_rtx": RTX}
+LEAN, RTX, FULL = (
+    LibraryState(name=name, version="1", usable=usable, targets=targets)
+    for name, usable, targets in (
+        ("tensorrt", False, ()), ("tensorrt_rtx", True, ("SM75", "SM89")), ("tensorrt", True, ("SM90",))
+    )
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("driver", "libraries", "compiler", "targets", "why_not"),
+    ("gpus", "libraries", "compiler", "why_not"),
     [
-        (NO_DRIVER, {}, None, (), "neither tensorrt nor tensorrt_rtx can be used here"),
-        (NO_DRIVER, {"tensorrt_rtx": RTX}, "tensorrt_rtx", RTX["targets"], "no NVIDIA driver"),
-        (driver_of(ADA), {"tensorrt_rtx": RTX}, "tensorrt_rtx", RTX["targets"], None),
-        (driver_of(HOPPER), {"tensorrt_rtx": RTX}, "tensorrt_rtx", RTX["targets"], "this GPU is SM90"),
-        (driver_of(HOPPER, ADA), {"tensorrt_rtx": RTX}, "tensorrt_rtx", RTX["targets"], None),
-        (driver_of(HOPPER), FULL_TOO, "tensorrt", FULL["targets"], None),
-        (driver_of(ADA), LEAN, "tensorrt_rtx", RTX["targets"], None),
+        ((), (), None, "neither tensorrt nor tensorrt_rtx can be used here"),
+        ((), (RTX,), RTX, "no NVIDIA driver"),
+        ((HOPPER,), (RTX,), RTX, "this GPU is SM90"),
+        ((HOPPER, ADA), (RTX,), RTX, None),
+        ((HOPPER,), (FULL, RTX), FULL, None),
+        ((ADA,), (LEAN, RTX), RTX, None),
     ],
 )
-def test_what_follows(driver, libraries, compiler, targets, why_not):
-    this = machine_of(driver, **libraries)
-    assert (this.compiler, this.targets, this.can_build) == (compiler, targets, compiler is not None)
-    assert this.can_execute is (why_not is None)
+def test_what_follows(gpus, libraries, compiler, why_not):
+    driver = replace(NO_DRIVER, gpus=gpus, why_not=None if gpus else NO_DRIVER.why_not)
+    facts = {"system": "Linux x86_64", "processor": "cpu", "cores": 2, "isa": (), "memory_bytes": 1, "python": "3.12"}
+    this = Machine(**facts, driver=driver, libraries=libraries)
+    assert (this.compiler, this.targets) == ((compiler.name, compiler.targets) if compiler else (None, ()))
+    assert (this.can_build, this.can_execute) == (compiler is not None, why_not is None)
     assert (why_not or "") in (this.why_not_execute or "")
 
 
@@ -191,6 +160,6 @@ def test_tensorrt_is_never_imported_without_a_driver(probe, tmp_path):
     state = probe("tensorrt", source)
     assert not (tmp_path / "imported").exists()
     assert (state.usable, state.why_not) == (False, NO_DRIVER.why_not)
-    state = probe("tensorrt", source, driver_of(ADA, HOPPER, ADA))
+    state = probe("tensorrt", source, Driver(version="13.0", gpus=(ADA, HOPPER, ADA), why_not=None))
     assert (tmp_path / "imported").exists()
     assert (state.usable, state.targets) == (True, ("SM89", "SM90"))

@@ -1,6 +1,7 @@
 """engine/measure: where a number comes from; what a Measurement keeps, on clocks that the tests wind themselves."""
 
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -66,17 +67,13 @@ def test_what_is_no_sample(clock):
     assert made.device == describe_machine()
     clock.log.clear()
     found = measure(clock.work(1e-4), samples=1)
-    assert len(clock.log) == 3 + 1 + 2 + found.calls
-    assert (found.samples_s, found.calls) == (
-        pytest.approx((1e-4,)),
-        pytest.approx(10, abs=1),
-    )  # a millisecond of calls
+    assert (len(clock.log), found.samples_s) == (3 + 1 + 2 + found.calls, pytest.approx((1e-4,)))
+    assert found.calls in (9, 10, 11)  # a millisecond of calls
 
 
 def test_after_the_budget_five_rounds_are_enough(clock):
-    assert len(measure(clock.work(1.0), budget_s=0.1, samples=99).samples_s) == 5
-    assert len(measure(clock.work(1.0), budget_s=7.5, samples=99).samples_s) == 8
-    assert len(measure(clock.work(1.0), budget_s=0.1, samples=2).samples_s) == 2
+    for budget, samples, taken in ((0.1, 99, 5), (7.5, 99, 8), (0.1, 2, 2)):
+        assert len(measure(clock.work(1.0), budget_s=budget, samples=samples).samples_s) == taken
 
 
 def test_works_take_turns(clock):
@@ -150,21 +147,13 @@ def test_a_real_gpu():
 # --- provenance -------------------------------------------------------------------------------------------------------
 
 
-def test_the_line_for_a_figure_has_no_gap():
-    when = "2026-11-22T10:00:00+00:00"
-    made = Provenance(origin=Origin.RECORDED, device="a GPU", when=when, versions=(("numpy", "2.4"),), samples=20)
+def test_the_line_for_a_figure_has_no_gap_and_merging_keeps_one_per_origin_device_and_day():
+    numpy = (("numpy", "2.4"),)
+    made = Provenance(origin=Origin.RECORDED, device="a GPU", when=MADE.when, versions=numpy, samples=20)
     assert made.line() == "RECORDED on a GPU, 2026-11-22, numpy 2.4, 20 samples"
-    made = Provenance(origin=Origin.SIMULATED, device="a model", when="2026-11-22")
-    assert made.line() == "SIMULATED on a model, 2026-11-22, 1 sample"
-
-
-def test_merging_keeps_one_line_per_origin_device_and_day():
-    def made(origin, device, when, *versions):
-        return Provenance(origin=origin, device=device, when=when, versions=versions)
-
-    day, next_day = "2026-11-22T10:00", "2026-11-23T10:00"
-    parts = [made(Origin.LIVE, "cpu", day, ("onnx", "1")), made(Origin.LIVE, "cpu", day, ("onnx", "1"), ("torch", "2"))]
-    others = [made(Origin.RECORDED, "cpu", day), made(Origin.LIVE, "gpu", day), made(Origin.LIVE, "cpu", next_day)]
+    assert replace(made, versions=(), samples=1).line() == "RECORDED on a GPU, 2026-11-22, 1 sample"
+    parts = [replace(MADE, versions=(("onnx", "1"),)), replace(MADE, versions=(("onnx", "1"), ("torch", "2")))]
+    others = [replace(MADE, origin=Origin.RECORDED), replace(MADE, device="b"), replace(MADE, when="2026-11-23T10:00")]
     found = merged(parts + others)
     assert found[1:] == tuple(others)
     assert found[0].versions == (("onnx", "1"), ("torch", "2"))

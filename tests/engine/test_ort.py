@@ -25,13 +25,6 @@ def expected(images):
     return ReferenceEvaluator(str(DIGITS_ONNX)).run(None, {"image": images})[0]
 
 
-def tiny_model(op_type="Add"):
-    """y = op(a, b)."""
-    head, inputs = '<ir_version: 10, opset_import: ["": 18]>', "(float[n,2] a, float[n,2] b)"
-    text = f"{head} g {inputs} => (float[n,2] y) {{ y = {op_type} (a, b) }}"
-    return onnx.parser.parse_model(text)
-
-
 @pytest.mark.parametrize("level", OptimizationLevel)
 def test_every_level_answers_like_the_reference_evaluator(level, images, expected):
     import onnxruntime
@@ -49,18 +42,14 @@ def test_higher_levels_leave_fewer_nodes():
     onnx.checker.check_model(left[1])  # BASIC keeps to standard operators
 
 
-def test_any_form_of_a_model_will_do(session, images):
-    for source in (str(DIGITS_ONNX), DIGITS_ONNX.read_bytes(), onnx.load(DIGITS_ONNX)):
-        got = OrtSession(source, threads=1).run({"image": images})
-        np.testing.assert_array_equal(got["logits"], session.run({"image": images})["logits"])
-
-
-def test_how_an_array_lies_in_memory_makes_no_difference(session, images, expected):
+def test_neither_the_form_of_a_model_nor_how_an_array_lies_in_memory_makes_a_difference(session, images, expected):
     """Neither strides, nor a lock, nor a byte order that is not this machine's."""
     turned = np.ascontiguousarray(images.transpose(0, 1, 3, 2)).transpose(0, 1, 3, 2)
     turned.flags.writeable = False
-    for array in (turned, images.astype(images.dtype.newbyteorder())):
-        np.testing.assert_allclose(session.run({"image": array})["logits"], expected, rtol=1e-4, atol=1e-4)
+    sources = (str(DIGITS_ONNX), DIGITS_ONNX.read_bytes(), onnx.load(DIGITS_ONNX))
+    answers = [session.run({"image": array}) for array in (turned, images.astype(images.dtype.newbyteorder()))]
+    for answer in [*answers, *(OrtSession(source, threads=1).run({"image": images}) for source in sources)]:
+        np.testing.assert_allclose(answer["logits"], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -68,32 +57,31 @@ def test_how_an_array_lies_in_memory_makes_no_difference(session, images, expect
     [
         ({"picture": np.zeros((1, 1, 8, 8), np.float32)}, "picture"),
         ({}, "missing"),
-        ({"image": np.zeros((1, 1, 8, 8), np.float32), "more": np.zeros(1, np.float32)}, "more"),
         ({"image": np.zeros((1, 1, 8, 8))}, "double"),
         ({"image": np.zeros((1, 3, 8, 8), np.float32)}, "Got: 3 Expected: 1"),
     ],
 )
-def test_wrong_feeds_are_refused_and_the_session_goes_on(session, images, feeds, said):
+def test_wrong_feeds_are_refused_quietly_and_the_session_goes_on(session, images, feeds, said, capfd):
     with pytest.raises(OrtError) as refused:
         session.run(feeds)
     assert said in str(refused.value)
     assert "feed numpy arrays image tensor(float) ['batch', 1, 8, 8]" in str(refused.value)
     assert session.run({"image": images})["logits"].shape == (3, 10)
-
-
-def test_a_failure_while_running_is_typed_and_quiet(capfd):
-    session, ones = OrtSession(tiny_model()), np.ones((3, 2), np.float32)
-    with pytest.raises(OrtError, match=r"a tensor\(float\) \['n', 2\]"):
-        session.run({"a": ones, "b": np.ones((5, 2), np.float32)})
-    np.testing.assert_array_equal(session.run({"a": ones, "b": ones})["y"], ones + ones)
     assert capfd.readouterr().err == ""
 
 
+BOGUS = '<ir_version: 10, opset_import: ["": 18]> g (float[2] a) => (float[2] y) { y = Bogus (a) }'
+
+
 @pytest.mark.parametrize(
-    "broken", [b"", b"hello", b"\x08" * 100, DIGITS_ONNX.read_bytes()[:5000], tiny_model("Bogus"), "absent.onnx"]
-)
-def test_broken_models_are_refused_quietly(broken, capfd):
+    ("broken", "said"),
+    [
+        (b"", ""), (b"\x08" * 100, ""), (DIGITS_ONNX.read_bytes()[:5000], ""),
+        (onnx.parser.parse_model(BOGUS), "Bogus"), ("absent.onnx", "absent.onnx"),
+    ],
+)  # fmt: skip
+def test_broken_models_are_refused_quietly(broken, said, capfd):
     with pytest.raises(OrtError) as refused:
         OrtSession(broken)
-    assert isinstance(broken, bytes) or any(word in str(refused.value) for word in ("Bogus", "absent.onnx"))
+    assert said in str(refused.value)
     assert capfd.readouterr().err == ""

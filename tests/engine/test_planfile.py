@@ -58,9 +58,9 @@ def test_a_damaged_plan(saved, content):
         planfile.load_plan(saved)
 
 
-FIELDS = {field.name: None if field.name == "targets" else ["wrong"] for field in dataclasses.fields(planfile.Manifest)}
-GARBAGE = [b"", b"null", b"[]", b"{}", b"\xff\xfe", b'{"targets": 3}', b"[" * 50_000, b" " * 10**6]
-CHANGES = [*({n: v} for n, v in FIELDS.items()), *({"size_bytes": n} for n in (True, -1, 1.5, "9")), {"surprise": 1}]
+GARBAGE = [b"", b"null", b"[]", b"{}", b"\xff\xfe", b"[" * 50_000]
+CHANGES = [{field.name: ["wrong"]} for field in dataclasses.fields(planfile.Manifest) if field.name != "targets"]
+CHANGES += [{"targets": None}, {"size_bytes": True}, {"size_bytes": -1}, {"surprise": 1}, {"format": "trtlab-plan-2"}]
 
 
 @pytest.mark.parametrize("content", [*GARBAGE, *CHANGES], ids=lambda content: repr(content)[:20])
@@ -69,13 +69,6 @@ def test_a_manifest_of_garbage_or_changed(saved, content):
     is_whole = isinstance(content, bytes)
     manifest.write_bytes(content if is_whole else json.dumps(json.loads(manifest.read_text()) | content).encode())
     with pytest.raises(PlanFileError, match=f"{UNREADABLE}|is not that of its manifest.*{AGAIN}"):
-        planfile.load_plan(saved)
-
-
-def test_a_manifest_of_another_format(saved):
-    manifest = planfile.manifest_path(saved)
-    manifest.write_text(manifest.read_text().replace(planfile.FORMAT, "trtlab-plan-2"))
-    with pytest.raises(PlanFileError, match="trtlab-plan-2"):
         planfile.load_plan(saved)
 
 

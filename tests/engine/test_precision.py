@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
+from tests.engine.nvidia.onnx_models import if_else
 from tests.engine.nvidia.rtx import build, needs_rtx
 from tests.graph.written import written
 from trtlab.engine.networks import DIGITS_ONNX
@@ -52,28 +53,27 @@ def test_a_calibrated_network_answers_nearly_the_same(name, images):
     assert error(DIGITS_ONNX, convert(made, "FP16"), {"image": images}) < 0.06
 
 
+IMAGE = np.ones((2, 1, 8, 8), np.float32)
+
+
 @pytest.mark.parametrize(
     ("batches", "kind", "said"),
     [
-        ([np.ones((2, 1, 8, 8), np.float32), np.full((1, 1, 8, 8), np.nan, np.float32)], CalibrationError, "batch 1, "),
-        ([np.full((1, 1, 8, 8), np.inf, np.float32)], CalibrationError, "NaN, infinite"),
-        ([np.ones((1, 8, 8), np.float32)], OrtError, "feed numpy arrays image"),
-        ([{"picture": np.ones((1, 1, 8, 8), np.float32)}], OrtError, "feed numpy arrays image"),
+        ([IMAGE, IMAGE * np.nan], CalibrationError, "batch 1, .*NaN"),
+        ([IMAGE * np.inf], CalibrationError, "infinite"),
+        ([IMAGE[0]], OrtError, "feed numpy arrays image"),
+        ([{"picture": IMAGE}], OrtError, "feed numpy arrays image"),
         ([], CalibrationError, "no values"),
-        ([np.ones((0, 1, 8, 8), np.float32)], CalibrationError, "no values"),
+        ([IMAGE[:0]], CalibrationError, "no values"),
     ],
 )
-def test_bad_batches_say_why(batches, kind, said):
+def test_bad_batches_say_why_and_a_black_image_is_enough(batches, kind, said):
     with pytest.raises(kind, match=said):
         calibrate(DIGITS_ONNX, batches)
-    with pytest.raises(ValueError, match="calibrators are max, percentile"):
+    with pytest.raises(ValueError, match="max, percentile"):
         calibrate(DIGITS_ONNX, batches, "kl")
-
-
-def test_a_black_image_is_enough():
-    batch = np.zeros((1, 1, 8, 8), np.float32)
-    made = insert_qdq(DIGITS_ONNX, calibrate(DIGITS_ONNX, [batch]))
-    assert np.isfinite(ran(made, {"image": batch})["logits"]).all()
+    black = IMAGE * 0
+    assert np.isfinite(ran(insert_qdq(DIGITS_ONNX, calibrate(DIGITS_ONNX, [black])), {"image": black})["logits"]).all()
 
 
 # --- 16 bits ----------------------------------------------------------------------------------------------------------
@@ -82,12 +82,10 @@ TEXTS = {
     "constants": "(float[2,3] x) => (float[2,3] y) { a = Constant <value_float = 2.0> () b = Mul(x, a) y = Add(b, x) }",
     "filled": "(float[2,3] x) => (float[2,3] y) { s = Shape(x) a = ConstantOfShape(s) y = Add(a, x) }",
     "casts": "(float[2,3] x, int64[2,3] i) => (float[2,3] y) { f = Cast <to = 1> (i) y = Mul(f, x) }",
-    "resize": "(float[1,2,3,3] x) => (float[1,2,6,6] y) <float[4] k = {1, 1, 2, 2}> { r = Relu(x) y = Resize(r,, k) }",
     "a weight that an FP32 input reads too": "(float[1,1,2,2] x) => (float[1,1,2,2] y) <float[4] k = {1, 1, 1, 1}> "
     "{ r = Resize(x,, k) s = ReduceSum(k) y = Mul(r, s) }",
     "two outputs, one read on": "(float[3] x) => (float[3] y, float[3] z) { y = Relu(x) z = Neg(y) }",
     "an input that is an output's only source": "(float[3] x) => (float[3] y) { y = Identity(x) }",
-    "no floats": "(int64[3] x) => (int64[3] y) { y = Neg(x) }",
     "large and tiny": "(float[2] x) => (float[2] y) <float[2] a = {1e5, 1e-12}> { y = Mul(x, a) }",
 }
 
@@ -119,9 +117,8 @@ def test_half_precision_says_nearly_the_same_on_onnx_runtime(name, keep_ends):
 
 
 def test_what_follows_no_type_is_refused():
-    text = "(bool c, float[2] x) => (float[2] y) { y = If <then_branch = g () => (float[2] a) { a = Neg(x) }, else_branch = h () => (float[2] b) { b = Relu(x) }> (c) }"  # noqa: E501
     with pytest.raises(ValueError, match="branches or loops"):
-        convert(written(text), "FP16")
+        convert(if_else(), "FP16")
 
 
 # --- the builder ------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ On the real tensorrt_rtx, except for what cannot be provoked there.
 
 import pickle
 import re
+from contextlib import nullcontext
 
 import numpy as np
 import onnx
@@ -67,17 +68,14 @@ def test_a_parse_error_names_node_operator_reason_and_way_out(model, node, op, c
     assert "cuda" not in f"{caught.value} {caught.value.log}".lower()  # most failures drag a `cudaError 35` along
 
 
-NOT_TAKEN = ("UINT32", "UINT64", "INT16", "COMPLEX64", "FLOAT8E4M3FNUZ")  # for the sweep
-
-
 def refused_types():
     """(model, name, type): types that the parser does not take, wherever ONNX lets a tensor stand."""
-    for kind in ("UINT16", "STRING", *NOT_TAKEN):
+    for kind in ("UINT16", "STRING"):
         model = models.make("g (float[4] pixels) => (float[4] y) { h = Identity(pixels) y = Identity(h) }")
         for value in (model.graph.input[0], model.graph.output[0]):
             value.type.tensor_type.elem_type = onnx.TensorProto.DataType.Value(kind)
         yield model, "pixels", kind
-    for kind in ("UINT4", "FLOAT8E5M2", *NOT_TAKEN):
+    for kind in ("UINT4", "FLOAT8E5M2"):
         number = onnx.TensorProto.DataType.Value(kind)
         tensor = onnx.helper.make_tensor("weight", number, (4,), [1] * 4)
         model = models.make("g (int64[2] i) => (float[2] y) { y = Gather(weight, i) }", weight=tensor)
@@ -97,16 +95,9 @@ def refused_types():
 
 
 @needs_rtx
-@pytest.mark.parametrize(
-    ("model", "name", "kind"),
-    [
-        pytest.param(*case, id=f"{case[2]} {case[1]}", marks=[pytest.mark.sweep] * (case[2] in NOT_TAKEN))
-        for case in refused_types()
-    ],
-)
+@pytest.mark.parametrize(("model", "name", "kind"), list(refused_types()))
 def test_a_type_that_the_parser_lacks_is_named_with_its_tensor_and_what_is_taken(model, name, kind):
-    said = rf"'{name}' is {kind}; the parser takes FLOAT, .*Cast to a type that is taken"
-    with pytest.raises(ParseError, match=said):
+    with pytest.raises(ParseError, match=rf"'{name}' is {kind}; .*FLOAT, .*Cast"):
         build(model, stop_after="parse")
 
 
@@ -142,19 +133,19 @@ def test_what_the_builder_refuses_is_a_sentence_with_a_way_out(text, said):
     assert caught.value.hint
 
 
-INCOMPLETE = {
-    "'result' lacks its shape": lambda model: model.graph.output[0].type.tensor_type.ClearField("shape"),
-    "'x' lacks its type": lambda model: model.graph.input[0].ClearField("type"),
-    "'' lacks its name": lambda model: model.graph.output[0].ClearField("name"),
-}
-
-
 @needs_rtx
-@pytest.mark.parametrize("said", INCOMPLETE)
-def test_what_onnx_checker_leaves_open_is_named(said):
+@pytest.mark.parametrize(
+    ("said", "side", "clear"),
+    [
+        ("'result' lacks its shape", "output", lambda value: value.type.tensor_type.ClearField("shape")),
+        ("'x' lacks its type", "input", lambda value: value.ClearField("type")),
+        ("'' lacks its name", "output", lambda value: value.ClearField("name")),
+    ],
+)
+def test_what_onnx_checker_leaves_open_is_named(said, side, clear):
     model = models.make("g (float[4] x) => (float[4] result) { result = Add(x, w) }", w=(4,))
-    INCOMPLETE[said](model)
-    with pytest.raises(ModelError, match=f"onnx.checker says: .*: {said}"):
+    clear(getattr(model.graph, side)[0])
+    with pytest.raises(ModelError, match=said):
         build(model)
 
 
@@ -208,11 +199,10 @@ def test_names_and_paths_of_the_user_are_no_words_of_nvidia(tmp_path):
 
 @needs_rtx
 def test_a_missing_profile_suggests_one_that_works():
-    with pytest.raises(ProfileError, match=r"no optimization profile has been defined\. Pass profiles=\{'") as caught:
+    suggestion = {"image": ((1, 3, 8, 8), (8, 3, 8, 8), (32, 3, 8, 8))}
+    with pytest.raises(ProfileError, match=re.escape(f"Pass profiles={suggestion}")):
         build(DYNAMIC)
-    suggestion = caught.value.hint.removeprefix("Pass profiles=").split(": minimum")[0]
-    assert suggestion == "{'image': ((1, 3, 8, 8), (8, 3, 8, 8), (32, 3, 8, 8))}"
-    assert build(DYNAMIC, profiles={"image": ((1, 3, 8, 8), (8, 3, 8, 8), (32, 3, 8, 8))}).kernels
+    assert build(DYNAMIC, profiles=suggestion).kernels
 
 
 @needs_rtx
@@ -235,13 +225,11 @@ def test_a_profile_that_does_not_fit(name, shapes, said):
 @pytest.mark.parametrize(
     ("model", "target", "said"),
     [
-        (models.matmul(), "SM75", r"Turing \(SM75\): FP32 GEMM is not supported.*SM75 has no FP32 GEMM"),
-        (models.fp8_matmul(), "SM86", r"target\(s\) sm86, because the model contains HW-specific datatypes: fp8"),
-        (models.bf16_matmul(), "SM75", r"target\(s\) sm75, because the model contains HW-specific datatypes: b16"),
-        (models.matmul(), ["SM75", "SM89"], "FP32 GEMM is not supported"),
-        (models.pointwise(), ["SM89", "SM53"], r"cannot build for 'SM53'\. Expected one of SM75, .*'portable'"),
+        (models.matmul(), ["SM75", "SM89"], "SM75 has no FP32 GEMM"),
+        (models.fp8_matmul(), "SM86", "HW-specific datatypes: fp8"),
+        (models.pointwise(), ["SM89", "SM53"], r"'SM53'\. Expected one of SM75, .*'portable'"),
     ],
-    ids=["FP32 GEMM", "FP8", "BF16", "one of two", "unknown"],
+    ids=["FP32 GEMM", "FP8", "unknown"],
 )
 def test_a_target_that_cannot(model, target, said):
     with pytest.raises(UnsupportedTarget, match=said) as caught:
@@ -260,23 +248,25 @@ def test_too_small_a_workspace_and_a_flag_of_another_age():
 # --- the compiler itself, and the types ------------------------------------------------------------------------------
 
 
-def test_no_such_compiler_and_none_at_all(monkeypatch):
-    with pytest.raises(CompilerMissing, match=r"There is no compiler 'tvm'\. Expected one of tensorrt, tensorrt_rtx"):
-        choose_compiler("tvm")
-    monkeypatch.setattr(machine, "is_installed", lambda _name: False)
-    with pytest.raises(CompilerMissing, match=r"tensorrt: not inst.*tensorrt_rtx: not inst.*pip install tensorrt-rtx"):
-        choose_compiler()
-    monkeypatch.setattr(machine, "is_installed", lambda name: name == "tensorrt_rtx")
-    with pytest.raises(CompilerMissing, match=r"\(tensorrt: not installed\)"):
-        choose_compiler("tensorrt")
-
-
-@pytest.mark.parametrize(("why_not", "chosen"), [(None, "tensorrt"), ("no driver", "tensorrt_rtx")])
-def test_tensorrt_is_chosen_where_a_driver_loads(monkeypatch, why_not, chosen):
-    monkeypatch.setattr(machine, "is_installed", lambda _name: True)
+@pytest.mark.parametrize(
+    ("wanted", "installed", "why_not", "chosen"),
+    [
+        (None, machine.COMPILERS, None, "tensorrt"),
+        (None, machine.COMPILERS, "no driver", "tensorrt_rtx"),
+        ("tensorrt_rtx", machine.COMPILERS, None, "tensorrt_rtx"),
+        ("tvm", machine.COMPILERS, None, "'tvm'.*tensorrt, tensorrt_rtx"),
+        (None, (), None, "tensorrt: not inst.*tensorrt_rtx: not inst.*pip install tensorrt-rtx"),
+        ("tensorrt", ["tensorrt_rtx"], None, r"\(tensorrt: not installed\)"),
+    ],
+)
+def test_tensorrt_is_chosen_where_a_driver_loads_and_what_is_not_there_is_said(
+    monkeypatch, wanted, installed, why_not, chosen
+):
+    monkeypatch.setattr(machine, "is_installed", installed.__contains__)
     monkeypatch.setattr(machine, "cuda_driver", lambda: machine.Driver(version=None, gpus=(), why_not=why_not))
-    assert choose_compiler() == chosen
-    assert choose_compiler("tensorrt_rtx") == "tensorrt_rtx"
+    refused = pytest.raises(CompilerMissing, match=chosen) if " " in chosen or "'" in chosen else nullcontext()
+    with refused:
+        assert choose_compiler(wanted) == chosen
 
 
 def test_errors_survive_the_process_border_whole():

@@ -4,7 +4,6 @@ Seeded, so that a failure is found again. Bytes are flipped, cut, doubled; field
 nobody expects. `timeout_s` turns a hang into a failure of the test.
 """
 
-import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,7 +12,7 @@ import onnx
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
-from trtlab.engine.nvidia.errors import BuildCrashed, BuildTimeout, CompilerError
+from trtlab.engine.nvidia.errors import BuildTimeout, CompilerError
 
 from . import onnx_models as models
 from .rtx import build, merged, needs_rtx
@@ -40,21 +39,17 @@ def mutated_bytes(data, random):
     """`data` with one to four wounds, half of them near the end, where the graph's own fields lie."""
     data = bytearray(data)
     for _ in range(random.integers(1, 5)):
-        if len(data) < 2:
-            break
         start = max(0, len(data) - 300) if random.random() < 0.5 else 0
         at = int(random.integers(start, len(data)))
         wound = random.integers(5)
-        if wound == 0:
-            data[at] ^= 1 << int(random.integers(8))
-        elif wound == 1:
-            data[at] = int(random.integers(256))
+        if wound < 2:
+            data[at] ^= int(random.integers(1, 256))
         elif wound == 2:
             del data[at : at + int(random.integers(1, 20))]
         elif wound == 3:
             data[at:at] = data[max(0, at - 16) : at]
         elif random.random() < 0.2:
-            del data[at:]
+            del data[at + 1 :]
     return bytes(data)
 
 
@@ -133,18 +128,7 @@ def test_damaged_models(mutate):
     mutants = [mutate(bases[i % len(bases)], random) for i in range(MUTANTS)]
     with ThreadPoolExecutor(2) as threads:
         outcomes = Counter(threads.map(outcome, mutants))
-    print(mutate.__name__, dict(outcomes))
-    assert outcomes.total() == MUTANTS
     assert outcomes["built"] >= MUTANTS // 20
     assert outcomes["ModelError"] >= MUTANTS // 20
     assert outcomes["ParseError"] + outcomes["BuildError"] + outcomes["ProfileError"] > 0
     assert merged(build(models.pointwise())) == [("mul", "add", "relu")]
-
-
-def test_known_crashers_one_after_another_and_nothing_of_a_dead_worker_stays_in_this_process():
-    before = threading.active_count()
-    for _ in range(3):
-        with pytest.raises(BuildCrashed, match="SIGSEGV"):
-            build(models.attention(same_query_and_key=True))
-        assert build(models.attention()).kernels
-    assert threading.active_count() <= before + 1

@@ -37,13 +37,10 @@ def test_a_step_is_read_whole():
     (step,), unread = log.steps_from_log(listing(STEP))
     assert unread == ()
     assert (step.name, step.type, step.tactic) == ("conv1_myl0_1", "correlation", "__myelin_CASK_STUB")
-    assert (step.stream, step.event) == (2, None)
-    assert step.onnx_nodes == ("conv1", "bn1")
+    assert (step.stream, step.event, step.onnx_nodes, step.dtype) == (2, None, ("conv1", "bn1"), "Half")
     assert [tensor.name for tensor in step.inputs + step.constants + step.outputs] == ["x", "x", "x", "y"]
-    assert step.inputs[0].shape == (1, 3, 8, 8)
-    assert step.inputs[0].strides == (192, 64, 8, 1)
-    assert step.inputs[0].format == "(Linear) Row major linear format"
-    assert step.dtype == "Half"
+    x = step.inputs[0]
+    assert (x.shape, x.strides, x.format) == ((1, 3, 8, 8), (192, 64, 8, 1), "(Linear) Row major linear format")
 
 
 COPY = (
@@ -53,10 +50,12 @@ COPY = (
 )
 
 
-def test_a_copy_of_a_shape_has_other_fields_and_launches_nothing():
-    (copy,), unread = log.steps_from_log(listing(COPY))
+def test_copies_of_shapes_signals_and_jumps_have_other_fields_and_launch_nothing():
+    (copy, signal, jump), unread = log.steps_from_log(listing(COPY, SIGNAL, JUMP))
     assert unread == ()
-    assert (copy.tactic, copy.constants, copy.is_launch, copy.outputs[0].strides) == ("", (), False, None)
+    assert not any(step.is_launch for step in (copy, signal, jump))
+    assert (copy.tactic, copy.constants, copy.outputs[0].strides) == ("", (), None)
+    assert (signal.event, signal.dtype, jump.onnx_nodes) == (4, "", ("if",))
 
 
 UNKNOWN = {
@@ -77,19 +76,12 @@ def test_what_the_reader_does_not_know_is_kept_and_the_others_are_read(kind):
     assert unread == (UNKNOWN[kind],)
 
 
-def test_signals_and_jumps_are_steps_that_launch_nothing():
-    (signal, jump), unread = log.steps_from_log(listing(SIGNAL, JUMP))
-    assert unread == ()
-    assert (signal.event, signal.dtype, signal.is_launch) == (4, "", False)
-    assert (jump.onnx_nodes, jump.is_launch) == (("if",), False)
-
-
 def test_a_log_without_a_list_gives_nothing():
     assert log.steps_from_log([LogLine(severity="INFO", text="Layers: none")]) == ((), ())
     assert log.steps_from_log([]) == ((), ())
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(st.text(max_size=200), st.integers(min_value=0, max_value=len(STEP)))
 def test_nothing_in_a_list_raises(noise, position):
     steps, unread = log.steps_from_log(listing(STEP[:position] + noise + STEP[position:]))
@@ -109,17 +101,14 @@ def test_node_names_in_metadata(metadata, nodes):
 
 
 def test_memory_figures_are_the_largest():
-    texts = (
-        "Total Activation Memory: 10 bytes",
-        "Total Activation Memory: 30 bytes",
-        "Total Activation Memory: 20 bytes",
+    texts = [f"Total Activation Memory: {size} bytes" for size in (10, 30, 20)]
+    texts += [
         "Total Weights Memory: 7 bytes",
         "Max Scratch Memory: 0 bytes",
         "Total Host Persistent Memory: 1 bytes of 2",
-    )
+    ]
     figures = log.memory_from_log([LogLine(severity="VERBOSE", text=text) for text in texts])
-    found = {"activation_bytes": 30, "weights_bytes": 7, "scratch_bytes": 0, "host_persistent_bytes": 1}
-    assert figures == found
+    assert figures == {"activation_bytes": 30, "weights_bytes": 7, "scratch_bytes": 0, "host_persistent_bytes": 1}
 
 
 @pytest.mark.parametrize(

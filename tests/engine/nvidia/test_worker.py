@@ -31,8 +31,7 @@ from trtlab.engine.nvidia.worker import POOL, Pool
 from . import onnx_models as models
 from .rtx import build, merged, needs_rtx
 
-DENSENET = Path(onnx.__file__).parent / "backend/test/data/light/light_densenet121.onnx"
-INCEPTION = DENSENET.with_name("light_inception_v1.onnx")  # where no time has to pass
+INCEPTION = Path(onnx.__file__).parent / "backend/test/data/light/light_inception_v1.onnx"
 SETTLE_S = 10
 linux = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
 
@@ -86,13 +85,16 @@ pytestmark = [needs_rtx, linux]
 # --- crashes ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_valid_model_that_kills_the_builder_is_survived():
+def test_a_valid_model_that_kills_the_builder_is_survived_and_nothing_of_a_dead_worker_stays():
     """Opset-23 Attention in FP16 with one tensor as query and key: onnx.checker is content, the builder dies."""
-    with pytest.raises(BuildCrashed, match=r"crashed \(SIGSEGV\) during '.+'; your session is unharmed") as caught:
-        build(models.attention(same_query_and_key=True))
-    assert caught.value.details["signal"] == "SIGSEGV"
-    assert caught.value.details["phase"] not in ("start", "check", "parse")
-    assert build(models.attention()).kernels
+    before = threading.active_count()
+    for _ in range(3):
+        with pytest.raises(BuildCrashed, match=r"SIGSEGV") as caught:
+            build(models.attention(same_query_and_key=True))
+        assert caught.value.details["signal"] == "SIGSEGV"
+        assert caught.value.details["phase"] not in ("start", "check", "parse")
+        assert build(models.attention()).kernels
+    assert threading.active_count() <= before + 1
 
 
 def kill_children_on(name):
@@ -113,14 +115,12 @@ def test_a_child_killed_from_outside_is_a_crash():
     assert caught.value.details["signal"] == "SIGKILL"
 
 
-@pytest.mark.parametrize("waits", [True, False], ids=["long ago", "just now"])
-def test_an_idle_child_that_was_killed_is_replaced_and_nobody_hears_of_it(waits):
+def test_an_idle_child_that_was_killed_is_replaced_and_nobody_hears_of_it():
     build(models.pointwise())
     children = compiler_children()
     for pid in children:
         os.kill(pid, signal.SIGKILL)
-    if waits:
-        assert eventually(lambda: not any(map(is_running, children)))
+    assert eventually(lambda: not any(map(is_running, children)))
     assert build(models.pointwise()).kernels
 
 
@@ -140,35 +140,24 @@ def test_a_child_that_dies_between_two_tasks_is_replaced_by_the_worker_itself(po
 
 
 @pytest.mark.parametrize("phase", ["parse", "Optimizing graph"])
-def test_cancel_within_a_second(phase):
+def test_cancel_within_a_second_and_before_a_build_began(phase):
     cancel, cancelled_at = threading.Event(), []
 
     def listen(event):
         if event.name == phase and not event.done and not cancelled_at:
             cancelled_at.append(time.monotonic())
-            cancel.set()
+            threading.Thread(target=cancel.set).start()
 
-    with pytest.raises(BuildCancelled, match="The build was cancelled"):
+    with pytest.raises(BuildCancelled):
         build(INCEPTION, cancel=cancel, on_progress=listen)
     assert time.monotonic() - cancelled_at[0] < 1.0
-
-
-def test_cancel_from_another_thread_within_a_second_before_a_build_began_and_too_long_a_build():
-    cancel = threading.Event()
-    building = threading.Event()
-    with ThreadPoolExecutor(1) as threads:
-        future = threads.submit(build, DENSENET, cancel=cancel, on_progress=lambda _event: building.set())
-        assert building.wait(SETTLE_S)
-        time.sleep(1)
-        started = time.monotonic()
-        cancel.set()
-        with pytest.raises(BuildCancelled):
-            future.result()
-        assert time.monotonic() - started < 1.0
     with pytest.raises(BuildCancelled):
         build(INCEPTION, cancel=cancel)
-    with pytest.raises(BuildTimeout, match=r"timeout_s=0\.5 \(in phase '.+'\)\. Give it more time"):
-        build(DENSENET, timeout_s=0.5)
+
+
+def test_a_build_that_takes_too_long():
+    with pytest.raises(BuildTimeout, match=r"timeout_s=0\.05 .*Give it more time"):
+        build(INCEPTION, timeout_s=0.05)
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, ZeroDivisionError])
@@ -187,104 +176,71 @@ def test_an_interrupt_or_an_error_in_a_listener_passes_through_and_ends_the_buil
     assert eventually(lambda: not is_running(building[0]))
 
 
-def test_ctrl_c_ends_the_build():
-    """A real SIGINT, sent to the main thread while it waits."""
-    timer = threading.Timer(1.0, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        build(DENSENET)
-    timer.join()
-
-
 # --- several at once -------------------------------------------------------------------------------------------------
 
 
-MAKERS = {"convs": models.parallel_convs, "pointwise": models.pointwise}
-
-
 def test_threads_build_at_once_and_each_gets_its_own():
-    alone = {name: build(make()) for name, make in MAKERS.items()}
-    names = list(MAKERS) * 6
+    makers = {"convs": models.parallel_convs, "pointwise": models.pointwise}
+    alone = {name: build(make(), name=name) for name, make in makers.items()}
+    names = list(makers) * 6
     with ThreadPoolExecutor(5) as threads:  # more than there are places
-        reports = list(threads.map(lambda name: build(MAKERS[name](), name=name), names))
+        reports = list(threads.map(lambda name: build(makers[name](), name=name), names))
     for name, report in zip(names, reports, strict=True):
-        assert report.model_name == name
-        assert report.plan == alone[name].plan
-        assert report.steps == alone[name].steps
+        assert (report.model_name, report.plan, report.steps) == (name, alone[name].plan, alone[name].steps)
     assert len(compiler_children()) <= 2
 
 
 def test_a_fork_builds_for_itself():
     """In a process of its own: forking this one, which has threads, is not clean."""
-    script = """
+    process = run_python(
+        f"""
         import gc, os, sys
-        from tests_models import pointwise
         from trtlab.engine.nvidia import explain
         from trtlab.engine.nvidia.worker import POOL
-        first = explain(pointwise(), compiler="tensorrt_rtx")
+        build = lambda: explain({models.pointwise().SerializeToString()!r}, compiler="tensorrt_rtx").plan
+        first = build()
         pid = os.fork()
-        second = explain(pointwise(), compiler="tensorrt_rtx")
+        second = build()
         gc.collect()
         POOL.close()
         if pid == 0:
-            os._exit(0 if second.plan == first.plan else 1)
+            os._exit(0 if second == first else 1)
         _, status = os.waitpid(pid, 0)
-        third = explain(pointwise(), compiler="tensorrt_rtx")
-        sys.exit(os.waitstatus_to_exitcode(status) or int(not first.plan == second.plan == third.plan))
-    """
-    script = script.replace(
-        "from tests_models import", f"sys.path.insert(0, {str(Path(__file__).parent)!r}); from onnx_models import"
+        sys.exit(os.waitstatus_to_exitcode(status) or int(not first == second == build()))
+        """
     )
-    process = run_python(script)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
 
 
 def test_a_main_module_without_a_guard_runs_once(tmp_path):
     """A worker must not import what started it: it would build again, and start a worker, and so on."""
-    log, path = tmp_path / "log", tmp_path / "script.py"
+    path = tmp_path / "script.py"
     path.write_text(
-        f"with open({str(log)!r}, 'a') as file: file.write('ran;')\n"
-        "from trtlab.engine.nvidia import explain\n"
-        f"report = explain({models.pointwise().SerializeToString()!r}, compiler='tensorrt_rtx')\n"
-        f"with open({str(log)!r}, 'a') as file: file.write(report.kernels[0].name)\n"
+        "print('ran')\nfrom trtlab.engine.nvidia import explain\n"
+        f"explain({models.pointwise().SerializeToString()!r}, compiler='tensorrt_rtx')\n"
     )
-    subprocess.run([sys.executable, str(path)], check=True, timeout=60)
-    assert log.read_text() == f"ran;{build(models.pointwise()).kernels[0].name}"
+    done = subprocess.run([sys.executable, str(path)], check=True, timeout=60, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("ran\n", "")
 
 
 # --- no child is left ------------------------------------------------------------------------------------------------
 
 
-def test_closing_the_pool_ends_its_children():
-    build(models.pointwise())
-    children = compiler_children()
-    assert children
-    POOL.close()
-    assert eventually(lambda: not any(map(is_running, children)))
-    POOL.close()
-
-
-ENDINGS = {
-    "exits": "; sys.exit(0)",
-    "is killed": "; os.kill(os.getpid(), signal.SIGKILL)",
-    "is killed in the middle of a build": f"; explain({str(INCEPTION)!r}, on_progress=say, **how)",
-}
-
-
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("ending", ["exits", "is killed in the middle of a build"])
 def test_no_child_outlives_its_parent(ending):
-    """A process that builds once, waits for a line, and then ends in one of several ways."""
-    script = "import os, signal, sys; from trtlab.engine.nvidia import explain; how = {'compiler': 'tensorrt_rtx'}"
+    """A process that builds, waits for a line, and then ends."""
+    last = "sys.exit(0)" if ending == "exits" else f"explain({str(INCEPTION)!r}, on_progress=say, **how)"
+    script = "import sys; from trtlab.engine.nvidia import explain; how = {'compiler': 'tensorrt_rtx'}"
     script += "; say = lambda event: print(event.name, flush=True)"
-    script += f"; explain({models.pointwise().SerializeToString()!r}, **how); print('built', flush=True); input()"
-    process = run_python(script + ENDINGS[ending], stdin=subprocess.PIPE)
+    script += f"; explain({models.pointwise().SerializeToString()!r}, **how); print('built', flush=True); input(); "
+    process = run_python(script + last, stdin=subprocess.PIPE)
     assert process.stdout.readline() == "built\n"
     children = compiler_children(process.pid)
     assert children
     process.stdin.write("\n")
     process.stdin.flush()
-    if "middle" in ending:
+    if ending != "exits":
         while "Optimizing graph" not in process.stdout.readline():
             assert process.poll() is None
         process.kill()
@@ -310,17 +266,24 @@ def fake_compiler(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "kind", "said"),
     [
-        ("raise ImportError('no lib')", "ImportError: no lib"),
-        ("import os; os.write(2, b'dying'); os._exit(3)", "dying"),
+        ("raise ImportError('no lib')", CompilerMissing, "ImportError: no lib.*pip install tensorrt.rtx"),
+        ("import os; os.write(2, b'dying'); os._exit(3)", CompilerMissing, "dying.*pip install tensorrt.rtx"),
+        (
+            """
+            __version__ = "0"
+            class ILogger: pass
+            class NetworkDefinitionCreationFlag: pass
+            def Builder(logger): raise RuntimeError("no such thing")
+            """,
+            BuildError, "RuntimeError: no such thing.*this is a defect",
+        ),
     ],
-)
-def test_a_compiler_that_cannot_be_imported(fake_compiler, source, said):
+)  # fmt: skip
+def test_a_compiler_that_is_broken_is_an_error_with_its_words(fake_compiler, source, kind, said):
     fake_compiler(source)
-    with pytest.raises(
-        CompilerMissing, match=f"tensorrt_rtx cannot be imported: {said}.*Reinstall it: pip install tensorrt.rtx"
-    ):
+    with pytest.raises(kind, match=said):
         build(models.pointwise())
 
 
@@ -341,19 +304,6 @@ def test_prints_on_standard_output_do_not_corrupt_frames(fake_compiler):
     stray = [line.text for line in report.log if line.severity == "STDERR"]
     assert "hello from the import" in stray
     assert stray.count("straight to the descriptor") == 100
-
-
-def test_a_defect_in_the_child_is_a_build_error(fake_compiler):
-    fake_compiler(
-        """
-        __version__ = "0"
-        class ILogger: pass
-        class NetworkDefinitionCreationFlag: pass
-        def Builder(logger): raise RuntimeError("no such thing")
-        """
-    )
-    with pytest.raises(BuildError, match=r"worker failed: RuntimeError: no such thing\. .*this is a defect"):
-        build(models.pointwise())
 
 
 # --- the worker and the pool themselves ------------------------------------------------------------------------------
