@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a worker a core: threads of small kernels would wait for each other
+BROWSER_TESTS = "tests/browser/"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -31,16 +32,32 @@ def pytest_report_header():
     ]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file is run by one worker; those of the browser are as one file, so that one JupyterLab and Chromium do."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return BROWSER_TESTS if file.startswith(BROWSER_TESTS) else file
+
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(items):
-    """Quick answers first: plain tests, then slow ones, then the browser, then whole notebooks."""
+    """Quick answers first: plain tests, then slow ones, whole notebooks, the browser. Side by side it is the other way
+    round: what is long begins first, and what is short fills the gaps at the end."""
 
     def has(item, mark):  # keywords would also see the names of folders
         return item.get_closest_marker(mark) is not None
 
-    def place(item):
-        return (item.path.suffix == ".ipynb", has(item, "browser"), has(item, "slow"))
+    slow = {item.path for item in items if has(item, "slow")}
 
-    items.sort(key=place)
+    def place(item):
+        return has(item, "browser"), item.path.suffix == ".ipynb", item.path in slow, has(item, "slow")
+
+    items.sort(key=place, reverse="PYTEST_XDIST_WORKER" in os.environ)
     for item in items:
         if has(item, "sweep") and "TRTLAB_SWEEP" not in os.environ:
             item.add_marker(pytest.mark.skip(reason="others sample it; make sweep runs it"))

@@ -1,8 +1,8 @@
 """engine/glassbox: every node test of ONNX's own suite passes for the operators that we claim."""
 
-import functools
 import unittest
 import warnings
+import zlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,15 +13,21 @@ from onnx.backend.test.runner import Runner
 from trtlab.engine.glassbox import build
 from trtlab.engine.glassbox.device import is_here
 from trtlab.engine.glassbox.errors import UnsupportedError
+from trtlab.engine.glassbox.lower import CLAIMED
 
 LEAST_PASSED = 350
 
 
 class Glassbox(Backend):
-    """ONNX's interface to an engine under test: outputs in order, from inputs in order."""
+    """ONNX's interface to an engine under test: outputs in order, from inputs in order. Of the models with an operator
+    that we do not claim `one_in` so many is built: it is refused, or its constants were folded."""
+
+    one_in = 8
 
     @classmethod
     def prepare(cls, model, device="CPU", **_):
+        if zlib.crc32(model.graph.name.encode()) % cls.one_in and {node.op_type for node in model.graph.node} - CLAIMED:
+            raise unittest.SkipTest("of what we do not claim, some are enough: most are refused")
         engine = build(model, device.lower())
         context = engine.create_execution_context()
 
@@ -36,7 +42,6 @@ class Glassbox(Backend):
         return is_here(device.lower())
 
 
-@functools.cache
 def report(device):
     """(how many of the suite's node tests passed, why others failed) on "cpu" or "cuda"; a model is claimed unless
     `build` says what the glass box lacks."""
@@ -56,7 +61,9 @@ def report(device):
 
 
 @pytest.mark.slow
-def test_every_claimed_node_test_passes():
+@pytest.mark.parametrize("one_in", [8, pytest.param(1, marks=pytest.mark.sweep)])
+def test_every_claimed_node_test_passes(one_in, monkeypatch):
+    monkeypatch.setattr(Glassbox, "one_in", one_in)
     passed, failures = report("cpu")
     assert not failures
     assert passed >= LEAST_PASSED
