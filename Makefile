@@ -11,7 +11,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 AS_ROOT   := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 FAST      := not browser and not slow and not gpu
 NB_TIMEOUT ?= 300
-SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test check format bench sweep notebooks clean

@@ -32,6 +32,13 @@ def pytest_report_header():
     ]
 
 
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_auto_num_workers(config):
+    """One more than there are cores where browsers and notebooks are driven: whoever drives them mostly waits."""
+    cores = yield
+    return cores + ("not browser" not in config.option.markexpr)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """A file is run by one worker; those of the browser are as one file, so that one JupyterLab and Chromium do."""
