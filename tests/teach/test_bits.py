@@ -215,9 +215,7 @@ def test_saturates_is_said_exactly_where_ieee_overflow_would_differ(name):
 def test_errors_are_measured_exactly():
     shown = BitEditor("FP8_E4M3", "1/3").shown
     error, around = shown["error"], shown["around"]
-    assert [*error.values()][:1] + [error[w] for w in ("absolute", "relative", "steps")] == [
-        "1/3", "+0.0104", "3.12 %", "0.333",
-    ]  # fmt: skip
+    assert [error[w] for w in ("absolute", "relative", "steps")] == ["+0.0104", "3.12 %", "0.333"]
     assert (around["below"]["value"], around["above"]["value"]) == ("0.3125", "0.375")
     assert around["target"] == pytest.approx(1 / 3)
     assert BitEditor("FP8_E4M3", "1.5").shown["around"]["target"] is None
@@ -241,18 +239,10 @@ def test_python_reads_and_sets_code_and_value_and_the_entry_says_what_was_asked_
     assert {value: BitEditor("FP16", value).shown["entry"] for value in entries} == entries
 
 
-REASONS = {
-    ("FP16", 0xFC00): "Exponent all ones, mantissa zero: −∞",
-    ("FP16", 0x7C01): "Exponent all ones, mantissa not zero: NaN",
-    ("FP8_E4M3", 0xFF): "The highest code of each sign: NaN",
-    ("FP8_E4M3_FNUZ", 0x80): "The code that would be −0: NaN", ("E8M0", 0xFF): "The highest code: NaN",
-}  # fmt: skip
 KINDS = {"zero": 0x00, "subnormal": 0x01, "normal": 0x04, "infinity": 0x7C, "NaN": 0x7D}
 
 
-def test_codes_have_a_kind_and_special_ones_say_why():
-    for (name, code), why in REASONS.items():
-        assert formula(exact.decode(FORMATS[name], code)) == [[(why, "", False)]]
+def test_codes_have_a_kind():
     assert {kind: exact.decode(FORMATS["FP8_E5M2"], code).kind for kind, code in KINDS.items()} == {k: k for k in KINDS}
     kinds = {"INT8": "integer", "NF4": "table entry", "E8M0": "normal"}
     assert {name: exact.decode(FORMATS[name], 3).kind for name in kinds} == kinds
@@ -261,9 +251,6 @@ def test_codes_have_a_kind_and_special_ones_say_why():
 def test_64_bit_codes_and_numbers_are_exact():
     editor = BitEditor("FP64", 2**53 + 1)
     assert (editor.value, editor.shown["error"]["absolute"], editor.shown["error"]["steps"]) == (2**53, "−1", "0.5")
-    assert send(editor, code=f"{2**53 + 1:#x}")["code"] == "0x0020000000000001"
-    assert editor.code == 2**53 + 1
-    assert send(editor, dec=str(2**53 + 1))["dec"] == "9007199254740993"
     assert send(editor, hex="ffff ffff_ffff FFFF")["kind"] == "NaN"
 
 
@@ -440,6 +427,3 @@ def test_the_picture_and_the_words_say_what_the_editor_says(name, first):
     boxes = [attributes for tag, attributes in page.tags if tag == "rect" and "fill-opacity" in attributes]
     assert len(boxes) == fmt.bits + fmt.padding_bits
     assert "".join("1" if box["fill-opacity"] == "1" else "0" for box in boxes) == shown["bin"].replace(" ", "")
-    data = editor._repr_mimebundle_()[0]
-    assert data["image/svg+xml"] == drawing.svg
-    assert "application/vnd.jupyter.widget-view+json" in data

@@ -7,7 +7,7 @@ import pytest
 from trtlab.engine.measure import Origin
 from trtlab.numeric.units import bytes_text, counted, number_text, power_text, seconds_text
 from trtlab.teach import card as cards
-from trtlab.teach.card import Drawing, apart, badge, bold, callout, card, cell, details, join, stack, table, tag
+from trtlab.teach.card import apart, badge, bold, callout, card, cell, details, join, stack, table, tag
 
 from .markup import EVIL, alike, faults, shown
 
@@ -23,13 +23,6 @@ def test_every_piece_says_its_words_in_both_forms_and_keeps_them_text(make):
     for word in (EVIL, 'a"b', "a'b", "a&b", "<", 3, "x y"):
         page = alike(stack([make(word)]), *[word] * (make is not WORDS[-1]))
         assert page.count("img") == 0
-
-
-def test_a_drawing_is_html_for_notebooks_and_text_for_everything_else():
-    bundle = Drawing(html="<p>seen</p>", text="read")._repr_mimebundle_(include=None, exclude=None)
-    assert set(bundle) == {"text/html", "text/plain"}
-    assert bundle["text/plain"] == repr(Drawing(html="", text="read")) == "read"
-    assert bundle["text/html"].endswith('<div class="trt"><p>seen</p></div>')
 
 
 def test_the_stylesheet_speaks_of_nothing_outside_its_cards_and_loads_nothing():
@@ -48,6 +41,7 @@ def test_a_card_with_all_its_parts():
     assert drawn.text == "T · yes\nname  bytes\na     1,234\n–     0\ncareful\nmade here\nby hand"
     kinds = [attributes["class"] for name, attributes in alike(drawn).tags if name == "div" and attributes]
     assert kinds == ["trt", "card", "head", "body", "scroll", "why", "foot"]
+    assert repr(drawn) == drawn.text
     assert shown(card(head=["alone"]).html) == "alone"
 
 

@@ -13,7 +13,7 @@ from trtlab.study.found import Found
 from trtlab.teach.card import switch
 from trtlab.teach.claimcard import ClaimFailed, claim, draw_claims
 
-from .markup import EVIL, faults, read, shown
+from .markup import faults, read, shown
 
 MADE = Provenance(
     origin=Origin.RECORDED, device="an RTX 4090", when="2026-11-22", versions=(("trt", "11.0"),), samples=3,
@@ -67,7 +67,7 @@ def test_a_claim_shows_sentence_verdict_answer_evidence_and_check_in_both_langua
 @pytest.mark.parametrize(
     ("name", "label"),
     [
-        ("C85", "proved / 已证明"), ("C25", "proved / 已证明"), ("C07", "proved / 已证明"),
+        ("C85", "proved / 已证明"),
         ("C82", "the name exists / API 里有这个名字"), ("C72", "by definition / 按定义"),
         ("C81", "on record / 有记录可查"),
         ("C06", "proved / 已证明"), ("C91", "built by NVIDIA, the name exists / NVIDIA 构建、API 里有这个名字"),
@@ -119,11 +119,3 @@ def test_several_claims_are_one_table_whose_evidence_opens_and_one_switch():
     assert faults(drawing.html, drawing.text) == []
     assert read(drawing).count("details") == 2 * len(names) - 1
     assert drawing.html.count(switch().html) == 1
-
-
-def test_markup_stays_text(monkeypatch):
-    found = Found(value=True, evidence=EVIL, header=(EVIL, "b"), rows=[(EVIL, "1")], provenance=MADE)
-    assert read(claim(EVIL, lambda: found)).count("img") == 0
-    of_ones_own(monkeypatch, found, said=EVIL, today=EVIL, shown=EVIL)
-    for drawing in (claim("X1"), draw_claims(("X1",))):
-        assert read(drawing).count("img") == 0

@@ -10,7 +10,6 @@ from trtlab.graph import cost, optimize
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.lab.compare import Verdict, compare_groups
 from trtlab.lab.workflow import STAGES, WORKFLOW
-from trtlab.study.curriculum import LESSONS
 from trtlab.teach import draw_diagram
 from trtlab.teach.door import DIAGRAMS, diagram_lines
 
@@ -36,20 +35,9 @@ def test_a_picture_says_its_words_loads_nothing_and_has_a_png_of_its_shape(name)
         assert picture.size == (int(1.5 * width), int(1.5 * height))
 
 
-def test_a_diagram_of_no_known_name():
-    with pytest.raises(KeyError, match="no diagram 'none'; there are workflow"):
-        draw_diagram("none")
-
-
 def test_every_stage_stands_in_the_workflow_in_order():
     stages = [line.split(" · ")[0] for line in lines("workflow") if line[0].isdigit()]
     assert stages == [f"{number} {WORKFLOW[name].title.split(' (')[0]}" for number, name in enumerate(STAGES, 1)]
-
-
-def test_the_overview_names_the_lessons_that_run_it():
-    numbers = [line.split(" · ")[1] for line in lines("acceleration") if "saves" in line]
-    assert numbers == ["03", "04", "05", "06", "07"]
-    assert all(lesson.question.en.startswith("Q2") for lesson in LESSONS if lesson.name[:2] in numbers)
 
 
 def test_the_numbers_in_the_picture_of_fusion_are_those_of_the_rewriter():
@@ -58,8 +46,6 @@ def test_the_numbers_in_the_picture_of_fusion_are_those_of_the_rewriter():
     assert [re.findall(r"(\d+) kernel.*? ([\d.]+) KiB moved", panel) for panel in panels] == [
         [(str(count.kernels), f"{count.bytes_moved / 1024:.1f}")] for count in found
     ]
-    squares = draw_diagram("fusion").svg.count('width="18"')
-    assert squares == len(found) * found[0].kernels
     assert [panel.split(" · ")[0][2:].replace(" ", "_") for panel in panels[1:3]] == RULES[:2]
 
 
@@ -69,5 +55,4 @@ def test_the_block_in_the_picture_is_the_teaching_model_and_the_aside_what_nvidi
     assert (kinds.count("Conv"), kinds.count("Relu"), kinds.count("Concat"), len(kinds)) == (3, 3, 1, 7)
     assert {tuple(tensor.dims) for tensor in graph.initializer if len(tensor.dims) == 4} == {(8, 8, 1, 1)}
     assert "three 1×1 convolutions of x, 8 channels each · NVIDIA's builder leaves step 3 out" in lines("fusion")[-1]
-    assert lines("fusion")[3].startswith("3 horizontal fusion")
     assert compare_groups(TEACHING_MODELS["inception"]()).count(Verdict.DECLINED) == 1

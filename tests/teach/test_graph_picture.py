@@ -8,7 +8,7 @@ from onnx import helper, numpy_helper
 from trtlab.engine.networks import DIGITS_ONNX
 from trtlab.graph import optimize
 from trtlab.graph.models import LIGHT_FOLDER, TEACHING_MODELS
-from trtlab.teach.graph.arrange import fold_to_fit, kernel_groups, module_groups, scene
+from trtlab.teach.graph.arrange import fold_to_fit, module_groups, scene
 from trtlab.teach.graph.picture import (
     FAMILIES,
     OTHER,
@@ -192,9 +192,3 @@ def test_a_large_graph_without_names_is_cut_into_stretches():
     groups = module_groups(picture, 150)
     assert groups[0].label == "nodes from 0"
     assert len(scene(picture, groups, fold_to_fit(picture, groups, 150)).frame_of) == 13
-
-
-def test_one_group_for_each_kernel():
-    nodes = [Node(op="Op", name=kernel, kernel=kernel) for kernel in ("kernel 0", "kernel 0", "", "kernel 1")]
-    first, second = kernel_groups(picture_of("", [], nodes, []))
-    assert (first.label, first.members, second.members) == ("kernel 0", {0, 1}, {3})

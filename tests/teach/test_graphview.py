@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from xml.etree import ElementTree as ET
 
 import pytest
-from onnx import TensorProto, helper
 
-from tests.teach.markup import EVIL, faults, read
+from tests.teach.flows import relus
+from tests.teach.markup import EVIL, faults
 from trtlab.engine.networks import DIGITS_ONNX
 from trtlab.graph.models import LIGHT_FOLDER, TEACHING_MODELS
 from trtlab.lab import builds
@@ -17,7 +17,6 @@ from trtlab.teach.graph.arrange import Group, lay_out, scene
 from trtlab.teach.graph.draw import short_name, shortened
 from trtlab.teach.graph.picture import Node, Tensor, picture_of
 from trtlab.teach.svg import text_width
-from trtlab.teach.widget import STATIC
 
 SVG = "{http://www.w3.org/2000/svg}"
 NASTY = [
@@ -48,14 +47,6 @@ def boxes(view):
 def choose(view, name):
     """As a click does."""
     view.chosen = next(node.key for node in view.picture.nodes if node.name == name)
-
-
-def chain(names):
-    """A model of Relu nodes with these names, and tensors named after them."""
-    tensors = ["x", *(f"after {name}" for name in names)]
-    nodes = [helper.make_node("Relu", [a], [b], name=n) for a, b, n in zip(tensors, tensors[1:], names, strict=False)]
-    ends = [helper.make_tensor_value_info(t, TensorProto.FLOAT, ["<b>n</b>", 4]) for t in (tensors[0], tensors[-1])]
-    return helper.make_model(helper.make_graph(nodes, "<b>chain</b>", ends[:1], ends[1:]))
 
 
 # --- select, fold ---------------------------------------------------------------------------------------------------
@@ -143,29 +134,21 @@ def test_what_cannot_be_drawn_says_what_to_do(make, error, words, report):
 
 
 def test_names_that_mean_harm_stay_text():
-    view = GraphView(chain([f"{name}/Relu" for name in NASTY]))
+    view = GraphView(relus(*(f"{name}/Relu" for name in NASTY), title=EVIL))
     root = ET.fromstring(view.svg)
     assert {e.tag.removeprefix(SVG) for e in root.iter()} == {"svg", "g", "rect", "path", "text", "title"}
     assert not [name for e in root.iter() for name in e.attrib if name.startswith("on") or "href" in name]
-    assert read(view.static()).count("img") == 0
     choose(view, f"{NASTY[0]}/Relu")
     assert view.details["sections"][0]["rows"][0] == ["name", f"{NASTY[0]}/Relu"]
     assert len(max((e.text or "" for e in root.iter() if e.tag.endswith("text")), key=len)) < 60
-    source = (STATIC / "graphview.js").read_text("utf-8")
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|https?://", source)
 
 
 def test_the_static_form_is_an_image_by_itself_and_says_the_same_as_text(view):
-    bundle = view._repr_mimebundle_()
-    data = bundle[0] if isinstance(bundle, tuple) else bundle
-    assert data["image/svg+xml"] == view.svg
-    assert view.svg in data["text/html"]
-    assert data["text/plain"].startswith("digits: 17 nodes, 24 constants")
-    assert "block.conv1/Conv" in data["text/plain"]
-    assert "application/vnd.jupyter.widget-view+json" in data
-    assert faults(view.static().html, view.static().text) == []
-    root = ET.fromstring(view.svg)
-    assert float(root.get("width")) > 100
+    drawn, root = view.static(), ET.fromstring(view.svg)
+    assert drawn.svg == view.svg
+    assert view.svg in drawn.html
+    assert drawn.text.startswith("digits: 17 nodes, 24 constants")
+    assert "block.conv1/Conv" in drawn.text
     assert all(shape.get("fill") for shape in root.iter(f"{SVG}rect"))
     words = " ".join(root.itertext())
     assert all(word in words for word in ("BatchNormalization", "conv1", "batch×32×8×8"))

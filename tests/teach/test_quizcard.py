@@ -11,14 +11,13 @@ import nbformat
 import pytest
 
 from trtlab import teach
-from trtlab.engine.measure import live
 from trtlab.study import curriculum
-from trtlab.study.bank import BadEntry, UnknownEntry, Words
-from trtlab.study.found import Found, computed
-from trtlab.study.quiz import Choice, NotAnAnswer, Option, QuizError, quizzes
-from trtlab.teach import QuizCard, guess, quiz
+from trtlab.study.bank import BadEntry, UnknownEntry
+from trtlab.study.found import computed
+from trtlab.study.quiz import NotAnAnswer, QuizError, quizzes
+from trtlab.teach import guess, quiz
 
-from .markup import EVIL, alike, page_of, shown
+from .markup import EVIL, alike, shown
 
 RIGHT, WRONG = "execute_v2", "execute_async_v2"
 
@@ -149,7 +148,7 @@ def test_a_quiz_is_written_in_a_cell_as_it_would_be_in_the_bank():
     send(card, what="check", reply="BF16")
     assert (card.quiz.name, card.feedback["verdict"]) == ("my-largest", "right")
     assert "\ndef largest(" in shown(card.feedback["answer"])
-    with pytest.raises(BadEntry, match=r"your text, my-largest: unknown field 'explanations'; expected only "):
+    with pytest.raises(BadEntry, match=r"your text, my-largest: .*'explanations'"):
         quiz(OWN.replace("explanation:", "explanations:"), largest)
     with pytest.raises(QuizError, match="'Float' is not among its options"):
         quiz(OWN, lambda: computed("Float", name="", value_of=""))
@@ -201,16 +200,3 @@ def test_two_notebooks_that_answer_at_once_lose_nothing(tmp_path, monkeypatch):
     assert [kernel.wait(60) for kernel in kernels] == [0, 0, 0]
     lines = [json.loads(line)["quiz"] for line in curriculum.progress_file().read_text("utf-8").split("\n") if line]
     assert Counter(lines) == {f"q{n}": 3 for n in range(300)}
-
-
-def test_names_from_models_cannot_inject_markup():
-    evil = Words(en=EVIL, zh=EVIL)
-    options = (Option(key="a", text=evil, why=evil), Option(key="b", text=Words(en="b", zh="b"), why=evil))
-    truth = Found(value="a", provenance=live())
-    made = Choice(name=EVIL, question=evil, explanation=evil, evidence=evil, truth=truth, options=options)
-    card = QuizCard(made)
-    assert card.check("a").correct
-    marked = [card.static().html, card.face, card.feedback["told"], card.feedback["answer"]]
-    card.start_over()
-    for markup in (*marked, card.feedback["tries"]):
-        assert page_of(markup).count("img") == 0

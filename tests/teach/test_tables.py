@@ -1,7 +1,6 @@
 """Cards of stages, machines, networks, engines, calls and targets: HTML and text say the same, with provenance, and
 hostile names stay text."""
 
-import dataclasses
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -23,9 +22,8 @@ from trtlab.study.bank import UnknownEntry
 from trtlab.study.curriculum import LESSONS, planned_in
 from trtlab.study.questions import CALLS
 from trtlab.teach import machine as machine_cards
-from trtlab.teach import tables
 
-from .markup import EVIL, alike
+from .markup import alike
 
 STATIC, DYNAMIC = (builds.recorded(f"digits-{name}") for name in ("FP32-SM89-static", "FP16-SM89-dynamic"))
 GPU = Gpu(name="NVIDIA RTX", compute_capability="8.9", memory_bytes=2**34, multiprocessors=128)
@@ -63,10 +61,10 @@ def test_what_a_machine_can_do(facts, said):
     alike(teach.draw_machine(replace(MACHINE, **facts)), *said)
 
 
-def test_this_machine_the_badges_and_the_map():
+def test_this_machine_and_the_badges():
     here = inspect_machine()
     alike(teach.draw_machine(here), "LIVE", f"{here.cores} cores", *(library.name for library in here.libraries))
-    alike(teach.draw_badges(), *(origin.value for origin in Origin), "made again", "no measurement")
+    alike(teach.draw_badges(), *(origin.value for origin in Origin))
 
 
 def test_the_door_answers_with_no_kernel_and_its_map_links_what_is_there_and_names_the_rest_as_planned(
@@ -89,7 +87,6 @@ def test_the_door_answers_with_no_kernel_and_its_map_links_what_is_there_and_nam
     ]
     boxes = [tags for tag, tags in page.tags if tag == "input" and "bit" in tags.get("aria-label", "")]
     assert "".join(str(int("checked" in box)) for box in boxes) == f"{0x40:08b}"  # 2
-    alike(teach.draw_build(evil_report()), EVIL)
 
 
 def test_gone_is_said_of_what_is_gone_and_what_replaces_it_is_there():
@@ -195,7 +192,6 @@ def test_a_plan_file_is_checked_while_it_is_read(tmp_path):
 def test_outputs_small_tables_and_errors():
     outputs = {"logits": np.arange(24, dtype=np.float32).reshape(2, 12) / 7, "scalar": np.float16(3)[None]}
     alike(teach.draw_outputs(outputs), "logits", "2×12", "float32", "0, 0.143, 0.286", "float16")
-    alike(teach.draw_rows(("what", "bytes"), [("<b>", 1234567)]), "<b>", "1,234,567")
     error = ParseError("Node 'x' is unknown.", hint="Replace it.", node="x")
     alike(teach.draw_error(error), "ParseError: Node 'x' is unknown.", "Way out: Replace it.")
     page = alike(teach.draw_error(ZeroDivisionError("division by zero")), "ZeroDivisionError: division by zero")
@@ -223,54 +219,6 @@ def test_scans_show_picture_answer_and_verdict_in_words(flow, count):
     page = alike(teach.draw_predictions(replace(result, labels=None)), "agrees with the reference")
     assert (page.count("svg"), "labels right" in page.words) == (0, False)
     alike(teach.draw_predictions(replace(result, outputs=-result.outputs)), "DISAGREES with the reference")
-
-
-# --- hostile names ---------------------------------------------------------------------------------------------------
-
-
-def evil(value, keep=()):
-    """The same value with every text in it replaced by markup, but for the fields in `keep`."""
-    if dataclasses.is_dataclass(value):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init and f.name not in keep}
-        return replace(value, **{name: evil(found, keep) for name, found in fields.items()})
-    if isinstance(value, tuple):
-        return tuple(evil(part, keep) for part in value)
-    return EVIL if isinstance(value, str) else value
-
-
-def evil_record(name):
-    return replace(evil(finished().records[name], ("name", "artefact", "when")), why_not=EVIL, log=(EVIL,))
-
-
-def evil_report():
-    return evil(replace(DYNAMIC, layers=STATIC.layers[:3]), ("plan", "recorded_plan_sha256", "log", "phases", "when"))
-
-
-def evil_cells():
-    cell = support.Cell(format=EVIL, target="SM75", refusal=EVIL, by="builder")
-    return support.Support(cells=(cell, replace(cell, target=EVIL)), provenance=evil(STATIC.provenance))
-
-
-HOSTILE = {
-    "machine": lambda: evil(replace(MACHINE, driver=replace(MACHINE.driver, why_not=EVIL)), ("compute_capability",)),
-    "support": evil_cells,
-    "stage": lambda: evil_record("build"),
-    "workflow": lambda: [evil_record("build"), evil_record("context")],
-    "layers": evil_report,
-    "configuration": lambda: {"targets": (EVIL,), "flags": (EVIL,), "profiles": evil_report().profiles},
-    "engine": evil_report,
-    "outputs": lambda: {EVIL: np.zeros(2)},
-    "predictions": lambda: evil(finished().artefact("compare")),
-    "error": lambda: ParseError(EVIL, hint=EVIL),
-}
-
-
-def test_a_hostile_name_is_shown_and_does_nothing_in_any_card():
-    for what, made in HOSTILE.items():
-        page = alike(getattr(teach, f"draw_{what}")(made()), EVIL)
-        assert page.count("img") == page.count("script") == 0, what
-    drawn = {name.removeprefix("draw_") for part in (tables, machine_cards) for name in vars(part) if "draw_" in name}
-    assert drawn - {"badges", "progress", "plan_file", "rows", "calls", "refusal", "terms"} == set(HOSTILE)
 
 
 def test_words_of_the_field_are_said_in_both_languages():
