@@ -387,7 +387,6 @@ WORLDS = {
         of_report("matmul_relu", memory(activation_bytes=8_454_144)),
         of_report("matmul_two_readers", memory(activation_bytes=8_192_000)),
     ],
-    "a_third_of_the_kernels": lambda: unfused_each("conv_add_relu", "conv_relu"),
     "name_of_pointwise_fusion": lambda: [of_report(CHAIN, change) for change in (unfused, silent, renamed)],
     "results_that_change": lambda: [
         patched(fusion, "changed", lambda _model, given, _result, counts=counts: counts[given])
@@ -445,8 +444,10 @@ WORLDS = {
         1: (0.5,), 16: (0.5,), 64: (0.95,)})],
     "fp16_is_faster": lambda: [of_load(gemm, lambda known: replace(
         known, runs=tuple(replace(run, median_s=1e-3) for run in known.runs)))],
-    "library_and_generated": lambda: [of_recorded(tuning.NETWORK, steps(type="kgen", tactic="__myl_Move"))],
-    "chosen_later": lambda: [of_recorded(tuning.NETWORK, steps(tactic="__myl_Move"))],
+    "library_and_generated": lambda: [
+        of_recorded(tuning.NETWORK, steps(**values))
+        for values in ({"type": "kgen", "tactic": "__myl_Move"}, {"tactic": "__myl_Move"}, {"type": "a library's"})
+    ],
     "candidates_are_timed": lambda: [patched(tactics, "LEVELS", 6 * tactics.LEVELS[:1])],
     "winner_depends_on_shape": lambda: [of_load(race, one_winner)],
 }  # fmt: skip

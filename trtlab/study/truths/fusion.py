@@ -39,6 +39,7 @@ FIGURES: dict[str, Callable[[BuildReport, Sequence[Kernel]], Any]] = {
     "planned": lambda report, _: report.activation_bytes,
     "launches": lambda report, _: len(report.kernels),
     "moved": lambda report, _: moved_by_nvidia(report),
+    "moving": lambda report, _: sum(not kernel.onnx_nodes for kernel in report.kernels),
     "holding": lambda _, inside: len(inside),
     "tensors": lambda _, inside: sum(len(kernel.inputs) + len(kernel.outputs) for kernel in inside),
     "columns": lambda _, inside: [size for kernel in inside for t in kernel.outputs for size in t.shape[-1:]],
@@ -130,18 +131,16 @@ def parallel_convolutions(model: str, nodes: Sequence[str]) -> Found:
 
 
 def copied_concats(producers: Mapping[str, Sequence[str]]) -> Found:
-    """Models whose Concat costs a copy in NVIDIA's build: {model: the nodes that make what is joined}."""
-    copies = {name: _copies(witnesses.report_on(name), made) for name, made in producers.items()}
+    """Models whose Concat costs a copy in NVIDIA's build: {model: the nodes that make what is joined}. A kernel copies
+    that computes nothing, and is the Concat itself or reads what its producers wrote."""
+    copies = {}
+    for name, made in producers.items():
+        report = witnesses.report_on(name)
+        parts = {tensor.name for kernel in homes(report, *made) for tensor in kernel.outputs}
+        idle = [kernel for kernel in report.kernels if set(kernel.onnx_nodes) <= {"concat"}]
+        copies[name] = [k.name for k in idle if k.onnx_nodes or parts & {tensor.name for tensor in k.inputs}]
     copied = "; ".join(f"{name}: {listed(found)}" for name, found in copies.items())
-    report = witnesses.report_on(next(iter(producers)))
     return in_kernels(report, tuple(name for name, found in copies.items() if found), copies=copied)
-
-
-def _copies(report: BuildReport, producers: Sequence[str]) -> list[str]:
-    """Kernels that compute nothing, and are the Concat itself or read what its producers wrote."""
-    parts = {tensor.name for kernel in homes(report, *producers) for tensor in kernel.outputs}
-    idle = [kernel for kernel in report.kernels if set(kernel.onnx_nodes) <= {"concat"}]
-    return [kernel.name for kernel in idle if kernel.onnx_nodes or parts & {tensor.name for tensor in kernel.inputs}]
 
 
 # --- claims: bytes, on arrays and in builds ---------------------------------------------------------------------------
@@ -216,14 +215,6 @@ def five_techniques() -> Found:
     added = [f"{owner}.{name}" for owner, name in since.items() if api.has(owner, name)]
     holds = all(there.values()) and len(added) == len(since)
     return seen(report, holds, rows, compiler=api.compiler, version=api.version, added=listed(added))
-
-
-def a_third_of_the_kernels() -> Found:
-    naive, usual = (witnesses.report_on(name) for name in ("conv_add_relu", "conv_relu"))
-    work = [[kernel for kernel in report.kernels if kernel.onnx_nodes] for report in (naive, usual)]
-    counts = {"naive": naive.onnx_nodes, "one": len(work[0]), "two": usual.onnx_nodes, "same": len(work[1])}
-    counts |= {"nvidia": len(usual.kernels), "moving": len(usual.kernels) - len(work[1])}
-    return in_kernels(usual, [*counts.values()] == [3, 1, 2, 1, 3, 2], **counts)
 
 
 def name_of_pointwise_fusion() -> Found:

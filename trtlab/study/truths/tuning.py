@@ -4,7 +4,6 @@ In: builds, lab/race and its recordings, races of tactics run here in the glass 
 """
 
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 from onnx import numpy_helper
@@ -58,13 +57,13 @@ def what_keeps_a_cache() -> Found:
         glassbox.build(model, optimization_level=level, timing_cache=cache)
         return len(cache.races)
 
-    added = {}
+    def added_by(**change: Any) -> int:
+        cache = TimingCache(made_with=made_with(Device("cpu")))
+        known = races(cache)
+        return races(cache, **change) - known
+
     with one_thread():
-        changes: dict[str, dict[str, Any]] = {"weights": {"factor": 0.7}, "batch": {"batch": 4}, "level": {"level": 2}}
-        for name, change in changes.items():
-            cache = TimingCache(made_with=made_with(Device("cpu")))
-            known = races(cache)
-            added[name] = races(cache, **change) - known
+        added = {"weights": added_by(factor=0.7), "batch": added_by(batch=4), "level": added_by(level=2)}
     (kept,) = [name for name, count in added.items() if count == 0]
     return computed(kept, referees=BESIDE, added=sizes(added, "d"))
 
@@ -73,19 +72,15 @@ def what_keeps_a_cache() -> Found:
 
 
 def library_and_generated() -> Found:
+    """Kernels by type, of which some are generated, and most are left to the device that runs them."""
     report = builds.recorded(NETWORK)
     counts = Counter(kernel.type for kernel in report.kernels)
     first = {kernel.type: kernel.name for kernel in reversed(report.kernels)}
     rows = [(kind, count, first[kind]) for kind, count in counts.most_common()]
-    holds = counts["kgen"] > 0 and any(kernel.tactic == STUB for kernel in report.kernels)
-    return seen(report, holds, rows, network=report.model_name)
-
-
-def chosen_later() -> Found:
-    report = builds.recorded(NETWORK)
-    left = [kernel for kernel in report.kernels if kernel.tactic in ("", STUB)]
-    holds = 2 * len(left) > len(report.kernels)
-    return seen(report, holds, open=len(left), kernels=len(report.kernels), stub=STUB)
+    tactics = [kernel.tactic for kernel in report.kernels]
+    left = sum(tactic in ("", STUB) for tactic in tactics)
+    facts = {"network": report.model_name, "open": left, "kernels": len(tactics), "stub": STUB}
+    return seen(report, counts["kgen"] > 0 and STUB in tactics and 2 * left > len(tactics), rows, **facts)
 
 
 def candidates_are_timed() -> Found:
@@ -97,8 +92,7 @@ def candidates_are_timed() -> Found:
     timed = [one for one in longest.candidates if one.samples_s]
     rows = [(one.name, f"{one.best_s * 1e6:.1f}", len(one.samples_s), one.state) for one in longest.candidates]
     taken = sum(len(one.samples_s) for one in timed)
-    found = computed(len(timed) > 1, rows, BESIDE, taken, timed=len(timed), winner=longest.winner)
-    return replace(found, facts={**found.facts, "samples": taken})
+    return computed(len(timed) > 1, rows, BESIDE, taken, timed=len(timed), taken=taken, winner=longest.winner)
 
 
 def winner_depends_on_shape() -> Found:

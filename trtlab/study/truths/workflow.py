@@ -7,7 +7,7 @@ In: the workflow as it ran here, names of calls, builds live or recorded. Out: `
 import functools
 import importlib.metadata
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -67,16 +67,12 @@ def there(names: Sequence[str], owner: str = "", one: bool = False) -> Found:
     Without an owner each name is `Class.attribute`, or a class. NoTruth when `one` is asked and another number found.
     """
     api = witnesses.api()
-    found = tuple(name for name in names if _has(api.names, f"{owner}.{name}" if owner else name))
+    known = {*api.names, *(f"{each}.{name}" for each, attributes in api.names.items() for name in attributes)}
+    found = tuple(name for name in names if (f"{owner}.{name}" if owner else name) in known)
     if one and len(found) != 1:
         raise NoTruth(f"{api.compiler} {api.version} has {found or 'none'} of {names}; expected exactly one")
     facts = {"compiler": api.compiler, "version": api.version, "owner": owner, "found": listed(found)}
     return seen(api, found[0] if one else found, **facts)
-
-
-def _has(api: Mapping[str, Sequence[str]], path: str) -> bool:
-    owner, _, name = path.partition(".")
-    return name in api.get(owner, ()) if name else owner in api
 
 
 def weights_saved(wide: str, narrow: str) -> Found:
