@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from trtlab.engine import recordings
-from trtlab.study.truths import fusion, memory, precision, workflow
+from trtlab.study.truths import fusion, planning, precision, workflow
 from trtlab.study.witnesses import RECORDED
 
 COMMAND = "python -m tools.truths"
@@ -13,8 +13,8 @@ FINDS = (
     workflow.workspace_limits,
     fusion.training_dropout,
     precision.mixed_types,
-    memory.memory_of_chains,
-    memory.memory_with_auxiliary_streams,
+    planning.memory_of_chains,
+    planning.memory_with_auxiliary_streams,
 )
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.browser
 START = """from trtlab import teach
 from trtlab.engine.networks import DIGITS_ONNX
 from trtlab.lab import builds, precision
-from trtlab.study.truths.memory import six_buffers
+from trtlab.study.truths.planning import six_buffers
 seen = precision.histograms("transformer")["layer_norm_2"]"""
 PRESSED = {
     "teach.BitEditor()": "[role=switch]", "teach.QuantView()": ".qv-zoom input", "teach.StreamView()": "input",

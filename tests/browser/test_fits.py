@@ -17,7 +17,7 @@ from trtlab.engine.nvidia import minimal
 from trtlab.lab import builds, compare, fusion, life, precision, race, streams
 from trtlab.numeric import FORMATS, FloatFormat
 from trtlab.plan.memory import place
-from trtlab.study.truths.memory import six_buffers
+from trtlab.study.truths.planning import six_buffers
 from trtlab.teach import source
 noise = np.random.default_rng(0).standard_normal((64, 256), dtype=np.float32)
 seen, races = precision.histograms("transformer")["layer_norm_2"], race.load("h100").races

@@ -19,8 +19,7 @@ from trtlab.lab.support import Declared, Support
 from trtlab.numeric import FORMATS, CodeBook, FloatFormat, IntegerFormat, calibrate, quantize
 from trtlab.plan import tactics
 from trtlab.study import witnesses
-from trtlab.study.truths import formats, fusion, tuning
-from trtlab.study.truths import memory as memory_truths
+from trtlab.study.truths import formats, fusion, planning
 
 API, TOLD = nvidia_api.recorded_api(), recordings.load(dict, witnesses.RECORDED)
 
@@ -431,7 +430,7 @@ WORLDS = {
         of_recorded(f"light-{network}-SM89", change) for network in ("vgg19", "inception_v1", "resnet50")
         for change in (lambda report: replace(report, steps=report.steps * 7), with_values(steps=()))
     ],
-    "new_memory_is_touched_first": lambda: [patched(memory_truths, "page_faults", lambda _work: 0)],
+    "new_memory_is_touched_first": lambda: [patched(planning, "page_faults", lambda _work: 0)],
     "contexts_overlap": lambda: [of_load(streams, lambda known: replace(
         known, cases=tuple(replace(case, samples_s=known.cases[0].samples_s) for case in known.cases)))],
     "streams_help_small_batches": lambda: [of_load(streams, lambda known: replace(
@@ -445,7 +444,7 @@ WORLDS = {
     "fp16_is_faster": lambda: [of_load(gemm, lambda known: replace(
         known, runs=tuple(replace(run, median_s=1e-3) for run in known.runs)))],
     "library_and_generated": lambda: [
-        of_recorded(tuning.NETWORK, steps(**values))
+        of_recorded(planning.NETWORK, steps(**values))
         for values in ({"type": "kgen", "tactic": "__myl_Move"}, {"tactic": "__myl_Move"}, {"type": "a library's"})
     ],
     "candidates_are_timed": lambda: [patched(tactics, "LEVELS", 6 * tactics.LEVELS[:1])],

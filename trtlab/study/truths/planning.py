@@ -1,29 +1,120 @@
-"""study/truths/memory: what planners place and NVIDIA's builder plans, and what several streams gain: C64 to C69.
+"""study/truths/planning: where kernels come from, who wins where, what planners place and NVIDIA's builder plans, and
+what several streams gain: C59 to C69.
 
-In: small models and buffers, arrays of this machine, the recording of lab/streams. Out: `Found`s.
+In: builds, small models and buffers, races and arrays of this machine, recordings of lab/race and lab/streams. Out:
+`Found`s.
 """
 
 import functools
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 
+from trtlab.engine.measure import one_thread
 from trtlab.engine.nvidia import explain
-from trtlab.lab import builds, streams
+from trtlab.graph.models import conv
+from trtlab.lab import builds, race, streams
+from trtlab.lab.race import TRIALS, chances
 from trtlab.plan.memory import Buffer, check_placement, lower_bound, place
 from trtlab.plan.streams import on_one_stream, run
 from trtlab.study import witnesses
 from trtlab.study.found import Found, computed, seen
-from trtlab.study.witnesses import listed, most
+from trtlab.study.witnesses import listed, most, sizes
 
+CONVOLUTIONS, NETWORK, STUB = ((64, 56), (128, 28), (512, 7)), "resnet18-FP32-SM89-static", "__myelin_CASK_STUB"
 SIX = "a 4 0 3, b 2 1 4, c 3 2 5, d 4 4 7, e 2 3 6, f 1 5 8"
 CHAINS, AUXILIARY = (2, 4, 8, 12), (0, 1, 3)
 TENSOR_BYTES, RUNS = 64 * 256 * 256 * 4, 5
 LENGTHS, RESERVED, PAGE = (100, 200, 400, 1300), 2048, 16
+
+
+# --- tactics ----------------------------------------------------------------------------------------------------------
+
+
+def where_winograd_stops() -> Found:
+    """The convolution at which Winograd loses most, of three."""
+    recorded, ratios = race.load("cpu"), dict[str, float]()
+    races = {one.problem.name: one.race for one in recorded.races}
+    for depth, size in CONVOLUTIONS:
+        found = races[conv(depth, size).name]
+        others = [c.best_s for c in found.candidates if c.samples_s and c.name != "winograd"]
+        ratios[f"{size}x{size}x{depth}"] = min(others) / found["winograd"].best_s
+    return seen(recorded, min(ratios, key=ratios.__getitem__), ratios=sizes(ratios))
+
+
+def rule_that_repeats() -> Found:
+    """The rule whose choice two builds share most often, between two equal tactics."""
+    shares = chances(gap=0, noise=40, spikes=10, rounds=10)
+    asked = {name: shares[name] for name in ("ahead of the spread", "minimum", "mean")}
+    best = max(asked, key=lambda name: asked[name] ** 2 + (1 - asked[name]) ** 2)
+    return computed(best, shares=sizes(asked, ".0%"), trials=TRIALS)
+
+
+def what_keeps_a_cache() -> Found:
+    """The change after which a build finds all its races in the timing cache of another one."""
+    from trtlab.engine import glassbox
+    from trtlab.engine.glassbox.device import Device
+    from trtlab.engine.glassbox.timing import TimingCache, made_with
+
+    def races(cache: TimingCache, batch: int = 1, factor: float = 1, level: int = 1) -> int:
+        model = conv(16, 8, batch=batch).model()
+        for weight in model.graph.initializer:
+            values = factor * onnx.numpy_helper.to_array(weight)
+            weight.CopyFrom(onnx.numpy_helper.from_array(values.astype("float32"), weight.name))
+        glassbox.build(model, optimization_level=level, timing_cache=cache)
+        return len(cache.races)
+
+    def added_by(**change: Any) -> int:
+        cache = TimingCache(made_with=made_with(Device("cpu")))
+        known = races(cache)
+        return races(cache, **change) - known
+
+    with one_thread():
+        added = {"weights": added_by(factor=0.7), "batch": added_by(batch=4), "level": added_by(level=2)}
+    (kept,) = [name for name, count in added.items() if count == 0]
+    return computed(kept, referees=("torch", "numba"), added=sizes(added, "d"))
+
+
+def library_and_generated() -> Found:
+    """Kernels by type, of which some are generated, and most are left to the device that runs them."""
+    report = builds.recorded(NETWORK)
+    counts = Counter(kernel.type for kernel in report.kernels)
+    first = {kernel.type: kernel.name for kernel in reversed(report.kernels)}
+    rows = [(kind, count, first[kind]) for kind, count in counts.most_common()]
+    tactics = [kernel.tactic for kernel in report.kernels]
+    left = sum(tactic in ("", STUB) for tactic in tactics)
+    facts = {"network": report.model_name, "open": left, "kernels": len(tactics), "stub": STUB}
+    return seen(report, counts["kgen"] > 0 and STUB in tactics and 2 * left > len(tactics), rows, **facts)
+
+
+def candidates_are_timed() -> Found:
+    from trtlab.engine import glassbox
+
+    with one_thread():
+        races = glassbox.build(builds.model("conv_relu")).inspect(tactics=True)
+    longest = max((one.race for one in races if one.race), key=lambda race: len(race.candidates))
+    timed = [one for one in longest.candidates if one.samples_s]
+    rows = [(one.name, f"{one.best_s * 1e6:.1f}", len(one.samples_s), one.state) for one in longest.candidates]
+    taken = sum(len(one.samples_s) for one in timed)
+    return computed(
+        len(timed) > 1, rows, ("torch", "numba"), taken, timed=len(timed), taken=taken, winner=longest.winner
+    )
+
+
+def winner_depends_on_shape() -> Found:
+    recorded = race.load("h100")
+    rows, winners = [], set()
+    for one in recorded.races:
+        times = sorted(c.best_s for c in one.race.candidates if c.samples_s)
+        if one.problem.op == "conv" and len(times) > 1:
+            rows.append((one.problem.name, one.race.winner, f"{times[1] / times[0]:.2f}"))
+            winners.add(one.race.winner)
+    return seen(recorded, len(winners) > 1, rows)
 
 
 # --- placing ----------------------------------------------------------------------------------------------------------
