@@ -56,10 +56,11 @@ FLOATS = arrays(np.float32, st.integers(0, 30), elements=st.floats(width=32, all
 def test_batches_in_any_order_are_all_values_at_once(batches, random):
     at_once = Histogram.of(np.concatenate(batches))
     random.shuffle(batches)
-    added = Histogram.of([])
+    added = Histogram()
     for batch in batches:
-        added += Histogram.of(batch)
+        added = added.collect(batch)
     assert same(added, at_once)
+    assert same(Histogram.of(batches[0]).merge(Histogram().collect(np.concatenate([[], *batches[1:]]))), at_once)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_entropy_of_2048_bins_is_that_of_modelopt_and_of_each_candidate(shape):
     curve = np.array([candidate(h, kept).divergence for kept in found.candidates])
     np.testing.assert_allclose(found.losses, curve, atol=1e-9)
     assert found.bin == np.flatnonzero(curve <= curve.min() + 1e-12)[-1] + 128
-    assert found.value == min(found.bin * h.width, h.amax)
+    assert calibrate.amax_entropy(h) == found.value == min(found.bin * h.width, h.amax)
     assert found.scale == np.float32(found.value) / np.float32(127)
 
 
@@ -140,7 +141,8 @@ def test_a_candidate_by_hand_on_eight_bins():
 def test_the_others_against_all_values(shape):
     x = np.abs(SHAPES[shape][0]().astype(np.float32))
     h = Histogram.of(x)
-    assert (CALIBRATORS["max"](h).value, CALIBRATORS["max"](h).bin) == (x.max(), np.flatnonzero(h.counts)[-1] + 1)
+    assert (calibrate.amax_max(h), CALIBRATORS["max"](h).bin) == (x.max(), np.flatnonzero(h.counts)[-1] + 1)
+    assert (calibrate.amax_percentile(h, 99), calibrate.amax_mse(h)) == (percentile(h, 99).value, mse(h).value)
     for percent in (50, 99, 99.99, 100):
         exact, found = np.quantile(x, percent / 100, method="inverted_cdf"), percentile(h, percent)
         assert exact <= found.value <= exact + h.width

@@ -38,13 +38,13 @@ def collect(model: OnnxModel, batches: Iterable[Batch]) -> dict[str, Histogram]:
     proto.CopyFrom(read(model))
     shown = {value.name for value in (*proto.graph.input, *proto.graph.output)}
     proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in shown)
-    session, found = OrtSession(proto, level=OptimizationLevel.BASIC), {name: Histogram.of([]) for name in names}
+    session, found = OrtSession(proto, level=OptimizationLevel.BASIC), dict.fromkeys(names, Histogram())
     for number, batch in enumerate(batches):
         feeds = dict(batch) if isinstance(batch, Mapping) else {proto.graph.input[0].name: batch}
         arrays = session.run(feeds) | feeds
         for name in names:
             try:
-                found[name] += Histogram.of(arrays[name])
+                found[name] = found[name].collect(arrays[name])
             except CalibrationError as error:
                 raise CalibrationError(f"batch {number}, tensor {name!r}: {error}") from error
     return found

@@ -33,9 +33,10 @@ class Histogram:
 
     `limit` is where the last bin ends: a power of two above the largest magnitude, so that the same numbers give the
     same histogram in any order and any batches: a value that reaches it doubles it, and neighbours become one bin.
+    `Histogram()` is that of no values.
     """
 
-    counts: Array = field(repr=False)
+    counts: Array = field(default_factory=lambda: np.zeros(BINS, np.int64), repr=False)
     limit: float = 0.0
     low: float = math.inf
     high: float = -math.inf
@@ -54,8 +55,12 @@ class Histogram:
         _count(array, BINS / (limit or 1.0), counts)
         return cls(counts=counts, limit=limit, low=low, high=high)
 
-    def __add__(self, other: "Histogram") -> "Histogram":
-        """That of both together: `Histogram.of(a) + Histogram.of(b)`."""
+    def collect(self, values: npt.ArrayLike) -> "Histogram":
+        """That with one batch more."""
+        return self.merge(Histogram.of(values))
+
+    def merge(self, other: "Histogram") -> "Histogram":
+        """That of both together."""
         limit, low, high = max(self.limit, other.limit), min(self.low, other.low), max(self.high, other.high)
         counts = self._counts_up_to(limit) + other._counts_up_to(limit)
         return Histogram(counts=counts, limit=limit, low=low, high=high)
@@ -197,6 +202,26 @@ def mse(h: Histogram) -> Threshold:
         error = np.minimum(np.rint(centres / step), _MOST) * step - centres
         losses[first : first + 16] = np.square(error) @ weights
     return _threshold("mse", h, int(kept[losses.argmin()]), kept, losses * h.width**2 / max(1, h.count))
+
+
+def amax_max(h: Histogram) -> float:
+    """Where `maximum` clips."""
+    return maximum(h).value
+
+
+def amax_percentile(h: Histogram, percent: float = 99.99) -> float:
+    """Where `percentile` clips."""
+    return percentile(h, percent).value
+
+
+def amax_entropy(h: Histogram) -> float:
+    """Where `entropy` clips."""
+    return entropy(h).value
+
+
+def amax_mse(h: Histogram) -> float:
+    """Where `mse` clips."""
+    return mse(h).value
 
 
 def candidate(h: Histogram, bins: int, *, levels: int = LEVELS) -> Candidate:
