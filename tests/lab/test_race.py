@@ -11,8 +11,7 @@ from trtlab.graph.cost import Device, model_cost
 from trtlab.graph.models import conv, product
 from trtlab.lab import race as lab
 from trtlab.lab.race import Build, Raced
-from trtlab.plan.chances import chances
-from trtlab.plan.tactics import Candidate, Race
+from trtlab.plan.tactics import Candidate, Race, chances
 
 pytest.importorskip("numba")
 PROBLEMS = (conv(8, 6), conv(8, 5, 16, kernel=1, batch=2), product(3, 8, 5))

@@ -117,13 +117,8 @@ def test_integers_have_2_to_16_bits():
 
 
 @pytest.mark.parametrize(
-    ("entries", "message"),
-    [
-        ((1.0, 0.0), "ascending"), ((0.0, 0.0), "ascending"), ((0.0,), "2 to 256 finite values"),
-        ((0.0, float("nan")), "2 to 256 finite values"), ((0.0, float("inf")), "2 to 256 finite values"),
-        ((-1.0, 0.0, 1.0), "2\\^k entries: got 3"), ((0.0, 0.1), "float32 values.*round them first"),
-    ],
-)  # fmt: skip
-def test_a_bad_code_book_is_refused(entries, message):
-    with pytest.raises(ValueError, match=message):
+    "entries", [(1, 0), (0, 0), (0,), (), (0, math.nan), (0, math.inf), (0, 1e39), (-1, 0, 1), (0, 0.1), range(512)]
+)
+def test_a_bad_code_book_is_refused(entries):
+    with pytest.raises(ValueError, match=rf"finite float32 values, ascending: got {len(entries)}, .*round them"):
         CodeBook(entries=entries)

@@ -6,7 +6,7 @@ large arrays and keeps the result on disk; NumPy runs the very same lines on sma
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -132,35 +132,34 @@ def _worst(fmt: FormatFacts, array: Array) -> float:
 _NUMPY = """
 def kernel(source, draws, target):
     fault = False
-    for start in range(0, source.size, {chunk}):
-        part = slice(start, start + {chunk})
-        {source} = source[part]{draw}
-        {lines}
-        target[part] = {result}{fault}
+    for start in range(0, source.size, 16384):
+        part = slice(start, start + 16384)
+        target[part], bad = element(source[part], draws[part])
+        fault |= np.any(bad)
     return fault
-"""
-_NUMBA_HEADER = """
-from numba import njit
-@njit
-def where(condition, yes, no):
-    return yes if condition else no
-@njit
-def minimum(a, b):
-    return a if a < b else b
-@njit
-def maximum(a, b):
-    return a if a > b else b
 """
 _NUMBA = """
 def kernel(source, draws, target):
     fault = False
     for i in range(source.size):
-        {source} = source[i]{draw}
-        {lines}
-        target[i] = T({result}){fault}
+        target[i], bad = element(source[i], draws[i])
+        fault |= bad
     return fault
 """
-_COMPILED = "kernel = njit(cache=True, nogil=True)(kernel)\n"
+_NUMBA_HEADER = """
+from numba import njit
+inner = njit(error_model="numpy")
+@inner
+def where(condition, yes, no):
+    return yes if condition else no
+@inner
+def minimum(a, b):
+    return a if a < b else b
+@inner
+def maximum(a, b):
+    return a if a > b else b
+"""
+_COMPILED = 'kernel = njit(cache=True, nogil=True, error_model="numpy")(kernel)\n'
 # Results too large for the caches are stored past them; else every line of `target` would be read before it is written.
 _PAST_CACHES = """
 from llvmlite import ir
@@ -178,7 +177,6 @@ def stream(typing, source, i, target, j):
         store = builder.store(value, builder.bitcast(builder.gep(target, [args[3]]), vector), align=32)
         store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
     return types.void(source, types.intp, target, types.intp), code
-@njit(cache=True, nogil=True)
 def kernel(source, draws, target):
     first = (32 - np.int64(target.ctypes.data & 31)) % 32 // target.itemsize
     last = source.size - (source.size - first) % 512
@@ -195,51 +193,43 @@ def kernel(source, draws, target):
 def _kernel(
     fmt: FormatFacts, width: int, modes: tuple[Rounding, Overflow] | None, *, compiled: bool, past_caches: bool = False
 ) -> Kernel:
-    """encode with these modes, or decode without any: (source, draws, target) -> whether something had no code."""
-    source = functools.partial(kernel_source, fmt, width, modes, past_caches=past_caches)
-    return kernel_of(source, compiled=compiled)
+    """encode with these modes, or decode without any: (source, draws, target) -> whether something had no code. `draws`
+    are read by stochastic rounding alone."""
+    lines, is_float = (
+        encode_lines(fmt, width, *modes) if modes else decode_lines(fmt, width),
+        isinstance(fmt, FloatFacts),
+    )
+    target = f"uint{fmt.container_bits}" if modes else f"{'uint' if is_float else 'float'}{width}"
+    x, made = ("u" if is_float else "x", "code") if modes else ("c", "value")
+    source = header(fmt, width, target) + element(x, lines, made)
+    return kernel_of(source, _NUMPY, _NUMBA + (_PAST_CACHES if past_caches else ""), compiled=compiled)
 
 
-def kernel_of(source: Callable[..., str], *, compiled: bool) -> Kernel:
-    """The kernel in source(compiled=True), or where numba is not wanted or missing, in source(compiled=False)."""
+def element(x: str, lines: Sequence[str], made: str) -> str:
+    """The function of one element: its result as a T, and whether it has none."""
+    bad = "bad" if any(line.startswith("bad = ") for line in lines) else "False"
+    return function("element", f"{x}, draw", *lines, f"return T({made}), {bad}")
+
+
+def function(name: str, arguments: str, *lines: str) -> str:
+    """A function of numbers in numba, of arrays in NumPy."""
+    return "\n    ".join([f"@inner\ndef {name}({arguments}):", *lines]) + "\n"
+
+
+def kernel_of(source: str, numpy: str, numba: str, *, compiled: bool) -> Kernel:
+    """`kernel` of the functions in `source` and of either text; NumPy's where numba is not wanted, or is missing."""
     if compiled:
         with contextlib.suppress(ImportError):
-            return kernelfile.load(source(compiled=True))
-    names: dict[str, Any] = {}
-    exec(source(compiled=False), names)  # our own text; the only foreign parts in it are numbers
+            return kernelfile.load(f"{_NUMBA_HEADER}{source}{numba}{_COMPILED}")
+    names: dict[str, Any] = {"inner": lambda function: function}
+    exec(f"from numpy import maximum, minimum, where\n{source}{numpy}", names)  # our own text, and numbers
     return names["kernel"]  # type: ignore[no-any-return]
 
 
-def kernel_source(
-    fmt: FormatFacts,
-    width: int = 32,
-    modes: tuple[Rounding, Overflow] | None = ("nearest_even", "saturate"),
-    *,
-    compiled: bool = True,
-    past_caches: bool = False,
-) -> str:
-    """The program that encodes (with `modes`) or decodes (None) arrays of `fmt` from or to floats of `width` bits."""
-    lines = encode_lines(fmt, width, *modes) if modes else ["c = U(c)", *decode_lines(fmt, width)]
-    is_bad = any(line.startswith("bad = ") for line in lines)
-    element, bad = ("i", "bad") if compiled else ("part", "bad.any()")
-    target = f"uint{fmt.container_bits}" if modes else f"{'uint' if isinstance(fmt, FloatFacts) else 'float'}{width}"
-    body = (_NUMBA if compiled else _NUMPY).format(
-        chunk=1 << 14,
-        source="c" if modes is None else "u" if isinstance(fmt, FloatFacts) else "x",
-        draw=f"; draw = draws[{element}]" if modes and modes[0] == "stochastic" else "",
-        lines="\n        ".join(lines),
-        result="code" if modes else "value",
-        fault=f"; fault |= {bad}" if is_bad else "",
-    )
-    end = "" if not compiled else _PAST_CACHES if past_caches else _COMPILED
-    return header(fmt, width, target, compiled=compiled) + body + end
-
-
-def header(fmt: FormatFacts, width: int, target: str, *, compiled: bool) -> str:
+def header(fmt: FormatFacts, width: int, target: str) -> str:
     """The names that the lines of `kernels` use; T is the type of what they compute."""
     table = ""
     if isinstance(fmt, BookFacts):
         table = f"table = np.array({[*fmt.entries, *[0.0] * (256 - len(fmt.entries))]}, F)\n"
     types = f"U, I, F, T = np.uint{width}, np.int{width}, np.float{width}, np.{target}\n"
-    functions = "from numpy import ceil, fabs, floor, maximum, minimum, rint, trunc, where\n"
-    return f"import numpy as np\n{functions}{types}{table}{_NUMBA_HEADER if compiled else ''}"
+    return f"import numpy as np\nfrom numpy import ceil, fabs, floor, rint, trunc\n{types}{table}"

@@ -236,15 +236,14 @@ class BookFacts(FormatFacts):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "entries", tuple(float(value) for value in self.entries))
-        rising = all(low < high for low, high in zip(self.entries, self.entries[1:], strict=False))
-        if not rising or not 2 <= len(self.entries) <= 256 or not all(map(math.isfinite, self.entries)):
-            raise ValueError(f"a code book holds 2 to 256 finite values, ascending: got {self.entries}")
-        if len(self.entries) & (len(self.entries) - 1):
-            raise ValueError(f"a code book fills its bits, so it has 2^k entries: got {len(self.entries)}")
         with np.errstate(over="ignore"):
-            are_float32 = np.array_equal(np.array(self.entries, np.float32), np.array(self.entries))
-        if not are_float32:
-            raise ValueError(f"a code book's entries are float32 values: got {self.entries}; round them first")
+            rounded = np.array(self.entries, np.float32)
+        is_rising = np.isfinite(rounded).all() and sorted({*rounded.tolist()}) == [*self.entries]
+        if not is_rising or not 2 <= len(self.entries) <= 256 or len(self.entries).bit_count() > 1:
+            raise ValueError(
+                "a code book holds 2, 4, 8, 16, 32, 64, 128 or 256 finite float32 values, ascending: got "
+                f"{len(self.entries)}, {self.entries}; round them to float32 first"
+            )
 
     @property
     def bits(self) -> int:

@@ -57,37 +57,29 @@ def real(value: Any) -> Real:
     return Fraction(*value.as_integer_ratio())
 
 
-_HEXADECIMAL = re.compile(r"([+-]?)0x([0-9a-f]*)(?:\.([0-9a-f]*))?(?:p([+-]?[0-9]+))?", re.ASCII)
-_DECIMAL = re.compile(r"[+-]?(?:[0-9]+/[0-9]+|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e([+-]?[0-9]+))?)", re.ASCII)
-_MOST_CHARACTERS = 4000
-_MOST_EXPONENT = 20_000  # beyond every format; a million digits would only keep a reader waiting
+_HEXADECIMAL = re.compile(r"([+-]?)0x([0-9a-f]*)\.?([0-9a-f]*)(?:p([+-]?[0-9]+))?")
+_DECIMAL = re.compile(r"[-+./0-9]*(?:e([+-]?[0-9]+))?")  # the rest is told by Fraction
+_MOST_CHARACTERS, _MOST_EXPONENT = 4000, 20_000  # beyond every format: more would only keep a reader waiting
 
 
 def _real_from_text(text: str) -> Real:
     word = text.strip().lower().replace("−", "-")
-    if word.lstrip("+-") in ("inf", "infinity", "∞", "nan") and len(word) - len(word.lstrip("+-")) < 2:
-        kind = Special.INFINITY if word[0] != "-" else Special.NEGATIVE_INFINITY
-        return Special.NAN if word.endswith("nan") else kind
+    if re.fullmatch("[+-]?(inf|infinity|∞|nan)", word):
+        return real(float(word.replace("∞", "inf")))
     try:
-        value = _fraction_from_text(word)
-    except (ValueError, ZeroDivisionError, OverflowError):
+        found = _HEXADECIMAL.fullmatch(word) or _DECIMAL.fullmatch(word)
+        if found is None or len(word) > _MOST_CHARACTERS or abs(int(found[found.re.groups] or 0)) > _MOST_EXPONENT:
+            raise ValueError
+        value = _hexadecimal(*found.groups("")) if found.re is _HEXADECIMAL else Fraction(word)
+    except (ValueError, ZeroDivisionError):
         raise ValueError(
             f"no number: {text[:60]!r}; expected decimal (1.5e-3), a fraction (1/3), hexadecimal (0x1.8p3), inf or nan"
         ) from None
     return Special.NEGATIVE_ZERO if value == 0 and word.startswith("-") else value
 
 
-def _fraction_from_text(word: str) -> Fraction:
-    found = _HEXADECIMAL.fullmatch(word)
-    sign, whole, part, exponent = found.groups("") if found else ("", "", "", "")
-    decimal = _DECIMAL.fullmatch(word)
-    if len(word) > _MOST_CHARACTERS or abs(int(exponent or (decimal and decimal[1]) or 0)) > _MOST_EXPONENT:
-        raise OverflowError
-    if whole + part:
-        return Fraction(int(f"{sign}{whole}{part}", 16)) * Fraction(2) ** (int(exponent or 0) - 4 * len(part))
-    if decimal is None:
-        raise ValueError
-    return Fraction(word)
+def _hexadecimal(sign: str, whole: str, part: str, exponent: str) -> Fraction:
+    return Fraction(int(f"{sign}{whole}{part}", 16)) * Fraction(2) ** (int(exponent or 0) - 4 * len(part))
 
 
 # --- code to value ---------------------------------------------------------------------------------------------------

@@ -28,12 +28,12 @@ def encode_lines(
 
 def decode_lines(fmt: FormatFacts, width: int = 32) -> list[str]:
     """From `c` to `value` (its bits for floats), and `bad` where an integer may be no code."""
-    lines = []
+    lines = ["c = U(c)"]
     if fmt.padding_bits:
         lines += [f"bad = U(c & U({(1 << fmt.padding_bits) - 1:#x})) > U(0)", f"c = U(c >> U({fmt.padding_bits}))"]
     if fmt.bits + fmt.padding_bits < fmt.container_bits:
         beyond = f"c > U({(1 << fmt.bits) - 1:#x})"
-        lines.append(f"bad = bad | ({beyond})" if lines else f"bad = {beyond}")
+        lines.append(f"bad = bad | ({beyond})" if fmt.padding_bits else f"bad = {beyond}")
     match fmt:
         case FloatFacts():
             return lines + _FloatLines(fmt, width).decode()

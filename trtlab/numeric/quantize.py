@@ -255,26 +255,21 @@ def amax(array: Array) -> np.float32:
     """The largest magnitude, 0 for an empty array. ValueError for NaN and infinity."""
     most = np.float32(max(array.max(initial=0), -array.min(initial=0)))
     if not np.isfinite(most):
-        raise _not_finite()
+        raise ValueError(
+            "a scale needs finite float32 values: got NaN or infinity; replace them first, for example with "
+            "numpy.nan_to_num, or with numpy.clip"
+        )
     return most
 
 
-def _not_finite() -> ValueError:
-    return ValueError(
-        "a scale needs finite float32 values: got NaN or infinity; replace them first, for example with "
-        "numpy.nan_to_num, or with numpy.clip"
-    )
-
-
 def _groups(shape: tuple[int, ...], axis: int | None, block: int | None, *, partial: bool) -> Groups:
-    if axis is None and block is not None:
-        axis = -1
-    if axis is None:
+    if axis is None and block is None:
         return Groups(shape=shape)
-    if not _is_whole(axis) or not -len(shape) <= axis < len(shape):
+    axis = -1 if axis is None else axis
+    if not isinstance(axis, int | np.integer) or not -len(shape) <= axis < len(shape):
         raise ValueError(f"axis is one of the {len(shape)} axes of shape {shape}: got {axis!r}")
     axis = int(axis) % len(shape)
-    if block is not None and (not _is_whole(block) or block < 1):
+    if block is not None and (not isinstance(block, int | np.integer) or block is True or block < 1):
         raise ValueError(f"block is a number of elements, 1 or more: got {block!r}")
     if block and shape[axis] % block and not partial:
         raise ValueError(
@@ -282,10 +277,6 @@ def _groups(shape: tuple[int, ...], axis: int | None, block: int | None, *, part
             "be shorter, or choose another block or axis"
         )
     return Groups(shape=shape, axis=axis, block=None if block is None else int(block))
-
-
-def _is_whole(number: Any) -> bool:
-    return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
 def _given_scales(scale: npt.ArrayLike, groups: Groups) -> Array:
@@ -346,12 +337,12 @@ def _encode_rows(
     fmt: BlockFacts, rows: Array, tensor: np.float32 | None = None, rounding: ScaleRounding = "floor"
 ) -> tuple[Array, Array]:
     """Scales (one column) and codes of float32 rows; ValueError for NaN and infinity."""
-    size = rows.shape[1] if rows.shape[1] <= _UNROLLED else None
+    size = rows.shape[1] if rows.shape[1] <= _UNROLLED else 0
     kernel = _kernel(fmt, size, rounding, compiled=rows.size >= codec.COMPILED_FROM)
     scales, codes = np.ones((len(rows), 1), np.float32), np.empty(rows.shape, fmt.code_dtype)
     with np.errstate(over="ignore"):  # beyond float32 is beyond every element
         if rows.size and kernel(np.ascontiguousarray(rows).view(np.uint32), codes, scales, tensor or np.float32(1)):
-            raise _not_finite()
+            amax(rows)  # refuses them
     return scales, codes
 
 
@@ -383,27 +374,8 @@ def _quotient_lines(fmt: BlockFacts) -> list[str]:
             "scale = U(value).view(F)"]  # fmt: skip
 
 
-def _step_lines(fmt: BlockFacts) -> list[str]:
-    lines = ["step = F(scale * tensor)" if fmt.tensor_scale else "step = scale"]
-    if fmt.element_exponent:
-        lines.append(f"step = F(step * F({2.0**fmt.element_exponent!r}))")
-    return lines
-
-
-def _element_lines(fmt: BlockFacts) -> list[str]:
-    """From `x` to `code`; signed integers leave their lowest code unused, so that they are symmetric."""
-    if isinstance(fmt.element, IntegerFacts):
-        return [f"x = F(maximum(x, F({-fmt.element.max}.0)))", *encode_lines(fmt.element)]
-    return ["u = F(x).view(U)", *encode_lines(fmt.element)]
-
-
 # --- kernels ---------------------------------------------------------------------------------------------------------
 
-_SCALE = """
-def scale_of(amax, tensor):
-    {scale}
-    return scale
-"""
 _NUMPY = """
 def kernel(source, codes, scales, tensor):
     chunk = max(1, 16384 // source.shape[1])
@@ -412,54 +384,45 @@ def kernel(source, codes, scales, tensor):
         amax = U(source[part] & U(0x7fffffff)).max(axis=1, keepdims=True).view(F)
         if not (amax < F(np.inf)).all():
             return True
-        scales[part] = scale = scale_of(amax, tensor)
-        {step}
-        x = F(source[part].view(F) / where(step == F(0.0), F(1.0), step))
-        {elements}
-        codes[part] = code
+        scales[part], step = scale_of(amax, tensor)
+        codes[part], _ = element(F(source[part].view(F) / step), None)
     return False
 """
 _NUMBA = """
-@njit(cache=True, nogil=True, error_model="numpy")
 def kernel(source, codes, scales, tensor):
     fault = False
     for row in range(len(source)):
         most = U(0)
-        for i in range({size}):
+        for i in range(SIZE or source.shape[1]):
             most = maximum(most, U(source[row, i] & U(0x7fffffff)))
         fault |= most >= U(0x7f800000)
-        scales[row, 0] = scale = scale_of(U(most).view(F), tensor)
-        {step}
-        step = where(step == F(0.0), F(1.0), step)  # an underflow: all codes are 0
-        for i in range({size}):
-            x = F(U(source[row, i]).view(F) / step)
-            {elements}
-            codes[row, i] = T(code)
+        scales[row, 0], step = scale_of(U(most).view(F), tensor)
+        for i in range(SIZE or source.shape[1]):
+            codes[row, i], _ = element(F(U(source[row, i]).view(F) / step), None)
     return fault
 """
 
 
 @functools.lru_cache(maxsize=256)
-def _kernel(fmt: BlockFacts, size: int | None, rounding: ScaleRounding, *, compiled: bool) -> codec.Kernel:
+def _kernel(fmt: BlockFacts, size: int, rounding: ScaleRounding, *, compiled: bool) -> codec.Kernel:
+    """What quantises rows of `size` floats, or with 0 of any number."""
     if rounding not in get_args(ScaleRounding):
         raise ValueError(f"scale_rounding is one of {', '.join(get_args(ScaleRounding))}: got {rounding!r}")
-    return codec.kernel_of(functools.partial(kernel_source, fmt, size, rounding), compiled=compiled)
-
-
-def kernel_source(fmt: BlockFacts, size: int | None, rounding: ScaleRounding, *, compiled: bool = True) -> str:
-    """The program that quantises rows of `size` floats, or of any number."""
     if not fits(fmt.element, 32) or not fits(fmt.scale, 32) or fmt.element_max >= 2.0**128:
         raise ValueError(
             f"scaling is float32 arithmetic, which must hold all elements and scales: got {fmt.element} and {fmt.scale}"
         )
-    indent = "\n            " if compiled else "\n        "
-    to_scale = _power_lines(fmt, rounding) if fmt.scale.mantissa_bits == 0 else _quotient_lines(fmt)
-    scale = _SCALE.format(scale="\n    ".join(to_scale))
-    body = (_NUMBA if compiled else _NUMPY).format(
-        size="source.shape[1]" if size is None else size,
-        step="\n        ".join(_step_lines(fmt)),
-        elements=indent.join(_element_lines(fmt)),
-    )
-    decorator = '@njit(error_model="numpy")' if compiled else ""
-    header = codec.header(fmt.element, 32, f"uint{fmt.container_bits}", compiled=compiled)
-    return f"{header}D, L, J = np.float64, np.uint64, np.int64\n{decorator}{scale}{body}"
+    scale = _power_lines(fmt, rounding) if fmt.scale.mantissa_bits == 0 else _quotient_lines(fmt)
+    step = "F(scale * tensor)" if fmt.tensor_scale else "scale"
+    if fmt.element_exponent:
+        step = f"F({step} * F({2.0**fmt.element_exponent!r}))"
+    never_zero = f"step = where({step} == F(0.0), F(1.0), {step})"  # 0 is an underflow: all codes are 0
+    symmetric = fmt.element.max if isinstance(fmt.element, IntegerFacts) else None  # leaves the lowest code unused
+    bits = "u = F(x).view(U)" if symmetric is None else f"x = F(maximum(x, F(-{symmetric}.0)))"
+    source = [
+        codec.header(fmt.element, 32, f"uint{fmt.container_bits}"),
+        f"D, L, J, SIZE = np.float64, np.uint64, np.int64, {size}\n",
+        codec.function("scale_of", "amax, tensor", *scale, never_zero, "return scale, step"),
+        codec.element("x", [bits, *encode_lines(fmt.element)], "code"),
+    ]
+    return codec.kernel_of("".join(source), _NUMPY, _NUMBA, compiled=compiled)

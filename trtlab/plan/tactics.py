@@ -1,7 +1,8 @@
 """plan/tactics: which way is fastest? Every one runs in turns; who wins by more than the spread is taken.
 
 In: name -> function in the order of preference, and how to time one. Out: a `Race`: the winner, and every candidate
-with its samples and what became of it. The clock is the caller's; tests/plan/test_tactics.py turns it by hand.
+with its samples and what became of it; and how many rounds a race needs until the right one wins. The clock is the
+caller's; tests/plan/test_tactics.py turns it by hand.
 """
 
 import functools
@@ -11,6 +12,8 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 Work = Callable[[], Any]
 Clock = Callable[[], float]
@@ -166,8 +169,31 @@ def _judged(entered: Mapping[str, Candidate]) -> Race:
     running = [c for c in good if c.state == UNTIMED] or sorted(good, key=lambda c: c.best_s)[:1]
     if not running:
         raise NoTacticError(f"no tactic is left: {'; '.join(f'{c.name} {c.state}' for c in entered.values())}")
-    best = functools.reduce(lambda a, b: b if is_ahead(b.samples_s, a.samples_s) else a, running)
+    best = running[_leader([c.samples_s for c in running])]
     states = {c.name: SLOWER if is_ahead(best.samples_s, c.samples_s) else WITHIN for c in running if c.samples_s}
     states[best.name] = WINNER
     judged = tuple(replace(c, state=states.get(c.name, c.state)) for c in entered.values())
     return Race(winner=best.name, candidates=judged)
+
+
+def _leader(samples: Any) -> int:
+    """Whose of these samples hold: the first's, until another's are ahead."""
+    return functools.reduce(lambda a, b: b if is_ahead(samples[b], samples[a]) else a, range(len(samples)))
+
+
+def chances(
+    found: Race, rounds: Sequence[int] = (1, 2, 4, 8, 16, 32), trials: int = 500
+) -> dict[int, dict[str, float]]:
+    """Rounds -> how often (0 to 1) each rule then chooses right: the least sample, the least median, and the spread
+    (is_ahead). Right is who is within one in a hundred of the least lower quartile of all samples. Rounds are
+    drawn from the race's own with replacement (bootstrap), whole: what slowed all candidates at once does so again."""
+    running = [c.samples_s for c in found.candidates if c.samples_s]
+    table, rng = np.array([s[: min(map(len, running))] for s in running]), np.random.default_rng(0)
+    typical, rows = np.quantile(table, 0.25, axis=1), dict[int, dict[str, float]]()
+    right = typical <= 1.01 * typical.min()
+    for count in rounds:
+        drawn = table[:, rng.integers(table.shape[1], size=(trials, count))]  # [candidates, trials, rounds]
+        chosen = {"least": drawn.min(2).argmin(0), "median": np.median(drawn, axis=2).argmin(0)}
+        chosen["spread"] = np.array([_leader(samples) for samples in drawn.swapaxes(0, 1)])
+        rows[count] = {rule: float(right[who].mean()) for rule, who in chosen.items()}
+    return rows
