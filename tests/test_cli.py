@@ -38,6 +38,8 @@ LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 COMMAND = (sys.executable, "-m", "trtlab")
 PROFILE = "image=1x1x8x8:16x1x8x8:64x1x8x8"
 EXPLAIN = ("explain", "--compiler", "tensorrt_rtx")
+PROFILES = ("image", "i=1:2:N", "i=1:2:3:4", "i=::")
+"""Profiles that say nothing."""
 
 
 @pytest.fixture
@@ -126,8 +128,9 @@ def test_explain_lists_the_kernels_of_a_real_network(tool):
     assert 0 < kernels < 105
     rows = re.findall(r"^(\d+) +\S+ +(?:Float|Int32)", out, re.MULTILINE)
     assert rows == [str(number) for number in range(kernels)]
-    assert re.search(r"plan [\d,]+ B, activations [\d,]+ B, weights [\d,]+ B", out)
-    assert re.search(r"check \d+\.\d+ s, parse .+, configure .+, build ", out)
+    assert re.search(
+        r"plan [\d,]+ B, activations [\d,]+ B, weights [\d,]+ B\n +check \d+\.\d+ s, parse .+, build ", out
+    )
     assert out.splitlines()[-1].startswith("LIVE on ")
 
 
@@ -157,26 +160,21 @@ def test_profile_opens_a_dynamic_model(tool):
 
 
 @needs_rtx
-def test_a_model_is_read_from_standard_input(tool, small, monkeypatch):
+def test_a_model_is_read_from_standard_input_and_nobody_waits_for_one_that_is_not_piped(tool, small, monkeypatch):
     done = run(*EXPLAIN, "-", "--json", input=small.read_bytes(), text=False)
     report = BuildReport.from_json(done.stdout)
     assert (done.returncode, report.model_name, len(report.kernels)) == (0, "stdin", 1)
     assert report.model_sha256 == hashlib.sha256(small.read_bytes()).hexdigest()
-    for given, words in ((b"no model", "is not valid ONNX"), (b"", "is empty: 0 bytes.")):
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
-        assert_refused_as_json(tool(*EXPLAIN, "-", "--json"), "ModelError", words)
-
-
-def test_nobody_waits_for_a_model_that_is_not_piped(tool, monkeypatch):
     keyboard = io.TextIOWrapper(io.BytesIO())
-    keyboard.isatty = lambda: True
     monkeypatch.setattr("sys.stdin", keyboard)
+    assert_refused_as_json(tool(*EXPLAIN, "-", "--json"), "ModelError", "is empty: 0 bytes.")
+    keyboard.isatty = lambda: True
     answer = tool("explain", "-", "--json")
     assert_refused_as_json(answer, "UsageError", "nothing is piped", "trtlab explain - < MODEL.onnx")
 
 
 @pytest.mark.usefixtures("built")
-@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
+@pytest.mark.parametrize("mask", [0o022, 0o077])
 def test_a_plan_is_as_open_as_the_umask_lets_it_be_and_one_replaced_stays_as_it_was(tool, tmp_path, mask):
     path = tmp_path / "small.plan"
     before = os.umask(mask)
@@ -193,24 +191,21 @@ def test_a_plan_is_as_open_as_the_umask_lets_it_be_and_one_replaced_stays_as_it_
 # --- width and colour ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("columns", [40, 66, 80, 133])
-def test_everything_fits_the_terminal_and_no_kernel_is_lost(tool, built, monkeypatch, columns):
+@pytest.mark.parametrize(("columns", "gone"), [(40, 4), (66, 3), (80, 2), (133, 0)])
+def test_everything_fits_the_terminal_and_no_kernel_is_lost(tool, built, monkeypatch, columns, gone):
     monkeypatch.setenv("COLUMNS", str(columns))
     (_, out, _), (_, text, _) = tool("explain", "digits.onnx"), tool("doctor")
     assert max(map(len, (out + text).splitlines())) <= columns
     rows = re.findall(r"^(\d+) ", out, re.MULTILINE)
     assert rows == [str(number) for number in range(len(built.kernels))]
-    gone = re.search(r"left out: ([\w, ]+);", " ".join(out.split()))
-    assert (gone[1].split(", ") if gone else []) == ["stream", "type", "dtype", "output"][: GONE[columns]]
-
-
-GONE = {40: 4, 66: 3, 80: 2, 133: 0}
+    left_out = re.search(r"left out: ([\w, ]+);", " ".join(out.split()))
+    assert (left_out[1].split(", ") if left_out else []) == ["stream", "type", "dtype", "output"][:gone]
 
 
 def test_tables_of_any_words_fit_and_keep_every_letter(capsys, monkeypatch):
     """Random cells, random widths; what was in a column is in it, spaces aside."""
     draw = random.Random(5)
-    for _ in range(100):
+    for _ in range(50):
         header = tuple("abcd"[: draw.randint(1, 4)])
         rows = [["".join(draw.choices("xy_./é ", k=draw.choice((0, 3, 40, 300)))) for _ in header] for _ in range(5)]
         columns = draw.randint(30, 140)
@@ -258,10 +253,7 @@ def rest_of(terminal):
 @pytest.mark.parametrize(
     ("words", "kind", "said"),
     [
-        (["no.onnx"], "ModelError", ["no.onnx does not exist. Expected the path of an .onnx file."]),
-        (["."], "ModelError", ["is a folder. Expected the path of an .onnx file."]),
-        (["\x1b[31mred.onnx"], "ModelError", ["red.onnx does not exist"]),
-        (["broken.onnx"], "ModelError", ["broken.onnx", "is not valid ONNX"]),
+        (["\x1b[31mred.onnx"], "ModelError", ["red.onnx does not exist", "Expected the path of an .onnx file."]),
         (["no.onnx", "--plan", "."], "PlanFileError", ["--plan . is a folder."]),
         (["no.onnx", "--plan", "missing/x.plan"], "PlanFileError", ["--plan", "there is no folder missing"]),
         (["small.onnx", "--profile", "ghost=1:2:3"], "ProfileError", ["'ghost', which is no input", "a, b, c"]),
@@ -272,23 +264,10 @@ def rest_of(terminal):
 @needs_rtx
 def test_bad_input_is_answered_in_one_paragraph_and_as_json(tool, small, monkeypatch, words, kind, said):
     monkeypatch.chdir(small.parent)
-    Path("broken.onnx").write_bytes((LIGHT / "light_vgg19.onnx").read_bytes()[:3000])
     answer = tool(*EXPLAIN, *words)
     assert_refused(answer, *said)
     assert "\x1b" not in answer[2]  # steers no terminal
     assert_refused_as_json(tool(*EXPLAIN, *words, "--js"), kind, *said)
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["explain"], ["required: MODEL.onnx", "usage: trtlab explain"]),
-        (["explain", "no.onnx", "--profile", "x"], ["'x' is not NAME=MIN:OPT:MAX"]),
-        (["dance"], ["invalid choice: 'dance'", "doctor"]),
-    ],
-)
-def test_a_mistake_under_json_is_json(tool, words, said):
-    assert_refused_as_json(tool(*words, "--json"), "UsageError", *said)
 
 
 def test_a_file_that_cannot_be_written_is_said_in_both_forms(tool, monkeypatch):
@@ -300,22 +279,24 @@ def test_a_file_that_cannot_be_written_is_said_in_both_forms(tool, monkeypatch):
     assert_refused_as_json(tool("doctor", "--json"), "OSError", "x.plan: Permission denied.")
 
 
-def test_words_that_are_not_understood(tool):
-    said = ["is not NAME=MIN:OPT:MAX, such as image=1x3x8x8:8x3x8x8:32x3x8x8"]
-    asked = {("explain",): [], ("explain", "x.onnx", "--compiler", "gcc"): ["'gcc'"], ("bench", "nothing"): ["codec"]}
-    asked |= {("explain", "x", "--profile", text): said for text in ("image", "i=1:2:N", "i=1:2:3:4", "=", "i=::")}
-    for words, expected in asked.items():
-        status, out, err = tool(*words)
-        assert (status, out) == (2, "")
-        assert err.startswith("usage: trtlab")
-        assert "\ntrtlab: " in err
-        assert [word for word in expected if word not in " ".join(err.split())] == []
-
-
-def test_alone_it_prints_its_help(tool):
-    status, out, err = tool()
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["explain"], ["required: MODEL.onnx"]),
+        (["explain", "x.onnx", "--compiler", "gcc"], ["'gcc'"]),
+        (["bench", "nothing"], ["codec"]),
+        (["dance"], ["invalid choice: 'dance'", "doctor"]),
+        *((["explain", "x", f"--profile={text}"], [f"{text!r} is not NAME=MIN:OPT:MAX"]) for text in PROFILES),
+    ],
+)
+def test_words_that_are_not_understood_alone_and_under_json(tool, words, said):
+    status, out, err = tool(*words)
     assert (status, out) == (2, "")
-    assert [word for word in ("doctor", "explain", "bench", "--version") if f"  {word}" not in err] == []
+    assert err.startswith("usage: trtlab")
+    assert "\ntrtlab: " in err
+    assert [word for word in said if word not in " ".join(err.split())] == []
+    assert_refused_as_json(tool(*words, "--json"), "UsageError", *said, "usage: trtlab")
+    assert tool()[:2] == (2, "")
 
 
 @needs_rtx
@@ -329,18 +310,12 @@ def test_a_name_in_a_model_cannot_steer_the_terminal_and_is_spelled_out_where_it
     status, out, _ = tool(*EXPLAIN, path, "--log")
     assert (status, "\x1b" in out, "\r" in out) == (0, False, False)
     assert r"\x1b[2Jmul\rfine + 乘法é" in out
-    log = re.findall(r"^\[(\w+)\] .+", out, re.MULTILINE)
-    assert len(log) > 50
-    assert {"VERBOSE", "INFO"} <= set(log)
-    for form in ((), ("--json",)):
+    assert {"VERBOSE", "INFO"} <= set(re.findall(r"^\[(\w+)\] .+", out, re.MULTILINE))
+    for form, shown in (((), r"\u4e58\u6cd5\xe9 + relu"), (("--json",), r'"\u4e58\u6cd5\u00e9"')):
         written = io.BytesIO()
         monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
         assert main([*EXPLAIN, str(path), *form]) == 0
-        text = written.getvalue().decode("ascii")
-        if form:
-            assert "乘法é" in BuildReport.from_json(text).kernels[0].onnx_nodes
-        else:
-            assert r"\u4e58\u6cd5\xe9 + relu" in text
+        assert shown in written.getvalue().decode("ascii")
 
 
 # --- processes -------------------------------------------------------------------------------------------------------

