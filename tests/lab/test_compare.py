@@ -3,26 +3,21 @@
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
-from tests.graph.written import check_not_degenerate
+from tests.engine.nvidia.onnx_models import parallel_matmuls, unknown_op
+from tests.graph.written import check_not_degenerate, written
 from trtlab.engine.measure import Origin
 from trtlab.engine.nvidia import CompilerMissing
 from trtlab.engine.nvidia.report import Kernel, TensorInfo
 from trtlab.engine.ort import OrtError
 from trtlab.graph.models import TEACHING_MODELS
-from trtlab.graph.oracle import RTOL, check_same, reference, sample_inputs
+from trtlab.graph.oracle import RTOL, reference, sample_inputs
 from trtlab.lab import builds, compare
-from trtlab.lab.compare import (
-    OPTIMIZERS,
-    Verdict,
-    changes_layout,
-    compare_groups,
-    compare_optimizers,
-    is_slice,
-)
+from trtlab.lab.compare import OPTIMIZERS, Verdict, changes_layout, compare_groups, compare_optimizers, is_slice
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +60,12 @@ def test_every_optimiser_keeps_the_results_and_adds_no_kernel_but_copies(rows, n
 
 def test_the_referee_agrees_with_onnxs_own_evaluator_on_outputs_that_prove_something():
     for make in TEACHING_MODELS.values():
-        model, same = make(), make()
+        model = make()
         inputs = next(sample_inputs(model))
-        answers = {"ort": compare.referee(model, inputs), "onnx": reference(model, inputs)}
-        assert check_same(model, same, inputs, run=lambda which, _: answers["ort" if which is model else "onnx"])  # noqa: B023
-        for array in answers["ort"].values():
+        known = reference(model, inputs)
+        for name, array in compare.referee(model, inputs).items():
             check_not_degenerate(array)
+            np.testing.assert_allclose(array, known[name], rtol=RTOL, atol=RTOL * np.abs(known[name]).max())
 
 
 def _change(name, optimizer):
@@ -83,14 +78,10 @@ def _change(name, optimizer):
 @pytest.mark.parametrize(
     ("model", "optimizer", "gone", "new"),
     [
-        ("conv_bn_relu", "onnxslim", {"BatchNormalization": 1}, {}),
         ("conv_bn_relu", "ONNX Runtime BASIC", {"BatchNormalization": 1}, {}),
         ("conv_bn_relu", "ONNX Runtime EXTENDED", None, {"FusedConv": 1}),
-        ("gelu", "ONNX Runtime BASIC", None, {"Gelu": 1}),
-        ("layernorm", "ONNX Runtime BASIC", None, {"LayerNormalization": 1}),
         ("dead_branch", "ONNX Runtime ALL", {}, {}),  # ONNX Runtime keeps what nobody reads
         ("dead_branch", "onnxslim", {"MatMul": 1, "Softmax": 1}, None),
-        ("transposes", "onnxslim", {"Transpose": 3}, None),
         ("attention", "ONNX Runtime DISABLE_ALL", {}, {}),
     ],
 )
@@ -101,21 +92,15 @@ def test_what_each_optimiser_is_known_for(model, optimizer, gone, new):
 
 def _swapped(model):
     """The mutant: two channels of the first weight change places."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy = onnx.load_model_from_string(model.SerializeToString())
     weight = next(tensor for tensor in copy.graph.initializer if len(tensor.dims) > 1)
-    array = numpy_helper.to_array(weight).copy()
-    array[[0, 1]] = array[[1, 0]]
-    weight.CopyFrom(numpy_helper.from_array(array, weight.name))
+    array = numpy_helper.to_array(weight)
+    weight.CopyFrom(numpy_helper.from_array(np.concatenate([array[[1, 0]], array[2:]]), weight.name))
     return copy
 
 
-def _refusing(_model):
-    raise ValueError("not for me")
-
-
 def test_a_wrong_optimiser_is_caught_and_one_that_refuses_does_not_stop_the_others(monkeypatch):
-    mine = {"wrong": _swapped, "refusing": _refusing, "right": OPTIMIZERS["trtlab"]}
+    mine = {"wrong": _swapped, "refusing": lambda _: int("not for me"), "right": OPTIMIZERS["trtlab"]}
     monkeypatch.setattr(compare, "OPTIMIZERS", mine)
     model = TEACHING_MODELS["inception"]()
     before = model.SerializeToString()
@@ -123,25 +108,23 @@ def test_a_wrong_optimiser_is_caught_and_one_that_refuses_does_not_stop_the_othe
     assert model.SerializeToString() == before
     assert outcome(row, "wrong").kernels is None
     assert "y: differs by" in outcome(row, "wrong").note
-    assert outcome(row, "refusing").note == "not for me"
+    assert "not for me" in outcome(row, "refusing").note
     assert outcome(row, "right").kernels == 1
 
 
 def test_a_model_that_nothing_can_load_is_refused():
-    model = onnx.parser.parse_model(
-        '<ir_version: 10, opset_import: ["": 20, "no.such": 1]> g (float[2] x) => (float[2] y) { y = no.such.Op (x) }'
-    )
     with pytest.raises(OrtError, match="cannot load this model"):
-        compare_optimizers(model)
+        compare_optimizers(unknown_op())
 
 
 @pytest.mark.usefixtures("no_compiler")
-def test_without_a_compiler_teaching_models_are_recorded_and_others_say_why_not():
+def test_without_a_compiler_teaching_models_are_recorded_and_others_say_why_not(monkeypatch):
+    monkeypatch.setattr(compare, "OPTIMIZERS", {})
     row = compare_optimizers(TEACHING_MODELS["gelu"]())
     assert outcome(row, "TensorRT").kernels == 1
     assert {part.origin for part in row.provenance} == {Origin.LIVE, Origin.RECORDED}
-    other = builds.light_model("squeezenet")
-    assert "No TensorRT compiler can be used here" in outcome(compare_optimizers(other), "TensorRT").note
+    row = compare_optimizers(parallel_matmuls())
+    assert "No TensorRT compiler can be used here" in outcome(row, "TensorRT").note
     with pytest.raises(CompilerMissing, match="is of another model"):
         compare_groups(TEACHING_MODELS["inception"](seed=1))
 
@@ -171,33 +154,25 @@ def test_every_group_every_kernel_and_every_node_stands_in_exactly_one_place(nam
 @pytest.mark.parametrize(
     ("name", "verdict", "note"),
     [
-        ("inception", Verdict.DECLINED, "parallel convolutions: 3 kernels one after another on one stream instead of"),
+        ("inception", Verdict.DECLINED, "3 kernels one after another on one stream"),
         ("inception", Verdict.SAME, "3 added copies between layouts write with the strides (1536, 64, 8, 1) of y"),
-        ("inception", Verdict.ADDED, "copies between layouts (4): NVIDIA's convolutions here read and write channels"),
-        ("wide_inception", Verdict.DECLINED, "3 kernels on 3 streams instead of one wider kernel"),
+        ("inception", Verdict.ADDED, "copies between layouts (4)"),
+        ("wide_inception", Verdict.DECLINED, "3 kernels on 3 streams"),
         ("wide_inception", Verdict.SAME, "no copy: 3 kernels write with the strides (602112, 1, 10752, 192)"),
-        ("raw_concat", Verdict.SAME, "a copy stays on both sides: a is an input or a weight"),
+        ("raw_concat", Verdict.SAME, "a is an input or a weight"),
         ("pointwise_concat", Verdict.NVIDIA_MORE, "it does the concatenation too"),
-        ("matmul_concat", Verdict.DECLINED, "a copy stays: 2 added kernels move the parts into place"),
-        ("layernorm", Verdict.NVIDIA_MORE, "5 kernels of ours are one of NVIDIA's"),
-        ("common", Verdict.NVIDIA_MORE, "3 kernels of ours are one of NVIDIA's"),
+        ("matmul_concat", Verdict.DECLINED, "2 added kernels move the parts into place"),
+        ("layernorm", Verdict.NVIDIA_MORE, "5 kernels of ours are one"),
         ("conv_bn_relu", Verdict.WE_MORE, "bn, relu: in a kernel of their own"),
-        ("qkv", Verdict.WE_MORE, "value_bias, key_bias, query_bias: in kernels of their own"),
-        ("attention", Verdict.DECLINED, "parallel products: 2 kernels one after another on one stream"),
+        ("attention", Verdict.DECLINED, "parallel products: 2 kernels"),
         ("attention", Verdict.NVIDIA_MORE, "no kernel names it"),
         ("attention", Verdict.WE_MORE, "softmax, scaled, mix: in kernels of their own"),
-        ("chain_128", Verdict.SAME, ""),
     ],
 )
 @pytest.mark.usefixtures("no_compiler")
 def test_differences_have_names(name, verdict, note):
     found = compare_groups(builds.model(name))
     assert any(note in "; ".join(match.notes) for match in found.matches if match.verdict is verdict)
-
-
-@pytest.mark.usefixtures("no_compiler")
-def test_what_both_sides_removed_is_told():
-    assert compare_groups(TEACHING_MODELS["transposes"]()).gone == ("to_nhwc", "to_nchw")
 
 
 @pytest.mark.usefixtures("no_compiler")
@@ -216,14 +191,14 @@ def test_nodes_without_names_get_the_same_ones_on_both_sides(monkeypatch):
 
 def agreement(monkeypatch, *kernels):
     """Ours beside made-up kernels, each named after its nodes, for two products, their concatenation and a ReLU."""
-    text = """<ir_version: 10, opset_import: ["": 20]> g (float[2,4] a, float[2,4] b, float[4,4] w) => (float[2,8] y) {
+    text = """(float[2,4] a, float[2,4] b, float[4,4] w) => (float[2,8] y) {
         [left] l = MatMul (a, w) [right] r = MatMul (b, w) [concat] c = Concat <axis = 1> (l, r)
         [last] y = Relu (c) }"""
     plain = _kernel(_tensor((2, 4), (4, 1)), _tensor((2, 4), (4, 1)))
     steps = tuple(replace(plain, name="+".join(nodes), onnx_nodes=nodes) for nodes in kernels)
     report = replace(builds.recorded("fusion-gelu-SM89"), steps=steps)
     monkeypatch.setattr(compare, "_report", lambda *_: report)
-    return compare_groups(onnx.parser.parse_model(text)).matches
+    return compare_groups(written(text)).matches
 
 
 def test_a_concat_inside_nvidias_kernel_is_more_than_one_in_place(monkeypatch):
