@@ -127,7 +127,10 @@ def test_no_convolution_kills_the_process():
     assert min(padded, onednn) > 7
 
 
-@pytest.mark.parametrize(("first", "last"), [(0, 40), pytest.param(40, 140, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [(0, 40), pytest.param(40, 90, marks=pytest.mark.slow), pytest.param(90, 140, marks=pytest.mark.sweep)],
+)
 def test_random_models_are_what_onnx_runtime_says(first, last):
     count, faults, refused = scanned("graphs", first, last)
     assert (count, faults) == (last - first, 0)
