@@ -64,10 +64,9 @@ teach.draw_door(Path.cwd(), builds.recorded("digits-FP32-SM89-dynamic"), "q1-nea
     lab.screenshot("door")
 
 
-def test_widgets_are_answered_on_the_main_thread(lab_page):
+def test_widgets_are_answered_on_the_main_thread(lab):
     """The setting shipped with the package reaches a running JupyterLab."""
-    lab_page.open(START)
-    assert lab_page.kernel_property("commsOverSubshells") == "disabled"
+    assert lab.kernel_property("commsOverSubshells") == "disabled"
 
 
 def test_the_page_notices_what_goes_wrong(lab_page, lab_folder):

@@ -120,6 +120,7 @@ def scanned(what, first, last):
     return [int(number) for number in found[-1].split()[1:]]
 
 
+@pytest.mark.slow
 def test_no_convolution_kills_the_process():
     """oneDNN reads far outside of an image where a window sees nothing but its pads. Other shapes are left to it."""
     count, _, padded, onednn = scanned("convolutions", 0, 70)
