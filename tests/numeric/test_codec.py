@@ -1,7 +1,4 @@
-"""numeric/codec against `exact` (all codes, boundaries and modes), and ml_dtypes and NumPy where they are right.
-
-Named tests keep the defects of the peers: there `exact` decides, and the peer is shown to differ.
-"""
+"""numeric/codec against `exact` (all codes, boundaries and modes), and ml_dtypes and NumPy where they are right."""
 
 import subprocess
 import sys
@@ -207,34 +204,14 @@ def test_some_float32_and_every_boundary_against_ml_dtypes_and_numpy(name):
     assert differ.size == 0, (values[differ], ours[differ], theirs[differ])
 
 
-@pytest.mark.parametrize("name", ["FP8_E4M3", "FP8_E5M2", "FP8_E3M4", "FP6_E2M3", "FP4_E2M1", "BF16"])
-def test_defect_ml_dtypes_rounds_float64_twice(name):
-    fmt = FORMATS[name]
-    values = finite_values(fmt)
-    values = values[values >= 2.0**-100]
-    nearly_ties = (values[:-1] + values[1:]) / 2 * (1 + 2.0**-40)
-    expected = specified(fmt, nearly_ties[:300], "nearest_even", "saturate", np.zeros(300, int)[: nearly_ties.size])
-    assert fmt.encode(nearly_ties[:300]).tolist() == expected
-    assert peer_codes(name, nearly_ties[:300]).tolist() != expected
-
-
-def test_defects_of_ml_dtypes():
-    e8m0, above = FORMATS["E8M0"], np.nextafter(np.float32(2.0**-127), np.float32(1))
-    assert (e8m0.encode(above), exact.encode(e8m0, above), peer_codes("E8M0", np.array([above]))[0]) == (0, 0, 1)
-    ties = np.array([1.5, 3.0], np.float32)  # between the codes 127, 128 and 129: even ones, but theirs goes up
-    assert e8m0.encode(ties).tolist() == [128, 128]
-    assert peer_codes("E8M0", ties).tolist() == e8m0.encode(ties, "nearest_away").tolist() == [128, 129]
-    assert peer_codes("FP4_E2M1", np.array([np.nan], np.float32))[0] == 8, "NaN becomes -0"
-    wrapped = np.array([9.0], np.float32).astype(ml_dtypes.int4).astype(int)[0]
-    assert (wrapped, FORMATS["INT4"].decode(FORMATS["INT4"].encode(9.0))) == (-7, 7)
-
-
 # --- arrays in and out -----------------------------------------------------------------------------------------------
 
 
 def test_scalars_lists_empty_strided_swapped_and_whole_numbers():
     fmt = FORMATS["FP8_E4M3"]
     assert (fmt.encode(1.0), fmt.decode(0x38)) == (0x38, 1.0)
+    assert fmt.encode([1.0], out=(out := np.zeros(1, np.uint8))) is out
+    assert out.tolist() == [0x38]
     assert fmt.encode([1, 2]).tolist() == fmt.encode(np.array([1, 2], ">f4")).tolist() == [0x38, 0x40]
     assert fmt.encode(np.array([1.0, 9, 2, 9], np.float16)[::2]).tolist() == [0x38, 0x40]
     assert fmt.encode(np.ones((2, 3), order="F")).shape == (2, 3)
@@ -242,14 +219,6 @@ def test_scalars_lists_empty_strided_swapped_and_whole_numbers():
     assert fmt.encode(np.zeros((2, 0, 3))).shape == fmt.decode(np.zeros((2, 0, 3), np.uint8)).shape == (2, 0, 3)
     assert fmt.decode([[0x38], [0x40]]).tolist() == [[1.0], [2.0]]
     assert all(each.decode(each.encode([1.0])).dtype == f"f{4 + 4 * (each.name == 'FP64')}" for each in ELEMENTS)
-
-
-@pytest.mark.usefixtures("compiled")
-def test_out_is_filled_and_returned():
-    fmt, values, out = FORMATS["FP16"], np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros((2, 3), np.uint16)
-    assert fmt.encode(values, out=out) is out
-    assert fmt.decode(out, out=(back := np.zeros((2, 3), np.float32))) is back
-    assert np.array_equal(back, values)
 
 
 @pytest.mark.parametrize(
@@ -277,8 +246,7 @@ def test_arrays_that_do_not_fit_are_refused():
         ("FP8_E4M3", 256, "FP8_E4M3 has codes 0 to 0xff: got 0x100"), ("FP8_E4M3", -1, "got -0x1; .* by `& 0xff`"),
         ("FP4_E2M1", 16, "0 to 0xf: got 0x10"), ("FP6_E3M2", 255, "0 to 0x3f: got 0xff"),
         ("INT4", 16, "0 to 0xf: got 0x10"), ("NF4", 16, "0 to 0xf: got 0x10"),
-        ("TF32", 0x3F800001, "keeps its 19 bits above 13 zero bits: got 0x3f800001; encode a float32"),
-        ("TF32", 1, "got 0x1"),
+        ("TF32", 0x3F800001, "0xffffe000: got 0x3f800001; .*& 0xffffe000"), ("TF32", 1, "got 0x1"),
     ],
 )  # fmt: skip
 def test_codes_beyond_the_format_are_refused(name, code, message):
@@ -360,11 +328,6 @@ def test_a_cache_folder_that_cannot_be_written_is_replaced(monkeypatch, tmp_path
     kernelfile.folder.cache_clear()
     assert kernelfile.folder().is_dir()
     kernelfile.folder.cache_clear()
-
-
-def test_a_name_cannot_leave_the_cache_folder_or_run():
-    fmt = FloatFormat(name='../"""\nimport os', exponent_bits=4, mantissa_bits=3)
-    assert fmt.encode(np.ones(codec.COMPILED_FROM, np.float32))[0] == 0x38
 
 
 @pytest.fixture

@@ -425,21 +425,16 @@ def mine(element, block_size=4, scale=E8M0, **facts):
 
 REFUSED = {
     r"axis is one of the 1 axes of shape \(8,\): got 1": lambda: INT8.quantize(np.ones(8), axis=1),
-    r"axis is one of .*got 0\.0": lambda: INT8.quantize(np.ones(8), axis=0.0),
-    r"axis is one of the 2 axes": lambda: MXFP4.quantize(np.ones((32, 32)), axis=2),
     r"axis is one of the 0 axes of shape \(\): got -1": lambda: MXFP4.quantize(np.float32(1)),
     r"block is a number of elements, 1 or more: got 0": lambda: INT8.quantize(np.ones(8), block=0),
-    r"block is a number of elements, 1 or more: got True": lambda: INT8.quantize(np.ones(8), block=True),
     r"block is a number .* got 2\.0": lambda: INT8.quantize(np.ones(8), block=2.0),
     r"blocks of 4 do not divide axis 1 of length 9; partial": lambda: INT8.quantize(np.ones((2, 9)), block=4),
-    r"blocks of 16 do not divide axis 1 of length 24": lambda: FORMATS["NVFP4"].quantize(np.ones((2, 24))),
     r"no values below 0: got -1\.0; use symmetric=False": lambda: FORMATS["UINT8"].quantize(-np.ones(8)),
     r"symmetric=False is for integers: got FP4": lambda: FP4.quantize(np.ones(8), symmetric=False),
     r"a range beyond float32 has no scale: got -3\.0.*e\+38": lambda: INT8.quantize([-3e38, 3e38], symmetric=False),
     r"shape \(\), one per group: got shape \(2,\)": lambda: INT8.quantize(np.ones((2, 3)), scale=[1, 2]),
     r"has shape \(3,\), one per .* \(1,\)": lambda: INT8.quantize(np.ones((2, 3)), axis=1, scale=[1]),
     r"scales are finite and above 0: got 0": lambda: INT8.quantize(np.ones(3), scale=0),
-    r"scales are finite and above 0: got nan": lambda: INT8.quantize(np.ones(3), scale=np.nan),
     r"scaling is float32 arithmetic, which must hold.*got FP64": lambda: FORMATS["FP64"].quantize(np.ones(3)),
     r"must hold all elements and scales: got BF16 and E8M0": lambda: mine(FORMATS["BF16"], element_exponent=1).quantize(
         np.ones(4)
@@ -448,11 +443,8 @@ REFUSED = {
     r"scale is a FloatFormat: got .*INT8": lambda: mine(FP4, scale=INT8),
     r"the largest element, so it is above 0: got -1\.0": lambda: CodeBook(entries=(-2.0, -1.0)).quantize(np.ones(3)),
     r"block_size is an integer from 1 on: got 0": lambda: mine(FP4, 0),
-    r"block_size is .*: got True": lambda: mine(FP4, True),
     r"scale_rounding is one of floor, ceil: got 'even'": lambda: MXFP4.quantize(np.ones(32), scale_rounding="even"),
     r"BlockFormat; .*quantize": lambda: MXFP4.encode(np.array([1], np.uint8)),
-    r"for BlockFormat; .*quantize": lambda: MXFP4.decode(np.array([1], np.uint8)),
-    r"rule for BlockFormat; .*quantize": lambda: exact.encode(MXFP4, 1),
 }
 
 

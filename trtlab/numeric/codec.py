@@ -98,11 +98,9 @@ def _code_array(fmt: FormatFacts, codes: npt.ArrayLike) -> Array:
 
 
 def _check_codes(fmt: FormatFacts, array: Array) -> None:
-    """ValueError for the lowest or highest code if it lies beyond the format, else for the first with padding bits."""
-    fmt.check_code(int(array.min()) >> fmt.padding_bits << fmt.padding_bits)
-    fmt.check_code(int(array.max()) >> fmt.padding_bits << fmt.padding_bits)
-    codes = array.astype(fmt.code_dtype)
-    for code in codes[(codes & ((1 << fmt.padding_bits) - 1)) != 0].flat:
+    """ValueError for the first code beyond the format or with padding bits."""
+    is_wrong = (array < 0) | (array >= 1 << (fmt.bits + fmt.padding_bits))
+    for code in array[is_wrong | (array.astype(fmt.code_dtype) & ((1 << fmt.padding_bits) - 1) != 0)][:1]:
         fmt.check_code(int(code))
 
 

@@ -58,15 +58,11 @@ class FormatFacts:
 
     def check_code(self, code: int) -> None:
         """ValueError for a code beyond the format or with padding bits set."""
-        if not 0 <= code < 1 << (self.bits + self.padding_bits):
+        codes = range(0, 1 << (self.bits + self.padding_bits), 1 << self.padding_bits)
+        if code not in codes:
             raise ValueError(
-                f"{self} has codes 0 to {(1 << self.bits + self.padding_bits) - 1:#x}: got {code:#x}; "
-                f"a two's complement integer is turned into a code by `& {(1 << self.bits) - 1:#x}`"
-            )
-        if code & ((1 << self.padding_bits) - 1):
-            raise ValueError(
-                f"{self} keeps its {self.bits} bits above {self.padding_bits} zero bits: got {code:#x}; "
-                "encode a float32 instead of reading its bits"
+                f"{self} has codes 0 to {codes[-1]:#x}: got {code:#x}; a two's complement integer is turned into a "
+                f"code by `& {codes[-1]:#x}`, a value by encode"
             )
 
     def __str__(self) -> str:

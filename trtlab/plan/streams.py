@@ -9,7 +9,8 @@ that fill the GPU alone gain nothing from streams. The host issues one operation
 where that is longer than the kernels, more streams do not help either, and a CUDA graph does.
 """
 
-import heapq
+import bisect
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -76,7 +77,7 @@ class Timeline:
 
 
 def run(operations: Sequence[Operation]) -> Timeline:
-    """The timeline of those operations. O(n log n). ScheduleError for what cannot be."""
+    """The timeline of those operations. ScheduleError for what cannot be."""
     check_operations(operations)
     return _Machine(operations).run()
 
@@ -184,80 +185,71 @@ def _all_before(operations: Sequence[Operation]) -> Iterator[set[str]]:
 
 
 class _Machine:
-    """The GPU and its host at one moment. What runs on an engine stands in the order of admission: each has all it can
+    """The GPU and its host at one moment. What runs stands in the order of admission: of its engine each has all it can
     fill, but for the last, which has what is left."""
 
     def __init__(self, operations: Sequence[Operation]) -> None:
         self.operations = {one.name: one for one in operations}
-        self.order = {name: number for number, name in enumerate(self.operations)}
         self.waiting_for, self.then = dict[str, set[str]](), {name: list[str]() for name in self.operations}
         for one, before in zip(operations, _all_before(operations), strict=True):
             self.waiting_for[one.name] = {"", *before}  # "" is the host, until it has issued it
             for other in before:
                 self.then[other].append(one.name)
+        self.order = {name: number for number, name in enumerate(self.operations)}
         self.now, self.to_issue, self.host_is_free, self.host_waits_for = 0.0, deque(operations), 0.0, ""
-        self.delayed = list[tuple[float, int, str]]()
-        self.queues = {engine: list[tuple[float, int, str]]() for engine in ENGINES}
-        self.left = {engine: dict[str, float]() for engine in ENGINES}  # seconds of work, of what runs
+        self.ready = list[tuple[float, int, str]]()  # from when on they may start, ascending
+        self.left = dict[str, float]()  # seconds of work, of what runs
         self.pieces = {name: list[tuple[float, float, float]]() for name in self.operations}
 
     def run(self) -> Timeline:
-        while self.to_issue or self.delayed or any(self.queues.values()) or any(self.left.values()):
-            self._issue()
-            while self.delayed and self.delayed[0][0] <= self.now + 1e-15:
-                _, number, name = heapq.heappop(self.delayed)
-                heapq.heappush(self.queues[self.operations[name].engine], (self.now, number, name))
-            self._advance({name: share for engine in ENGINES for name, share in self._shares(engine).items()})
+        while self.to_issue or self.ready or self.left:
+            while self._next_issue() <= self.now:
+                one = self.to_issue.popleft()
+                self.host_is_free += one.issue_s
+                self.host_waits_for = one.name if one.host_waits else ""
+                self._done("", one.name)
+            self._advance(self._shares())
         return Timeline(spans={name: Span(pieces=tuple(pieces)) for name, pieces in self.pieces.items()})
 
-    def _issue(self) -> None:
-        """The host has issued what its time allows; what waits for nobody then waits for its own delay."""
-        while self.to_issue and not self.host_waits_for and self.host_is_free + self.to_issue[0].issue_s <= self.now:
-            one = self.to_issue.popleft()
-            self.host_is_free += one.issue_s
-            self.host_waits_for = one.name if one.host_waits else ""
-            self.waiting_for[one.name].discard("")
-            self._wait(one)
+    def _next_issue(self) -> float:
+        is_busy = not self.to_issue or self.host_waits_for
+        return math.inf if is_busy else self.host_is_free + self.to_issue[0].issue_s
 
-    def _wait(self, one: Operation) -> None:
-        if not self.waiting_for[one.name]:
-            heapq.heappush(self.delayed, (self.now + one.delay_s, self.order[one.name], one.name))
+    def _done(self, name: str, *then: str) -> None:
+        """Who waited for that; who then waits for nobody waits for its own delay."""
+        for other in then:
+            self.waiting_for[other].discard(name)
+            if not self.waiting_for[other]:
+                bisect.insort(self.ready, (self.now + self.operations[other].delay_s, self.order[other], other))
 
-    def _shares(self, engine: str) -> dict[str, float]:
-        """What each has of the engine; whoever waits for it starts as long as something is free."""
-        free, shares, left, queue = 1.0, dict[str, float](), self.left[engine], self.queues[engine]
-        for name in left:
-            shares[name] = min(self.operations[name].wanted, free)
-            free -= shares[name]
-        while queue and free > EPSILON:
-            name = heapq.heappop(queue)[2]
-            left[name], shares[name] = self.operations[name].duration_s, min(self.operations[name].wanted, free)
-            free -= shares[name]
+    def _shares(self) -> dict[str, float]:
+        """What each has of its engine; whoever is ready starts as long as something is free."""
+        free, shares = dict.fromkeys(ENGINES, 1.0), dict[str, float]()
+        for name in [*self.left, *(name for moment, _, name in self.ready if moment <= self.now + 1e-15)]:
+            one = self.operations[name]
+            if name in self.left or free[one.engine] > EPSILON:
+                self.left.setdefault(name, one.duration_s)
+                shares[name] = min(one.wanted, free[one.engine])
+                free[one.engine] -= shares[name]
+        self.ready = [entry for entry in self.ready if entry[2] not in shares]
         return shares
 
     def _advance(self, shares: dict[str, float]) -> None:
         """On to the next moment at which something ends, is ready or is issued."""
         rates = {name: share / self.operations[name].wanted for name, share in shares.items()}
-        ends = {n: self.now + left / rates[n] for running in self.left.values() for n, left in running.items()}
-        moments = [*ends.values(), *(moment for moment, _, _ in self.delayed[:1])]
-        if self.to_issue and not self.host_waits_for:
-            moments.append(self.host_is_free + self.to_issue[0].issue_s)
-        before, self.now = self.now, max(self.now, min(moments))
+        ends = {name: self.now + left / rates[name] for name, left in self.left.items()}
+        later = (moment for moment, _, _ in self.ready if moment > self.now + 1e-15)
+        before, self.now = self.now, max(self.now, min([*ends.values(), *later, self._next_issue()]))
         for name, end in ends.items():
-            one, pieces = self.operations[name], self.pieces[name]
+            pieces = self.pieces[name]
             start = pieces.pop()[0] if pieces and pieces[-1][2] == shares[name] else before
             pieces.append((start, self.now, shares[name]))
-            self.left[one.engine][name] -= (self.now - before) * rates[name]
+            self.left[name] -= (self.now - before) * rates[name]
             if end <= self.now + 1e-15:
-                self._end(one)
-
-    def _end(self, one: Operation) -> None:
-        del self.left[one.engine][one.name]
-        if self.host_waits_for == one.name:
-            self.host_waits_for, self.host_is_free = "", self.now
-        for other in self.then[one.name]:
-            self.waiting_for[other].discard(one.name)
-            self._wait(self.operations[other])
+                del self.left[name]
+                if self.host_waits_for == name:
+                    self.host_waits_for, self.host_is_free = "", self.now
+                self._done(name, *self.then[name])
 
 
 def find_timeline_faults(operations: Sequence[Operation], timeline: Timeline) -> list[str]:
