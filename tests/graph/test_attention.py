@@ -45,7 +45,7 @@ def test_anything_else_stays_and_says_why(reason, work):
 
 
 def test_before_opset_13_a_softmax_flattens():
-    text = f"{TOKENS} {{ s = MatMul(q, k) p = Softmax(s) y = MatMul(p, v) }}"
+    text = f"{TOKENS} {FUSED[3]}"
     _, report = proved(written(text, opset=11), "attention_fusion")
     assert "goes along axis 1" in reasons(report, "attention_fusion")[0]
     assert proved(written(text.replace("Softmax", "Softmax<axis = 3>"), opset=11), "attention_fusion")[1].steps

@@ -43,25 +43,21 @@ def test_what_is_wrong_is_said(model, said):
         optimize(model)
 
 
-def product(columns=4):
-    return written(
-        f"(float[2,3] x) => (float[2,{columns}] y) {{ y = MatMul(x, w) }}", w=np.ones((3, columns), np.float32)
-    )
-
-
 def test_large_weights_that_break_off():
-    model = product(4000)
+    model = written("(float[3000] x) => (float[3000] y) { y = Add(x, w) }", w=np.ones(3000, np.float32))
     model.graph.initializer[0].raw_data = model.graph.initializer[0].raw_data[:-4]
-    with pytest.raises(ValueError, match=r"not a valid ONNX model: .*raw_data size .47996 bytes. is too small"):
+    with pytest.raises(ValueError, match=r"not a valid ONNX model: .*11996 bytes. is too small"):
         optimize(model)
 
 
-def test_functions_of_the_model_are_kept():
+def test_functions_and_metadata_of_the_model_are_kept():
     text = """<ir_version: 10, opset_import: ["": 20, "mine": 1]> g (float[3] x) => (float[3] y) {
         a = Identity(x) b = mine.Twice(a) y = Relu(b) }
         <domain: "mine", opset_import: ["": 20]> Twice (a) => (b) { b = Add(a, a) }"""
-    result, _ = proved(onnx.parser.parse_model(text))
-    assert ops(result) == ["Twice", "Relu"]
+    model = onnx.parser.parse_model(text)
+    model.metadata_props.append(onnx.StringStringEntryProto(key="k", value="v"))
+    result, _ = proved(model)
+    assert (ops(result), result.metadata_props[0].value) == (["Twice", "Relu"], "v")
     assert [function.name for function in result.functions] == ["Twice"]
 
 
@@ -87,14 +83,6 @@ def test_the_standard_may_be_called_by_its_long_name(nodes):
         named.domain = "ai.onnx"
     assert ops(proved(model, run=run)[0]) == ["Relu"]
     assert model.opset_import[0].domain == "ai.onnx", "the original is not changed"
-
-
-def test_metadata_survives():
-    model = written(GOOD)
-    model.producer_name = "somebody"
-    model.metadata_props.append(onnx.StringStringEntryProto(key="k", value="v"))
-    result, _ = optimize(model)
-    assert (result.producer_name, result.metadata_props[0].value) == ("somebody", "v")
 
 
 # --- what a file declares is a hint -----------------------------------------------------------------------------------
@@ -170,7 +158,7 @@ def outside(tensor, folder, name="w.bin", **more):
 
 
 def saved(folder, **more):
-    model = product()
+    model = written("(float[2,3] x) => (float[2,4] y) { y = MatMul(x, w) }", w=np.ones((3, 4), np.float32))
     outside(model.graph.initializer[0], folder, **more)
     onnx.save(model, folder / "m.onnx")
     return folder / "m.onnx"

@@ -45,12 +45,6 @@ def test_every_step_is_a_valid_model_that_does_the_same(name):
     assert (ops(twice), report.steps) == (ops(result), ())
 
 
-def test_the_constants_of_the_original_are_not_changed():
-    model = written("(float[2] x) => (float[2] y) { k = Constant<value = float[2] {1, 2}>() a = Neg(k) y = Add(x, a) }")
-    untouched = model.SerializeToString()
-    assert (ops(optimize(model)[0]), model.SerializeToString()) == (["Add"], untouched)
-
-
 def test_fused_nodes_say_what_they_stand_for():
     result, _ = optimize(TEACHING_MODELS["conv_bn_relu"]())
     (node,) = result.graph.node

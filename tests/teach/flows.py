@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 from trtlab.lab.workflow import STAGES, Workflow
 
 
-def finished(precision="FP32", *, dynamic_batch=False):
+def finished(precision="FP16", *, dynamic_batch=True):
     """A Workflow whose stages have all run; by recordings where no compiler is installed."""
     return _finished(precision, dynamic_batch)
 

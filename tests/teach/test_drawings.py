@@ -30,7 +30,7 @@ from .markup import EVIL, alike, page_of
 
 STATIC_BUILD, DYNAMIC_BUILD = (builds.recorded(f"digits-{name}") for name in ("FP32-SM89-static", "FP16-SM89-dynamic"))
 BOTH = Words(en=EVIL, zh=EVIL)
-TRUE = Found(value="a", evidence=EVIL, header=(EVIL, "b"), rows=[(EVIL, "1")], provenance=live())
+TRUE = Found(value=EVIL, evidence=EVIL, header=(EVIL, "b"), rows=[(EVIL, "1")], provenance=live())
 
 
 def evil(value, keep=()):
@@ -74,10 +74,10 @@ def evil_groups():
 
 
 def evil_quiz():
-    options = (Option(key="a", text=BOTH, why=BOTH), Option(key="b", text=Words(en="b", zh="b"), why=BOTH))
+    options = (Option(key=EVIL, text=BOTH, why=BOTH), Option(key="b", text=Words(en="b", zh="b"), why=BOTH))
     asked = Choice(name=EVIL, question=BOTH, explanation=BOTH, evidence=BOTH, truth=TRUE, options=options)
     card = teach.QuizCard(asked)
-    assert card.check("a").correct
+    assert card.check(EVIL).correct
     marked = [card.face, *(card.feedback[key] for key in ("told", "tries", "answer"))]
     assert [page_of(markup).count("img") for markup in marked] == [0] * 4
     return card.static()

@@ -13,11 +13,10 @@ import torch
 
 from tests.engine.glassbox.referee import check, check_engine, feeds_for, model, wrapped
 from trtlab.engine import glassbox
-from trtlab.engine.export import export_onnx
 from trtlab.engine.glassbox import kernels
 from trtlab.engine.glassbox.plan import bytes_from_plan, plan_from_bytes
 from trtlab.engine.glassbox.runtime import Engine
-from trtlab.graph.models import LIGHT_FOLDER, randomized
+from trtlab.graph.models import LIGHT_FOLDER, TEACHING_MODELS, randomized
 from trtlab.plan.memory import Buffer, find_overlap
 from trtlab.plan.tactics import prefer
 
@@ -117,11 +116,11 @@ def test_views_are_no_kernels_and_keep_what_they_show_alive():
     assert plan.tensors["z"].offset == plan.tensors["k"].offset
 
 
-@pytest.mark.parametrize("text", [VIEWS, "transformer"])
-def test_no_step_writes_over_what_is_read_later(text):
+@pytest.mark.parametrize("proto", [model(VIEWS), TEACHING_MODELS["attention"]()], ids=["views", "attention"])
+def test_no_step_writes_over_what_is_read_later(proto):
     """By what the plan says alone: the bytes between a tensor's first and last, from its making to its last reading,
     meet those of another only where one is a part of the other."""
-    plan = glassbox.build(export_onnx(text) if text == "transformer" else model(text), pick=writer).plan
+    plan = glassbox.build(proto, pick=writer).plan
     placed = {n: t for n, t in plan.tensors.items() if t.offset is not None}
     made = {n: number for number, step in enumerate(plan.steps) for n in (*step.outputs, step.scratch)}
     read = {n: number for number, step in enumerate(plan.steps) for n in step.inputs}

@@ -31,7 +31,7 @@ def cache(tmp_path):
     return tmp_path / "cache.json"
 
 
-@pytest.mark.parametrize("name", ["digits", "transformer", "light_squeezenet", "inception", "attention"])
+@pytest.mark.parametrize("name", ["transformer", "light_squeezenet", "attention"])
 def test_with_a_cache_builds_are_the_same_byte_for_byte_and_nothing_is_timed(name, tmp_path, monkeypatch):
     model = TEACHING_MODELS[name]() if name in TEACHING_MODELS else builds.network(name)
     first = glassbox.build(model, timing_cache=tmp_path / "cache")
@@ -115,18 +115,14 @@ def test_damaged_caches_are_left_alone(cache):
             said.append(str(error))
     assert all(json.loads(text) == values for text in accepted)  # a blank for a blank
     assert len(said) > 250
-    assert all(
-        re.search(r"is no timing cache, or damaged: .* Name another file, or delete this", text) for text in said
-    )
+    assert all(re.search(r"damaged: .* Name another file, or delete this", text) for text in said)
     cache.write_bytes(texts[0])
     build_without(cache, "is no timing cache, or damaged")
 
 
 def test_where_no_file_can_be_read_or_written_a_build_goes_on(tmp_path):
     build_without(tmp_path, "is no regular file")
-    build_without(
-        tmp_path / "missing" / "cache", "cannot be written: No such file or directory. Name a file in a folder"
-    )
+    build_without(tmp_path / "missing" / "cache", "cannot be written: .* Name a file in a folder")
     with pytest.raises(ValueError, match="leave out pick= or timing_cache="):
         glassbox.build(MODEL, timing_cache=tmp_path / "c", pick=tactics.prefer())
     with pytest.raises(ValueError, match="level=6: expected 0"):
