@@ -451,8 +451,8 @@ WORLDS = {
         known, runs=tuple(replace(run, median_s=1e-3) for run in known.runs)))],
     "library_and_generated": lambda: [
         of_recorded(planning.NETWORK, one_left),
-        of_recorded(planning.NETWORK, steps(**values))
-        for values in ({"type": "kgen", "tactic": "__myl_Move"}, {"tactic": "__myl_Move"}, {"type": "a library's"})
+        *(of_recorded(planning.NETWORK, steps(**values)) for values in (
+            {"type": "kgen", "tactic": "__myl_Move"}, {"tactic": "__myl_Move"}, {"type": "a library's"})),
     ],
     "candidates_are_timed": lambda: [patched(tactics, "LEVELS", 6 * tactics.LEVELS[:1])],
     "winner_depends_on_shape": lambda: [of_load(race, one_winner)],
