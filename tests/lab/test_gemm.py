@@ -45,18 +45,16 @@ def test_what_cannot_be_is_refused(arguments, message):
 
 
 def test_what_an_h100_did():
-    """Weight-only pays for one row alone; INT8 with Q/DQ in kernels of their own loses to FP16; odd sizes cost."""
+    """Weight-only pays for one row alone; INT8 with Q/DQ in kernels of their own loses to FP16."""
 
-    def took(kind, m, k=4096):
-        return gemm.load().run(kind, m, k).median_s
+    def took(kind, m):
+        return gemm.load().run(kind, m, 4096).median_s
 
     assert took("W4A16", 1) < 0.5 * took("FP16", 1)
     assert took("W4A16", 256) > 5 * took("FP16", 256)
-    assert took("FP8", 4096) < 0.6 * took("FP16", 4096)
     assert took("INT8", 4096) < took("FP16", 4096) < sum(took(k, 4096) for k in ("quantise", "INT8", "dequantise"))
     with pytest.raises(KeyError, match=r"no format='quantise', m=17, k=4096; there are .*m=256"):
         took("quantise", 17)
-    assert took("FP16", 4096, 4095) > 4 * took("FP16", 4096) > 3.5 * took("FP16", 4096, 4088)
 
 
 def test_no_run_beats_the_roofline_and_large_products_come_near():

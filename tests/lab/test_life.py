@@ -13,9 +13,6 @@ from trtlab.engine.measure import Origin
 from trtlab.lab import life as lives
 from trtlab.lab.life import ANSWERED, FED, Phase, fresh, largest_error, load, read_arrays, serve, write_arrays
 
-STARTS = {Phase.BUILD, Phase.START, Phase.LOAD, Phase.CONTEXT, Phase.FIRST}
-STEADY = {Phase.RUN, Phase.KERNELS, Phase.CALL, Phase.DONE, Phase.ONE, Phase.TWO}
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -34,6 +31,9 @@ def test_a_build_leaves_a_plan_inputs_and_answers(folder):
     fed, answered = (read_arrays(folder / "digits.npz", prefix) for prefix in (FED, ANSWERED))
     assert {name: array.shape for name, array in fed.items()} == {"image": (1, 1, 8, 8)}
     assert largest_error(engine.create_execution_context().run(fed), answered) < 1e-5
+    kernels, made = lives.profile(engine.create_execution_context(), fed, 3)
+    assert [replace(k, time_us=0) for k in kernels] == [replace(k, time_us=0) for k in engine.inspect()]
+    assert (all(kernel.time_us > 0 for kernel in kernels), made.samples) == (True, 3)
 
 
 def test_a_fresh_process_has_one_thread_and_what_it_is_given(monkeypatch):
@@ -71,25 +71,16 @@ def test_arrays_keep_any_name(tmp_path):
 @pytest.mark.slow
 def test_a_life_is_whole_and_its_times_contain_each_other(tmp_path):
     life = lives.measure_life("digits", tmp_path, samples=5)
-    assert set(life.times) == STARTS | STEADY | {Phase.ORT}
+    assert set(life.times) == set(Phase) - {Phase.TUNE, Phase.EAGER, Phase.CHANNELS_LAST}
     assert all(taken.median_s > 0 and taken.name == phase.value for phase, taken in life.times.items())
     assert life.plan_bytes == (tmp_path / "digits.plan").stat().st_size
     assert life.error < 1e-5  # of what the other process answered
     assert (life.provenance.origin, life.provenance.samples) == (Origin.LIVE, len(life.times[Phase.RUN].samples_s))
-    assert [name for name, _ in life.provenance.versions] == ["torch", "numba", "onnxruntime"]
     assert life.seconds(Phase.RUN) < life.seconds(Phase.FIRST)  # the first one compiles
     called, done = (life.times[phase].samples_s for phase in (Phase.CALL, Phase.DONE))
     assert all(late > early for early, late in zip(called, done, strict=True))
-    with pytest.raises(KeyError, match=r"no name='torch eager'; there are name='build'; name='import torch'"):
+    with pytest.raises(KeyError, match=r"no name='torch eager'; there are name='build'"):
         life.seconds(Phase.EAGER)
-
-
-def test_the_kernels_of_a_profile_are_those_of_the_plan(folder):
-    engine = glassbox.load(folder / "digits.plan")
-    kernels, made = lives.profile(engine.create_execution_context(), read_arrays(folder / "digits.npz", FED), 3)
-    assert [replace(k, time_us=0) for k in kernels] == [replace(k, time_us=0) for k in engine.inspect()]
-    assert all(kernel.time_us > 0 for kernel in kernels)
-    assert made.samples == 3
 
 
 def test_requests_are_all_answered_and_dealt_out_in_turns(folder, monkeypatch):
@@ -113,11 +104,8 @@ def test_the_error_is_that_of_the_worst_output():
 @pytest.mark.parametrize(("name", "peer"), [("cpu", Phase.ORT), ("h100", Phase.EAGER)])
 def test_the_shipped_recordings(name, peer):
     found = load(name)
-    assert set(found) == {"digits", "light_resnet50", "resnet18", "transformer"}
+    assert peer in found["resnet18"].times
     for one in found.values():
-        assert set(one.times) >= STARTS | STEADY
         assert one.error < {"FP32": 1e-4, "FP16": 5e-2}[one.precision]
         assert one.seconds(Phase.LOAD) < one.rebuild_s
-        assert (Phase.TUNE in one.times) == (one.device == "cuda")
         assert one.seconds(Phase.CALL) < one.seconds(Phase.RUN)
-    assert peer in found["resnet18"].times

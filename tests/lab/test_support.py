@@ -1,8 +1,6 @@
 """lab/support: the matrix of formats and GPU generations, built with the real compiler and recorded; how headers are
 read, and what is recorded of them."""
 
-import itertools
-
 import numpy as np
 import onnx
 import pytest
@@ -163,21 +161,3 @@ def test_the_history_is_complete():
     assert (history.provenance.origin, history.provenance.samples) == (Origin.RECORDED, len(TAGS))
     with pytest.raises(KeyError, match=r"enqueueV2.*v12\.0.*enqueueV3.*v11\.1"):
         history.state("enqueueV2", "v12.0")
-
-
-@pytest.mark.parametrize(
-    ("name", "first_deprecated", "first_absent"),
-    [
-        ("enqueueV2", "8.5.1", "v10.0.0"),  # release notes of 8.5 and 10.0
-        ("setMaxWorkspaceSize", "8.4.1", "v10.0.0"),
-        ("BuilderFlag::kFP16", "v10.12.0", "v11.0"),
-        ("executeV2", None, None),
-        ("BuilderFlag::kTF32", None, None),
-        ("createInferRuntime", None, None),
-    ],
-)
-def test_known_dates(name, first_deprecated, first_absent):
-    states = [(tag, api_history().state(name, tag)) for tag in TAGS]
-    later = list(itertools.dropwhile(lambda pair: pair[1] is NO, states))
-    assert next((tag for tag, state in later if state is OLD), None) == first_deprecated
-    assert next((tag for tag, state in later if state is NO), None) == first_absent

@@ -47,18 +47,18 @@ def test_nan_and_infinity_stay_in_their_row():
 @pytest.mark.parametrize(
     ("x", "columns", "out"),
     [
-        (torch.ones(1, 4, 3), torch.ones(1, 2, 5), torch.ones(1, 4, 5)),
-        (torch.ones(1, 4, 3), torch.ones(1, 3, 5), torch.ones(1, 3, 5)),
-        (torch.ones(1, 4, 3), torch.ones(1, 3, 5), torch.ones(1, 4, 6)),
-        (torch.ones(2, 4, 3), torch.ones(1, 3, 5), torch.ones(2, 4, 5)),
-        (torch.ones(1, 4, 3), torch.ones(1, 3, 5), torch.ones(1, 4, 5, dtype=torch.float64)),
-        (torch.ones(1, 4, 3), torch.ones(1, 3, 5), torch.ones(1, 5, 4).transpose(1, 2)),
+        ((1, 4, 3), (1, 2, 5), torch.ones(1, 4, 5)),
+        ((1, 4, 3), (1, 3, 5), torch.ones(1, 3, 5)),
+        ((1, 4, 3), (1, 3, 5), torch.ones(1, 4, 6)),
+        ((2, 4, 3), (1, 3, 5), torch.ones(2, 4, 5)),
+        ((1, 4, 3), (1, 3, 5), torch.ones(1, 4, 5, dtype=torch.float64)),
+        ((1, 4, 3), (1, 3, 5), torch.ones(1, 5, 4).transpose(1, 2)),
     ],
 )
 def test_what_does_not_fit_is_refused_before_memory_is_touched(x, columns, out):
     run = product.generated([], lambda t: t, np.zeros(5, np.float32))
     with pytest.raises(ValueError, match="do not go into"):
-        run(product.packed(columns), x, out)
+        run(product.packed(torch.ones(columns)), torch.ones(x), out)
 
 
 def test_rows_that_would_be_a_copy_are_refused():

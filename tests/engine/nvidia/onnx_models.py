@@ -84,17 +84,6 @@ def concat_of_inputs():
     return make("g (float[1, 8] a, float[1, 8] b) => (float[1, 16] y) { [join] y = Concat<axis = 1>(a, b) }")
 
 
-def dead_branch():
-    """Two nodes that no output needs."""
-    return make(
-        """g (float[1, 8] x) => (float[1, 8] y) {
-            [dead1] d = Sigmoid(x)
-            [dead2] e = Exp(d)
-            [alive] y = Relu(x)
-        }"""
-    )
-
-
 def dynamic_conv():
     """A free batch axis named N."""
     return make(
@@ -106,10 +95,9 @@ def dynamic_conv():
     )
 
 
-def matmul(dtype="float"):
-    """x @ w in one type."""
-    weight = np.random.default_rng(0).normal(size=(64, 64)).astype({"float": np.float32, "float16": np.float16}[dtype])
-    return make(f"g ({dtype}[32, 64] x) => ({dtype}[32, 64] y) {{ [matmul1] y = MatMul(x, w) }}", w=weight)
+def matmul():
+    """x @ w in FP32."""
+    return make("g (float[32, 64] x) => (float[32, 64] y) { [matmul1] y = MatMul(x, w) }", w=(64, 64))
 
 
 def mixed_types():
@@ -176,17 +164,10 @@ def fp8_matmul():
     )  # fmt: skip
 
 
-def bf16_matmul():
-    """BF16: SM80 and newer."""
-    weight = helper.make_tensor("w", TensorProto.BFLOAT16, [64, 64], np.full(64 * 64, 0.5))
-    return make("g (bfloat16[32, 64] x) => (bfloat16[32, 64] y) { [matmul1] y = MatMul(x, w) }", w=weight)
-
-
-def attention(same_query_and_key=False, dtype="float16"):
+def attention(same_query_and_key=False):
     """Opset-23 Attention. With one tensor as query and key, FP16, the builder of tensorrt_rtx 1.7 dies of SIGSEGV."""
-    shape = f"{dtype}[1, 4, 64, 64]"
-    key = "q" if same_query_and_key else "k"
-    inputs = f"{shape} q, {shape} v" if same_query_and_key else f"{shape} q, {shape} k, {shape} v"
+    shape, key = "float16[1, 4, 64, 64]", "q" if same_query_and_key else "k"
+    inputs = ", ".join(f"{shape} {name}" for name in dict.fromkeys(("q", key, "v")))
     return make(f"g ({inputs}) => ({shape} y) {{ [attention1] y = Attention(q, {key}, v) }}", opset=23)
 
 
