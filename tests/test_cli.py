@@ -341,6 +341,9 @@ def test_a_reader_that_leaves_early_is_no_error():
 
 
 def test_no_standard_output_breaks_nothing_and_a_full_disk_is_said():
+    for number, words, status in ((2, ["nope"], 2), (2, ["explain", "nope.onnx"], 2), (0, ["explain", "-"], 2)):
+        done = run(*words, capture_output=False, stderr=subprocess.PIPE, preexec_fn=lambda n=number: os.close(n))
+        assert (done.returncode, "Traceback" in done.stderr) == (status, False)
     done = run("doctor", stdout=None, capture_output=False, stderr=subprocess.PIPE, preexec_fn=lambda: os.close(1))
     assert (done.returncode, done.stderr) == (0, "")
     if Path("/dev/full").exists():

@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json = any(len(word) > 2 and "--json".startswith(word) for word in words)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that this terminal cannot write is no reason to fail
         sys.stdout.reconfigure(errors="backslashreplace")
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - None after `2>&-`
     try:
         status = _run(words, as_json)
         print(end="", flush=True)
@@ -238,7 +239,7 @@ def _explain(options: argparse.Namespace) -> None:
 def _model(text: str) -> str | bytes:
     if text != "-":
         return text
-    if sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.isatty():
         raise argparse.ArgumentTypeError("nothing is piped into standard input; say: trtlab explain - < MODEL.onnx")
     return sys.stdin.buffer.read()
 

@@ -41,6 +41,8 @@ EDGES = [
     "(float[3] x, float[3,3] z) => (float[3] y) { a = MatMul (x, z) y = Transpose <perm=[0]> (a) }",
     "(float[2,3] x, float[3,3] z) => (float[3,2] y) { a = MatMul (x, z) y = Transpose <perm=[1,0]> (a) }",
     "(float[2,3] x) => (float[2,3] y) { a = MatMul (x, w) y = Sum (a) }",
+    ("(float[2,3] x, float[3,2] z) => (float[2,3] y) { nothing = Constant <value_float=0.0> () "
+     "a = MatMul (x, z) b = Div (a, nothing) c = Softmax (b) y = MatMul (c, x) }"),
     "(float[2,3] x) => (float[2,3] y) { a = MatMul (x, w) b = Sum (a, a) c = Max (b) y = Min (c, a, x) }",
     "(float[4,2] x) => (float[1,2] y) { y = Slice (x, start, end, zero, back) }",
     "(float[2,3,1] x) => (float[2,3,1] y) { y = InstanceNormalization (x, v, v) }",

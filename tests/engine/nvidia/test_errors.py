@@ -256,7 +256,7 @@ def test_too_small_a_workspace_and_a_flag_of_another_age():
         ("tensorrt_rtx", machine.COMPILERS, None, "tensorrt_rtx"),
         ("tvm", machine.COMPILERS, None, "'tvm'.*tensorrt, tensorrt_rtx"),
         (None, (), None, "tensorrt: not inst.*tensorrt_rtx: not inst.*pip install tensorrt-rtx"),
-        ("tensorrt", ["tensorrt_rtx"], None, r"\(tensorrt: not installed\)"),
+        ("tensorrt", ["tensorrt_rtx"], None, r"\(tensorrt: not installed\).*Leave compiler out"),
     ],
 )
 def test_tensorrt_is_chosen_where_a_driver_loads_and_what_is_not_there_is_said(

@@ -122,7 +122,7 @@ def test_targets_give_different_plans_and_are_reported(convs):
     ("written", "meant"),
     [
         ("sm_89", ("SM89",)), (8.9, ("SM89",)), ("12.0", ("SM120",)), ("Portable", ("portable",)), (None, ("SM89",)),
-        ("SM86, SM89", ("SM86", "SM89")), (["8.6", "SM86", "SM89"], ("SM86", "SM89")),
+        (89, ("SM89",)), ("SM86, SM89", ("SM86", "SM89")), (["8.6", "SM86", "SM89"], ("SM86", "SM89")),
     ],
 )  # fmt: skip
 def test_targets_are_understood(written, meant):

@@ -264,13 +264,12 @@ class _Lowering:
         for before, op in itertools.pairwise(ops):
             reads = before.outputs[0]
             other = op.inputs[-1] if op.inputs[0] == reads else op.inputs[0] if op.kind in ("Add", "Mul") else ""
-            number, known = self.weights.get(other), known and op.inputs.count(reads) == 1
+            weight, known = self.weights.get(other), known and op.inputs.count(reads) == 1
+            number = weight.item() if weight is not None and weight.numel() == 1 else 0.0
             if op.kind == "Add" and not masks:
                 masks.append(other)
-            elif (
-                op in between and op.kind in ("Div", "Mul") and not masks and number is not None and number.numel() == 1
-            ):
-                scale = scale / number.item() if op.kind == "Div" else scale * number.item()
+            elif op in between and op.kind in ("Div", "Mul") and not masks and number:
+                scale = scale / number if op.kind == "Div" else scale * number
             else:
                 known = known and op in (softmax, mix) and op.inputs[0] == reads
         if known:

@@ -61,5 +61,6 @@ def choose_compiler(compiler: str | None = None) -> str:
             return name
         reasons[name] = reason
     why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-    hint = "On Linux x86-64: pip install tensorrt-rtx (needs no GPU). Elsewhere notebooks show recordings."
+    hint = f"{'Leave compiler out. ' * bool(compiler)}On Linux x86-64: pip install tensorrt-rtx (needs no GPU)."
+    hint += " Elsewhere notebooks show recordings."
     raise CompilerMissing(f"No TensorRT compiler can be used here ({why}).", hint=hint)

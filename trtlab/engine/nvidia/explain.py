@@ -97,7 +97,9 @@ def normalise_targets(target: str | Iterable[str] | None, compiler: str) -> tupl
     if target is None:
         here = machine.gpu_target()
         return () if compiler == "tensorrt" else (here if here in machine.RTX_EXECUTES else DEFAULT_TARGET,)
-    names = re.split(r"[,\s]+", str(target).strip()) if isinstance(target, str | float) else list(map(str, target))
+    names = (
+        re.split(r"[,\s]+", str(target).strip()) if isinstance(target, str | float | int) else list(map(str, target))
+    )
     found = [re.sub(r"(?:sm_?)?(\d{1,2})\.?(\d)", r"SM\1\2", name.lower()) for name in names]
     if wrong := [name for name in found or [""] if not re.fullmatch(rf"SM\d{{2,3}}|{PORTABLE}", name)]:
         hint = "Expected a compute capability such as SM89 or 8.9, a list of such, or 'portable'."
