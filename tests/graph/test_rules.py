@@ -49,7 +49,7 @@ REWRITTEN = [
     ("common_subexpressions", "(float[3] x) => (float[3] y, float[3] b) { a = Exp(x) b = Exp(x) y = Neg(a) }", ["Exp", "Neg"]),
     ("common_subexpressions", "(float[4,4] x, float[4,4] z) => (float[4,4] y) { a = Sub(x, z) b = Sub(z, x) y = Mul(a, b) }", ["Sub", "Sub", "Mul"]),
     ("transposes", "(float[2,3] x) => (float[2,3] y) { a = Transpose(x) b = Transpose(a) y = Relu(b) }", ["Relu"]),
-    ("transposes", "(float[2,3,4] x) => (float[4,2,3] y) { a = Transpose<perm = [1,2,0]>(x) y = Transpose<perm = [1,2,0]>(a) }", ["Transpose"]),
+    ("transposes", "(float[2,3,4] x) => (float[3,2,4] y) { a = Transpose<perm = [1,2,0]>(x) y = Transpose<perm = [0,2,1]>(a) }", ["Transpose"]),
     ("transposes", "(float[2,3] x) => (float[2,3] y) { a = Transpose<perm = [0,1]>(x) y = Relu(a) }", ["Relu"]),
     ("transposes", "(float[2,3] x) => (float[2,3] y, float[3,2] z) { a = Transpose(x) z = Exp(a) b = Transpose(a) y = Relu(b) }", ["Transpose", "Exp", "Relu"]),
     ("pointwise_fusion", "(float[3] a, float[3] b, float[3] c) => (float[3] y) { d = Mul(a, b) e = Add(d, c) y = Relu(e) }", ["Mul_Add_Relu"]),
@@ -121,6 +121,7 @@ BN = "y = BatchNormalization(c, s, b, m, v)"
 REFUSED = [
     ("dead_layers", "(float[3] x) => (float[3] y, float[3] z) { y = Relu(x) z = Identity(y) }", "z is an output of the graph"),
     ("dead_layers", "(float[3] x) => (float[3] y, bool[3] m) { a, m = Dropout(x) y = Relu(a) }", "its mask is read"),
+    ("dead_layers", "(float[3] x) => (float[3] y, bool[3] n) { a, m = Dropout(x) n = Not(m) y = Relu(a) }", "its mask is read"),
     ("dead_layers", "(float[3] x) => (float[3] y) <float r = {0.5}, bool t = {1}> { a = Dropout(x, r, t) y = Relu(a) }", "training_mode is on"),
     ("dead_layers", "(float[3] x, bool t) => (float[3] y) <float r = {0.5}> { a = Dropout(x, r, t) y = Relu(a) }", "t, which is only known at run time"),
     ("constant_folding", "(float[2] x) => (float[2] y) { a = RandomNormal<shape = [2]>() y = Add(x, a) }", "RandomNormal is random"),
