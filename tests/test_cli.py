@@ -255,6 +255,7 @@ def rest_of(terminal):
     [
         (["\x1b[31mred.onnx"], "ModelError", ["red.onnx does not exist", "Expected the path of an .onnx file."]),
         (["no.onnx", "--plan", "."], "PlanFileError", ["--plan . is a folder."]),
+        (["no.onnx", "--plan", "/dev/null"], "PlanFileError", ["--plan /dev/null is no regular file."]),
         (["no.onnx", "--plan", "missing/x.plan"], "PlanFileError", ["--plan", "there is no folder missing"]),
         (["small.onnx", "--profile", "ghost=1:2:3"], "ProfileError", ["'ghost', which is no input", "a, b, c"]),
         (["small.onnx", "--target", "SM90"], "UnsupportedTarget", ["cannot build for 'SM90'. Expected one of SM75, "]),

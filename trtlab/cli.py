@@ -216,8 +216,10 @@ def _explain(options: argparse.Namespace) -> None:
     from trtlab.engine.planfile import save_plan
 
     path = Path(options.plan or "x.plan")
-    if path.is_dir() or not path.parent.is_dir():  # before the build, which may take minutes
-        why = " is a folder." if path.is_dir() else f": there is no folder {path.parent}."
+    is_taken = path.exists() and not path.is_file()
+    if is_taken or not path.parent.is_dir():  # before the build, which may take minutes
+        what = "is a folder" if path.is_dir() else "is no regular file"
+        why = f" {what}." if is_taken else f": there is no folder {path.parent}."
         raise PlanFileError(f"--plan {path}{why}", hint="Expected the name of a file to write, in a folder.")
     report = trtlab.explain(
         options.model, options.target, name="stdin" if isinstance(options.model, bytes) else None,

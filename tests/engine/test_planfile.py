@@ -45,6 +45,14 @@ def test_a_recording_has_no_plan_to_save(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with pytest.raises(OSError, match=r"no regular file: .*pipe"):
+        planfile.save_plan(REPORT, pipe)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
 def flipped(position, bit):
     damaged = bytearray(PLAN)
     damaged[position] ^= 1 << bit

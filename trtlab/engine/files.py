@@ -13,7 +13,9 @@ from pathlib import Path
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace `path` by `data` in one step; an interrupted write leaves the old file. Others may read the file as the
-    umask says, or as they might the old one."""
+    umask says, or as they might the old one. OSError for what is there and no file: a device would be gone."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "there is something that is no regular file", str(path))
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with beside.open("xb") as file:

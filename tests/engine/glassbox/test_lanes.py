@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from tests.engine.glassbox.referee import feeds_for, model, wrapped
 from tests.engine.glassbox.test_inplace import DENSE, FIRE, HEAD, NESTED, ONE, THREE, VIEWS
@@ -33,6 +34,12 @@ def apart(buffers):
 
 
 PLACES = pytest.mark.parametrize("how", [{}, {"place": apart}], ids=["bytes used again", "no reuse"])
+
+
+def test_lanes_of_a_cpu_leave_flags_of_the_process_alone():
+    flags = torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32
+    with device.Device("cpu").mode():
+        assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32) == flags
 
 
 def assert_equal_bits(engine, streams, runs):

@@ -77,8 +77,11 @@ class Device:
     @contextlib.contextmanager
     def mode(self) -> Iterator[None]:
         """How kernels run: without gradients; on a GPU float32 is float32, not TF32, and cuDNN times its own ways."""
-        on_gpu = torch.device("cuda") if self.name == "cuda" else contextlib.nullcontext()
-        with torch.inference_mode(), on_gpu, torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            if self.name == "cuda":  # cuDNN's flags are the process's: threads would leave each other's behind
+                stack.enter_context(torch.device("cuda"))
+                stack.enter_context(torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False))
             yield
 
     @property
