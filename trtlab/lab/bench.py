@@ -254,7 +254,7 @@ def bench_glassbox(rounds: int = 11) -> list[Ratio]:
         found.append(_share_of_peak(rounds))
     lived = life.load("h100")["light_resnet50"].times[life.Phase.KERNELS]
     for name, run, target in (
-        ("resnet18", race.load("h100").budgets[3].run or lived, "<= 185 us"), ("light_resnet50", lived, "<= 380 us")
+        ("resnet18", race.load("h100").budgets[3].run or lived, "<= 185 µs"), ("light_resnet50", lived, "<= 380 µs")
     ):  # fmt: skip
         peer = "a run recorded on an H100"
         found.append(_row(f"{name} FP16, kernels", run.median_s * 1e6, target, run.provenance, peer))

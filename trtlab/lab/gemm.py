@@ -60,7 +60,7 @@ def gemm_time(m: int, n: int, k: int, format: str, device: str) -> GemmTime:  # 
     """The roofline of y [m, n] = x [m, k] w [k, n]; ValueError for a format that the GPU does not multiply.
 
     compute = 2 m n k / rate; memory = (n k weights + m k activations + m n results, in bytes) / bandwidth. At m = 1,
-    4096 x 4096 in FP16 on an H100: 33.6 MB / 3.35 TB/s = 10 us, and 0.03 us to compute.
+    4096 x 4096 in FP16 on an H100: 33.6 MB / 3.35 TB/s = 10 µs, and 0.03 µs to compute.
     """
     if min(m, n, k) < 1:
         raise ValueError(f"a product has at least one row, column and term: got m={m}, n={n}, k={k}")

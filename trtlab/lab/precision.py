@@ -23,6 +23,7 @@ from trtlab.graph import optimize
 from trtlab.graph.precision import insert_qdq, quantizable
 from trtlab.numeric import FORMATS
 from trtlab.numeric.calibrate import CALIBRATORS, Histogram, Threshold
+from trtlab.numeric.units import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -272,7 +273,7 @@ def mixed(name: str, low: str = "INT4", high: str = "INT8", grain: str = "channe
     order, found = list(sensitivity(name, low, grain)), []
     for kept in range(len(order) + 1):
         plan = {layer: high if place < kept else low for place, layer in enumerate(order)}
-        found.append(row(network(name), f"{kept} layers in {high}", plan, grain=grain))
+        found.append(row(network(name), f"{counted(kept, 'layer')} in {high}", plan, grain=grain))
     return tuple(found)
 
 

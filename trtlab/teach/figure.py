@@ -28,11 +28,10 @@ _LOOK = {
 
 
 def new(columns: int = 1, *, titles: Iterable[str] = (), **how: Any) -> Any:
-    """An empty figure, or one of several panels side by side with a title above each."""
-    import plotly.io
+    """An empty figure, or one of several panels side by side with a title above each. JupyterLab keeps it as wide as
+    its cell; plotly's own "responsive" would leave it 0 px high once the theme changes."""
     from plotly.subplots import make_subplots
 
-    plotly.io.renderers["plotly_mimetype"].config = {"responsive": True}  # as wide as the cell, whatever happens to it
     figure = make_subplots(cols=columns, subplot_titles=[*titles] or None, **how)
     return figure.update_annotations(font_size=12)
 

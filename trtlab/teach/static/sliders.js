@@ -8,7 +8,7 @@ function render({ model, el }) {
   const { about, sliders: rows, buttons, hand } = model.get("face"), sliders = {}, values = {};
   const { ask, isBehind, end } = inTurn(model, (all, wish) => ({ ...all, ...wish }));
   const move = (name, value) => {
-    [sliders[name].value, values[name].textContent] = [value, value];
+    [sliders[name].value, values[name].textContent] = [value, Number(value).toLocaleString("en")];
     ask({ [name]: Number(sliders[name].value) });
   };
   const labels = rows.filter(([, label]) => label).map(([name, label, least, most]) => {
@@ -50,7 +50,7 @@ function render({ model, el }) {
     const { svg, facts: found, setting } = model.get("shown");
     if (isBehind()) return; // a slider was moved meanwhile; its answer is drawn
     for (const [name, value] of Object.entries(setting)) {
-      if (sliders[name]) [sliders[name].value, values[name].textContent] = [value, value];
+      if (sliders[name]) [sliders[name].value, values[name].textContent] = [value, Number(value).toLocaleString("en")];
     }
     for (const each of presses) each.setAttribute("aria-pressed", String(each.dataset.press === setting.pressed));
     canvas.replaceChildren(drawn(svg));
