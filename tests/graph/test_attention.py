@@ -30,6 +30,7 @@ LEFT = {
         SCALED.replace("Mul(c, s)", "Div(c, s)"),
         SCALED.replace("Mul(c, s)", "Mul(m, s)"),
         SCALED.replace("Mul(c, s)", "Add(m, s)"),
+        SCALED.replace("Mul(c, s)", "Add(m, s)").replace("Add(m, t)", "Mul(c, t)"),
     ],
     "s is read twice": [SCALED.replace("Mul(c, s)", "Mul(s, s)")],
     "2 nodes read p": ["{ s = MatMul(q, k) p = Softmax(s) a = MatMul(p, v) b = MatMul(p, v) y = Add(a, b) }"],
@@ -42,6 +43,11 @@ def test_anything_else_stays_and_says_why(reason, work):
     _, report = proved(written(f"{TOKENS} {work}"), "attention_fusion")
     assert not report.steps
     assert any(reason in said for said in reasons(report, "attention_fusion")), report
+
+
+def test_weights_on_the_right_are_no_mean_of_values():
+    text = f"{TOKENS} {{ s = MatMul(q, k) p = Softmax(s) y = MatMul(k, p) }}".replace("4,6] y", "5,4] y")
+    assert not proved(written(text), "attention_fusion")[1].steps
 
 
 def test_before_opset_13_a_softmax_flattens():

@@ -36,6 +36,20 @@ def test_product_bias_branch_and_activation_equal_float64(size, layout, adds):
     assert (around[:, :, 2 + n :] == 7).all()
 
 
+@pytest.mark.parametrize("size", [*SIZES, (1, 3, 8, 64), (2, 25, 5, 129)], ids=str)
+def test_with_nothing_to_finish_a_tile_goes_into_the_result_and_not_behind_it(size):
+    batch, m, depth, n = size
+    torch.manual_seed(0)
+    x, columns, bias = torch.randn(batch, m, depth), torch.randn(batch, depth, n), torch.randn(n)
+    around = torch.full((batch, m + 24, n + 5), 7.0)
+    out = around[:, :m, 2 : 2 + n]
+    product.generated([], lambda t: t, bias.numpy())(product.packed(columns), x, out)
+    want = x.double() @ columns.double() + bias
+    torch.testing.assert_close(out.double(), want, rtol=1e-5, atol=1e-5 * depth**0.5)
+    out.fill_(7)
+    assert (around == 7).all()
+
+
 def test_nan_and_infinity_stay_in_their_row():
     x, columns = torch.ones(8, 3), torch.ones(3, 5)
     x[2, 1], x[7, 0] = float("nan"), float("inf")

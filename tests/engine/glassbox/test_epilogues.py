@@ -87,6 +87,13 @@ def test_one_more_kernel_as_on_a_gpu(text, weights, tactic, monkeypatch):
     assert (engine.inspect()[-1].tactic == tactic) == wanted
 
 
+def test_scores_divided_by_a_number_are_attention_with_its_inverse():
+    sizes = "(float[1,2,4,8] q, float[1,2,8,4] k, float[1,2,4,6] v) => (float[1,2,4,6] y)"
+    work = "{ s = MatMul (q, k) t = Div (s, c) p = Softmax <axis=3> (t) y = MatMul (p, v) }"
+    engine = check(model(f"{sizes} {work}", c=np.float32(4)), rtol=2e-5)
+    assert [kernel.name for kernel in engine.inspect()] == ["attention"]
+
+
 def test_a_branch_is_read_number_by_number_only_where_it_has_the_shape_of_the_result(monkeypatch):
     monkeypatch.setattr(kernels, "generates", lambda _: True)
     for shape, lines in (((4, 5), ["v = v + u"]), ((5,), None)):

@@ -88,6 +88,15 @@ def test_who_reads_what_torch_brings_reads_what_that_may_show():
     assert lanes.extent(plan.tensors[source]) in reads
 
 
+def test_who_needs_scratch_writes_it():
+    plan = glassbox.build(model(BRANCHES), rules=[]).plan
+    room = TensorSpec(dtype="uint8", shape=(64,), strides=(1,), offset=plan.arena_bytes)
+    first, *others = plan.steps
+    steps_with_room = (replace(first, scratch="room"), *others)
+    _, writes = lanes.uses(replace(plan, tensors={**plan.tensors, "room": room}, steps=steps_with_room))[0]
+    assert lanes.extent(room) in writes
+
+
 def test_without_events_results_are_wrong(monkeypatch):
     def late(number, run):  # so that who does not wait is early
         return lambda *tensors, **room: (time.sleep(0.01 * (number % 3)), run(*tensors, **room))[1]
