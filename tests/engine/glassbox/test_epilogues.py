@@ -30,6 +30,8 @@ CASES = [
      "conv Add Tanh", "torch product generated planes"),
     (f"{CONV} Conv (x, w, b) y = Clip (c, s, t) }}", ONE | BIAS | {"s": -0.5, "t": 0.5},
      "conv Clip", "torch product planes"),
+    (f"{CONV} Conv (x, w, b) d = Mul (c, t) y = Clip (d, s, t) }}", ONE | BIAS | {"s": -0.5, "t": 0.5},
+     "conv Clip", "torch product planes"),
     (f"{CONV} Conv (x, w, image) y = Relu (c) }}".replace(f"({IMAGE} image)", f"(float[8] image, {IMAGE} u)").replace(
         "(image, v)", "(u, v)"), ONE, "conv Relu", "torch"),
     (f"{ROWS} MatMul (x, w) a = Add (b, m) y = Add (a, z) }}", MATRIX, "matmul Add", "torch addmm generated"),
@@ -76,7 +78,7 @@ def test_every_tactic_that_fits_computes_the_same(text, weights, name, tactics):
 
 
 @pytest.mark.parametrize("tactic", ["epilogue", "product+epilogue"])
-@pytest.mark.parametrize(("text", "weights"), [CASES[n][:2] for n in (0, 2, 3, 4, 7, 8)])
+@pytest.mark.parametrize(("text", "weights"), [CASES[n][:2] for n in (0, 2, 3, 4, 8, 9)])
 def test_one_more_kernel_as_on_a_gpu(text, weights, tactic, monkeypatch):
     """What Triton does there, numba does here from the same program."""
     pytest.importorskip("numba")
