@@ -255,18 +255,18 @@ def worlds_of_reads(expected):
     return found
 
 
-def worlds_of_api(has=None, lacks=None, only=None):
-    """Each name that is asked for lost or gained, a name more where these are all, and an API without classes."""
+def worlds_of_api(has=None, lacks=None):
+    """Each name that is asked for lost or gained, and an API without classes."""
     pairs = [(owner, name) for table in (has or {}, lacks or {}) for owner in table for name in table[owner].split()]
 
     def flipped(owner, name):
         return of_api(lambda known: known | {owner: tuple({*known[owner]} ^ {name})})
 
-    return [
-        of_api(lambda _: {}),
-        *(flipped(*pair) for pair in pairs),
-        *(flipped(owner, "FP64") for owner in only or {}),
-    ]
+    return [of_api(lambda _: {}), *(flipped(*pair) for pair in pairs)]
+
+
+def worlds_of_nothing_but(owner, _names):
+    return [of_api(lambda known: known | {owner: (*known[owner], "FP64")}), of_api(lambda _: {})]
 
 
 def worlds_of_history(states, **_tags):
@@ -353,6 +353,7 @@ CHAIN, NF4_TABLE, PACK, TF32 = fusion.CHAIN, formats.nf4_table(), quantize.pack,
 PINNED = [copy for copy in streams.load_transfers().copies if copy.direction == "host_to_device" and copy.pinned]
 WORLDS = {
     "fields": worlds_of_fields, "counts": worlds_of_counts, "reads": worlds_of_reads, "api": worlds_of_api,
+    "nothing_but": worlds_of_nothing_but,
     "history": worlds_of_history, "means": worlds_of_means, "build": worlds_of_build,
     "answers": worlds_of_answers,
     "fp16_ends_at_65504": lambda: [of_format("FP16", FORMATS["BF16"])],

@@ -209,7 +209,9 @@ class ApiHistory:
     provenance: Provenance
 
     def state(self, name: str, tag: str) -> Declared:
-        """KeyError names what was recorded when `name` or `tag` was not."""
+        """Of a name, or of a header file. KeyError names what was recorded when `name` or `tag` was not."""
+        if name.endswith(".h"):
+            return Declared.YES if name in self.headers[tag] else Declared.NO
         if name not in self.names or tag not in self.tags:
             there = f"names: {', '.join(self.names)}; tags: {', '.join(self.tags)}"
             raise KeyError(f"{name!r} at {tag!r} was not recorded; {there}")

@@ -6,7 +6,7 @@ trtlab.numeric agrees with a referee; tests/study computes some answers of quizz
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -44,14 +44,18 @@ def stored(number: float, names: Sequence[str]) -> Found:
 
 
 def ordered_by(what: str, names: Sequence[str]) -> Found:
-    """Formats from the least to the largest of a property, equals in either order: `max`; `steps`, the numbers from 1
-    up to 2; `sqnr`, in dB, of N(0, 1) in blocks of 16 with exact scales."""
+    """Formats from the least to the largest of a property: `max`, or `steps`, the numbers from 1 up to 2."""
+    return ascending({name: 1 / fmt(name).epsilon if what == "steps" else fmt(name).max for name in names})
+
+
+def four_bits(names: Sequence[str]) -> Found:
+    """Four-bit formats by SQNR in dB: N(0, 1), blocks of 16 with exact scales."""
     values = np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32)
-    property_of: dict[str, Callable[[Any], float]] = {
-        "max": lambda kind: float(kind.max), "steps": lambda kind: 1 / float(kind.epsilon),
-        "sqnr": lambda kind: sqnr_db(values, kind.quantize(values, block=16).values),
-    }  # fmt: skip
-    sizes = {name: property_of[what](fmt(name)) for name in names}
+    return ascending({name: sqnr_db(values, fmt(name).quantize(values, block=16).values) for name in names})
+
+
+def ascending(sizes: Mapping[str, float]) -> Found:
+    """An order from the least to the largest; equals may come in either order."""
     keys = sorted(sizes, key=sizes.__getitem__)
     needs = {key: tuple(other for other in keys if sizes[other] < sizes[key]) for key in keys}
     return computed(needs, sizes=", ".join(f"{key} {number_text(sizes[key])}" for key in keys))

@@ -28,32 +28,30 @@ def reads(expected: Mapping[str, Mapping[str, str]]) -> Found:
     return replace(found, header=columns("product", "built_for", "reads"))
 
 
-def api(
-    has: Mapping[str, str] | None = None, lacks: Mapping[str, str] | None = None, only: Mapping[str, str] | None = None
-) -> Found:
-    """The installed compiler has all of `has`, none of `lacks` and nothing but `only`, written {class: "name name"}."""
+def api(has: Mapping[str, str] | None = None, lacks: Mapping[str, str] | None = None) -> Found:
+    """The installed compiler has all of `has` and none of `lacks`, written {class: "name name"}."""
     known = witnesses.api()
     wanted = [(owner, name, True) for owner, names in (has or {}).items() for name in names.split()]
     wanted += [(owner, name, False) for owner, names in (lacks or {}).items() for name in names.split()]
     rows = [(f"{owner}.{name}", said("there" if known.has(owner, name) else "not_there")) for owner, name, _ in wanted]
     holds = all(owner in known.names and known.has(owner, name) is expected for owner, name, expected in wanted)
-    names = [name for owner in only or {} for name in known.names.get(owner, ())]
-    holds = holds and (not only or (bool(names) and {*names} <= {*" ".join(only.values()).split()}))
-    found = seen(known, holds, rows, compiler=known.compiler, version=known.version, names=listed(names))
+    found = seen(known, holds, rows, compiler=known.compiler, version=known.version)
     return replace(found, header=(f"{known.compiler} {known.version}", "–"))
+
+
+def nothing_but(owner: str, names: str) -> Found:
+    """The installed compiler's class has no other names than these."""
+    known = witnesses.api()
+    there = known.names.get(owner, ())
+    holds = bool(there) and {*there} <= {*names.split()}
+    return seen(known, holds, compiler=known.compiler, version=known.version, names=listed(there))
 
 
 def history(states: Mapping[str, Mapping[str, str]], tags: Sequence[str] = SHOWN_TAGS) -> Found:
     """NVIDIA's headers had each name, or file, in the expected state at each release; shown at all `tags`."""
     known = support.api_history()
-
-    def state(name: str, tag: str) -> str:
-        if name.endswith(".h"):
-            return "declared" if name in known.headers[tag] else "absent"
-        return known.state(name, tag).value
-
-    holds = all(state(name, tag) == expected for name, at in states.items() for tag, expected in at.items())
-    rows = [(name, *(said(state(name, tag)) for tag in tags)) for name in states]
+    holds = all(known.state(name, tag).value == state for name, at in states.items() for tag, state in at.items())
+    rows = [(name, *(said(known.state(name, tag).value) for tag in tags)) for name in states]
     return replace(seen(known, holds, rows), header=(said("name"), *tags))
 
 
