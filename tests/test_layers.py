@@ -66,8 +66,8 @@ CEILINGS = {
     "graph": 2_509,
     "plan": 874,
     "engine": 7_029,
-    "lab": 3_297,
-    "study": 2_476,
+    "lab": 3_299,
+    "study": 2_478,
     "teach": 5_659,
     "root": 342,
 }
