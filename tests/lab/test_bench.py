@@ -110,7 +110,7 @@ def test_every_target_of_the_engine_is_measured(monkeypatch):
     assert min(live.value, share.value) > 0
     assert (live.target, live.provenance.origin, share.target) == ("<= 9x", Origin.LIVE, ">= 0.85x")
     assert live.peer.endswith(torch.backends.cpu.get_cpu_capability())
-    assert {(r.unit, r.provenance.origin) for r in recorded} == {("us", Origin.RECORDED)}
+    assert {(r.unit, r.provenance.origin) for r in recorded} == {("µs", Origin.RECORDED)}
 
 
 def test_every_target_of_fusion_is_measured():

@@ -41,7 +41,7 @@ def flow(request):
 
 @pytest.fixture
 def plain():
-    return finished()
+    return finished("FP32", dynamic_batch=False)
 
 
 # --- the description --------------------------------------------------------------------------------------------------
