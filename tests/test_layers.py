@@ -65,7 +65,7 @@ CEILINGS = {
     "numeric": 2_143,
     "graph": 2_509,
     "plan": 874,
-    "engine": 7_029,
+    "engine": 7_045,
     "lab": 3_299,
     "study": 2_478,
     "teach": 5_659,

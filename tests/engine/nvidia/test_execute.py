@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import types
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch
 from trtlab.engine.machine import cuda_driver
 from trtlab.engine.nvidia import minimal
 from trtlab.engine.nvidia.errors import ExecutionImpossible
-from trtlab.engine.nvidia.execute import execute, run_plan
+from trtlab.engine.nvidia.execute import _array, _tensor, execute, run_plan
 from trtlab.engine.nvidia.report import LogLine
 
 from . import onnx_models as models
@@ -164,3 +165,11 @@ def test_what_cannot_run_says_why(trt, monkeypatch, plan, said, words):
     with pytest.raises(ExecutionImpossible) as caught:
         run_plan(session_of(trt, *said), plan, {}, 1)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, np.float32, np.int64, np.bool_])
+@pytest.mark.parametrize("shape", [(), (0, 2), (2, 3)])
+def test_arrays_go_to_torch_and_back_bit_for_bit(dtype, shape):
+    array = np.ones(shape).astype(dtype)
+    back = _array(torch, _tensor(torch, array))
+    assert (back.dtype, back.shape, back.tobytes()) == (array.dtype, shape, array.tobytes())

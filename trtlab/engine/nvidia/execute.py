@@ -5,6 +5,7 @@ ExecutionImpossible, with NVIDIA's reason, where no plan can run; the caller the
 refusal is verified without a GPU, the calls by a stand-in engine; a real engine was not run yet.
 """
 
+import functools
 import re
 import time
 from collections import defaultdict
@@ -56,23 +57,11 @@ def execute(
 def run_plan(session: Session, plan: bytes, feeds: Arrays, repeats: int) -> tuple[Execution, bytes]:
     """In the worker: what minimal.infer does, with a clock beside each call. Pinning is not timed."""
     trt, taken = session.trt, defaultdict[str, list[float]](list)
-
-    def timed(name: str, work: Callable[[], Any]) -> Any:
-        started = time.perf_counter()
-        made = work()
-        taken[name].append(time.perf_counter() - started)
-        return made
-
+    timed = functools.partial(_timed, taken)
     engine = timed("deserialise", lambda: trt.Runtime(session.logger).deserialize_cuda_engine(plan))
     torch, stream = _torch_with_gpu(session, engine)
-    pinned = {name: torch.from_numpy(np.asarray(array, order="C")).pin_memory() for name, array in feeds.items()}
-
-    def copied(tensors: Mapping[str, Any], where: str) -> dict[str, Any]:
-        with torch.cuda.stream(stream):
-            made = {name: tensor.to(where, non_blocking=True) for name, tensor in tensors.items()}
-        stream.synchronize()
-        return made
-
+    pinned = {name: _tensor(torch, array).pin_memory() for name, array in feeds.items()}
+    copied = functools.partial(_copied, torch, stream)
     copied(pinned, "cuda")  # the first copy of a process also sets things up
     on_gpu = timed("host_to_device", lambda: copied(pinned, "cuda"))
     context = timed("context", engine.create_execution_context)
@@ -87,18 +76,45 @@ def run_plan(session: Session, plan: bytes, feeds: Arrays, repeats: int) -> tupl
         timed("enqueue", enqueue)
     host = timed("device_to_host", lambda: copied(results, "cpu"))
     timed("execute_v2", lambda: context.execute_v2([tensor.data_ptr() for tensor in tensors.values()]))
-    outputs, again = (
-        {name: tensor.numpy() for name, tensor in side.items()} for side in (host, copied(results, "cpu"))
-    )
+    again, outputs = copied(results, "cpu"), {name: _array(torch, tensor) for name, tensor in host.items()}
     execution = Execution(
         outputs=outputs,
-        calls_agree=all(np.array_equal(outputs[name], again[name], equal_nan=True) for name in outputs),
+        calls_agree=all(outputs[name].tobytes() == _array(torch, again[name]).tobytes() for name in outputs),
         seconds={name: float(np.median(seconds)) for name, seconds in taken.items()},
         device=torch.cuda.get_device_name(),
         repeats=repeats,
         inspector=inspector_json(trt, engine),
     )
     return execution, b""
+
+
+def _tensor(torch: Any, array: npt.ArrayLike) -> Any:
+    """The array as torch sees it, bit for bit: NumPy has BF16 and FP8 through ml_dtypes, which torch does not know."""
+    array = np.asarray(array, order="C")
+    return torch.from_numpy(array.view(f"u{array.itemsize}")).view(getattr(torch, array.dtype.name))
+
+
+def _array(torch: Any, tensor: Any) -> npt.NDArray[Any]:
+    """The inverse of `_tensor`."""
+    import ml_dtypes  # noqa: F401 (gives NumPy the names of its types)
+
+    return tensor.view(getattr(torch, f"uint{8 * tensor.itemsize}")).numpy().view(str(tensor.dtype)[6:])
+
+
+def _timed(taken: dict[str, list[float]], name: str, work: Callable[[], Any]) -> Any:
+    """What the work returns; how long it took is one more of `taken`."""
+    started = time.perf_counter()
+    made = work()
+    taken[name].append(time.perf_counter() - started)
+    return made
+
+
+def _copied(torch: Any, stream: Any, tensors: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The tensors on another device, once they have arrived."""
+    with torch.cuda.stream(stream):
+        made = {name: tensor.to(where, non_blocking=True) for name, tensor in tensors.items()}
+    stream.synchronize()
+    return made
 
 
 def _torch_with_gpu(session: Session, engine: Any) -> tuple[Any, Any]:
