@@ -29,7 +29,7 @@ from trtlab.engine.nvidia.explain import DEFAULT_TARGET, ProfileShapes
 from trtlab.engine.nvidia.worker import CancelFlag
 from trtlab.graph.onnxfile import count_nodes, sha256_of
 from trtlab.lab import builds
-from trtlab.numeric.units import bytes_text
+from trtlab.numeric.units import bytes_text, counted
 
 Precision = Literal["FP32", "FP16", "INT8"]
 TOLERANCES: dict[str, float] = {"FP32": 1e-4, "FP16": 2e-2, "INT8": 1e-1}
@@ -270,7 +270,7 @@ class Workflow:
         report = self._explain(stop_after="build")
         kernels, streams = len(report.kernels), len({kernel.stream for kernel in report.kernels})
         sizes = f"{bytes_text(report.activation_bytes)} of activations, {bytes_text(report.weights_bytes)} of weights"
-        came_out = f"{kernels} kernels on {streams} stream(s), {sizes}"
+        came_out = f"{counted(kernels, 'kernel')} on {counted(streams, 'stream')}, {sizes}"
         return _reported("build", report, f"{parsed.layer_counts[0]} network layers", came_out, report)
 
     @_stage("Serialise", makes="model.plan and its manifest", call="planfile.save_plan")

@@ -234,7 +234,9 @@ def _numbers(panels: Tensor, n: int, x: Tensor, z: Tensor, y: Tensor) -> tuple[i
     batch, m, depth = x.shape
     packed = len(panels) == batch * depth * (n + -n % panel_width(n))
     floats = {t.dtype for t in (panels, x, y, z)} == {torch.float32}
-    dense = all(t.stride(-1) == 1 or t.shape[-1] == 1 for t in (x, y, z))
-    if not (packed and floats and dense and depth and y.numel() and z.shape == y.shape == (batch, m, n)):
+    for t in (x, z, y):
+        if t.stride(-1) != 1 != t.shape[-1]:
+            raise ValueError(f"a row of {t.shape[-1]} numbers lies {t.stride(-1)} apart, not side by side")
+    if not (packed and floats and depth and y.numel() and z.shape == y.shape == (batch, m, n)):
         raise ValueError(f"{tuple(x.shape)} and {tuple(z.shape)} do not go into {tuple(y.shape)} in float32")
     return batch, m, depth, n, *(s for t in (x, z, y) for s in t.stride()[:2])

@@ -152,8 +152,9 @@ class Races(tuple[KernelRace, ...]):
 
 
 def _cells(one: Candidate) -> tuple[str, ...]:
-    taken, error = [s * 1e6 for s in one.samples_s], "" if one.error is None else f"{one.error:.1e}"
+    taken = [s * 1e6 for s in one.samples_s]
+    error = "" if one.error is None else f"{one.error:.1e}" if one.error else "0"
     if len(taken) < 2:
-        return (one.name, *(f"{s:,.1f}" for s in taken or [0]), "", str(len(taken)), error, one.state)
+        return one.name, f"{taken[0]:,.1f}" if taken else "", "", str(len(taken)), error, one.state
     low, _, high = statistics.quantiles(taken, method="inclusive")
     return one.name, f"{min(taken):,.1f}", f"{low:,.1f} to {high:,.1f}", str(len(taken)), error, one.state
