@@ -5,7 +5,7 @@ import re
 import pytest
 
 from trtlab.engine.measure import Origin
-from trtlab.numeric.units import bytes_text, counted, number_text, power_text, seconds_text
+from trtlab.numeric.units import bytes_text, counted, number_text, power_text, powers, seconds_text
 from trtlab.teach import card as cards
 from trtlab.teach.card import apart, badge, bold, callout, card, cell, details, join, stack, table, tag
 
@@ -108,6 +108,7 @@ def test_sizes_times_counts_and_powers():
     assert {seconds: seconds_text(seconds) for seconds in TIMES} == TIMES
     assert (counted(1, "line"), counted(1234, "line")) == ("1 line", "1,234 lines")
     assert [power_text(value) for value in (2.0**-14, 0.125, 65504.0, 3.4e38)] == ["2⁻¹⁴", "0.125", "65,504", "3.4e+38"]
+    assert powers("-(1 + 2^-11 + 2^5)") == "-(1 + 2⁻¹¹ + 2⁵)"
     assert [number_text(value) for value in (65504.0, 0.5, 8388608.0, 3.39e38)] == [
         "65,504",
         "0.5",

@@ -96,6 +96,8 @@ def test_a_dimension_is_its_size_its_symbol_or_unknown():
         dimension.Clear()
     given.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n-1"
     assert picture_from_onnx(given).nodes[0].outputs[0].shape_text == "n-1×?"
+    given.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "unk__0"  # a name that onnx's inference made up
+    assert picture_from_onnx(given).nodes[0].outputs[0].shape_text == "n-1×?"
 
 
 def test_a_graph_inside_a_node_captures_what_it_reads_and_not_what_it_makes():

@@ -4,6 +4,7 @@ In: numbers. Out: text. An unknown number is said to be unknown; it never become
 """
 
 import math
+import re
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -35,6 +36,11 @@ def counted(number: int, word: str) -> str:
 def raised(exponent: int) -> str:
     """An exponent as it stands beside its base: `⁻¹⁴`."""
     return str(exponent).translate(_SUPERSCRIPT)
+
+
+def powers(text: str) -> str:
+    """Words in which `2^-10` stands as `2⁻¹⁰`."""
+    return re.sub(r"\^(-?\d+)", lambda found: raised(int(found[1])), text)
 
 
 def number_text(value: float) -> str:

@@ -48,7 +48,7 @@ def draw_claims(names: Sequence[str]) -> Drawing:
         opened = ui.details(join([today, badge(both(_kinds(known.behind)), "not")], apart()), _card(known, alone=False))
         rows.append((name, both(known.said), _verdict(known), opened))
     header = [both(said(f"column_{column}")) for column in ("claim", "sheet", "verdict", "today")]
-    counts = [join([number, both(_kinds([kind]))], " ") for kind, number in counted(names).items()]
+    counts = [badge(join([both(_kinds([kind])), f" × {n}"], ""), "not") for kind, n in counted(names).items()]
     return bilingual(
         ui.card(block(ui.table(header, rows), "below"), head=[ui.bold(both(said("claims"))), *counts, switch()])
     )

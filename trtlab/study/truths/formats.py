@@ -15,7 +15,7 @@ import numpy as np
 from trtlab.engine import recordings
 from trtlab.numeric import FORMATS, arithmetic, quantize
 from trtlab.numeric.quantize import sqnr_db
-from trtlab.numeric.units import number_text, power_text
+from trtlab.numeric.units import number_text, power_text, powers
 from trtlab.study import witnesses
 from trtlab.study.found import Found, computed, read_back, seen
 from trtlab.study.witnesses import listed
@@ -251,7 +251,7 @@ def tf32_reads(mantissa: int, exponents: int) -> Found:
     holds = holds and [tf32 for _, tf32, _ in numbers.values()][:5] == rounded
     holds = holds and (measured["dtype"], measured["bytes"]) == ("float32", 4) and numbers["1e38"][2] == "inf"
     agrees = (known.mantissa_bits, (1 << known.exponent_bits) - 2) == (mantissa, exponents)
-    rows = [(name, *(f"{float(value):.11g}" for value in made)) for name, made in numbers.items()]
+    rows = [(powers(name), *(f"{float(value):.11g}" for value in made)) for name, made in numbers.items()]
     return seen(found, holds and agrees, rows, **measured)
 
 

@@ -52,7 +52,7 @@ def history(states: Mapping[str, Mapping[str, str]], tags: Sequence[str] = SHOWN
     known = support.api_history()
     holds = all(known.state(name, tag).value == state for name, at in states.items() for tag, state in at.items())
     rows = [(name, *(said(known.state(name, tag).value) for tag in tags)) for name in states]
-    return replace(seen(known, holds, rows), header=(said("name"), *tags))
+    return replace(seen(known, holds, rows), header=(said("name"), *(tag.removeprefix("v") for tag in tags)))
 
 
 def answers(find: Any, value: Any, words: str = "") -> Found:

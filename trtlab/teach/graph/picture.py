@@ -216,7 +216,7 @@ def _tensor(value: ir.Value | ir.TensorProtocol) -> Tensor:
     held = value.type if isinstance(value, ir.Value) else ir.TensorType(value.dtype)
     word = held.dtype.name.lower() if isinstance(held, ir.TensorType) else str(held or "").lower()
     sizes = [size if isinstance(size, int) else size.value for size in value.shape or ()]
-    words = ("?" if size in (None, "", -1) else str(size) for size in sizes)
+    words = ("?" if size in (None, "", -1) or str(size).startswith("unk__") else str(size) for size in sizes)
     shape = "" if value.shape is None else "×".join(words) or "scalar"
     return Tensor(name=value.name or "", shape_text=shape, dtype=DTYPES.get(word, word))
 
