@@ -1,4 +1,4 @@
-"""One JupyterLab and one Chromium for all browser tests, and for those of widgets one page with one kernel as well."""
+"""One JupyterLab, one Voila and one Chromium for all browser tests; one page with one kernel for those of widgets."""
 
 import shutil
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from .labpage import CHROMIUM_FLAGS, SCREEN, LabPage, lab_server, notebook_page
+from .voilapage import VoilaPage, voila_server
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
@@ -52,5 +53,21 @@ def lab_page(chromium, lab_url):  # chromium first: without a browser no server 
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     page = LabPage(context, lab_url)
     yield page
+    page.close()
+    context.close()
+
+
+@pytest.fixture(scope="package")
+def voila_url(lab_folder, tmp_path_factory):
+    with voila_server(lab_folder, tmp_path_factory.mktemp("voila")) as url:
+        yield url
+
+
+@pytest.fixture
+def voila(chromium, lab_folder, voila_url):
+    context = chromium.new_context(viewport=SCREEN)
+    page = VoilaPage(context, voila_url, lab_folder)
+    yield page
+    page.assert_clean()
     page.close()
     context.close()

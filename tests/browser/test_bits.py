@@ -4,9 +4,6 @@ import statistics
 
 import pytest
 
-from .labpage import SCREEN
-from .voilapage import VoilaPage, voila_server
-
 pytestmark = pytest.mark.browser
 
 FLIP_MANY = """async (count) => {
@@ -45,22 +42,6 @@ def show(request):
         return page
 
     return open_editor
-
-
-@pytest.fixture(scope="module")
-def voila_url(lab_folder, tmp_path_factory):
-    with voila_server(lab_folder, tmp_path_factory.mktemp("voila")) as url:
-        yield url
-
-
-@pytest.fixture
-def voila(chromium, lab_folder, voila_url):
-    context = chromium.new_context(viewport=SCREEN)
-    page = VoilaPage(context, voila_url, lab_folder)
-    yield page
-    page.assert_clean()
-    page.close()
-    context.close()
 
 
 BOTH = pytest.mark.parametrize("show", ["lab", "voila"], indirect=True)

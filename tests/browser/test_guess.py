@@ -56,3 +56,15 @@ def test_what_follows_a_guess_or_a_quiz_is_covered_until_it_is_answered(lab_page
     page.wait_for_function("() => !document.querySelector('.trt-under')")  # a cover goes with its question
     lab_page.assert_clean()
     lab_page.screenshot("uncovered")
+
+
+def test_in_voila_a_guess_covers_as_far_and_uncovers(voila):
+    voila.show(GUESS, "print('behind it')", "print('third')", "print('fourth')")
+    page = voila.page
+    page.wait_for_function("() => document.querySelectorAll('.trt-under').length === 2")
+    assert [hidden(page, words) for words in ("seven of them", "third", "fourth")] == [True, True, False]
+    page.get_by_role("textbox").fill("12")
+    page.keyboard.press("Enter")
+    page.locator(".trt-guess").get_by_text("Measured").wait_for()
+    assert [hidden(page, words) for words in ("seven of them", "third")] == [False, False]
+    page.wait_for_function("() => document.querySelector('.js-plotly-plot').offsetHeight > 200")

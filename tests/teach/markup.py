@@ -7,12 +7,13 @@ handlers, links that are not https, frames, pictures from elsewhere. `shown(html
 visible mark between them: a table cell, a list item, a new line, or literal text. `alike` asserts that there are none.
 """
 
+import html as entities
 import re
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from html.parser import HTMLParser
 
-from trtlab.teach.card import switch
+from trtlab.teach.card import alive
 
 VOID = {"br", "img", "hr", "input", "wbr"}
 RUNS = {"script", "iframe", "object", "embed", "link", "base", "form", "meta"}
@@ -22,6 +23,7 @@ header hr li main ol p pre section summary table tbody thead tr ul"""
 BORDERS = dict.fromkeys(LINES.split(), "\n") | {"td": "\t", "th": "\t"}
 MARK = "·|:;,.+/=→←↔–—()[]?!…✓✗\n\t"
 """What a reader sees between two pieces of a line."""
+SPOKEN = re.compile(r'<(\w+) data-zh="([^"]*)">(.*?)</\1>', re.DOTALL)
 BETWEEN_WORDS = re.compile(r"[\s·|:;,()\[\]]+")
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>\'"&</td></div>'
 """A name that would break out of any tag, attribute or table cell if it were not escaped."""
@@ -80,9 +82,9 @@ class _Reader(HTMLParser):
 
 
 def page_of(html):
-    """Parse markup."""
+    """Parse markup; what the page makes of attributes is there."""
     reader = _Reader()
-    reader.feed(html)
+    reader.feed(SPOKEN.sub(_spoken, html))
     reader.close()
     assert reader.open == []
     return Page(
@@ -97,7 +99,7 @@ def read(drawing):
     """Parse what a notebook would show of `drawing`."""
     bundle = drawing._repr_mimebundle_()
     assert {"text/html", "text/plain"} <= set(bundle)
-    page = page_of(bundle["text/html"].replace(switch().html, ""))  # the one thing of ours that runs
+    page = page_of(bundle["text/html"].replace(alive().html, ""))  # the one thing of ours that runs
     for tag, attributes in page.tags:
         assert tag not in RUNS, f"<{tag}> in the markup"
         for name, value in attributes.items():
@@ -107,8 +109,19 @@ def read(drawing):
     return page
 
 
+def _spoken(found):
+    name, chinese, english = found.groups()
+    pair = (f"<{name}>{words}</{name}>" for words in (english, entities.unescape(chinese)))
+    return (" / " if name == "span" else "").join(pair)
+
+
 def shown(html):
     return page_of(html).shown
+
+
+def bare(drawing):
+    """What is shown of a drawing where attributes are dropped, too."""
+    return shown(re.sub(r' data-[\w-]+="[^"]*"', "", drawing._repr_mimebundle_()["text/html"]))
 
 
 def faults(html, text):

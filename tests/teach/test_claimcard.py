@@ -10,7 +10,7 @@ from trtlab.study import bank, claims
 from trtlab.study.bank import UnknownEntry, Words, said
 from trtlab.study.claims import Behind, Claim, Verdict, find_claim
 from trtlab.study.found import Found
-from trtlab.teach.card import switch
+from trtlab.teach.card import alive
 from trtlab.teach.claimcard import ClaimFailed, claim, draw_claims
 
 from .markup import faults, read, shown
@@ -115,4 +115,4 @@ def test_several_claims_are_one_table_whose_evidence_opens_and_one_switch():
     assert "measured / 实测 × 1 · the name exists / API 里有这个名字 × 1 · by definition / 按定义 × 1" in drawing.text
     assert faults(drawing.html, drawing.text) == []
     assert read(drawing).count("details") == 2 * len(names) - 1
-    assert drawing.html.count(switch().html) == 1
+    assert drawing.html.count(alive().html) == 1

@@ -31,7 +31,7 @@ def test_every_card_reads_without_style_and_cannot_disturb_another(name):
 def test_without_styles_everything_reads_in_order_and_in_both_languages():
     asked, words = question("Q3-01"), shown(markup())
     parts = [
-        "Q3-01 · junior · workflow · English / 中文", asked.question.en, asked.question.zh, "1. The 60-second answer",
+        "Q3-01 · junior · workflow", asked.question.en, asked.question.zh, "1. The 60-second answer",
         asked.answer.en.splitlines()[0], asked.answer.zh.splitlines()[0], "2. Follow-up questions / 追问 · 3",
         f"1/3: {asked.follow_ups[0].question.en} / {asked.follow_ups[0].question.zh}", asked.follow_ups[0].answer.zh,
         asked.follow_ups[2].answer.en, f"Often said: {asked.mistakes[0].said.en}", f"其实：{asked.mistakes[2].why.zh}",
@@ -44,11 +44,10 @@ def test_without_styles_everything_reads_in_order_and_in_both_languages():
     assert words.count("execute_async_v2(bindings, stream)") == 2  # its cell differs between the languages
 
 
-def test_steps_are_closed_and_each_language_is_marked():
+def test_steps_are_closed():
     page = re.sub(r"<style>.*?</style>", "", markup(), flags=re.DOTALL)
     assert page.count("<details") == 1 + 5 + 3  # clock, steps, follow-ups
     assert "<details open" not in page
-    assert page.count('class="en" lang="en"') == page.count('class="zh" lang="zh-CN"') > 30
 
 
 OWN = """

@@ -3,7 +3,8 @@
 In: plain values and cells. Out: `Cell`s, and `Drawing`s that a notebook shows. Text is escaped here, so that no name
 in an ONNX file can inject markup. Pieces stand apart by marks (class `sep`) that are hidden where the style sheet makes
 boxes of the pieces, and show where a page drops style sheets. tests/teach/markup.py compares both forms.
-`Words` in English and Chinese are both in a card, which shows one; all cards of a notebook share a switch.
+`Words` in English and Chinese are both in a card, which shows one, English where no script runs; all cards of a
+notebook share a switch.
 """
 
 import base64
@@ -17,7 +18,7 @@ from typing import Any
 
 from trtlab.engine.measure import Origin, Provenance, merged
 from trtlab.numeric.units import counted
-from trtlab.study.bank import LANGUAGES, Words
+from trtlab.study.bank import Words
 
 _NUMBER = re.compile(
     r"(✓ )?[-+−]?[\d.,]+([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+|e[-+]?\d+| of \d+| · [\d.]+)?( ?(%|×|[mµn]?s|[KMG]?i?B|dB|bits))?"
@@ -252,10 +253,6 @@ def card(*parts: Any, head: Iterable[Any] = (), foot: Iterable[Any] = (), made: 
 
 # --- two languages in one card, of which it shows one -----------------------------------------------------------------
 
-LANG = {"en": "en", "zh": "zh-CN"}
-MARK = Cell(html='<span class="or"> / </span>', text=" / ")
-"""Between both languages where no style sheet hides one. The switch is a checkbox, so it works with no kernel."""
-
 
 def rich(text: str) -> Cell:
     """Escaped text in which `backticks` became code; each line a paragraph of its own."""
@@ -265,15 +262,23 @@ def rich(text: str) -> Cell:
 
 
 def both(words: Words | str, name: str = "span", facts: Mapping[str, Any] | None = None) -> Cell:
-    """Both languages in elements of that name, with facts in their places; words that are the same are said once."""
+    """Both languages, with facts in their places: English in an element of that name, Chinese in its attribute, out of
+    which the page makes an element (static/tongue.js). So pages that drop scripts keep one language."""
     if isinstance(words, str):
         words = Words(en=words, zh=words)
     if facts is not None:
         words = words.filled(facts)
+    english, chinese = rich(words.en), rich(words.zh)
     if words.en == words.zh:
-        return tag(name, rich(words.en))
-    cells = [tag(name, rich(words[language]), language, lang=LANG[language]) for language in LANGUAGES]
-    return join(cells, MARK) if name == "span" else stack_of(cells)
+        return tag(name, english)
+    between = " / " if name == "span" else "\n"
+    text = f"{english.text}{between}{chinese.text}"
+    return Cell(html=tag(name, english, data_zh=chinese.html).html, text=text)
+
+
+def hint(words: Words) -> Cell:
+    """What a control says that works with scripts alone: both languages are attributes, so it goes where those go."""
+    return tag("span", "", data_en=rich(words.en).html, data_zh=rich(words.zh).html)
 
 
 def stack_of(cells: list[Cell]) -> Cell:
@@ -281,21 +286,11 @@ def stack_of(cells: list[Cell]) -> Cell:
     return Cell(html="".join(found.html for found in cells), text="\n".join(c.text for c in cells if c.text))
 
 
-def switch() -> Cell:
-    """The switch that stands at the right end of a card's head, with the script that it needs."""
-    label = toggle()
-    return Cell(html=f"{label.html}<script>{asset('tongue.js')}</script>", text=label.text)
-
-
-def toggle() -> Cell:
-    """The switch alone, for a widget, whose script has what it needs."""
-    says = "turns the card to Chinese (中文)"
-    does = f'role="switch" aria-label="{says}" title="{says}" onchange="trtTongue(this.checked)"'
-    words = '<span lang="en">English</span><span class="or"> / </span><span lang="zh-CN">中文</span>'
-    html = f'<label class="tongue push"><input type="checkbox" {does}>{words}</label>'
-    return Cell(html=html, text="English / 中文")
-
-
 def bilingual(drawing: Cell) -> Drawing:
-    """A card whose words in two languages obey the switch in its head."""
-    return stack([block(drawing, "bilingual")])
+    """A card in two languages, with the script that puts the switch into its head."""
+    return stack([block(stack_of([drawing, alive()]), "bilingual")])
+
+
+def alive() -> Cell:
+    """What cards do on a page that runs scripts."""
+    return Cell(html=f"<script>{asset('tongue.js')}</script>", text="")

@@ -12,7 +12,7 @@ from trtlab.study.bank import Words, said
 from trtlab.study.claims import CAN_FAIL, Behind, Claim, Verdict, counted, find_claim
 from trtlab.study.found import Found, all_of
 from trtlab.teach import card as ui
-from trtlab.teach.card import Cell, Drawing, apart, badge, bilingual, block, both, join, switch, tag
+from trtlab.teach.card import Cell, Drawing, apart, badge, bilingual, block, both, join, tag
 from trtlab.teach.source import call_and_code
 
 LOOKS = {Verdict.RIGHT: "done", Verdict.IMPRECISE: "stood", Verdict.OUTDATED: "stood", Verdict.WRONG: "bad"}
@@ -29,7 +29,7 @@ def claim(name: str, prove: Callable[[], bool | Found] | None = None) -> Drawing
     >>> claim("FP16 halves the weights", lambda: half < 0.6 * full)   # your own
     """
     if prove is None:
-        return bilingual(_card(find_claim(name), switch()))
+        return bilingual(_card(find_claim(name)))
     found = prove()
     if isinstance(found, bool):
         found = Found(value=found, provenance=live())
@@ -49,26 +49,24 @@ def draw_claims(names: Sequence[str]) -> Drawing:
         rows.append((name, both(known.said), _verdict(known), opened))
     header = [both(said(f"column_{column}")) for column in ("claim", "sheet", "verdict", "today")]
     counts = [badge(join([both(_kinds([kind])), f" × {n}"], ""), "not") for kind, n in counted(names).items()]
-    return bilingual(
-        ui.card(block(ui.table(header, rows), "below"), head=[ui.bold(both(said("claims"))), *counts, switch()])
-    )
+    return bilingual(ui.card(block(ui.table(header, rows), "below"), head=[ui.bold(both(said("claims"))), *counts]))
 
 
-def _card(known: Claim, *head: Cell, alone: bool = True) -> Drawing:
+def _card(known: Claim, *, alone: bool = True) -> Drawing:
     """What the sheet says, the verdict, the answer, unless they stand beside it; the evidence, how it is checked."""
     sheet = block(both(said("sheet_says").then(known.said)), "said dim")
     today = block(join([_verdict(known), tag("b", both(known.today), "claim")], apart(": ")))
     source = join([known.name, ui.link(both(said("source")), known.source)])
     kinds, first = badge(both(_kinds(known.behind)), "not"), [sheet, today] if alone else []
     if not known.proof:
-        return ui.card(*first, head=[known.name, kinds, *head], foot=[join([source, both(said("no_proof"))])])
+        return ui.card(*first, head=[known.name, kinds], foot=[join([source, both(said("no_proof"))])])
     parts = [call() for _, call in known.parts()]
     found, made = all_of(parts), [part.provenance for part in parts]
     _check(f"{known.name}: ", known.today.en, found)
     commands = [join([both(said("made_by")), ui.code(one.command)], ": ") for one in merged(made) if one.command]
     return ui.card(
         *first, *_evidence(found, known), _how(known),
-        head=[join([_tick(known), known.name], " "), kinds, *head],
+        head=[join([_tick(known), known.name], " "), kinds],
         foot=[join([source, *commands])], made=made,
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from IPython.display import DisplayHandle, display
 
 from trtlab.study.bank import said
 from trtlab.teach import card as ui
-from trtlab.teach.card import Cell, Drawing, apart, bilingual, block, both, join, labelled, switch, tag
+from trtlab.teach.card import Cell, Drawing, apart, bilingual, block, both, hint, join, labelled, stack_of, tag
 
 _ENTRY = '<input type="text" class="trt-entry" autocomplete="off" spellcheck="false">'
 _BOX = '<input type="checkbox" class="trt-show">'
@@ -47,7 +47,7 @@ class Guess:
             [both(said("your_guess")), Cell(html=f"{_ENTRY} {ui.escape(self.unit)}", text=self.unit or " ")], ": "
         )
         found = tag("span", labelled(both(said("measured")), ui.bold(value)), "trt-found") if value is not None else ""
-        line = join([tag("label", asks), found, shows(), switch()], apart())
+        line = stack_of([join([tag("label", asks), found], apart()), shows()])
         return covering(bilingual(block(block(line), "card trt-guess")))
 
 
@@ -59,10 +59,9 @@ def covering(drawing: Cell) -> Drawing:
 
 def uncovers() -> Cell:
     """What uncovers all that follows."""
-    words = both(said("show_what_follows"))
-    return tag("label", Cell(html=_BOX + words.html, text=words.text), "trt-uncovers")
+    return tag("label", Cell(html=_BOX + hint(said("show_what_follows")).html, text=""), "trt-uncovers")
 
 
 def shows() -> Cell:
     """That, and what uncovers all of this page."""
-    return join([uncovers(), tag("button", both(said("show_all")), "trt-all", type="button")], apart())
+    return stack_of([uncovers(), tag("button", hint(said("show_all")), "trt-all", type="button")])

@@ -20,7 +20,7 @@ from trtlab.study.curriculum import lessons_in, planned_in
 from trtlab.teach import card as ui
 from trtlab.teach import svg
 from trtlab.teach.bitwords import hex_text, number_text
-from trtlab.teach.card import Cell, Drawing, SvgDrawing, apart, bilingual, block, bold, both, join, switch, tag
+from trtlab.teach.card import Cell, Drawing, SvgDrawing, apart, bilingual, block, bold, both, join, tag
 from trtlab.teach.quizcard import quiz
 from trtlab.teach.tables import merged_nodes
 
@@ -51,7 +51,7 @@ def draw_map(folder: Path) -> Drawing:
         parts.append(block([bold(both(said(f"sheet_{asked.lower()}"))), *lines], "asks"))
     header = [both(said(f"column_{column}")) for column in ("notebook", "afterwards")]
     table = ui.details(both(said("afterwards")), ui.table(header, outcomes))
-    return bilingual(ui.card(block(parts, "sheet"), table, head=[bold(both(said("sheet"))), switch()]))
+    return bilingual(ui.card(block(parts, "sheet"), table, head=[bold(both(said("sheet")))]))
 
 
 def _row(name: str, question: Words, note: Words, address: str = "") -> tuple[str, Cell]:
@@ -75,7 +75,7 @@ def draw_flips(fmt: Format, value: float) -> Drawing:
     now = tag("div", join(words, " = "))
     parts = Cell(html=f'<div class="flips">{boxes}</div>{now.html}', text=now.text)
     flips = tag("div", parts, "trt-flips", data_values=" ".join(codes))
-    head = [bold(both(said("flip_a_bit"))), ui.dim(fmt.name.replace("_", " ")), switch()]
+    head = [bold(both(said("flip_a_bit"))), ui.dim(fmt.name.replace("_", " "))]
     return bilingual(ui.card(flips, head=head, foot=[both(said("flip_more"))]))
 
 
@@ -85,7 +85,7 @@ def draw_build(report: BuildReport) -> Drawing:
     rows = [(ui.code(kernel.name), merged_nodes(kernel)) for kernel in report.kernels]
     answer = bold(both(said("kernels", n=len(report.kernels))))
     opened = ui.details(both(said("guess_then_open")), answer, ui.table(("kernel", "ONNX nodes"), rows))
-    made, head = [report.provenance], [bold(both(said("real_build"))), ui.dim(report.compiler), switch()]
+    made, head = [report.provenance], [bold(both(said("real_build"))), ui.dim(report.compiler)]
     return bilingual(ui.card(block(asks), opened, head=head, made=made))
 
 

@@ -20,7 +20,7 @@ from trtlab.lab.ways import FUSED, Way
 from trtlab.numeric.units import counted, raised
 from trtlab.study.bank import said
 from trtlab.teach import card as ui
-from trtlab.teach.card import Cell, Drawing, bilingual, both, switch
+from trtlab.teach.card import Cell, Drawing, bilingual, both
 from trtlab.teach.figure import INK, LOG, finish, new
 from trtlab.teach.tables import merged_nodes
 
@@ -137,7 +137,7 @@ def draw_fusion_findings(*sweeps: Sweep) -> Drawing:
         for found in findings(sweep)
     ]
     header = ("", *(both(said(f"finding_column_{column}")) for column in ("question", "measured", "lesson")))
-    head = [ui.bold(both(said("findings"))), switch()]
+    head = [ui.bold(both(said("findings")))]
     return bilingual(ui.card(ui.table(header, rows), head=head, made=[sweep.provenance for sweep in sweeps]))
 
 

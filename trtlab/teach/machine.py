@@ -21,7 +21,7 @@ from trtlab.study.bank import said
 from trtlab.study.curriculum import scores
 from trtlab.study.questions import CALLS, Call, terms
 from trtlab.teach import card as ui
-from trtlab.teach.card import Cell, Drawing, bilingual, both, switch
+from trtlab.teach.card import Cell, Drawing, bilingual, both
 from trtlab.teach.tables import draw_engine, draw_error
 
 SHOWN_TAGS = ("v8.6.1", "v10.0.0", "v10.12.0", "v11.1")
@@ -62,7 +62,7 @@ def draw_progress(folder: Path) -> Drawing:
 def _titled(title: str, columns: str, rows: Iterable[Any], **options: Any) -> Drawing:
     """A table under a title and heads in both languages."""
     table = ui.table([both(said(f"column_{column}")) for column in columns.split()], rows)
-    return bilingual(ui.card(table, head=[ui.bold(both(said(title))), switch()], **options))
+    return bilingual(ui.card(table, head=[ui.bold(both(said(title)))], **options))
 
 
 # --- NVIDIA's API -----------------------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ def draw_calls(calls: Iterable[Call] = CALLS) -> Drawing:
     then, installed, now = (both(said(f"column_{name}")) for name in ("then", "installed", "say_now"))
     header = (then, *(name.removeprefix("v") for name in SHOWN_TAGS), installed, now)
     table, made = ui.block(ui.table(header, rows), "below"), [history.provenance, api.provenance]
-    return bilingual(ui.card(table, head=[ui.bold(both(said("calls"))), switch()], made=made))
+    return bilingual(ui.card(table, head=[ui.bold(both(said("calls")))], made=made))
 
 
 def draw_terms(*names: str) -> Drawing:

@@ -16,7 +16,7 @@ from trtlab.study.curriculum import keep_reply
 from trtlab.study.quiz import Choice, Mark, NotAnAnswer, Number, Ordering, Quiz, Result
 from trtlab.teach import card as ui
 from trtlab.teach import source
-from trtlab.teach.card import Cell, Drawing, bilingual, block, bold, both, join, stack_of, switch, tag, toggle
+from trtlab.teach.card import Cell, Drawing, bilingual, block, bold, both, join, stack_of, tag
 from trtlab.teach.cover import covering, shows, uncovers
 from trtlab.teach.widget import Widget, script, styles
 
@@ -154,7 +154,7 @@ class QuizCard(Widget):
         parts = [*right, block(both(asked.explanation, "p")), *slips, self._explained(), *self._seen()]
         answer = ui.details(both(said("answer_and_explanations")), *parts)
         asks = [tag("p", bold(both(asked.question))), _options(asked), answer, *below]
-        return bilingual(block(ui.card(*asks, head=[*_head(asked), ui.dim(asked.name), switch()]), "trt-asked"))
+        return bilingual(block(ui.card(*asks, head=[*_head(asked), ui.dim(asked.name)]), "trt-asked"))
 
 
 # --- pieces -----------------------------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def _arrows(step: Words) -> list[Cell]:
 
 def _face(asked: Quiz, name: str) -> str:
     """The card before a reply; static/quizcard.js finds its parts by their classes."""
-    head = stack_of([*_head(asked), tag("span", asked.name, "dim qz-state"), toggle()])
+    head = stack_of([*_head(asked), tag("span", asked.name, "dim qz-state")])
     buttons = [
         tag("button", both(said(words)), "qz-button" + " qz-main" * (what == "check"), type="button", data_what=what)
         for what, words in BUTTONS.items()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from trtlab.study.bank import LANGUAGES, said
 from trtlab.study.questions import Question, question, spoken_size
 from trtlab.teach import card as ui
-from trtlab.teach.card import Cell, Drawing, apart, bilingual, block, bold, both, join, stack_of, switch, tag
+from trtlab.teach.card import Cell, Drawing, apart, bilingual, block, bold, both, join, stack_of, tag
 
 
 def say(which: str | Question) -> Drawing:
@@ -17,7 +17,7 @@ def say(which: str | Question) -> Drawing:
     words/questions. UnknownEntry names the questions that are close; BadEntry says what a text lacks.
     """
     asked = which if isinstance(which, Question) else question(which)
-    head = [bold(asked.name), ui.badge(asked.level.value), ui.dim(asked.topic), switch()]
+    head = [bold(asked.name), ui.badge(asked.level.value), ui.dim(asked.topic)]
     asks = tag("div", both(asked.question, "div"), "ask", role="heading", aria_level="3")
     bar = Cell(html='<div class="time" aria-hidden="true"><div></div></div>', text="")
     clock = _opens("clock", both(said("say_it")), [bar, both(said("speak_now"), "div")])
