@@ -82,8 +82,10 @@ def test_rules_by_name_by_object_or_wrong():
     _, report = optimize(model, [Never(), RULES["dead_layers"]])
     assert {refusal.reason for refusal in report.refusals} == {"not today"}
     assert ops(optimize(model, [])[0]) == ops(model)
-    with pytest.raises(ValueError, match="no rule is called 'fusion'; there are dead_layers, constant_folding"):
-        optimize(model, ["fusion"])
+    assert optimize(model, Never())[1].steps == ()
+    for wrong, named in ((["fusion"], "'fusion'"), (3, "3"), ([[]], r"\[\]")):
+        with pytest.raises(ValueError, match=f"no rule is called {named}; there are dead_layers, constant_folding"):
+            optimize(model, wrong)
 
 
 def test_new_names_meet_no_old_ones():

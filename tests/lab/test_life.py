@@ -34,6 +34,9 @@ def test_a_build_leaves_a_plan_inputs_and_answers(folder):
     kernels, made = lives.profile(engine.create_execution_context(), fed, 3)
     assert [replace(k, time_us=0) for k in kernels] == [replace(k, time_us=0) for k in engine.inspect()]
     assert (all(kernel.time_us > 0 for kernel in kernels), made.samples) == (True, 3)
+    for repeats in (0, "3"):
+        with pytest.raises(ValueError, match=f"repeats is {repeats!r}: expected a whole number, 1 or more"):
+            lives.profile(engine.create_execution_context(), fed, repeats)
 
 
 def test_a_fresh_process_has_one_thread_and_what_it_is_given(monkeypatch):

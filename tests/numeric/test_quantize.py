@@ -425,8 +425,10 @@ def mine(element, block_size=4, scale=E8M0, **facts):
 
 REFUSED = {
     r"axis is one of the 1 axes of shape \(8,\): got 1": lambda: INT8.quantize(np.ones(8), axis=1),
+    r"axis is one of .*: got True": lambda: INT8.quantize(np.ones((2, 8)), axis=True),
     r"axis is one of the 0 axes of shape \(\): got -1": lambda: MXFP4.quantize(np.float32(1)),
     r"block is a number of elements, 1 or more: got 0": lambda: INT8.quantize(np.ones(8), block=0),
+    r"block is a number .* got True": lambda: INT8.quantize(np.ones(8), block=True),
     r"block is a number .* got 2\.0": lambda: INT8.quantize(np.ones(8), block=2.0),
     r"blocks of 4 do not divide axis 1 of length 9; partial": lambda: INT8.quantize(np.ones((2, 9)), block=4),
     r"no values below 0: got -1\.0; use symmetric=False": lambda: FORMATS["UINT8"].quantize(-np.ones(8)),

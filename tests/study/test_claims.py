@@ -5,6 +5,7 @@ a referee has other codes, the builder took or fused what it does not, the API l
 else. There it must not hold. A part without a world fails.
 """
 
+import contextlib
 import functools
 import re
 import subprocess
@@ -65,7 +66,10 @@ def test_it_holds_now_and_shows_its_evidence(name):
     claim, found = ALL[name], ALL[name].prove()
     assert found.holds
     assert all(len(row) == len(found.header or claim.header) for row in found.rows)
-    assert claim.shown.filled(found.facts)
+    shown, cells = claim.shown.filled(found.facts).en, [str(cell) for row in found.rows for cell in row]
+    assert not [cell for cell in cells if len(cell) > 30 and cell in shown], "the sentence repeats the table"
+    long = re.findall(r"(?<![\w.,])[1-9]\d{4,}(?![\w.])", " ".join([shown, *cells]))
+    assert name == "C75" or not [digits for digits in long if set(digits) - {*"01"}], "65,504 has commas"
     assert found.provenance.origin is Origin.LIVE or found.provenance.command
 
 
@@ -134,7 +138,8 @@ def test_a_part_of_a_proof_is_of_its_kind_and_fails_in_each_of_its_worlds(kind, 
     for number, change in enumerate(worlds):
         with world.context() as inner:
             change(inner)
-            assert not call().holds, f"{name} holds in its world {number}, too"
+            with contextlib.suppress(witnesses.NoTruth):
+                assert not call().holds, f"{name} holds in its world {number}, too"
 
 
 def test_every_world_is_of_a_function_that_a_claim_calls():

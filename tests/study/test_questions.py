@@ -178,6 +178,8 @@ def test_an_entry_is_found_by_its_name_and_an_unknown_one_names_close_ones():
     assert question("q3-01") is question("Q3-01")
     with pytest.raises(UnknownEntry, match=r"'Q3-9'; did you mean .*Q3-0\d"):
         question("q3-9")
+    with pytest.raises(UnknownEntry, match="no question 'NONE'"):
+        question(None)
     with pytest.raises(UnknownEntry, match=r"'CAFFE'; there are Q1-01, Q1-02"):
         question("caffe")
     with pytest.raises(UnknownEntry, match=r"'q3-stage-oder'; did you mean q3-stage-order"):

@@ -127,7 +127,26 @@ def test_what_was_chosen_is_explained_and_no_more():
 UNREAD = [
     (choice, [None, "", "z", 3]),
     (several, [None, [], "", ["a", "z"]]),
-    (number, [None, "", "  ", "nan", "inf", math.nan, math.inf, "abc", "1e999", "--3", True, [], "1 2 x", "73.5 ms"]),
+    (
+        number,
+        [
+            None,
+            "",
+            "  ",
+            "nan",
+            "inf",
+            math.nan,
+            math.inf,
+            "abc",
+            "1e999",
+            "--3",
+            True,
+            [],
+            "1 2 x",
+            "73.5 ms",
+            "1,2.3,4",
+        ],
+    ),
     (ordering, [None, [], ["export"], ["export", "export", "parse", "build"], ["export", "parse", "build", "x"]]),
 ]
 
@@ -306,12 +325,32 @@ def test_another_build_has_another_answer(world, name, monkeypatch):
     assert made_of.find_quiz(f"q2-{name}").find().value == ANSWERS[world, name]
 
 
+UNTOLD = [
+    (name, figure)
+    for name in ("q3-fp16-weights", "q3-context-memory", "q2-folded-weights")
+    for figure in ("weights", "activation")[: 1 + (name == "q3-context-memory")]
+]
+
+
+@pytest.mark.parametrize(("name", "figure"), UNTOLD)
+def test_a_memory_figure_that_the_builder_did_not_tell_is_said_and_is_no_zero(name, figure, monkeypatch):
+    def without(asked):
+        report = recorded(asked)
+        return replace(report, memory=report.memory | {f"{figure}_bytes": None})
+
+    recorded = models.recorded
+    monkeypatch.setattr(models, "recorded", without)
+    monkeypatch.setattr(witnesses, "report_on", lambda model: without(f"fusion-{model}-SM89"))
+    with pytest.raises(witnesses.NoTruth, match=f"told no {figure} bytes: <BuildReport"):
+        made_of.find_quiz(name).find()
+
+
 def test_the_needs_of_a_call_are_those_of_the_api_and_two_answers_where_one_is_expected_are_an_error(monkeypatch):
-    with pytest.raises(workflow.NoTruth, match="exactly one"):
+    with pytest.raises(witnesses.NoTruth, match="exactly one"):
         workflow.there(["execute_v2", "execute_async_v3"], "IExecutionContext", one=True)
     api = recorded_api()
     monkeypatch.setattr(witnesses, "api", lambda: replace(api, names={**api.names, "ICudaEngine": ()}))
-    with pytest.raises(workflow.NoTruth, match=r"ICudaEngine\.create_execution_context"):
+    with pytest.raises(witnesses.NoTruth, match=r"ICudaEngine\.create_execution_context"):
         workflow.runtime_needs()
 
 

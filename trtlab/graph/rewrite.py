@@ -22,7 +22,7 @@ from trtlab.graph.rules import RULES
 
 OLDEST_OPSET = 7
 """Before it, Add and BatchNormalization meant something else."""
-Rules = Iterable[str | Rule] | None
+Rules = Iterable[str | Rule] | Rule | None
 
 
 class Counts(NamedTuple):
@@ -97,8 +97,9 @@ def _film(model: OnnxModel, rules: tuple[Rule, ...]) -> Callable[[int], onnx.Mod
 
 def chosen(rules: Rules) -> tuple[Rule, ...]:
     """Rules by name or as they are."""
-    wanted = tuple(RULES) if rules is None else (rules,) if isinstance(rules, str) else tuple(rules)
-    if unknown := [rule for rule in wanted if not isinstance(rule, Rule) and rule not in RULES]:
+    given = RULES if rules is None else rules
+    wanted = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
+    if unknown := [rule for rule in wanted if not isinstance(rule, Rule) and rule not in [*RULES]]:
         raise ValueError(f"no rule is called {unknown[0]!r}; there are {', '.join(RULES)}")
     return tuple(rule if isinstance(rule, Rule) else RULES[rule] for rule in wanted)
 

@@ -168,7 +168,7 @@ class Build:
     generated: int
     products: tuple[str, ...]
     moved_bytes: int
-    weights_bytes: int
+    weights_bytes: int | None
     plan_bytes: int
 
 
@@ -243,7 +243,7 @@ def _answered(question: str, models: Mapping[str, onnx.ModelProto]) -> Builds:
             name=name, kernels=len(report.kernels), generated=len(report.kernels) - len(products),
             products=tuple(sorted({f"{one.inputs[0].dtype} -> {one.dtype}" for one in products})),
             moved_bytes=sum(BYTES[tensor.dtype] * math.prod(tensor.shape) for tensor in tensors),
-            weights_bytes=report.weights_bytes or 0, plan_bytes=report.plan_size_bytes,
+            weights_bytes=report.weights_bytes, plan_bytes=report.plan_size_bytes,
         )  # fmt: skip
         rows.append(made)
     return Builds(rows=tuple(rows), provenance=report.provenance)

@@ -66,9 +66,7 @@ def first_gap(fmt: FloatFormat) -> int:
     2^(mantissa_bits + 1) + 1, or what lies beyond the largest value. ValueError beyond 24 mantissa bits: too many.
     """
     if fmt.mantissa_bits > 24:
-        raise ValueError(
-            f"{fmt} holds the first 2^{fmt.mantissa_bits + 1} integers: too many to count; use FP32 or less"
-        )
+        raise ValueError(f"{fmt} holds the first 2^{fmt.mantissa_bits + 1} integers: too many; use FP32 or less")
     chunks = (np.arange(start, start + 4096) for start in itertools.count(1, 4096))
     changed = (whole[rounded(fmt, whole, overflow="saturate") != whole] for whole in chunks)
     return int(next(filter(len, changed))[0])

@@ -193,10 +193,8 @@ def _kernel(
 ) -> Kernel:
     """encode with these modes, or decode without any: (source, draws, target) -> whether something had no code. `draws`
     are read by stochastic rounding alone."""
-    lines, is_float = (
-        encode_lines(fmt, width, *modes) if modes else decode_lines(fmt, width),
-        isinstance(fmt, FloatFacts),
-    )
+    lines = encode_lines(fmt, width, *modes) if modes else decode_lines(fmt, width)
+    is_float = isinstance(fmt, FloatFacts)
     target = f"uint{fmt.container_bits}" if modes else f"{'uint' if is_float else 'float'}{width}"
     x, made = ("u" if is_float else "x", "code") if modes else ("c", "value")
     source = header(fmt, width, target) + element(x, lines, made)

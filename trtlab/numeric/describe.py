@@ -60,9 +60,10 @@ class FormatFacts:
         """ValueError for a code beyond the format or with padding bits set."""
         codes = range(0, 1 << (self.bits + self.padding_bits), 1 << self.padding_bits)
         if code not in codes:
+            steps = f", multiples of {codes.step:#x}" if self.padding_bits else ""
             raise ValueError(
-                f"{self} has codes 0 to {codes[-1]:#x}: got {code:#x}; a two's complement integer is turned into a "
-                f"code by `& {codes[-1]:#x}`, a value by encode"
+                f"{self} has codes 0 to {codes[-1]:#x}{steps}: got {code:#x}; a two's complement integer is turned "
+                f"into a code by `& {codes[-1]:#x}`, a value by encode"
             )
 
     def __str__(self) -> str:

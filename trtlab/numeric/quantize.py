@@ -255,10 +255,7 @@ def amax(array: Array) -> np.float32:
     """The largest magnitude, 0 for an empty array. ValueError for NaN and infinity."""
     most = np.float32(max(array.max(initial=0), -array.min(initial=0)))
     if not np.isfinite(most):
-        raise ValueError(
-            "a scale needs finite float32 values: got NaN or infinity; replace them first, for example with "
-            "numpy.nan_to_num, or with numpy.clip"
-        )
+        raise ValueError("a scale needs finite float32 values: got NaN or infinity; numpy.nan_to_num replaces them")
     return most
 
 
@@ -266,7 +263,7 @@ def _groups(shape: tuple[int, ...], axis: int | None, block: int | None, *, part
     if axis is None and block is None:
         return Groups(shape=shape)
     axis = -1 if axis is None else axis
-    if not isinstance(axis, int | np.integer) or not -len(shape) <= axis < len(shape):
+    if isinstance(axis, bool) or not isinstance(axis, int | np.integer) or not -len(shape) <= axis < len(shape):
         raise ValueError(f"axis is one of the {len(shape)} axes of shape {shape}: got {axis!r}")
     axis = int(axis) % len(shape)
     if block is not None and (not isinstance(block, int | np.integer) or block is True or block < 1):

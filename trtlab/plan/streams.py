@@ -134,8 +134,8 @@ def lanes(before: Sequence[set[int]], count: int) -> list[tuple[int, list[int]]]
     """For each step its stream, of `count`, and the steps on other streams whose event it waits for: those only that
     no earlier wait implies. It follows what it depends on, if that is a stream's last; else it takes the stream that
     has rested longest. ScheduleError for no stream."""
-    if count < 1:
-        raise ScheduleError(f"{count} streams: expected 1 or more")
+    if not isinstance(count, int) or count < 1:
+        raise ScheduleError(f"{count!r} streams: expected a whole number, 1 or more")
     last, turns, seen = [-1] * count, list[tuple[int, list[int]]](), list[list[int]]()
     for number, needs in enumerate(before):
         lane = max(range(count), key=lambda c: (last[c] in needs, last[c] if last[c] in needs else -last[c]))

@@ -85,9 +85,7 @@ def read(folder: str, kind: type[T]) -> dict[str, T]:
     for path in sorted((WORDS / folder).glob("*.yaml")):
         entries = entries_in(path.read_text(encoding="utf-8"), path.name, kind)
         if twice := sorted(entries.keys() & found.keys()):
-            raise BadEntry(
-                f"{path.name}, {twice[0]}: another file has an entry of that name; expected a name of its own"
-            )
+            raise BadEntry(f"{path.name}, {twice[0]}: another file has an entry of that name; expected one of its own")
         found |= entries
     return found
 

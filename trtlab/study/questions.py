@@ -76,9 +76,9 @@ def question(name: str) -> Question:
 
     UnknownEntry names the close ones, BadEntry what a text lacks.
     """
-    if "\n" in name:
+    if "\n" in (name := str(name)):
         return next(iter(bank.entries_in(name, "your text", Question).values()))
-    return bank.find(questions(), str(name).upper(), "question")
+    return bank.find(questions(), name.upper(), "question")
 
 
 def spoken_size(text: str, language: str) -> int:

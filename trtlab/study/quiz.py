@@ -97,9 +97,7 @@ class Entry:
         if self.kind not in KINDS:
             raise QuizError(f"quiz {self.name!r} is of the kind {self.kind!r}; expected one of {', '.join(KINDS)}")
         facts = {**found.facts, "value": found.value, "evidence": found.evidence}
-        return KINDS[self.kind](
-            **{**{one.name: _filled(self, one.name, facts) for one in fields(self)}, "truth": found}
-        )
+        return KINDS[self.kind](**{one.name: _filled(self, one.name, facts) for one in fields(self)} | {"truth": found})
 
 
 def _filled(owner: Any, name: str, facts: Mapping[str, Any]) -> Any:
@@ -108,9 +106,7 @@ def _filled(owner: Any, name: str, facts: Mapping[str, Any]) -> Any:
     if isinstance(value, Words):
         return value.filled(facts)
     if isinstance(value, tuple):
-        return tuple(
-            replace(one, **{each.name: _filled(one, each.name, facts) for each in fields(one)}) for one in value
-        )
+        return tuple(replace(one, **{f.name: _filled(one, f.name, facts) for f in fields(one)}) for one in value)
     return facts[value] if isinstance(owner, Slip) and isinstance(value, str) else value
 
 
@@ -304,7 +300,7 @@ def readings(reply: Any, unit: Words) -> tuple[float, ...]:
     text = "" if reply is None else SPACES.sub("", str(reply).translate(MINUS)).lstrip("~≈=")
     match = NUMBER.fullmatch(text)
     numbers = [float(each) for each in _decimal_texts(match[1])] if match else []
-    if not match or not all(map(math.isfinite, numbers)):
+    if not match or not numbers or not all(map(math.isfinite, numbers)):
         raise NotAnAnswer("no_number" if text else "nothing_typed", reply=str(reply)[:60])
     return tuple(number * _factor(match[2], unit) for number in numbers)
 
@@ -313,7 +309,8 @@ def _decimal_texts(text: str) -> tuple[str, ...]:
     """`1,5` -> 1.5; `1.234,5` and `1,234.5` -> 1234.5; `75,328` -> 75328 or 75.328."""
     if "," in text and "." in text:
         group = min(",.", key=text.rfind)
-        return (text.replace(group, "").replace(",", "."),)
+        plain = text.replace(group, "").replace(",", ".")
+        return (plain,) * (plain.count(".") == 1)  # 1,2.3,4 is nothing
     if text.count(",") > 1 or text.count(".") > 1:
         return (re.sub("[.,]", "", text),)
     if re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", text):

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from trtlab.lab.workflow import Workflow
 
 
+class NoTruth(ValueError):
+    """A truth that cannot be found: what was asked, and what was seen instead."""
+
+
 def api() -> "Api":
     """Classes and names of the installed compiler."""
     from trtlab.engine.nvidia import installed_api
@@ -102,6 +106,13 @@ def told(model: Any, *, compiler: str = "tensorrt_rtx", **options: Any) -> Found
 
 
 # --- what is read off them --------------------------------------------------------------------------------------------
+
+
+def told_bytes(witness: Any, what: str) -> int:
+    """The bytes of `weights` or `activation` that the builder told, 0 too. NoTruth where it told none."""
+    if (size := getattr(witness, f"{what}_bytes")) is None:
+        raise NoTruth(f"the builder told no {what} bytes: {witness!r}; expected a build with its memory figures")
+    return int(size)
 
 
 def homes(report: "BuildReport", *nodes: str) -> "list[Kernel]":

@@ -187,6 +187,7 @@ RELU = "(float[N,2] x) => (float[N,2] y) { y = Relu (x) }"
         (RELU, {"device": "tpu"}, DeviceError, "There is no device 'tpu': expected one of cpu, cuda"),
         (RELU, {"shapes": {"x": [2, 3]}}, ValueError, r"shapes\['x'\] is \[2, 3\]: the model says \['N', 2\]"),
         (RELU, {"shapes": {"z": (1,)}}, ValueError, "shapes has 'z': the model's inputs are x"),
+        (RELU, {"shapes": 5}, ValueError, "shapes has 5: the model's inputs are x; give sizes by name"),
         (RELU, {"shapes": {"x": [2**47, 2]}}, RunError, "No memory for an input float32"),
         *[(RELU, {"shapes": {"x": [size, 2]}}, ValueError, "sizes are whole numbers") for size in (-1, 1.5, "a", True)],
     ],

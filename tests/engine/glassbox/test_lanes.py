@@ -124,8 +124,9 @@ def test_a_kernel_that_fails_on_one_stream_stops_nobody_and_the_context_goes_on(
     with pytest.raises(RunError, match="no luck"):
         context.run(feeds)
     assert np.array_equal(context.run(feeds)["y"], engine.create_execution_context().run(feeds)["y"])
-    with pytest.raises(ScheduleError, match="0 streams: expected 1 or more"):
-        engine.create_execution_context(streams=0)
+    for count in (0, "2", 2.0):
+        with pytest.raises(ScheduleError, match=f"{count!r} streams: expected a whole number, 1 or more"):
+            engine.create_execution_context(streams=count)
 
 
 @pytest.mark.gpu

@@ -138,8 +138,9 @@ def test_a_target_that_is_none(target):
 
 @pytest.mark.parametrize("shapes", [None, ((1,), (2,)), (1, 2, 3), (("a",), ("b",), ("c",))])
 def test_a_profile_is_three_shapes(shapes):
-    with pytest.raises(ProfileError, match=r"{'x': .* Expected \{input: \(minimum"):
-        normalise_profiles({"x": shapes})
+    for profiles in ({"x": shapes}, 5):
+        with pytest.raises(ProfileError, match=r"profiles is (\{'x': .*|5)\. Expected \{input: \(minimum"):
+            normalise_profiles(profiles)
     assert normalise_profiles(None) == normalise_profiles({}) == normalise_profiles([]) == ()
 
 

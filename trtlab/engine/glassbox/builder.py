@@ -63,8 +63,8 @@ def _fixed(model: OnnxModel, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelP
         proto = onnx.inliner.inline_local_functions(proto)
     weights = {tensor.name for tensor in proto.graph.initializer}
     given = {value.name: value for value in proto.graph.input if value.name not in weights}
-    if strange := sorted(set(shapes) - set(given)):
-        raise ValueError(f"shapes has {strange[0]!r}: the model's inputs are {', '.join(given)}")
+    if strange := [name for name in shapes if name not in given] if isinstance(shapes, Mapping) else [shapes]:
+        raise ValueError(f"shapes has {strange[0]!r}: the model's inputs are {', '.join(given)}; give sizes by name")
     symbols = {"?": 1}
     for name in dict.fromkeys((*shapes, *given)):  # first those that say what a symbol is
         _fix_shape(given[name], shapes.get(name), symbols)

@@ -246,7 +246,5 @@ def tactics(kernel: str, call: Call) -> dict[str, Tactic]:
     """The tactics that can compute this call on this machine."""
     is_product = kernel.removeprefix("int8 ") in ("conv", "matmul") or call.attributes.get("operator") == "Gemm"
     if call.epilogue.chain and not is_product:
-        raise ValueError(
-            f"{kernel} has an epilogue: only products, whose results are new memory, are finished in place"
-        )
+        raise ValueError(f"{kernel} has an epilogue: only products, whose results are new memory, finish in place")
     return {name: tactic for name, tactic in KERNELS[kernel].items() if tactic.fits(call)}

@@ -127,7 +127,7 @@ class _Lowering:
         tensor = ir.convenience.get_const_tensor(value)
         if tensor is None or tensor.dtype == ir.DataType.STRING:
             raise UnsupportedError(
-                f"Constant {value.name!r} holds no dense numbers: the glass box has no other constants."
+                f"Constant {value.name!r} holds no dense numbers: there are no other constants here."
             )
         dtype = self._inner(self._dtype(tensor.dtype, f"constant {value.name!r}"))
         array = np.array(tensor.numpy(), np.float32 if dtype == "bfloat16" else None, order="C")  # numpy has it not

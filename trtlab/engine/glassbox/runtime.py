@@ -192,6 +192,8 @@ class ExecutionContext:
 
     def profile(self, inputs: Arrays, repeats: int = 10) -> tuple[float, ...]:
         """The median time of every kernel in microseconds, in context: each runs after the one before it."""
+        if not isinstance(repeats, int) or repeats < 1:
+            raise ValueError(f"repeats is {repeats!r}: expected a whole number, 1 or more")
         device, table = self.engine.device, list[list[float]]()
         lines = [compile(step.line, "<schedule>", "exec") for step in self.engine._steps]
         names, tensors = self.engine.plan.variables, _checked(self.engine.inputs, inputs)
@@ -215,9 +217,7 @@ class ExecutionContext:
             with torch.inference_mode():
                 results = [self.engine.device.fetched(result) for result in self._run(*tensors)]
         except (RuntimeError, ValueError, IndexError, TypeError, MemoryError) as error:
-            raise RunError(
-                f"A kernel failed: {error}. Check the values of the inputs; the engine can go on."
-            ) from error
+            raise RunError(f"A kernel failed: {error}. Check the inputs' values; the engine can go on.") from error
         return lambda: {n: t.contiguous().numpy() for n, t in zip(self.engine.plan.outputs, results, strict=True)}
 
 

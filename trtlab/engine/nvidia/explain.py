@@ -97,9 +97,7 @@ def normalise_targets(target: str | Iterable[str] | None, compiler: str) -> tupl
     if target is None:
         here = machine.gpu_target()
         return () if compiler == "tensorrt" else (here if here in machine.RTX_EXECUTES else DEFAULT_TARGET,)
-    names = (
-        re.split(r"[,\s]+", str(target).strip()) if isinstance(target, str | float | int) else list(map(str, target))
-    )
+    names = re.split(r"[,\s]+", str(target).strip()) if isinstance(target, str | float | int) else [*map(str, target)]
     found = [re.sub(r"(?:sm_?)?(\d{1,2})\.?(\d)", r"SM\1\2", name.lower()) for name in names]
     if wrong := [name for name in found or [""] if not re.fullmatch(rf"SM\d{{2,3}}|{PORTABLE}", name)]:
         hint = "Expected a compute capability such as SM89 or 8.9, a list of such, or 'portable'."
@@ -109,8 +107,8 @@ def normalise_targets(target: str | Iterable[str] | None, compiler: str) -> tupl
 
 def normalise_profiles(profiles: ProfileShapes | Sequence[ProfileShapes] | None) -> tuple[Profile, ...]:
     """Frozen profiles from one mapping or several. ProfileError when an entry is not three shapes of integers."""
-    mappings = [profiles] if isinstance(profiles, Mapping) else list(profiles or ())
     try:
+        mappings = [profiles] if isinstance(profiles, Mapping) else list(profiles or ())
         return tuple(Profile(shapes=tuple(map(_profile_entry, one.items()))) for one in mappings if one)
     except (TypeError, ValueError, AttributeError):
         hint = "Expected {input: (minimum, optimum, maximum)} of shapes such as (8, 3, 32, 32), or a list of those."

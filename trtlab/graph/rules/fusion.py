@@ -112,9 +112,7 @@ class HorizontalFusion(Rule):
         uses = [use for use in source(node).uses() if use.idx == 0 and use.node.graph is node.graph]
         readers = [use.node for use in uses if widens(use.node)]
         group = [reader for reader in readers if reader is node or not why_apart(node, reader)]
-        return (
-            group if len(group) > 1 else readers[:2] if len(readers) > 1 else []
-        )  # a pair that cannot: check says why
+        return group if len(group) > 1 else readers[:2] if len(readers) > 1 else []  # two that cannot: check says so
 
     def check(self, nodes: Nodes) -> str:
         """All inputs but the first are constant, with one entry for each channel, and of one shape otherwise."""

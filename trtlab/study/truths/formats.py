@@ -18,7 +18,7 @@ from trtlab.numeric.quantize import sqnr_db
 from trtlab.numeric.units import number_text, power_text, powers
 from trtlab.study import witnesses
 from trtlab.study.found import Found, computed, read_back, seen
-from trtlab.study.witnesses import listed
+from trtlab.study.witnesses import listed, told_bytes
 
 BOTH = ("numpy", "ml_dtypes")
 
@@ -170,7 +170,7 @@ def fp16_ends_at_65504() -> Found:
         halves = np.array(numbers).astype(np.float16)
     codes = [int(code) for code in halves.view(np.uint16)]
     same = codes == [int(fmt("FP16").encode(number, overflow="ieee")) for number in numbers]
-    rows = [(f"{n:g}", f"{code:016b}", float(half)) for n, code, half in zip(numbers, codes, halves, strict=True)]
+    rows = [(f"{n:,g}", f"{code:016b}", f"{half:,g}") for n, code, half in zip(numbers, codes, halves, strict=True)]
     return computed(same and halves.tolist() == [1.0, 65504.0, math.inf], rows)
 
 
@@ -194,7 +194,7 @@ def int4_packed() -> Found:
 
 def int4_bytes() -> Found:
     cells = [witnesses.support(name, "SM89") for name in ("INT4", "FP16")]
-    narrow, wide = (found.cells[0].weights_bytes or 0 for found in cells)
+    narrow, wide = (told_bytes(found.cells[0], "weights") for found in cells)
     return seen(cells[0], wide > 3.5 * narrow > 0, narrow=narrow, wide=wide)
 
 

@@ -24,7 +24,7 @@ from trtlab.study import witnesses
 from trtlab.study.bank import said
 from trtlab.study.found import Found, computed, seen
 from trtlab.study.truths.kinds import in_kernels
-from trtlab.study.witnesses import arrows, homes, is_fused, listed, says
+from trtlab.study.witnesses import arrows, homes, is_fused, listed, says, told_bytes
 
 ONNX = ("numpy", "onnx")
 CHAIN = "multiply_add_relu"
@@ -35,8 +35,8 @@ CHAIN = "multiply_add_relu"
 
 FIGURES: dict[str, Callable[[BuildReport, Sequence[Kernel]], Any]] = {
     "layers": lambda report, _: [layer.type for layer in report.layers if not layer.is_constant],
-    "weights": lambda report, _: report.weights_bytes,
-    "planned": lambda report, _: report.activation_bytes,
+    "weights": lambda report, _: told_bytes(report, "weights"),
+    "planned": lambda report, _: told_bytes(report, "activation"),
     "launches": lambda report, _: len(report.kernels),
     "moved": lambda report, _: moved_by_nvidia(report),
     "moving": lambda report, _: sum(not kernel.onnx_nodes for kernel in report.kernels),
@@ -191,7 +191,7 @@ def eight_n() -> Found:
 
 def planned_memory() -> Found:
     fused, apart = witnesses.report_on("matmul_relu"), witnesses.report_on("matmul_two_readers")
-    sizes = [report.activation_bytes or 0 for report in (fused, apart)]
+    sizes = [told_bytes(report, "activation") for report in (fused, apart)]
     tensor = 256 * 256 * 4
     holds = is_fused(fused, "matmul", "relu") and not is_fused(apart, "matmul", "relu")
     return in_kernels(apart, holds and sizes[1] - sizes[0] == tensor, fused=sizes[0], apart=sizes[1], tensor=tensor)
@@ -202,14 +202,14 @@ def planned_memory() -> Found:
 
 def five_techniques() -> Found:
     report, api = witnesses.report_on("wide_inception"), nvidia_api.recorded_api()
-    streams = len({kernel.stream for kernel in report.kernels})
+    streams, planned = len({kernel.stream for kernel in report.kernels}), told_bytes(report, "activation")
     stubs = [kernel for kernel in report.kernels if "STUB" in kernel.tactic]
     int8 = witnesses.support("INT8", "SM89").cell("INT8", "SM89").said
     there = {
         "fusion": is_fused(report, "conv1", "relu1"), "precision": int8 == "✓ Int8 × Int8", "tuning": bool(stubs),
-        "memory": report.activation_bytes, "streams": streams > 1,
+        "memory": planned, "streams": streams > 1,
     }  # fmt: skip
-    facts = {"stubs": len(stubs), "streams": streams, "planned": report.activation_bytes, "int8": int8}
+    facts = {"stubs": len(stubs), "streams": streams, "planned": planned, "int8": int8}
     rows = [(said(f"technique_{name}"), said(f"seen_{name}", **facts)) for name in there]
     since = {"DataType": "FP4", "INetworkDefinition": "add_attention", "IRuntimeConfig": "cuda_graph_strategy"}
     added = [f"{owner}.{name}" for owner, name in since.items() if api.has(owner, name)]

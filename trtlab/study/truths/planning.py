@@ -24,7 +24,7 @@ from trtlab.plan.memory import Buffer, check_placement, lower_bound, place
 from trtlab.plan.streams import on_one_stream, run
 from trtlab.study import witnesses
 from trtlab.study.found import Found, computed, seen
-from trtlab.study.witnesses import listed, most, sizes
+from trtlab.study.witnesses import listed, most, sizes, told_bytes
 
 CONVOLUTIONS, NETWORK, STUB = ((64, 56), (128, 28), (512, 7)), "resnet18-FP32-SM89-static", "__myelin_CASK_STUB"
 SIX = "a 4 0 3, b 2 1 4, c 3 2 5, d 4 4 7, e 2 3 6, f 1 5 8"
@@ -97,13 +97,11 @@ def candidates_are_timed() -> Found:
 
     with one_thread():
         races = glassbox.build(builds.model("conv_relu")).inspect(tactics=True)
-    longest = max((one.race for one in races if one.race), key=lambda race: len(race.candidates))
-    timed = [one for one in longest.candidates if one.samples_s]
-    rows = [(one.name, f"{one.best_s * 1e6:.1f}", len(one.samples_s), one.state) for one in longest.candidates]
+    found = max((one.race for one in races if one.race), key=lambda race: len(race.candidates))
+    timed = [one for one in found.candidates if one.samples_s]
+    rows = [(one.name, f"{one.best_s * 1e6:.1f}", len(one.samples_s), one.state) for one in found.candidates]
     taken = sum(len(one.samples_s) for one in timed)
-    return computed(
-        len(timed) > 1, rows, ("torch", "numba"), taken, timed=len(timed), taken=taken, winner=longest.winner
-    )
+    return computed(len(timed) > 1, rows, ("torch", "numba"), taken, timed=len(timed), taken=taken, winner=found.winner)
 
 
 def winner_depends_on_shape() -> Found:
@@ -158,7 +156,7 @@ def chain_of_softmaxes(length: int) -> onnx.ModelProto:
 def memory_of_chains() -> Found:
     """Bytes of activations that tensorrt_rtx plans for each length of the chain: {length: bytes}."""
     reports = {n: explain(chain_of_softmaxes(n), "SM89", compiler="tensorrt_rtx") for n in CHAINS}
-    return seen(reports[CHAINS[0]], {str(n): report.activation_bytes for n, report in reports.items()})
+    return seen(reports[CHAINS[0]], {str(n): told_bytes(report, "activation") for n, report in reports.items()})
 
 
 @functools.cache
@@ -166,7 +164,7 @@ def memory_with_auxiliary_streams() -> Found:
     """The same for three parallel convolutions: {auxiliary streams: [bytes, streams that kernels are on]}."""
     model = builds.model("wide_inception")
     reports = {n: explain(model, "SM89", max_aux_streams=n, compiler="tensorrt_rtx") for n in AUXILIARY}
-    found = {str(n): [r.activation_bytes, len({k.stream for k in r.kernels})] for n, r in reports.items()}
+    found = {str(n): [told_bytes(r, "activation"), len({k.stream for k in r.kernels})] for n, r in reports.items()}
     return seen(reports[0], found)
 
 

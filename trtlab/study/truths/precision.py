@@ -15,7 +15,7 @@ from trtlab.numeric import calibrate
 from trtlab.study import witnesses
 from trtlab.study.found import Found, computed, seen
 from trtlab.study.truths.kinds import in_kernels
-from trtlab.study.witnesses import homes, listed, sizes
+from trtlab.study.witnesses import homes, listed, sizes, told_bytes
 
 EVERY = 128  # candidates between those that SciPy is asked about
 
@@ -70,7 +70,7 @@ def weights_halve() -> Found:
     rows, ratios = [], []
     for network in ("digits", "resnet18"):
         full, half = (builds.recorded(builds.key(network, p, "SM89", dynamic_batch=False)) for p in ("FP32", "FP16"))
-        weights = [report.weights_bytes or 1 for report in (full, half)]
+        weights = [told_bytes(report, "weights") for report in (full, half)]
         rows.append((network, *weights, full.plan_size_bytes, half.plan_size_bytes))
         ratios.append(weights[0] / weights[1])
     return seen(full, all(1.9 < ratio < 2.1 for ratio in ratios), rows)

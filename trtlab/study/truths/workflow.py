@@ -20,14 +20,10 @@ from trtlab.study import witnesses
 from trtlab.study.bank import said
 from trtlab.study.found import Found, computed, seen
 from trtlab.study.truths.kinds import in_kernels
-from trtlab.study.witnesses import arrows, listed, says
+from trtlab.study.witnesses import NoTruth, arrows, listed, says, told_bytes
 
 DYNAMIC = {"image": ((1, 1, 8, 8), (16, 1, 8, 8), (64, 1, 8, 8))}
 """Optimisation profile of the digits model."""
-
-
-class NoTruth(ValueError):
-    """A truth that cannot be found: what was asked, and what was seen instead."""
 
 
 # --- quizzes ----------------------------------------------------------------------------------------------------------
@@ -77,7 +73,7 @@ def there(names: Sequence[str], owner: str = "", one: bool = False) -> Found:
 
 def weights_saved(wide: str, narrow: str) -> Found:
     """KiB of weights that a recorded build in FP16 has less than one in FP32."""
-    before, after = (builds.recorded(name).weights_bytes or 0 for name in (wide, narrow))
+    before, after = (told_bytes(builds.recorded(name), "weights") for name in (wide, narrow))
     saved = (before - after) / 1024
     shares = {"all": 2, "bytes": 1024, "quarter": 1 / 2, "int8": 3 / 2, "bits": 8, "mib": 1 / 1024}
     wrong = {name: saved * share for name, share in shares.items()}
@@ -93,7 +89,7 @@ def recorded_kernels(name: str) -> Found:
 def memory_of_contexts(name: str, contexts: int) -> Found:
     """MiB of weights and activations of one engine with so many contexts. The table is for one, two and four."""
     report = builds.recorded(name)
-    weights, activations = report.weights_bytes or 0, report.activation_bytes or 0
+    weights, activations = told_bytes(report, "weights"), told_bytes(report, "activation")
     rows = [(n, weights, n * activations, weights + n * activations) for n in (1, 2, 4)]
     sizes = {
         "weights": weights, "activations": activations, "engines": contexts * (weights + activations),
@@ -143,7 +139,7 @@ def workspace_limits() -> Found:
         limit = None if mib == "default" else int(mib) * 2**20
         try:
             report = explain(DIGITS_ONNX, "SM89", profiles=DYNAMIC, workspace_bytes=limit, compiler="tensorrt_rtx")
-            planned[mib] = report.activation_bytes
+            planned[mib] = told_bytes(report, "activation")
         except BuildError as error:
             planned[mib], refusals[mib] = None, re.sub(r"^\[[^]]*\] |; \[.*$", "", error.log[0])
     found = computed(planned, referees=(machine.DISTRIBUTIONS["tensorrt_rtx"], "onnx"))
@@ -183,7 +179,7 @@ def name_of_onnx() -> Found:
 def build_phases() -> Found:
     report = witnesses.flow().report
     inner = [(phase.name, phase.parent) for phase in report.phases if phase.parent is not None]
-    names, activations = {name for name, _ in inner}, report.activation_bytes or 0
+    names, activations = {name for name, _ in inner}, told_bytes(report, "activation")
     holds = names >= {"Optimizing graph", "Timing tactics"} and not any("alibrat" in name for name in names)
     logged = says(report, "CPU-only mode")
     return seen(report, holds and activations > 0 and bool(logged), inner[:9], activations=activations, logged=logged)
