@@ -18,16 +18,25 @@
     every(".trt .tongue input", (box) => { box.checked = localStorage.getItem(key()) === "true"; });
   };
   /** Marks what lies behind a box that is not ticked: outputs below it, and the next two cells up to a heading or a box. */
-  const REACH = 2, cover = () => {
+  const REACH = 2, topOf = (element) => element.getBoundingClientRect().top;
+  const cover = () => {
     let reach = 0, notebook = null;
+    const changes = [], mark = (element, name, isOn) => {
+      if (element && element.classList.contains(name) !== isOn) changes.push(() => element.classList.toggle(name, isOn));
+    };
     for (const cell of document.querySelectorAll(".jp-Cell")) {
       const home = cell.closest(".jp-Notebook, body"); // Voila's page is one
       if (home !== notebook) [notebook, reach] = [home, 0];
       const boxes = [...cell.querySelectorAll(".trt-show")], isUnder = reach > 0 && !boxes.length;
-      for (const box of boxes) box.closest(".jp-OutputArea-child")?.classList.toggle("trt-asks", !box.checked);
-      cell.classList.toggle("trt-under", isUnder);
+      for (const box of boxes) mark(box.closest(".jp-OutputArea-child"), "trt-asks", !box.checked);
+      mark(cell, "trt-under", isUnder);
       reach = boxes.length ? REACH * boxes.some((box) => !box.checked) : cell.querySelector("h1, h2, h3") ? 0 : reach - 1;
     }
+    if (!changes.length) return;
+    const page = [...document.querySelectorAll(".jp-WindowedPanel-outer")].find((one) => one.offsetParent); // what is read stays in its place
+    const read = page && [...page.querySelectorAll(".jp-Cell")].find((cell) => topOf(cell) >= topOf(page)), before = read && topOf(read);
+    changes.forEach((change) => change());
+    if (read) page.scrollTop += topOf(read) - before;
   };
   const uncover = (boxes) => { boxes.forEach((box) => { box.checked = true; }); cover(); };
   for (const kind of ["click", "keyup"]) document.addEventListener(kind, () => { // cells may have gone
