@@ -123,6 +123,19 @@ def test_zoom_pan_and_fit_move_the_view_and_not_the_selection(lab, graph):
     moved()
     graph.keyboard.press("0")
     moved()
+    for corner, taller in (
+        (4, 60),
+        (30, 0),
+    ):  # the corner makes the canvas taller; what is let go outside moves no more
+        end = canvas["x"] + canvas["width"] - corner, canvas["y"] + canvas["height"] - corner
+        graph.mouse.move(*end)
+        graph.mouse.down()
+        graph.mouse.move(end[0], end[1] + 60)
+        graph.mouse.up()
+        graph.mouse.move(canvas["x"] + 30, canvas["y"] + 30)
+        before, canvas = canvas, graph.locator(".gv-canvas").bounding_box()
+        assert abs(canvas["height"] - before["height"] - taller) < 3
+        assert graph.evaluate(TRANSFORM) == seen[-1]
     assert lab.ask(SELECTED) == "None ()"
 
 

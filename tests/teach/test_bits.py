@@ -196,6 +196,14 @@ def test_verdicts(name, value, overflow, kind, words):
     assert (editor.shown["error"]["kind"], editor.shown["error"]["words"]) == (kind, words)
 
 
+@pytest.mark.parametrize("rounding", ["toward_zero", "down", "stochastic"])
+def test_what_lies_a_step_beyond_the_largest_value_is_lost_however_it_is_rounded(rounding):
+    for value, words in ((65504 + 31, "rounded"), (65504 + 32, "saturates"), (1e9, "saturates")):
+        if (rounding, words) != ("stochastic", "rounded"):
+            shown = BitEditor("FP16", value, rounding=rounding, overflow="saturate").shown
+            assert (shown["value"], shown["error"]["words"]) == ("65504", words)
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_saturates_is_said_exactly_where_ieee_overflow_would_differ(name):
     fmt = SMALL[name]
@@ -242,7 +250,15 @@ def test_python_reads_and_sets_code_and_value_and_the_entry_says_what_was_asked_
 KINDS = {"zero": 0x00, "subnormal": 0x01, "normal": 0x04, "infinity": 0x7C, "NaN": 0x7D}
 
 
-def test_codes_have_a_kind():
+REASONS = {
+    ("FP16", 0xFC00): "Exponent all ones, mantissa zero: −∞", ("FP8_E4M3", 0xFF): "The highest code of each sign: NaN",
+    ("FP8_E4M3_FNUZ", 0x80): "The code that would be −0: NaN",
+}  # fmt: skip
+
+
+def test_codes_have_a_kind_and_special_ones_say_why():
+    for (name, code), why in REASONS.items():
+        assert formula(exact.decode(FORMATS[name], code)) == [[(why, "", False)]]
     assert {kind: exact.decode(FORMATS["FP8_E5M2"], code).kind for kind, code in KINDS.items()} == {k: k for k in KINDS}
     kinds = {"INT8": "integer", "NF4": "table entry", "E8M0": "normal"}
     assert {name: exact.decode(FORMATS[name], 3).kind for name in kinds} == kinds
@@ -363,6 +379,10 @@ def test_a_format_without_the_number_starts_at_zero_and_says_why():
     shown = send(editor, rounding="up", overflow="ieee")
     assert (shown["overflow"], editor.code) == ("ieee", 127)
     assert "neither infinity nor NaN" in shown["refusal"]["text"]
+
+
+def test_a_code_as_long_as_a_book_is_refused_in_a_line():
+    assert len(send(BitEditor("FP16", 1), bin="1" * 20_000)["refusal"]["text"]) < 120
 
 
 def test_other_messages_and_cleared_entries_change_nothing():

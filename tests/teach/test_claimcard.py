@@ -3,6 +3,7 @@
 import functools
 import re
 
+import numpy as np
 import pytest
 
 from trtlab.engine.measure import Origin, Provenance
@@ -105,6 +106,9 @@ def test_a_false_claim_of_the_sheet_is_named(monkeypatch):
 def test_an_error_in_a_proof_is_not_hidden_and_an_unknown_claim_names_the_close_ones():
     with pytest.raises(ZeroDivisionError):
         claim("one over zero", lambda: 1 / 0)
+    with pytest.raises(TypeError, match="the proof of 'halved' gave None: expected True, False or a Found"):
+        claim("halved", lambda: None)
+    assert claim("halved", lambda: np.float32(1) > 0).text.startswith("✓")
     with pytest.raises(UnknownEntry, match=r"there is no claim 'C7O'; did you mean C\d\d, "):
         claim("C7O")
 

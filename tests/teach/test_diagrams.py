@@ -22,6 +22,11 @@ def lines(name):
     return diagram_lines(draw_diagram(name).svg)
 
 
+def test_a_diagram_of_no_known_name():
+    with pytest.raises(KeyError, match="no diagram 'none'; there are workflow"):
+        draw_diagram("none")
+
+
 @pytest.mark.parametrize("name", DIAGRAMS)
 def test_a_picture_says_its_words_loads_nothing_and_has_a_png_of_its_shape(name):
     drawing = draw_diagram(name)

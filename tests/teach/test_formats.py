@@ -58,6 +58,8 @@ def test_every_table_takes_a_format_of_ones_own_also_a_padded_one():
 def test_what_has_no_codes_of_its_own_is_refused(draw):
     with pytest.raises(KeyError, match="no format 'FP7'; there are FP64, FP32"):
         draw("FP7")
+    with pytest.raises(KeyError, match="no format 5; there are FP64"):
+        draw(5)
     with pytest.raises(TypeError, match="NVFP4 has no codes of its own; take its element format"):
         draw("NVFP4")
 

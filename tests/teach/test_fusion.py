@@ -7,9 +7,10 @@ import pytest
 from trtlab.engine.measure import Origin
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.lab import builds
-from trtlab.lab.compare import compare_groups, compare_optimizers
+from trtlab.lab.compare import Verdict, compare_groups, compare_optimizers
 from trtlab.lab.fusion import load
 from trtlab.teach import draw_agreement, draw_fusion_findings, draw_optimizers
+from trtlab.teach.card import LONG
 
 from .markup import EVIL, alike
 
@@ -58,6 +59,12 @@ def test_every_group_and_kernel_stands_in_the_card_with_its_verdict(inception):
     assert page.words.count("strides 1536, 64, 8, 1") == 3
     assert page.count("tr") == 1 + len(inception.matches)
     assert page.count("details") == 0
+
+
+def test_what_differs_stands_before_the_fold(inception):
+    (same,) = (match for match in inception.matches if match.verdict is Verdict.SAME)
+    text = draw_agreement(replace(inception, matches=(*[same] * LONG, *inception.matches))).text
+    assert text.index(Verdict.DECLINED.value, text.index("compared")) < text.index("more rows")
 
 
 def test_streams_are_told_and_a_model_is_taken_too():

@@ -140,6 +140,8 @@ def test_families_of_operators_are_the_kinds_of_the_one_table_and_a_few_more():
     assert [*map(family_of, one)] == [product, product, "pointwise", "normalisation, softmax", cost, cost, *more]
     known = {schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == ""}
     assert {op for ops in FAMILIES.values() for op in ops.split()} <= known
+    found = [*map(family_of, "DeformConv RoiAlign Upsample Hardmax".split())]
+    assert found == [product, cost, "shape, data movement", "normalisation, softmax"]
 
 
 # --- groups -----------------------------------------------------------------------------------------------------------

@@ -149,8 +149,9 @@ def test_the_selection_follows_the_run_unless_the_reader_is_elsewhere(view, monk
 
 def test_an_engine_is_inspected_and_a_stand_in_says_why_not():
     ran = Execution(outputs={}, calls_agree=True, seconds={}, device="", repeats=1, inspector='{"Layers": 1}')
-    for artefact, words in ((ran, ran.inspector), ("a session", "needs a deserialised engine")):
-        alike(draw_artefact(replace(finished().records["deserialise"], artefact=artefact)), words)
+    for artefact, words, folds in ((ran, ran.inspector, 1), ("a session", "EngineInspector needs a deserialised", 0)):
+        page = alike(draw_artefact(replace(finished().records["deserialise"], artefact=artefact)), words)
+        assert page.words.count("EngineInspector, as JSON") == folds
 
 
 def test_progress_of_the_builder_is_shown_on_the_running_stage(view, monkeypatch):

@@ -177,6 +177,7 @@ def test_what_cannot_be_is_said_and_nothing_changes():
     [
         (("nothing",), KeyError, "no 'nothing' here; there are gaussian"),
         (("gaussian", "FP5"), KeyError, "no format 'FP5'; there are FP64"),
+        (("gaussian", 8), KeyError, "no format 8; there are FP64"),
         (("gaussian", "FP16"), ValueError, "at most 8 bits: got FP16, 16 bits"),
         (("gaussian", "NF4" + AFFINE), KeyError, "no 'NF4 . zero point' here"),
         (("gaussian", "INT8", 48), KeyError, "no '48' here; there are tensor, channel, 128"),
@@ -212,6 +213,10 @@ def test_a_refused_array_leaves_the_one_before():
     for values in ([1e300], [np.inf]):
         with pytest.raises(ValueError, match="finite float32 values: got NaN or infinity"):
             view.choose(tensor=values)
+    with pytest.raises(KeyError, match="no '9' here"):
+        view.choose(tensor=np.zeros((2, 2)), granularity=9)
+    with pytest.raises(TypeError, match="no choice of tensr: expected tensor, format"):
+        view.choose(tensr="gaussian")
     assert send(view, format="INT4")["title"] == "your array in INT4, one scale for the tensor"
     assert view.reading.values.size == 16
 

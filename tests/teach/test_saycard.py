@@ -72,3 +72,5 @@ def test_ones_own_question_is_shown_without_what_is_not_written_yet():
 def test_an_unknown_question_names_close_ones():
     with pytest.raises(UnknownEntry, match=r"'Q3-11'; did you mean .*Q3-01"):
         say("Q3-11")
+    with pytest.raises(UnknownEntry, match="there is no question '3'"):
+        say(3)

@@ -57,9 +57,11 @@ def test_errors_are_those_of_the_values_themselves():
         assert clipping == pytest.approx(square[~inside].sum() / VALUES.size, rel=0.1)
 
 
-def test_a_histogram_without_values_cannot_be_clipped():
-    with pytest.raises(ValueError, match="no value above 0"):
-        ClipView(Histogram.of(np.zeros(4)))
+def test_a_histogram_without_values_cannot_be_clipped_and_one_of_equal_values_can():
+    for wrong in (Histogram.of(np.zeros(4)), VALUES):
+        with pytest.raises(ValueError, match="no Histogram with a value above 0"):
+            ClipView(wrong)
+    assert "divergence" not in ClipView(Histogram.of(np.ones(9))).shown["svg"]  # no loss has a logarithm
 
 
 def test_the_roofline_names_what_limits_and_marks_what_was_measured():

@@ -167,7 +167,7 @@ def code_from_text(text: str, base: str) -> int:
     """The number that `text` spells in hex, bin or dec; spaces and _ may part digits, its 0x or 0b may lead."""
     radix, example = _BASES[base]
     try:
-        return int("".join(text.split()), radix)
+        return int("".join(text.split()) if len(text) < 200 else "", radix)
     except ValueError:
         known = f"digits 0 to {'0123456789abcdef'[radix - 1]}"
         raise ValueError(f"no {base} code: {text[:40]!r}; expected {known}, such as {example}") from None
@@ -250,10 +250,12 @@ def verdict(held: Held) -> tuple[str, str]:
 
 
 def _is_beyond(held: Held, wanted: Fraction) -> bool:
-    """Whether `wanted` lies beyond the range, where IEEE's overflow gives another code, and not merely within the
-    rounding of the largest value."""
+    """Whether `wanted` lies beyond the range by a step, or where IEEE's overflow gives another code, and not merely
+    within the rounding of the largest value."""
     if Fraction(held.fmt.min) <= wanted <= Fraction(held.fmt.max):
         return False
+    if abs(wanted - (held.found.fraction or 0)) >= (held.found.ulp or 0):
+        return True
     try:
         rounding = "nearest_even" if held.rounding == "stochastic" else held.rounding
         return encode(held.fmt, wanted, rounding, "ieee") != held.code

@@ -31,8 +31,10 @@ def claim(name: str, prove: Callable[[], bool | Found] | None = None) -> Drawing
     if prove is None:
         return bilingual(_card(find_claim(name)))
     found = prove()
-    if isinstance(found, bool):
-        found = Found(value=found, provenance=live())
+    if not isinstance(found, Found):
+        if found not in (True, False):
+            raise TypeError(f"the proof of {name!r} gave {found!r}: expected True, False or a Found")
+        found = Found(value=bool(found), provenance=live())
     _check("", name, found)
     head = [_tick(), tag("b", name, "claim"), ui.origin_badge(found.provenance.origin)]
     return ui.card(*_evidence(found), head=head, foot=[found.provenance.line()])

@@ -49,7 +49,7 @@ def find_format(which: str | Format, *, blocks: bool = False) -> Format:
     """
     fmt = FORMATS.get(which) if isinstance(which, str) else which
     names = ", ".join(name for name, f in FORMATS.items() if blocks or has_codes(f))
-    if fmt is None:
+    if not isinstance(fmt, Format):
         raise KeyError(f"no format {which!r}; there are {names}")
     if not (blocks or has_codes(fmt)):
         raise TypeError(f"{which} has no codes of its own; take its element format, or: {names}")

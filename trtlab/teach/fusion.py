@@ -83,12 +83,14 @@ def _agreed(rows: Sequence[Row]) -> list[str]:
 
 def draw_agreement(what: onnx.ModelProto | Agreement, target: str = "SM89") -> Drawing:
     """Our kernels on the left, NVIDIA's on the right, one row for each group of nodes that share a kernel on either
-    side, and the difference by name.
+    side, and the difference by name. What differs comes first where the table folds.
 
     >>> draw_agreement(TEACHING_MODELS["inception"]())
     """
     found = what if isinstance(what, Agreement) else compare.compare_groups(what, target)
-    shown = ui.table(("ours", "NVIDIA's", "compared"), map(_match, found.matches), fold=True)
+    folds = len(found.matches) > ui.LONG
+    matches = sorted(found.matches, key=lambda match: folds and match.verdict is Verdict.SAME)
+    shown = ui.table(("ours", "NVIDIA's", "compared"), map(_match, matches), fold=True)
     total = f"{counted(found.our_kernels, 'kernel')} of ours, {len(found.report.kernels)} of NVIDIA's"
     counts = [(verdict, found.count(verdict)) for verdict in Verdict if found.count(verdict)]
     verdicts = [ui.badge(f"{count} × {verdict.value}", KINDS[verdict]) for verdict, count in counts]

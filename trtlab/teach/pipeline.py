@@ -24,7 +24,7 @@ from trtlab.teach.card import Cell, Drawing, bold, callout, card, code, details,
 from trtlab.teach.graph.view import GraphView
 from trtlab.teach.widget import Widget, script, styles
 
-NO_INSPECTOR = "It needs a deserialised engine. The kernels under Build come from the builder's log instead."
+NO_INSPECTOR = "EngineInspector needs a deserialised engine. The kernels under Build are those of the builder's log."
 WAITING = {"state": "waiting", "note": "", "time": "", "seconds": 0.0, "fraction": None}
 
 
@@ -231,6 +231,11 @@ def _explained(name: str, state: str) -> Cell:
     return dim(join([bold(stage.title), words, code(stage.call)], " "))
 
 
+def _draw_inspector(ran: Any) -> Cell:
+    is_engine = hasattr(ran, "inspector")
+    return details("EngineInspector, as JSON", pre(ran.inspector)) if is_engine else dim(NO_INSPECTOR)
+
+
 def draw_artefact(record: StageRecord) -> Drawing:
     """A stage's card followed by what it made: graph, layers, configuration, kernels, manifest, or predictions."""
     draw: Any = {
@@ -239,7 +244,7 @@ def draw_artefact(record: StageRecord) -> Drawing:
         "configure": tables.draw_configuration,
         "build": tables.draw_engine,
         "serialise": tables.draw_plan_file,
-        "deserialise": lambda ran: details("EngineInspector, as JSON", pre(getattr(ran, "inspector", NO_INSPECTOR))),
+        "deserialise": _draw_inspector,
         "enqueue": tables.draw_outputs,
         "compare": tables.draw_predictions,
     }.get(record.name)

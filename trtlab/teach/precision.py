@@ -52,10 +52,8 @@ class ClipView(SliderView):
     ABOUT = "Where to clip"
 
     def __init__(self, histogram: Histogram, right: Right | None = None) -> None:
-        if not histogram.amax:
-            raise ValueError(
-                f"{histogram!r} has no value above 0: expected activations to clip; run some batches first"
-            )
+        if not isinstance(histogram, Histogram) or not histogram.amax:
+            raise ValueError(f"{histogram!r} is no Histogram with a value above 0: expected Histogram.of(activations)")
         self.h, self.last = histogram, min(histogram.counts.size, math.ceil(histogram.amax / histogram.width))
         self.chosen, self._right = {name: find(histogram) for name, find in CALIBRATORS.items()}, right
         self._ground = "".join([*self._bars(), *self._curves(), *self._marks()])  # what does not move
@@ -109,7 +107,7 @@ class ClipView(SliderView):
             t = self.chosen[name]
             shown = (t.candidates <= self.last) & np.isfinite(t.losses) & (t.losses > 0)
             logs, every = np.log10(t.losses[shown]), max(1, int(shown.sum()) // 400)
-            high = logs.max(initial=-np.inf)
+            high = logs.max(initial=-400.0)  # below every logarithm
             ys = base + LOW * (high - logs) / max(high - logs.min(initial=high), 0.1)
             pairs = zip(self.x(t.candidates[shown] * self.h.width)[::every], ys[::every], strict=True)
             points = " ".join(f"{x:.1f},{y:.1f}" for x, y in pairs)

@@ -294,19 +294,23 @@ class QuantView(Widget):
 
     def choose(self, **wish: Any) -> None:
         """Choose as when it was made; nothing changes when it cannot be. The one place where the page is made."""
-        choice = self._choice | wish
-        choice |= {"tensor": self._name(choice["tensor"]), "format": self._offer(choice["format"])}
-        choice["granularity"] = str(choice["granularity"])
+        if unknown := ", ".join(wish.keys() - {"tensor", "format", "granularity", "zoom"}):
+            raise TypeError(f"there is no choice of {unknown}: expected tensor, format, granularity or zoom")
+        choice, tensors = self._choice | wish, self._tensors
+        if not isinstance(choice["tensor"], str):
+            own = own_tensor(choice["tensor"])
+            choice["tensor"], tensors = "your array", tensors | {"your array": lambda: own}
+        choice |= {"format": self._offer(choice["format"]), "granularity": str(choice["granularity"])}
         there: dict[str, Mapping[str, Any]]
-        there = {"tensor": self._tensors, "format": self._formats, "granularity": GRANULARITIES}
+        there = {"tensor": tensors, "format": self._formats, "granularity": GRANULARITIES}
         for kind, names in there.items():
             if choice[kind] not in names:
                 raise KeyError(f"no {choice[kind]!r} here; there are {', '.join(names)}")
-        (values, about), (fmt, symmetric) = self._tensors[choice["tensor"]](), self._formats[choice["format"]]
+        (values, about), (fmt, symmetric) = tensors[choice["tensor"]](), self._formats[choice["format"]]
         is_block, shared = isinstance(fmt, BlockFormat), _shared(fmt, choice["granularity"])
         groups = {} if is_block else GRANULARITIES[choice["granularity"]] | {"symmetric": symmetric}
         reading = Reading(values=values, quantized=fmt.quantize(values, **groups, partial=True))
-        self._choice, self.reading = choice, reading
+        self._choice, self._tensors, self.reading = choice, tensors, reading
         title, facts = f"{choice['tensor']} in {choice['format']}, {shared}", [list(fact) for fact in reading.facts]
         bits = next(value for label, value, _ in facts if label == "bits per value")
         trial = [choice["tensor"], choice["format"], shared, facts[0][1], bits]
@@ -337,13 +341,6 @@ class QuantView(Widget):
         if isinstance(fmt, IntegerFormat):
             self._formats[name + AFFINE] = (fmt, False)
         return which if isinstance(which, str) else name
-
-    def _name(self, which: str | npt.ArrayLike) -> str:
-        if isinstance(which, str):
-            return which
-        tensor = own_tensor(which)
-        self._tensors["your array"] = lambda: tensor
-        return "your array"
 
     def hear(self, wish: dict[str, Any]) -> None:
         """What cannot be chosen comes back as a sentence, and all stays as it was."""

@@ -90,9 +90,9 @@ class RewriteStepper(Widget):
 
     def go(self, position: int) -> None:
         """Show step `position`, counted from 1; 0 shows the whole way."""
-        if not 0 <= position <= len(self.report.steps):
-            raise ValueError(f"no step {position}: there are {len(self.report.steps)}, and 0 is the whole way")
-        self._show(_told(self._story, position))
+        if position not in range(len(self.report.steps) + 1):
+            raise ValueError(f"no step {position!r}: there are {len(self.report.steps)}, and 0 is the whole way")
+        self._show(_told(self._story, int(position)))
 
     def show_nvidia(self) -> None:
         """Show what NVIDIA's builder makes of the model that is shown, beside the end of these steps. CompilerMissing

@@ -56,7 +56,7 @@ class Story:
         first, last = self.ends(position)
         before = picture_of_step(self.model(first))
         if first == last:
-            return [_panel("Nothing changes", before, self.counts[0], opened=False)]
+            return [_panel("Nothing changes", before, self.counts[0])]
         after = picture_of_step(self.model(last))
         heads = f"Before step {position}", f"After step {position}"
         if position:
@@ -64,7 +64,8 @@ class Story:
         else:
             drawn, heads = whole_way(before, after), ("Start", f"End, after {counted(last, 'step')}")
         ends = zip(heads, drawn, (self.counts[first], self.counts[last]), strict=True)
-        return [_panel(*end, opened=position > 0) for end in ends]
+        near = set[str]() if position else None
+        return [_panel(*end, near) for end in ends]
 
 
 def picture_of_step(model: onnx.ModelProto) -> Picture:
@@ -103,16 +104,20 @@ def _marked(picture: Picture, other: Picture, where: Collection[str], word: str,
 # --- drawn and counted ------------------------------------------------------------------------------------------------
 
 
-def _panel(head: str, picture: Picture, counts: Counts, *, opened: bool) -> Shown:
-    """One drawing: whole, or folded, where `opened` opens the groups around what is marked; and what it leaves out."""
+def _panel(head: str, picture: Picture, counts: Counts, near: set[str] | None = None) -> Shown:
+    """One drawing: whole, or folded; and what it leaves out. The groups around what is marked are open, and their names
+    join `near`; where nothing is marked, the groups of these names are."""
     hidden, total = counts.nodes - len(picture.operators), counted(counts.nodes, "node")
     notice = f"{counted(hidden, 'node')} of constants alone: not drawn" if hidden else ""
     groups = module_groups(picture, WHOLE) if len(picture.operators) > WHOLE else ()
     folded = fold_to_fit(picture, groups, WHOLE)
     if groups:
         notice = f"too large to draw every node: {counted(len(groups), 'group')}, some folded"
-    near = {group.key for group in groups if opened and any(picture.nodes[n].mark for n in group.members)}
-    shown = scene(picture, groups, folded - near)
+    marked = [group for group in groups if any(picture.nodes[n].mark for n in group.members)]
+    opened = [] if near is None else marked or [group for group in groups if group.label in near]
+    if near is not None:
+        near.update(group.label for group in opened)
+    shown = scene(picture, groups, folded - {group.key for group in opened})
     if len(shown.frame_of) > MOST:
         shown = scene(picture, groups, folded)
     caption = f"{total}, {counted(picture.constants - hidden, 'constant')}"

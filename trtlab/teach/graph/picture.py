@@ -23,11 +23,12 @@ from trtlab.graph.rule import FUSED, is_data, is_in_place_concat, is_op
 
 ENDS, OTHER = "input, output", "other"
 FAMILIES = {
-    "convolution, matrix product": "Attention ConvInteger Einsum GRU LSTM MatMulInteger QLinearConv QLinearMatMul RNN",
+    "convolution, matrix product": "Attention CausalConvWithState ConvInteger DeformConv Einsum GRU LSTM "
+    "LinearAttention MatMulInteger QLinearConv QLinearMatMul RNN",
     "pointwise": "Swish",
-    "normalisation, softmax": "RMSNormalization",
-    "pooling, reduction": "CumSum TopK",
-    "shape, data movement": "Compress ScatterElements ScatterND",
+    "normalisation, softmax": "Hardmax LpNormalization MeanVarianceNormalization RMSNormalization",
+    "pooling, reduction": "CumProd CumSum LpPool MaxRoiPool MaxUnpool RoiAlign TopK",
+    "shape, data movement": "CenterCropPad Compress ReverseSequence Scatter ScatterElements ScatterND Upsample",
     "type, quantisation": "BitCast Cast CastLike DequantizeLinear DynamicQuantizeLinear QuantizeLinear",
     "control flow": "If Loop Scan",
 }

@@ -154,12 +154,13 @@ function render({ model, el }) {
   const keyOf = (target) => target.closest?.("[data-key]")?.dataset.key ?? "";
   let drag = null;
   canvas.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;
+    if (event.button !== 0 || event.target === canvas) return; // the canvas itself is the corner that makes it taller
     drag = { x: event.clientX, y: event.clientY, left: view.x, top: view.y, moved: false, key: keyOf(event.target) };
     (drawing.items.get(drag.key) ?? drawing.svg.querySelector('[tabindex="0"]'))?.focus({ preventScroll: true });
     event.preventDefault();
   });
   canvas.addEventListener("pointermove", (event) => {
+    if (!event.buttons) drag = null; // it was let go outside
     if (!drag) return drawing.lightUp(keyOf(event.target) || model.get("chosen"));
     const dx = event.clientX - drag.x, dy = event.clientY - drag.y;
     if (!drag.moved && Math.hypot(dx, dy) < FAR) return;
