@@ -9,7 +9,7 @@ from typing import Any
 
 from IPython.display import DisplayHandle, display
 
-from trtlab.study.bank import said
+from trtlab.study.bank import Words, said
 from trtlab.teach import card as ui
 from trtlab.teach.card import Cell, Drawing, apart, bilingual, block, both, hint, join, labelled, stack_of, tag
 
@@ -43,9 +43,8 @@ class Guess:
 
     def bar(self, value: Any = None) -> Drawing:
         """The entry, what was measured once it is known, and what uncovers both."""
-        asks = join(
-            [both(said("your_guess")), Cell(html=f"{_ENTRY} {ui.escape(self.unit)}", text=self.unit or " ")], ": "
-        )
+        entry = Cell(html=f"{_ENTRY} {ui.escape(self.unit)}", text=self.unit or " ")
+        asks = join([both(said("your_guess")), entry], ": " if self.unit else hint(Words(en=": ", zh=": ")))
         found = tag("span", labelled(both(said("measured")), ui.bold(value)), "trt-found") if value is not None else ""
         line = stack_of([join([tag("label", asks), found], apart()), shows()])
         return covering(bilingual(block(block(line), "card trt-guess")))
@@ -64,4 +63,5 @@ def uncovers() -> Cell:
 
 def shows() -> Cell:
     """That, and what uncovers all of this page."""
-    return stack_of([uncovers(), tag("button", hint(said("show_all")), "trt-all", type="button")])
+    button = tag("button", hint(said("show_all")), "trt-all", type="button")
+    return tag("span", stack_of([uncovers(), button]), "trt-shows", hidden="")  # but for the style sheet
