@@ -220,6 +220,15 @@ def test_tables_of_any_words_fit_and_keep_every_letter(capsys, monkeypatch):
         assert Counter(letters) == Counter("".join(shown.split()))
 
 
+def test_a_name_is_broken_only_where_no_line_holds_it_and_one_is_one(tool, built, monkeypatch):
+    assert cli._wrapped("node_a + node_linear + a.name_as_long_as_two", 14) == [
+        "node_a +", "node_linear +", "a.name_as_", "long_as_two",
+    ]  # fmt: skip
+    report = replace(built, steps=built.steps[1:2], onnx_nodes=1)
+    monkeypatch.setattr(trtlab, "explain", lambda *_words, **_options: report)
+    assert re.search(r": 1 ONNX node \(.*\n  -> 1 kernel on 1 stream for", tool("explain", "x.onnx")[1], re.DOTALL)
+
+
 def test_colour_is_for_terminals_and_for_those_who_want_it(monkeypatch):
     import pty
 
@@ -254,6 +263,9 @@ def rest_of(terminal):
     ("words", "kind", "said"),
     [
         (["\x1b[31mred.onnx"], "ModelError", ["red.onnx does not exist", "Expected the path of an .onnx file."]),
+        (["no.onnx", "--plan", ""], "PlanFileError", ["--plan . is a folder."]),
+        (["small.onnx", "--plan", "./small.onnx"], "PlanFileError", ["--plan small.onnx is the model itself."]),
+        (["small.onnx", *["--profile", "a=1:1:1"] * 2], "ProfileError", ["names an input twice. Expected one profile"]),
         (["no.onnx", "--plan", "."], "PlanFileError", ["--plan . is a folder."]),
         (["no.onnx", "--plan", "/dev/null"], "PlanFileError", ["--plan /dev/null is no regular file."]),
         (["no.onnx", "--plan", "missing/x.plan"], "PlanFileError", ["--plan", "there is no folder missing"]),
@@ -286,6 +298,8 @@ def test_a_file_that_cannot_be_written_is_said_in_both_forms(tool, monkeypatch):
         (["explain"], ["required: MODEL.onnx"]),
         (["explain", "x.onnx", "--compiler", "gcc"], ["'gcc'"]),
         (["bench", "nothing"], ["codec"]),
+        (["explain", "x.onnx", "--bogus"], ["unrecognized arguments: --bogus", "trtlab explain [-h]"]),
+        (["bench", "codec", "x"], ["unrecognized arguments: x", "trtlab bench [-h]"]),
         (["dance"], ["invalid choice: 'dance'", "doctor"]),
         *((["explain", "x", f"--profile={text}"], [f"{text!r} is not NAME=MIN:OPT:MAX"]) for text in PROFILES),
     ],
@@ -351,7 +365,7 @@ def test_no_standard_output_breaks_nothing_and_a_full_disk_is_said():
         with Path("/dev/full").open("w") as full:
             done = run("doctor", stdout=full, capture_output=False, stderr=subprocess.PIPE)
         assert done.returncode == 2
-        assert "No space left on device" in done.stderr
+        assert "Standard output: No space left on device" in done.stderr
         assert "Traceback" not in done.stderr
 
 
@@ -377,8 +391,11 @@ def test_bench_prints_ratios_with_peer_target_and_provenance(tool, monkeypatch):
     peer = {"value": 90.0, "bound": 150.0, "unit": "ms", "peer": "bare Python, subtracted", "provenance": live()}
     made = Ratio(name="import", what="import trtlab", **peer)
     monkeypatch.setitem(bench.BENCHES, "import", lambda: [made, replace(made, what="slower", value=151.0)])
-    (status, out, _), (_, text, _) = tool("bench", "import"), tool("bench", "import", "--json")
-    assert status == 0
+    (status, out, err), (_, text, _) = tool("bench", "import"), tool("bench", "import", "--json")
+    assert (status, err) == (0, "")
+    with monkeypatch.context() as here:
+        here.setattr("sys.stderr.isatty", lambda: True)
+        assert "import: measuring" in tool("bench", "import")[2]
     assert re.search(r"import +import trtlab +90 ms +<= 150 ms +met +bare Python, subtracted", out)
     assert re.search(r"import +slower +151 ms +<= 150 ms +MISSED", out)
     assert out.splitlines()[-1].startswith("LIVE on ")

@@ -26,6 +26,7 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 NARROW = 24  # a column that must be narrower than this makes another one go
 BOLD, GREEN, RED = "1", "32", "31"
+INSIDE = re.compile(r"(?<=[_./])(?=[^\W\d])")
 COLOURS = {"yes": GREEN, "met": GREEN, "no": RED, "MISSED": RED}
 
 
@@ -36,6 +37,21 @@ class _Misunderstood(Exception):
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise _Misunderstood(message, self.format_usage())
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Nothing is left unknown: the command whose words they are says so, with its own usage."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+
+class _Wrapper(textwrap.TextWrapper):
+    """Breaks at spaces; inside a name, behind _ . or /, only where it is longer than a line."""
+
+    def _split(self, text: str) -> list[str]:
+        words = super()._split(text)
+        return [part for word in words for part in ([word] if len(word) <= self.width else INSIDE.split(word))]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:  # without a name it is standard output that fails
         as_json = as_json and bool(error.filename)
-        return _complain("OSError", f"{error.filename or 'A file'}: {error.strerror}.", as_json=as_json)
+        return _complain("OSError", f"{error.filename or 'Standard output'}: {error.strerror}.", as_json=as_json)
     except KeyboardInterrupt:
         return INTERRUPTED
     return status
@@ -128,9 +144,9 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--compiler", choices=("tensorrt", "tensorrt_rtx"), help=help_of)
     explain.add_argument("--plan", metavar="FILE", help="also save the plan, with a manifest beside it")
     explain.add_argument("--log", action="store_true", help="print the builder's whole log after the table")
-    explain.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS")
+    explain.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="give up then; default 600")
     bench = _add(commands, "bench", _bench, "measured ratios, each with its peer and target")
-    bench.add_argument("name", nargs="?", choices=sorted(BENCHES), help="one benchmark; default all")
+    bench.add_argument("name", nargs="?", choices=sorted(BENCHES), help="one benchmark; default all: minutes")
     return parser
 
 
@@ -166,10 +182,8 @@ def _print_table(rows: Rows, header: Sequence[str], drop: Sequence[str] = ()) ->
 
 
 def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
-    """Lines of at most `width`, broken at spaces and behind _ . / of a name, at last anywhere; never none."""
-    wrapper = textwrap.TextWrapper(width, subsequent_indent=indent, break_on_hyphens=False)
-    wrapper.wordsep_simple_re = re.compile(r"(\s+)|(?<=[_./])(?=[^\W\d])")
-    return wrapper.wrap(text) or [""]
+    """Lines of at most `width`, in a long name broken anywhere at last; never none."""
+    return _Wrapper(width, subsequent_indent=indent, break_on_hyphens=False).wrap(text) or [""]
 
 
 def _say(text: str) -> None:
@@ -212,19 +226,22 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 def _explain(options: argparse.Namespace) -> None:
-    from trtlab.engine.nvidia.errors import PlanFileError
+    from trtlab.engine.nvidia.errors import PlanFileError, ProfileError
     from trtlab.engine.planfile import save_plan
 
-    path = Path(options.plan or "x.plan")
-    is_taken = path.exists() and not path.is_file()
+    path = Path("x.plan" if options.plan is None else options.plan)
+    model = Path("-" if isinstance(options.model, bytes) else options.model)
+    is_model = path.exists() and model.exists() and path.samefile(model)
+    is_taken = is_model or (path.exists() and not path.is_file())
     if is_taken or not path.parent.is_dir():  # before the build, which may take minutes
-        what = "is a folder" if path.is_dir() else "is no regular file"
+        what = "is a folder" if path.is_dir() else "is the model itself" if is_model else "is no regular file"
         why = f" {what}." if is_taken else f": there is no folder {path.parent}."
         raise PlanFileError(f"--plan {path}{why}", hint="Expected the name of a file to write, in a folder.")
+    if len(profiles := dict(options.profile)) < len(options.profile):
+        raise ProfileError("--profile names an input twice.", hint="Expected one profile for each input.")
     report = trtlab.explain(
         options.model, options.target, name="stdin" if isinstance(options.model, bytes) else None,
-        profiles=dict(options.profile), compiler=options.compiler, timeout_s=options.timeout,
-        on_progress=_tick if sys.stderr.isatty() else None,
+        profiles=profiles, compiler=options.compiler, timeout_s=options.timeout, on_progress=_tick,
     )  # fmt: skip
     if options.plan:
         save_plan(report, options.plan)
@@ -258,17 +275,25 @@ def _profile(text: str) -> tuple[str, tuple[tuple[int, ...], ...]]:
 
 
 def _tick(progress: Any) -> None:
-    sys.stderr.write(f"\r\x1b[K{progress.seconds:6.1f} s  {progress.name}" if not progress.done else "\r\x1b[K")
-    sys.stderr.flush()
+    _note("" if progress.done else f"{progress.seconds:6.1f} s  {progress.name}")
+
+
+def _note(text: str) -> None:
+    """What runs now, in place of the note before; on a terminal alone."""
+    if sys.stderr.isatty():
+        print(end=f"\r\x1b[K{text[: _columns() - 1]}", file=sys.stderr, flush=True)
 
 
 def _print_report(report: Any) -> None:
+    from trtlab.numeric.units import counted
+
     layers, constants = report.layer_counts
     streams = len({kernel.stream for kernel in report.kernels})
-    _say(f"{report.model_name}: {report.onnx_nodes} ONNX nodes (+ {report.onnx_constants} constants)")
-    _say(f"  -> {layers} network layers (+ {constants} constants)")
+    beside = counted(report.onnx_constants, "constant")
+    _say(f"{report.model_name}: {counted(report.onnx_nodes, 'ONNX node')} (+ {beside})")
+    _say(f"  -> {counted(layers, 'network layer')} (+ {counted(constants, 'constant')})")
     where = ", ".join(report.targets) or "this GPU"
-    _say(f"  -> {len(report.kernels)} kernels on {streams} stream{'s' * (streams != 1)} for {where}")
+    _say(f"  -> {counted(len(report.kernels), 'kernel')} on {counted(streams, 'stream')} for {where}")
     sizes = {"plan": report.plan_size_bytes, "activations": report.activation_bytes, "weights": report.weights_bytes}
     _say("  " + ", ".join(f"{name} {'unknown' if size is None else f'{size:,} B'}" for name, size in sizes.items()))
     _say("  " + ", ".join(f"{p.name} {p.seconds:.3f} s" for p in report.phases if p.parent is None))
@@ -289,7 +314,11 @@ def _print_report(report: Any) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    results = run_benches(options.name)
+    results = []
+    for name in [options.name] if options.name else BENCHES:
+        _note(f"{name}: measuring, which may take minutes")
+        results += run_benches(name)
+    _note("")
     if options.json:
         _print_json([result.to_dict() for result in results])
         return

@@ -100,8 +100,8 @@ def test_an_interrupted_write_leaves_the_old_pair_or_is_noticed(saved, monkeypat
         real(path, data)
 
     with monkeypatch.context() as broken:
-        broken.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
-        with pytest.raises(OSError, match="disk full"):
+        broken.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "disk full")))
+        with pytest.raises(OSError, match=f"disk full: '{saved}'"):  # named, and not by the name beside it
             planfile.save_plan(replace(REPORT, plan=b"new", plan_size_bytes=3), saved)
     assert planfile.load_plan(saved)[0] == PLAN
     monkeypatch.setattr(planfile, "write_atomically", only_the_plan)

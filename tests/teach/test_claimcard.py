@@ -90,7 +90,7 @@ def test_a_claim_of_ones_own_is_a_bool_or_a_finding():
 
 @pytest.mark.parametrize("found", [False, Found(value=False, evidence="Nine tenths.", provenance=MADE, rows=[(7,)])])
 def test_a_false_claim_fails_the_notebook_and_says_what_was_seen(found):
-    with pytest.raises(ClaimFailed, match=r"FP16 halves it The proof says no") as caught:
+    with pytest.raises(ClaimFailed, match=r"FP16 halves it\. The proof says no\.") as caught:
         claim("FP16 halves it", lambda: found)
     assert isinstance(caught.value, AssertionError)
     assert not found or ("Nine tenths." in str(caught.value) and "('7',)" in str(caught.value))

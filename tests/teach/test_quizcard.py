@@ -150,8 +150,17 @@ def test_a_quiz_is_written_in_a_cell_as_it_would_be_in_the_bank():
     assert "\ndef largest(" in shown(card.feedback["answer"])
     with pytest.raises(BadEntry, match=r"your text, my-largest: .*'explanations'"):
         quiz(OWN.replace("explanation:", "explanations:"), largest)
-    with pytest.raises(QuizError, match="'Float' is not among its options"):
-        quiz(OWN, lambda: computed("Float", name="", value_of=""))
+    for truth, said in (
+        (lambda: computed("Float", name="", value_of=""), "'Float' is not among its options"),
+        (lambda: computed("BF16", name="BF16"), "no fact fills a place, 'value_of'; the facts are name='BF16'"),
+        (lambda: "BF16", r"gave 'BF16'; expected a Found: computed\('BF16'\)"),
+    ):
+        with pytest.raises(QuizError, match=rf"quiz 'my-largest': .*{said}"):
+            quiz(OWN, truth)
+    with pytest.raises(TypeError, match=r"the function that finds its answer: quiz\(text, function\)"):
+        quiz(OWN)
+    with pytest.raises(BadEntry, match="found my-largest, another; expected one entry"):
+        quiz(OWN + OWN.replace("my-largest", "another"), largest)
 
 
 def test_replies_on_the_page_are_kept_and_scored_per_lesson(tmp_path, monkeypatch):

@@ -25,8 +25,10 @@ def write_atomically(path: Path, data: bytes) -> None:
         if path.exists():
             shutil.copymode(path, beside)
         beside.replace(path)
-    except BaseException:
+    except BaseException as error:
         beside.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)
         raise
 
 

@@ -101,6 +101,14 @@ def entries_in(text: str, file: str, kind: type[T]) -> dict[str, T]:
     return {name: _entry(entry, name, file, kind) for name, entry in entries.items() if name != ANCHORS}
 
 
+def only_entry(text: str, kind: type[T]) -> T:
+    """The one entry that a reader's own YAML describes. BadEntry for a fault, and for two."""
+    entries = entries_in(text, "your text", kind)
+    if len(entries) > 1:
+        raise BadEntry(f"your text: found {', '.join(entries)}; expected one entry, a text and a cell for each")
+    return next(iter(entries.values()))
+
+
 def find(entries: Mapping[str, T], name: str, what: str) -> T:
     """The entry of that name. UnknownEntry names the close ones."""
     if name in entries:

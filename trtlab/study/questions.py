@@ -77,7 +77,7 @@ def question(name: str) -> Question:
     UnknownEntry names the close ones, BadEntry what a text lacks.
     """
     if "\n" in (name := str(name)):
-        return next(iter(bank.entries_in(name, "your text", Question).values()))
+        return bank.only_entry(name, Question)
     return bank.find(questions(), name.upper(), "question")
 
 

@@ -96,8 +96,15 @@ class Entry:
         """The quiz around what was found."""
         if self.kind not in KINDS:
             raise QuizError(f"quiz {self.name!r} is of the kind {self.kind!r}; expected one of {', '.join(KINDS)}")
+        if not isinstance(found, Found):
+            raise QuizError(f"quiz {self.name!r}: its truth gave {found!r}; expected a Found: computed({found!r})")
         facts = {**found.facts, "value": found.value, "evidence": found.evidence}
-        return KINDS[self.kind](**{one.name: _filled(self, one.name, facts) for one in fields(self)} | {"truth": found})
+        try:
+            words = {one.name: _filled(self, one.name, facts) for one in fields(self)}
+        except (KeyError, ValueError, IndexError) as error:
+            known = ", ".join(f"{name}={fact!r}" for name, fact in facts.items())
+            raise QuizError(f"quiz {self.name!r}: no fact fills a place, {error}; the facts are {known}") from error
+        return KINDS[self.kind](**words | {"truth": found})
 
 
 def _filled(owner: Any, name: str, facts: Mapping[str, Any]) -> Any:

@@ -94,7 +94,7 @@ def _tick(known: Claim | None = None) -> Cell:
 def _check(name: str, sentence: str, found: Found) -> None:
     if not found.holds:
         seen = " ".join(map(str, filter(None, (found.evidence, dict(found.facts), found.rows))))
-        raise ClaimFailed(f"{name}{sentence} The proof says no. Seen: {seen}".strip())
+        raise ClaimFailed(f"{name}{sentence.rstrip('.')}. The proof says no.{' Seen: ' * bool(seen)}{seen}")
 
 
 def _evidence(found: Found, known: Claim | None = None) -> list[Cell]:

@@ -11,7 +11,7 @@ from typing import Any
 import traitlets
 
 from trtlab.study import quiz as bank
-from trtlab.study.bank import Words, entries_in, said
+from trtlab.study.bank import Words, only_entry, said
 from trtlab.study.curriculum import keep_reply
 from trtlab.study.quiz import Choice, Mark, NotAnAnswer, Number, Ordering, Quiz, Result
 from trtlab.teach import card as ui
@@ -32,8 +32,9 @@ def quiz(which: str | Quiz, truth: Callable[[], Any] | None = None) -> "QuizCard
     if isinstance(which, Quiz):
         return QuizCard(which, truth=truth)
     if truth is not None:
-        written = next(iter(entries_in(which, "your text", bank.Entry).values()))
-        return QuizCard(written.asked(truth()), truth=truth)
+        return QuizCard(only_entry(which, bank.Entry).asked(truth()), truth=truth)
+    if "\n" in str(which):
+        raise TypeError("a text of your own needs the function that finds its answer: quiz(text, function)")
     return QuizCard(bank.load_quiz(which), truth=bank.find_quiz(which).find)
 
 

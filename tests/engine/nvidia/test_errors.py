@@ -210,7 +210,7 @@ def test_a_missing_profile_suggests_one_that_works():
     ("name", "shapes", "said"),
     [
         ("picture", ((1, 3, 8, 8),) * 3, r"names 'picture', which is no input\. The inputs are image"),
-        ("image", ((8, 3, 8, 8), (4, 3, 8, 8), (8, 3, 8, 8)), "minimum <= optimum <= maximum"),
+        ("image", ((8, 3, 8, 8), (4, 3, 8, 8), (8, 3, 8, 8)), r": image \(8, .*\) / \(4, .*minimum <= optimum"),
         ("image", ((1, 3, 9, 8),) * 3, r"profile has min=9, .* but tensor has 8\. Give each dynamic input"),
         ("image", ((1, 3, 8),) * 3, r"4 dimensions but profile 0 has 3 .*Give each dynamic input"),
         ("image", ((-1, 3, 8, 8),) * 3, r"\(-1, 3, 8, 8\) / .*is refused: .*Give each dynamic input"),

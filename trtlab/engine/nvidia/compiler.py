@@ -140,7 +140,8 @@ def _add_profile(builder: Any, config: Any, network: Any, profile: Profile) -> N
             what = f"The profile of {name!r}, {' / '.join(map(str, shapes))}, is refused: {error}"
             raise ProfileError(what, hint=hint_for("kMIN")) from None
     if config.add_optimization_profile(native) < 0:
-        raise ProfileError(f"The builder refused the optimisation profile {profile.shapes}.", hint=hint_for("kMIN"))
+        asked = "; ".join(f"{name} {' / '.join(map(str, shapes))}" for name, *shapes in profile.shapes)
+        raise ProfileError(f"The builder refused the optimisation profile: {asked}.", hint=hint_for("kMIN"))
 
 
 def _build_error(reasons: tuple[str, ...], network: Any) -> CompilerError:
@@ -227,15 +228,15 @@ def _read(path: str) -> tuple[bytes, str | None]:
     links may lead there, as in the cache of Hugging Face. Raises ModelError."""
     try:
         model = read_regular(Path(path), LARGEST_BYTES)
-        proto = source_from_model(model).proto()
+        proto = source_from_model(model, path).proto()
         lengths = (int(e.value) for tensor in outside(proto) for e in tensor.external_data if e.key == "length")
         if not outside(proto) or len(model) + sum(lengths) > LARGEST_BYTES:
             return model, path
         load_outside(proto, Path(path))
     except (OSError, ValueError) as error:
-        fault = "cannot be read" if isinstance(error, OSError) else "is not valid ONNX"
-        what = f"The model file {fault}: {path}: {getattr(error, 'strerror', None) or error}".rstrip(".")
-        raise ModelError(f"{what}.", hint="Expected an .onnx file up to 2 GiB, its weight files beside it.") from None
+        fault = f"cannot be read: {path}" if isinstance(error, OSError) else "is not valid"
+        what = f"The model file {fault}: {getattr(error, 'strerror', None) or error}".rstrip(".")
+        raise ModelError(f"{what}.", hint="It may have 2 GiB, with its weight files beside it.") from None
     return proto.SerializeToString(), None
 
 
