@@ -123,7 +123,7 @@ def test_counts_of_a_step_and_of_the_whole_way():
     stepper = RewriteStepper()
     stepper.go(2)
     nodes, kernels, traffic = stepper.shown["counts"]
-    assert (nodes["step"], nodes["total"]) == ("−1 in this step", "−2 since the start, 33 % left")
+    assert (nodes["step"], nodes["total"]) == ("−1 in this step", "−2 since the start, 33% left")
     assert kernels["shares"] == pytest.approx([200 / 3, 100 / 3])
     assert (traffic["before"], traffic["after"]) == ("7.62 KiB", "3.62 KiB")  # 7,808 and 3,712 bytes
     for position in (-1, 3, "'1'"):

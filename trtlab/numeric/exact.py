@@ -17,6 +17,7 @@ from typing import Any, get_args
 import numpy as np
 
 from trtlab.numeric.describe import BookFacts, FloatFacts, FormatFacts, IntegerFacts, Overflow, Rounding
+from trtlab.numeric.units import lowered
 
 
 class Special(enum.Enum):
@@ -38,7 +39,8 @@ _HALF = Fraction(1, 2)
 def real(value: Any) -> Real:
     """The exact number that an int, float, NumPy scalar, Fraction, Special or text stands for.
 
-    Text may be decimal (`-1.5e3`), a fraction (`1/3`), hexadecimal (`0x1.8p3`), `inf` or `nan`; else ValueError.
+    Text may be decimal (`-1.5e3`, `65,504`), a fraction (`1/3`), a power (`2^-24`, `2⁻²⁴`), hexadecimal (`0x1.8p3`),
+    `inf` or `nan`; else ValueError.
     """
     if isinstance(value, Special | Fraction):
         return value
@@ -59,18 +61,21 @@ def real(value: Any) -> Real:
 
 _HEXADECIMAL = re.compile(r"([+-]?)0x([0-9a-f]*)\.?([0-9a-f]*)(?:p([+-]?[0-9]+))?")
 _DECIMAL = re.compile(r"[-+./0-9]*(?:e([+-]?[0-9]+))?")  # the rest is told by Fraction
+_POWER = re.compile(r"([+-]?)(2|10)\^([+-]?[0-9]+)")
+_WITH_COMMAS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]*)?")
 _MOST_CHARACTERS, _MOST_EXPONENT = 4000, 20_000  # beyond every format: more would only keep a reader waiting
 
 
 def _real_from_text(text: str) -> Real:
-    word = text.strip().lower().replace("−", "-")
+    word = lowered(text.strip().lower().replace("−", "-"))
+    word = word.replace(",", "") if _WITH_COMMAS.fullmatch(word) else word
     if re.fullmatch("[+-]?(inf|infinity|∞|nan)", word):
         return real(float(word.replace("∞", "inf")))
     try:
-        found = _HEXADECIMAL.fullmatch(word) or _DECIMAL.fullmatch(word)
+        found = _HEXADECIMAL.fullmatch(word) or _POWER.fullmatch(word) or _DECIMAL.fullmatch(word)
         if found is None or len(word) > _MOST_CHARACTERS or abs(int(found[found.re.groups] or 0)) > _MOST_EXPONENT:
             raise ValueError
-        value = _hexadecimal(*found.groups("")) if found.re is _HEXADECIMAL else Fraction(word)
+        value = _FROM_PARTS[found.re](*found.groups("")) if found.re in _FROM_PARTS else Fraction(word)
     except (ValueError, ZeroDivisionError):
         raise ValueError(
             f"no number: {text[:60]!r}; expected decimal (1.5e-3), a fraction (1/3), hexadecimal (0x1.8p3), inf or nan"
@@ -80,6 +85,13 @@ def _real_from_text(text: str) -> Real:
 
 def _hexadecimal(sign: str, whole: str, part: str, exponent: str) -> Fraction:
     return Fraction(int(f"{sign}{whole}{part}", 16)) * Fraction(2) ** (int(exponent or 0) - 4 * len(part))
+
+
+def _power(sign: str, base: str, exponent: str) -> Fraction:
+    return int(f"{sign}1") * Fraction(base) ** int(exponent)
+
+
+_FROM_PARTS: dict[re.Pattern[str], Callable[..., Fraction]] = {_HEXADECIMAL: _hexadecimal, _POWER: _power}
 
 
 # --- code to value ---------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import math
 import re
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_PLAIN = {high: low for low, high in _SUPERSCRIPT.items()}
 
 
 def bytes_text(size_bytes: int | None) -> str:
@@ -41,6 +42,11 @@ def raised(exponent: int) -> str:
 def powers(text: str) -> str:
     """Words in which `2^-10` stands as `2⁻¹⁰`."""
     return re.sub(r"\^(-?\d+)", lambda found: raised(int(found[1])), text)
+
+
+def lowered(text: str) -> str:
+    """Words in which `2⁻¹⁰` stands as `2^-10`."""
+    return re.sub("[⁻⁰¹²³⁴-⁹]+", lambda found: "^" + found[0].translate(_PLAIN), text)
 
 
 def number_text(value: float) -> str:

@@ -22,7 +22,7 @@ from trtlab.teach.card import Drawing
 from trtlab.teach.formats import find_format, has_codes, name_of
 from trtlab.teach.widget import Widget, script, styles
 
-_BASES = {"hex": (16, "3c or 0x3c"), "bin": (2, "0011 1100"), "dec": (10, "60")}
+_BASES = {"hex": ("hexadecimal", 16, "3c or 0x3c"), "bin": ("binary", 2, "0011 1100"), "dec": ("decimal", 10, "60")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,12 +165,12 @@ def _with_code(held: Held, code: int) -> Held:
 
 def code_from_text(text: str, base: str) -> int:
     """The number that `text` spells in hex, bin or dec; spaces and _ may part digits, its 0x or 0b may lead."""
-    radix, example = _BASES[base]
+    name, radix, example = _BASES[base]
     try:
         return int("".join(text.split()) if len(text) < 200 else "", radix)
     except ValueError:
         known = f"digits 0 to {'0123456789abcdef'[radix - 1]}"
-        raise ValueError(f"no {base} code: {text[:40]!r}; expected {known}, such as {example}") from None
+        raise ValueError(f"no {name} code: {text[:40]!r}; expected {known}, such as {example}") from None
 
 
 # --- what is shown of a code ----------------------------------------------------------------------------------------

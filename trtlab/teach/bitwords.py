@@ -53,7 +53,7 @@ def _layout(decimal: Decimal) -> tuple[str, str]:
     sign, digits, _ = decimal.as_tuple()
     place = decimal.adjusted()
     if -4 <= place < 21:
-        return f"{decimal:f}", ""
+        return f"{decimal:,f}", ""
     text = "".join(map(str, digits))
     return f"{'-' * sign}{text[0]}{'.' * (len(text) > 1)}{text[1:]}", f"e{place}"
 
@@ -95,14 +95,14 @@ def signed_text(gap: Fraction) -> str:
 
 
 def relative_text(wanted: Fraction, value: Fraction) -> str:
-    """`0`, `6.25 %`, `1.49e−8`; a dash where there is nothing to divide by."""
+    """`0`, `6.25%`, `1.49e−8`; a dash where there is nothing to divide by."""
     if wanted == value:
         return "0"
     if wanted == 0:
         return "–"
     relative = abs((value - wanted) / wanted)
     small = relative < Fraction(1, 10_000)
-    return number_text(relative, 3, rounded=True) if small else f"{number_text(100 * relative, 3, rounded=True)} %"
+    return number_text(relative, 3, rounded=True) if small else f"{number_text(100 * relative, 3, rounded=True)}%"
 
 
 def hex_text(fmt: Format, code: int) -> str:

@@ -246,7 +246,7 @@ class NoiseView(SliderView):
         best, steady = (max(found, key=lambda name: found[name]) for found in (right, repeats))
         wanted = "the other one" if is_ahead else f"under {tactics.LEAST_AHEAD:.0%} is no lead"
         return [
-            ("truly", f"{gap / 10:g} % faster" if gap else "equally fast", wanted),
+            ("truly", f"{gap / 10:g}% faster" if gap else "equally fast", wanted),
             ("right most often", best, f"{right[best]:.0%} of the races"),
             ("two builds agree", f"{repeats[steady]:.0%}", steady),
             ("samples", counted(2 * rounds, "sample"), f"{rounds} of each"),

@@ -38,9 +38,8 @@ def largest(name: str) -> Found:
 
 def stored(number: float, names: Sequence[str]) -> Found:
     """What formats without saturation give back of a number."""
-    codes = {name: fmt(name).encode(number, overflow="ieee") for name in names}
-    kept = " ".join(f"{float(fmt(name).decode(code)):g}" for name, code in codes.items())
-    return computed(kept, kept=kept)
+    kept = [float(fmt(name).decode(fmt(name).encode(number, overflow="ieee"))) for name in names]
+    return computed(" ".join(f"{value:g}" for value in kept), kept=[*map(number_text, kept)])
 
 
 def ordered_by(what: str, names: Sequence[str]) -> Found:

@@ -137,7 +137,7 @@ def counts_of(story: Story, position: int) -> list[Shown]:
     """Nodes, kernels and bytes before and after the step, and how many are gone since the start."""
     rows, ends = [], [story.counts[number] for number in (0, *story.ends(position))]
     for (label, unit), first, before, after in zip(UNITS.items(), *ends, strict=True):
-        left = f", {100 * after / first:.0f} % left" if first else ""
+        left = f", {100 * after / first:.0f}% left" if first else ""
         row = {"label": label, "before": unit(before), "after": unit(after)}
         row["step"] = f"{_change(before, after, unit)} in this step" if position else ""
         row["total"] = f"{_change(first, after, unit)} since the start{left}"
