@@ -86,9 +86,9 @@ def serving(module, flags, scratch: Path, status: str, wait_s: float):
 
 
 def write_notebook(path: Path, sources):
-    """A notebook of these code cells."""
+    """A notebook of these code cells; what is a cell already stays what it is."""
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    cells = [one if isinstance(one, dict) else nbformat.v4.new_code_cell(one) for one in sources]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
 
 

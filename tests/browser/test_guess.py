@@ -1,5 +1,6 @@
 """Below a guess and behind a quiz answers stay covered, in this cell and two more, until they are asked for."""
 
+import nbformat
 import pytest
 
 from .labpage import write_notebook
@@ -11,6 +12,8 @@ asked = guess("kernels")
 print("seven of them")
 asked.measured(7)
 draw_number_line(["INT4"])"""
+PROSE = "Seven it is.\n\nNext: [here](covered.ipynb)\n\n## A heading"
+BLURRED = "() => [...document.querySelectorAll('.jp-CodeCell .cm-line')].map((line) => getComputedStyle(line).filter !== 'none')"
 HIDDEN = "node => getComputedStyle(node).visibility === 'hidden'"
 
 
@@ -19,17 +22,20 @@ def hidden(page, words):
 
 
 def test_what_follows_a_guess_or_a_quiz_is_covered_until_it_is_answered(lab_page, lab_folder):
-    cells = [GUESS, "print('behind it')", "print('third')", "quiz('q3-sync-call')", "print('after the quiz')"]
-    write_notebook(lab_folder / "covered.ipynb", [*cells, "guess()\nprint('last')"])
+    cells = [GUESS, "print('behind it')", "print('third')", nbformat.v4.new_markdown_cell(PROSE), "quiz('q3-sync-call')"]
+    write_notebook(lab_folder / "covered.ipynb", [*cells, "print('after the quiz')", "guess()\nprint('last')"])
     lab_page.open("covered.ipynb")
     page = lab_page.page
     page.set_viewport_size({"width": 1000, "height": 2000})
-    saved = [out.get("text") for cell in lab_page.run_all() for out in cell["outputs"]]
+    saved = [out.get("text") for cell in lab_page.run_all() for out in cell.get("outputs", [])]
     assert {"seven of them\n", "behind it\n", "last\n"} <= set(saved)  # computed all the same
     everything = ("seven of them", "behind it", "third", "after the quiz", "last")
     assert [hidden(page, words) for words in everything] == [True] * 5
     bar = page.locator(".trt-guess").first
     assert bar.get_by_text("Measured").is_hidden()
+    prose = [page.locator(".jp-RenderedMarkdown > *").nth(number) for number in range(3)]
+    assert [one.is_visible() for one in prose] == [False, True, True]  # where to go next is no answer
+    assert page.evaluate(BLURRED) == [False, *[True] * 4, True, True, False, True, False, True]
     lab_page.screenshot("covered")
 
     bar.get_by_role("textbox").click()
@@ -37,6 +43,8 @@ def test_what_follows_a_guess_or_a_quiz_is_covered_until_it_is_answered(lab_page
     page.keyboard.press("Enter")
     bar.get_by_text("Measured").wait_for()
     assert [hidden(page, words) for words in everything] == [False, False, False, True, True]
+    assert page.evaluate(BLURRED) == [*[False] * 8, True, False, True]
+    assert prose[0].is_visible()
     assert "7" in bar.inner_text()
     page.wait_for_function("() => document.querySelector('.js-plotly-plot').offsetHeight > 200")  # drawn under a cover
     card = page.locator(".qz")

@@ -17,20 +17,23 @@
     every(".trt .bilingual:not(:has(.tongue))", (card) => card.querySelector(".head, .trt-guess > div").append(made("label", "tongue push", "", SWITCH)));
     every(".trt .tongue input", (box) => { box.checked = localStorage.getItem(key()) === "true"; });
   };
-  /** Marks what lies behind a box that is not ticked: outputs below it, and the next two cells up to a heading or a box. */
+  /** Marks what lies behind a box that is not ticked: outputs below it, code that may tell, the next two cells up to a heading or a
+      box, and the words that end their section. */
   const REACH = 2, topOf = (element) => element.getBoundingClientRect().top;
   const cover = () => {
-    let reach = 0, notebook = null;
+    let reach = 0, notebook = null, wasUnder = false;
     const changes = [], mark = (element, name, isOn) => {
       if (element && element.classList.contains(name) !== isOn) changes.push(() => element.classList.toggle(name, isOn));
     };
     for (const cell of document.querySelectorAll(".jp-Cell")) {
       const home = cell.closest(".jp-Notebook, body"); // Voila's page is one
-      if (home !== notebook) [notebook, reach] = [home, 0];
-      const boxes = [...cell.querySelectorAll(".trt-show")], isUnder = reach > 0 && !boxes.length;
+      if (home !== notebook) [notebook, reach, wasUnder] = [home, 0, false];
+      const boxes = [...cell.querySelectorAll(".trt-show")], heading = cell.querySelector("h1, h2, h3");
+      const isUnder = !boxes.length && (reach > 0 || wasUnder && Boolean(heading)), isOpen = boxes.some((box) => !box.checked);
       for (const box of boxes) mark(box.closest(".jp-OutputArea-child"), "trt-asks", !box.checked);
       mark(cell, "trt-under", isUnder);
-      reach = boxes.length ? REACH * boxes.some((box) => !box.checked) : cell.querySelector("h1, h2, h3") ? 0 : reach - 1;
+      mark(cell, "trt-open", isOpen);
+      [reach, wasUnder] = [boxes.length ? REACH * isOpen : heading ? 0 : reach - 1, isUnder];
     }
     if (!changes.length) return;
     const page = [...document.querySelectorAll(".jp-WindowedPanel-outer")].find((one) => one.offsetParent); // what is read stays in its place
