@@ -22,7 +22,13 @@ def hidden(page, words):
 
 
 def test_what_follows_a_guess_or_a_quiz_is_covered_until_it_is_answered(lab_page, lab_folder):
-    cells = [GUESS, "print('behind it')", "print('third')", nbformat.v4.new_markdown_cell(PROSE), "quiz('q3-sync-call')"]
+    cells = [
+        GUESS,
+        "print('behind it')",
+        "print('third')",
+        nbformat.v4.new_markdown_cell(PROSE),
+        "quiz('q3-sync-call')",
+    ]
     write_notebook(lab_folder / "covered.ipynb", [*cells, "print('after the quiz')", "guess()\nprint('last')"])
     lab_page.open("covered.ipynb")
     page = lab_page.page

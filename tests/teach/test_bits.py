@@ -162,7 +162,14 @@ def test_shortened_numbers_say_so(value, digits):
 
 
 def test_numbers_look_like_this():
-    values = {"1/3": "0.33333333333333333…", "-65504.5": "−65,504.5", "1e300": "1e300", "-0.00001": "−1e−5", "nan": "NaN", "-inf": "−∞"}
+    values = {
+        "1/3": "0.33333333333333333…",
+        "-65504.5": "−65,504.5",
+        "1e300": "1e300",
+        "-0.00001": "−1e−5",
+        "nan": "NaN",
+        "-inf": "−∞",
+    }
     assert {value: number_text(real(value)) for value in values} == values
     third = Fraction(1, 3)
     assert relative_text(third, Fraction(11, 32)) == "3.12%"

@@ -30,7 +30,7 @@ def test_one_number_in_several_formats():
     drawing = teach.draw_value("70000", ["FP16", "BF16", "FP8_E4M3", "FP4_E2M1", "INT8"])
     kinds = [attributes["class"] for tag, attributes in alike(drawing, "0|11111|0000000000").tags if tag == "i"]
     assert kinds == ["sign plain", "exponent plain", "mantissa plain"] * 3
-    said = {"FP16": "inf", "BF16": "70144", "FP8_E4M3": "nan", "FP4_E2M1": "no code for it", "INT8": "no code for it"}
+    said = {"FP16": "∞", "BF16": "70144", "FP8_E4M3": "NaN", "FP4_E2M1": "no code for it", "INT8": "no code for it"}
     assert [name for name, word in said.items() if word not in lines(drawing)[name]] == []
     alike(teach.draw_value("0.5", ["FP4_E2M1"]), "exact")
     with pytest.raises(ValueError, match="no number"):
@@ -41,7 +41,7 @@ def test_all_codes_of_a_format_of_ones_own():
     mine = FloatFormat(name="mine", exponent_bits=2, mantissa_bits=1)
     drawing = teach.draw_codes(mine)
     alike(drawing, "mine")
-    codes = "0 0 1 0.5 2 1 3 1.5 4 2 5 3 6 inf 7 nan 8 -0 9 -0.5 A -1 B -1.5 C -2 D -3 E -inf F nan".split()
+    codes = "0 0 1 0.5 2 1 3 1.5 4 2 5 3 6 ∞ 7 NaN 8 −0 9 −0.5 A −1 B −1.5 C −2 D −3 E −∞ F NaN".split()
     assert "\n".join(drawing.text.splitlines()[1:]).replace("=", "").split() == codes
     with pytest.raises(ValueError, match="65,536 codes"):
         teach.draw_codes("FP16")

@@ -342,10 +342,11 @@ def _plain(unit: str) -> str:
 
 
 def number_words(value: float, unit: Words) -> Words:
-    """`73.6 KiB`, `24 kernels`: three digits at most below a thousand, thousands marked above."""
+    """`73.6 KiB`, `24 kernels`, `1 kernel`: three digits at most below a thousand, thousands marked above."""
     whole = abs(value) >= 1000 or float(value).is_integer()
     text = f"{value:,.0f}" if whole else f"{value:.3g}"
-    return Words(en=f"{text} {unit.en}".strip(), zh=f"{text} {unit.zh}".strip())
+    name = unit.en.removesuffix("s") if value == 1 and len(unit.en) > 2 else unit.en
+    return Words(en=f"{text} {name}".strip(), zh=f"{text} {unit.zh}".strip())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,15 +15,9 @@ from trtlab.numeric.formats import CodeBook, FloatFormat, Format, IntegerFormat
 from trtlab.numeric.units import power_text, raised
 from trtlab.teach import svg
 from trtlab.teach.card import Cell, Drawing, SvgDrawing, block, details, table
-from trtlab.teach.formats import field_names
+from trtlab.teach.formats import SPECIALS, field_names
 
 Part = tuple[str, str, bool]  # text, kind of the field it comes from, raised
-_WORDS = {
-    Special.NEGATIVE_ZERO: "−0",
-    Special.INFINITY: "∞",
-    Special.NEGATIVE_INFINITY: "−∞",
-    Special.NAN: "NaN",
-}
 DIGITS, ALL_DIGITS = 17, 1100  # tell every float64 from its neighbours; the longest exact decimal has 767
 LINE_BITS, LINE_MAX = 8, 1000  # beyond them a number line shows only a smear
 
@@ -39,7 +33,7 @@ def power(exponent: int) -> str:
 def number_text(value: Real, digits: int = DIGITS, *, rounded: bool = False) -> str:
     """`value` in decimal with at most `digits` digits: cut off and marked with …, or rounded."""
     if isinstance(value, Special):
-        return _WORDS[value]
+        return SPECIALS[value]
     way = ROUND_HALF_EVEN if rounded else ROUND_DOWN
     context = Context(prec=digits, rounding=way, Emin=-(10**6), Emax=10**6)
     decimal = context.divide(Decimal(value.numerator), Decimal(value.denominator))

@@ -22,7 +22,7 @@ from trtlab.study.bank import Words
 
 _NUMBER = re.compile(
     r"(✓ )?[-+−]?[\d.,]+([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+|e[-+]?\d+| of \d+| · [\d.]+)?( ?(%|×|[mµn]?s|[KMG]?i?B|dB|bits))?"
-    r"|[-–]?|[-+−]?(inf|nan|∞)|exact|[\dA-F]{1,4}"
+    r"|[-–]?|[-+−]?(inf|[Nn]a[Nn]|∞)|exact|[\dA-F]{1,4}"
 )
 """A cell that stands at the right of its column."""
 LONG = 60

@@ -47,7 +47,7 @@ def draw_claims(names: Sequence[str]) -> Drawing:
     for name in names:
         known = find_claim(name)
         today = join([_tick(known), both(known.today)], " ") if known.proof else both(known.today)
-        opened = ui.details(join([today, badge(both(_kinds(known.behind)), "not")], apart()), _card(known, alone=False))
+        opened = ui.details(join([today, *_chips(known)], apart()), _card(known, alone=False))
         rows.append((name, both(known.said), _verdict(known), opened))
     header = [both(said(f"column_{column}")) for column in ("claim", "sheet", "verdict", "today")]
     counts = [badge(join([both(_kinds([kind])), f" × {n}"], ""), "not") for kind, n in counted(names).items()]
@@ -59,22 +59,27 @@ def _card(known: Claim, *, alone: bool = True) -> Drawing:
     sheet = block(both(said("sheet_says").then(known.said)), "said dim")
     today = block(join([_verdict(known), tag("b", both(known.today), "claim")], apart(": ")))
     source = join([known.name, ui.link(both(said("source")), known.source)])
-    kinds, first = badge(both(_kinds(known.behind)), "not"), [sheet, today] if alone else []
+    kinds, first = _chips(known), [sheet, today] if alone else []
     if not known.proof:
-        return ui.card(*first, head=[known.name, kinds], foot=[join([source, both(said("no_proof"))])])
+        return ui.card(*first, head=[known.name, *kinds], foot=[join([source, both(said("no_proof"))])])
     parts = [call() for _, call in known.parts()]
     found, made = all_of(parts), [part.provenance for part in parts]
     _check(f"{known.name}: ", known.today.en, found)
     commands = [join([both(said("made_by")), ui.code(one.command)], ": ") for one in merged(made) if one.command]
     return ui.card(
         *first, *_evidence(found, known), _how(known),
-        head=[join([_tick(known), known.name], " "), kinds],
+        head=[join([_tick(known), known.name], " "), *kinds],
         foot=[join([source, *commands])], made=made,
     )  # fmt: skip
 
 
 def _verdict(known: Claim) -> Cell:
     return badge(both(said(f"verdict_{known.verdict.value}")), LOOKS[known.verdict])
+
+
+def _chips(known: Claim) -> list[Cell]:
+    """What stands behind its tick, a chip for each kind."""
+    return [badge(both(_kinds([kind])), "not") for kind in known.behind]
 
 
 def _kinds(behind: Iterable[Behind]) -> Words:

@@ -23,6 +23,10 @@ from trtlab.teach.card import Cell, Drawing, apart, bold, card, code, dim, join,
 from trtlab.teach.figure import INK, PALETTE, axes, finish, line, lines, new, ticks
 
 Array = npt.NDArray[Any]
+SPECIALS = {
+    exact.Special.NEGATIVE_ZERO: "−0", exact.Special.INFINITY: "∞", exact.Special.NEGATIVE_INFINITY: "−∞",
+    exact.Special.NAN: "NaN",
+}  # fmt: skip
 GRANULARITIES: dict[str, dict[str, Any]] = {
     "tensor": {}, "channel": {"axis": 0}, "128": {"block": 128}, "64": {"block": 64}, "32": {"block": 32},
     "16": {"block": 16},
@@ -105,7 +109,7 @@ def _facts(fmt: Format) -> list[str]:
         nans = f"2{raised((fmt.nan_codes + 2).bit_length() - 1)} − 2"
     lacks = [] if fmt.has_negative_zero else ["no −0" if fmt.has_subnormals else "no zero"]
     specials = ["±∞" if fmt.has_infinity else "no ∞", f"{nans} NaN", *lacks]
-    return [bits, str(fmt.bias), *numbers, str(fmt.decimal_digits), ", ".join(specials)]
+    return [bits, f"{fmt.bias:,}", *numbers, str(fmt.decimal_digits), ", ".join(specials)]
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
@@ -134,7 +138,7 @@ def _stored(fmt: Format, number: exact.Real) -> tuple[Any, str, str]:
 
 
 def _value(value: exact.Real, digits: int) -> str:
-    return f"{float(value):.{digits}g}" if isinstance(value, Fraction) else value.value
+    return f"{float(value):.{digits}g}".replace("-", "−") if isinstance(value, Fraction) else SPECIALS[value]
 
 
 def draw_codes(name: str | Format) -> Drawing:
@@ -249,7 +253,7 @@ def draw_precision(names: Iterable[str | Format]) -> Any:
             )  # fmt: skip
             plateau = [at for at, bits in zip(x, y, strict=True) if bits == max(y)]
             figure.add_annotation(
-                text=name, x=(plateau[0] + plateau[-1] + 1) / 2, y=max(y), yshift=9, showarrow=False,
+                text=name, x=(7 * plateau[0] + plateau[-1] + 1) / 8, y=max(y), yshift=9, showarrow=False,
                 font={"size": 12, "color": look["color"]}, row=1, col=column,
             )  # fmt: skip
     axes(figure, "magnitude: 2 to the power of", "significant bits").update_yaxes(rangemode="tozero")
