@@ -13,7 +13,8 @@ print("seven of them")
 asked.measured(7)
 draw_number_line(["INT4"])"""
 PROSE = "Seven it is.\n\nNext: [here](covered.ipynb)\n\n## A heading"
-BLURRED = "() => [...document.querySelectorAll('.jp-CodeCell .cm-line')].map((line) => getComputedStyle(line).filter !== 'none')"
+BLURRED = """() => [...document.querySelectorAll('.jp-CodeCell .cm-line')].map(
+    (line) => getComputedStyle(line).filter !== 'none')"""
 HIDDEN = "node => getComputedStyle(node).visibility === 'hidden'"
 
 

@@ -35,7 +35,8 @@ def order(value):
     ("text", "value"),
     [
         ("0x1.8p3", 12), ("-0x.8", Fraction(-1, 2)), ("0x1p-1074", Fraction(1, 2**1074)), ("0X1F", 31),
-        ("65,504", 65504), ("-1,000.5", Fraction(-2001, 2)), ("2^-24", Fraction(1, 2**24)), ("10⁻⁸", Fraction(1, 10**8)), ("−2⁻¹⁴", Fraction(-1, 2**14)),
+        ("65,504", 65504), ("-1,000.5", Fraction(-2001, 2)), ("2^-24", Fraction(1, 2**24)),
+        ("10⁻⁸", Fraction(1, 10**8)), ("−2⁻¹⁴", Fraction(-1, 2**14)),
         ("1/3", Fraction(1, 3)), (" -22/7 ", Fraction(-22, 7)), ("0.1", Fraction(1, 10)),
         ("−1.5e-3", Fraction(-3, 2000)), (".5", Fraction(1, 2)), ("7.", 7), ("inf", Special.INFINITY),
         ("+Infinity", Special.INFINITY), ("-∞", Special.NEGATIVE_INFINITY), ("NaN", Special.NAN),

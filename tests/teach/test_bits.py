@@ -208,7 +208,7 @@ def test_what_lies_a_step_beyond_the_largest_value_is_lost_however_it_is_rounded
     for value, words in ((65504 + 31, "rounded"), (65504 + 32, "saturates"), (1e9, "saturates")):
         if (rounding, words) != ("stochastic", "rounded"):
             shown = BitEditor("FP16", value, rounding=rounding, overflow="saturate").shown
-            assert (shown["value"], shown["error"]["words"]) == ("65504", words)
+            assert (shown["value"], shown["error"]["words"]) == ("65,504", words)
 
 
 @pytest.mark.parametrize("name", SMALL)
