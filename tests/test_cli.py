@@ -14,6 +14,7 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -169,6 +170,7 @@ def test_a_model_is_read_from_standard_input_and_nobody_waits_for_one_that_is_no
     monkeypatch.setattr("sys.stdin", keyboard)
     assert_refused_as_json(tool(*EXPLAIN, "-", "--json"), "ModelError", "is empty: 0 bytes.")
     keyboard.isatty = lambda: True
+    assert_refused_as_json(tool(*EXPLAIN, "x" * 300, "--json"), "ModelError", "xxx cannot be read: File name too long.")
     answer = tool("explain", "-", "--json")
     assert_refused_as_json(answer, "UsageError", "nothing is piped", "trtlab explain - < MODEL.onnx")
 
@@ -399,6 +401,10 @@ def test_bench_prints_ratios_with_peer_target_and_provenance(tool, monkeypatch):
     assert re.search(r"import +import trtlab +90 ms +<= 150 ms +met +bare Python, subtracted", out)
     assert re.search(r"import +slower +151 ms +<= 150 ms +MISSED", out)
     assert out.splitlines()[-1].startswith("LIVE on ")
+    with monkeypatch.context() as here:
+        here.setitem(bench.BENCHES, "import", lambda: warnings.warn("no peer", stacklevel=1) or [])
+        warnings.simplefilter("always")  # until the test ends
+        assert tool("bench", "import", "--json") == (0, "[]\n", "trtlab: no peer.\n")
     ratio, _ = json.loads(text)
     assert (ratio["name"], ratio["bound"], ratio["unit"]) == ("import", 150.0, "ms")
     assert (ratio["provenance"]["origin"], ratio["met"]) == ("LIVE", True)

@@ -14,6 +14,7 @@ import re
 import shutil
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -62,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - None after `2>&-`
     try:
-        status = _run(words, as_json)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda warning, *_rest: _tell(f"trtlab: {warning}.")
+            status = _run(words, as_json)
         print(end="", flush=True)
     except BrokenPipeError:  # `trtlab explain ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -109,10 +112,14 @@ def _complain(kind: str, text: str, hint: str = "", as_json: bool = False) -> in
     if as_json:
         _print_json({"error": {"type": kind, "message": text, "hint": " ".join(hint.split())}})
     else:
-        text = _plain(" ".join(f"trtlab: {text} {hint}".split()))
-        paragraph = textwrap.fill(text, min(_columns(), 100), break_long_words=False)
-        print(_painted("trtlab:", RED, sys.stderr) + paragraph.removeprefix("trtlab:"), file=sys.stderr)
+        _tell(f"trtlab: {text} {hint}")
     return BAD_INPUT
+
+
+def _tell(text: str) -> None:
+    """A paragraph on standard error."""
+    paragraph = textwrap.fill(_plain(" ".join(text.split())), min(_columns(), 100), break_long_words=False)
+    print(_painted("trtlab:", RED, sys.stderr) + paragraph.removeprefix("trtlab:"), file=sys.stderr)
 
 
 def _painted(text: str, colour: str | None, stream: Any = None) -> str:

@@ -88,7 +88,10 @@ def _source(model: Any, example_inputs: tuple[Any, ...] | None, name: str | None
     except UnicodeEncodeError:
         raise ModelError(f"The name of {str(model)!r} is no text in UTF-8.", hint="Rename it.") from None
     except (OSError, TypeError) as error:
-        raise ModelError(str(error)) from None
+        what = (
+            f"{model} cannot be read: {error.strerror}." if isinstance(error, OSError) and error.errno else str(error)
+        )
+        raise ModelError(what) from None
     return source
 
 
