@@ -27,6 +27,9 @@ FLIP_MANY = """async (count) => {
 CUT_OFF = """() => [...document.querySelectorAll('.be, .be-card, .be-table, .be-strip')]
     .filter((node) => node.scrollWidth > node.clientWidth + 1).map((node) => node.className)"""
 
+LEAST_PX = """() => Math.min(...[...document.querySelectorAll('.be *')].map((node) =>
+    parseFloat(getComputedStyle(node).fontSize)))"""
+
 
 @pytest.fixture
 def show(request):
@@ -243,6 +246,7 @@ def test_it_fits_the_page_in_both_themes(lab):
     for number in range(len(LOOKS)):
         lab.page.locator(".be").nth(number).scroll_into_view_if_needed()
     assert lab.page.evaluate(CUT_OFF) == []
+    assert lab.page.evaluate(LEAST_PX) >= 11
     for theme in ("dark", "light"):
         lab.set_theme(theme)
         lab.screenshot(f"bits_{theme}", whole=True)

@@ -196,3 +196,10 @@ def test_a_large_graph_without_names_is_cut_into_stretches():
     groups = module_groups(picture, 150)
     assert groups[0].label == "nodes from 0"
     assert len(scene(picture, groups, fold_to_fit(picture, groups, 150)).frame_of) == 13
+
+
+def test_folding_the_outer_group_hides_all_inner_ones():
+    picture = chain("stem", "a.0.b.x", "a.0.b.y", "a.0.z", "a.1.x", "head")
+    outer, *inner = module_groups(picture, 100)
+    shown = scene(picture, (outer, *inner), {outer.key})
+    assert (len(inner), list(shown.frame_of), shown.open_groups) == (2, ["n0", outer.key, "n5"], ())

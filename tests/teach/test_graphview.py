@@ -106,6 +106,7 @@ def test_nodes_with_their_kernels(report):
     for group in view.groups:
         kernel = report.kernels[int(group.label.split()[1])]
         assert {view.picture.nodes[n].name for n in group.members} <= set(kernel.onnx_nodes)
+    assert "kernel 1 · CorrMulAddRelu" in {group.label for group in view.groups}
     assert view.face["groupings"] == ["kernel", "module"]
     assert f"in {len(view.groups)} of {len(report.kernels)} kernels" in view.face["title"]
     assert ["gv-dashed", "dashed: in no kernel"] in view.face["legend"]

@@ -288,6 +288,10 @@ def test_of_a_large_model_the_groups_around_the_change_are_open():
     panel = stepper.shown["panels"][0]
     assert "too large to draw every node" in panel["notice"]
     assert panel["svg"].count('class="gv-box') < 41
+    names = [*(f"big/relu{n}" for n in range(MOST)), *(f"m{n}/relu" for n in range(12))]
+    stepper = RewriteStepper(relus(*names), rules=[DropRelu()])
+    stepper.go(1)
+    assert stepper.shown["panels"][0]["svg"].count('class="gv-box') < 41, "one that is too large stays folded"
 
 
 def test_the_static_form_is_one_image_with_both_graphs_counts_and_steps():
