@@ -84,6 +84,23 @@ def test_a_busy_kernel_is_said_and_a_notebook_opened_again_shows_its_widgets(lab
     lab_page.screenshot("reopened")
 
 
+LATE = """() => {
+    const after = AbortSignal.timeout.bind(AbortSignal);
+    AbortSignal.timeout = (ms) => after(ms === 2000 ? 0 : ms);
+}"""  # anywidget gives a widget two seconds to start, and then drops all that Python says to it
+
+
+def test_a_widget_that_took_long_to_start_hears_python_all_the_same(lab_page, lab_folder):
+    write_notebook(lab_folder / "late.ipynb", ["from trtlab.teach import QuantView", "QuantView()"])
+    lab_page.open("late.ipynb")
+    lab_page.page.evaluate(LATE)
+    lab_page.run_all()
+    assert any("Failed to initialize model" in error for error in lab_page.console_errors)
+    lab_page.page.get_by_role("combobox", name="format").select_option("NF4")
+    lab_page.page.locator(".qv[data-title^='gaussian in NF4']").wait_for()
+    wait_until_quiet(lab_page.page, 1)
+
+
 GONE = """async (how) => {
     const { session } = window.jupyterapp.shell.currentWidget.sessionContext;
     await (how === "restarted" ? session.kernel.restart() : window.jupyterapp.serviceManager.sessions.shutdownAll());

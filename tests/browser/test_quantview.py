@@ -88,3 +88,15 @@ def test_the_view_fits_on_a_small_screen_in_both_themes(views):
             name => getComputedStyle(document.querySelector('.qv ' + name)).fill)""")
         assert len(set(colours)) == 3
         views.screenshot(f"quantview-{theme}")
+
+
+def test_codes_and_errors_stand_below_the_values_on_a_narrow_page(views):
+    for width in (1000, 760):
+        views.page.set_viewport_size({"width": width, "height": 900})
+        boxes = [
+            first(views).locator(what).first.bounding_box() for what in (".card", ".qv-value", ".qv-side", ".qv-tried")
+        ]
+        card, values, side, tried = boxes
+        assert card["x"] < side["x"]
+        assert side["x"] + side["width"] < card["x"] + card["width"]
+        assert values["y"] + values["height"] < side["y"] < side["y"] + side["height"] < tried["y"]

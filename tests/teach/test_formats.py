@@ -82,6 +82,8 @@ def test_a_block_code_by_code():
     assert [line.split()[1:5] for line in drawing.text.splitlines()[2:6]] == [
         ["1", "0001", "0.5", "0.5"], ["A", "1010", "-1", "-1"], ["7", "0111", "6", "6"], ["4", "0100", "2", "2"],
     ]  # fmt: skip
+    eight = teach.draw_block([1.0, 127.0], FORMATS["INT8"].quantize([1.0, 127.0]))
+    assert eight.text.splitlines()[2].split() == ["1", "01", "00000001", "1", "1", "0"]
 
 
 def test_sqnr_is_what_quantize_gives_in_the_column_of_its_granularity():
@@ -90,7 +92,7 @@ def test_sqnr_is_what_quantize_gives_in_the_column_of_its_granularity():
     expected = {g: FORMATS["INT4"].quantize(NOISE, **how) for g, how in GRANULARITIES.items()}
     four, nv = (line.split()[1:] for line in drawing.text.splitlines()[1:3])
     assert four[::3] == [f"{sqnr_db(NOISE, found.values):.1f}" for found in expected.values()]
-    assert nv == [f"{sqnr_db(NOISE, FORMATS['NVFP4'].quantize(NOISE).values):.1f}", "·", "4.56"]
+    assert nv == [f"{sqnr_db(NOISE, FORMATS['NVFP4'].quantize(NOISE).values):.1f}", "·", "4.562"]
 
 
 def test_sqnr_of_values_without_error_of_formats_of_ones_own_and_of_none():

@@ -164,7 +164,7 @@ def quantize(
     groups = _groups(array.shape, axis, block, partial=partial)
     rows, zero_points, second = groups.rows(array), None, None
     if symmetric and fmt.min >= 0 and array.min(initial=0) < 0:
-        raise ValueError(f"{fmt} has no values below 0: got {array.min()}; use symmetric=False for a zero point")
+        raise ValueError(f"{fmt} has no values below 0: got {array.min():.6g}; use symmetric=False for a zero point")
     given = None if scale is None else _given_scales(scale, groups)
     if not symmetric:
         scales, zeros, codes = _affine(fmt, rows, given)

@@ -167,8 +167,8 @@ def draw_block(values: npt.ArrayLike, quantized: Quantized) -> Drawing:
     x, element = np.asarray(values, np.float32).ravel(), quantized.element
     codes, restored = quantized.codes.ravel(), quantized.values.ravel()
     rows: list[list[Any]] = [
-        [f"{a:.5g}", f"{word:X}", code(f"{word:0{element.bits}b}"), f"{float(codec.decode(element, word)):.5g}",
-         f"{b:.5g}", f"{b - a:+.3g}"]
+        [f"{a:.5g}", f"{word:0{-(-element.bits // 4)}X}", code(f"{word:0{element.bits}b}"), f"{float(codec.decode(element, word)):.5g}",
+         f"{b:.5g}", f"{b - a:+.3g}" if b != a else "0"]
         for a, word, b in zip(x, codes, restored, strict=True)
     ]  # fmt: skip
     header: tuple[str, ...] = ("x", "code", "bits", "element", "becomes", "error")
@@ -214,7 +214,7 @@ def sqnr_row(fmt: Format, array: Array) -> dict[str, tuple[float, float]]:
 
 def _shaded(db: float, bits: float, most: float) -> Cell:
     share = 45 * min(max(db, 0) / max(most, 1), 1)
-    return join([tag("span", f"{db:.1f}", "heat", style=f"--share:{share:.0f}%"), dim(f"{bits:.3g}")], apart())
+    return join([tag("span", f"{db:.1f}", "heat", style=f"--share:{share:.0f}%"), dim(f"{bits:.4g}")], apart())
 
 
 # --- charts -----------------------------------------------------------------------------------------------------------

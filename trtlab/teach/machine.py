@@ -141,11 +141,11 @@ _BITS = {"Float": 32, "Half": 16, "BFloat16": 16}
 
 
 def _taken(cell: support.Cell) -> Cell:
-    """`✓ Half × Half ← FP4E2M1`, `≈ narrowed to Float`, `✗ no fp8_e4m3 on Turing`; the words themselves are below."""
+    """`✓ Half × Half ← FP4E2M1`, `≈ narrowed to Float`, `✗ no FP8_E4M3 on Turing`; the words themselves are below."""
     if not cell.is_accepted:
         of = support.GENERATIONS.get(cell.target, cell.target)
         heard = ((re.search(piece, cell.refusal), plain) for piece, plain in _PLAIN.items())
-        plain = next((words.format("", *found.groups(), of=of) for found, words in heard if found), "")
+        plain = next((words.format("", *map(str.upper, found.groups()), of=of) for found, words in heard if found), "")
         return ui.tag("span", f"✗ {plain or f'the {cell.by} refuses'}", "dim")
     fmt = FORMATS.get(cell.format)
     if fmt and cell.stored in _BITS and _BITS[cell.stored] < fmt.bits:

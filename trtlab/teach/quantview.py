@@ -43,7 +43,7 @@ def _normal(rows: int, columns: int) -> Array:
 def _with_outliers() -> tuple[Array, str]:
     values = _normal(16, 1024)
     values[:, 700] *= 100
-    return values, "16 rows × 1024 columns of N(0, 1), seed 0; one column × 100"
+    return values, "16 rows × 1,024 columns of N(0, 1), seed 0; one column × 100"
 
 
 def _weights(name: str) -> tuple[Array, str]:
@@ -150,7 +150,7 @@ class Reading:
         share = f"{q.size_bytes / (4 * size):.1%} of FP32"
         return [
             ("SQNR", f"{self.sqnr_db:.1f} dB", "all values"),
-            *([("inliers", f"{self.inlier_sqnr_db:.1f} dB", "outlier columns left out")] if self.outliers.size else []),
+            *([("inliers", f"{self.inlier_sqnr_db:.1f} dB", "outliers left out")] if self.outliers.size else []),
             ("bits per value", f"{q.bits_per_value:.4g}", f"{q.format.bits} and {counted(q.scales.size, 'scale')}"),
             ("size", bytes_text(q.size_bytes), share),
             ("became 0", f"{self.zeroed / size:.1%}", f"{self.zeroed:,} of {size:,}"),
@@ -166,7 +166,7 @@ def draw_reading(reading: Reading, title: str, *, zoom: bool = False) -> str:
     """The whole SVG; `zoom` shows the middle 99 % of the values, half as wide again."""
     said = "   ·   ".join(f"{label} {value}" for label, value, _ in reading.facts)
     head = [_title(20, 26, title, size=15), _text(20, 46, said)]
-    body = [*_values(reading, zoom), *_codes(reading), *_errors(reading)]
+    body = [*_values(reading, zoom), svg.tag("g", *_codes(reading), *_errors(reading), class_="qv-side")]
     return svg.whole(f"{title}: {said}", _WIDTH, _HEIGHT, *head, *body)
 
 

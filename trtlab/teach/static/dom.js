@@ -57,13 +57,21 @@ function isPlainKey(event) {
   return true;
 }
 
+/** anywidget 0.11 drops what Python says to a model that took 2 s to start, as on a busy page: it hears again, and asks. */
+async function hearAgain(model) {
+  const all = await Promise.all(Object.values(model.widget_manager?._models ?? {}));
+  const one = all.find((other) => other.comm && other.get("shown") === model.get("shown"));
+  one?.comm.on_msg(Object.getPrototypeOf(Object.getPrototypeOf(one))._handle_comm_msg.bind(one)); // past anywidget's own
+  one?.comm.send({ method: "request_state" }, {});
+}
+
 const QUEUED_MS = 100, SAVED = "a saved picture: run this cell to make it live";
 
 /** The same widget, never silent: each message to Python is followed by a ping. What is not answered soon waits behind
  *  other work of the kernel, or there is nobody to answer: the notebook was opened again, or the kernel restarted. */
 const answered = (render) => ({ model, el, ...rest }) => {
   const note = make("div", { class: "trt-waits", role: "status", hidden: true });
-  let asked = 0, timer = 0;
+  let asked = 0, timer = 0, tries = 0, end = null;
   const say = (words) => {
     [note.textContent, note.hidden] = [words, !words];
     note.classList.toggle("trt-saved", words === SAVED);
@@ -75,6 +83,8 @@ const answered = (render) => ({ model, el, ...rest }) => {
   const wait = (isLate) => { // an idle kernel has a second: a page that draws much hears late
     say(isBusy() ? "queued: the kernel is busy" : isLate ? SAVED : "");
     timer = setTimeout(wait, 1000, true);
+    if (!isLate || isBusy() || (tries += 1) > 1) return;
+    hearAgain(model).then(() => attempt("send", { ping: (asked += 1) }), () => {});
   };
   const ping = () => {
     clearTimeout(timer);
@@ -84,13 +94,17 @@ const answered = (render) => ({ model, el, ...rest }) => {
   const attempt = (name, ...given) => {
     try { model[name](...given); } catch { clearTimeout(timer); say(SAVED); } // nobody is there: the kernel was restarted, or shut down
   };
-  const hear = (message) => { if (message?.pong === asked) { clearTimeout(timer); say(""); } };
+  const hear = (message) => {
+    if (message?.pong === asked) { clearTimeout(timer); say(""); }
+    if (message?.pong && !end) begin();
+  };
   const followed = (name) => (...given) => { attempt(name, ...given); ping(); };
   model.on("msg:custom", hear);
   const place = make("div");
   el.append(note, place);
   const said = { ...model, send: followed("send"), save_changes: followed("save_changes") };
-  const end = render({ model: said, el: place, ...rest });
+  const begin = () => { place.replaceChildren(); end = render({ model: said, el: place, ...rest }) ?? (() => {}); };
+  try { begin(); } catch { } // what it shows is not here yet: once more with the first answer
   ping();
   return () => { clearTimeout(timer); model.off("msg:custom", hear); end?.(); };
 };
