@@ -166,9 +166,10 @@ def draw_block(values: npt.ArrayLike, quantized: Quantized) -> Drawing:
     """
     x, element = np.asarray(values, np.float32).ravel(), quantized.element
     codes, restored = quantized.codes.ravel(), quantized.values.ravel()
+    digits = -(-element.bits // 4)
     rows: list[list[Any]] = [
-        [f"{a:.5g}", f"{word:0{-(-element.bits // 4)}X}", code(f"{word:0{element.bits}b}"), f"{float(codec.decode(element, word)):.5g}",
-         f"{b:.5g}", f"{b - a:+.3g}" if b != a else "0"]
+        [f"{a:.5g}", f"{word:0{digits}X}", code(f"{word:0{element.bits}b}"),
+         f"{float(codec.decode(element, word)):.5g}", f"{b:.5g}", f"{b - a:+.3g}" if b != a else "0"]
         for a, word, b in zip(x, codes, restored, strict=True)
     ]  # fmt: skip
     header: tuple[str, ...] = ("x", "code", "bits", "element", "becomes", "error")
