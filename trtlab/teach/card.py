@@ -276,9 +276,9 @@ def both(words: Words | str, name: str = "span", facts: Mapping[str, Any] | None
     return Cell(html=tag(name, english, data_zh=chinese.html).html, text=text)
 
 
-def hint(words: Words) -> Cell:
-    """What a control says that works with scripts alone: both languages are attributes, so it goes where those go."""
-    return tag("span", "", data_en=rich(words.en).html, data_zh=rich(words.zh).html)
+def live(markup: str, kind: str) -> Cell:
+    """What works with scripts alone waits in an attribute, too."""
+    return tag("span", "", kind, data_live=markup)
 
 
 def stack_of(cells: list[Cell]) -> Cell:

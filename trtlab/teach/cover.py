@@ -9,9 +9,9 @@ from typing import Any
 
 from IPython.display import DisplayHandle, display
 
-from trtlab.study.bank import Words, said
+from trtlab.study.bank import said
 from trtlab.teach import card as ui
-from trtlab.teach.card import Cell, Drawing, apart, bilingual, block, both, hint, join, labelled, stack_of, tag
+from trtlab.teach.card import Cell, Drawing, apart, bilingual, block, both, join, labelled, live, stack_of, tag
 
 _ENTRY = '<input type="text" class="trt-entry" autocomplete="off" spellcheck="false">'
 _BOX = '<input type="checkbox" class="trt-show">'
@@ -44,7 +44,7 @@ class Guess:
     def bar(self, value: Any = None) -> Drawing:
         """The entry, what was measured once it is known, and what uncovers both."""
         entry = Cell(html=f"{_ENTRY} {ui.escape(self.unit)}", text=self.unit or " ")
-        asks = join([both(said("your_guess")), entry], ": " if self.unit else hint(Words(en=": ", zh=": ")))
+        asks = join([both(said("your_guess")), entry], ": " if self.unit else live(": ", ""))
         found = tag("span", labelled(both(said("measured")), ui.bold(value)), "trt-found") if value is not None else ""
         line = stack_of([join([tag("label", asks), found], apart()), shows()])
         return covering(bilingual(block(block(line), "card trt-guess")))
@@ -58,10 +58,10 @@ def covering(drawing: Cell) -> Drawing:
 
 def uncovers() -> Cell:
     """What uncovers all that follows."""
-    return tag("label", Cell(html=_BOX + hint(said("show_what_follows")).html, text=""), "trt-uncovers")
+    return tag("label", Cell(html=_BOX + both(said("show_what_follows")).html, text=""), "trt-uncovers")
 
 
 def shows() -> Cell:
     """That, and what uncovers all of this page."""
-    button = tag("button", hint(said("show_all")), "trt-all", type="button")
-    return tag("span", stack_of([uncovers(), button]), "trt-shows", hidden="")  # but for the style sheet
+    button = tag("button", both(said("show_all")), "trt-all", type="button")
+    return live(uncovers().html + button.html, "trt-shows")

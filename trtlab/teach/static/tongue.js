@@ -4,16 +4,15 @@
   if (window.trtTongue?.again) return window.trtTongue.again();
   window.trtTongue = { again: () => setTimeout(() => { speak(); cover(); }) };
   window.trtTongue.again();
-  /** Python leaves Chinese, and words of what works with scripts alone, in attributes: here they become elements. */
+  /** Python leaves Chinese, and what works with scripts alone, in attributes: here they become elements. */
   const key = () => "trtlab-tongue " + location.pathname, does = "turns the card to Chinese (中文)";
   const SWITCH = `<input type="checkbox" role="switch" aria-label="${does}" title="${does}"><span lang="en">English</span><span lang="zh-CN">中文</span>`;
   const every = (what, each) => document.querySelectorAll(what).forEach(each);
   const made = (name, className, lang, innerHTML) => Object.assign(document.createElement(name), { className, lang, innerHTML });
   const speak = () => {
-    every(".trt [data-zh]", (node) => {
-      const { localName: name, innerHTML: here, dataset: { en = here, zh } } = node;
-      node.replaceWith(made(name, "en", "en", en), made(name, "zh", "zh-CN", zh));
-    });
+    every(".trt [data-live]", (node) => { node.innerHTML = node.dataset.live; node.removeAttribute("data-live"); });
+    every(".trt [data-zh]", (node) =>
+      node.replaceWith(made(node.localName, "en", "en", node.innerHTML), made(node.localName, "zh", "zh-CN", node.dataset.zh)));
     every(".trt .bilingual:not(:has(.tongue))", (card) => card.querySelector(".head, .trt-guess > div").append(made("label", "tongue push", "", SWITCH)));
     every(".trt .tongue input", (box) => { box.checked = localStorage.getItem(key()) === "true"; });
   };
