@@ -104,6 +104,7 @@ PLACED = {
     "conv, relu, conv": ("a = Conv(x, w) r = Relu(a) y = Conv(r, v)", {"x": 3, "r": 2}, {}),
     "two readers": ("a = Conv(x, w) b = Conv(x, w) c = Mul(a, b) y = Conv(c, v)", {"x": 3, "c": 9}, {}),
     "residual": ("a = Conv(x, u) s = Add(a, x) r = Relu(s) y = Conv(r, t)", {"x": 3, "r": 2}, {}),
+    "residual, other side": ("a = Conv(x, u) r = Exp(x) s = Add(r, a) y = Conv(s, t)", {"x": 3, "r": 5, "s": 2}, {}),
     "both are products": ("a = Conv(x, u) b = Conv(x, u) s = Add(b, a) y = Conv(s, t)", {"x": 3, "s": 2, "a": 5}, {}),
     "no product": ("a = Relu(x) s = Add(a, x) y = Conv(s, t)", {"s": 2}, {}),
     "a bias": ("a = Conv(x, w) s = Add(a, k) y = Conv(s, v)", {"x": 3, "s": 2}, {}),

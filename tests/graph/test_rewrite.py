@@ -88,6 +88,18 @@ def test_rules_by_name_by_object_or_wrong():
             optimize(model, wrong)
 
 
+LATER = [
+    "(float[3] x) => (float[3] y) <float r = {0.5}, bool c = {1}> { t = Not(c) a = Dropout(x, r, t) y = Relu(a) }",
+    "(float[2,3] x) => (float[2,3] y) <int64[2] h = {-2,-3}> { s = Abs(h) r = Reshape(x, s) y = Exp(r) }",
+]
+
+
+@pytest.mark.parametrize("text", LATER)
+def test_a_refusal_that_holds_no_more_is_forgotten_and_bytes_that_were_unknown_are_counted(text):
+    result, report = proved(written(text))
+    assert (report.refusals, report.counts) == ((), optimize(result, [])[1].counts)
+
+
 def test_new_names_meet_no_old_ones():
     text = """(float[2,3] x) => (float[2,4] y, float[2,4] z, float[2,3] w_wide) { y = MatMul(x, w) z = MatMul(x, u)
         w_wide = Relu(x) }"""

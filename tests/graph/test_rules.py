@@ -124,6 +124,7 @@ REFUSED = [
     ("dead_layers", "(float[3] x) => (float[3] y, bool[3] n) { a, m = Dropout(x) n = Not(m) y = Relu(a) }", "its mask is read"),
     ("dead_layers", "(float[3] x) => (float[3] y) <float r = {0.5}, bool t = {1}> { a = Dropout(x, r, t) y = Relu(a) }", "training_mode is on"),
     ("dead_layers", "(float[3] x, bool t) => (float[3] y) <float r = {0.5}> { a = Dropout(x, r, t) y = Relu(a) }", "t, which is only known at run time"),
+    ("constant_folding", "(float[2] x) => (float[2] y, float[2] c) <float[4] a = {1,2,3,4}> { b, c = Split<num_outputs = 2>(a) y = Add(x, b) }", "c is an output of the graph"),
     ("constant_folding", "(float[2] x) => (float[2] y) { a = RandomNormal<shape = [2]>() y = Add(x, a) }", "RandomNormal is random"),
     ("constant_folding", "(float[2] x) => (float[2] y, float z) <float a = {2}> { y = Relu(x) z = Neg(a) }", "z is an output of the graph"),
     ("constant_folding", "(float[2] x) => (float[300,300] y) <int64[2] s = {300, 300}> { a = ConstantOfShape(s) y = Expand(a, s) }", "360,000 bytes: more than 65,536"),

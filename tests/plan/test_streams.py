@@ -39,6 +39,7 @@ def spans(*operations: Operation) -> dict[str, tuple[float, float]]:
     ("operations", "expected"),
     [
         pytest.param((A, B), {"a": (0, 2), "b": (2, 4)}, id="kernels that fill the GPU gain nothing"),
+        pytest.param((B, A), {"b": (0, 2), "a": (2, 4)}, id="first issued, first served"),
         pytest.param((replace(A, share=0.5), replace(B, share=0.5)), {"a": (0, 2), "b": (0, 2)}, id="halves fit"),
         pytest.param(  # b has a quarter at first: 0.5 s of its work in 2 s, then all it can fill
             (replace(A, share=0.75), B), {"a": (0, 2), "b": (0, 3.5)}, id="the later gets what is left"

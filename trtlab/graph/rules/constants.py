@@ -70,8 +70,8 @@ class ConstantFolding(Rule):
         (node,) = nodes
         if not is_deterministic(node):
             return f"{node.op_type} is random or holds a graph"
-        if any(value.is_graph_output() for value in node.outputs):
-            return f"{node.outputs[0].name} is an output of the graph, so a node must write it"
+        if shown := [value.name for value in node.outputs if value.is_graph_output()]:
+            return f"{shown[0]} is an output of the graph, so a node must write it"
         if place := next(filter(None, map(has_place, node.outputs)), ""):
             return place
         made = [value for value in node.outputs if value.name]
