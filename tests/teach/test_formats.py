@@ -79,6 +79,8 @@ def test_a_block_code_by_code():
     values = np.array([0.3, -1.0, 6.0, 2.5], np.float32)
     drawing = teach.draw_block(values, FORMATS["FP4_E2M1"].quantize(values))
     alike(drawing, "scale 1 = code 3F800000")
+    affine = FORMATS["UINT4"].quantize(values, symmetric=False)
+    alike(teach.draw_block(values, affine), f"zero point {affine.zero_points.ravel().tolist()}")
     assert [line.split()[1:5] for line in drawing.text.splitlines()[2:6]] == [
         ["1", "0001", "0.5", "0.5"], ["A", "1010", "-1", "-1"], ["7", "0111", "6", "6"], ["4", "0100", "2", "2"],
     ]  # fmt: skip

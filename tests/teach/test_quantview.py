@@ -232,3 +232,8 @@ def test_own_formats_join_the_list():
     assert "INT3" + AFFINE in view.face["formats"]
     view.choose(format=BlockFormat(name="mine", element=FORMATS["INT4"], block_size=64, scale=FORMATS["FP16"]))
     assert view.reading.quantized.bits_per_value == 4.25
+
+
+def test_the_code_of_zero_is_grey_where_there_is_one():
+    for name, is_grey in (("INT8", True), ("INT8" + AFFINE, False), ("E8M0", False)):
+        assert ("qv-zero" in QuantView("after ReLU", name).shown["svg"]) is is_grey

@@ -57,6 +57,13 @@ def test_errors_are_those_of_the_values_themselves():
         assert clipping == pytest.approx(square[~inside].sum() / VALUES.size, rel=0.1)
 
 
+def test_the_accuracy_is_that_of_the_threshold():
+    heard = []
+    view = ClipView(SEEN, lambda threshold: (heard.append(threshold) or 9, 10))
+    view.set(bins=3)
+    assert heard == [SEEN.width * view.last, view.threshold]
+
+
 def test_a_histogram_without_values_cannot_be_clipped_and_one_of_equal_values_can():
     for wrong in (Histogram.of(np.zeros(4)), VALUES):
         with pytest.raises(ValueError, match="no Histogram with a value above 0"):

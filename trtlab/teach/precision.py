@@ -94,10 +94,10 @@ class ClipView(SliderView):
         powers = [(10**p, (LEFT - 8, bottom - height(10**p) + 4)) for p in range(int(most) + 1)]
         marks = [self.last * self.h.width * part / 4 for part in range(5)]
         return [
-            svg.tag("path", d=path, fill="#0072b2", opacity="0.8"), _dim("values", (8, TOP - 14)),
-            *(_dim(f"{power:,}", at, "end") for power, at in powers),
+            svg.tag("path", d=path, fill="#0072b2", opacity="0.8"), svg.dim("values", (8, TOP - 14), size=12),
+            *(svg.dim(f"{power:,}", at, "end", 12) for power, at in powers),
             svg.tag("line", x1=LEFT, x2=RIGHT, y1=bottom, y2=bottom, stroke=svg.LINE),
-            *(_dim(f"{mark:.3g}", (self.x(mark), bottom + 15), "middle") for mark in marks),
+            *(svg.dim(f"{mark:.3g}", (self.x(mark), bottom + 15), "middle", 12) for mark in marks),
         ]  # fmt: skip
 
     def _curves(self) -> list[str]:
@@ -138,10 +138,6 @@ class ClipView(SliderView):
             good, of = self._right(self.threshold)
             found.insert(0, ("accuracy", f"{good / of:.1%}", f"{good} of {of} test images"))
         return found
-
-
-def _dim(words: str, at: svg.Point, anchor: str = "start") -> str:
-    return svg.text("tl-dim", words, at, 12, svg.DIM, text_anchor=anchor)
 
 
 def draw_candidate(h: Histogram, bins: int) -> Any:
@@ -235,7 +231,7 @@ class RooflineView(SliderView):
         parts += [svg.text("tl-ink", "◆ measured", (FROM + 380, 18), 12, svg.INK)] * bool(measured)
         for seconds in (10.0**power for power in range(low, high + 1)):
             parts.append(svg.tag("line", x1=x(seconds), x2=x(seconds), y1=30, y2=bottom, stroke="#d7dce1"))
-            parts.append(_dim(seconds_text(seconds), (x(seconds), bottom + 16), "middle"))
+            parts.append(svg.dim(seconds_text(seconds), (x(seconds), bottom + 16), "middle", 12))
         for number, one in enumerate(times):
             parts += _row(one, 36 + ROW * number, x, measured.get(one.format))
         return svg.whole("Least time of a product, by format", WIDTH, bottom + 26, *parts)
