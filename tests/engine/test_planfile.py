@@ -62,7 +62,7 @@ def flipped(position, bit):
 @pytest.mark.parametrize("content", [b"", PLAN[:-1], PLAN + b"x", flipped(0, 7), flipped(len(PLAN) - 1, 0), PLAN[::-1]])
 def test_a_damaged_plan(saved, content):
     saved.write_bytes(content)
-    with pytest.raises(PlanFileError, match=f"has {len(content)} bytes, and is not that of its manifest.*{AGAIN}"):
+    with pytest.raises(PlanFileError, match=f"has {len(content):,} bytes and.* its manifest says .*{AGAIN}"):
         planfile.load_plan(saved)
 
 
@@ -76,7 +76,7 @@ def test_a_manifest_of_garbage_or_changed(saved, content):
     manifest = planfile.manifest_path(saved)
     is_whole = isinstance(content, bytes)
     manifest.write_bytes(content if is_whole else json.dumps(json.loads(manifest.read_text()) | content).encode())
-    with pytest.raises(PlanFileError, match=f"{UNREADABLE}|is not that of its manifest.*{AGAIN}"):
+    with pytest.raises(PlanFileError, match=f"{UNREADABLE}|altered or cut.*{AGAIN}"):
         planfile.load_plan(saved)
 
 

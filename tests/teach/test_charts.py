@@ -252,7 +252,7 @@ def test_a_life_is_a_marker_for_each_phase_inside_and_under_its_part():
     heights = [note.y for note in figure.layout.annotations if note.text.startswith("<b>")]
     assert [rows[int(y)] for y in heights] == ["build", "import torch", "run"]
     assert len(figure.layout.shapes) == 2
-    assert "fresh processes: 3 and 3 of each" in words(figure)
+    assert "each built and started 3 times, in fresh processes" in words(figure)
 
 
 def test_one_request_is_held_and_free_for_as_long_as_measured():

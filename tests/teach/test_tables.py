@@ -178,7 +178,13 @@ def test_steps_that_launch_nothing_are_mentioned_and_unknown_is_not_zero():
 def test_a_plan_file_is_checked_while_it_is_read(tmp_path):
     path = tmp_path / "digits.plan"
     manifest = planfile.save_plan(replace(STATIC, plan=b"vtrt" * 500, recorded_plan_sha256=None), path)
-    facts = ["digits.plan: 2,000 bytes, as the manifest says", manifest.sha256, manifest.created, "SM89"]
+    facts = [
+        "digits.plan: 2,000 bytes, as the manifest says",
+        "size_bytes        2,000",
+        manifest.sha256,
+        manifest.created,
+        "SM89",
+    ]
     alike(teach.draw_plan_file(path), *facts)
     path.write_bytes(b"other")
     with pytest.raises(planfile.PlanFileError):

@@ -72,11 +72,13 @@ def load_plan(path: str | os.PathLike[str], made_by: tuple[str, str] | None = No
     except (OSError, ValueError) as error:
         what = f"The plan {target.name!r} or its manifest {beside.name!r} cannot be read"
         raise PlanFileError(f"{what}: {str(error).rstrip('.')}.", hint=again) from None
-    if (len(plan), hashlib.sha256(plan).hexdigest(), FORMAT) != (manifest.size_bytes, manifest.sha256, manifest.format):
-        what = (
-            f"has {len(plan)} bytes, and is not that of its manifest, {manifest.size_bytes} bytes in {manifest.format}"
+    digest = hashlib.sha256(plan).hexdigest()
+    if (len(plan), digest, FORMAT) != (manifest.size_bytes, manifest.sha256, manifest.format):
+        what = f"has {len(plan):,} bytes and the SHA-256 {digest[:12]}"
+        beside_it = f"{manifest.size_bytes:,} bytes, {manifest.sha256[:12]} and {manifest.format}"
+        raise PlanFileError(
+            f"The plan {target.name!r} {what}; its manifest says {beside_it}: it was altered or cut.", hint=again
         )
-        raise PlanFileError(f"The plan {target.name!r} {what}: it was altered or cut.", hint=again)
     if made_by not in (None, (manifest.compiler, manifest.compiler_version)):
         what = f"The plan was built by {manifest.compiler} {manifest.compiler_version}, this is {' '.join(made_by)}."
         raise PlanFileError(what, hint="A plan runs on the version that built it: build it again.")

@@ -133,8 +133,8 @@ def _title(life: Life) -> str:
 
 
 def _finished(figure: Any, lives: Sequence[Life], title: str, **room: Any) -> Any:
-    starts = " and ".join(str(len(life.times[Phase.LOAD].samples_s)) for life in lives)
-    says = [f"built and started in fresh processes: {starts} of each"]
+    starts = " and ".join(dict.fromkeys(str(len(life.times[Phase.LOAD].samples_s)) for life in lives))
+    says = [f"each built and started {starts} times, in fresh processes"]
     return finish(figure, title, [life.provenance for life in lives], says=says, **room)
 
 

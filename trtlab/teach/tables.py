@@ -136,7 +136,7 @@ def draw_plan_file(path: Path) -> Drawing:
     """A plan on disk: its size and its manifest, checked while it is read."""
     plan, manifest = load_plan(path)
     values = ((name, value if isinstance(value, tuple) else (value,)) for name, value in vars(manifest).items())
-    rows = [(name, ui.code(", ".join(map(str, value)))) for name, value in values]
+    rows = [(name, ui.code(ui.join(value, ", "))) for name, value in values]
     beside = ui.card(ui.table(("manifest", "value"), rows))
     return ui.stack([f"{path.name}: {len(plan):,} bytes, as the manifest says", beside])
 

@@ -14,7 +14,8 @@ def build(trt: ModuleType, model: bytes, shapes: dict[str, Any] | None = None) -
     """From ONNX bytes to a plan. `shapes`: {input: (minimum, optimum, maximum)} for dynamic inputs."""
     logger = trt.Logger(trt.Logger.WARNING)
     builder = trt.Builder(logger)
-    network = builder.create_network(0)  # TensorRT 10: 1 << int(NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    # TensorRT 10 wants 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED) instead of 0
+    network = builder.create_network(0)
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model):
         raise ValueError(parser.get_error(0).desc())
@@ -34,7 +35,7 @@ def build(trt: ModuleType, model: bytes, shapes: dict[str, Any] | None = None) -
 
 
 def bind(trt: ModuleType, torch: Any, engine: Any, context: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    """Input shapes in, memory for every output, all addresses told: the tensors on the GPU, in the engine's order."""
+    """Shapes in, memory for the outputs, all addresses told: tensors on the GPU, in the engine's order."""
     for name, tensor in inputs.items():
         context.set_input_shape(name, tuple(tensor.shape))
     tensors = {}
@@ -50,7 +51,7 @@ def bind(trt: ModuleType, torch: Any, engine: Any, context: Any, inputs: dict[st
 
 
 def infer(trt: ModuleType, torch: Any, plan: bytes, inputs: dict[str, Any]) -> dict[str, Any]:
-    """From a plan and torch tensors in pinned memory to outputs on the host, by way of a GPU the plan was built for."""
+    """From a plan and tensors in pinned memory to outputs on the host, on a GPU of the plan's target."""
     runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
     engine = runtime.deserialize_cuda_engine(plan)
     context = engine.create_execution_context()  # one for each thread and stream

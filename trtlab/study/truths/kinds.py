@@ -36,7 +36,7 @@ def api(has: Mapping[str, str] | None = None, lacks: Mapping[str, str] | None = 
     rows = [(f"{owner}.{name}", said("there" if known.has(owner, name) else "not_there")) for owner, name, _ in wanted]
     holds = all(owner in known.names and known.has(owner, name) is expected for owner, name, expected in wanted)
     found = seen(known, holds, rows, compiler=known.compiler, version=known.version)
-    return replace(found, header=(f"{known.compiler} {known.version}", "–"))
+    return replace(found, header=(said("name"), f"{known.compiler} {known.version}"))
 
 
 def nothing_but(owner: str, names: str) -> Found:

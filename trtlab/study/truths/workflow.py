@@ -220,7 +220,7 @@ def pinned_copies() -> Found:
     for size in sorted({copy.size_bytes for copy in found.copies}):
         fast, slow = (found.bandwidth("host_to_device", pinned=pinned, size_bytes=size) for pinned in (True, False))
         rates[size] = fast / 1e9, slow / 1e9, fast / slow
-    rows = [(size, f"{fast:.1f}", f"{slow:.1f}", f"{ratio:.1f}x") for size, (fast, slow, ratio) in rates.items()]
+    rows = [(size, f"{fast:.1f}", f"{slow:.1f}", f"{ratio:.1f}×") for size, (fast, slow, ratio) in rates.items()]
     return seen(found, all(ratio > 2 for *_, ratio in rates.values()), rows)
 
 

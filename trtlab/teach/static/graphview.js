@@ -1,7 +1,7 @@
 // graphview: makes the SVG that Python drew clickable. State (selection, folding) lives in Python; only the view (zoom
 // and position) lives here. Out: {toggle: group}, {around: true}, {all: whether to fold}. Text from models enters as text nodes or through the XML parser, never as HTML.
 
-const ZOOM = 1.25, FAR = 4, SMALL = 0.004, LARGE = 4, READABLE = 0.8;
+const ZOOM = 1.25, FAR = 4, SMALL = 0.004, LARGE = 4, READABLE = 1;
 const KEYS = [["arrows", "walk along the edges"], ["Enter", "open or fold a group"], ["f", "fold around"], ["+ − 0", "zoom"], ["Esc", "clear"]];
 
 function describe(panel, details, toggle) {

@@ -81,7 +81,9 @@ function render({ model, el }) {
     },
     detail() { detail.innerHTML = model.get("detail"); },
     message() { message.innerHTML = model.get("message"); },
-    command() { code.textContent = model.get("command"); },
+    command() { // breaks between its options, never behind their dashes
+      code.replaceChildren(...model.get("command").split(" ").flatMap((word) => [" ", make("span", {}, word)]).slice(1));
+    },
   };
   for (const [name, show] of Object.entries(draw)) {
     model.on(`change:${name}`, show);
