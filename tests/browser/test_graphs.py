@@ -52,6 +52,22 @@ def wait_for(page, title):
     page.get_by_role("heading", level=3, name=title, exact=True).wait_for()
 
 
+def test_full_screen_shows_the_whole_graph_in_all_of_the_screen(lab):
+    lab.show("from trtlab.lab import builds\nfrom trtlab.teach import GraphView\nGraphView(builds.model('inception'))")
+    canvas = lab.page.locator(".gv-main .gv-canvas")
+    before = canvas.evaluate("canvas => canvas.clientHeight")
+    lab.page.get_by_role("button", name="Full screen").click()
+    lab.page.wait_for_function("() => document.fullscreenElement?.matches('.gv')")
+    lab.page.wait_for_timeout(200)
+    world, room = lab.page.locator(".gv-main .gv-world").bounding_box(), canvas.bounding_box()
+    assert room["height"] > 1.2 * before
+    assert room["y"] <= world["y"]
+    assert 0.9 * room["height"] < world["height"] <= room["height"]
+    lab.page.get_by_role("button", name="Full screen").click()
+    lab.page.wait_for_function("() => !document.fullscreenElement")
+    assert canvas.evaluate("canvas => canvas.clientHeight") == before
+
+
 def test_a_click_selects_and_keys_alone_walk_fold_and_open(lab, graph):
     """A click selects. Tab from the buttons to the graph, walk along the edges, fold the block, open it again."""
     box(graph, "Conv, conv1/Conv,").click()

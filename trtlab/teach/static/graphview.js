@@ -88,7 +88,8 @@ function render({ model, el }) {
     make("div", { class: "gv-bar" }, make("b", {}, face.title),
       make("span", { class: "gv-tools" }, group.length > 1 ? group : null, ...folds,
         button("−", "Zoom out (key −)", () => zoom(1 / ZOOM)), button("+", "Zoom in (key +)", () => zoom(ZOOM)),
-        button("Fit", "Fit: show everything (key 0)", () => fit()))),
+        button("Fit", "Fit: show everything (key 0)", () => fit()),
+        button("Full screen", "Full screen, and back (Esc)", () => (document.fullscreenElement ? document.exitFullscreen() : el.firstElementChild.requestFullscreen())))),
     note, make("div", { class: "gv-main" }, canvas, panel),
     make("div", { class: "gv-legend" }, ...face.legend.map(([colour, text]) => make("span", { class: `gv-chip ${colour}` }, make("i"), text))),
     make("div", { class: "gv-dim gv-foot" }, face.foot, face.foot ? make("br") : null,
@@ -99,7 +100,7 @@ function render({ model, el }) {
   const apply = () => drawing.world.setAttribute("transform", `translate(${view.x.toFixed(1)} ${view.y.toFixed(1)}) scale(${view.k.toFixed(4)})`);
   function fit(smallest = 0) {
     const [width, height] = size();
-    view.k = Math.min(1.5, width / drawing.width, Math.max(height / drawing.height, smallest));
+    view.k = Math.min(document.fullscreenElement ? 2.5 : 1.5, width / drawing.width, Math.max(height / drawing.height, smallest));
     view.k = Math.max(view.k, smallest, SMALL);
     view.x = (width - drawing.width * view.k) / 2;
     view.y = Math.max(0, (height - drawing.height * view.k) / 2);
@@ -193,6 +194,7 @@ function render({ model, el }) {
     event.preventDefault();
     act();
   });
+  el.addEventListener("fullscreenchange", () => requestAnimationFrame(() => fit(document.fullscreenElement ? 0 : READABLE)));
   redraw();
   describe(panel, model.get("details"), toggle);
   tell();
