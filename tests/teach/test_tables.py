@@ -1,6 +1,7 @@
 """Cards of stages, machines, networks, engines, calls and targets: HTML and text say the same, with provenance, and
 hostile names stay text."""
 
+import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -93,9 +94,10 @@ def test_gone_is_said_of_what_is_gone_and_what_replaces_it_is_there():
     drawn = teach.draw_calls()
     alike(drawn, *(text for call in CALLS for text in (call.now.en, call.now.zh)))
     lines = {line.split("  ")[0]: line for line in drawn.text.splitlines()}
-    assert lines["enqueueV2(bindings, stream)"].split()[2:6] == ["deprecated", "absent", "absent", "absent"]
-    assert "not there" in lines["enqueueV2(bindings, stream)"]
-    assert lines["executeV2(bindings)"].split()[1:5] == ["declared"] * len(machine_cards.SHOWN_TAGS)
+    gone = ["deprecated / 已弃用", *["absent / 没有"] * 3, "not there / 没有"]
+    assert re.split("  +", lines["enqueueV2(bindings, stream)"])[1:6] == gone
+    kept = ["declared / 已声明"] * len(machine_cards.SHOWN_TAGS)
+    assert re.split("  +", lines["executeV2(bindings)"])[1:6] == [*kept, "there / 有"]
     assert "not there" not in lines["executeV2(bindings)"]
     assert [call.name for call in CALLS if not installed_api().has(*call.python_now.split("."))] == []
 

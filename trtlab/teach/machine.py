@@ -72,11 +72,11 @@ def draw_calls(calls: Iterable[Call] = CALLS) -> Drawing:
     """Said then, say now: each old name by release, whether the installed module has it, and what replaces it."""
     history, api, rows = support.api_history(), installed_api(), []
     for call in calls:
-        found = "C++ only"
+        found = "cpp_only"
         if call.python is not None:
-            found = "there" if api.has(*call.python.split(".")) else "not there"
+            found = "there" if api.has(*call.python.split(".")) else "not_there"
         states = (_declared(history, call, name) for name in SHOWN_TAGS)
-        rows.append((ui.tag("span", call.name, "mono"), *states, found, both(call.now)))
+        rows.append((ui.tag("span", call.name, "mono"), *states, both(said(found)), both(call.now)))
     then, installed, now = (both(said(f"column_{name}")) for name in ("then", "installed", "say_now"))
     header = (then, *(name.removeprefix("v") for name in SHOWN_TAGS), installed, now)
     table, made = ui.block(ui.table(header, rows), "below"), [history.provenance, api.provenance]
@@ -94,7 +94,7 @@ def _declared(history: ApiHistory, call: Call, release: str) -> Cell:
     state = Declared.YES if call.header in history.headers[release] else Declared.NO
     if not call.header.endswith(".h"):
         state = history.state(call.header, release)
-    return ui.badge(state.value, _KIND[state])
+    return ui.badge(both(said(state.value)), _KIND[state])
 
 
 def draw_refusal(model: Any, **options: Any) -> Drawing:
