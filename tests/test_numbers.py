@@ -152,7 +152,7 @@ QUANTITIES = {
          r"28\.2 µs，中间大小时每次调用 ([\d.]+) µs"),
     ),
     "one kernel against three, CPU, 2^26": (
-        lambda: ratio("cpu", 2**26), 1, (r"near two: ([\d.]+) at 2\^26", r"([\d.]+)x at 2\^26"),
+        lambda: ratio("cpu", 2**26), 1, (r"near two: ([\d.]+) at 2²⁶", r"([\d.]+)x at 2\^26"),
     ),
     "one kernel against three, H100, 2^28": (
         lambda: ratio("h100", 2**28), 1, (r"([\d.]+) times as fast: 1,372 µs", r"速度是 ([\d.]+) 倍：2,824 µs"),

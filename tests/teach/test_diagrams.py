@@ -32,6 +32,8 @@ def test_a_picture_says_its_words_loads_nothing_and_has_a_png_of_its_shape(name)
     drawing = draw_diagram(name)
     page = alike(drawing, *lines(name))
     assert page.count("style") == 1  # that of the card; one in the picture would rule the whole page
+    narrowest = int(re.search(r"min-width: (\d+)px", drawing.html)[1])
+    assert narrowest < (700 if name == "acceleration" else 566)  # a cell of 1,000 px with the file browser open
     assert "http" not in drawing.svg.replace("http://www.w3.org/2000/svg", "")
     bundle = drawing._repr_mimebundle_()
     assert {"image/svg+xml", "image/png"} <= set(bundle)

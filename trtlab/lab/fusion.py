@@ -15,6 +15,7 @@ from trtlab.engine import recordings
 from trtlab.engine.measure import Measurement, Provenance, measure_in_turns, one_thread
 from trtlab.lab import find
 from trtlab.lab.ways import FUSED, ITEM_BYTES, Arrays, Way, chain, check, traffic_bytes, works
+from trtlab.numeric.units import raised
 
 LENGTHS = (2, 3, 4, 8, 16, 32)
 LIVE_SIZES = tuple(2**k for k in range(10, 25, 2))
@@ -153,7 +154,7 @@ def _pair(found: Sweep) -> tuple[Way, Way]:
 
 
 def power(elements: int) -> str:
-    return f"2^{elements.bit_length() - 1}"
+    return f"2{raised(elements.bit_length() - 1)}"
 
 
 def _us(row: Row) -> str:
@@ -162,7 +163,7 @@ def _us(row: Row) -> str:
 
 
 def _ps(value: float) -> str:
-    return f"{value:,.0f} ps" if abs(value) >= 100 else f"{value:.3g} ps"
+    return (f"{value:,.0f} ps" if abs(value) >= 100 else f"{value:.3g} ps").replace("-", "−")
 
 
 def _two_not_three(found: Sweep) -> Finding:

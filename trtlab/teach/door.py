@@ -6,6 +6,7 @@ Out: `Drawing`s that answer with no kernel: the values of the codes are found he
 looks them up. tests/teach/test_diagrams.py counts again what the pictures claim.
 """
 
+import re
 import xml.etree.ElementTree as ElementTree
 from importlib import resources
 from pathlib import Path
@@ -25,6 +26,8 @@ from trtlab.teach.quizcard import quiz
 from trtlab.teach.tables import merged_nodes
 
 DIAGRAMS = ("workflow", "acceleration", "fusion")
+SMALLEST_PX = 10
+"""Words in a diagram are never smaller: it scrolls before that."""
 _QUESTIONS = ("Q1", "Q2", "Q3")
 
 
@@ -96,7 +99,9 @@ def draw_diagram(name: str) -> SvgDrawing:
     folder = resources.files("trtlab") / "data"
     picture = (folder / f"{name}.svg").read_text("utf-8")
     words = ui.details("The picture in words", *diagram_lines(picture))
-    said = ui.stack([block(Cell(html=picture, text=""), "diagram"), words])
+    smallest = min(map(float, re.findall(r'font-size="(.*?)"', picture)))
+    narrowest = f'<svg style="min-width: {svg.size_of(picture)[0] * SMALLEST_PX / smallest:.0f}px" '
+    said = ui.stack([block(Cell(html=picture.replace("<svg ", narrowest, 1), text=""), "diagram"), words])
     return svg.drawing(said, picture, (folder / f"{name}.png").read_bytes())
 
 

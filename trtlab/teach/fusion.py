@@ -145,7 +145,7 @@ def draw_fusion_findings(*sweeps: Sweep) -> Drawing:
 
 def draw_fusion_times(*sweeps: Sweep) -> Any:
     """Time of ReLU(A*B + C) over the number of elements, both logarithmic; a panel for each sweep."""
-    up = {"type": "log", "exponentformat": "power", "dtick": 1}
+    up = {"type": "log", "tickformat": ",", "dtick": 1}
     title = "ReLU(A*B + C): flat where launches rule, straight where bytes do"
     return _lines(sweeps, title, Sweep.of, lambda row: row.seconds * 1e6, "microseconds", up)
 
@@ -184,7 +184,7 @@ def _lines(
                 line={"color": WAYS[way], "width": 2, "dash": dash}, row=1, col=column,
             )  # fmt: skip
             known.add(way)
-    shown = {2**k: f"2<sup>{k}</sup>" for k in range(10, 31, 4)}
+    shown = {2**k: f"2{raised(k)}" for k in range(10, 31, 4)}
     shown, across = ({n: str(n) for n in (2, 4, 8, 16, 32)}, "operations") if by_length else (shown, "elements")
     figure.update_xaxes(type="log", title_text=across, tickvals=[*shown], ticktext=[*shown.values()])
     figure.update_yaxes(**up).update_yaxes(title_text=unit, col=1)
