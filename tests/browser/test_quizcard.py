@@ -41,6 +41,13 @@ def test_quizzes_are_answered_by_keyboard_alone(page):
     assert replies == "[[False, True], [False, True], [False, True], [False, True]] 73.5"
 
 
+def test_a_choice_leaves_that_in_another_quiz_alone(lab):
+    lab.show(*CELLS[:2], 'quiz("q3-parsers")', "choice")
+    for card, label in ((0, "execute(batch_size, bindings)"), (1, "UffParser"), (2, "execute_v2(bindings)")):
+        lab.page.locator(".qz").nth(card).get_by_role("radio", name=label, exact=True).check()
+    assert lab.page.locator(".qz input:checked").count() == 3
+
+
 def answer_choice(card, keyboard):
     told = card.get_by_role("status")
     assert card.get_by_role("button", name="Show answer").is_hidden()

@@ -2,7 +2,7 @@
 // In: model.get("face"), the card, and model.get("feedback"): verdict, marks, answer. Markup is Python's, escaped there.
 // Out: messages {what: "check", reply} | {what: "answer"} | {what: "again"}.
 
-let cards = 0; // on this page
+let views = 0; // of this quiz: each has a script of its own
 
 function fill(node, markup = "") {
   node.innerHTML = markup;
@@ -21,11 +21,11 @@ function setMark(row, mark, picked = true) {
 function ticks(card) {
   const isSeveral = card.dataset.kind === "several", list = card.querySelector("ul");
   const rows = [...list.children], inputs = rows.map((row) => row.querySelector("input"));
-  cards += 1;
+  const own = `${card.getAttribute("aria-labelledby")}-${++views}`; // what is chosen elsewhere leaves it alone
   inputs.forEach((input, i) => {
-    input.name = `qz-${cards}`; // not those of another view
-    input.setAttribute("aria-describedby", `qz-${cards}-${i}`);
-    rows[i].lastChild.id = `qz-${cards}-${i}`;
+    input.name = own;
+    input.setAttribute("aria-describedby", `${own}-${i}`);
+    rows[i].lastChild.id = `${own}-${i}`;
     rows[i].setAttribute("role", "presentation");
   });
   list.setAttribute("role", isSeveral ? "group" : "radiogroup");
