@@ -116,6 +116,8 @@ def test_the_matrix_says_what_is_read_or_why_not_and_every_refusal_word_for_word
     few = found.only(["NVFP4", "FP4_E2M1", "UINT8", "NF4", "FP32"], ["SM75", "SM120"])
     words = ["SM75 Turing", "SM120 Blackwell", "✓ FP4E2M1 × FP4E2M1", "✓ Half × Half ← FP4E2M1", machine_cards.TAKEN]
     alike(teach.draw_support(few), *words, "✗ no FP32 product on Turing", found.provenance.line())
+    assert "✗ no FP4_E2M1 on Turing" in teach.draw_support(few).text
+    assert "←" not in teach.draw_support(found.only(["INT8"], ["SM89"])).text, "no arrow, no word of arrows"
     page = alike(teach.draw_support(found), "Found unsupported input type of UINT8", "target(s) smNN", "'w' is UINT4")
     assert page.words.count("Non-zero zero point is not supported") == 1
     lines = {line.split("  ")[0]: line for line in teach.draw_support(found).text.splitlines()}

@@ -27,7 +27,7 @@ from trtlab.teach.tables import draw_engine, draw_error
 SHOWN_TAGS = ("v8.6.1", "v10.0.0", "v10.12.0", "v11.1")
 _KIND = {Declared.YES: "done", Declared.DEPRECATED: "stood", Declared.NO: "not"}
 TAKEN = "Taken means: the builder made a plan for that target. No GPU ran it."
-_STORED = "Half is FP16, Float FP32. ← names how weights are stored where the product reads another type."
+_STORED = "← names how weights are stored where the product reads another type."
 
 
 def draw_machine(machine: Machine) -> Drawing:
@@ -125,7 +125,12 @@ def draw_support(found: support.Support | None = None) -> Drawing:
     words = [(text, by, ", ".join(of)) for (text, by), of in heard.items()]
     refused = ui.details(f"{counted(len(words), 'refusal')}, word for word", ui.table(("", "who", "said of"), words))
     head = [ui.bold("What TensorRT stores and computes in")]
-    return ui.card(ui.table(header, rows), refused, head=head, foot=[f"{TAKEN} {_STORED}"], made=[found.provenance])
+    foot = [
+        TAKEN,
+        "Half is FP16, Float FP32.",
+        _STORED if any("←" in str(cell) for row in rows for cell in row) else "",
+    ]
+    return ui.card(ui.table(header, rows), refused, head=head, foot=[" ".join(foot)], made=[found.provenance])
 
 
 _PLAIN = {
