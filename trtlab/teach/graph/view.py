@@ -133,7 +133,7 @@ def _notice(picture: Picture, shown: Scene, groups: Sequence[Group]) -> str:
     """What is hidden and how to see it; nothing where everything is shown."""
     closed = [group for group in groups if group.key in shown.frame_of]
     inside = sum(len(group.members) for group in closed)
-    hidden = f"{counted(len(closed), 'group')} folded ({inside} of {counted(len(picture.nodes), 'node')} inside)"
+    hidden = f"{counted(len(closed), 'group')} folded ({inside} of {counted(len(picture.operators), 'node')} inside)"
     return f"{hidden}: double-click one to open it." if closed else ""
 
 
