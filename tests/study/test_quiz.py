@@ -254,6 +254,12 @@ def test_every_quiz_of_the_bank_accepts_its_truth_and_explains_the_rest(name):
     assert [quiz.grade(slip.value).explanation for slip in quiz.slips] == [slip.why for slip in quiz.slips]
 
 
+def test_words_name_their_numbers_whole_and_one_is_singular():
+    assert load_quiz("q1-seventy-thousand").evidence.en.endswith("FP16 gives ∞, BF16 70,144.")
+    one, two = (load_quiz("q1-e4m3-nan-codes").grade(number).headline.en for number in (1, 2))
+    assert ("1 code." in one, "2 codes" in two) == (True, True)
+
+
 def wrong_replies(quiz):
     if isinstance(quiz, Number):
         return [slip.value for slip in quiz.slips]
