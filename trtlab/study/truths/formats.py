@@ -39,7 +39,9 @@ def largest(name: str) -> Found:
 def stored(number: float, names: Sequence[str]) -> Found:
     """What formats without saturation give back of a number."""
     kept = [float(fmt(name).decode(fmt(name).encode(number, overflow="ieee"))) for name in names]
-    return computed(" ".join(f"{value:g}" for value in kept), kept=[number_text(value).replace("inf", "∞") for value in kept])
+    return computed(
+        " ".join(f"{value:g}" for value in kept), kept=[number_text(value).replace("inf", "∞") for value in kept]
+    )
 
 
 def ordered_by(what: str, names: Sequence[str]) -> Found:
