@@ -46,7 +46,7 @@ def _layout(decimal: Decimal) -> tuple[str, str]:
     """(`0.15`, ``) or (`1.5`, `e-7`): plain while few zeros are needed."""
     sign, digits, _ = decimal.as_tuple()
     place = decimal.adjusted()
-    if -4 <= place < 21:
+    if -4 <= place < 16:
         return f"{decimal:,f}", ""
     text = "".join(map(str, digits))
     return f"{'-' * sign}{text[0]}{'.' * (len(text) > 1)}{text[1:]}", f"e{place}"
