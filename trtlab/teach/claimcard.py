@@ -51,7 +51,9 @@ def draw_claims(names: Sequence[str]) -> Drawing:
         rows.append((name, both(known.said), _verdict(known), opened))
     header = [both(said(f"column_{column}")) for column in ("claim", "sheet", "verdict", "today")]
     counts = [badge(join([both(_kinds([kind])), f" × {n}"], ""), "not") for kind, n in counted(names).items()]
-    return bilingual(ui.card(block(ui.table(header, rows), "below claims"), head=[ui.bold(both(said("claims"))), *counts]))
+    return bilingual(
+        ui.card(block(ui.table(header, rows), "below claims"), head=[ui.bold(both(said("claims"))), *counts])
+    )
 
 
 def _card(known: Claim, *, alone: bool = True) -> Drawing:
