@@ -1,5 +1,6 @@
 """The bit editor in a real browser, in JupyterLab and in Voila: flip, drag, type, keys, and how long that takes."""
 
+import itertools
 import statistics
 
 import pytest
@@ -250,3 +251,17 @@ def test_it_fits_the_page_in_both_themes(lab):
     for theme in ("dark", "light"):
         lab.set_theme(theme)
         lab.screenshot(f"bits_{theme}", whole=True)
+
+
+LABELS = """() => [...document.querySelectorAll('.be-all small')].map((label) => {
+    const { left, right, top } = label.getBoundingClientRect();
+    return [Math.round(top), left, right];
+}).sort((a, b) => a[0] - b[0] || a[1] - b[1])"""
+
+
+def test_the_labels_of_all_values_do_not_touch_on_a_narrow_page(show):
+    lab = show("FP4_E2M1", "2.5")
+    lab.page.set_viewport_size({"width": 1000, "height": 900})
+    labels = lab.page.evaluate(LABELS)
+    assert len(labels) == 15
+    assert all(one[0] < after[0] or one[2] <= after[1] for one, after in itertools.pairwise(labels))

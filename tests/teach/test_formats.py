@@ -94,7 +94,7 @@ def test_sqnr_is_what_quantize_gives_in_the_column_of_its_granularity():
     expected = {g: FORMATS["INT4"].quantize(NOISE, **how) for g, how in GRANULARITIES.items()}
     four, nv = (line.split()[1:] for line in drawing.text.splitlines()[1:3])
     assert four[::3] == [f"{sqnr_db(NOISE, found.values):.1f}" for found in expected.values()]
-    assert nv == [f"{sqnr_db(NOISE, FORMATS['NVFP4'].quantize(NOISE).values):.1f}", "·", "4.562"]
+    assert nv == [f"{sqnr_db(NOISE, FORMATS['NVFP4'].quantize(NOISE).values):.1f}", "·", "4.56"]
 
 
 def test_sqnr_of_values_without_error_of_formats_of_ones_own_and_of_none():

@@ -215,7 +215,7 @@ def sqnr_row(fmt: Format, array: Array) -> dict[str, tuple[float, float]]:
 
 def _shaded(db: float, bits: float, most: float) -> Cell:
     share = 45 * min(max(db, 0) / max(most, 1), 1)
-    return join([tag("span", f"{db:.1f}", "heat", style=f"--share:{share:.0f}%"), dim(f"{bits:.4g}")], apart())
+    return join([tag("span", f"{db:.1f}", "heat", style=f"--share:{share:.0f}%"), dim(f"{bits:.3g}")], apart())
 
 
 # --- charts -----------------------------------------------------------------------------------------------------------
