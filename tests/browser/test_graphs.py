@@ -195,6 +195,16 @@ def test_step_forward_and_back_by_mouse(lab, stepper):
     stepper.get_by_text("rules/fusion.py").first.wait_for()
 
 
+def test_every_teaching_model_shows_whole_and_in_words_that_can_be_read(lab, stepper):
+    cut = """() => [...document.querySelectorAll('.st-canvas')].some((one) => one.scrollHeight > one.clientHeight
+        || one.scrollWidth > one.clientWidth || one.firstChild.getScreenCTM().a < 0.9)"""
+    for model in (name for name in TEACHING_MODELS if name != "inception"):
+        serial = stepper.get_attribute("data-serial")
+        stepper.get_by_role("combobox", name="Model").select_option(model)
+        lab.page.wait_for_function("old => document.querySelector('.st').dataset.serial !== old", arg=serial)
+        assert (model, lab.page.evaluate(cut)) == (model, False)
+
+
 def test_by_keyboard_alone(lab, stepper):
     keyboard, before = lab.page.keyboard, len(lab.cells())
     stepper.get_by_role("combobox", name="Model").focus()

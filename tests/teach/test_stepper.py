@@ -251,8 +251,11 @@ def test_nvidias_kernels_for_the_same_model_are_one_message_away_and_a_refusal_i
     assert re.search(r"inception</b>.*1 kernel of ours, \d of NVIDIA&#x27;s", theirs)
     ask(stepper, {"do": "go", "to": 1})
     assert (stepper.position, stepper.run["nvidia"]) == (1, theirs)
-    ask(stepper, {"do": "choose", "model": "qkv", "rules": []})
+    ask(stepper, {"do": "choose", "model": "inception", "rules": ["vertical_fusion"]})
     assert "nvidia" not in stepper.run
+    ask(stepper, {"do": "nvidia"})
+    assert "4 kernels of ours" in stepper.run["nvidia"]  # by the rules that are chosen
+    ask(stepper, {"do": "choose", "model": "qkv", "rules": []})
     monkeypatch.setattr("trtlab.lab.compare.built", refused)
     ask(stepper, {"do": "nvidia"})
     assert stepper.shown["message"] == "No compiler. Install one. Still shown: qkv."

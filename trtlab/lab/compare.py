@@ -27,7 +27,7 @@ from trtlab.graph.load import load, read
 from trtlab.graph.models import TEACHING_MODELS
 from trtlab.graph.onnxfile import OnnxModel
 from trtlab.graph.oracle import Arrays, Mismatch, check_same, sample_inputs
-from trtlab.graph.rewrite import Report
+from trtlab.graph.rewrite import Report, Rules
 from trtlab.graph.rule import is_data, is_in_place_concat
 from trtlab.lab.builds import TARGET, built
 
@@ -174,15 +174,17 @@ class Agreement:
         return sum(match.verdict is verdict for match in self.matches)
 
 
-def compare_groups(model: OnnxModel, target: str = TARGET, *, report: BuildReport | None = None) -> Agreement:
-    """Which nodes share a kernel with us and with NVIDIA, in the build of `report`: without one, a build for `target`,
-    or its recording; CompilerMissing where there is none.
+def compare_groups(
+    model: OnnxModel, target: str = TARGET, *, report: BuildReport | None = None, rules: Rules = None
+) -> Agreement:
+    """Which nodes share a kernel with us, by all `rules` or these, and with NVIDIA, in the build of `report`: without
+    one, a build for `target`, or its recording; CompilerMissing where there is none.
 
     >>> compare_groups(TEACHING_MODELS["inception"]()).count(Verdict.DECLINED)
     1
     """
     named = _named(read(model))
-    optimized, steps = optimize(named)
+    optimized, steps = optimize(named, rules)
     report, groups = report or _report(named, target), tuple(_our_groups(optimized))
     left = {name for group in groups for name in group.nodes}
     left |= {name for kernel in report.kernels for name in kernel.onnx_nodes}

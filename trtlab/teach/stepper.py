@@ -98,7 +98,8 @@ class RewriteStepper(Widget):
         """Show what NVIDIA's builder makes of the model that is shown, beside the end of these steps. CompilerMissing
         where there is neither a compiler nor a recording, another CompilerError where the model is refused."""
         offered = self._story.offered
-        theirs = draw_agreement(compare_groups(offered() if callable(offered) else offered))
+        model = offered() if callable(offered) else offered
+        theirs = draw_agreement(compare_groups(model, rules=self._story.rules))
         with self.hold_sync():
             self.run = self.run | {"nvidia": theirs.html}
             self._show(self.shown | {"message": ""})

@@ -2,10 +2,10 @@
 // only the view (scale) lives here. In: model.get("run") (model, rules, steps), model.get("shown") (one step).
 // Texts become text nodes, drawings are parsed as SVG; `about`, `refusals`, `nvidia` are markup that Python made and escaped.
 
-const PIECE = 1 << 21, MOST_BYTES = 1 << 28, CHIPS = 14, SMALLEST = 0.7, LARGEST = 1.1;
+const PIECE = 1 << 21, MOST_BYTES = 1 << 28, CHIPS = 14, SMALLEST = 0.7, LARGEST = 1.1, TALLEST = 760;
 
 function render({ model, el }) {
-  let wanted = 0, count = 0, told = null, busy = false, later = null;
+  let wanted = 0, count = 0, told = null, busy = false, later = null, tall = 0;
 
   // --- what stands on the page
   const chooser = make("select", { "aria-label": "Model", onchange: () => choose() });
@@ -94,7 +94,7 @@ function render({ model, el }) {
     refused.innerHTML = run.refusals;
     theirs.innerHTML = run.nvidia ?? "";
     if (run.nvidia) theirs.scrollIntoView({ block: "nearest" });
-    told = run;
+    [told, tall] = [run, 0];
   }
   function drawCounts(rows) {
     counts.replaceChildren(...rows.map(({ label, before, after, step, total, shares: [old, now] }) => make("div", {}, make("dt", {}, label),
@@ -117,6 +117,10 @@ function render({ model, el }) {
       const share = Math.min(Math.max(w / (sizes[0][0] + sizes.at(-1)[0]), 0.37), 0.63);
       panels.style.setProperty(`--share-${n}`, `${share}fr`);
     });
+    // as tall as the drawing in its own size, up to a screen's height, and never less than for a step before
+    const needed = sizes.map(([w, h], n) => Math.min(1, (canvases[n].clientWidth - 4) / w) * h + 8);
+    tall = Math.min(Math.max(tall, ...needed), TALLEST);
+    panels.style.setProperty("--tall", `${Math.ceil(tall)}px`);
     const scale = Math.min(LARGEST, ...sizes.flatMap(([w, h], n) => [(canvases[n].clientWidth - 4) / w, (canvases[n].clientHeight - 4) / h]));
     const k = Math.max(SMALLEST, scale);
     canvases.forEach((canvas, n) => {
