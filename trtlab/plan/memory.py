@@ -41,10 +41,15 @@ class Buffer:
         for field in ("size_bytes", "start", "stop", "alignment", "at_bytes"):
             value, least = getattr(self, field), {"start": -(2**48), "stop": self.start}.get(field, 0)
             if not isinstance(value, int | np.integer) or value is True or not least <= value < 2**48:
-                raise PlacementError(f"Buffer {self.name!r}: {field} is {value!r}; use {least} to 2**48 - 1, whole.")
+                raise PlacementError(f"Buffer {self.name!r}: {field} is {value!r}; use {least:,} to 2⁴⁸ - 1, whole.")
             object.__setattr__(self, field, int(value))
-        if self.start == self.stop or self.alignment.bit_count() != 1 or (self.alias is None and self.at_bytes):
-            raise PlacementError(f"{self}: use a stop behind start, a power of two to align to, an alias for at_bytes.")
+        for field, is_wrong, use in (
+            ("stop", self.start == self.stop, f"a step behind start, which is {self.start:,}"),
+            ("alignment", self.alignment.bit_count() != 1, "a power of two"),
+            ("at_bytes", self.alias is None and self.at_bytes, "0, or say with alias of what it is a part"),
+        ):
+            if is_wrong:
+                raise PlacementError(f"Buffer {self.name!r}: {field} is {getattr(self, field):,}; use {use}.")
 
 
 @dataclass(frozen=True)
@@ -86,9 +91,12 @@ def whole(buffers: Sequence[Buffer]) -> list[Buffer]:
     if (total := sum(b.size_bytes + b.alignment for b in buffers)) >= 2**62:
         raise PlacementError(f"The buffers have {total:,} bytes together: stay below 2**62.")
     for part in (b for b in buffers if b.alias is not None):
-        if (root := roots.get(str(part.alias))) is None or part.at_bytes % part.alignment:
-            wants = f"one of {', '.join([*roots][:9]) or 'none'}, and bytes in multiples of {part.alignment}"
-            raise PlacementError(f"{part.name!r} is at byte {part.at_bytes} of {part.alias!r}: expected {wants}.")
+        if (root := roots.get(str(part.alias))) is None:
+            there = f"there are {', '.join([*roots][:9])}" if roots else "there is none"
+            raise PlacementError(f"Buffer {part.name!r}: alias is {part.alias!r}; use a buffer that is whole: {there}.")
+        if part.at_bytes % part.alignment:
+            wants = f"a multiple of its alignment, {part.alignment:,}"
+            raise PlacementError(f"Buffer {part.name!r}: at_bytes is {part.at_bytes:,}; use {wants}.")
         size, alignment = max(root.size_bytes, part.at_bytes + part.size_bytes), max(root.alignment, part.alignment)
         start, stop = min(root.start, part.start), max(root.stop, part.stop)
         roots[root.name] = Buffer(root.name, size, start, stop, alignment)
