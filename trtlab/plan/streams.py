@@ -286,4 +286,4 @@ def _overfull(operations: Sequence[Operation], timeline: Timeline, slack: float)
             used = sum(share for start, stop, share in pieces if start <= moment + slack and stop > moment + 2 * slack)
             if used > 1 + 1e-6:
                 faults.append(f"{engine} serves {used:.3g} times what it can at {moment:g} s")
-    return faults
+    return [*dict.fromkeys(faults)]

@@ -19,8 +19,8 @@ GRID = "rgba(125,133,144,.25)"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c959f", "#b8a600")  # Okabe and Ito's
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid", "dash")
 LOG = {"type": "log", "tickvals": [m * 10**k for k in range(8) for m in (1, 2, 5)], "tickformat": ","}
-_AXIS = {"gridcolor": GRID, "zeroline": False, "automargin": True, "title": {"standoff": 12}, "exponentformat": "power"}
-_AXIS |= {"separatethousands": True}
+_AXIS = {"gridcolor": GRID, "zeroline": False, "automargin": True, "exponentformat": "power"}
+_AXIS |= {"separatethousands": True, "title": {"standoff": 12, "font": {"size": 13}}}
 _LOOK = {
     "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
     "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "hovermode": "closest",

@@ -18,7 +18,7 @@ from trtlab.engine.recordings import RecordingMissing
 from trtlab.lab import gemm
 from trtlab.lab.precision import Row
 from trtlab.numeric.calibrate import CALIBRATORS, Histogram, candidate, entropy
-from trtlab.numeric.units import bytes_text, seconds_text
+from trtlab.numeric.units import bytes_text, counted, raised, seconds_text
 from trtlab.teach import svg
 from trtlab.teach.card import Drawing, bold, card, table
 from trtlab.teach.figure import PALETTE, axes, finish, lines, new
@@ -155,7 +155,11 @@ def draw_candidate(h: Histogram, bins: int) -> Any:
         text=["shown left", "least"], textposition=["top right", "bottom right"], showlegend=False,
         marker={"size": 9, "color": PALETTE[0]}, row=1, col=2,
     )  # fmt: skip
-    axes(figure, "magnitude", "").update_yaxes(type="log", dtick=1)
+    tens = range(-9, 1)  # in figures as large as those of the other axes, which "power" would not do
+    axes(figure, "magnitude", "nats").update_yaxes(
+        type="log", tickvals=[10.0**ten for ten in tens], ticktext=[f"10{raised(ten)}" for ten in tens],
+        title_text="share of the values", col=1,
+    )  # fmt: skip
     return finish(figure, "What the entropy calibrator compares", [live(["numpy"])], height=340, legend_px=24)
 
 
@@ -195,7 +199,7 @@ def draw_accuracy_chart(networks: Mapping[str, Sequence[Row]]) -> Any:
 FROM, TO, ROW = 90, 800, 46
 KEY = (("bytes over bandwidth", "#0072b2"), ("operations over rate", "#d55e00"))
 SLIDERS = {
-    "rows": ("rows at once (batch × tokens), 2 to the", 0, 13, 0), "size": ("columns and terms, 2 to the", 8, 14, 12),
+    "rows": ("rows at once (batch × tokens)", 0, 13, 0), "size": ("columns and terms", 8, 14, 12),
     "gpu": ("", 0, len(gemm.GPUS) - 1, 1),
 }  # fmt: skip
 
@@ -203,7 +207,7 @@ SLIDERS = {
 class RooflineView(SliderView):
     """The least time of y [m, n] = x [m, k] w [k, n] in every format that a GPU multiplies; n = k."""
 
-    ABOUT = "What a format buys"
+    ABOUT, POWERS = "What a format buys", ("rows", "size")
 
     def __init__(self, **setting: int) -> None:
         super().__init__(SLIDERS, setting, buttons={name: {"gpu": n} for n, name in enumerate(gemm.GPUS)})
@@ -226,11 +230,11 @@ class RooflineView(SliderView):
 
         parts = list[str]()
         for number, (words, colour) in enumerate(KEY):
-            parts.append(svg.tag("rect", x=FROM + 190 * number, y=8, width=12, height=12, rx=2, fill=colour))
-            parts.append(svg.text("tl-ink", words, (FROM + 190 * number + 18, 18), 12, svg.INK))
-        parts += [svg.text("tl-ink", "◆ measured", (FROM + 380, 18), 12, svg.INK)] * bool(measured)
+            parts.append(svg.tag("rect", x=FROM + 210 * number, y=8, width=12, height=12, rx=2, fill=colour))
+            parts.append(svg.text("tl-ink", words, (FROM + 210 * number + 18, 18), 12, svg.INK))
+        parts += [svg.text("tl-ink", "◆ measured", (FROM + 420, 18), 12, svg.INK)] * bool(measured)
         for seconds in (10.0**power for power in range(low, high + 1)):
-            parts.append(svg.tag("line", x1=x(seconds), x2=x(seconds), y1=30, y2=bottom, stroke="#d7dce1"))
+            parts.append(svg.grid((x(seconds), 30), (x(seconds), bottom)))
             parts.append(svg.dim(seconds_text(seconds), (x(seconds), bottom + 16), "middle", 12))
         for number, one in enumerate(times):
             parts += _row(one, 36 + ROW * number, x, measured.get(one.format))
@@ -249,7 +253,7 @@ class RooflineView(SliderView):
         times = {one.format: one for one in self.times}
         best, half, weights = min(times.values(), key=lambda t: t.seconds), times["FP16"], times["W4A16"]
         gpu = gemm.GPUS[half.gpu]
-        intensity = f"{half.intensity:.0f} operations a byte; balance {gpu['FP16'] / gpu['memory']:.0f}"
+        intensity = f"{counted(round(half.intensity), 'operation')} a byte; balance {gpu['FP16'] / gpu['memory']:.0f}"
         return [
             ("product", f"{2 ** self.setting['rows']:,} × {2 ** self.setting['size']:,}²", f"on {half.gpu}"),
             ("FP16", seconds_text(half.seconds), intensity),

@@ -30,7 +30,7 @@ MOST = codec.COMPILED_FROM - 1  # from there on, a choice would first have its k
 _TRIALS = 5
 _WIDTH, _HEIGHT, _BINS = 1000, 372, 121
 _COLOURS = {"value": "#0072b2", "level": "#b8500f", "code": "#00805c", "zero": "#59636e", "error": "#a8478c",
-            "line": svg.LINE, "dim": svg.DIM, "ink": svg.INK, "dead": "#d7dce1"}  # fmt: skip
+            "line": svg.LINE, "dim": svg.DIM, "ink": svg.INK, "dead": svg.FAINT}  # fmt: skip
 
 
 # --- tensors ---------------------------------------------------------------------------------------------------------

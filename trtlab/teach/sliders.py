@@ -26,6 +26,8 @@ class SliderView(Widget):
     _esm = script("sliders")
     _css = styles("cards", "sliders")
     ABOUT: ClassVar[str]
+    POWERS: ClassVar[tuple[str, ...]] = ()
+    """Sliders whose value is an exponent of two: the page shows the power."""
 
     def __init__(
         self, sliders: Mapping[str, Slider], setting: Mapping[str, int], *,
@@ -35,7 +37,7 @@ class SliderView(Widget):
         super().__init__()
         self.sliders, self.buttons = dict(sliders), dict(buttons or {})
         self.face = {
-            "about": self.ABOUT, "sliders": [[name, *row[:3]] for name, row in sliders.items()],
+            "about": self.ABOUT, "powers": self.POWERS, "sliders": [[name, *row[:3]] for name, row in sliders.items()],
             "buttons": [*self.buttons], "hand": hand and dict(zip(("name", "from", "to"), hand, strict=True)),
         }  # fmt: skip
         self.setting = {name: row[3] for name, row in sliders.items()}

@@ -4,6 +4,7 @@ In: `Operation`s, recorded `Case`s and `Serving`s. Out: drawings, and `StreamVie
 plan/streams runs. Every timeline is drawn in one way: a row for each stream, and below them how full the GPU is.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,16 +58,23 @@ def timeline_svg(operations: Sequence[Operation], timeline: Timeline, about: str
     for number, stream in enumerate(streams):
         y = 34 + ROW * number
         parts.append(svg.ink(f"stream {stream}", (8, y + 17)))
-        parts.append(svg.tag("line", x1=LEFT, x2=WIDTH - 24, y1=y + ROW - 1, y2=y + ROW - 1, stroke="#d7dce1"))
+        parts.append(svg.grid((LEFT, y + ROW - 1), (WIDTH - 24, y + ROW - 1)))
     for one in operations:
         span, y = timeline.spans[one.name], 34 + ROW * streams.index(one.stream)
         parts.append(_bar(one, LEFT + span.start_s * scale, (span.stop_s - span.start_s) * scale, y))
     parts += _fullness(operations, timeline, scale, bottom + 8)
-    for quarter, place in enumerate(("start", "middle", "middle", "middle", "end")):
-        moment = timeline.total_s * quarter / 4
-        words = seconds_text(moment) if moment else "0"
-        parts.append(svg.dim(words, (LEFT + moment * scale, bottom + FULL + 28), place))
+    for moment in _marks(timeline.total_s):
+        x = LEFT + moment * scale
+        words, place = seconds_text(moment) if moment else "0", "end" if x > WIDTH - 60 else "middle"
+        parts.append(svg.dim(words, (x, bottom + FULL + 28), place))
     return svg.whole(f"Timeline: {about}", WIDTH, bottom + FULL + 36, *parts)
+
+
+def _marks(total_s: float) -> list[float]:
+    """Four to nine moments from 0 to near the end, at round times."""
+    power = 10.0 ** math.floor(math.log10(max(total_s, 1e-12)))
+    step = next(part for part in (power / 5, power / 2, power, 2 * power) if total_s / part < 8)
+    return [round(number * step, 15) for number in range(int(total_s / step + 1e-9) + 1)]
 
 
 def _bar(one: Operation, x: float, width: float, y: float) -> str:

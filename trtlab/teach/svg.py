@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from trtlab.teach.card import Cell, SvgDrawing
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
-INK, DIM, LINE, PAPER = "#1f2328", "#59636e", "#8c959f", "#ffffff"
+INK, DIM, LINE, FAINT, PAPER = "#1f2328", "#59636e", "#8c959f", "#d7dce1", "#ffffff"
 Point = tuple[float, float]
 
 
@@ -43,6 +43,11 @@ def ink(words: str, at: Point, size: int = 13, weight: int = 400, **look: str) -
 def dim(words: str, at: Point, place: str = "start", size: int = 13) -> str:
     """What stands at an axis."""
     return text("tl-dim", words, at, size, DIM, text_anchor=place)
+
+
+def grid(a: Point, b: Point) -> str:
+    """A line behind what is drawn."""
+    return tag("line", x1=a[0], y1=a[1], x2=b[0], y2=b[1], class_="tl-grid", stroke=FAINT)
 
 
 def whole(about: str, width: int, height: int, *parts: str) -> str:

@@ -253,7 +253,7 @@ def streams_help_small_batches() -> Found:
     gain = {b: by[b, 8].samples_per_s / by[b, 1].samples_per_s for b in (1, 32)}
     wait = {b: by[b, 8].percentile(0.5) / by[b, 1].percentile(0.5) for b in (1, 32)}
     rows = [
-        (s.batch, s.contexts, f"{s.samples_per_s:,.0f}", *(f"{s.percentile(p) * 1e6:.0f} µs" for p in (0.5, 0.99)),
+        (s.batch, s.contexts, f"{s.samples_per_s:,.0f}", *(f"{s.percentile(p) * 1e6:,.0f} µs" for p in (0.5, 0.99)),
          s.memory_bytes)
         for s in recorded.servings if s.batch in gain
     ]  # fmt: skip

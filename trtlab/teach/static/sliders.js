@@ -1,14 +1,19 @@
 // static/sliders.js: sliders and buttons above a picture. Python (teach/sliders.py) computes and draws; this only shows it.
-// In: model.get("face") {about, sliders: [name, label, least, most], buttons: names, hand: null or {name, from, to}},
+// In: model.get("face") {about, sliders: [name, label, least, most], powers: names of exponents of two, buttons: names, hand: null or {name, from, to}},
 // model.get("shown") {svg, facts, setting}. Out: messages {name: value} or {press: name}, one at a time: the next is sent
 // when the answer to the last is here. A slider without a label is not shown: buttons set it. `hand`: dragging in the
 // picture from x `from` to x `to` moves that slider.
 
 function render({ model, el }) {
-  const { about, sliders: rows, buttons, hand } = model.get("face"), sliders = {}, values = {};
+  const { about, sliders: rows, powers, buttons, hand } = model.get("face"), sliders = {}, values = {};
   const { ask, isBehind, end } = inTurn(model, (all, wish) => ({ ...all, ...wish }));
+  const place = (name, value) => {
+    const said = (powers.includes(name) ? 2 ** value : Number(value)).toLocaleString("en");
+    sliders[name].value = value;
+    sliders[name].setAttribute("aria-valuetext", values[name].textContent = said);
+  };
   const move = (name, value) => {
-    [sliders[name].value, values[name].textContent] = [value, Number(value).toLocaleString("en")];
+    place(name, value);
     ask({ [name]: Number(sliders[name].value) });
   };
   const labels = rows.filter(([, label]) => label).map(([name, label, least, most]) => {
@@ -50,7 +55,7 @@ function render({ model, el }) {
     const { svg, facts: found, setting } = model.get("shown");
     if (isBehind()) return; // a slider was moved meanwhile; its answer is drawn
     for (const [name, value] of Object.entries(setting)) {
-      if (sliders[name]) [sliders[name].value, values[name].textContent] = [value, Number(value).toLocaleString("en")];
+      if (sliders[name]) place(name, value);
     }
     for (const each of presses) each.setAttribute("aria-pressed", String(each.dataset.press === setting.pressed));
     canvas.replaceChildren(drawn(svg));
