@@ -39,7 +39,7 @@ def test_what_follows_a_guess_or_a_quiz_is_covered_until_it_is_answered(lab_page
     everything = ("seven of them", "behind it", "third", "after the quiz", "last")
     assert [hidden(page, words) for words in everything] == [True] * 5
     bar = page.locator(".trt-guess").first
-    assert bar.get_by_text("Measured").is_hidden()
+    assert bar.get_by_text("Answer").is_hidden()
     prose = [page.locator(".jp-RenderedMarkdown > *").nth(number) for number in range(3)]
     assert [one.is_visible() for one in prose] == [False, True, True]  # where to go next is no answer
     assert page.evaluate(BLURRED) == [False, *[True] * 4, True, True, False, True, False, True]
@@ -48,7 +48,7 @@ def test_what_follows_a_guess_or_a_quiz_is_covered_until_it_is_answered(lab_page
     bar.get_by_role("textbox").click()
     page.keyboard.type("12")
     page.keyboard.press("Enter")
-    bar.get_by_text("Measured").wait_for()
+    bar.get_by_text("Answer").wait_for()
     assert [hidden(page, words) for words in everything] == [False, False, False, True, True]
     assert page.evaluate(BLURRED) == [*[False] * 8, True, False, True]
     assert prose[0].is_visible()
@@ -80,6 +80,6 @@ def test_in_voila_a_guess_covers_as_far_and_uncovers(voila):
     assert [hidden(page, words) for words in ("seven of them", "third", "fourth")] == [True, True, False]
     page.get_by_role("textbox").fill("12")
     page.keyboard.press("Enter")
-    page.locator(".trt-guess").get_by_text("Measured").wait_for()
+    page.locator(".trt-guess").get_by_text("Answer").wait_for()
     assert [hidden(page, words) for words in ("seven of them", "third")] == [False, False]
     page.wait_for_function("() => document.querySelector('.js-plotly-plot').offsetHeight > 200")

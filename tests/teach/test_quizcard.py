@@ -29,8 +29,8 @@ def card():
 
 def test_the_bar_of_a_guess_says_the_same_in_both_forms_and_the_measured_value_once_it_is_known():
     asked = guess("kernels")
-    assert "Measured" not in alike(asked.bar(), "kernels", "先猜一猜").words
-    alike(asked.bar(7), "kernels", "Measured", 7)
+    assert "Answer" not in alike(asked.bar(), "kernels", "先猜一猜").words
+    alike(asked.bar(7), "kernels", "Answer", 7)
     alike(guess().bar(EVIL), EVIL)
 
 

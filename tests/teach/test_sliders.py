@@ -8,6 +8,7 @@ from trtlab.numeric.calibrate import CALIBRATORS, Histogram
 from trtlab.plan import tactics
 from trtlab.teach import ClipView, NoiseView, RooflineView, StreamView, draw_accuracies, draw_candidate, draw_race
 from trtlab.teach.precision import errors
+from trtlab.teach.streams import _marks
 
 VALUES = np.random.default_rng(0).laplace(size=20_000).astype(np.float32)
 SEEN = Histogram.of(VALUES)
@@ -99,3 +100,17 @@ def test_pictures_of_calibration_hold_their_numbers():
     row = precision.Row(name="INT8", how="simulated", right=45, same=44, total=50, weights_bytes=2048)
     assert "90.0%" in draw_accuracies([row], "one").text
     assert "44 of 50" in draw_accuracies([row], "one").text
+
+
+def test_round_times_stand_below_a_timeline_whatever_its_length():
+    for total, said in ((9e-3, "0 2 4 6 8"), (5.25e-4, "0 100 200 300 400 500"), (1e-5, "0 2 4 6 8 10")):
+        unit = 1e6 if total < 1e-3 else 1e3
+        assert " ".join(f"{moment * unit:g}" for moment in _marks(total)) == said
+    assert _marks(0.0) == [0.0]
+
+
+def test_a_power_stands_beside_its_slider_and_exponents_stay_in_the_setting():
+    view = RooflineView(rows=13, size=14)
+    assert view.face["powers"] == ("rows", "size")
+    assert view.setting["rows"] == 13
+    assert "8,192 × 16,384²" in view.static().text

@@ -241,7 +241,7 @@ def _answered(question: str, models: Mapping[str, onnx.ModelProto]) -> Builds:
         tensors = [tensor for kernel in report.kernels for tensor in (*kernel.inputs, *kernel.outputs)]
         made = Build(
             name=name, kernels=len(report.kernels), generated=len(report.kernels) - len(products),
-            products=tuple(sorted({f"{one.inputs[0].dtype} -> {one.dtype}" for one in products})),
+            products=tuple(sorted({f"{one.inputs[0].dtype} → {one.dtype}" for one in products})),
             moved_bytes=sum(BYTES[tensor.dtype] * math.prod(tensor.shape) for tensor in tensors),
             weights_bytes=report.weights_bytes, plan_bytes=report.plan_size_bytes,
         )  # fmt: skip

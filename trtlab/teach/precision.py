@@ -27,7 +27,7 @@ from trtlab.teach.sliders import SliderView
 Array = npt.NDArray[Any]
 Right = Callable[[float], tuple[int, int]]
 """A threshold -> how many samples are right, of how many."""
-WIDTH, LEFT, RIGHT, TOP, HIGH, LOW = 1000, 74, 976, 46, 200, 110
+WIDTH, LEFT, RIGHT, TOP, HIGH, LOW = 1000, 84, 976, 46, 200, 110
 COLUMNS, LEVELS, CLIP = 226, 127, "#d55e00"
 CURVES = {"entropy": ("divergence", "#d55e00"), "mse": ("squared error", "#009e73")}
 
@@ -113,7 +113,7 @@ class ClipView(SliderView):
             points = " ".join(f"{x:.1f},{y:.1f}" for x, y in pairs)
             if points:
                 parts.append(svg.tag("polyline", points=points, fill="none", stroke=colour, stroke_width="2"))
-                parts.append(svg.text("", f"— {words}", (LEFT + 130 * number, base - 8), 12, colour, 600))
+                parts.append(svg.text("", f"— {words}", (LEFT + 180 * number, base - 8), 12, colour, 600))
         return parts
 
     def _marks(self) -> list[str]:
@@ -196,7 +196,7 @@ def draw_accuracy_chart(networks: Mapping[str, Sequence[Row]]) -> Any:
 
 # --- the roofline -----------------------------------------------------------------------------------------------------
 
-FROM, TO, ROW = 90, 800, 46
+FROM, TO, ROW = 100, 800, 46
 KEY = (("bytes over bandwidth", "#0072b2"), ("operations over rate", "#d55e00"))
 SLIDERS = {
     "rows": ("rows at once (batch × tokens)", 0, 13, 0), "size": ("columns and terms", 8, 14, 12),
@@ -230,9 +230,9 @@ class RooflineView(SliderView):
 
         parts = list[str]()
         for number, (words, colour) in enumerate(KEY):
-            parts.append(svg.tag("rect", x=FROM + 210 * number, y=8, width=12, height=12, rx=2, fill=colour))
-            parts.append(svg.text("tl-ink", words, (FROM + 210 * number + 18, 18), 12, svg.INK))
-        parts += [svg.text("tl-ink", "◆ measured", (FROM + 420, 18), 12, svg.INK)] * bool(measured)
+            parts.append(svg.tag("rect", x=FROM + 250 * number, y=8, width=12, height=12, rx=2, fill=colour))
+            parts.append(svg.text("tl-ink", words, (FROM + 250 * number + 18, 18), 12, svg.INK))
+        parts += [svg.text("tl-ink", "◆ measured", (FROM + 500, 18), 12, svg.INK)] * bool(measured)
         for seconds in (10.0**power for power in range(low, high + 1)):
             parts.append(svg.grid((x(seconds), 30), (x(seconds), bottom)))
             parts.append(svg.dim(seconds_text(seconds), (x(seconds), bottom + 16), "middle", 12))
@@ -271,6 +271,6 @@ def _row(one: gemm.GemmTime, y: float, x: Callable[[float], float], measured: fl
         parts.append(svg.tag("rect", x=FROM, y=top, width=wide, height=14, rx=2, fill=colour, opacity=faint))
     parts.append(svg.text("tl-ink", f"{seconds_text(one.seconds)}, {one.limit}", (TO + 10, y + 22), 13, svg.INK))
     if measured is not None:
-        place = f"M{min(x(measured), TO):.1f} {y + 17}l7 -7l7 7l-7 7Z"
-        parts.append(svg.tag("path", svg.title(f"measured: {seconds_text(measured)}"), fill=svg.INK, d=place))
+        place, said = f"M{min(x(measured), TO):.1f} {y + 17}l7 -7l7 7l-7 7Z", f"measured: {seconds_text(measured)}"
+        parts.append(svg.tag("path", svg.title(said), class_="tl-ink", fill=svg.INK, d=place))
     return parts
