@@ -334,7 +334,7 @@ def _factor(written: str, unit: Words) -> float:
         known = {_plain(key): value for key, value in family.items()}
         if name in known and wanted in known:
             return known[name] / known[wanted]
-    raise NotAnAnswer("other_unit", written=written, unit=unit)
+    raise NotAnAnswer("other_unit" if unit.en else "no_unit", written=written, unit=unit)
 
 
 def _plain(unit: str) -> str:

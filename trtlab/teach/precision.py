@@ -27,7 +27,7 @@ from trtlab.teach.sliders import SliderView
 Array = npt.NDArray[Any]
 Right = Callable[[float], tuple[int, int]]
 """A threshold -> how many samples are right, of how many."""
-WIDTH, LEFT, RIGHT, TOP, HIGH, LOW = 1000, 84, 976, 46, 200, 110
+WIDTH, LEFT, RIGHT, TOP, HIGH, LOW = 1000, 88, 976, 46, 200, 110
 COLUMNS, LEVELS, CLIP = 226, 127, "#d55e00"
 CURVES = {"entropy": ("divergence", "#d55e00"), "mse": ("squared error", "#009e73")}
 

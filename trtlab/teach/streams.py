@@ -65,9 +65,9 @@ def timeline_svg(operations: Sequence[Operation], timeline: Timeline, about: str
         parts.append(_bar(one, LEFT + span.start_s * scale, (span.stop_s - span.start_s) * scale, y))
     parts += _fullness(operations, timeline, scale, bottom + 8)
     for moment in _marks(timeline.total_s):
-        x = LEFT + moment * scale
-        words, place = seconds_text(moment) if moment else "0", "end" if x > WIDTH - 60 else "middle"
-        parts.append(svg.dim(words, (x, bottom + FULL + 28), place))
+        at = LEFT + moment * scale
+        words, place = seconds_text(moment) if moment else "0", "end" if at > WIDTH - 60 else "middle"
+        parts.append(svg.dim(words, (at, bottom + FULL + 28), place))
     return svg.whole(f"Timeline: {about}", WIDTH, bottom + FULL + 36, *parts)
 
 
