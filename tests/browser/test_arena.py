@@ -13,6 +13,7 @@ OFFSETS = "*(view.offsets[name] for name in 'abc')"
 SCORE = "score => document.querySelector('.ar').dataset.score === score"
 AT_THE_FLOOR = "() => document.querySelector('[data-buffer=b]').dataset.at === '0'"
 FITS = "() => document.querySelector('.ar').scrollWidth <= document.querySelector('.ar').clientWidth"
+WHOLE = "() => { const one = document.querySelector('.ar .timeline'); return one.scrollWidth <= one.clientWidth; }"
 BAD = "() => document.querySelectorAll('.ar-buffer rect[fill=\"#cf222e\"]').length"
 
 
@@ -69,3 +70,6 @@ def test_a_planner_plays_step_by_step_and_both_themes_fit(arena):
         colours.add(arena.page.evaluate("() => getComputedStyle(document.querySelector('.ar .gv-paper')).fill"))
         arena.screenshot(f"arena-{theme}")
     assert len(colours) == 2
+    arena.page.set_viewport_size({"width": 1000, "height": 1100})
+    arena.page.wait_for_function(WHOLE)
+    assert buffer(arena, "c").locator(".ar-on").is_visible()

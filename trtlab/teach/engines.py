@@ -174,7 +174,7 @@ def draw_lives(lives: Iterable[Life]) -> Drawing:
 
 # --- races ------------------------------------------------------------------------------------------------------------
 
-WIDTH, LEFT, RIGHT = 1000, 210, 960
+WIDTH, LEFT, RIGHT = 1000, 220, 960
 
 
 def draw_race(race: Race, title: str, made: Sequence[Provenance] = ()) -> Any:
@@ -189,7 +189,7 @@ def draw_race(race: Race, title: str, made: Sequence[Provenance] = ()) -> Any:
         best, words = {"symbol": "diamond", "size": 10, "color": colour}, f"{one.best_s * 1e6:,.4g} µs · {one.state}"
         figure.add_scatter(x=[one.best_s * 1e6], y=[name], mode="markers", marker=best, hoverinfo="skip")
         figure.add_annotation(
-            text=f"<b>{words}</b>" if won else words, x=math.log10(one.best_s * 1e6), y=name, yshift=18, xanchor="left",
+            text=f"<b>{words}</b>" if won else words, x=math.log10(one.best_s * 1e6), y=name, yshift=23, xanchor="left",
             xshift=-5, showarrow=False, font={"color": colour},
         )  # fmt: skip
     figure.update_yaxes(autorange="reversed", tickfont={"size": 13})
@@ -229,7 +229,8 @@ class NoiseView(SliderView):
             parts.append(svg.ink(name, (8, y + 16)))
             places = [LEFT + (value - low) * scale for value in row]
             parts += [svg.tag("line", x1=x, x2=x, y1=y, y2=y + 22, **paint) for x in places]
-        parts += [svg.dim(f"{low:.1f} µs", (LEFT, 116)), svg.dim(f"{high:.1f} µs", (RIGHT, 116), "end")]
+        parts += [svg.grid((LEFT, 98), (RIGHT, 98)), svg.dim(f"{low:.1f} µs", (LEFT, 116))]
+        parts.append(svg.dim(f"{high:.1f} µs", (RIGHT, 116), "end"))
         parts.append(svg.ink(f"of {TRIALS} such races, taken: the other one", (8, 148), weight=600))
         for number, (name, share) in enumerate(self.chances.items()):
             y, width = 160 + 32 * number, (RIGHT - LEFT - 60) * share

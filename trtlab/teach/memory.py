@@ -12,7 +12,7 @@ from typing import Any
 
 import traitlets
 
-from trtlab.numeric.units import bytes_text, counted
+from trtlab.numeric.units import bytes_text, counted, seconds_text
 from trtlab.plan.memory import PLANNERS, Buffer, check_placement, lower_bound, steps
 from trtlab.teach import svg
 from trtlab.teach.card import Drawing, SvgDrawing, bold, card, listed, table
@@ -20,8 +20,10 @@ from trtlab.teach.figure import PALETTE
 from trtlab.teach.sliders import pictured
 from trtlab.teach.widget import Widget, script, styles
 
-WIDTH, HEIGHT, LEFT, TOP, BAD = 1000, 330, 124, 18, "#cf222e"
+WIDTH, HEIGHT, LEFT, TOP, BAD = 1000, 330, 140, 22, "#cf222e"
 PALE = PALETTE[3:6]
+NARROW = 19
+"""Size of words where the page is narrow: static/cards.css."""
 MOST = 60
 """Buffers that a hand can move; a drawing takes any number."""
 
@@ -39,7 +41,7 @@ def draw_planners(buffers: Sequence[Buffer]) -> Drawing:
         started = time.perf_counter()
         peak = _peak(buffers, dict(steps(name, buffers)))
         taken = time.perf_counter() - started
-        rows.append((name, bytes_text(peak), f"{peak / bound:.2f}", f"{taken * 1e3:.1f} ms"))
+        rows.append((name, bytes_text(peak), f"{peak / bound:.2f}", seconds_text(taken)))
     said = f"{counted(len(buffers), 'buffer')}; nothing gets under {bytes_text(bound)}"
     return card(table(("planner", "arena", "over the bound", "thought for"), rows), head=[bold("Planners"), said])
 
@@ -78,21 +80,24 @@ def arena_svg(buffers: Sequence[Buffer], offsets: Mapping[str, int], about: str,
             y = TOP + HEIGHT - (offsets[buffer.name] + buffer.size_bytes) * high
             colour = BAD if buffer.name in bad else PALETTE[number % 7]
             parts.append(_rectangle(buffer, offsets[buffer.name], (x, y), (width, buffer.size_bytes * high), colour))
-    moments = range(first, last + 1, max(1, math.ceil((last - first) / 24)))
+    moments = range(first, last + 1, max(1, math.ceil((last - first) / 14)))
     parts += [svg.dim(str(t), (LEFT + (t - first) * wide, TOP + HEIGHT + 18), "middle") for t in moments]
-    parts.append(svg.ink("bytes ↑  step →", (4, TOP + HEIGHT + 18)))
+    axes = svg.tag("tspan", "bytes ↑  ", class_="tl-on") + "step →"
+    parts.append(svg.tag("text", axes, class_="tl-ink", fill=svg.INK, x=4, y=TOP + HEIGHT + 18, font_size=13))
     return svg.whole(about, WIDTH, TOP + HEIGHT + 28, *parts)
 
 
 def _lines(buffers: Sequence[Buffer], offsets: Mapping[str, int], high: float) -> list[str]:
     """The floor, the bound with its name below, the top of what is placed with its name above."""
-    found = [("", 0, svg.LINE, "", 0), ("bound", lower_bound(buffers), "#0072b2", "6 4", 13)]
-    found += [("arena", _peak(buffers, offsets), svg.INK, "", -4)] if offsets else []
-    parts = list[str]()
+    found = [("bound", lower_bound(buffers), "#0072b2", "6 4", 16)]
+    found += [("arena", _peak(buffers, offsets), svg.INK, "", -5)] if offsets else []
+    parts = [svg.grid((LEFT, TOP + HEIGHT), (WIDTH - 20, TOP + HEIGHT))]
     for word, value, colour, dash, below in found:
         y = TOP + HEIGHT - value * high
         parts.append(svg.tag("line", x1=LEFT, x2=WIDTH - 20, y1=y, y2=y, stroke=colour, stroke_dasharray=dash))
-        parts.append(svg.dim(f"{word} {bytes_text(value)}" if word else "", (LEFT - 6, y + below), "end"))
+        look: dict[str, str | float] = {"class_": "tl-dim", "fill": svg.DIM, "font_size": 13, "text_anchor": "end"}
+        words = svg.tag("tspan", f"{word} ", class_="tl-on"), svg.tag("tspan", bytes_text(value))
+        parts.append(svg.tag("text", *words, x=LEFT - 6, y=y + below, **look))
     return parts
 
 
@@ -101,11 +106,17 @@ def _rectangle(buffer: Buffer, at: int, place: svg.Point, size: svg.Point, colou
     said = f"{buffer.name}: {bytes_}, steps {buffer.start} to {buffer.stop - 1}, from byte {at:,}"
     box = svg.tag("rect", svg.title(said), x=x + 1, y=y, width=max(width - 2, 1), height=max(height - 1, 1), rx=3,
                   fill=colour, fill_opacity="0.85", stroke=colour)  # fmt: skip
-    fits = [
-        w for w in (f"{buffer.name} · {bytes_}", buffer.name) if svg.text_width(w, 14.6) < width - 8 and height >= 15
-    ]
-    ink = svg.INK if colour in PALE else "#ffffff"
-    name = svg.text("ar-on", fits[0], (x + 6, y + height / 2 + 4), 13, ink, 600) if fits else ""
+    ink, names = svg.INK if colour in PALE else "#ffffff", (f"{buffer.name} · {bytes_}", buffer.name, "")
+    wide, narrow = (
+        next(w for w in names if not w or (svg.text_width(w, 1.12 * font) < width - 8 and height >= 1.08 * font))
+        for font in (13, NARROW)
+    )
+    at_once = {"tl-on": wide, "tl-small": narrow} if wide != narrow else {"": wide}
+    name = "".join(
+        svg.text(f"ar-on {kind}".strip(), words, (x + 6, y + height / 2), 13, ink, 600, dominant_baseline="central",
+                 display="none" if kind == "tl-small" else "")
+        for kind, words in at_once.items() if words
+    )  # fmt: skip
     known = {"data_buffer": buffer.name, "data_at": str(at), "tabindex": "0", "role": "button", "aria_label": said}
     return svg.tag("g", box, name, class_="ar-buffer", **known)
 
