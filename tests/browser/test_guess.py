@@ -73,6 +73,18 @@ def test_what_follows_a_guess_or_a_quiz_is_covered_until_it_is_answered(lab_page
     lab_page.screenshot("uncovered")
 
 
+def test_the_bar_stays_where_it_is_though_its_cell_begins_above(lab):
+    lab.show("# a long cell\n" * 40 + GUESS, "print('behind it\\n' * 40)")
+    bar = lab.page.locator(".trt-guess")
+    bar.evaluate("bar => bar.scrollIntoView()")
+    lab.page.wait_for_timeout(300)
+    before = bar.bounding_box()["y"]
+    bar.locator(".trt-entry").fill("7")
+    lab.page.keyboard.press("Enter")
+    bar.locator(".trt-found").wait_for()
+    assert abs(bar.bounding_box()["y"] - before) < 3
+
+
 def test_in_voila_a_guess_covers_as_far_and_uncovers(voila):
     voila.show(GUESS, "print('behind it')", "print('third')", "print('fourth')")
     page = voila.page

@@ -19,8 +19,9 @@
   /** Marks what lies behind a box that is not ticked: outputs below it, code that may tell, the next two cells up to a heading or a
       box, and the words that end their section. */
   const REACH = 2, topOf = (element) => element.getBoundingClientRect().top;
-  const cover = () => {
+  const cover = (used) => {
     let reach = 0, notebook = null, wasUnder = false;
+    const card = used?.closest(".card");
     const changes = [], mark = (element, name, isOn) => {
       if (element && element.classList.contains(name) !== isOn) changes.push(() => element.classList.toggle(name, isOn));
     };
@@ -35,17 +36,17 @@
       [reach, wasUnder] = [boxes.length ? REACH * isOpen : heading ? 0 : reach - 1, isUnder];
     }
     if (!changes.length) return;
-    const page = [...document.querySelectorAll(".jp-WindowedPanel-outer")].find((one) => one.offsetParent); // what is read stays in its place
-    const read = page && [...page.querySelectorAll(".jp-Cell")].find((cell) => topOf(cell) >= topOf(page)), before = read && topOf(read);
+    const page = [...document.querySelectorAll(".jp-WindowedPanel-outer")].find((one) => one.offsetParent); // what is used or read stays in its place
+    const read = page && (page.contains(card) ? card : [...page.querySelectorAll(".jp-Cell")].find((cell) => topOf(cell) >= topOf(page))), before = read && topOf(read);
     changes.forEach((change) => change());
     if (read) page.scrollTop += topOf(read) - before;
   };
-  const uncover = (boxes) => { boxes.forEach((box) => { box.checked = true; }); cover(); };
+  const uncover = (boxes, used) => { boxes.forEach((box) => { box.checked = true; }); cover(used); };
   for (const kind of ["click", "keyup"]) document.addEventListener(kind, () => { // cells may have gone
     if (document.querySelector(".trt-under, .trt-asks")) setTimeout(cover);
   });
   for (const kind of ["change", "keydown"]) document.addEventListener(kind, ({ target, key = "Enter" }) => {
-    if (key === "Enter" && target.matches?.(".trt-entry") && target.value.trim()) uncover(target.closest(".trt-guess").querySelectorAll(".trt-show"));
+    if (key === "Enter" && target.matches?.(".trt-entry") && target.value.trim()) uncover(target.closest(".trt-guess").querySelectorAll(".trt-show"), target);
   });
   const flipped = (flips) => {
     const code = [...flips.querySelectorAll("input")].reduce((sum, box) => 2 * sum + box.checked, 0), shown = flips.querySelector(".trt-code");
@@ -58,10 +59,10 @@
     box.closest("li").append(Object.assign(document.createElement("div"), { className: "trt-reply" }));
     asked.querySelector(".trt-reply").append(words);
     asked.querySelector("details").open ||= words.classList.contains("right");
-    if (words.classList.contains("right")) uncover(asked.querySelectorAll(".trt-show"));
+    if (words.classList.contains("right")) uncover(asked.querySelectorAll(".trt-show"), box);
   };
   document.addEventListener("change", ({ target }) => {
-    if (target.matches?.(".trt-show")) cover();
+    if (target.matches?.(".trt-show")) cover(target);
     if (target.matches?.(".tongue input")) { localStorage.setItem(key(), target.checked); speak(); }
     if (target.closest?.(".trt-flips")) flipped(target.closest(".trt-flips"));
     if (target.type === "radio" && target.closest(".trt-asked")) picked(target, target.closest(".trt-asked"));
@@ -69,5 +70,5 @@
   window.addEventListener("unhandledrejection", (event) => { // plotly's renderer calls its model's setData; Voila hands it JSON for a model
     if (`${event.reason}`.endsWith("setData is not a function")) event.preventDefault();
   });
-  document.addEventListener("click", ({ target }) => { if (target.closest?.(".trt-all")) uncover(document.querySelectorAll(".trt-show")); });
+  document.addEventListener("click", ({ target }) => { if (target.closest?.(".trt-all")) uncover(document.querySelectorAll(".trt-show"), target); });
 })();
