@@ -28,6 +28,7 @@ def test_what_follows_a_guess_or_a_quiz_is_covered_until_it_is_answered(lab_page
         "print('behind it')",
         "print('third')",
         nbformat.v4.new_markdown_cell(PROSE),
+        "from IPython.display import HTML; HTML('<h3>a title</h3>')",
         "quiz('q3-sync-call')",
     ]
     write_notebook(lab_folder / "covered.ipynb", [*cells, "print('after the quiz')", "guess()\nprint('last')"])
@@ -38,11 +39,12 @@ def test_what_follows_a_guess_or_a_quiz_is_covered_until_it_is_answered(lab_page
     assert {"seven of them\n", "behind it\n", "last\n"} <= set(saved)  # computed all the same
     everything = ("seven of them", "behind it", "third", "after the quiz", "last")
     assert [hidden(page, words) for words in everything] == [True] * 5
+    assert not hidden(page, "a title")  # of the next section, though it looks like a heading
     bar = page.locator(".trt-guess").first
     assert bar.get_by_text("Answer").is_hidden()
     prose = [page.locator(".jp-RenderedMarkdown > *").nth(number) for number in range(3)]
     assert [one.is_visible() for one in prose] == [False, True, True]  # where to go next is no answer
-    assert page.evaluate(BLURRED) == [False, *[True] * 4, True, True, False, True, False, True]
+    assert page.evaluate(BLURRED) == [False, *[True] * 4, True, True, False, False, True, False, True]
     lab_page.screenshot("covered")
 
     bar.get_by_role("textbox").click()
@@ -50,7 +52,7 @@ def test_what_follows_a_guess_or_a_quiz_is_covered_until_it_is_answered(lab_page
     page.keyboard.press("Enter")
     bar.get_by_text("Answer").wait_for()
     assert [hidden(page, words) for words in everything] == [False, False, False, True, True]
-    assert page.evaluate(BLURRED) == [*[False] * 8, True, False, True]
+    assert page.evaluate(BLURRED) == [*[False] * 9, True, False, True]
     assert prose[0].is_visible()
     assert "7" in bar.inner_text()
     page.wait_for_function("() => document.querySelector('.js-plotly-plot').offsetHeight > 200")  # drawn under a cover

@@ -28,12 +28,12 @@
     for (const cell of document.querySelectorAll(".jp-Cell")) {
       const home = cell.closest(".jp-Notebook, body"); // Voila's page is one
       if (home !== notebook) [notebook, reach, wasUnder] = [home, 0, false];
-      const boxes = [...cell.querySelectorAll(".trt-show")], heading = cell.querySelector("h1, h2, h3");
+      const boxes = [...cell.querySelectorAll(".trt-show")], heading = cell.querySelector(".jp-RenderedMarkdown :is(h1, h2, h3)");
       const isUnder = !boxes.length && (reach > 0 || wasUnder && Boolean(heading)), isOpen = boxes.some((box) => !box.checked);
       for (const box of boxes) mark(box.closest(".jp-OutputArea-child"), "trt-asks", !box.checked);
       mark(cell, "trt-under", isUnder);
       mark(cell, "trt-open", isOpen);
-      [reach, wasUnder] = [boxes.length ? REACH * isOpen : heading ? 0 : reach - 1, isUnder];
+      [reach, wasUnder] = [boxes.length ? REACH * isOpen : heading ? 0 : reach - 1, isUnder && !heading];
     }
     if (!changes.length) return;
     const page = [...document.querySelectorAll(".jp-WindowedPanel-outer")].find((one) => one.offsetParent); // what is used or read stays in its place
