@@ -120,9 +120,10 @@ def prefer(*names: str) -> Picker:
 
 
 def is_ahead(a: Sequence[float], b: Sequence[float]) -> bool:
-    """Whether a is faster than b by more than the spread: their best samples are further apart than a's best and its
-    lower quartile, and three in a hundred. So the fastest quarter of a's samples, three at least, is below all of b's.
-    What disturbs a machine only ever adds to its times: the slow samples say nothing; a lucky one wins no race."""
+    """Whether a is faster than b by more than the spread: their best samples are further apart than
+    a's best and its lower quartile, and three in a hundred. So the fastest quarter of a's samples,
+    three at least, is below all of b's. What disturbs a machine only ever adds to its times: the
+    slow samples say nothing; a lucky one wins no race."""
     count = min(len(a), len(b))
     quarter = max(LEAST_ROUNDS, count // 4)
     return count >= LEAST_ROUNDS and sorted(a[:count])[quarter - 1] < (1 - LEAST_AHEAD) * min(b[:count])

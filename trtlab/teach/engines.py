@@ -231,7 +231,7 @@ class NoiseView(SliderView):
             parts += [svg.tag("line", x1=x, x2=x, y1=y, y2=y + 22, **paint) for x in places]
         parts += [svg.grid((LEFT, 98), (RIGHT, 98)), svg.dim(f"{low:.1f} µs", (LEFT, 116))]
         parts.append(svg.dim(f"{high:.1f} µs", (RIGHT, 116), "end"))
-        parts.append(svg.ink(f"of {TRIALS} such races, taken: the other one", (8, 148), weight=600))
+        parts.append(svg.ink(f"how often each rule takes the other one, in {TRIALS} such races", (8, 148), weight=600))
         for number, (name, share) in enumerate(self.chances.items()):
             y, width = 160 + 32 * number, (RIGHT - LEFT - 60) * share
             bar = svg.tag("rect", x=LEFT, y=y, width=max(1.0, width), height=20, rx=3, fill=PALETTE[1])
