@@ -97,3 +97,15 @@ def test_in_voila_a_guess_covers_as_far_and_uncovers(voila):
     page.locator(".trt-guess").get_by_text("Answer").wait_for()
     assert [hidden(page, words) for words in ("seven of them", "third")] == [False, False]
     page.wait_for_function("() => document.querySelector('.js-plotly-plot').offsetHeight > 200")
+
+
+def test_a_script_that_an_older_package_saved_in_the_page_gives_way(lab):
+    lab.page.evaluate("() => { window.trtTongue = () => {}; window.trtTongue.again = () => {}; }")  # as it was left
+    lab.show("from trtlab.teach import guess\nguess('kernels')\nprint('seven')")
+    lab.page.wait_for_function(
+        "() => document.querySelector('.trt-guess .tongue') && document.querySelector('.trt-asks')"
+    )
+    ours = lab.page.evaluate("() => window.trtTongue.mark = 1")
+    lab.show("from trtlab.teach import guess\nguess('layers')")
+    lab.page.wait_for_function("() => document.querySelector('.trt-guess .tongue')")
+    assert lab.page.evaluate("() => window.trtTongue.mark") == ours  # and one's own stays

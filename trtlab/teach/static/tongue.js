@@ -1,8 +1,9 @@
 /* What cards do with no kernel: two languages, of which the notebook remembers the one that was chosen; a guess that uncovers
    what follows; bits that flip; a saved quiz that answers with the words that its closed part holds. */
 (() => {
-  if (window.trtTongue?.again) return window.trtTongue.again();
-  window.trtTongue = { again: () => setTimeout(() => { speak(); cover(); }) };
+  const source = document.currentScript?.textContent, here = window.trtTongue; // what an older package saved in this page gives way
+  if (here && "source" in here && (!source || here.source === source)) return here.again();
+  window.trtTongue = { source, again: () => setTimeout(() => { speak(); cover(); }) };
   window.trtTongue.again();
   /** Python leaves Chinese, and what works with scripts alone, in attributes: here they become elements. */
   const key = () => "trtlab-tongue " + location.pathname, does = "turns the card to Chinese (中文)";
