@@ -93,7 +93,8 @@ def answer_number(card, keyboard):
     keyboard.press("Tab")
     keyboard.press("Enter")  # on the Check button
     told.filter(has_text="Right: 73.6 KiB").wait_for()
-    card.get_by_text("Typical slips").wait_for()
+    card.get_by_text("Typical slips").click()
+    assert ": That is all of FP32" in card.locator(".qz-answer li", has_text="all of FP32").inner_text()
 
 
 def answer_ordering(card, keyboard):

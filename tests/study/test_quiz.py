@@ -177,7 +177,7 @@ def test_a_number_is_understood_as_people_type_it_and_written_short():
     assert {text: made_of.readings(text, same("")) for text in READINGS} == READINGS
     written = [made_of.number_words(value, same("B")).en for value in (73.5625, 75328.4, 24, 0.01234)]
     assert written == ["73.6 B", "75,328 B", "24 B", "0.0123 B"]
-    assert [made_of.number_words(1, same(unit)).en for unit in ("kernels", "ms")] == ["1 kernel", "1 ms"]
+    assert [made_of.number_words(1, same(unit)).en for unit in ("kernels", "ms", "%")] == ["1 kernel", "1 ms", "1%"]
 
 
 WRONG = {

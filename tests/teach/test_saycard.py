@@ -44,6 +44,10 @@ def test_without_styles_everything_reads_in_order_and_in_both_languages():
     assert words.count("execute_async_v2(bindings, stream)") == 2  # its cell differs between the languages
 
 
+def test_code_in_a_source_is_code():
+    assert "<code>__myelin_CASK_STUB</code>" in markup("Q2-38")
+
+
 def test_steps_are_closed():
     page = re.sub(r"<style>.*?</style>", "", markup(), flags=re.DOTALL)
     assert page.count("<details") == 1 + 5 + 3  # clock, steps, follow-ups

@@ -342,11 +342,12 @@ def _plain(unit: str) -> str:
 
 
 def number_words(value: float, unit: Words) -> Words:
-    """`73.6 KiB`, `24 kernels`, `1 kernel`: three digits at most below a thousand, thousands marked above."""
+    """`73.6 KiB`, `24 kernels`, `1 kernel`, `75.6%`: three digits at most below a thousand, thousands marked above."""
     whole = abs(value) >= 1000 or float(value).is_integer()
     text = f"{value:,.0f}" if whole else f"{value:.3g}"
     name = unit.en.removesuffix("s") if value == 1 and len(unit.en) > 2 else unit.en
-    return Words(en=f"{text} {name}".strip(), zh=f"{text} {unit.zh}".strip())
+    gap = "" if name == "%" else " "
+    return Words(en=f"{text}{gap}{name}".strip(), zh=f"{text}{gap}{unit.zh}".strip())
 
 
 @dataclass(frozen=True, kw_only=True)

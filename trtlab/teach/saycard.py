@@ -9,7 +9,7 @@ from collections.abc import Callable
 from trtlab.study.bank import LANGUAGES, said
 from trtlab.study.questions import Question, question, spoken_size
 from trtlab.teach import card as ui
-from trtlab.teach.card import Cell, Drawing, apart, bilingual, block, bold, both, join, stack_of, tag
+from trtlab.teach.card import Cell, Drawing, apart, bilingual, block, bold, both, join, rich, stack_of, tag
 
 
 def say(which: str | Question) -> Drawing:
@@ -67,7 +67,9 @@ def _changes(asked: Question) -> Cell:
 
 
 def _sources(asked: Question) -> Cell:
-    links = [tag("a", s.removeprefix("https://"), href=s) if s.startswith("https://") else s for s in asked.sources]
+    links = [
+        tag("a", s.removeprefix("https://"), href=s) if s.startswith("https://") else rich(s) for s in asked.sources
+    ]
     proofs = ui.chips([f'claim("{name}")' for name in asked.proofs], mark=", ")
     proved = [join([both(said("proved_by")), proofs], ": ")] if asked.proofs else []
     return ui.stack([both(said("read_more")), ui.listed(links), *proved])
