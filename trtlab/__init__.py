@@ -13,18 +13,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["BuildReport", "__version__", "explain"]
 
-_HOME_OF = {"explain": "trtlab.engine.nvidia", "BuildReport": "trtlab.engine.nvidia"}
 _ROOMS = ("numeric", "graph", "plan", "engine", "lab", "study", "teach")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME_OF:
-        return getattr(importlib.import_module(_HOME_OF[name]), name)
+    if name in __all__:
+        return getattr(importlib.import_module("trtlab.engine.nvidia"), name)
     if name in _ROOMS:
         return importlib.import_module(f"trtlab.{name}")
-    raise AttributeError(
-        f"trtlab has no name {name!r}; it has {', '.join(sorted(_HOME_OF))} and the rooms {', '.join(_ROOMS)}"
-    )
+    raise AttributeError(f"trtlab has no name {name!r}; it has {', '.join(__all__)} and the rooms {', '.join(_ROOMS)}")
 
 
 def __dir__() -> list[str]:

@@ -20,7 +20,6 @@ from typing import Any, NoReturn
 import trtlab
 from trtlab.lab.bench import BENCHES, run_benches
 
-Rows = Sequence[Sequence[Any]]
 BAD_INPUT = 2
 INTERRUPTED = 130
 NARROW = 24  # a column that must be narrower than this makes another one go
@@ -34,13 +33,6 @@ class _Misunderstood(Exception):
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise _Misunderstood(message, self.format_usage())
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Nothing is left unknown: the command whose words they are says so, with its own usage."""
-        found, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
-        return found, unknown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,7 +65,9 @@ def _run(words: Sequence[str], as_json: bool) -> int:
         _parser().print_help(sys.stderr)
         return BAD_INPUT
     try:
-        options = _parser().parse_args(words)
+        options, unknown = _parser().parse_known_args(words)
+        if unknown:
+            options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")  # with the command's own usage
         options.command(options)
     except _Misunderstood as error:
         what, usage = error.args
@@ -153,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add(commands: Any, name: str, command: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
     parser.add_argument("--json", action="store_true", help="machine-readable output")
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=command, parser=parser)
     return parser
 
 
@@ -161,7 +155,7 @@ def _print_json(values: Any) -> None:
     print(json.dumps(values, indent=2))  # ASCII, so that it stays JSON in every encoding
 
 
-def _print_table(rows: Rows, header: Sequence[str], drop: Sequence[str] = ()) -> None:
+def _print_table(rows: Sequence[Sequence[Any]], header: Sequence[str], drop: Sequence[str] = ()) -> None:
     """Columns side by side in the width there is: those of `drop` go first, in that order, then what is long wraps."""
     from rich.box import Box
     from rich.cells import cell_len
@@ -171,11 +165,10 @@ def _print_table(rows: Rows, header: Sequence[str], drop: Sequence[str] = ()) ->
     table = zip(*[[_plain(str(cell)) for cell in row] for row in [header, *rows]], strict=True)
     columns = {column[0]: column for column in table}
     gone: list[str] = []
-    while sum(min(max(map(cell_len, column)), NARROW) + 2 for column in columns.values()) - 2 > _columns():
-        if len(gone) == len(drop):
-            break
-        columns.pop(drop[len(gone)], None)
-        gone.append(drop[len(gone)])
+    for name in drop:
+        if sum(min(max(map(cell_len, column)), NARROW) + 2 for column in columns.values()) - 2 > _columns():
+            columns.pop(name, None)
+            gone.append(name)
     line = Box("    \n    \n -  \n" + 5 * "    \n", ascii=True)
     grid = Table(*columns, box=line, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for row in list(zip(*columns.values(), strict=True))[1:]:
@@ -225,22 +218,18 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 def _explain(options: argparse.Namespace) -> None:
-    from trtlab.engine.nvidia.errors import PlanFileError, ProfileError
-    from trtlab.engine.planfile import save_plan
+    from trtlab.engine.nvidia.errors import ProfileError
+    from trtlab.engine.planfile import check_place, save_plan
 
-    path = Path("x.plan" if options.plan is None else options.plan)
-    model = Path("-" if isinstance(options.model, bytes) else options.model)
-    is_model = path.exists() and model.exists() and path.samefile(model)
-    is_taken = is_model or (path.exists() and not path.is_file())
-    if is_taken or not path.parent.is_dir():  # before the build, which may take minutes
-        what = "is a folder" if path.is_dir() else "is the model itself" if is_model else "is no regular file"
-        why = f" {what}." if is_taken else f": there is no folder {path.parent}."
-        raise PlanFileError(f"--plan {path}{why}", hint="Expected the name of a file to write, in a folder.")
+    is_piped = isinstance(options.model, bytes)
+    if options.plan is not None:  # before the build, which may take minutes
+        check_place(Path(options.plan), Path("-" if is_piped else options.model))
     if len(profiles := dict(options.profile)) < len(options.profile):
         raise ProfileError("--profile names an input twice.", hint="Expected one profile for each input.")
     report = trtlab.explain(
-        options.model, options.target, name="stdin" if isinstance(options.model, bytes) else None,
-        profiles=profiles, compiler=options.compiler, timeout_s=options.timeout, on_progress=_tick,
+        options.model, options.target, name="stdin" if is_piped else None, profiles=profiles,
+        compiler=options.compiler, timeout_s=options.timeout,
+        on_progress=lambda now: _note("" if now.done else f"{now.seconds:6.1f} s  {now.name}"),
     )  # fmt: skip
     if options.plan:
         save_plan(report, options.plan)
@@ -273,10 +262,6 @@ def _profile(text: str) -> tuple[str, tuple[tuple[int, ...], ...]]:
     return name, (smallest, optimal, largest)
 
 
-def _tick(progress: Any) -> None:
-    _note("" if progress.done else f"{progress.seconds:6.1f} s  {progress.name}")
-
-
 def _note(text: str) -> None:
     """What runs now, in place of the note before; on a terminal alone."""
     if sys.stderr.isatty():
@@ -305,8 +290,6 @@ def _print_report(report: Any) -> None:
     _print_table(rows, header, ("stream", "type", "dtype", "output"))
     print()
     _say(report.provenance.line())
-    if report.unread_lines:
-        _say(f"{len(report.unread_lines)} lines of the builder's list could not be read; see unread_lines in --json.")
 
 
 # --- bench ----------------------------------------------------------------------------------------------------------
@@ -326,7 +309,3 @@ def _bench(options: argparse.Namespace) -> None:
     print()
     for line in dict.fromkeys(result.provenance.line() for result in results):
         _say(line)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

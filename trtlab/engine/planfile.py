@@ -41,6 +41,18 @@ def manifest_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
+def check_place(path: Path, model: Path) -> None:
+    """PlanFileError where no plan can be saved, or where it would take the model's place: known before a build is."""
+    wrong = {
+        "is the model itself": path.exists() and model.exists() and path.samefile(model),
+        "is a folder": path.is_dir(),
+        "is no regular file": path.exists() and not path.is_file(),
+        f"is nowhere: there is no folder {path.parent}": not path.parent.is_dir(),
+    }
+    if what := next((what for what, is_so in wrong.items() if is_so), ""):
+        raise PlanFileError(f"The plan {path} {what}.", hint="Expected the name of a file to write, in a folder.")
+
+
 def save_plan(report: BuildReport, path: str | os.PathLike[str]) -> Manifest:
     """Write the plan and its manifest; a crash in between leaves the old pair or a pair that `load_plan` refuses."""
     if not report.plan:

@@ -61,7 +61,6 @@ def real(value: Any) -> Real:
 
 _HEXADECIMAL = re.compile(r"([+-]?)0x([0-9a-f]*)\.?([0-9a-f]*)(?:p([+-]?[0-9]+))?")
 _DECIMAL = re.compile(r"[-+./0-9]*(?:e([+-]?[0-9]+))?")  # the rest is told by Fraction
-_POWER = re.compile(r"([+-]?)(2|10)\^([+-]?[0-9]+)")
 _WITH_COMMAS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]*)?")
 _MOST_CHARACTERS, _MOST_EXPONENT = 4000, 20_000  # beyond every format: more would only keep a reader waiting
 
@@ -69,13 +68,16 @@ _MOST_CHARACTERS, _MOST_EXPONENT = 4000, 20_000  # beyond every format: more wou
 def _real_from_text(text: str) -> Real:
     word = lowered(text.strip().lower().replace("−", "-"))
     word = word.replace(",", "") if _WITH_COMMAS.fullmatch(word) else word
+    for power, number in (("2^", "0x1p"), ("10^", "1e")):
+        word = re.sub(f"^([+-]?){re.escape(power)}", rf"\g<1>{number}", word)
     if re.fullmatch("[+-]?(inf|infinity|∞|nan)", word):
         return real(float(word.replace("∞", "inf")))
     try:
-        found = _HEXADECIMAL.fullmatch(word) or _POWER.fullmatch(word) or _DECIMAL.fullmatch(word)
+        hexadecimal = _HEXADECIMAL.fullmatch(word)
+        found = hexadecimal or _DECIMAL.fullmatch(word)
         if found is None or len(word) > _MOST_CHARACTERS or abs(int(found[found.re.groups] or 0)) > _MOST_EXPONENT:
             raise ValueError
-        value = _FROM_PARTS[found.re](*found.groups("")) if found.re in _FROM_PARTS else Fraction(word)
+        value = _hexadecimal(*hexadecimal.groups("")) if hexadecimal else Fraction(word)
     except (ValueError, ZeroDivisionError):
         raise ValueError(
             f"no number: {text[:60]!r}; expected decimal (1.5e-3), a fraction (1/3), hexadecimal (0x1.8p3), inf or nan"
@@ -85,13 +87,6 @@ def _real_from_text(text: str) -> Real:
 
 def _hexadecimal(sign: str, whole: str, part: str, exponent: str) -> Fraction:
     return Fraction(int(f"{sign}{whole}{part}", 16)) * Fraction(2) ** (int(exponent or 0) - 4 * len(part))
-
-
-def _power(sign: str, base: str, exponent: str) -> Fraction:
-    return int(f"{sign}1") * Fraction(base) ** int(exponent)
-
-
-_FROM_PARTS: dict[re.Pattern[str], Callable[..., Fraction]] = {_HEXADECIMAL: _hexadecimal, _POWER: _power}
 
 
 # --- code to value ---------------------------------------------------------------------------------------------------
@@ -108,8 +103,17 @@ class Decoded:
     fmt: FormatFacts
     code: int
     value: Real
-    kind: str
     fields: dict[str, int]
+
+    @property
+    def kind(self) -> str:
+        if self.fraction is None:
+            return "NaN" if self.value is Special.NAN else "infinity"
+        if self.fraction == 0:
+            return "zero"
+        if isinstance(self.fmt, FloatFacts):
+            return "subnormal" if self.is_small else "normal"
+        return "integer" if isinstance(self.fmt, IntegerFacts) else "table entry"
 
     @property
     def fraction(self) -> Fraction | None:
@@ -171,8 +175,7 @@ def decode(fmt: FormatFacts, code: int) -> Decoded:
     for kind, width in reversed(fmt.fields):
         fields[kind], left = left & ((1 << width) - 1), left >> width
     value = _special(fmt, code >> fmt.padding_bits) or _at(fmt, _place_of(fmt, code))
-    kind = _kind(fmt, value, fields)
-    return Decoded(fmt=fmt, code=code, value=value, kind=kind, fields=dict(reversed(fields.items())))
+    return Decoded(fmt=fmt, code=code, value=value, fields=dict(reversed(fields.items())))
 
 
 def _special(fmt: FormatFacts, code: int) -> Special | None:
@@ -185,16 +188,6 @@ def _special(fmt: FormatFacts, code: int) -> Special | None:
     if size > fmt.max_code or (is_negative and size == 0 and not fmt.has_negative_zero):
         return Special.NAN
     return Special.NEGATIVE_ZERO if is_negative and fmt.magnitude(size) == 0 else None
-
-
-def _kind(fmt: FormatFacts, value: Real, fields: dict[str, int]) -> str:
-    if (number := as_fraction(value)) is None:
-        return "NaN" if value is Special.NAN else "infinity"
-    if number == 0:
-        return "zero"
-    if isinstance(fmt, FloatFacts):
-        return "subnormal" if fmt.has_subnormals and not fields["exponent"] else "normal"
-    return "integer" if isinstance(fmt, IntegerFacts) else "table entry"
 
 
 # --- the number line -------------------------------------------------------------------------------------------------

@@ -53,7 +53,6 @@ class BlockFormat(BlockFacts, Format):
 
 
 _FNUZ = {"has_infinity": False, "has_negative_zero": False}
-_E8M0 = {"bias": 127, "is_signed": False, "has_infinity": False, "top_nans": 1, "has_subnormals": False}
 
 
 def _float(name: str, exponent_bits: int, mantissa_bits: int, **facts: Any) -> FloatFormat:
@@ -76,7 +75,7 @@ FLOATS = (
     _float("FP6_E3M2", 3, 2, has_infinity=False),
     _float("FP6_E2M3", 2, 3, has_infinity=False),
     _float("FP4_E2M1", 2, 1, has_infinity=False),
-    _float("E8M0", 8, 0, **_E8M0),
+    _float("E8M0", 8, 0, is_signed=False, has_infinity=False, top_nans=1, has_subnormals=False),
 )
 INTEGERS = (
     IntegerFormat(name="INT8", bits=8),

@@ -5,10 +5,11 @@ In: Python source that defines `kernel`. Out: that kernel, compiled by an earlie
 
 import functools
 import hashlib
-import importlib.util
+import importlib.machinery
 import os
 import sys
 import tempfile
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,8 @@ def load(text: str) -> Callable[..., Any]:
             with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
                 file.write(text)
             Path(file.name).replace(path)
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module = types.ModuleType(name)
+        importlib.machinery.SourceFileLoader(name, str(path)).exec_module(module)
         sys.modules[name] = module
     return sys.modules[name].kernel  # type: ignore[no-any-return]
 

@@ -103,7 +103,8 @@ class Quantized:
         if self.zero_points is not None:
             codes = codes - self.groups.spread(self.zero_points).astype(np.float32)
         with np.errstate(over="ignore"):
-            products = codes * self.groups.spread(_step(rule, self.scales, self.tensor_scale))
+            scales = self.scales if self.tensor_scale is None else self.scales * self.tensor_scale
+            products = codes * self.groups.spread(scales * np.float32(2.0**rule.element_exponent))
             return np.asarray(np.clip(products, -_MOST, _MOST))
 
     @property
@@ -176,8 +177,10 @@ def quantize(
     else:
         scales, codes = _encode_rows(_rule(fmt), rows)
     scales, codes = groups.grid.array(scales), groups.array(codes)
-    if double_quantize:
-        scales, second = _quantized_scales(scales)
+    if double_quantize:  # less their mean, so that both signs of the codes are used
+        mean = scales.mean(dtype=np.float32) if scales.size else np.float32(0)
+        second = quantize(_FP8, scales.reshape(-1) - mean, block=_SECOND_BLOCK, partial=True)
+        scales = np.maximum(second.values.reshape(scales.shape) + mean, np.float32(0))
     return Quantized(format=fmt, codes=codes, scales=scales, groups=groups, zero_points=zero_points, second=second)
 
 
@@ -216,11 +219,6 @@ def _rule(fmt: FormatFacts) -> BlockFacts:
     return BlockFacts(name=str(fmt), element=fmt, block_size=1, scale=_FP32)
 
 
-def _step(fmt: BlockFacts, scales: Array, tensor: np.float32 | None) -> Array:
-    """What an element of 1 is worth: scale * tensor scale * 2^element_exponent, each product a float32."""
-    return (scales if tensor is None else scales * tensor) * np.float32(2.0**fmt.element_exponent)
-
-
 @np.errstate(over="ignore")  # beyond float32 is beyond every code
 def _affine(fmt: FormatFacts, rows: Array, given: Array | None) -> tuple[Array, Array, Array]:
     """Scales, zero points and codes with the bits of ONNX's DynamicQuantizeLinear."""
@@ -234,13 +232,6 @@ def _affine(fmt: FormatFacts, rows: Array, given: Array | None) -> tuple[Array, 
     scales = np.where(scales == 0, np.float32(1), scales)
     zero_points = np.clip(np.rint(np.float32(fmt.min) - low / scales), fmt.min, fmt.max)
     return scales, zero_points.astype(np.int32), codec.encode(fmt, np.rint(rows / scales) + zero_points)
-
-
-def _quantized_scales(scales: Array) -> tuple[Array, Quantized]:
-    """The scales after their own quantisation: less their mean, so that both signs of the codes are used."""
-    mean = scales.mean(dtype=np.float32) if scales.size else np.float32(0)
-    second = quantize(_FP8, scales.reshape(-1) - mean, block=_SECOND_BLOCK, partial=True)
-    return np.maximum(second.values.reshape(scales.shape) + mean, np.float32(0)), second
 
 
 # --- input -----------------------------------------------------------------------------------------------------------
