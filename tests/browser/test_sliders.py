@@ -61,6 +61,11 @@ def test_it_fits_answers_soon_and_has_two_themes(view):
         colours.add(view.page.evaluate("() => getComputedStyle(document.querySelector('.tl .gv-paper')).fill"))
         view.screenshot(f"streamview-{theme}")
     assert len(colours) == 2
+    view.page.set_viewport_size({"width": 1000, "height": 768})  # larger words in place of a scroll bar
+    view.page.wait_for_function("() => document.querySelector('.tl').clientWidth < 700")
+    assert view.page.evaluate(
+        "() => { const e = document.querySelector('.tl .timeline'); return e.scrollWidth <= e.clientWidth; }"
+    )
 
 
 CLIP = """import numpy as np
