@@ -23,7 +23,7 @@ def main() -> None:
         recordings.save(builds.engines(name), f"engines-{name}", COMMAND)
     for name in LIGHT:
         save(f"light-{name}-SM89", builds.light_report(name))
-    for name in builds.recorded_names():
+    for name in (*builds.names(), *builds.REWRITTEN):
         save(f"fusion-{name}-SM89", builds.report(name))
     for model, targets in TARGETS.items():
         for precision in PRECISIONS:

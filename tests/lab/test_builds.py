@@ -20,7 +20,7 @@ from trtlab.graph.oracle import reference, sample_inputs
 from trtlab.lab import builds
 from trtlab.lab.workflow import Workflow
 
-NAMES = builds.recorded_names()
+NAMES = (*builds.names(), *builds.REWRITTEN)
 FLOWS = [name for name in recordings.names() if name.startswith(tuple(MODELS))]
 LIGHT = recordings.names("light-")
 
@@ -168,7 +168,7 @@ def test_int8_takes_more_kernels_and_moves_more_bytes_than_fp16_and_misplaced_it
             "FP16, 63 channels",
         )
     )  # fmt: skip
-    assert (half.products, right.products, wrong.products) == (("Half -> Half",), ("Int8 -> Float",), half.products)
+    assert (half.products, right.products, wrong.products) == (("Half → Half",), ("Int8 → Float",), half.products)
     assert right.weights_bytes < 0.6 * half.weights_bytes
     assert (right.kernels > half.kernels, right.moved_bytes > per_tensor.moved_bytes) == (True, True)
     assert min(wrong.generated, odd.generated) > half.generated

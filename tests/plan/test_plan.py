@@ -88,7 +88,7 @@ WRONG = [
     ([("a", True, 0, 1)], "size_bytes is True"),
     ([("a", 1, 0, 10**30)], "stop is 1000000"),
     ([("a", 1, 3, 2)], "stop is 2"),
-    ([("a", 1, 3, 3)], "stop is 3; use a step behind start"),
+    ([("a", 1, 3, 3)], "stop is 3; use 4 to 2"),
     ([("a", 1, 0, 1, 0)], "alignment is 0; use a power of two"),
     ([("a", 1, 0, 1, 48)], "alignment is 48; use a power of two"),
     ([("a", 1, 0, 1, 1, None, 4)], "at_bytes is 4; use 0, or say with alias"),

@@ -89,11 +89,6 @@ def names() -> tuple[str, ...]:
     return (*TEACHING_MODELS, *PROBES)
 
 
-def recorded_names() -> tuple[str, ...]:
-    """Every model there is a report of."""
-    return (*names(), *REWRITTEN)
-
-
 # --- reports ----------------------------------------------------------------------------------------------------------
 
 

@@ -108,12 +108,10 @@ class Comparison:
     def verdict(self) -> str:
         """In words: whether the error is accepted, and how many labels are right."""
         words = f"{'agrees' if self.agrees else 'DISAGREES'}: error {self.relative_error:.1e}"
-        right = (
-            ""
-            if self.labels is None
-            else f"; {sum(self.predictions == self.labels)} of {len(self.labels)} labels right"
-        )
-        return f"{words} of at most {self.tolerance:g}{right}"
+        words += f" of at most {self.tolerance:g}"
+        if self.labels is None:
+            return words
+        return f"{words}; {sum(self.predictions == self.labels)} of {len(self.labels)} labels right"
 
 
 Made = dict[str, Any]

@@ -158,8 +158,7 @@ def improve(columns: Ints, peak: int, low: int, enough: int, budget_s: float) ->
     """Smaller and smaller arenas, (offsets, peak, low), without offsets where `low` rises, under which none is. Rows of
     `columns`: sizes above 0, starts, stops, alignments, most bytes that live then. What is not found soon is tried in
     another order, and from the other end of time; now and then for longer."""
-    times = np.unique(columns[1:3])
-    columns[1:3] = np.searchsorted(times, columns[1:3])
+    columns[1:3] = np.unique(columns[1:3], return_inverse=True)[1].reshape(2, -1)
     size, begin, end, align, crowd = columns
     ways, wide = (columns, np.array([size, end.max() - end, end.max() - begin, align, crowd])), end - begin
     attempt(low, np.arange(len(size)), columns, 1, NEVER)  # compiles, which is not counted

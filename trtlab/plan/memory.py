@@ -40,16 +40,15 @@ class Buffer:
     def __post_init__(self) -> None:
         for field in ("size_bytes", "start", "stop", "alignment", "at_bytes"):
             value, least = getattr(self, field), {"start": -(2**48), "stop": self.start}.get(field, 0)
+            least += field == "stop"  # a step behind start
             if not isinstance(value, int | np.integer) or value is True or not least <= value < 2**48:
                 raise PlacementError(f"Buffer {self.name!r}: {field} is {value!r}; use {least:,} to 2⁴⁸ - 1, whole.")
             object.__setattr__(self, field, int(value))
-        for field, is_wrong, use in (
-            ("stop", self.start == self.stop, f"a step behind start, which is {self.start:,}"),
-            ("alignment", self.alignment.bit_count() != 1, "a power of two"),
-            ("at_bytes", self.alias is None and self.at_bytes, "0, or say with alias of what it is a part"),
-        ):
-            if is_wrong:
-                raise PlacementError(f"Buffer {self.name!r}: {field} is {getattr(self, field):,}; use {use}.")
+        if self.alignment.bit_count() != 1:
+            raise PlacementError(f"Buffer {self.name!r}: alignment is {self.alignment:,}; use a power of two.")
+        if self.alias is None and self.at_bytes:
+            use = "0, or say with alias of what it is a part"
+            raise PlacementError(f"Buffer {self.name!r}: at_bytes is {self.at_bytes:,}; use {use}.")
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,8 @@ def place(buffers: Sequence[Buffer], capacity_bytes: int | None = None, budget_s
     if (enough := bound if capacity_bytes is None else capacity_bytes) < bound:
         raise PlacementError(f"No arena of {enough:,} bytes holds these buffers: {bound:,} live at once.")
     found = (dict(steps(n, roots, max(budget_s, 0.1))) for n in PLANNERS[1 if len(roots) < 5000 else 3 : 4])
-    best, peak = min(((offsets, _peak(roots, offsets)) for offsets in found), key=lambda pair: pair[1])
+    peaks = ((max((at[b.name] + b.size_bytes for b in roots), default=0), at) for at in found)
+    peak, best = min(peaks, key=lambda pair: pair[0])
     there, left = [b for b in roots if b.size_bytes], deadline - time.monotonic()
     if enough < peak and left > 0 and len(there) <= 1500:
         table = [(b.size_bytes, b.start, b.stop, b.alignment, c) for b, c in zip(there, crowds(there), strict=True)]
@@ -190,10 +190,6 @@ def steps(planner: str, buffers: Sequence[Buffer], budget_s: float = 1.0) -> Ite
         found = iter(sorted(place(roots, budget_s=budget_s).offsets.items(), key=lambda pair: pair[1]))
     for root, offset in found:
         yield from ((b.name, offset + b.at_bytes) for b in parts[root])
-
-
-def _peak(buffers: Sequence[Buffer], offsets: Mapping[str, int]) -> int:
-    return max((offsets[b.name] + b.size_bytes for b in buffers), default=0)
 
 
 def _fit(order: Sequence[Buffer], deadline: float) -> Iterator[tuple[str, int]]:

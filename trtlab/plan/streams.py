@@ -274,14 +274,8 @@ def find_timeline_faults(operations: Sequence[Operation], timeline: Timeline) ->
             ordered |= DEFAULT_STREAM in (earlier.stream, one.stream)
             if ordered and spans[earlier.name].stop_s + one.delay_s > span.start_s + slack:
                 faults.append(f"{one.name!r} starts before {earlier.name!r} ends")
-    return faults + _overfull(operations, timeline, slack)
-
-
-def _overfull(operations: Sequence[Operation], timeline: Timeline, slack: float) -> list[str]:
-    """Moments at which an engine serves more than it can: only where something begins can that start."""
-    faults = list[str]()
-    for engine in ENGINES:
-        pieces = [p for one in operations if one.engine == engine for p in timeline.spans[one.name].pieces]
+    for engine in ENGINES:  # only where something begins can an engine begin to serve more than it can
+        pieces = [p for one in operations if one.engine == engine for p in spans[one.name].pieces]
         for moment, _, _ in pieces:
             used = sum(share for start, stop, share in pieces if start <= moment + slack and stop > moment + 2 * slack)
             if used > 1 + 1e-6:

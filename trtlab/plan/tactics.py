@@ -113,8 +113,7 @@ def prefer(*names: str) -> Picker:
     """A picker without a clock: the first of these names that runs, else the first that does."""
 
     def picker(works: Mapping[str, Work], timer: Timer, check: Check) -> Race:
-        order = dict.fromkeys((*(name for name in names if name in works), *works))
-        return pick({name: works[name] for name in order}, timer, check, level=0)
+        return pick({name: works[name] for name in names if name in works} | {**works}, timer, check, level=0)
 
     return picker
 

@@ -190,7 +190,8 @@ class Several(Quiz):
     @property
     def right_keys(self) -> frozenset[str]:
         """The keys of the right options."""
-        return frozenset(self.truth.value)
+        value = self.truth.value
+        return frozenset([value] if isinstance(value, str) else value or ())
 
     @property
     def answer_marks(self) -> tuple[Mark, ...]:
@@ -223,10 +224,6 @@ class Choice(Several):
     """One option is right; `truth.value` is its key. A reply is a key."""
 
     kind: str = "choice"
-
-    @property
-    def right_keys(self) -> frozenset[str]:
-        return frozenset() if self.truth.value is None else frozenset([self.truth.value])
 
     def grade(self, reply: Any) -> Result:
         if not reply:

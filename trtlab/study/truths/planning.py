@@ -199,20 +199,16 @@ def new_memory_is_touched_first() -> Found:
     return computed(holds, samples=RUNS, size=a.nbytes, fresh=fresh_faults, kept=kept_faults)
 
 
-def page_faults(work: Callable[[], Any], runs: int = RUNS) -> int:
+def page_faults(work: Callable[[], Any]) -> int:
     """Page faults of one run, the least of several, after one that does not count."""
     import resource
 
-    def faults() -> int:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-
-    work()
-    found = []
-    for _ in range(runs):
-        before = faults()
+    def faults_of_one() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         work()
-        found.append(faults() - before)
-    return min(found)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    return min([faults_of_one() for _ in range(1 + RUNS)][1:])
 
 
 # --- several streams: a model, and what an H100 did -------------------------------------------------------------------
