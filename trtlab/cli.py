@@ -21,7 +21,6 @@ import trtlab
 from trtlab.lab.bench import BENCHES, run_benches
 
 BAD_INPUT = 2
-INTERRUPTED = 130
 NARROW = 24  # a column that must be narrower than this makes another one go
 COLOURS = {"yes": "green", "met": "green", "no": "red", "MISSED": "red"}
 
@@ -54,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         as_json = as_json and bool(error.filename)
         return _complain("OSError", f"{error.filename or 'Standard output'}: {error.strerror}.", as_json=as_json)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return 130
     return status
 
 
@@ -205,8 +204,7 @@ def _doctor(options: argparse.Namespace) -> None:
         size = f"{gpu.memory_bytes / 2**30:.0f} GiB, {gpu.multiprocessors} multiprocessors"
         _say(f"GPU:              {gpu.name}, {gpu.target}, {size}")
     print()
-    libraries = machine.libraries
-    rows = [(lib.name, lib.version or "-", "yes" if lib.usable else "no", lib.why_not or "") for lib in libraries]
+    rows = [(a.name, a.version or "-", "yes" if a.usable else "no", a.why_not or "") for a in machine.libraries]
     _print_table(rows, ("library", "version", "usable", "why not"))
     print()
     builds = f"yes, with {machine.compiler} for {', '.join(machine.targets)}"
@@ -256,9 +254,7 @@ def _profile(text: str) -> tuple[str, tuple[tuple[int, ...], ...]]:
     try:
         smallest, optimal, largest = (tuple(int(size) for size in shape.split("x")) for shape in shapes.split(":"))
     except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not NAME=MIN:OPT:MAX, such as image=1x3x8x8:8x3x8x8:32x3x8x8"
-        ) from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=MIN:OPT:MAX, such as x=1x8:8x8:32x8") from None
     return name, (smallest, optimal, largest)
 
 

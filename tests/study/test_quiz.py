@@ -161,7 +161,7 @@ def test_what_cannot_be_graded_is_no_attempt_and_is_said_in_both_languages(quiz,
 
 def test_a_unit_behind_a_number_without_one_is_said_without_naming_a_unit():
     with pytest.raises(NotAnAnswer, match="has no unit: type the number without “ms”"):
-        made_of.readings("12 ms", made_of.NO_UNIT)
+        made_of.readings("12 ms", Words())
 
 
 TYPED = "73.5|73,5| 73.5 KiB |73.5kib|~73.5|75,264 bytes|75264B|75264 字节|75.3 kB|0.0718 MiB|7.35e1".split("|")

@@ -71,18 +71,17 @@ class OrtSession:
 
         with tempfile.TemporaryDirectory(prefix="trtlab-ort-") as folder:
             file = Path(folder) / "optimized.onnx"
-            self._open(optimized_model_filepath=str(file))
+            self._open(str(file))
             return onnx.load(file)
 
-    def _open(self, **options: Any) -> "onnxruntime.InferenceSession":
+    def _open(self, optimized_model: str = "") -> "onnxruntime.InferenceSession":
         import onnxruntime
 
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 4  # its errors come to us as exceptions; no second copy on stderr
         settings.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, self._level.value)
         settings.intra_op_num_threads = self._threads or 0
-        for name, value in options.items():
-            setattr(settings, name, value)
+        settings.optimized_model_filepath = optimized_model
         with _as_ours("ONNX Runtime cannot load this model", "onnx.checker.check_model says more"):
             return onnxruntime.InferenceSession(self._source, settings, providers=["CPUExecutionProvider"])
 

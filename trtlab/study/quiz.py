@@ -10,14 +10,12 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from trtlab.study import bank, witnesses
 from trtlab.study.bank import Words, said
 from trtlab.study.found import Found
-
-NO_UNIT = Words(en="", zh="")
 
 
 class QuizError(ValueError):
@@ -84,7 +82,7 @@ class Entry:
     explanation: Words
     options: tuple[Option, ...] = ()
     slips: tuple[Slip, ...] = ()
-    unit: Words = NO_UNIT
+    unit: Words = field(default_factory=Words)
     tolerance: float = 0.0
 
     @property
@@ -124,8 +122,8 @@ class Quiz(Entry):
     truth: Found
 
     def __post_init__(self) -> None:
-        for field in ("question", "explanation", "evidence"):
-            self._expect(getattr(self, field).en.strip(), f"{field} is empty; write one in both languages")
+        for part in ("question", "explanation", "evidence"):
+            self._expect(getattr(self, part).en.strip(), f"{part} is empty; write one in both languages")
         if not isinstance(self, Number):
             self._expect(len(self.options) > 1, f"{len(self.options)} option(s); give at least two")
             for values in (self._keys, [option.text.en.casefold() for option in self.options]):

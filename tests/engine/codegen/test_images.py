@@ -51,10 +51,10 @@ def test_the_three_matrices_convolve_exactly():
     d, g = [Fraction(v) for v in (3, -1, 4, 1, -5, 9)], [Fraction(v) for v in (2, 7, -1)]
     product = [
         sum(x * y for x, y in zip(row, g, strict=True)) * sum(x * y for x, y in zip(line, d, strict=True))
-        for row, line in zip(images.G, images.B, strict=True)
+        for row, line in zip(images.G24, images.B, strict=True)
     ]
     got = [sum(x * y for x, y in zip(row, product, strict=True)) for row in images.A]
-    assert got == [sum(g[k] * d[i + k] for k in range(3)) for i in range(4)]
+    assert got == [24 * sum(g[k] * d[i + k] for k in range(3)) for i in range(4)]
 
 
 def test_nan_stays_within_its_tiles():

@@ -13,7 +13,6 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from typing import Any
 
 import torch
@@ -25,9 +24,7 @@ from trtlab.engine.codegen.pointwise import by_layout, compiled, flat, launch_tr
 B = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0], [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0],
      [0, 4, 0, -5, 0, 1]]  # fmt: skip
 A = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
-G = [
-    [Fraction(n, 24) for n in row] for row in [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]
-]
+G24 = [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]  # 24 G
 TILES, WIDE = 48, 64
 """Tiles and channels at a time: what lies between the kernels stays in the caches."""
 
@@ -96,7 +93,7 @@ def _transform(matrix: Sequence[Sequence[int]], row: str, step: int) -> str:
 
 def packed(weights: Tensor) -> Tensor:
     """Weights [N, C, 3, 3] as 36 packed matrices [C, N]: G g G', computed in float64."""
-    g = torch.tensor([[float(n) for n in row] for row in G], dtype=torch.float64)
+    g = torch.tensor(G24, dtype=torch.float64) / 24
     n, depth = weights.shape[:2]
     columns = weights.permute(2, 3, 1, 0).reshape(9, -1).double()
     return product.packed((torch.kron(g, g) @ columns).float().view(36, depth, n))

@@ -160,11 +160,11 @@ def with_weights(
     return run
 
 
-def weights_of(call: Call) -> Tensor:
-    """The constant second operand."""
-    weight = call.weight(1)
+def weights_of(call: Call, number: int = 1) -> Tensor:
+    """An operand that is constant, the second if no other is named."""
+    weight = call.weight(number)
     if weight is None:
-        raise ValueError("the weights of this kernel are not in the plan")
+        raise ValueError(f"the {'scales' if number == 2 else 'weights'} of this kernel are not in the plan")
     return weight
 
 

@@ -185,10 +185,8 @@ def _int8(function: Kernel) -> Callable[[Call], Kernel]:
     result's type; then the epilogue."""
 
     def bind(call: Call) -> Kernel:
-        how, scale = {**call.attributes}, call.weight(2)
+        how, scale = {**call.attributes}, weights_of(call, 2)
         dtype = getattr(torch, how.pop("dtype"))
-        if scale is None:
-            raise ValueError("the scales of this kernel are not in the plan")
         codes = [None if w is None else w.double() for w in call.operands[:2]]
 
         def run(*given: Tensor) -> Tensor:

@@ -126,9 +126,7 @@ class _Lowering:
         """An initializer, or what a Constant holds."""
         tensor = ir.convenience.get_const_tensor(value)
         if tensor is None or tensor.dtype == ir.DataType.STRING:
-            raise UnsupportedError(
-                f"Constant {value.name!r} holds no dense numbers: there are no other constants here."
-            )
+            raise UnsupportedError(f"Constant {value.name!r} holds no dense numbers: there are no others here.")
         dtype = self._inner(self._dtype(tensor.dtype, f"constant {value.name!r}"))
         array = np.array(tensor.numpy(), np.float32 if dtype == "bfloat16" else None, order="C")  # numpy has it not
         self._derived(self._name(value), torch.from_numpy(array).to(getattr(torch, dtype)))
@@ -223,9 +221,8 @@ class _Lowering:
         if op.kind == "MaxPool":
             self._emit(op.kind, "maxpool", op.inputs, outputs, op.attributes, nodes)
         elif op.kind != "DequantizeLinear" or not self._dequantized(op):
-            self._emit(
-                op.kind, "operator", op.inputs, outputs, {"operator": op.kind, **op.attributes, **decided}, nodes
-            )
+            attributes = {"operator": op.kind, **op.attributes, **decided}
+            self._emit(op.kind, "operator", op.inputs, outputs, attributes, nodes)
 
     def _dequantized(self, op: Op) -> bool:
         """Note symmetric INT8 codes, for products to read in place of floats. Whether all is constant, and done."""

@@ -25,10 +25,6 @@ def ints(values: Ints) -> list[int]:
     return values.flatten().tolist() if isinstance(values, Tensor) else list(values)
 
 
-def identity(x: Tensor, *_: Any) -> Tensor:
-    return x
-
-
 def reshape(x: Tensor, shape: Ints, *, allowzero: int = 0) -> Tensor:
     sizes = ints(shape)
     return x.reshape([x.shape[i] if n == 0 and not allowzero else n for i, n in enumerate(sizes)])
@@ -82,10 +78,6 @@ def gather(x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
     return picked.reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
 
-def shape_of(x: Tensor, *, start: int = 0, end: int | None = None) -> Tensor:
-    return torch.tensor(tuple(x.shape)[start:end], dtype=torch.int64)
-
-
 def constant_of_shape(shape: Ints, *, value: Tensor | None = None) -> Tensor:
     return torch.zeros(ints(shape)) if value is None else value.reshape(()).expand(ints(shape)).clone()
 
@@ -134,9 +126,7 @@ def layer_norm(
 
 def instance_norm(x: Tensor, scale: Tensor, shift: Tensor, *, epsilon: float = 1e-5) -> Tensor:
     """Every channel of every image by its own mean and variance."""
-    var, mean = torch.var_mean(x, list(range(2, x.ndim)), correction=0, keepdim=True)
-    scale, shift = (v.reshape(-1, *[1] * (x.ndim - 2)) for v in (scale, shift))
-    return (x - mean) / torch.sqrt(var + epsilon) * scale + shift
+    return torch.instance_norm(x, scale, shift, None, None, True, 0.0, epsilon, False) if x.numel() else x.clone()
 
 
 def lrn(x: Tensor, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> Tensor:
@@ -295,13 +285,13 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "ConstantOfShape": constant_of_shape,
     "Conv": conv,
     "DequantizeLinear": dequantize_linear,
-    "Dropout": identity,
+    "Dropout": lambda x, *_: x,
     "Expand": lambda x, shape: x.expand(torch.broadcast_shapes(x.shape, ints(shape))),
     "Flatten": flatten,
     "Gather": gather,
     "Gemm": gemm,
     "GlobalAveragePool": global_average_pool,
-    "Identity": identity,
+    "Identity": lambda x: x,
     "InstanceNormalization": instance_norm,
     "LRN": lrn,
     "LayerNormalization": layer_norm,
@@ -311,7 +301,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "ReduceMean": _reduction(_mean),
     "ReduceSum": _reduction(_sum),
     "Reshape": reshape,
-    "Shape": shape_of,
+    "Shape": lambda x, *, start=0, end=None: torch.tensor(tuple(x.shape)[start:end], dtype=torch.int64),
     "Slice": slice_,
     "Softmax": softmax,
     "Split": split,

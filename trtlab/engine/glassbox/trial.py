@@ -225,9 +225,8 @@ class _Trial:
     def _results(self, step: Step, result: Any) -> list[Tensor]:
         values = _listed(result)
         if len(values) < len(step.outputs):
-            raise UnsupportedError(
-                f"{step.nodes}: {len(step.outputs)} results are asked for, the kernel makes {len(values)}."
-            )
+            made = f"{len(step.outputs)} results are asked for, the kernel makes {len(values)}"
+            raise UnsupportedError(f"{step.nodes}: {made}.")
         return values[: len(step.outputs)]
 
     def _is_static(self, step: Step, reference: Sequence[Tensor]) -> bool:

@@ -88,10 +88,8 @@ def _source(model: Any, example_inputs: tuple[Any, ...] | None, name: str | None
     except UnicodeEncodeError:
         raise ModelError(f"The name of {str(model)!r} is no text in UTF-8.", hint="Rename it.") from None
     except (OSError, TypeError) as error:
-        what = (
-            f"{model} cannot be read: {error.strerror}." if isinstance(error, OSError) and error.errno else str(error)
-        )
-        raise ModelError(what) from None
+        why = getattr(error, "strerror", None)
+        raise ModelError(f"{model} cannot be read: {why}." if why else str(error)) from None
     return source
 
 

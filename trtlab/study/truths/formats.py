@@ -21,11 +21,8 @@ from trtlab.study.found import Found, computed, read_back, seen
 from trtlab.study.witnesses import listed, told_bytes
 
 BOTH = ("numpy", "ml_dtypes")
-
-
-def fmt(name: str) -> Any:
-    """The number format of that name."""
-    return FORMATS[name]
+fmt: Any = FORMATS.__getitem__
+"""The number format of a name."""
 
 
 # --- quizzes ----------------------------------------------------------------------------------------------------------
@@ -39,9 +36,8 @@ def largest(name: str) -> Found:
 def stored(number: float, names: Sequence[str]) -> Found:
     """What formats without saturation give back of a number."""
     kept = [float(fmt(name).decode(fmt(name).encode(number, overflow="ieee"))) for name in names]
-    return computed(
-        " ".join(f"{value:g}" for value in kept), kept=[number_text(value).replace("inf", "∞") for value in kept]
-    )
+    shown = [number_text(value).replace("inf", "∞") for value in kept]
+    return computed(" ".join(f"{value:g}" for value in kept), kept=shown)
 
 
 def ordered_by(what: str, names: Sequence[str]) -> Found:
@@ -280,11 +276,11 @@ def nf4_table() -> Any:
 
 
 def nf4_has_no_sign_bit() -> Found:
-    def negates(values: Any) -> list[bool]:
-        return [bool((values[np.arange(16) ^ bit] == -values).all()) for bit in (8, 4, 2, 1)]
-
-    table = nf4_table()
-    found = {"NF4": negates(table), "FP4_E2M1": negates(all_codes("FP4_E2M1"))}
+    table, places = nf4_table(), np.arange(16)
+    found = {
+        name: [bool((values[places ^ bit] == -values).all()) for bit in (8, 4, 2, 1)]
+        for name, values in {"NF4": table, "FP4_E2M1": all_codes("FP4_E2M1")}.items()
+    }
     same = np.allclose(table, fmt("NF4").decode(np.arange(16)), atol=1e-6)
     holds = found == {"NF4": [False] * 4, "FP4_E2M1": [True, False, False, False]} and same
     rows = [(name, *("✓" if each else "✗" for each in flips)) for name, flips in found.items()]

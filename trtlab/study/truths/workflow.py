@@ -13,7 +13,7 @@ from typing import Any
 
 from trtlab.engine import machine, planfile
 from trtlab.engine.networks import DIGITS_ONNX
-from trtlab.engine.nvidia import BuildError, BuildReport, choose_compiler, explain
+from trtlab.engine.nvidia import BuildError, choose_compiler, explain
 from trtlab.lab import builds, streams
 from trtlab.lab.workflow import WORKFLOW, recorded_needs
 from trtlab.study import witnesses
@@ -113,11 +113,8 @@ def two_targets() -> Found:
 
     Two builds for one target may differ in a few bytes, too; what counts is the closest pair of three builds each.
     """
-
-    def build(target: str) -> BuildReport:
-        return explain(DIGITS_ONNX, target, profiles=DYNAMIC, compiler="tensorrt_rtx")
-
-    older, newer = ([build(target) for _ in range(3)] for target in ("SM86", "SM89"))
+    how: dict[str, Any] = {"profiles": DYNAMIC, "compiler": "tensorrt_rtx"}
+    older, newer = ([explain(DIGITS_ONNX, target, **how) for _ in range(3)] for target in ("SM86", "SM89"))
     apart = min(_bytes_apart(a.plan, b.plan) for a in older for b in newer)
     names = {(True, False): "kernels", (False, True): "bytes", (True, True): "both", (False, False): "neither"}
     facts = {f"kernels{i}": len(report.kernels) for i, report in enumerate((older[0], newer[0]), 1)}
@@ -133,8 +130,7 @@ def _bytes_apart(one: bytes, other: bytes) -> int:
 def workspace_limits() -> Found:
     """What tensorrt_rtx plans for the digits model within so many MiB of workspace, or None where it refuses, with its
     words as facts; `default` is without a limit."""
-    planned: dict[str, int | None] = {}
-    refusals = {}
+    planned, refusals = dict[str, int | None](), dict[str, str]()
     for mib in ("1", "8", "10", "default"):
         limit = None if mib == "default" else int(mib) * 2**20
         try:
