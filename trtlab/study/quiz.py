@@ -124,11 +124,6 @@ class Quiz(Entry):
     def __post_init__(self) -> None:
         for part in ("question", "explanation", "evidence"):
             self._expect(getattr(self, part).en.strip(), f"{part} is empty; write one in both languages")
-        if not isinstance(self, Number):
-            self._expect(len(self.options) > 1, f"{len(self.options)} option(s); give at least two")
-            for values in (self._keys, [option.text.en.casefold() for option in self.options]):
-                twice = sorted({value for value in values if values.count(value) > 1})
-                self._expect(not twice, f"duplicate option: {', '.join(map(repr, twice))} appears twice")
         self._check()
 
     def grade(self, reply: Any) -> Result:
@@ -147,8 +142,11 @@ class Quiz(Entry):
         raise NotImplementedError
 
     def _check(self) -> None:
-        """QuizError if the options, or the slips, do not fit the truth."""
-        raise NotImplementedError
+        """QuizError if the options, or the slips, are none, or do not fit the truth."""
+        self._expect(len(self.options) > 1, f"{len(self.options)} option(s); give at least two")
+        for values in (self._keys, [option.text.en.casefold() for option in self.options]):
+            twice = sorted({value for value in values if values.count(value) > 1})
+            self._expect(not twice, f"duplicate option: {', '.join(map(repr, twice))} appears twice")
 
     @property
     def _keys(self) -> list[str]:
@@ -196,6 +194,7 @@ class Several(Quiz):
         return tuple(_marked(option, option.key in self.right_keys) for option in self.shown)
 
     def _check(self) -> None:
+        super()._check()
         self._expect(self.right_keys, f"no option is right: the truth is {self.truth.value!r}; options: {self._keys}")
         strays = self.right_keys - {*self._keys}
         self._expect(not strays, f"the answer {', '.join(map(repr, strays))} is not among its options {self._keys}")
@@ -242,6 +241,7 @@ class Ordering(Quiz):
     kind: str = "ordering"
 
     def _check(self) -> None:
+        super()._check()
         needs, keys = self.truth.value, self._keys
         self._expect(sorted(needs) == sorted(keys), f"the answer {(*needs,)} does not order its options {keys}")
         for key, needed in needs.items():

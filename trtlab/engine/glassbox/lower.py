@@ -185,10 +185,8 @@ class _Lowering:
         if node.op_type == "BatchNormalization":
             trains = attributes.pop("training_mode", 0) or not attributes.pop("spatial", 1) or any(outputs[1:])
         if trains:
-            raise UnsupportedError(
-                f"{node.op_type} may be in training mode: the glass box only infers; make training_mode a false"
-                " constant."
-            )
+            way_out = "the glass box only infers; make training_mode a false constant"
+            raise UnsupportedError(f"{node.op_type} may be in training mode: {way_out}.")
         return Op(node.op_type, inputs, outputs, attributes)
 
     def _plain(self, node: ir.Node, attribute: ir.Attr) -> Any:
@@ -270,10 +268,8 @@ class _Lowering:
             else:
                 known = known and op in (softmax, mix) and op.inputs[0] == reads
         if known:
-            attributes = {"scale": scale}
-            self._emit(
-                "attention", "attention", [*scores.inputs, mix.inputs[1], *masks], mix.outputs, attributes, nodes
-            )
+            operands = [*scores.inputs, mix.inputs[1], *masks]
+            self._emit("attention", "attention", operands, mix.outputs, {"scale": scale}, nodes)
         return known
 
     def _product(self, op: Op) -> tuple[str, Sequence[str], str, dict[str, Any]]:
