@@ -214,17 +214,15 @@ class _FloatLines:
 
 def _encode_integer(fmt: IntegerFacts, rounding: Rounding, overflow: Overflow) -> list[str]:
     low, high = fmt.min, fmt.max
-    away = {"nearest_away": "fabs(x - t) >= F(0.5)", "stochastic": "F(draw) < fabs(x - t) * F(4294967296.0)"}.get(
-        rounding
-    )
+    away = {"nearest_away": "fabs(x - t) >= F(0.5)", "stochastic": "F(draw) < fabs(x - t) * F(4294967296.0)"}
     rounded = {"nearest_even": "rint(x)", "up": "ceil(x)", "down": "floor(x)"}.get(rounding, "trunc(x)")
     lines = [
         "bad = x != x",
         f"x = where(bad, F(0.0), minimum(maximum(x, F({low - 1}.0)), F({high + 1}.0)))",
         f"t = {rounded}",
     ]
-    if away:
-        lines.append(f"t = where({away}, t + where(x < F(0.0), F(-1.0), F(1.0)), t)")
+    if rounding in away:
+        lines.append(f"t = where({away[rounding]}, t + where(x < F(0.0), F(-1.0), F(1.0)), t)")
     if overflow == "ieee":
         lines.append(f"bad = bad | (t < F({low}.0)) | (t > F({high}.0))")
     return [*lines, f"code = I(minimum(maximum(t, F({low}.0)), F({high}.0))) & I({(1 << fmt.bits) - 1:#x})"]
@@ -242,10 +240,8 @@ def _boundary(fmt: BookFacts, code: int, width: int, rounding: Rounding) -> floa
     low, high = (_place(fmt.entries[i], width) for i in (code - 1, code))
     while high - low > 1:
         middle = (low + high) // 2
-        if exact.encode(fmt, _float_at(middle, width), rounding) >= code:
-            high = middle
-        else:
-            low = middle
+        is_reached = exact.encode(fmt, _float_at(middle, width), rounding) >= code
+        low, high = (low, middle) if is_reached else (middle, high)
     return _float_at(high, width)
 
 
