@@ -51,7 +51,7 @@ def test_saving_again_gives_the_same_bytes_and_a_failed_save_leaves_the_old_file
     engine.save(path)
     assert path.read_bytes() == data
     assert bytes_from_plan(glassbox.load(path).plan) == data
-    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "disk full")))
     with pytest.raises(OSError, match="disk full"):
         engine.save(path)
     assert path.read_bytes() == data
