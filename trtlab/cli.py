@@ -292,10 +292,7 @@ def _print_report(report: Any) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    results = []
-    for name in [options.name] if options.name else BENCHES:
-        _note(f"{name}: measuring, which may take minutes")
-        results += run_benches(name)
+    results = run_benches(options.name, lambda name: _note(f"{name}: measuring, which may take minutes"))
     _note("")
     if options.json:
         _print_json([result.to_dict() for result in results])

@@ -23,12 +23,15 @@ COPY = "a copy of as many bytes"
 Works = dict[str, Callable[[], Any]]
 
 
-def run_benches(name: str | None = None) -> list[Ratio]:
-    """One benchmark, or all of them. ValueError names the known ones."""
+def run_benches(name: str | None = None, begins: Callable[[str], None] = lambda _: None) -> list[Ratio]:
+    """One benchmark, or all of them; `begins` is told of each before it runs. ValueError names the known ones."""
     if name is not None and name not in BENCHES:
         raise ValueError(f"There is no benchmark {name!r}. Expected one of {', '.join(BENCHES)}.")
-    asked = BENCHES if name is None else {name: BENCHES[name]}
-    return [replace(ratio, name=key) for key, bench in asked.items() for ratio in bench()]
+    found = list[Ratio]()
+    for key in BENCHES if name is None else [name]:
+        begins(key)
+        found += [replace(ratio, name=key) for ratio in BENCHES[key]()]
+    return found
 
 
 def _in_turns(works: Works, rounds: int, *packages: str, sample_s: float = 0.0) -> dict[str, Measurement]:
