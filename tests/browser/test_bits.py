@@ -25,7 +25,7 @@ FLIP_MANY = """async (count) => {
     }
     return times;
 }"""
-CUT_OFF = """() => [...document.querySelectorAll('.be, .be-card, .be-table, .be-strip')]
+CUT_OFF = """() => [...document.querySelectorAll('.be, .be .card, .be-table, .be-strip')]
     .filter((node) => node.scrollWidth > node.clientWidth + 1).map((node) => node.className)"""
 
 LEAST_PX = """() => Math.min(...[...document.querySelectorAll('.be *')].map((node) =>

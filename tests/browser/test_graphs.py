@@ -18,7 +18,7 @@ STORY = "stepper.run['model'], stepper.position, len(stepper.report.steps)"
 FOCUS = "() => [document.activeElement.value ?? '', document.activeElement.getAttribute('aria-label') ?? ''].join(' ')"
 TRANSFORM = "() => document.querySelector('.gv .gv-world').getAttribute('transform')"
 TOO_WIDE = "root => [...root.querySelectorAll('*')].filter(e => e.getBoundingClientRect().right > \
-root.getBoundingClientRect().right + 1 && !e.closest('.st-canvas, pre, .scroll, .st-unseen')).map(e => e.className)"
+root.getBoundingClientRect().right + 1 && !e.closest('.st-canvas, pre, .scroll, .unseen')).map(e => e.className)"
 BOXES = "number => document.querySelectorAll('.gv-box').length === number"
 VERTICAL = "Vertical fusion"
 

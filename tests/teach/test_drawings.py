@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -23,7 +24,6 @@ from trtlab.study.found import Found
 from trtlab.study.questions import question
 from trtlab.study.quiz import Choice, Option
 from trtlab.teach import machine, saycard, tables
-from trtlab.teach.widget import STATIC
 
 from .flows import finished, relus
 from .markup import EVIL, alike, bare, page_of
@@ -182,7 +182,7 @@ def test_where_scripts_and_attributes_are_dropped_a_card_is_english_and_offers_n
 
 
 def test_the_page_renders_markup_only_where_python_escaped_it_and_loads_nothing():
-    scripts = "".join(path.read_text("utf-8") for path in STATIC.glob("*.js"))
+    scripts = "".join(path.read_text("utf-8") for path in (Path(teach.__file__).parent / "static").glob("*.js"))
     made_by_python = ['model.get("detail")', 'model.get("message")', "markup", "run.refusals", 'run.nvidia ?? ""',
                       "shown.about", "node.dataset.live"]  # fmt: skip
     assert sorted(re.findall(r"\.innerHTML = ([^;]+);", scripts)) == sorted(made_by_python)

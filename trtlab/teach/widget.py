@@ -4,20 +4,17 @@ A widget is an anywidget whose Python side owns the state and whose `.js` and `.
 It also has a static form: the picture that stays in a saved notebook, on GitHub, and wherever no kernel runs.
 """
 
-from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
 
-from trtlab.teach.card import Drawing, stylesheet
-
-STATIC = Path(__file__).parent / "static"
-
+from trtlab.teach.card import Drawing, asset, stylesheet
 
 def script(*names: str) -> str:
-    """The script of a widget: the .js files of these names, with what all widgets share (dom.js) in front of them."""
-    return "".join((STATIC / f"{name}.js").read_text("utf-8") for name in ("dom", *names))
+    """The script of a widget: the .js files of these names, with what all widgets share (dom.js) in front of them, and
+    what hands their `render` to the page."""
+    return "".join(asset(f"{name}.js") for name in ("dom", *names)) + "export default { render: answered(render) };\n"
 
 
 def styles(*names: str) -> str:
@@ -48,9 +45,5 @@ class Widget(anywidget.AnyWidget):
             super()._handle_custom_msg(content, buffers)
 
     def _repr_mimebundle_(self, **what_ipython_asks: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**what_ipython_asks)
-        if bundle is None:
-            return None
-        data, *metadata = bundle if isinstance(bundle, tuple) else (bundle,)
-        data = self.static()._repr_mimebundle_() | {key: value for key, value in data.items() if key != "text/plain"}
-        return (data, *metadata) if metadata else data
+        data, metadata = super()._repr_mimebundle_(**what_ipython_asks)
+        return data | self.static()._repr_mimebundle_(), metadata

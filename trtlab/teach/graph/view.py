@@ -34,7 +34,7 @@ class GraphView(Widget):
     """
 
     _esm = script("graphview")
-    _css = styles("graphview")
+    _css = styles("cards", "graphview")
     face = traitlets.Dict().tag(sync=True)
     svg = traitlets.Unicode().tag(sync=True)
     chosen = traitlets.Unicode().tag(sync=True)

@@ -12,13 +12,12 @@ function render({ model, el }) {
   const facts = make("div", { class: "grid" }), faults = make("div", { class: "why bad", role: "status", hidden: true });
   const planner = make("select", { "aria-label": "planner" }, ...planners.map((name) => make("option", { value: name }, name)));
   const said = make("span", { class: "dim", "aria-live": "polite" });
-  const bar = make("div", { class: "ar-bar" }, labelled("planner", planner),
+  const bar = make("div", { class: "head tools" }, labelled("planner", planner),
     button("Step", "The planner's next decision", () => play(next())), button("Play", "All decisions in turn", run),
     button("Start over", "Put every buffer on top of the other", () => { stop(); ask({ play: "no reuse", count: names.length }); }), said);
-  const root = make("div", { class: "trt ar", role: "group", "aria-label": "Arena", "data-lm-suppress-shortcuts": "true" },
+  const root = make("div", { class: "trt ar", role: "group", "aria-label": "Arena", "data-lm-suppress-shortcuts": "true", onkeydown: isPlainKey },
     make("div", { class: "card" }, bar, canvas, make("div", { class: "body" }, facts, faults),
       make("div", { class: "foot" }, "Drag a buffer up or down, or: ", ...keyHints([["Tab", "next"], ["↑ ↓", "move"], ["PgUp PgDn", "far"], ["Home", "to the floor"]]))));
-  root.addEventListener("keydown", isPlainKey);
 
   const stop = () => { clearInterval(playing); playing = 0; };
   const isPlayed = () => model.get("shown").planner === planner.value;
@@ -67,5 +66,3 @@ function render({ model, el }) {
   model.on("change:shown", draw);
   return () => { stop(); end(); model.off("change:shown", draw); };
 }
-
-export default { render: answered(render) };

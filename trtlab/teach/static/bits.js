@@ -191,27 +191,26 @@ function render({ model, el }) {
   }, { class: "be-copy" });
   const minus = button("−1", "Previous code", () => step(-1));
   const plus = button("+1", "Next code", () => step(1));
-  const notables = make("div", { class: "be-notables", role: "group", "aria-label": "Notable codes" });
+  const notables = make("div", { class: "tools be-notables", role: "group", "aria-label": "Notable codes" });
   const line = make("div", { class: "be-line" }), all = make("div", { class: "be-all" });
   const table = make("tbody");
   let lines = [];
   const head = ["Format", "Code", "Bits", "Value", "Relative error", ""].map((word) => make("th", { scope: "col" }, word));
-  const root = make("div", { class: "trt be", role: "group", "aria-label": "Bit editor", "data-lm-suppress-shortcuts": "true" },
-    make("div", { class: "be-card" },
-      make("div", { class: "be-bar" }, format, summary, make("span", { class: "be-modes" }, labelled("round", rounding), labelled("overflow", overflow), copy)),
+  const root = make("div", { class: "trt be", role: "group", "aria-label": "Bit editor", "data-lm-suppress-shortcuts": "true", onkeydown: isPlainKey },
+    make("div", { class: "card" },
+      make("div", { class: "head tools be-bar" }, format, summary, make("span", { class: "be-modes" }, labelled("round", rounding), labelled("overflow", overflow), copy)),
       make("div", { class: "be-top" },
         make("div", { class: "be-ask" }, labelled("you ask for", entry("value", "Value to encode")), said),
         make("div", { class: "be-arrow", "aria-hidden": "true" }, "→"),
         make("div", { class: "be-get" }, make("span", { class: "be-caption" }, "it stores ", kind), value, forms, decimal)),
       strip, formula,
-      make("div", { class: "be-codes" }, minus, labelled("hex", entry("hex", "Code in hexadecimal")),
+      make("div", { class: "tools be-codes" }, minus, labelled("hex", entry("hex", "Code in hexadecimal")),
         labelled("binary", entry("bin", "Code in binary")),
         labelled("decimal", entry("dec", "Code in decimal")), plus),
       codeSaid, notables, line, all,
-      make("div", { class: "be-table" }, make("table", {}, make("caption", {}, "The same number in every format"), make("thead", {}, make("tr", {}, ...head)), table)),
-      make("div", { class: "be-foot" }, "click or drag over bits · ",
+      make("div", { class: "quiet be-table" }, make("table", {}, make("caption", {}, "The same number in every format"), make("thead", {}, make("tr", {}, ...head)), table)),
+      make("div", { class: "foot" }, "click or drag over bits · ",
         ...keyHints([["← →", "move"], ["Space", "flip"], ["0 1", "write"], ["+ −", "next code"]]))));
-  root.addEventListener("keydown", isPlainKey);
 
   function draw(answer) {
     shown = answer;
@@ -322,5 +321,3 @@ function render({ model, el }) {
   watch.observe(root);
   return () => { watch.disconnect(); end(); model.off("change:shown", receive); model.off("msg:custom", receive); };
 }
-
-export default { render: answered(render) };

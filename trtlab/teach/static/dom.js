@@ -1,4 +1,5 @@
-// What every widget's script begins with: teach/widget.py puts this file in front of it. Text becomes text nodes or goes
+// What every widget's script begins with: teach/widget.py puts this file in front of it, and gives the page its `render`
+// as `answered` makes it. Text becomes text nodes or goes
 // through the XML parser; what goes through the HTML parser is markup that Python made, and escaped.
 
 /** An element. Attributes `on…` are listeners; false, null and undefined are left out, true is an empty attribute. */
@@ -102,7 +103,8 @@ const answered = (render) => ({ model, el, ...rest }) => {
   model.on("msg:custom", hear);
   const place = make("div");
   el.append(note, place);
-  const said = { ...model, send: followed("send"), save_changes: followed("save_changes") };
+  const save = followed("save_changes"), change = (name, value) => { model.set(name, value); save(); };
+  const said = { ...model, send: followed("send"), change };
   const begin = () => { place.replaceChildren(); end = render({ model: said, el: place, ...rest }) ?? (() => {}); };
   try { begin(); } catch { } // what it shows is not here yet: once more with the first answer
   ping();

@@ -11,7 +11,7 @@ function describe(panel, details, toggle) {
   ]);
   const fold = details.fold && make("button", { type: "button", class: "gv-toggle", onclick: () => toggle(details.fold) },
     details.folded ? "Open this group" : "Fold this group");
-  panel.replaceChildren(make("h3", {}, details.title ?? ""), make("p", { class: "gv-dim" }, details.kind ?? ""),
+  panel.replaceChildren(make("h3", {}, details.title ?? ""), make("p", { class: "dim" }, details.kind ?? ""),
     ...[fold, ...sections.flat()].filter(Boolean));
 }
 
@@ -71,28 +71,27 @@ class Drawing {
 function render({ model, el }) {
   const view = { x: 0, y: 0, k: 1 };
   let drawing = null, placed = false;
-  const change = (name, value) => { model.set(name, value); model.save_changes(); };
-  const choose = (key) => change("chosen", key);
+  const choose = (key) => model.change("chosen", key);
   const toggle = (key) => model.send({ toggle: key });
 
   // --- what stands on the page
   const face = model.get("face");
-  const group = make("select", { "aria-label": "Group by", onchange: () => change("grouping", group.value) },
+  const group = make("select", { "aria-label": "Group by", onchange: () => model.change("grouping", group.value) },
     ...face.groupings.map((word) => make("option", { value: word }, `by ${word}`)));
   const canvas = make("div", { class: "gv-canvas" });
-  const panel = make("div", { class: "gv-panel", role: "region", "aria-label": "Details", "aria-live": "polite", tabindex: "0" });
+  const panel = make("div", { class: "gv-panel tools", role: "region", "aria-label": "Details", "aria-live": "polite", tabindex: "0" });
   const note = make("div", { class: "gv-notice", role: "status" });
   const folds = model.get("svg").includes('data-key="g') ? [
     button("Fold all", "Fold all groups", () => model.send({ all: true })), button("Open all", "Open all groups", () => model.send({ all: false }))] : [];
   el.replaceChildren(make("div", { class: "trt gv", "data-lm-suppress-shortcuts": "true" },
-    make("div", { class: "gv-bar" }, make("b", {}, face.title),
+    make("div", { class: "head tools" }, make("b", {}, face.title),
       make("span", { class: "gv-tools" }, group.length > 1 ? group : null, ...folds,
         button("−", "Zoom out (key −)", () => zoom(1 / ZOOM)), button("+", "Zoom in (key +)", () => zoom(ZOOM)),
         button("Fit", "Fit: show everything (key 0)", () => fit()),
         button("Full screen", "Full screen, and back (Esc)", () => (document.fullscreenElement ? document.exitFullscreen() : el.firstElementChild.requestFullscreen())))),
     note, make("div", { class: "gv-main" }, canvas, panel),
     make("div", { class: "gv-legend" }, ...face.legend.map(([colour, text]) => make("span", { class: `gv-chip ${colour}` }, make("i"), text))),
-    make("div", { class: "gv-dim gv-foot" }, face.foot, face.foot ? make("br") : null,
+    make("div", { class: "foot" }, face.foot, face.foot ? make("br") : null,
       "Click for details, drag to move, wheel to zoom once clicked. ", ...keyHints(KEYS))));
 
   // --- the view
@@ -205,5 +204,3 @@ function render({ model, el }) {
     for (const [event, listener] of Object.entries(listeners)) model.off(event, listener);
   };
 }
-
-export default { render: answered(render) };

@@ -8,10 +8,7 @@ const LABELS = { model: "Model", precision: "Precision", target: "Target", dynam
 function chooser(model, name, label) {
   const values = model.get("options")[name];
   const options = values.map(([, text], index) => make("option", { value: index }, text));
-  const change = () => {
-    model.set("choice", { ...model.get("choice"), [name]: values[select.value][0] });
-    model.save_changes();
-  };
+  const change = () => model.change("choice", { ...model.get("choice"), [name]: values[select.value][0] });
   const select = make("select", { "data-choice": name, "aria-label": label, onchange: change }, ...options);
   const show = () => { select.value = values.findIndex(([key]) => key === model.get("choice")[name]); };
   model.on("change:choice", show);
@@ -40,10 +37,7 @@ function render({ model, el }) {
         make("div", { class: "pane" }, message, detail)),
       make("div", { class: "command" }, make("label", {}, majorLabel, chooser(model, "major", majorLabel)), code)));
 
-  function select(index) {
-    model.set("selected", names[index]);
-    model.save_changes();
-  }
+  const select = (index) => model.change("selected", names[index]);
 
   function steer(event, index) {
     const moves = { ArrowDown: index + 1, ArrowUp: index - 1, Home: 0, End: names.length - 1, Enter: index, " ": index };
@@ -91,5 +85,3 @@ function render({ model, el }) {
   }
   el.append(root);
 }
-
-export default { render: answered(render) };

@@ -26,14 +26,13 @@ function render({ model, el }) {
   const refusal = make("div", { class: "why bad", role: "alert", hidden: true }), about = make("span"), trials = make("tbody");
   const live = make("span", { class: "unseen", "aria-live": "polite" });
   const head = ["tensor", "format", "scales", "SQNR", "bits per value"].map((word) => make("th", { scope: "col" }, word));
-  const root = make("div", { class: "trt qv", role: "group", "aria-label": "Quantisation view", "data-lm-suppress-shortcuts": "true" },
+  const root = make("div", { class: "trt qv", role: "group", "aria-label": "Quantisation view", "data-lm-suppress-shortcuts": "true", onkeydown: isPlainKey },
     make("div", { class: "card" },
-      make("div", { class: "qv-bar" }, labelled("tensor", tensor), labelled("format", format), grains, fixed,
+      make("div", { class: "head tools qv-bar" }, labelled("tensor", tensor), labelled("format", format), grains, fixed,
         make("label", { class: "qv-zoom" }, zoom, make("span", {}, "zoom in"))),
       refusal, facts, canvas,
-      make("div", { class: "qv-tried" }, make("table", {}, make("caption", {}, "Your last choices"), make("thead", {}, make("tr", {}, ...head)), trials)),
+      make("div", { class: "quiet qv-tried" }, make("table", {}, make("caption", {}, "Your last choices"), make("thead", {}, make("tr", {}, ...head)), trials)),
       make("div", { class: "foot" }, about, live)));
-  root.addEventListener("keydown", isPlainKey);
 
   function options(node, names) {
     if (node.options.length !== names.length) node.replaceChildren(...names.map((name) => make("option", { value: name }, name)));
@@ -59,5 +58,3 @@ function render({ model, el }) {
   model.on("change:shown", draw);
   return () => model.off("change:shown", draw);
 }
-
-export default { render: answered(render) };

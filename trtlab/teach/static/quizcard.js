@@ -184,5 +184,3 @@ function render({ model, el }) {
   update(true);
   return () => model.off("change:feedback", changed);
 }
-
-export default { render: answered(render) };

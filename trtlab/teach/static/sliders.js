@@ -24,11 +24,10 @@ function render({ model, el }) {
   });
   const presses = buttons.map((name) => button(name, name, () => ask({ press: name }), { "data-press": name }));
   const canvas = make("div", { class: "timeline" }), facts = make("div", { class: "grid", "aria-live": "polite" });
-  const bar = presses.length ? make("div", { class: "tl-buttons" }, ...presses) : null;
-  const root = make("div", { class: "trt tl", role: "group", "aria-label": about, "data-lm-suppress-shortcuts": "true" },
+  const bar = presses.length ? make("div", { class: "head tools" }, ...presses) : null;
+  const root = make("div", { class: "trt tl", role: "group", "aria-label": about, "data-lm-suppress-shortcuts": "true", onkeydown: isPlainKey },
     make("div", { class: "card" }, make("div", { class: "tl-sliders" }, ...labels), bar, canvas,
       make("div", { class: "body" }, facts)));
-  root.addEventListener("keydown", isPlainKey);
 
   const bringIntoView = () => { // where the picture is wider than its cell; not under a hand that drags
     if (!hand || canvas.scrollWidth <= canvas.clientWidth || canvas.matches(":active")) return;
@@ -68,5 +67,3 @@ function render({ model, el }) {
   model.on("change:shown", draw);
   return () => { watch.disconnect(); end(); model.off("change:shown", draw); };
 }
-
-export default { render: answered(render) };

@@ -18,16 +18,16 @@ function render({ model, el }) {
   const panels = make("div", { class: "st-panels" }), legend = make("div", { class: "gv-legend" });
   const message = make("div", { class: "why bad", role: "alert", hidden: true });
   const about = make("div", { class: "st-about" }), refused = make("div", { class: "st-refused" }), theirs = make("div", { class: "st-refused" });
-  const live = make("span", { class: "st-unseen", "aria-live": "polite" });
+  const live = make("span", { class: "unseen", "aria-live": "polite" });
   const root = make("div", { class: "trt gv st", role: "group", "aria-label": "Rewrite stepper", "data-lm-suppress-shortcuts": "true" },
-    make("div", { class: "gv-bar" }, make("label", {}, "Model ", chooser), file, button("Load .onnx …", "Load an ONNX file of your own; choose its .data with it, if there is one", () => file.click()),
+    make("div", { class: "head tools" }, make("label", {}, "Model ", chooser), file, button("Load .onnx …", "Load an ONNX file of your own; choose its .data with it, if there is one", () => file.click()),
       make("small", {}, "trtlab's own rewriting"), button("Show NVIDIA's kernels", "What NVIDIA's builder makes of the same model, beside the end of these steps", () => send({ do: "nvidia" })),
       make("span", { class: "st-steps" }, first, back, slider, forward, last)),
     message,
     make("div", { class: "st-main" }, rules,
       make("div", { class: "st-view" }, make("div", { class: "st-head" }, title, what), counts, panels, legend)),
     about, refused, theirs,
-    make("div", { class: "gv-dim gv-foot" }, ...keyHints([["← →", "step"], ["Home", "start"], ["End", "last step"]]),
+    make("div", { class: "foot" }, ...keyHints([["← →", "step"], ["Home", "start"], ["End", "last step"]]),
       make("br"), "Bars: what is left of the start; the pale end goes in this step.", live));
 
   // --- what the reader asks for
@@ -68,10 +68,7 @@ function render({ model, el }) {
     for (const [end, buttons] of [[0, [first, back]], [count, [forward, last]]]) {
       for (const one of buttons) one.setAttribute("aria-disabled", wanted === end); // disabled, it would lose the focus
     }
-    for (const chip of rules.querySelectorAll("[data-step]")) {
-      chip.toggleAttribute("aria-current", Number(chip.dataset.step) === wanted);
-      if (chip.hasAttribute("aria-current")) chip.setAttribute("aria-current", "step");
-    }
+    for (const chip of rules.querySelectorAll("[data-step]")) chip.setAttribute("aria-current", Number(chip.dataset.step) === wanted && "step");
   }
   function drawRules() {
     const run = model.get("run"), at = model.get("shown").position;
@@ -88,7 +85,7 @@ function render({ model, el }) {
       const left = rule.refused ? make("span", { class: "st-left" }, ` ${rule.refused} left alone.`) : null;
       return make("div", { class: `st-rule ${rule.steps.length ? "" : "st-idle"}`, "data-rule": rule.name },
         make("label", {}, box, make("b", {}, rule.title), make("small", {}, rule.meaning, left)),
-        make("span", { class: `st-chips ${chips.length > 4 ? "st-many" : ""}` }, ...chips, more > 0 ? make("small", {}, `… ${more} more`) : null, none));
+        make("span", { class: `st-chips tools ${chips.length > 4 ? "st-many" : ""}` }, ...chips, more > 0 ? make("small", {}, `… ${more} more`) : null, none));
     }));
     if (told === run) return; // an opened list stays open from step to step
     refused.innerHTML = run.refusals;
@@ -173,5 +170,3 @@ function render({ model, el }) {
   watch.observe(panels);
   return () => { watch.disconnect(); model.off("change:shown", draw); };
 }
-
-export default { render: answered(render) };
