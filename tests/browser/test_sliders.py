@@ -87,7 +87,7 @@ def test_a_threshold_is_dragged_by_hand_and_chosen_by_a_button(lab):
         lab.page.mouse.move(box["x"] + part * box["width"], box["y"] + 0.4 * box["height"])
     lab.page.mouse.up()
     lab.page.wait_for_function("() => Number(document.querySelector('.tl').dataset.setting) < 800")
-    bins, most = map(int, lab.ask("clip.setting['bins'], clip.sliders['bins'][2]").split())
+    bins, most = map(int, lab.ask("clip.setting['bins'], clip.SLIDERS['bins'][2]").split())
     assert 0.2 * most < bins < 0.3 * most  # the middle of the picture's axis is not at its edge
     assert group.get_by_text("of 100 test images").count() == 1
     for name in ("max", "entropy"):
@@ -95,7 +95,7 @@ def test_a_threshold_is_dragged_by_hand_and_chosen_by_a_button(lab):
         lab.page.wait_for_function(
             "(name) => document.querySelector(`.tl [data-press=${name}]`).ariaPressed === 'true'", arg=name
         )
-    assert lab.ask("clip.setting['bins'] == clip.buttons['entropy']['bins']") == "True"
+    assert lab.ask("clip.setting['bins'] == clip.BUTTONS['entropy']['bins']") == "True"
     slider = group.get_by_role("slider")
     slider.focus()
     lab.page.keyboard.press("ArrowLeft")

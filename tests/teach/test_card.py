@@ -26,7 +26,7 @@ def test_every_piece_says_its_words_in_both_forms_and_keeps_them_text(make):
 
 
 def test_the_stylesheet_speaks_of_nothing_outside_its_cards_and_loads_nothing():
-    rules = re.sub(r"/\*.*?\*/|@container [^{]*{|} }", "}", cards.stylesheet("cards")).split("}")[:-1]
+    rules = re.sub(r"/\*.*?\*/|@container [^{]*{|} }", "}", cards.asset("cards.css")).split("}")[:-1]
     heads = [re.sub(r"\([^()]*\)", "", rule.partition("{")[0]) for rule in rules if rule.strip()]
     assert len(heads) > 20
     assert [one for head in heads for one in head.split(",") if ".trt" not in one and "[data-" not in one] == []
@@ -73,7 +73,7 @@ def test_a_table_of_blocks_of_nothing_and_of_ragged_rows():
 def test_pieces_are_apart_empty_ones_leave_no_mark_and_an_origin_is_its_word_in_its_colour():
     assert join(["a", "", 7, None], apart()).text == "a · 7 · –"
     assert cell(True).text == "True"
-    assert all(f'badge {origin.value}">{origin.value}<' in cards.origin_badge(origin).html for origin in Origin)
+    assert all(f'badge {origin.value}">{origin.value}<' in badge(origin.value).html for origin in Origin)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def choose(view, name):
 
 def ask(view, message):
     """What the page asks for; returns what is folded then."""
-    view._on_message(view, message, [])
+    view._handle_custom_msg(message, [])
     return view.folded
 
 

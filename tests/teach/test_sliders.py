@@ -21,7 +21,7 @@ def view(request):
 
 
 def test_what_a_slider_cannot_say_changes_nothing(view):
-    before, (name, (_, _, most, _)) = dict(view.setting), next(iter(view.sliders.items()))
+    before, (name, (_, _, most, _)) = dict(view.setting), next(iter(view.SLIDERS.items()))
     for wrong, error in (({name: most + 1}, ValueError), ({name: 1.5}, ValueError), ({"speed": 1}, TypeError)):
         with pytest.raises(error, match="expected"):
             view.set(**wrong)
@@ -39,7 +39,7 @@ def test_the_static_form_says_the_facts_in_words(view):
 def test_a_button_sets_what_the_calibrator_chose_and_a_move_releases_it():
     clip = ClipView(SEEN, lambda _: (90, 100))
     for name, find in CALIBRATORS.items():
-        clip.press(name)
+        clip.hear({"press": name})
         assert clip.threshold == pytest.approx(find(SEEN).value, abs=SEEN.width)
         assert clip.shown["setting"]["pressed"] == name
     clip.set(bins=clip.setting["bins"] - 1)
@@ -78,7 +78,7 @@ def test_the_roofline_names_what_limits_and_marks_what_was_measured():
     assert "measured: 16.4 µs" in view.picture()
     view.set(rows=12)
     assert {one.limit for one in view.times if one.format != "W4A16"} == {"compute"}
-    view.press("B200")
+    view.hear({"press": "B200"})
     assert [one.format for one in view.times] == list(gemm.FORMATS)
     assert "measured" not in view.picture()
 

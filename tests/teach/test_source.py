@@ -8,7 +8,7 @@ import pytest
 
 from trtlab.engine.planfile import Manifest
 from trtlab.teach import source
-from trtlab.teach.card import stylesheet
+from trtlab.teach.card import asset
 
 from .markup import EVIL, alike
 
@@ -18,7 +18,7 @@ def hostile():
     return EVIL
 
 
-@pytest.mark.parametrize("thing", [Manifest, stylesheet, source.show, hostile], ids=lambda t: t.__name__)
+@pytest.mark.parametrize("thing", [Manifest, asset, source.show, hostile], ids=lambda t: t.__name__)
 def test_a_function_or_class_is_shown_as_it_stands_in_its_file(thing):
     lines, first = inspect.getsourcelines(thing)
     where = f"{inspect.getmodule(thing).__name__.replace('.', '/')}.py:{first}"

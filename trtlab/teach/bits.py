@@ -271,12 +271,9 @@ def error(held: Held) -> dict[str, str]:
     if wanted is None or value is None or step is None:
         return found | {"absolute": "–", "relative": "–", "steps": "–"}
     gap = value - wanted
-    steps = number_text(abs(gap) / step, 3, rounded=True)
-    return found | {
-        "absolute": bitwords.signed_text(gap),
-        "relative": bitwords.relative_text(wanted, value),
-        "steps": steps,
-    }
+    absolute, steps = (number_text(each, 3, rounded=True) for each in (gap, abs(gap) / step))
+    relative = bitwords.relative_text(wanted, value)
+    return found | {"absolute": "+" * (gap > 0) + absolute, "relative": relative, "steps": steps}
 
 
 def coded(held: Held, generator: np.random.Generator) -> Held:

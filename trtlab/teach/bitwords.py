@@ -14,7 +14,7 @@ from trtlab.numeric.exact import Decoded, Real, Special, decode, encode
 from trtlab.numeric.formats import CodeBook, FloatFormat, Format, IntegerFormat
 from trtlab.numeric.units import power_text, raised
 from trtlab.teach import svg
-from trtlab.teach.card import Cell, Drawing, SvgDrawing, block, details, table
+from trtlab.teach.card import Drawing, details, stack, table
 from trtlab.teach.formats import SPECIALS, field_names
 
 Part = tuple[str, str, bool]  # text, kind of the field it comes from, raised
@@ -76,16 +76,9 @@ def decimal_parts(value: Fraction) -> list[str]:
 def step_text(step: Fraction) -> str:
     """`2⁻⁹ = 0.001953125`, `2⁻⁵² ≈ 2.22e−16`, `0.0796`."""
     exponent = step.numerator.bit_length() - step.denominator.bit_length()
-    short = number_text(step, 10)
-    if "…" in short:
-        short = number_text(step, 3, rounded=True)
-    sign = "=" if number_text(step, 10) == short else "≈"
+    full = number_text(step, 10)
+    sign, short = ("≈", number_text(step, 3, rounded=True)) if "…" in full else ("=", full)
     return f"{power(exponent)} {sign} {short}" if step == Fraction(2) ** exponent and step != 1 else short
-
-
-def signed_text(gap: Fraction) -> str:
-    """`+0.0104`, `−1.85e−17`, `0`."""
-    return ("+" if gap > 0 else "") + number_text(gap, 3, rounded=True)
 
 
 def relative_text(wanted: Fraction, value: Fraction) -> str:
@@ -203,11 +196,10 @@ def _plain(text: str) -> Part:
 
 
 def _sum_of_weights(fmt: IntegerFormat, code: int) -> list[Part]:
-    parts = []
-    for bit in range(fmt.bits - 1, -1, -1):
-        is_top, is_sign = bit == fmt.bits - 1, fmt.is_signed and bit == fmt.bits - 1
-        digit = (str(code >> bit & 1), "sign" if is_sign else "value", False)
-        parts += [_plain(f"{'−' if is_sign else '' if is_top else '+ '}{1 << bit}·"), digit, _plain(" ")]
+    kinds = [kind for kind, width in fmt.fields for _ in range(width)]
+    parts = list[Part]()
+    for kind, weight, digit in zip(kinds, weights(fmt), f"{code:0{fmt.bits}b}", strict=True):
+        parts += [_plain(f"{'+ ' if parts else ''}{weight}·"), (digit, kind, False), _plain(" ")]
     return parts
 
 
@@ -266,8 +258,7 @@ def draw_bits(face: Mapping[str, Any], shown: Mapping[str, Any]) -> Drawing:
         _text(20, 256, said, 13, svg.DIM), *_table(name, rows),
     )  # fmt: skip
     words = [face["summary"], table(("field", "bits", "says"), fields), *lines, said, table([*_COLUMNS], rows)]
-    text = details(title, *words)
-    return SvgDrawing(html=block(Cell(html=picture, text="")).html + text.html, text=text.text, svg=picture)
+    return svg.drawing(stack([svg.shown(picture), details(title, *words)]), picture)
 
 
 def _line(parts: list[Part]) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from trtlab.engine.measure import Origin, Provenance, merged
+from trtlab.engine.measure import Provenance, merged
 from trtlab.numeric.units import counted
 from trtlab.study.bank import Words
 
@@ -46,7 +46,7 @@ class Drawing(Cell):
 
     def _repr_mimebundle_(self, **_what_ipython_asks: Any) -> dict[str, str]:
         return {
-            "text/html": f'<style>{stylesheet("cards")}</style><div class="trt">{self.html}</div>',
+            "text/html": f'<style>{asset("cards.css")}</style><div class="trt">{self.html}</div>',
             "text/plain": self.text,
         }
 
@@ -72,9 +72,9 @@ def asset(file: str) -> str:
     return resources.files("trtlab.teach").joinpath(f"static/{file}").read_text(encoding="utf-8")
 
 
-def stylesheet(name: str) -> str:
-    """The text of static/`name`.css."""
-    return asset(f"{name}.css")
+def styled(name: str, drawing: Cell) -> "Drawing":
+    """The drawing with a style sheet of its own."""
+    return Drawing(html=f"<div><style>{asset(f'{name}.css')}</style>{drawing.html}</div>", text=drawing.text)
 
 
 def escape(value: Any) -> str:
@@ -126,10 +126,6 @@ def link(value: Any, address: str) -> Cell:
 def badge(word: Any, kind: str = "") -> Cell:
     """A small pill. The word is always written: colour never carries the meaning alone."""
     return tag("span", word, f"badge {kind or word}")
-
-
-def origin_badge(origin: Origin) -> Cell:
-    return badge(origin.value)
 
 
 def apart(mark: str = " · ") -> Cell:
@@ -245,7 +241,7 @@ def card(*parts: Any, head: Iterable[Any] = (), foot: Iterable[Any] = (), made: 
     `made` says where its numbers come from: a badge for each origin behind the title, and a line each at the foot.
     """
     sources, (title, *rest) = merged(made), [*head] or [""]
-    badges = [origin_badge(origin) for origin in dict.fromkeys(one.origin for one in sources if title)]
+    badges = [badge(word) for word in dict.fromkeys(one.origin.value for one in sources if title)]
     top, bottom = join([title, *badges, *rest], apart()), stack([*foot, *(one.line() for one in sources)])
     pieces = (("head", top), ("body", stack(parts)), ("foot", bottom))
     return stack([block([block(inside, kind) for kind, inside in pieces if inside.html], "card")])

@@ -36,7 +36,7 @@ def claim(name: str, prove: Callable[[], bool | Found] | None = None) -> Drawing
             raise TypeError(f"the proof of {name!r} gave {found!r}: expected True, False or a Found")
         found = Found(value=bool(found), provenance=live())
     _check("", name, found)
-    head = [_tick(), tag("b", name, "claim"), ui.origin_badge(found.provenance.origin)]
+    head = [_tick(), tag("b", name, "claim"), badge(found.provenance.origin.value)]
     return ui.card(*_evidence(found), head=head, foot=[found.provenance.line()])
 
 
@@ -51,9 +51,8 @@ def draw_claims(names: Sequence[str]) -> Drawing:
         rows.append((name, both(known.said), _verdict(known), opened))
     header = [both(said(f"column_{column}")) for column in ("claim", "sheet", "verdict", "today")]
     counts = [badge(join([both(_kinds([kind])), f" × {n}"], ""), "not") for kind, n in counted(names).items()]
-    return bilingual(
-        ui.card(block(ui.table(header, rows), "below claims"), head=[ui.bold(both(said("claims"))), *counts])
-    )
+    table = block(ui.table(header, rows), "below claims")
+    return bilingual(ui.card(table, head=[ui.bold(both(said("claims"))), *counts]))
 
 
 def _card(known: Claim, *, alone: bool = True) -> Drawing:

@@ -47,13 +47,7 @@ class Guess:
         asks = join([both(said("your_guess")), entry], ": " if self.unit else live(": ", ""))
         found = tag("span", labelled(both(said("measured")), ui.bold(value)), "trt-found") if value is not None else ""
         line = stack_of([join([tag("label", asks), found], apart()), shows()])
-        return covering(bilingual(block(block(line), "card trt-guess")))
-
-
-def covering(drawing: Cell) -> Drawing:
-    """The drawing with the style sheet that covers what follows it."""
-    style = f"<style>{ui.stylesheet('cover')}</style>"
-    return Drawing(html=f"<div>{style}{drawing.html}</div>", text=drawing.text)
+        return ui.styled("cover", bilingual(block(block(line), "card trt-guess")))
 
 
 def uncovers() -> Cell:

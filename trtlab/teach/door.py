@@ -34,9 +34,7 @@ _QUESTIONS = ("Q1", "Q2", "Q3")
 def draw_door(folder: Path, report: BuildReport, asked: str) -> Drawing:
     """The map of `folder`; beside it a code of FP8 to flip, the quiz `asked`, and how many kernels a build made."""
     beside = block([draw_flips(FORMATS["FP8_E4M3"], 2.0), quiz(asked).drawn(), draw_build(report)])
-    style = f"<style>{ui.stylesheet('door')}</style>"
-    inside = block([draw_map(folder), beside], "door")
-    return Drawing(html=f"<div>{style}{inside.html}</div>", text=inside.text)
+    return ui.styled("door", block([draw_map(folder), beside], "door"))
 
 
 def draw_map(folder: Path) -> Drawing:
@@ -101,7 +99,7 @@ def draw_diagram(name: str) -> SvgDrawing:
     words = ui.details("The picture in words", *diagram_lines(picture))
     smallest = min(map(float, re.findall(r'font-size="(.*?)"', picture)))
     narrowest = f'<svg style="min-width: {svg.size_of(picture)[0] * SMALLEST_PX / smallest:.0f}px" '
-    said = ui.stack([block(Cell(html=picture.replace("<svg ", narrowest, 1), text=""), "diagram"), words])
+    said = ui.stack([svg.shown(picture.replace("<svg ", narrowest, 1), "diagram"), words])
     return svg.drawing(said, picture, (folder / f"{name}.png").read_bytes())
 
 

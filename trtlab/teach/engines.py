@@ -6,7 +6,7 @@ In: lives of engines, live and recorded; kernels with their times; a `Race` of p
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trtlab.engine.measure import KernelTime, Provenance
@@ -19,7 +19,7 @@ from trtlab.plan.tactics import Race
 from trtlab.teach import svg
 from trtlab.teach.card import Drawing, bold, card, chips, code, push, table, tag
 from trtlab.teach.figure import INK, LOG, PALETTE, finish, new
-from trtlab.teach.sliders import SliderView
+from trtlab.teach.sliders import Slider, SliderView
 
 LOOKS = (
     ("#009e73", "circle", "top center"),
@@ -61,10 +61,11 @@ def draw_engine_life(*lives: Life) -> Any:
     _check_lives(lives)
     figure, phases = new(), [phase for part in PARTS.values() for phase in part]
     for (colour, symbol, place), life in zip(LOOKS, lives, strict=False):
-        timed = [phase for phase in phases if phase in life.times]
+        timed, made = [phase for phase in phases if phase in life.times], life.provenance
+        name = f"{made.origin.value}: {life.network} in {life.precision}, {made.device}"
         figure.add_scatter(
             y=[phase.value for phase in timed], x=[float(f"{life.seconds(phase):.4g}") for phase in timed],
-            mode="markers+text", marker={"size": 11, "color": colour, "symbol": symbol}, name=_title(life),
+            mode="markers+text", marker={"size": 11, "color": colour, "symbol": symbol}, name=name,
             text=[seconds_text(life.seconds(phase)) for phase in timed], textposition=place,
             textfont={"size": 11, "color": colour}, hovertext=[str(life.times[phase]) for phase in timed],
         )  # fmt: skip
@@ -74,9 +75,8 @@ def draw_engine_life(*lives: Life) -> Any:
     figure.update_xaxes(type="log", range=[math.log10(least / 20), 1.5], tickvals=marks, ticktext=names)
     figure.update_yaxes(categoryorder="array", categoryarray=rows[::-1])
     _mark_parts(figure, rows)
-    return _finished(
-        figure, lives, "Paid once, at every start, for every request", height=130 + 44 * len(rows), legend_px=60
-    )
+    title = "Paid once, at every start, for every request"
+    return _finished(figure, lives, title, height=130 + 44 * len(rows), legend_px=60)
 
 
 def _mark_parts(figure: Any, rows: Sequence[str]) -> None:
@@ -125,11 +125,6 @@ def _add_requests(figure: Any, life: Life, place: dict[str, int], *, is_first: b
 def _check_lives(lives: Sequence[Life]) -> None:
     if not 1 <= len(lives) <= len(LOOKS):
         raise ValueError(f"cannot draw {len(lives)} lives: expected 1 to {len(LOOKS)} from trtlab.lab.life")
-
-
-def _title(life: Life) -> str:
-    made = life.provenance
-    return f"{made.origin.value}: {life.network} in {life.precision}, {made.device}"
 
 
 def _finished(figure: Any, lives: Sequence[Life], title: str, **room: Any) -> Any:
@@ -200,20 +195,16 @@ def draw_race(race: Race, title: str, made: Sequence[Provenance] = ()) -> Any:
 
 # --- noise ------------------------------------------------------------------------------------------------------------
 
-SLIDERS = {
-    "gap": ("the second one is faster by, ‰", 0, 200, 30), "noise": ("spread of a sample, ‰", 0, 200, 40),
-    "spikes": ("samples hit by a spike, %", 0, 50, 10), "rounds": ("rounds", 1, 40, 10),
-}  # fmt: skip
-
 
 class NoiseView(SliderView):
     """Two made-up tactics and four sliders: how often does each rule take the faster one, and how often does the choice
     change from build to build? `chances` has the numbers of the last setting."""
 
     ABOUT = "Noise and winners"
-
-    def __init__(self, **setting: int) -> None:
-        super().__init__(SLIDERS, setting)
+    SLIDERS: Mapping[str, Slider] = {
+        "gap": ("the second one is faster by, ‰", 0, 200, 30), "noise": ("spread of a sample, ‰", 0, 200, 40),
+        "spikes": ("samples hit by a spike, %", 0, 50, 10), "rounds": ("rounds", 1, 40, 10),
+    }  # fmt: skip
 
     @property
     def chances(self) -> dict[str, float]:

@@ -62,10 +62,10 @@ def ticks(rows: Mapping[str, npt.ArrayLike], **look: Any) -> Any:
     return figure.update_yaxes(autorange="reversed", tickfont={"size": 13})
 
 
-def axes(figure: Any, across: str, up: str) -> Any:
-    """The names of the axes of a figure of one panel."""
-    figure.update_xaxes(title_text=across)
-    return figure.update_yaxes(title_text=up)
+def axes(figure: Any, across: str, up: str, **panel: int) -> Any:
+    """The names of the axes, of all panels or of one."""
+    figure.update_xaxes(title_text=across, **panel)
+    return figure.update_yaxes(title_text=up, **panel)
 
 
 def finish(
@@ -77,9 +77,8 @@ def finish(
     `height` is that of everything but the foot. `legend_px` is the room of a legend between plot and foot; 0: none.
     `named` writes the name of each curve behind its end.
     """
-    left = max(
-        (text_width(v, 13) for t in figure.data if t.y is not None for v in t.y if isinstance(v, str)), default=50
-    )
+    names = (text_width(v, 13) for t in figure.data if t.y is not None for v in t.y if isinstance(v, str))
+    left = max(names, default=50)
     wide = max(int((540 - left) / 6), 30)  # a foot stands below the plot, in a narrow cell too
     foot = [piece for line in [*says, *(one.line() for one in merged(made))] for piece in textwrap.wrap(line, wide)]
     top, room = 70 + 14 * any("<br>" in note.text for note in figure.layout.annotations), 60 + 15 * len(foot)

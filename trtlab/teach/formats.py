@@ -82,10 +82,8 @@ def draw_formats(names: Iterable[str | Format]) -> Drawing:
     rows = [(bold(name_of(fmt)), _strip(fmt), *_facts(fmt)) for fmt in formats]
     kinds = {name: kind for fmt in formats for name, (kind, _) in zip(field_names(fmt), fmt.fields, strict=True)}
     order = join(["From the highest bit down:", _pieces([(kind, name) for name, kind in kinds.items()], ", ")], " ")
-    return card(
-        table(header, rows),
-        foot=[join([order, "epsilon: the step at 1", "digits: decimal ones that always survive."])],
-    )
+    foot = join([order, "epsilon: the step at 1", "digits: decimal ones that always survive."])
+    return card(table(header, rows), foot=[foot])
 
 
 def _strip(fmt: Format) -> Cell:
@@ -259,9 +257,8 @@ def draw_precision(names: Iterable[str | Format]) -> Any:
             )  # fmt: skip
     axes(figure, "magnitude: 2 to the power of", "significant bits").update_yaxes(rangemode="tozero")
     figure.update_yaxes(title_text="", col=2)
-    return _finished(
-        figure, "Range is width, precision is height", "computed from the descriptions of the formats", height=380
-    )
+    title, how = "Range is width, precision is height", "computed from the descriptions of the formats"
+    return _finished(figure, title, how, height=380)
 
 
 def _significant_bits(fmt: Format) -> tuple[list[int], list[int]]:
@@ -302,12 +299,9 @@ def draw_density(names: Sequence[str | Format], *, most: float = 8.0) -> Any:
     figure = new(2, horizontal_spacing=0.12)
     units = {name: (edges[:-1], np.where(found, found, np.nan)) for name, found in counts.items()}
     octaves = {name: np.unique(np.frexp(x[x > 0])[1] - 1, return_counts=True) for name, x in values.items()}
-    for column, curves in enumerate((units, octaves), 1):
-        lines(figure, curves, column=column, line_shape="hv")
-        figure.update_xaxes(title_text=("value", "2 to the power of")[column - 1], col=column)
-        figure.update_yaxes(
-            title_text=("values in each unit", "positive values in each octave")[column - 1], col=column
-        )
+    axes(lines(figure, units, line_shape="hv"), "value", "values in each unit", col=1)
+    octave = "2 to the power of", "positive values in each octave"
+    axes(lines(figure, octaves, column=2, line_shape="hv"), *octave, col=2)
     figure.update_yaxes(type="log", exponentformat="power", dtick=1)
     title = "Floats crowd around zero, integers are evenly spread"
     return _finished(figure, title, "all codes decoded and counted", height=370, named=True)

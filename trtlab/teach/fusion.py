@@ -13,7 +13,7 @@ import onnx
 
 from trtlab.engine.nvidia.report import Kernel
 from trtlab.lab import compare
-from trtlab.lab.compare import Agreement, Match, OurGroup, Row, Verdict
+from trtlab.lab.compare import Agreement, Match, Row, Verdict
 from trtlab.lab.fusion import Row as Timed
 from trtlab.lab.fusion import Sweep, findings
 from trtlab.lab.ways import FUSED, Way
@@ -100,17 +100,13 @@ def draw_agreement(what: onnx.ModelProto | Agreement, target: str = "SM89") -> D
 
 
 def _match(match: Match) -> tuple[Cell, Cell, Cell]:
-    ours, theirs = [*map(_ours, match.ours)], [*map(_theirs, match.nvidia)]
+    ours = [ui.block([ui.dim(g.op + " · no kernel" * (not g.is_kernel)), ui.chips(g.nodes)], "box") for g in match.ours]
+    theirs = [*map(_theirs, match.nvidia)]
     return (
         ui.block(ours, "boxes") if ours else ui.dim("nothing"),
         ui.block(theirs, "boxes") if theirs else ui.dim("no kernel"),
         ui.stack([ui.badge(match.verdict.value, KINDS[match.verdict]), *map(ui.dim, match.notes)]),
     )
-
-
-def _ours(group: OurGroup) -> Cell:
-    op = group.op if group.is_kernel else f"{group.op} · no kernel"
-    return ui.block([ui.dim(op), ui.chips(group.nodes)], "box")
 
 
 def _theirs(kernel: Kernel) -> Cell:
@@ -126,18 +122,12 @@ def _theirs(kernel: Kernel) -> Cell:
 
 def draw_fusion_findings(*sweeps: Sweep) -> Drawing:
     """What follows from the numbers, for each sweep: question and answer, and a word where a run did not show it."""
-    rows = [
-        (
-            ui.origin_badge(sweep.provenance.origin),
-            both(said(f"finding_{found.name}")),
-            both(said(f"finding_{found.name}_measured", **found.facts)),
-            both(said(f"finding_{found.name}_{found.lesson}"))
-            if found.holds
-            else ui.badge(both(said("finding_not_seen")), "stood"),
-        )
-        for sweep in sweeps
-        for found in findings(sweep)
-    ]
+    rows, unseen = [], ui.badge(both(said("finding_not_seen")), "stood")
+    for sweep in sweeps:
+        for found in findings(sweep):
+            name, made = f"finding_{found.name}", ui.badge(sweep.provenance.origin.value)
+            lesson = both(said(f"{name}_{found.lesson}")) if found.holds else unseen
+            rows.append((made, both(said(name)), both(said(f"{name}_measured", **found.facts)), lesson))
     header = ("", *(both(said(f"finding_column_{column}")) for column in ("question", "measured", "lesson")))
     head = [ui.bold(both(said("findings")))]
     return bilingual(ui.card(ui.table(header, rows), head=head, made=[sweep.provenance for sweep in sweeps]))

@@ -44,12 +44,12 @@ def draw_machine(machine: Machine) -> Drawing:
     )
     rows = [(lib.name, lib.version, "yes" if lib.usable else "no", lib.why_not or "") for lib in machine.libraries]
     libraries = ui.details("Libraries", ui.table(("library", "version", "usable", "why not"), rows))
-    return ui.card(found, libraries, head=[ui.bold("This machine"), ui.origin_badge(Origin.LIVE)])
+    return ui.card(found, libraries, head=[ui.bold("This machine"), ui.badge(Origin.LIVE.value)])
 
 
 def draw_badges() -> Drawing:
     """What LIVE, RECORDED and SIMULATED promise."""
-    return _titled("badges", "badge promise", [(ui.origin_badge(o), both(said(o.value.lower()))) for o in Origin])
+    return _titled("badges", "badge promise", [(ui.badge(o.value), both(said(o.value.lower()))) for o in Origin])
 
 
 def draw_progress(folder: Path) -> Drawing:
@@ -125,11 +125,7 @@ def draw_support(found: support.Support | None = None) -> Drawing:
     words = [(text, by, ", ".join(of)) for (text, by), of in heard.items()]
     refused = ui.details(f"{counted(len(words), 'refusal')}, word for word", ui.table(("", "who", "said of"), words))
     head = [ui.bold("What TensorRT stores and computes in")]
-    foot = [
-        TAKEN,
-        "Half is FP16, Float FP32.",
-        _STORED if any("←" in str(cell) for row in rows for cell in row) else "",
-    ]
+    foot = [TAKEN, "Half is FP16, Float FP32.", *[_STORED] * any("←" in str(cell) for row in rows for cell in row)]
     return ui.card(ui.table(header, rows), refused, head=head, foot=[" ".join(foot)], made=[found.provenance])
 
 

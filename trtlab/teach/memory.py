@@ -10,8 +10,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import traitlets
-
 from trtlab.numeric.units import bytes_text, counted, seconds_text
 from trtlab.plan.memory import PLANNERS, Buffer, check_placement, lower_bound, steps
 from trtlab.teach import svg
@@ -130,8 +128,6 @@ class ArenaView(Widget):
 
     _esm = script("arena")
     _css = styles("cards", "arena")
-    face = traitlets.Dict().tag(sync=True)
-    shown = traitlets.Dict().tag(sync=True)
 
     def __init__(self, buffers: Sequence[Buffer]) -> None:
         if not 1 <= len(buffers) <= MOST:
@@ -145,7 +141,6 @@ class ArenaView(Widget):
             "scale": HEIGHT / self._height, "width": WIDTH, "names": [b.name for b in buffers],
         }  # fmt: skip
         self._show("by hand", len(buffers))
-        self.on_msg(self._on_message)
 
     def move(self, name: str, at: int) -> None:
         """Put a buffer at a byte, or as near as the arena's floor and top allow."""
@@ -171,10 +166,10 @@ class ArenaView(Widget):
             "faults": [fault.text for fault in faults(self.buffers, self.offsets)[:3]],
         }  # fmt: skip
 
-    def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        """A wish of the page: {"move": name, "at": byte} or {"play": planner, "count": n}; others are left alone."""
-        with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
-            if "move" in content:
-                self.move(content["move"], int(content["at"]))
+    def hear(self, wish: dict[str, Any]) -> None:
+        """{"move": name, "at": byte} or {"play": planner, "count": n}; others are left alone."""
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            if "move" in wish:
+                self.move(wish["move"], int(wish["at"]))
             else:
-                self.play(content["play"], int(content["count"]))
+                self.play(wish["play"], int(wish["count"]))

@@ -24,7 +24,6 @@ from trtlab.teach.card import Cell, Drawing, bold, callout, card, code, details,
 from trtlab.teach.graph.view import GraphView
 from trtlab.teach.widget import Widget, script, styles
 
-NO_INSPECTOR = "EngineInspector needs a deserialised engine. The kernels under Build are those of the builder's log."
 WAITING = {"state": "waiting", "note": "", "time": "", "seconds": 0.0, "fraction": None}
 
 
@@ -55,14 +54,12 @@ class PipelineView(Widget):
         self._cancel, self._thread = threading.Event(), threading.Thread()
         self._lock = threading.RLock()  # a run's thread and the page's messages change the stages
         self._shown: tuple[Any, ...] = ()
-        self._options = _options()
-        super().__init__(options=self._options, stages=_waiting())
-        self.on_msg(self._on_message)
+        super().__init__(options=_options(), stages=_waiting())
         self.observe(self._on_choice, "choice")
         with contextlib.suppress(CompilerError):
             warm()  # so that the first Run answers at once
         self.observe(self._show, ["stages", "selected"])
-        target = self._options["target"][0][0] if target is None else target
+        target = self.options["target"][0][0] if target is None else target
         self.choice = {"model": model, "precision": precision, "target": target, "dynamic": dynamic, "major": major}
         self._show()
 
@@ -140,13 +137,14 @@ class PipelineView(Widget):
     def _set_stage(self, name: str | None, **values: Any) -> None:
         self.stages = [stage | values if stage["name"] == name else stage for stage in self.stages]
 
-    def _stage(self, name: str) -> dict[str, Any]:
-        stage: dict[str, Any] = self.stages[STAGES.index(name)]
-        return stage
+    @property
+    def _state(self) -> str:
+        """Of the selected stage."""
+        return str(self.stages[STAGES.index(self.selected)]["state"])
 
     def _finish(self, record: StageRecord) -> None:
         """The selection follows the run, unless the reader looks at a stage that is still to come."""
-        follows = self._stage(self.selected)["state"] != "waiting"
+        follows = self._state != "waiting"
         took, state = "" if record.seconds is None else seconds_text(record.seconds), tables.STATES[record.status]
         how = {"note": record.executor, "fraction": None, "time": took, "seconds": record.seconds or 0}
         self._set_stage(record.name, state=state, **how)
@@ -168,19 +166,18 @@ class PipelineView(Widget):
 
     # --- what the page asks and shows -------------------------------------------------------------------------------
 
-    def _on_message(self, _widget: Any, message: Any, _buffers: Any) -> None:
-        what = message.get("what") if isinstance(message, dict) else None
-        if what == "run":
+    def hear(self, wish: dict[str, Any]) -> None:
+        if wish.get("what") == "run":
             with contextlib.suppress(traitlets.TraitError):  # no choice that a page of ours would send
-                self.choice = message.get("choice", self.choice)
+                self.choice = wish.get("choice", self.choice)
                 self.start()
-        elif what == "cancel":
+        elif wish.get("what") == "cancel":
             self.cancel()
 
     @traitlets.validate("choice")
     def _valid_choice(self, proposal: Any) -> dict[str, Any]:
         choice = dict(proposal["value"])
-        for name, values in self._options.items():
+        for name, values in self.options.items():
             if choice.get(name) not in [key for key, _ in values]:
                 known = ", ".join(str(key) for key, _ in values)
                 raise traitlets.TraitError(f"{name} is {choice.get(name)!r}; expected one of {known}")
@@ -197,7 +194,7 @@ class PipelineView(Widget):
     def _show(self, _change: Any = None) -> None:
         """Draw the selected stage, unless it is drawn already."""
         with self._lock:
-            state = self._stage(self.selected)["state"]
+            state = self._state
             done = self.workflow and state in tables.STATES.values()
             record = self.workflow.records.get(self.selected) if self.workflow and done else None
             if (self.selected, state, record) != self._shown:
@@ -232,8 +229,9 @@ def _explained(name: str, state: str) -> Cell:
 
 
 def _draw_inspector(ran: Any) -> Cell:
-    is_engine = hasattr(ran, "inspector")
-    return details("EngineInspector, as JSON", pre(ran.inspector)) if is_engine else dim(NO_INSPECTOR)
+    if hasattr(ran, "inspector"):
+        return details("EngineInspector, as JSON", pre(ran.inspector))
+    return dim("EngineInspector needs a deserialised engine. The kernels under Build are those of the builder's log.")
 
 
 def draw_artefact(record: StageRecord) -> Drawing:

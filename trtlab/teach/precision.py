@@ -20,9 +20,10 @@ from trtlab.lab.precision import Row
 from trtlab.numeric.calibrate import CALIBRATORS, Histogram, candidate, entropy
 from trtlab.numeric.units import bytes_text, counted, raised, seconds_text
 from trtlab.teach import svg
-from trtlab.teach.card import Drawing, bold, card, table
+from trtlab.teach.card import Drawing
 from trtlab.teach.figure import PALETTE, axes, finish, lines, new
-from trtlab.teach.sliders import SliderView
+from trtlab.teach.sliders import Slider, SliderView
+from trtlab.teach.tables import draw_rows
 
 Array = npt.NDArray[Any]
 Right = Callable[[float], tuple[int, int]]
@@ -57,9 +58,10 @@ class ClipView(SliderView):
         self.h, self.last = histogram, min(histogram.counts.size, math.ceil(histogram.amax / histogram.width))
         self.chosen, self._right = {name: find(histogram) for name, find in CALIBRATORS.items()}, right
         self._ground = "".join([*self._bars(), *self._curves(), *self._marks()])  # what does not move
-        buttons = {name: {"bins": min(self.last, max(1, t.bin))} for name, t in self.chosen.items()}
-        slider = {"bins": ("bins that are kept", 1, self.last, self.last)}
-        super().__init__(slider, {}, buttons=buttons, hand=("bins", self.x(histogram.width), RIGHT))
+        self.SLIDERS = {"bins": ("bins that are kept", 1, self.last, self.last)}
+        self.BUTTONS = {name: {"bins": min(self.last, max(1, t.bin))} for name, t in self.chosen.items()}
+        self.HAND = {"name": "bins", "from": self.x(histogram.width), "to": RIGHT}
+        super().__init__()
 
     @property
     def threshold(self) -> float:
@@ -143,9 +145,8 @@ class ClipView(SliderView):
 def draw_candidate(h: Histogram, bins: int) -> Any:
     """P and Q of one candidate of the entropy calibrator, and the divergence of all candidates beside them."""
     chosen, one, edges = entropy(h), candidate(h, bins), h.edges[:bins] + h.width / 2
-    figure = new(
-        2, titles=(f"P and Q with {bins} bins kept: {one.divergence:.4f} nats", "divergence of every candidate")
-    )
+    titles = f"P and Q with {bins} bins kept: {one.divergence:.4f} nats", "divergence of every candidate"
+    figure = new(2, titles=titles)
     shown = {"P, clipped": one.p, "Q, in 128 levels": one.q}
     stairs = {name: (edges, np.where(values > 0, values, np.nan)) for name, values in shown.items()}
     lines(figure, stairs, line_shape="hvh", line_width=1.5, line_dash="solid")
@@ -171,7 +172,7 @@ def draw_accuracies(rows: Sequence[Row], title: str) -> Drawing:
         for one in rows
     ]  # fmt: skip
     header = ("format", "right", "95 times of 100 between", "same answer as before", "weights")
-    return card(table(header, found), head=[bold(title)], made=[live(["onnxruntime", "torch"], samples=1)])
+    return draw_rows(header, found, title, [live(["onnxruntime", "torch"], samples=1)])
 
 
 def draw_accuracy_chart(networks: Mapping[str, Sequence[Row]]) -> Any:
@@ -198,19 +199,17 @@ def draw_accuracy_chart(networks: Mapping[str, Sequence[Row]]) -> Any:
 
 FROM, TO, ROW = 100, 800, 46
 KEY = (("bytes over bandwidth", "#0072b2"), ("operations over rate", "#d55e00"))
-SLIDERS = {
-    "rows": ("rows at once (batch × tokens)", 0, 13, 0), "size": ("columns and terms", 8, 14, 12),
-    "gpu": ("", 0, len(gemm.GPUS) - 1, 1),
-}  # fmt: skip
 
 
 class RooflineView(SliderView):
     """The least time of y [m, n] = x [m, k] w [k, n] in every format that a GPU multiplies; n = k."""
 
     ABOUT, POWERS = "What a format buys", ("rows", "size")
-
-    def __init__(self, **setting: int) -> None:
-        super().__init__(SLIDERS, setting, buttons={name: {"gpu": n} for n, name in enumerate(gemm.GPUS)})
+    SLIDERS: Mapping[str, Slider] = {
+        "rows": ("rows at once (batch × tokens)", 0, 13, 0), "size": ("columns and terms", 8, 14, 12),
+        "gpu": ("", 0, len(gemm.GPUS) - 1, 1),
+    }  # fmt: skip
+    BUTTONS: Mapping[str, Mapping[str, int]] = {name: {"gpu": n} for n, name in enumerate(gemm.GPUS)}
 
     @property
     def times(self) -> list[gemm.GemmTime]:
@@ -228,11 +227,8 @@ class RooflineView(SliderView):
         def x(seconds: float) -> float:
             return FROM + (math.log10(seconds) - low) * (TO - FROM) / (high - low)
 
-        parts = list[str]()
-        for number, (words, colour) in enumerate(KEY):
-            parts.append(svg.tag("rect", x=FROM + 250 * number, y=8, width=12, height=12, rx=2, fill=colour))
-            parts.append(svg.text("tl-ink", words, (FROM + 250 * number + 18, 18), 12, svg.INK))
-        parts += [svg.text("tl-ink", "◆ measured", (FROM + 500, 18), 12, svg.INK)] * bool(measured)
+        parts = [svg.key(words, colour, FROM + 250 * number) for number, (words, colour) in enumerate(KEY)]
+        parts += [svg.ink("◆ measured", (FROM + 500, 19))] * bool(measured)
         for seconds in (10.0**power for power in range(low, high + 1)):
             parts.append(svg.grid((x(seconds), 30), (x(seconds), bottom)))
             parts.append(svg.dim(seconds_text(seconds), (x(seconds), bottom + 16), "middle", 12))

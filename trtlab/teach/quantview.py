@@ -5,7 +5,7 @@ numeric quantises, a `Reading` counts and draws: values above the levels they ma
 stand in attributes, since GitHub removes style sheets; static/quantview.css replaces them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,7 +17,7 @@ from trtlab.numeric import BlockFormat, Format, IntegerFormat, codec, quantize
 from trtlab.numeric.quantize import Quantized, sqnr_db
 from trtlab.numeric.units import bytes_text, counted
 from trtlab.teach import svg
-from trtlab.teach.card import Cell, Drawing, SvgDrawing, block, details, table
+from trtlab.teach.card import Drawing, details, stack, table
 from trtlab.teach.formats import GRANULARITIES, find_format, name_of
 from trtlab.teach.widget import Widget, script, styles
 
@@ -301,9 +301,7 @@ class QuantView(Widget):
             own = own_tensor(choice["tensor"])
             choice["tensor"], tensors = "your array", tensors | {"your array": lambda: own}
         choice |= {"format": self._offer(choice["format"]), "granularity": str(choice["granularity"])}
-        there: dict[str, Mapping[str, Any]]
-        there = {"tensor": tensors, "format": self._formats, "granularity": GRANULARITIES}
-        for kind, names in there.items():
+        for kind, names in {"tensor": [*tensors], "format": [*self._formats], "granularity": [*GRANULARITIES]}.items():
             if choice[kind] not in names:
                 raise KeyError(f"no {choice[kind]!r} here; there are {', '.join(names)}")
         (values, about), (fmt, symmetric) = tensors[choice["tensor"]](), self._formats[choice["format"]]
@@ -327,7 +325,7 @@ class QuantView(Widget):
         """The picture and its numbers without a kernel."""
         picture, facts = self.shown["svg"], table(("", "", ""), self.reading.facts, bare=True)
         words = details(self.shown["title"], facts, self.shown["about"])
-        return SvgDrawing(html=block(Cell(html=picture, text="")).html + words.html, text=words.text, svg=picture)
+        return svg.drawing(stack([svg.shown(picture), words]), picture)
 
     def _offer(self, which: str | Format) -> str:
         """The name under which a format may be chosen from now on; integers also with a zero point."""

@@ -17,7 +17,7 @@ from trtlab.study.quiz import Choice, Mark, NotAnAnswer, Number, Ordering, Quiz,
 from trtlab.teach import card as ui
 from trtlab.teach import source
 from trtlab.teach.card import Cell, Drawing, bilingual, block, bold, both, join, stack_of, tag
-from trtlab.teach.cover import covering, shows, uncovers
+from trtlab.teach.cover import shows, uncovers
 from trtlab.teach.widget import Widget, script, styles
 
 VERDICTS, SIGNS = ("wrong", "right"), {"wrong": "✗", "right": "✓"}
@@ -137,13 +137,13 @@ class QuizCard(Widget):
         """The evidence and where it is from; the function that found the truth opens on demand."""
         made = self.quiz.truth.provenance
         where, code = source.call_and_code(self._truth)
-        seen = join([both(self.quiz.evidence), ui.origin_badge(made.origin)], ui.apart())
+        seen = join([both(self.quiz.evidence), ui.badge(made.origin.value)], ui.apart())
         how = [ui.details(join([both(said("how_computed")), where], ": "), ui.pre(code))] if code else []
         return [ui.callout([seen, ui.dim(made.line())]), *how]
 
     def static(self) -> Drawing:
         """The card with no kernel; what follows it stays covered until a box is ticked or the right one is found."""
-        return covering(self.drawn(shows()))
+        return ui.styled("cover", self.drawn(shows()))
 
     def drawn(self, *below: Cell) -> Drawing:
         """The question and its options; below them, closed, the answer with every explanation and its evidence."""
@@ -200,9 +200,8 @@ def _arrows(step: Words) -> list[Cell]:
     found = []
     for drawn, words, by in (("▲", "move_up", "-1"), ("▼", "move_down", "1")):
         name = tag("span", join([both(said(words)), both(step)], ": "), "unseen")
-        found.append(
-            tag("button", stack_of([tag("span", drawn, aria_hidden="true"), name]), type="button", data_step=by)
-        )
+        arrow = stack_of([tag("span", drawn, aria_hidden="true"), name])
+        found.append(tag("button", arrow, type="button", data_step=by))
     return found
 
 
@@ -229,9 +228,8 @@ def _explained(mark: Mark, asked: Quiz) -> Cell:
     """An option or slip with its sign, which an order has none of, and why."""
     verdict = VERDICTS[mark.is_right]
     signed = join([*([] if isinstance(asked, Ordering) else [SIGNS[verdict]]), bold(both(mark.text))], " ")
-    return tag(
-        "span", join([signed, *([both(mark.why)] if mark.why else [])], ui.apart(": ")), verdict, data_key=mark.key
-    )
+    words = join([signed, both(mark.why) if mark.why else ""], ui.apart(": "))
+    return tag("span", words, verdict, data_key=mark.key)
 
 
 def _sign(verdict: str) -> Cell:

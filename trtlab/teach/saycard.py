@@ -28,8 +28,8 @@ def say(which: str | Question) -> Drawing:
         title = join([tag("span", number, "n"), both(said(f"step_{name}"))], apart(". "))
         size = ui.dim(spoken if name == "answer" else len(getattr(asked, name)))
         parts.append(_opens(f"step {name}", join([title, size], apart()), [block(inside(asked), "inside")]))
-    style = Cell(html=f"<style>{ui.stylesheet('saycard')}</style>", text="")
-    return bilingual(block(stack_of([style, tag("section", stack_of(parts), "card say", aria_label=asked.name)])))
+    section = tag("section", stack_of(parts), "card say", aria_label=asked.name)
+    return bilingual(ui.styled("saycard", section))
 
 
 def _opens(kind: str, summary: Cell, inside: list[Cell]) -> Cell:
@@ -67,9 +67,7 @@ def _changes(asked: Question) -> Cell:
 
 
 def _sources(asked: Question) -> Cell:
-    links = [
-        tag("a", s.removeprefix("https://"), href=s) if s.startswith("https://") else rich(s) for s in asked.sources
-    ]
+    links = [ui.link(s.removeprefix("https://"), s) if s.startswith("https://") else rich(s) for s in asked.sources]
     proofs = ui.chips([f'claim("{name}")' for name in asked.proofs], mark=", ")
     proved = [join([both(said("proved_by")), proofs], ": ")] if asked.proofs else []
     return ui.stack([both(said("read_more")), ui.listed(links), *proved])

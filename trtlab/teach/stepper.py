@@ -51,7 +51,6 @@ class RewriteStepper(Widget):
     _css = styles("cards", "graphview", "stepper")
     models: Any = traitlets.List(traitlets.Unicode()).tag(sync=True)
     run = traitlets.Dict().tag(sync=True)
-    shown = traitlets.Dict().tag(sync=True)
 
     def __init__(self, model: OnnxModel = "conv_bn_relu", rules: Iterable[str | Rule] | None = None) -> None:
         self._models: dict[str, Model] = dict(TEACHING_MODELS)
@@ -142,7 +141,10 @@ class RewriteStepper(Widget):
             refused, told = sum(refusal.rule == name for refusal in refusals), about(rule)
             row = {"name": name, "title": told.title, "meaning": told.meaning, "on": name in on}
             rows.append(row | {"steps": steps, "refused": refused})
-        why = [(about(self._rules[r.rule]).title, _places(r.where), r.reason) for r in refusals]
+        why = [
+            (about(self._rules[r.rule]).title, " + ".join(r.where[:4]) + " …" * (len(r.where) > 4), r.reason)
+            for r in refusals
+        ]
         left = ui.details(f"Left alone: {len(why)}, and why", ui.table(("rule", "where", "why"), why, fold=True))
         return {
             "model": story.name, "count": len(story.report.steps), "rules": rows, "refusals": left.html if why else "",
@@ -202,10 +204,6 @@ def _together(name: str, data: bytes, beside: Mapping[str, bytes]) -> onnx.Model
         return read(Path(folder) / Path(name).name)
 
 
-def _places(where: Sequence[str]) -> str:
-    return " + ".join(where[:4]) + " …" * (len(where) > 4)
-
-
 # --- one step, as the page shows it -----------------------------------------------------------------------------------
 
 
@@ -263,12 +261,8 @@ def draw_about(rule: Rule) -> Cell:
     functions: tuple[Callable[..., Any], ...] = (rule.pattern, rule.check, rule.rewrite)
     code = ui.details("Source: pattern, check, rewrite", *map(_source, functions))
     head = ui.join([ui.bold(told.title), told.meaning], ": ")
-    parts = [
-        head,
-        ui.pre(told.picture) if told.picture else "",
-        ui.block(told.algebra, "st-algebra") if told.algebra else "",
-    ]
-    return ui.stack([*parts, code])
+    picture, algebra = ui.pre(told.picture), ui.block(told.algebra, "st-algebra")
+    return ui.stack([head, *[picture] * bool(told.picture), *[algebra] * bool(told.algebra), code])
 
 
 def _source(function: Callable[..., Any]) -> Cell:

@@ -6,16 +6,17 @@ plan/streams runs. Every timeline is drawn in one way: a row for each stream, an
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trtlab.lab.streams import Alone, Case, StreamRuns, pipeline
 from trtlab.numeric.units import bytes_text, counted, seconds_text
 from trtlab.plan.streams import COMPUTE, COPY_IN, COPY_OUT, Operation, Timeline, limits, on_one_stream, run
 from trtlab.teach import svg
-from trtlab.teach.card import Drawing, SvgDrawing, bold, card, table
+from trtlab.teach.card import Drawing, SvgDrawing
 from trtlab.teach.figure import LOG, axes, finish, line, new
-from trtlab.teach.sliders import SliderView, pictured
+from trtlab.teach.sliders import Slider, SliderView, pictured
+from trtlab.teach.tables import draw_rows
 
 COLOURS = {COPY_IN: "#0072b2", COMPUTE: "#009e73", COPY_OUT: "#cc79a7"}
 WIDTH, LEFT, ROW, FULL = 1000, 112, 26, 48
@@ -52,10 +53,8 @@ def timeline_svg(operations: Sequence[Operation], timeline: Timeline, about: str
     """The picture. Colours stand in attributes; what an operation is, in its tooltip."""
     streams = [*dict.fromkeys(one.stream for one in operations)]
     scale = (WIDTH - LEFT - 24) / max(timeline.total_s, 1e-12)
-    bottom, parts = 34 + ROW * len(streams), list[str]()
-    for number, (engine, colour) in enumerate(COLOURS.items()):
-        x = LEFT + 110 * number
-        parts += [svg.tag("rect", x=x, y=10, width=12, height=12, rx=2, fill=colour), svg.ink(engine, (x + 18, 20))]
+    bottom = 34 + ROW * len(streams)
+    parts = [svg.key(engine, colour, LEFT + 110 * number) for number, (engine, colour) in enumerate(COLOURS.items())]
     for number, stream in enumerate(streams):
         y = 34 + ROW * number
         parts.append(svg.ink(f"stream {stream}", (8, y + 17)))
@@ -93,11 +92,9 @@ def _fullness(operations: Sequence[Operation], timeline: Timeline, scale: float,
     changes = sorted([(start, share) for start, _, share in pieces] + [(stop, -share) for _, stop, share in pieces])
     path, level = [f"M{LEFT} {top + FULL - 8}"], 0.0
     for moment, change in changes:
-        x = LEFT + moment * scale
-        path.append(f"L{x:.2f} {top + (1 - level) * (FULL - 8):.2f}")
         level += change
-        path.append(f"L{x:.2f} {top + (1 - level) * (FULL - 8):.2f}")
-    area = svg.tag("path", d=" ".join([*path, f"L{LEFT + timeline.total_s * scale:.2f} {top + FULL - 8}Z"]),
+        path.append(f"H{LEFT + moment * scale:.2f}V{top + (1 - level) * (FULL - 8):.2f}")
+    area = svg.tag("path", d="".join([*path, f"H{LEFT + timeline.total_s * scale:.2f}V{top + FULL - 8}Z"]),
                    fill=COLOURS[COMPUTE], opacity="0.45")  # fmt: skip
     edge = svg.tag("line", x1=LEFT, x2=WIDTH - 24, y1=top, y2=top, stroke=svg.LINE, stroke_dasharray="3 3")
     return [area, edge, svg.ink("GPU filled", (8, top + 24))]
@@ -114,8 +111,7 @@ def draw_cases(recorded: StreamRuns, topic: str = "") -> Drawing:
         for one in cases
     ]
     header = ("scenario, on so many streams", "predicted", "measured", "error", "the limit")
-    return card(table(header, rows), head=[bold("Predicted from kernels and copies timed alone")],
-                made=[recorded.provenance])  # fmt: skip
+    return draw_rows(header, rows, "Predicted from kernels and copies timed alone", [recorded.provenance])
 
 
 def _said(case: Case) -> str:
@@ -148,23 +144,17 @@ def draw_serving(recorded: StreamRuns) -> Any:
 # --- the widget -------------------------------------------------------------------------------------------------------
 
 
-SLIDERS = {
-    "requests": ("requests", 1, 16, 6), "streams": ("streams", 1, 8, 1),
-    "kernel_us": ("a kernel takes, µs", 5, 500, 100), "share": ("of the GPU it fills, %", 2, 100, 100),
-    "copies": ("a copy takes, % of a kernel", 0, 200, 60), "launch_us": ("the host issues one in, µs", 0, 50, 5),
-}  # fmt: skip
-"""Name -> what it says, least, most, and where it stands at first. Copies and shares in percent."""
-
-
 class StreamView(SliderView):
     """A timeline that follows sliders; `StreamView(streams=4, share=25)`. Each request copies in, computes, copies out.
     `setting` has the values, `set` changes them. ValueError for what a slider cannot say, TypeError for unknown names.
     """
 
     ABOUT = "Streams"
-
-    def __init__(self, **setting: int) -> None:
-        super().__init__(SLIDERS, setting)
+    SLIDERS: Mapping[str, Slider] = {
+        "requests": ("requests", 1, 16, 6), "streams": ("streams", 1, 8, 1),
+        "kernel_us": ("a kernel takes, µs", 5, 500, 100), "share": ("of the GPU it fills, %", 2, 100, 100),
+        "copies": ("a copy takes, % of a kernel", 0, 200, 60), "launch_us": ("the host issues one in, µs", 0, 50, 5),
+    }  # fmt: skip
 
     @property
     def operations(self) -> tuple[Operation, ...]:

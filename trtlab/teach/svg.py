@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
-from trtlab.teach.card import Cell, SvgDrawing
+from trtlab.teach.card import Cell, SvgDrawing, block
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 INK, DIM, LINE, FAINT, PAPER = "#1f2328", "#59636e", "#8c959f", "#d7dce1", "#ffffff"
@@ -50,12 +50,22 @@ def grid(a: Point, b: Point) -> str:
     return tag("line", x1=a[0], y1=a[1], x2=b[0], y2=b[1], class_="tl-grid", stroke=FAINT)
 
 
+def key(words: str, colour: str, x: float) -> str:
+    """What a colour means, above the picture."""
+    return tag("rect", x=x, y=9, width=12, height=12, rx=2, fill=colour) + ink(words, (x + 18, 19))
+
+
 def whole(about: str, width: int, height: int, *parts: str) -> str:
     """The picture on its paper; `about` is read to those who cannot see it."""
     size = {"width": width, "height": height}
     named = {"xmlns": "http://www.w3.org/2000/svg", "viewBox": f"0 0 {width} {height}", "aria_label": about}
     paper = tag("rect", class_="gv-paper", fill=PAPER, **size)
     return tag("svg", paper, *parts, role="img", font_family=FONT, **named, **size)
+
+
+def shown(picture: str, kind: str = "") -> Cell:
+    """The picture in a card; its words stand beside it."""
+    return block(Cell(html=picture, text=""), kind)
 
 
 def drawing(shown: Cell, picture: str, png: bytes = b"") -> SvgDrawing:

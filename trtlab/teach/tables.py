@@ -16,7 +16,7 @@ from trtlab.lab.workflow import STAGES, WORKFLOW, Comparison, StageRecord, Statu
 from trtlab.numeric.units import bytes_text, counted, seconds_text
 from trtlab.teach import card as ui
 from trtlab.teach import svg
-from trtlab.teach.card import Cell, Drawing, SvgDrawing
+from trtlab.teach.card import Cell, Drawing
 
 STATES = {Status.DONE: "done", Status.STOOD_IN: "stood", Status.IMPOSSIBLE: "not"}
 
@@ -66,8 +66,7 @@ def draw_workflow(records: Iterable[StageRecord]) -> Drawing:
         number, title, status = _named(record)
         out = record.came_out if record in done else record.why_not or ""
         rows.append((number, ui.bold(title), status, record.executor, seconds_text(record.seconds), out))
-    header = ("", "stage", "status", "by", "time", "out")
-    return ui.card(ui.table(header, rows), made=[record.provenance for record in done])
+    return draw_rows(("", "stage", "status", "by", "time", "out"), rows, made=[record.provenance for record in done])
 
 
 # --- artefacts ------------------------------------------------------------------------------------------------------
@@ -76,11 +75,11 @@ def draw_workflow(records: Iterable[StageRecord]) -> Drawing:
 def draw_layers(report: BuildReport) -> Drawing:
     """The network definition that the parser made: NVIDIA's layers, constants left out and counted."""
     layers, constants = report.layer_counts
-    rows = []
-    for layer in (layer for layer in report.layers if not layer.is_constant):
-        node = ui.code(" + ".join(layer.onnx_nodes) or layer.name)
-        outputs = ["; ".join(map(_shape, layer.outputs)), "; ".join(t.dtype for t in layer.outputs)]
-        rows.append((ui.bold(layer.type), node, *outputs))
+    rows = [
+        (ui.bold(layer.type), ui.code(" + ".join(layer.onnx_nodes) or layer.name),
+         "; ".join(map(_shape, layer.outputs)), "; ".join(tensor.dtype for tensor in layer.outputs))
+        for layer in report.layers if not layer.is_constant
+    ]  # fmt: skip
     body = ui.table(("layer type", "from ONNX node", "output", "dtype"), rows, fold=True)
     counts = ui.dim(f"{counted(layers, 'layer')}, and {counted(constants, 'constant')}")
     return ui.card(body, head=[ui.bold("Network definition"), counts], made=[report.provenance])
@@ -101,7 +100,7 @@ def draw_configuration(configuration: dict[str, Any]) -> Drawing:
         ("builder flags that are on", ", ".join(configuration["flags"]) or "none"),
         ("optimisation profiles", "; ".join(profiles) or "none: every shape is static"),
     ]
-    return ui.card(ui.table(("setting", "value"), rows))
+    return draw_rows(("setting", "value"), rows)
 
 
 def draw_engine(report: BuildReport) -> Drawing:
@@ -120,11 +119,9 @@ def draw_engine(report: BuildReport) -> Drawing:
     )
     body = ui.table(("#", "kernel", "type", "ONNX nodes merged into it", "writes", "dtype", "stream"), rows, fold=True)
     waits = len(report.steps) - len(report.kernels)
-    note = ui.dim(
-        f"{waits} more in the engine launch nothing: signals and waits between streams, arithmetic on shapes."
-    )
+    more = "more in the engine launch nothing: signals and waits between streams, arithmetic on shapes."
     head = [ui.bold("Engine"), ui.push(f"{report.compiler} {report.compiler_version}")]
-    return ui.card(facts, body, *[note] * bool(waits), head=head, made=[report.provenance])
+    return ui.card(facts, body, *[ui.dim(f"{waits} {more}")] * bool(waits), head=head, made=[report.provenance])
 
 
 def merged_nodes(kernel: Kernel) -> Cell:
@@ -137,8 +134,7 @@ def draw_plan_file(path: Path) -> Drawing:
     plan, manifest = load_plan(path)
     values = ((name, value if isinstance(value, tuple) else (value,)) for name, value in vars(manifest).items())
     rows = [(name, ui.code(ui.join(value, ", "))) for name, value in values]
-    beside = ui.card(ui.table(("manifest", "value"), rows))
-    return ui.stack([f"{path.name}: {len(plan):,} bytes, as the manifest says", beside])
+    return ui.stack([f"{path.name}: {len(plan):,} bytes, as the manifest says", draw_rows(("manifest", "value"), rows)])
 
 
 def draw_outputs(outputs: dict[str, Any]) -> Drawing:
@@ -147,7 +143,7 @@ def draw_outputs(outputs: dict[str, Any]) -> Drawing:
         (name, "×".join(map(str, array.shape)), str(array.dtype), ", ".join(f"{x:.3g}" for x in array.ravel()[:6]))
         for name, array in outputs.items()
     ]
-    return ui.card(ui.table(("output", "shape", "dtype", "first values"), rows))
+    return draw_rows(("output", "shape", "dtype", "first values"), rows)
 
 
 # --- answers --------------------------------------------------------------------------------------------------------
@@ -169,8 +165,7 @@ def draw_predictions(result: Comparison) -> Drawing:
     facts.append(("labels right", f"{right} of {len(pairs)}", "scans of the held-out test split"))
     answers = [f"{answer} ✓" if answer == label else f"{answer} ✗ is {label}" for answer, label in pairs]
     picture, said = _scans(result.inputs[:, 0], answers), ui.details("Answers", ui.join(answers))
-    shown = ui.stack([ui.block(Cell(html=picture, text=""), "scans"), ui.facts(*facts), said, made])
-    return SvgDrawing(html=shown.html, text=shown.text, svg=picture)
+    return svg.drawing(ui.stack([svg.shown(picture, "scans"), ui.facts(*facts), said, made]), picture)
 
 
 def _scans(images: Any, answers: Sequence[str]) -> str:

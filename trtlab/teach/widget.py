@@ -9,7 +9,8 @@ from typing import Any
 import anywidget
 import traitlets
 
-from trtlab.teach.card import Drawing, asset, stylesheet
+from trtlab.teach.card import Drawing, asset
+
 
 def script(*names: str) -> str:
     """The script of a widget: the .js files of these names, with what all widgets share (dom.js) in front of them, and
@@ -19,7 +20,7 @@ def script(*names: str) -> str:
 
 def styles(*names: str) -> str:
     """Several style sheets as one, with that of what all widgets say (waits.css)."""
-    return "".join(map(stylesheet, (*names, "waits")))
+    return "".join(asset(f"{name}.css") for name in (*names, "waits"))
 
 
 class Widget(anywidget.AnyWidget):
@@ -45,5 +46,5 @@ class Widget(anywidget.AnyWidget):
             super()._handle_custom_msg(content, buffers)
 
     def _repr_mimebundle_(self, **what_ipython_asks: Any) -> Any:
-        data, metadata = super()._repr_mimebundle_(**what_ipython_asks)
+        data, metadata = super()._repr_mimebundle_(**what_ipython_asks) or ({}, {})
         return data | self.static()._repr_mimebundle_(), metadata

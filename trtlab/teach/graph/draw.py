@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from trtlab.numeric.units import counted
 from trtlab.teach import svg
-from trtlab.teach.card import Cell, apart, block, join, stylesheet, tag
+from trtlab.teach.card import Cell, apart, block, join, styled, tag
 from trtlab.teach.graph.arrange import Group, Layout, Rectangle, Scene, lay_out
 from trtlab.teach.graph.picture import ENDS, FAMILIES, OTHER, Edge, Node, Picture, family_of
 from trtlab.teach.svg import DIM, INK, LINE, PAPER, Point, text_width
@@ -52,8 +52,8 @@ def still(drawn: str, legend: Iterable[Sequence[str]]) -> Cell:
     """The drawing and its legend for a page without a kernel; as text, the legend alone."""
     words = [(css, Cell(html=f"<i></i>{svg.escaped(said)}", text=said)) for css, said in legend]
     said = block(join([tag("span", each, f"gv-chip {css}") for css, each in words], apart(", ")), "gv-legend")
-    inside = f'<style>{stylesheet("graphview")}</style><div class="gv-canvas">{drawn}</div>{said.html}'
-    return Cell(html=f'<div class="gv gv-static">{inside}</div>', text=said.text)
+    shown = block(Cell(html=f'<div class="gv-canvas">{drawn}</div>{said.html}', text=said.text), "gv gv-static")
+    return styled("graphview", shown)
 
 
 def legend(picture: Picture) -> list[list[str]]:

@@ -7,7 +7,7 @@ tests/teach/test_graph_picture.py checks edges against a search by hand.
 
 import contextlib
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -124,14 +124,11 @@ def picture_of(
     first = [Node(op="input", name=t.name, family=ENDS, line=f"input {t.shape_text}", outputs=(t,)) for t in inputs]
     last = [Node(op="output", name=t.name, family=ENDS, line=f"output {t.shape_text}", inputs=(t,)) for t in outputs]
     nodes = tuple(replace(node, key=f"n{number}") for number, node in enumerate([*first, *operators, *last]))
-    return Picture(title=title, nodes=nodes, edges=_connected(nodes), constants=constants)
-
-
-def _connected(nodes: Sequence[Node]) -> tuple[Edge, ...]:
-    """One edge for each tensor that a node reads, from the node that writes it; ONNX files are not always sorted."""
+    # an edge for each tensor that a node reads, from the node that writes it; ONNX files are not always sorted
     writers = {tensor.name: number for number, node in enumerate(nodes) for tensor in node.outputs}
     read = [(number, tensor) for number, node in enumerate(nodes) for tensor in node.inputs if tensor.name in writers]
-    return tuple(Edge(source=writers[tensor.name], target=number, tensor=tensor) for number, tensor in read)
+    edges = tuple(Edge(source=writers[tensor.name], target=number, tensor=tensor) for number, tensor in read)
+    return Picture(title=title, nodes=nodes, edges=edges, constants=constants)
 
 
 def module_path(name: str, separators: str = "./") -> tuple[str, ...]:

@@ -35,7 +35,6 @@ class GraphView(Widget):
 
     _esm = script("graphview")
     _css = styles("cards", "graphview")
-    face = traitlets.Dict().tag(sync=True)
     svg = traitlets.Unicode().tag(sync=True)
     chosen = traitlets.Unicode().tag(sync=True)
     details = traitlets.Dict().tag(sync=True)
@@ -51,7 +50,6 @@ class GraphView(Widget):
         self._groups = kernels | {"module": module_groups(self.picture, BOX_LIMIT)}
         words = {"legend": legend(self.picture), "title": _summary(self.picture), "foot": self.picture.foot}
         super().__init__(face={"groupings": [*self._groups], **words}, grouping=next(iter(self._groups)))
-        self.on_msg(self._on_message)
 
     @property
     def selected(self) -> Node | Group | None:
@@ -76,8 +74,8 @@ class GraphView(Widget):
             for n in self.picture.operators
         ]
         nodes = details("nodes in a table", table(header, rows, fold=True))
-        parts, foot = (still(self.svg, self.face["legend"]), self.notice, nodes), [self.picture.foot]
-        return svg.drawing(card(*parts, head=[bold(self.face["title"])], foot=foot if foot[0] else []), self.svg)
+        parts = still(self.svg, self.face["legend"]), self.notice, nodes
+        return svg.drawing(card(*parts, head=[bold(self.face["title"])], foot=[self.picture.foot]), self.svg)
 
     @traitlets.observe("grouping")
     def _on_grouping(self, _change: Any) -> None:
@@ -100,10 +98,10 @@ class GraphView(Widget):
         fold = {"fold": chosen.key, "folded": chosen.key in self._folded} if isinstance(chosen, Group) else {}
         self.details = told | fold
 
-    def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
+    def hear(self, wish: dict[str, Any]) -> None:
         """What the page asks for: to open or fold a group, the innermost open one around what is chosen, or all."""
         keys = {group.key for group in self.groups}
-        match content:
+        match wish:
             case {"toggle": str(key)} if key in keys:
                 self._fold(self._folded ^ {key})
             case {"around": True} if item := self.selected:
