@@ -45,6 +45,7 @@ def test_the_door_answers_on_the_page_alone(lab):
 from trtlab import teach
 from trtlab.lab import builds
 teach.draw_door(Path.cwd(), builds.recorded("digits-FP32-SM89-dynamic"), "q1-nearest-code")"""
+    lab.page.evaluate("() => localStorage.clear()")  # another test's choice of language
     lab.show(source, "print('not covered')")
     door = lab.page.locator(".door")
     for place, value in ((0, "2.25"), (2, "3.25"), (7, "−3.25")):
