@@ -260,7 +260,7 @@ def samples(gap: int, noise: int, spikes: int, rounds: int, seed: int) -> tuple[
 
 
 @functools.lru_cache(maxsize=512)
-def chances(gap: int, noise: int, spikes: int, rounds: int) -> dict[str, float]:
+def chances(gap: int, noise: int, spikes: int, rounds: int) -> Mapping[str, float]:
     """How often each rule takes the other tactic, of `TRIALS` races."""
     races = [samples(gap, noise, spikes, rounds, seed) for seed in range(1, TRIALS + 1)]
     return {name: sum(rule(a, b) for a, b in races) / TRIALS for name, rule in RULES.items()}

@@ -207,7 +207,7 @@ class NoiseView(SliderView):
     }  # fmt: skip
 
     @property
-    def chances(self) -> dict[str, float]:
+    def chances(self) -> Mapping[str, float]:
         return chances(**self.setting)
 
     def picture(self) -> str:
